@@ -1,0 +1,242 @@
+"""Every error Mammoscope raises on purpose.
+
+::
+
+    MammoscopeError
+    ├── ConfigurationError            a setting, option or record that cannot be used
+    ├── StorageError                  a disk that is full or a folder that cannot be written
+    ├── ImageError                    this picture cannot be judged
+    │   ├── EmptyImageError
+    │   ├── UnsupportedImageError     a format or kind of picture that is not read
+    │   ├── CorruptImageError
+    │   ├── ImageTooLargeError
+    │   ├── UnreadableFileError       the file system refuses the file
+    │   └── NoBreastError             nothing in the picture that could be a breast
+    ├── DatasetError                  this folder cannot be used as a data set
+    │   ├── DatasetNotFoundError
+    │   ├── EmptyDatasetError
+    │   ├── SingleClassError
+    │   ├── MetadataError
+    │   ├── LeakageError              a patient would stand on two sides of a split
+    │   └── DownloadError
+    ├── RunError                      a training run that cannot be started or continued
+    ├── ArtifactError                 a model folder that cannot be used
+    │   ├── ArtifactNotFoundError
+    │   └── ArtifactMismatchError     model and card do not belong together
+    ├── FetchError                    a URL whose picture cannot be had
+    │   ├── UrlNotAllowedError
+    │   ├── FetchTimeoutError
+    │   ├── FetchTooLargeError
+    │   └── FetchFailedError
+    ├── RequestError                  an HTTP request that does not say what it wants
+    │   ├── InvalidRequestError
+    │   ├── UnsupportedMediaTypeError
+    │   ├── RequestTooLargeError
+    │   ├── ServiceBusyError
+    │   └── NotReadyError
+    └── ServerAnswerError             the client got no usable answer from a server
+
+Each class carries a stable ``code`` for programs; the message is for people and says what was
+received and what is allowed. Messages never hold a patient's field, a path, a file name or the
+text of a library's exception: whoever catches the error knows which file it was handling.
+"""
+
+from typing import ClassVar
+
+
+class MammoscopeError(Exception):
+    """Root of the tree; ``code`` is stable across releases."""
+
+    code: ClassVar[str] = "internal_error"
+
+
+class ConfigurationError(MammoscopeError):
+    """A setting, option or record that cannot be used."""
+
+    code = "invalid_configuration"
+
+
+class StorageError(MammoscopeError):
+    """A result could not be written: full disk, missing permission."""
+
+    code = "storage_failed"
+
+
+class ImageError(MammoscopeError):
+    """This picture cannot be judged."""
+
+    code = "image_refused"
+
+
+class EmptyImageError(ImageError):
+    """Zero bytes."""
+
+    code = "empty_image"
+
+
+class UnsupportedImageError(ImageError):
+    """A format, or a kind of picture within a format, that is not read."""
+
+    code = "unsupported_image"
+
+
+class CorruptImageError(ImageError):
+    """Bytes that announce a known format and do not keep to it."""
+
+    code = "corrupt_image"
+
+
+class ImageTooLargeError(ImageError):
+    """More bytes or pixels than the limits allow; found before decoding."""
+
+    code = "image_too_large"
+
+
+class UnreadableFileError(ImageError):
+    """The file system refuses to hand out the bytes."""
+
+    code = "unreadable_file"
+
+
+class NoBreastError(ImageError):
+    """Nothing in the picture that could be a breast."""
+
+    code = "no_breast"
+
+
+class DatasetError(MammoscopeError):
+    """This folder cannot be used as a data set."""
+
+    code = "dataset_refused"
+
+
+class DatasetNotFoundError(DatasetError):
+    """The folder is missing, is no folder, or cannot be listed."""
+
+    code = "dataset_not_found"
+
+
+class EmptyDatasetError(DatasetError):
+    """The folder has no picture where pictures are expected."""
+
+    code = "empty_dataset"
+
+
+class SingleClassError(DatasetError):
+    """Only one of the two classes is present where both are needed."""
+
+    code = "single_class"
+
+
+class MetadataError(DatasetError):
+    """The table of metadata lacks a column or contradicts the files."""
+
+    code = "metadata_refused"
+
+
+class LeakageError(DatasetError):
+    """A patient would stand on two sides of a split."""
+
+    code = "patient_leakage"
+
+
+class DownloadError(DatasetError):
+    """The published data set could not be downloaded."""
+
+    code = "download_failed"
+
+
+class RunError(MammoscopeError):
+    """A training run that cannot be started or continued."""
+
+    code = "run_refused"
+
+
+class ArtifactError(MammoscopeError):
+    """A model that cannot be used."""
+
+    code = "artifact_refused"
+
+
+class ArtifactNotFoundError(ArtifactError):
+    """No model, or no card beside it."""
+
+    code = "artifact_not_found"
+
+
+class ArtifactMismatchError(ArtifactError):
+    """Model and card do not belong together, or the model is damaged."""
+
+    code = "artifact_mismatch"
+
+
+class FetchError(MammoscopeError):
+    """A URL whose picture cannot be had."""
+
+    code = "fetch_failed"
+
+
+class UrlNotAllowedError(FetchError):
+    """The URL's scheme, host, port or address is not one that may be fetched."""
+
+    code = "url_not_allowed"
+
+
+class FetchTimeoutError(FetchError):
+    """The other server took too long."""
+
+    code = "fetch_timeout"
+
+
+class FetchTooLargeError(FetchError):
+    """The other server sends more than is allowed."""
+
+    code = "fetch_too_large"
+
+
+class FetchFailedError(FetchError):
+    """The other server could not be reached or did not answer with a picture."""
+
+    code = "fetch_unsuccessful"
+
+
+class RequestError(MammoscopeError):
+    """An HTTP request that cannot be served as it is."""
+
+    code = "request_refused"
+
+
+class InvalidRequestError(RequestError):
+    """The body does not say which picture is meant."""
+
+    code = "invalid_request"
+
+
+class UnsupportedMediaTypeError(RequestError):
+    """A Content-Type the route does not take."""
+
+    code = "unsupported_media_type"
+
+
+class RequestTooLargeError(RequestError):
+    """A body over the limit."""
+
+    code = "request_too_large"
+
+
+class ServiceBusyError(RequestError):
+    """More requests are waiting than may wait."""
+
+    code = "service_busy"
+
+
+class NotReadyError(RequestError):
+    """The model is not loaded (yet)."""
+
+    code = "not_ready"
+
+
+class ServerAnswerError(MammoscopeError):
+    """The client got no usable answer from a server."""
+
+    code = "no_usable_answer"

@@ -1,0 +1,88 @@
+"""The picture of one breast, as every later module sees it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.errors import CorruptImageError
+
+
+class Laterality(StrEnum):
+    """Side of the body, as in DICOM (0020,0062) Image Laterality."""
+
+    LEFT = "L"
+    RIGHT = "R"
+
+
+class View(StrEnum):
+    """Projection, as in DICOM (0018,5101) View Position."""
+
+    CRANIO_CAUDAL = "CC"
+    MEDIO_LATERAL_OBLIQUE = "MLO"
+    MEDIO_LATERAL = "ML"
+    LATERO_MEDIAL = "LM"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What the encoded picture was.
+
+    Parameters
+    ----------
+    format
+        Name of the container: ``JPEG``, ``PNG``, ``TIFF``.
+    width, height
+        Size of the encoded picture in pixels, before any reduction.
+    bits
+        Bits a sample as stored: 1, 8, 16 or 32.
+    mode
+        Pillow's name of the sample layout: ``L``, ``RGB``, ``I;16``, ...
+    """
+
+    format: str
+    width: int
+    height: int
+    bits: int
+    mode: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mammogram:
+    """A single-channel radiograph of one breast.
+
+    Parameters
+    ----------
+    pixels
+        float32 (H, W) in [0, 1], read-only. Dense tissue is bright (the sense of DICOM's
+        MONOCHROME2) as far as the source says so: pictures exported without undoing MONOCHROME1
+        are found and inverted by `mammoscope.preparation`.
+    source
+        What the encoded picture was.
+    laterality, view
+        From the source, None where it does not say.
+    warnings
+        What a person should know about the picture, in words.
+
+    Raises
+    ------
+    CorruptImageError
+        If `pixels` is not two-dimensional, is empty, or holds NaN or values outside [0, 1].
+    """
+
+    pixels: npt.NDArray[np.float32]
+    source: SourceFacts
+    laterality: Laterality | None = None
+    view: View | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 2 or self.pixels.size == 0:
+            raise CorruptImageError("The picture has no two-dimensional grey pixels.")
+        if self.pixels.dtype != np.float32:
+            raise CorruptImageError("The picture's pixels are not float32.")
+        low, high = float(self.pixels.min()), float(self.pixels.max())
+        if not (0.0 <= low and high <= 1.0):  # also False for NaN
+            raise CorruptImageError("The picture's pixels are not numbers between 0 and 1.")
+        self.pixels.setflags(write=False)

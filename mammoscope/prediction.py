@@ -1,0 +1,52 @@
+"""What crosses the wire: the answer about one picture."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+CLASS_NAMES: Final = ("no tumour", "tumour")
+"""Names of label 0 and label 1, in this order."""
+
+RESEARCH_USE_NOTICE: Final = (
+    "Research software, not a medical device: not for diagnosis, screening or treatment."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer about one picture.
+
+    Parameters
+    ----------
+    probability
+        Calibrated probability of label 1 (tumour), in [0, 1].
+    logit
+        The network's raw score before calibration, unbounded.
+    threshold
+        Probability from which the label is ``tumour``, in (0, 1).
+    model_version
+        Version of the model that answered.
+    warnings
+        What a person should know about this picture or answer, in words.
+    """
+
+    probability: float
+    logit: float
+    threshold: float
+    model_version: str
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def label(self) -> str:
+        """One of `CLASS_NAMES`."""
+        return CLASS_NAMES[int(self.probability >= self.threshold)]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object of the one wire format."""
+        return {
+            "label": self.label,
+            "probability": self.probability,
+            "classes": dict(zip(CLASS_NAMES, (1.0 - self.probability, self.probability), strict=True)),
+            **{key: value for key, value in asdict(self).items() if key not in ("probability", "warnings")},
+            "warnings": list(self.warnings),
+            "notice": RESEARCH_USE_NOTICE,
+        }

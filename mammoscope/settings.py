@@ -1,0 +1,209 @@
+"""Frozen settings of the service and of training.
+
+This is the only module that reads the environment. Defaults stand here and nowhere else; an
+unknown key is an error.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mammoscope.errors import ConfigurationError
+
+ENVIRONMENT_PREFIX: Final = "MAMMOSCOPE_"
+
+OperatingPointName = Literal["default", "high_sensitivity", "high_specificity"]
+BackboneName = Literal["inceptionv3", "resnet101v2", "xception"]
+ScheduleName = Literal["constant", "cosine", "exponential", "cyclical", "plateau"]
+HeadName = Literal["mean", "mean_max", "logit_map"]
+PresetName = Literal["default", "reference", "smoke", "ddsm"]
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+
+
+def _explain(error: ValidationError, origin: str) -> ConfigurationError:
+    """Turn pydantic's report into one message: which key, what was received, what is allowed."""
+    problems = "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}"
+        for problem in error.errors()
+    )
+    return ConfigurationError(f"{origin} cannot be used: {problems}")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class ReadingLimits(_Frozen):
+    """What a picture may be at most; checked before any pixel is decoded.
+
+    The defaults admit the largest mammography detectors in use (about 3,600 x 4,800 pixels) with
+    room to spare.
+    """
+
+    max_image_bytes: PositiveInt = Field(
+        default=64 * 1024 * 1024, description="Largest encoded picture in bytes."
+    )
+    max_pixels: PositiveInt = Field(
+        default=50_000_000, description="Largest width x height in pixels."
+    )
+    max_dimension: PositiveInt = Field(
+        default=16_384, description="Largest width or height in pixels."
+    )
+
+
+class ServiceSettings(ReadingLimits):
+    """Settings of the service, each from an environment variable ``MAMMOSCOPE_<NAME>``."""
+
+    model: Path = Field(default=Path("model"), description="Model folder, or a .keras file in one.")
+    operating_point: OperatingPointName = Field(
+        default="default", description="Operating point of the card that decides the label."
+    )
+    threads: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Threads of the engine; 0 means all processors of the quota."
+    )
+    request_threads: PositiveInt = Field(
+        default=8, description="HTTP threads, hence requests handled at a time."
+    )
+    bind: str = Field(default="0.0.0.0:9696", description="Address and port to listen on.")
+    graceful_timeout_s: PositiveInt = Field(
+        default=30, description="Seconds that requests in flight get after SIGTERM."
+    )
+    url_fetching: bool = Field(default=True, description="Whether pictures may be given by URL.")
+    fetch_timeout_s: PositiveFloat = Field(
+        default=10.0, description="Seconds for fetching one picture, all redirects included."
+    )
+    fetch_max_redirects: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=3, description="Redirects followed, each checked like the first URL."
+    )
+    fetch_private_addresses: bool = Field(
+        default=False,
+        description="Whether URLs may point into private networks. Only for tests on one machine.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe event that is logged."
+    )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the settings from `environment` (the process's own where None).
+
+        Raises
+        ------
+        ConfigurationError
+            If a ``MAMMOSCOPE_`` variable is unknown or holds a value that is not allowed.
+        """
+        source = os.environ if environment is None else environment
+        values = {
+            key.removeprefix(ENVIRONMENT_PREFIX).lower(): value
+            for key, value in source.items()
+            if key.startswith(ENVIRONMENT_PREFIX)
+        }
+        try:
+            return cls.model_validate(values)
+        except ValidationError as err:
+            raise _explain(err, "The environment") from err
+
+
+class TrainConfig(_Frozen):
+    """Everything a training run depends on but the pictures themselves."""
+
+    backbone: BackboneName = "inceptionv3"
+    weights: str = "imagenet"
+    """``imagenet``, ``none``, a ``.weights.h5`` of the backbone, or a ``.keras`` of an earlier run."""
+    input_size: tuple[PositiveInt, PositiveInt] = (384, 288)
+    """Height and width in pixels of the box every breast is stretched to."""
+    layout: Literal["folders", "ddsm"] = "folders"
+    split: Literal["patients", "published"] = "patients"
+    validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
+    head: HeadName = "logit_map"
+    trainable_from: str = "mixed2"
+    """Backbone layer from which on convolutions learn; ``all`` or ``none``."""
+    batch_size: PositiveInt = 16
+    drop_rate: Fraction = 0.3
+    learning_rate: PositiveFloat = 1e-4
+    schedule: ScheduleName = "cosine"
+    warmup_fraction: Fraction = 0.1
+    """Share of all steps in which the learning rate rises from 0."""
+    epochs: PositiveInt = 12
+    head_epochs: Annotated[int, Field(ge=0)] = 1
+    """Epochs before those, in which only the head learns, at `head_learning_rate`."""
+    head_learning_rate: PositiveFloat = 1e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
+    label_smoothing: Fraction = 0.05
+    ema_momentum: Fraction = 0.0
+    """Momentum a step of the moving average of weights; 0 switches it off."""
+    augmentation: Literal["none", "flips", "strong"] = "strong"
+    auxiliary: bool = True
+    """Whether the metadata's columns serve as further targets while training."""
+    flip_inference: bool = False
+    """Whether validation averages each picture with its vertical mirror image."""
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
+    """``auto``: bfloat16 where the processor multiplies it in hardware."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("input_size")
+    @classmethod
+    def _large_enough(cls, size: tuple[int, int]) -> tuple[int, int]:
+        if min(size) < 96 or max(size) > 4096:
+            raise ValueError("height and width must be between 96 and 4096 pixels")
+        return size
+
+    @classmethod
+    def from_preset(cls, preset: PresetName, changes: Mapping[str, Any]) -> Self:
+        """The configuration named `preset` with `changes` applied.
+
+        Raises
+        ------
+        ConfigurationError
+            If a change names an unknown key or a value that is not allowed.
+        """
+        try:
+            return cls.model_validate({**PRESETS[preset], **changes})
+        except ValidationError as err:
+            raise _explain(err, "The training configuration") from err
+
+
+PRESETS: Final[Mapping[PresetName, Mapping[str, Any]]] = {
+    # Ours: see README, "How the model is trained".
+    "default": {},
+    # The reference project's final recipe, on our preparation and splits.
+    "reference": {
+        "input_size": (299, 299),
+        "head": "mean",
+        "trainable_from": "all",
+        "batch_size": 32,
+        "drop_rate": 0.5,
+        "learning_rate": 1e-5,
+        "schedule": "constant",
+        "warmup_fraction": 0.0,
+        "epochs": 10,
+        "head_epochs": 0,
+        "weight_decay": 0.0,
+        "label_smoothing": 0.0,
+        "augmentation": "none",
+        "auxiliary": False,
+    },
+    # Seconds on a laptop: shows that everything works, learns nothing.
+    "smoke": {
+        "weights": "none",
+        "input_size": (96, 96),
+        "epochs": 2,
+        "head_epochs": 0,
+        "batch_size": 8,
+        "precision": "float32",
+    },
+    # Warm-up on the DDSM pictures: outlined malignant lesion against everything else.
+    "ddsm": {
+        "layout": "ddsm",
+        "input_size": (320, 240),
+        "epochs": 3,
+        "head_epochs": 0,
+        "validation_fraction": 0.1,
+    },
+}
