@@ -1,0 +1,207 @@
+"""Encoded bytes to a `Mammogram`: the one reader of training, evaluation and service.
+
+Formats are an allow-list and are told from the bytes, never from a file's name. Size limits are
+checked on the header, before a pixel is decoded.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mammoscope.errors import (
+    CorruptImageError,
+    EmptyImageError,
+    ImageTooLargeError,
+    UnreadableFileError,
+    UnsupportedImageError,
+)
+from mammoscope.mammogram import Mammogram, SourceFacts
+from mammoscope.settings import ReadingLimits
+
+PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+"""File name endings under which folders are searched for pictures."""
+
+_FORMATS: Final = ("JPEG", "PNG", "TIFF")
+_ALLOWED_WORDS: Final = "JPEG, PNG or TIFF"
+
+# Magic numbers: ITU-T T.81 B.1.1.3 (JPEG), ISO/IEC 15948 5.2 (PNG), TIFF 6.0 section 2 and
+# BigTIFF. Checked before Pillow sees the bytes, so that no other decoder is ever reached.
+_SIGNATURES: Final = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"II*\x00",
+    b"MM\x00*",
+    b"II+\x00",
+    b"MM\x00+",
+)
+
+_SAMPLE_BITS: Final = {
+    "1": 1,
+    "L": 8,
+    "LA": 8,
+    "La": 8,
+    "P": 8,
+    "PA": 8,
+    "RGB": 8,
+    "RGBA": 8,
+    "RGBa": 8,
+    "RGBX": 8,
+    "CMYK": 8,
+    "YCbCr": 8,
+    "LAB": 8,
+    "HSV": 8,
+    "I;16": 16,
+    "I;16L": 16,
+    "I;16B": 16,
+    "I;16N": 16,
+    "I": 32,
+    "F": 32,
+}
+
+# Chroma of JPEG-compressed grey pictures stays below this share of the full range; a coloured
+# photograph does not (measured by tests/test_reading.py on grey pictures saved as RGB JPEG).
+_COLOUR_TOLERANCE: Final = 0.06
+
+
+def read(data: bytes, limits: ReadingLimits | None = None) -> Mammogram:
+    """Decode one picture.
+
+    Parameters
+    ----------
+    data
+        An encoded JPEG, PNG (1 to 16 bits a sample) or TIFF with one frame.
+    limits
+        Largest size allowed; the defaults of `ReadingLimits` where None.
+
+    Returns
+    -------
+    Mammogram
+        Pixels float32 (H, W) in [0, 1]: stored samples over the largest value that the sample
+        type can hold, colour reduced by the Rec. 601 luma, transparency laid on black, EXIF
+        orientation applied. Samples of 32 bits are scaled by their own range.
+
+    Raises
+    ------
+    EmptyImageError, UnsupportedImageError, CorruptImageError, ImageTooLargeError
+        Nothing but these, whatever the bytes.
+    """
+    limits = limits or ReadingLimits()
+    if not data:
+        raise EmptyImageError("The picture has 0 bytes.")
+    if len(data) > limits.max_image_bytes:
+        raise ImageTooLargeError(
+            f"The picture has {len(data)} bytes; at most {limits.max_image_bytes} are allowed."
+        )
+    if not data.startswith(_SIGNATURES):
+        raise UnsupportedImageError(f"The bytes are not those of a {_ALLOWED_WORDS} picture.")
+    try:
+        # Pillow warns of a decompression bomb at a size of its own; ours is checked instead. Its
+        # other warnings concern metadata that is not used.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                _check_header(image, limits)
+                return _decode(image)
+    except UnidentifiedImageError as err:
+        raise CorruptImageError(f"The bytes begin like {_ALLOWED_WORDS} and break off.") from err
+    except Image.DecompressionBombError as err:
+        raise ImageTooLargeError("The picture has more pixels than are allowed.") from err
+    except MemoryError as err:
+        raise ImageTooLargeError("The picture does not fit into memory.") from err
+    # Pillow's decoders raise these, and only the text tells them apart, for damaged files.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
+            OverflowError, ArithmeticError, AttributeError, NotImplementedError,
+            RuntimeError, AssertionError, LookupError, BufferError) as err:  # fmt: skip
+        raise CorruptImageError("The picture is damaged or incomplete.") from err
+
+
+def read_file(path: Path, limits: ReadingLimits | None = None) -> Mammogram:
+    """Read one picture from the file system.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file system does not hand out the bytes.
+    ImageError
+        As `read` does.
+    """
+    limits = limits or ReadingLimits()
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(limits.max_image_bytes + 1)
+    except FileNotFoundError as err:
+        raise UnreadableFileError("There is no such file.") from err
+    except PermissionError as err:
+        raise UnreadableFileError("Reading the file is not permitted.") from err
+    except OSError as err:
+        raise UnreadableFileError("The file cannot be read.") from err
+    return read(data, limits)
+
+
+def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
+    width, height = image.size
+    if width * height > limits.max_pixels or max(width, height) > limits.max_dimension:
+        raise ImageTooLargeError(
+            f"The picture has {width} x {height} pixels; at most {limits.max_pixels} in all and "
+            f"{limits.max_dimension} on a side are allowed."
+        )
+    if getattr(image, "n_frames", 1) > 1:
+        raise UnsupportedImageError("The picture has several frames or pages; one is allowed.")
+    if image.mode not in _SAMPLE_BITS:
+        raise UnsupportedImageError("The picture's sample layout is not read.")
+
+
+def _decode(image: Image.Image) -> Mammogram:
+    facts = SourceFacts(
+        format=image.format or "",
+        width=image.width,
+        height=image.height,
+        bits=_SAMPLE_BITS[image.mode],
+        mode=image.mode,
+    )
+    image.load()
+    notes: tuple[str, ...] = ()
+    if facts.bits > 8:
+        samples = np.asarray(ImageOps.exif_transpose(image))
+        pixels = _scale_deep(samples)
+    else:
+        grey, coloured = _to_grey(ImageOps.exif_transpose(image))
+        pixels = np.asarray(grey, dtype=np.float32) / np.float32(255.0)
+        if coloured:
+            notes = ("The picture has colours; mammograms are grey.",)
+    return Mammogram(pixels=np.ascontiguousarray(pixels), source=facts, warnings=notes)
+
+
+def _scale_deep(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    """Scale samples of more than 8 bits to [0, 1]: by 65535 where they fit, else by their range."""
+    deep = samples.astype(np.float32)
+    if not np.isfinite(deep).all():
+        raise CorruptImageError("The picture holds samples that are not finite numbers.")
+    low, high = float(deep.min()), float(deep.max())
+    if samples.dtype.kind in "ui" and low >= 0.0 and high <= 65535.0:
+        return deep / np.float32(65535.0)
+    if samples.dtype.kind == "f" and low >= 0.0 and high <= 1.0:
+        return deep
+    if high == low:
+        return np.zeros_like(deep)
+    return np.clip((deep - low) / np.float32(high - low), 0.0, 1.0)
+
+
+def _to_grey(image: Image.Image) -> tuple[Image.Image, bool]:
+    """Reduce to 8-bit grey; say whether there were colours."""
+    if image.mode in ("L", "1"):
+        return image.convert("L"), False
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        rgb = Image.alpha_composite(black, rgba).convert("RGB")
+    else:
+        rgb = image.convert("RGB")
+    small = np.asarray(rgb.resize((64, 64), Image.Resampling.BOX), dtype=np.int16)
+    spread = (small.max(axis=2) - small.min(axis=2)).max()
+    return rgb.convert("L"), bool(spread > _COLOUR_TOLERANCE * 255)
