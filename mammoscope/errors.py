@@ -35,6 +35,7 @@
     │   ├── ServiceBusyError
     │   └── NotReadyError
     └── ServerAnswerError             the client got no usable answer from a server
+        └── ServerUnreachableError    nobody answers at the server's address
 
 Each class carries a stable ``code`` for programs; the message is for people and says what was
 received and what is allowed. Messages never hold a patient's field, a path, a file name or the
@@ -237,6 +238,29 @@ class NotReadyError(RequestError):
 
 
 class ServerAnswerError(MammoscopeError):
-    """The client got no usable answer from a server."""
+    """The client got no usable answer from a server.
+
+    Parameters
+    ----------
+    message
+        For people; the server's own words where it explained itself.
+    status
+        HTTP status of the answer, None where there was none.
+    problem_code
+        The ``code`` of the server's problem document, None where there was none.
+    """
 
     code = "no_usable_answer"
+
+    def __init__(
+        self, message: str, *, status: int | None = None, problem_code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem_code = problem_code
+
+
+class ServerUnreachableError(ServerAnswerError):
+    """Nobody answers at the server's address."""
+
+    code = "server_unreachable"

@@ -83,6 +83,6 @@ class Mammogram:
         if self.pixels.dtype != np.float32:
             raise CorruptImageError("The picture's pixels are not float32.")
         low, high = float(self.pixels.min()), float(self.pixels.max())
-        if not (0.0 <= low and high <= 1.0):  # also False for NaN
+        if not (low >= 0.0 and high <= 1.0):  # also False for NaN
             raise CorruptImageError("The picture's pixels are not numbers between 0 and 1.")
         self.pixels.setflags(write=False)

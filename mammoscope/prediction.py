@@ -1,6 +1,6 @@
 """What crosses the wire: the answer about one picture."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 CLASS_NAMES: Final = ("no tumour", "tumour")
@@ -45,8 +45,13 @@ class Prediction:
         return {
             "label": self.label,
             "probability": self.probability,
-            "classes": dict(zip(CLASS_NAMES, (1.0 - self.probability, self.probability), strict=True)),
-            **{key: value for key, value in asdict(self).items() if key not in ("probability", "warnings")},
+            "classes": {
+                CLASS_NAMES[0]: 1.0 - self.probability,
+                CLASS_NAMES[1]: self.probability,
+            },
+            "logit": self.logit,
+            "threshold": self.threshold,
+            "model_version": self.model_version,
             "warnings": list(self.warnings),
             "notice": RESEARCH_USE_NOTICE,
         }

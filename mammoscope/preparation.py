@@ -44,7 +44,10 @@ _EXTREME_SHARE: Final = 0.15
 
 _LOW_PERCENTILE: Final = 1.0
 _HIGH_PERCENTILE: Final = 99.5
-"""Grey values inside the breast that become 0 and 255."""
+"""Percentiles of the grey values inside the breast beyond which all count as one."""
+
+_RANK_BINS: Final = 1024
+"""Steps in which grey values are ranked: finer than the 255 ranks, coarser than noise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +111,10 @@ def prepare(mammogram: Mammogram, size: tuple[int, int]) -> Preparation:
 
     crop = pixels[y0:y1, x0:x1]
     height, width = size
-    stretched = cv2.resize(crop, (width, height), interpolation=_interpolation(crop.shape, size))
+    stretched = np.asarray(
+        cv2.resize(crop, (width, height), interpolation=_interpolation(crop.shape, size)),
+        dtype=np.float32,
+    )
     inside = _stretched_mask(breast, rows, columns, size)
     if inverted:
         stretched = 1.0 - stretched
@@ -157,7 +163,8 @@ def _interpolation(source: tuple[int, ...], target: tuple[int, int] | None = Non
     return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
 
 
-def _stretch_contrast(small: Grey) -> Grey:
+def _stretch_contrast(search_copy: npt.ArrayLike) -> Grey:
+    small = np.asarray(search_copy, dtype=np.float32)
     low, high = float(small.min()), float(small.max())
     if high - low < _SMALLEST_CONTRAST / 4:
         raise NoBreastError("The picture is blank.")
@@ -192,7 +199,7 @@ def _find_breast(small: Grey) -> Mask:
     _, bright = cv2.threshold(eight_bit, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_TRIANGLE)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_OPENING, _OPENING))
     # The border replicates, so that a breast touching the edge is not rounded off there.
-    padded = cv2.copyMakeBorder(bright, *([_OPENING] * 4), cv2.BORDER_REPLICATE)
+    padded = np.pad(np.asarray(bright, dtype=np.uint8), _OPENING, mode="edge")
     opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel)[
         _OPENING:-_OPENING, _OPENING:-_OPENING
     ]
@@ -200,10 +207,11 @@ def _find_breast(small: Grey) -> Mask:
     if count < 2:
         raise NoBreastError("Nothing in the picture stands out from its background.")
     largest = 1 + int(np.argmax(facts[1:, cv2.CC_STAT_AREA]))
-    breast = labels == largest
+    breast = np.asarray(labels == largest, dtype=np.bool_)
     if breast.mean() < _SMALLEST_BREAST:
         raise NoBreastError("Nothing in the picture is large enough to be a breast.")
-    if not breast.all() and float(small[breast].mean() - small[~breast].mean()) < _SMALLEST_CONTRAST:
+    background = ~breast
+    if background.any() and small[breast].mean() - small[background].mean() < _SMALLEST_CONTRAST:
         raise NoBreastError("Nothing in the picture stands out from its background.")
     return breast
 
@@ -233,9 +241,18 @@ def _stretched_mask(
 
 
 def _normalise(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
-    """Map the percentiles of the breast to 0 and 255 and blank the rest: uint8 (H, W)."""
-    low, high = np.percentile(stretched[inside], (_LOW_PERCENTILE, _HIGH_PERCENTILE))
+    """Replace each grey value by its rank inside the breast, 1 to 255, and blank the rest.
+
+    Ranks do not change under any monotone curve of grey values, be it a scanner's processing or a
+    display window: what one scanner's look says about its patients is not offered to the network.
+    """
+    values = stretched[inside]
+    low, high = (float(v) for v in np.percentile(values, (_LOW_PERCENTILE, _HIGH_PERCENTILE)))
     if high - low < _SMALLEST_CONTRAST / 10:
         raise NoBreastError("What stands out from the background has no structure.")
-    scaled = np.clip((stretched - low) * (255.0 / (high - low)), 0.0, 255.0)
-    return np.asarray(np.where(inside, np.rint(scaled), 0), dtype=np.uint8)
+    bins = np.clip((stretched - low) * (_RANK_BINS / (high - low)), 0, _RANK_BINS - 1)
+    bins = bins.astype(np.int32)
+    counts = np.bincount(bins[inside], minlength=_RANK_BINS)
+    ranks = (np.cumsum(counts) - 0.5 * counts) / values.size
+    levels = np.rint(1.0 + 254.0 * ranks).astype(np.uint8)
+    return np.where(inside, levels[bins], np.uint8(0))

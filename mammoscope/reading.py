@@ -6,6 +6,8 @@ checked on the header, before a pixel is decoded.
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mammoscope.errors import (
     CorruptImageError,
     EmptyImageError,
+    ImageError,
     ImageTooLargeError,
     UnreadableFileError,
     UnsupportedImageError,
@@ -99,25 +102,14 @@ def read(data: bytes, limits: ReadingLimits | None = None) -> Mammogram:
         )
     if not data.startswith(_SIGNATURES):
         raise UnsupportedImageError(f"The bytes are not those of a {_ALLOWED_WORDS} picture.")
-    try:
-        # Pillow warns of a decompression bomb at a size of its own; ours is checked instead. Its
-        # other warnings concern metadata that is not used.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                _check_header(image, limits)
-                return _decode(image)
-    except UnidentifiedImageError as err:
-        raise CorruptImageError(f"The bytes begin like {_ALLOWED_WORDS} and break off.") from err
-    except Image.DecompressionBombError as err:
-        raise ImageTooLargeError("The picture has more pixels than are allowed.") from err
-    except MemoryError as err:
-        raise ImageTooLargeError("The picture does not fit into memory.") from err
-    # Pillow's decoders raise these, and only the text tells them apart, for damaged files.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
-            OverflowError, ArithmeticError, AttributeError, NotImplementedError,
-            RuntimeError, AssertionError, LookupError, BufferError) as err:  # fmt: skip
-        raise CorruptImageError("The picture is damaged or incomplete.") from err
+    with _typed_errors(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        return _read_opened(image, limits)
+
+
+def read_image(image: Image.Image, limits: ReadingLimits | None = None) -> Mammogram:
+    """Take over a picture that Pillow has opened; else as `read`."""
+    with _typed_errors():
+        return _read_opened(image, limits or ReadingLimits())
 
 
 def read_file(path: Path, limits: ReadingLimits | None = None) -> Mammogram:
@@ -141,6 +133,31 @@ def read_file(path: Path, limits: ReadingLimits | None = None) -> Mammogram:
     except OSError as err:
         raise UnreadableFileError("The file cannot be read.") from err
     return read(data, limits)
+
+
+@contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Turn whatever Pillow's decoders raise into an `ImageError`."""
+    try:
+        # Pillow warns of a decompression bomb at a size of its own; ours is checked instead. Its
+        # other warnings concern metadata that is not used.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (ImageError, KeyboardInterrupt):
+        raise
+    except UnidentifiedImageError as err:
+        raise CorruptImageError(f"The bytes begin like {_ALLOWED_WORDS} and break off.") from err
+    except (Image.DecompressionBombError, MemoryError) as err:
+        raise ImageTooLargeError("The picture has more pixels than are allowed.") from err
+    # Decoders raise whatever their parsing trips over: no list of types would be complete.
+    except Exception as err:
+        raise CorruptImageError("The picture is damaged or incomplete.") from err
+
+
+def _read_opened(image: Image.Image, limits: ReadingLimits) -> Mammogram:
+    _check_header(image, limits)
+    return _decode(image)
 
 
 def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
@@ -184,12 +201,12 @@ def _scale_deep(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
         raise CorruptImageError("The picture holds samples that are not finite numbers.")
     low, high = float(deep.min()), float(deep.max())
     if samples.dtype.kind in "ui" and low >= 0.0 and high <= 65535.0:
-        return deep / np.float32(65535.0)
+        return np.asarray(deep / 65535.0, dtype=np.float32)
     if samples.dtype.kind == "f" and low >= 0.0 and high <= 1.0:
         return deep
     if high == low:
         return np.zeros_like(deep)
-    return np.clip((deep - low) / np.float32(high - low), 0.0, 1.0)
+    return np.asarray(np.clip((deep - low) / (high - low), 0.0, 1.0), dtype=np.float32)
 
 
 def _to_grey(image: Image.Image) -> tuple[Image.Image, bool]:

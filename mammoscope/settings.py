@@ -115,7 +115,7 @@ class TrainConfig(_Frozen):
 
     backbone: BackboneName = "inceptionv3"
     weights: str = "imagenet"
-    """``imagenet``, ``none``, a ``.weights.h5`` of the backbone, or a ``.keras`` of an earlier run."""
+    """``imagenet``, ``none``, a backbone's ``.weights.h5``, or the ``.keras`` of an earlier run."""
     input_size: tuple[PositiveInt, PositiveInt] = (384, 288)
     """Height and width in pixels of the box every breast is stretched to."""
     layout: Literal["folders", "ddsm"] = "folders"
@@ -141,8 +141,6 @@ class TrainConfig(_Frozen):
     augmentation: Literal["none", "flips", "strong"] = "strong"
     auxiliary: bool = True
     """Whether the metadata's columns serve as further targets while training."""
-    flip_inference: bool = False
-    """Whether validation averages each picture with its vertical mirror image."""
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     """``auto``: bfloat16 where the processor multiplies it in hardware."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -202,6 +200,7 @@ PRESETS: Final[Mapping[PresetName, Mapping[str, Any]]] = {
     "ddsm": {
         "layout": "ddsm",
         "input_size": (320, 240),
+        "learning_rate": 2e-4,
         "epochs": 3,
         "head_epochs": 0,
         "validation_fraction": 0.1,

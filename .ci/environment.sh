@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Makes .venv hold what Pipfile.lock says for the categories named; does nothing when it does.
+#
+# Usage: PYTHON=python3 .ci/environment.sh CATEGORY...    (packages, training, dev-packages)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly python=${PYTHON:-python3}
+readonly pipenv_version=2026.10.3
+
+fail() {
+    printf 'mammoscope: %s\n' "$*" >&2
+    exit 1
+}
+
+# venv fails where Debian's python3-venv is missing; its own message says which package that is.
+make_venv() {
+    "$python" -m venv "$1" || fail "$python cannot make a virtual environment in $1."
+}
+
+is_supported() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+if [[ ! -x .venv/bin/python ]]; then
+    command -v "$python" >/dev/null || fail "$python not found; name an interpreter with PYTHON=..."
+    is_supported "$python" || fail "Python 3.11 or newer is needed; $python is" \
+        "$("$python" --version 2>&1). Name another with PYTHON=..."
+fi
+
+# One stamp a category: the lock it was installed from.
+lock_hash=$(cksum <Pipfile.lock)
+readonly lock_hash
+missing=()
+for category in "$@"; do
+    stamp=.venv/.installed-$category
+    [[ -f $stamp && $(<"$stamp") == "$lock_hash" ]] || missing+=("$category")
+done
+((${#missing[@]})) || exit 0
+
+if [[ -x .venv/bin/python ]]; then
+    is_supported .venv/bin/python || fail "The environment in .venv is broken or older than" \
+        "Python 3.11; remove the folder and try again."
+else
+    make_venv .venv
+fi
+if [[ " ${missing[*]} " == *" training "* ]]; then
+    # TensorFlow has no release for Python 3.14; the service needs none.
+    .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' ||
+        fail "TensorFlow, hence training and the tests, needs Python 3.11 to 3.13; remove .venv" \
+            "and name such an interpreter with PYTHON=..."
+fi
+
+# pipenv has an environment of its own, so that its dependencies never meet the project's.
+if [[ ! -x .pipenv/bin/pipenv || $(.pipenv/bin/pipenv --version) != *" $pipenv_version" ]]; then
+    make_venv .pipenv
+    .pipenv/bin/python -m pip install --quiet --disable-pip-version-check "pipenv==$pipenv_version"
+fi
+echo "Installing into .venv: ${missing[*]}"
+PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 PIPENV_PIPFILE="$PWD/Pipfile" \
+    PIPENV_NOSPIN=1 .pipenv/bin/pipenv sync --categories "${missing[*]}"
+for category in "${missing[@]}"; do
+    echo "$lock_hash" >".venv/.installed-$category"
+done

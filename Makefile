@@ -1,0 +1,61 @@
+# Every target makes the environment it needs in .venv; "make help" lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+# Interpreter that the environment is made with.
+PYTHON ?= python3
+export PYTHON
+
+BIN := .venv/bin
+environment := .ci/environment.sh
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo:  ## start the service, classify phantoms over HTTP, stop it (DEMO_PORT=9696 DEMO_COUNT=6)
+	@$(environment) packages
+	exec .ci/demo.sh
+
+.PHONY: serve
+serve:  ## the service on port 9696, until Ctrl-C
+	@$(environment) packages
+	exec $(BIN)/gunicorn predict:app --config gunicorn.conf.py
+
+.PHONY: train
+train:  ## train a model: DATA=DIR OUTPUT=RUN [ARGS="--preset reference ..."]
+	@test -n '$(DATA)' -a -n '$(OUTPUT)' || { echo 'Usage: make train DATA=DIR OUTPUT=RUN' >&2; exit 2; }
+	$(environment) packages training
+	exec $(BIN)/python train.py --data '$(DATA)' --output '$(OUTPUT)' $(ARGS)
+
+.PHONY: environment
+environment:  ## .venv with everything: service, training, tools
+	@$(environment) packages training dev-packages
+
+.PHONY: lint
+lint: environment  ## style, types and the layering of modules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Keras takes one backend a process: the service's tests run on OpenVINO, those of training on
+# TensorFlow (tests/conftest.py sets it).
+.PHONY: test
+test: lint  ## lint, then all tests
+	$(BIN)/pytest
+	$(BIN)/pytest -m training
+
+.PHONY: format
+format: environment  ## rewrite the code in the project's style
+	@$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: lock
+lock: environment  ## resolve Pipfile into Pipfile.lock anew
+	@PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python .ci/lock.py .pipenv/bin/pipenv
+	$(environment) packages training dev-packages

@@ -1,0 +1,43 @@
+"""``python -m mammoscope COMMAND``."""
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from collections.abc import Sequence
+
+from mammoscope import __doc__ as package_doc
+from mammoscope import __version__, commands
+from mammoscope.errors import MammoscopeError
+
+EXIT_REFUSED = 1
+EXIT_INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every module of `mammoscope.commands` is a command."""
+    made = argparse.ArgumentParser(
+        prog="mammoscope", description=(package_doc or "").splitlines()[0]
+    )
+    made.add_argument("--version", action="version", version=f"mammoscope {__version__}")
+    subparsers = made.add_subparsers(required=True, metavar="COMMAND")
+    for module in sorted(info.name for info in pkgutil.iter_modules(commands.__path__)):
+        importlib.import_module(f"{commands.__name__}.{module}").add_parser(subparsers)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0 fine, 1 refused, 2 usage, 130 interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except MammoscopeError as err:
+        sys.stderr.write(f"mammoscope: {err}\n")
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        sys.stderr.write("\nmammoscope: stopped.\n")
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

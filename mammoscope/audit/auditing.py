@@ -1,0 +1,219 @@
+"""From a data set to the report on it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from mammoscope.audit.findings import (
+    AuditReport,
+    Breasts,
+    InvertedCount,
+    Leaks,
+    MachineCount,
+    NearDuplicates,
+    NearPair,
+    PatientLeak,
+    Patients,
+    RefusedFile,
+    SamePicture,
+    SplitCount,
+)
+from mammoscope.audit.inspection import Inspection, inspect_pictures
+from mammoscope.dataset import Dataset, Example, breast_ids
+from mammoscope.duplicates import (
+    HASH_BITS,
+    NEAR_DISTANCE,
+    SAME_PICTURE_DISTANCE,
+    find_near_pairs,
+)
+
+WITHOUT_SPLIT: Final = "all"
+"""Name of the only split of a folder that has none."""
+
+MAX_LISTED_PAIRS: Final = 1_000
+"""Near duplicates that are listed one by one, the nearest first; all are counted."""
+
+
+def audit(dataset: Dataset, on_picture: Callable[[], object] = lambda: None) -> AuditReport:
+    """Inspect every picture of a data set.
+
+    Parameters
+    ----------
+    dataset
+        The folder, as `read_dataset` lists it.
+    on_picture
+        Called after each picture, for a progress bar.
+    """
+    inspections = inspect_pictures(dataset.examples, on_picture)
+    names = _Names(dataset)
+    exact = _exact_duplicates(inspections, names)
+    near, resaved = _near_duplicates(inspections, names)
+    same_pictures = (*exact, *resaved)
+    conflicts = tuple(group for group in same_pictures if len(group.labels) > 1)
+    leaks = _leaks(dataset, same_pictures)
+    readable = [found.source for found in inspections if found.source]
+    return AuditReport(
+        pictures=len(inspections),
+        splits=_count_splits(dataset.examples, lambda example: example.split or WITHOUT_SPLIT),
+        merged=_count_splits(
+            dataset.examples,
+            lambda example: {"valid": "train"}.get(example.split, example.split) or WITHOUT_SPLIT,
+        ),
+        sizes=_count(f"{source.width}x{source.height}" for source in readable),
+        modes=_count(source.mode for source in readable),
+        formats=_count(source.format for source in readable),
+        refused=tuple(
+            RefusedFile(names.file(found.example), found.refusal)
+            for found in inspections
+            if found.refusal
+        ),
+        same_pictures=same_pictures,
+        near_duplicates=near,
+        conflicts=conflicts,
+        inverted=_count_inverted(inspections),
+        patients=Patients(
+            count=len(
+                {example.patient_id for example in dataset.examples if example.patient_known}
+            ),
+            pictures_without=sum(not example.patient_known for example in dataset.examples),
+        ),
+        breasts=_count_breasts(inspections),
+        leaks=leaks,
+        passed=not (conflicts or leaks.patients or leaks.pictures),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    dataset: Dataset
+
+    def file(self, example: Example) -> str:
+        return example.path.relative_to(self.dataset.root).as_posix()
+
+    def same_picture(self, examples: Sequence[Example], distance: int | None) -> SamePicture:
+        return SamePicture(
+            files=tuple(self.file(example) for example in examples),
+            distance=distance,
+            labels=tuple(sorted({example.label for example in examples})),
+            splits=tuple(sorted({example.split for example in examples})),
+            patients=tuple(sorted({one.patient_id for one in examples if one.patient_known})),
+        )
+
+
+def _exact_duplicates(inspections: Sequence[Inspection], names: _Names) -> tuple[SamePicture, ...]:
+    by_digest: defaultdict[str, list[Example]] = defaultdict(list)
+    for found in inspections:
+        if found.digest:
+            by_digest[found.digest].append(found.example)
+    return tuple(names.same_picture(group, None) for group in by_digest.values() if len(group) > 1)
+
+
+def _near_duplicates(
+    inspections: Sequence[Inspection], names: _Names
+) -> tuple[NearDuplicates, tuple[SamePicture, ...]]:
+    """Near duplicates, and those of them that are one picture; one file stands for exact copies."""
+    by_digest = {found.digest: found for found in reversed(inspections)}
+    hashed = [
+        (found.example, found.fingerprint)
+        for found in reversed(by_digest.values())
+        if found.fingerprint is not None
+    ]
+    hashes = np.array([fingerprint for _, fingerprint in hashed], np.uint64)
+    near = find_near_pairs(hashes.reshape(len(hashed), HASH_BITS // 64), NEAR_DISTANCE)
+    pairs = [
+        ((hashed[first][0], hashed[second][0]), distance)
+        for (first, second), distance in zip(
+            near.pairs.tolist(), near.distances.tolist(), strict=True
+        )
+    ]
+    described = [
+        NearPair(
+            files=(names.file(one), names.file(other)),
+            distance=distance,
+            same_patient=one.patient_known and one.patient_id == other.patient_id,
+            same_split=one.split == other.split,
+            same_label=one.label == other.label,
+        )
+        for (one, other), distance in pairs
+    ]
+    same_patient = sum(pair.same_patient for pair in described)
+    duplicates = NearDuplicates(
+        max_distance=NEAR_DISTANCE,
+        bits=HASH_BITS,
+        complete=near.complete,
+        pairs=len(described),
+        same_patient=same_patient,
+        other_patient=len(described) - same_patient,
+        across_splits=sum(not pair.same_split for pair in described),
+        listed=tuple(described[:MAX_LISTED_PAIRS]),
+    )
+    resaved = tuple(
+        names.same_picture(pair, distance)
+        for pair, distance in pairs
+        if distance <= SAME_PICTURE_DISTANCE
+    )
+    return duplicates, resaved
+
+
+def _leaks(dataset: Dataset, same_pictures: Iterable[SamePicture]) -> Leaks:
+    splits: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for example in dataset.examples:
+        if example.patient_known:
+            splits[example.patient_id][example.split] += 1
+    patients = tuple(
+        PatientLeak(patient_id, dict(found))
+        for patient_id, found in sorted(splits.items())
+        if len(found) > 1
+    )
+    pictures = tuple(group for group in same_pictures if len(group.splits) > 1)
+    return Leaks(patients, pictures, not patients and not pictures and dataset.patients_known)
+
+
+def _count(values: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(values).most_common())
+
+
+def _count_splits(
+    examples: Iterable[Example], name: Callable[[Example], str]
+) -> dict[str, SplitCount]:
+    by_split: defaultdict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        by_split[name(example)].append(example)
+    return {
+        split: SplitCount(
+            pictures=len(members),
+            no_tumour=sum(example.label == 0 for example in members),
+            tumour=sum(example.label == 1 for example in members),
+            patients=len({example.patient_id for example in members if example.patient_known}),
+        )
+        for split, members in by_split.items()
+    }
+
+
+def _count_inverted(inspections: Iterable[Inspection]) -> InvertedCount:
+    machines: defaultdict[str, list[bool]] = defaultdict(list)
+    pictures = 0
+    for found in inspections:
+        pictures += found.inverted
+        if found.example.facts.machine_id:
+            machines[found.example.facts.machine_id].append(found.inverted)
+    return InvertedCount(
+        pictures,
+        {name: MachineCount(sum(flags), len(flags)) for name, flags in sorted(machines.items())},
+    )
+
+
+def _count_breasts(inspections: Sequence[Inspection]) -> Breasts:
+    known = [found for found in inspections if found.example.patient_known]
+    breasts = breast_ids([found.example for found in known], [found.chest_wall for found in known])
+    labels: defaultdict[str, set[int]] = defaultdict(set)
+    for breast, found in zip(breasts, known, strict=True):
+        labels[breast].add(found.example.label)
+    return Breasts(
+        count=len(labels),
+        by_chest_wall=sum(found.example.facts.laterality is None for found in known),
+        both_labels=sum(len(found) > 1 for found in labels.values()),
+    )

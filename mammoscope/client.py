@@ -1,0 +1,139 @@
+"""The Python client of the service."""
+
+import time
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import requests
+
+from mammoscope.errors import ServerAnswerError, ServerUnreachableError, UnreadableFileError
+
+DEFAULT_SERVER: Final = "http://127.0.0.1:9696"
+
+_POLL_S: Final = 0.2
+
+
+class Client:
+    """Asks one server about pictures.
+
+    Proxies, ``.netrc`` and other request settings of the environment are not used: the server is
+    meant as given, and mostly on this machine or in its network.
+
+    Parameters
+    ----------
+    server
+        The server's address: ``http://host:port``, with a path where it stands behind one.
+    timeout_s
+        Seconds to wait for a connection, and again for each part of an answer.
+    """
+
+    def __init__(self, server: str = DEFAULT_SERVER, *, timeout_s: float = 60.0) -> None:
+        self._server = server.rstrip("/")
+        self._timeout_s = timeout_s
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def __enter__(self) -> Self:
+        """Use the client, then let its connections go."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let the connections go."""
+        self._session.close()
+
+    def predict(self, source: str | Path) -> dict[str, Any]:
+        """Return the answer about one picture, as ``Prediction.to_json`` describes it.
+
+        Parameters
+        ----------
+        source
+            A URL for the server to fetch (str), or a file to send (Path). Of the file only its
+            bytes are sent, never its name.
+
+        Raises
+        ------
+        UnreadableFileError
+            If the file is missing or cannot be read.
+        ServerUnreachableError
+            If nobody answers at the server's address.
+        ServerAnswerError
+            If the server refuses the picture, or answers something else than a prediction.
+        """
+        if isinstance(source, str):
+            return self._request("POST", "/predict", json={"url": source})
+        try:
+            data = source.read_bytes()
+        except IsADirectoryError as err:
+            raise UnreadableFileError("This is a folder without pictures, not a file.") from err
+        except OSError as err:
+            raise UnreadableFileError("The file is missing or cannot be read.") from err
+        return self._request("POST", "/predict", files={"file": ("picture", data)})
+
+    def model(self) -> dict[str, Any]:
+        """Return the facts about the model that answers."""
+        return self._request("GET", "/model")
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Wait until the server answers requests.
+
+        Raises
+        ------
+        ServerUnreachableError
+            If nobody answers within `timeout_s` seconds.
+        ServerAnswerError
+            If the server says that its model cannot be used, or is not ready in time.
+        """
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._request("GET", "/readyz")
+            except ServerAnswerError as err:
+                still_coming = isinstance(err, ServerUnreachableError) or (
+                    err.problem_code == "not_ready"
+                )
+                if not still_coming or time.monotonic() + _POLL_S > end:
+                    raise
+                time.sleep(_POLL_S)
+            else:
+                return
+
+    def _request(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        try:
+            response = self._session.request(
+                method, f"{self._server}{path}", timeout=self._timeout_s, **content
+            )
+        except requests.Timeout as err:
+            raise ServerUnreachableError(
+                f"The server did not answer within {self._timeout_s:g} s."
+            ) from err
+        except (requests.ConnectionError, ValueError) as err:  # requests: a bad URL is both
+            raise ServerUnreachableError("No server can be reached at this address.") from err
+        except requests.RequestException as err:
+            raise ServerAnswerError("The server's answer broke off or cannot be read.") from err
+        return _answer(response)
+
+
+def _answer(response: requests.Response) -> dict[str, Any]:
+    status = response.status_code
+    try:
+        content = response.json()
+    except requests.JSONDecodeError as err:
+        raise ServerAnswerError(
+            f"The server answered with status {status} and no JSON.", status=status
+        ) from err
+    if not isinstance(content, dict):
+        raise ServerAnswerError("The server's JSON is not an object.", status=status)
+    if status != HTTPStatus.OK:
+        detail = content.get("detail") or f"The server answered with status {status}."
+        code = content.get("code")
+        raise ServerAnswerError(
+            str(detail), status=status, problem_code=code if isinstance(code, str) else None
+        )
+    return content

@@ -1,0 +1,1 @@
+"""The commands of ``python -m mammoscope``, a module each."""

@@ -1,0 +1,110 @@
+"""``python -m mammoscope audit DIR``: what is in a folder of mammograms, and what is wrong."""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mammoscope.dataset import Dataset, read_dataset, require_both_classes
+from mammoscope.errors import ConfigurationError, EmptyDatasetError, StorageError
+
+if TYPE_CHECKING:
+    from mammoscope.audit import AuditReport
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "audit",
+        help="examine a folder of mammograms: counts, duplicates, conflicts, leaks",
+        description=(
+            "Read every picture of a folder SPLIT/LABEL/FILE (or LABEL/FILE) and report counts, "
+            "unreadable files, duplicates, label conflicts, inverted pictures, patients, breasts, "
+            "and whatever stands in more than one split. Nothing in the folder is changed."
+        ),
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the data set")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the report as JSON too")
+    parser.add_argument(
+        "--metadata",
+        metavar="CSV",
+        type=Path,
+        help="table with columns file, patient_id, ... (default: metadata.csv in DIR, if there)",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="exit 1 on a leak or a label conflict"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Audit, print the lines and write the JSON; 1 with ``--strict`` on a leak or conflict, else 0.
+
+    Raises
+    ------
+    ConfigurationError
+        If the packages that an audit needs are not installed.
+    DatasetError
+        If the folder or its metadata cannot be used. One class only, or no readable picture, is
+        raised after the report is out.
+    StorageError
+        If the JSON cannot be written; the lines are out by then unless its folder is missing.
+    """
+    json_path: Path | None = args.json
+    if json_path is not None:
+        _require_folder(json_path.parent)
+    dataset = read_dataset(args.folder, args.metadata)
+    report = _audit(dataset)
+    if json_path is not None:
+        _write_json(json_path, report)
+    if len(report.refused) == report.pictures:
+        raise EmptyDatasetError("None of the folder's pictures can be judged.")
+    require_both_classes(dataset.examples, "training or evaluation")
+    return int(args.strict and not report.passed)
+
+
+def _require_folder(folder: Path) -> None:
+    """Say before the work, not after it, that its result has no place to go."""
+    try:
+        if folder.is_dir():
+            return
+    except OSError as err:
+        raise StorageError("The folder for the JSON file cannot be entered.") from err
+    raise StorageError("The folder for the JSON file does not exist.")
+
+
+def _audit(dataset: Dataset) -> "AuditReport":
+    """Audit under a progress bar and print the lines."""
+    # Imported here: the service, which has these commands too, does without these packages.
+    try:
+        from tqdm import tqdm
+
+        from mammoscope.audit import audit, describe
+    except ModuleNotFoundError as err:
+        raise ConfigurationError("An audit needs the training packages: install them.") from err
+
+    # disable=None: no bar where stderr is no terminal.
+    with tqdm(total=len(dataset.examples), unit="picture", disable=None, leave=False) as bar:
+        report = audit(dataset, bar.update)
+    try:
+        print("\n".join(describe(report)), flush=True)
+    except OSError as err:
+        # What is left in the buffer would fail a second time when the interpreter exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StorageError("The report could not be written to standard output.") from err
+    return report
+
+
+def _write_json(path: Path, report: "AuditReport") -> None:
+    try:
+        path.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+    except OSError as err:
+        with contextlib.suppress(OSError):
+            if path.is_file():  # half a report misleads
+                path.unlink()
+        raise StorageError(
+            "The JSON file could not be written: no permission or no space."
+        ) from err

@@ -1,0 +1,156 @@
+"""``python -m mammoscope download DIR``: fetch the Kaggle data set."""
+
+import argparse
+import contextlib
+import io
+import logging
+import shutil
+import socket
+import sys
+import tempfile
+import zipfile
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from mammoscope.dataset import LABELS, SPLITS, list_pictures
+from mammoscope.errors import DownloadError, StorageError
+
+HANDLE: Final = "hayder17/breast-cancer-detection"
+"""Owner and name of the data set on Kaggle (Database Contents License)."""
+
+_CREDENTIAL_CODES: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "download",
+        help="fetch the Kaggle data set",
+        description=(
+            f"Fetch the Kaggle data set {HANDLE} (3,383 pictures) through kagglehub. A download "
+            "that was cut off is resumed by the next one."
+        ),
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="new or empty folder to fill")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Download and say what came; 0.
+
+    Raises
+    ------
+    DownloadError
+        If the folder holds something, or the data set cannot be had.
+    StorageError
+        If the folder cannot be written.
+    """
+    folder: Path = args.folder
+    count = download(folder)
+    print(f"{count:,} pictures written to {folder}; next: python -m mammoscope audit {folder}")
+    return 0
+
+
+def download(folder: Path) -> int:
+    """Fill `folder` with the data set, ``SPLIT/LABEL/FILE.jpg``.
+
+    kagglehub keeps what it fetched in its own cache, so that nothing is fetched twice; the folder
+    appears only once it is complete.
+
+    Returns
+    -------
+    Number of pictures.
+
+    Raises
+    ------
+    DownloadError, StorageError
+        As `run` does.
+    """
+    _require_empty(folder)
+    source = _find_layout(_fetch())
+    try:
+        folder = folder.resolve()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder.parent) as staging:
+            complete = Path(staging) / "data"
+            shutil.copytree(source, complete)
+            if folder.is_dir():
+                folder.rmdir()
+            complete.rename(folder)
+    except OSError as err:
+        raise StorageError("The data set could not be written: no permission or no space.") from err
+    return sum(
+        len(list_pictures(folder / split / str(label))) for split in SPLITS for label in LABELS
+    )
+
+
+def _require_empty(folder: Path) -> None:
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DownloadError("The place to download to holds something; it must be empty.")
+    except OSError as err:
+        raise StorageError("The folder to download to cannot be listed.") from err
+
+
+def _fetch() -> Path:
+    """Folder of kagglehub's cache that holds the data set."""
+    # kagglehub writes its log to stdout, and a progress bar to stderr even where that is a file.
+    chatter = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    try:
+        with contextlib.redirect_stdout(chatter), contextlib.redirect_stderr(chatter):
+            import kagglehub
+
+            logging.getLogger("kagglehub").setLevel(logging.CRITICAL)
+            return Path(kagglehub.dataset_download(HANDLE))
+    except Exception as err:
+        raise _explain(err) from err
+
+
+def _explain(error: Exception) -> DownloadError | StorageError:
+    """Put a failure of kagglehub into one sentence."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    # By name: these classes exist only where kagglehub does.
+    name = type(error).__name__
+    sentence = "The download failed for a reason that kagglehub does not tell."
+    if isinstance(error, ImportError):
+        sentence = "kagglehub is not installed; it belongs to the training packages."
+    elif name in ("CredentialError", "UnauthenticatedError") or status in _CREDENTIAL_CODES:
+        sentence = (
+            "Kaggle asks for a credential: create an API token in your Kaggle account's settings "
+            "and set KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY."
+        )
+    elif status == HTTPStatus.NOT_FOUND:
+        sentence = "Kaggle does not have the data set any more."
+    elif status is not None:
+        sentence = f"Kaggle answered with HTTP status {int(status)}; try again later."
+    elif isinstance(error, zipfile.BadZipFile) or name == "DataCorruptionError":
+        sentence = "What came from Kaggle is damaged; download again."
+    elif _is_network_failure(error):
+        sentence = "Kaggle cannot be reached: there is no network, or no way through it."
+    elif isinstance(error, OSError):
+        return StorageError(
+            "The download could not be stored in kagglehub's cache: no permission or no space."
+        )
+    elif isinstance(error, ValueError):
+        sentence = "Kaggle's credential file cannot be read; download it again."
+    return DownloadError(sentence)
+
+
+def _is_network_failure(error: Exception) -> bool:
+    """Whether a connection failed, rather than a disk.
+
+    The exceptions of requests are OSErrors without a number; the file system's have one.
+    """
+    if isinstance(error, (ConnectionError, TimeoutError, socket.gaierror)):
+        return True
+    return isinstance(error, OSError) and error.errno is None
+
+
+def _find_layout(fetched: Path) -> Path:
+    """The folder with ``train/0`` in it, at most two levels below what was fetched."""
+    for pattern in (".", "*", "*/*"):
+        for folder in sorted(fetched.glob(pattern)) if pattern != "." else [fetched]:
+            if (folder / "train" / "0").is_dir():
+                return folder
+    raise DownloadError("What came from Kaggle does not have the folders train, valid and test.")

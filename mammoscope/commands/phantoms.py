@@ -1,0 +1,59 @@
+"""``python -m mammoscope phantoms DIR``: write synthetic mammograms."""
+
+import argparse
+from pathlib import Path
+
+from mammoscope.errors import ConfigurationError, StorageError
+from mammoscope.phantom import write_phantom_dataset, write_phantoms
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "phantoms",
+        help="write synthetic mammograms for trying things out",
+        description="Write synthetic mammograms of both classes and both views into a folder.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder to write into")
+    parser.add_argument(
+        "--count", metavar="N", type=int, default=6, help="pictures; with --dataset, patients"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="other seed, other women")
+    parser.add_argument(
+        "--dataset",
+        action="store_true",
+        help="write the Kaggle layout SPLIT/LABEL/FILE.jpg and metadata.csv into an empty folder",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the phantoms and say what was written; 0.
+
+    Raises
+    ------
+    ConfigurationError
+        If a number is out of range, or a data set is asked for in a folder that holds something.
+    StorageError
+        If a file cannot be written.
+    """
+    folder: Path = args.folder
+    try:
+        taken = folder.exists() and not folder.is_dir()
+        filled = folder.is_dir() and any(folder.iterdir())
+    except OSError as err:
+        raise StorageError("The folder to write to cannot be listed.") from err
+    if taken:
+        raise ConfigurationError("The place to write to is a file; a folder is needed.")
+    if not args.dataset:
+        for path in write_phantoms(folder, args.count, args.seed):
+            print(path)
+        return 0
+    if filled:
+        raise ConfigurationError(
+            "The folder for the data set holds something; an empty one is needed."
+        )
+    paths = write_phantom_dataset(folder, patients=args.count, seed=args.seed, metadata=True)
+    print(f"{len(paths)} pictures of {args.count} patients and metadata.csv written to {folder}")
+    return 0

@@ -1,0 +1,197 @@
+"""``python -m mammoscope score PATH...``: a probability for each mammogram."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Final, Protocol, get_args
+
+from mammoscope.artifact import DEFAULT_POINT, load_artifact
+from mammoscope.commands.evaluate import shown
+from mammoscope.dataset import is_picture_name
+from mammoscope.errors import ImageError, MammoscopeError, StorageError, UnreadableFileError
+from mammoscope.evaluation import map_ahead
+from mammoscope.mammogram import Mammogram
+from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
+from mammoscope.reading import PICTURE_SUFFIXES, read_file
+from mammoscope.settings import OperatingPointName, ServiceSettings
+
+STANDARD_OUTPUT: Final = "-"
+
+Outcome = Prediction | MammoscopeError
+
+
+class Predictor(Protocol):
+    """What scoring needs of `mammoscope.engine.Engine`."""
+
+    def predict(self, mammogram: Mammogram, *, operating_point: str = ...) -> Prediction:
+        """Judge one picture."""
+        ...
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "score",
+        help="score mammograms",
+        description=(
+            "Score files, and the pictures in folders and all folders below them. "
+            f"{RESEARCH_USE_NOTICE}"
+        ),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="file or folder")
+    parser.add_argument(
+        "--model",
+        metavar="PATH",
+        type=Path,
+        default=ServiceSettings.model_fields["model"].default,
+        help="model folder, or a .keras file",
+    )
+    parser.add_argument(
+        "--operating-point",
+        choices=get_args(OperatingPointName),
+        default=DEFAULT_POINT,
+        help="operating point of the model's card that decides the label",
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write JSON Lines too, an object for each file; - writes them to standard output, "
+        "instead of the table",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score, writing each result as soon as it is there; 0, or 1 if a picture was refused.
+
+    Raises
+    ------
+    ArtifactError, ConfigurationError
+        If the model cannot be used or has no such operating point.
+    StorageError
+        If a result cannot be written; those before it are.
+    """
+    artifact = load_artifact(args.model)
+
+    from mammoscope.engine import load_engine
+
+    predictor: Predictor = load_engine(artifact)
+    try:
+        lines = _open(args.json)
+    except OSError as err:
+        raise StorageError("The JSON file cannot be written.") from err
+    table = None if args.json == STANDARD_OUTPUT else sys.stdout
+    try:
+        refused = _score(args.paths, predictor, args.operating_point, (table, lines))
+        if lines is not None and lines is not sys.stdout:
+            lines.close()
+    except BrokenPipeError:
+        # Whoever read the results has seen enough; nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as err:
+        raise StorageError(
+            "A result could not be written: no space or no permission. Those before it are kept."
+        ) from err
+    finally:
+        if lines is not None and lines is not sys.stdout:
+            with suppress(OSError):  # what it has to say was said above
+                lines.close()
+    return int(refused > 0)
+
+
+def find_pictures(paths: Sequence[Path]) -> Iterator[Path | tuple[Path, MammoscopeError]]:
+    """Files as given, and the pictures of folders in the order of their names.
+
+    A folder that cannot be listed, or holds no picture, comes with the error that says so.
+    """
+    for path in paths:
+        try:
+            is_folder = path.is_dir()
+        except OSError:
+            is_folder = False  # reading it as a file says what is wrong
+        if not is_folder:
+            yield path
+            continue
+        found = False
+        for outcome in _walk(path):
+            found = True
+            yield outcome
+        if not found:
+            yield (
+                path,
+                UnreadableFileError(
+                    "The folder holds no picture; their names end in "
+                    f"{', '.join(PICTURE_SUFFIXES)}."
+                ),
+            )
+
+
+def to_json(path: Path, outcome: Outcome) -> dict[str, Any]:
+    """The object of one file: path, and either the prediction or the error."""
+    if isinstance(outcome, Prediction):
+        return {"path": str(path), **outcome.to_json()}
+    return {"path": str(path), "error": {"code": outcome.code, "message": str(outcome)}}
+
+
+def to_line(path: Path, outcome: Outcome) -> str:
+    """One file's line of the table."""
+    if isinstance(outcome, MammoscopeError):
+        return f"{'–':11}  {'refused':9}  {shown(path)}: {outcome} [{outcome.code}]"
+    warnings = f" ({' '.join(outcome.warnings)})" if outcome.warnings else ""
+    return f"{outcome.probability:<11.3f}  {outcome.label:9}  {shown(path)}{warnings}"
+
+
+def _score(
+    paths: Sequence[Path],
+    predictor: Predictor,
+    operating_point: str,
+    outputs: tuple[IO[str] | None, IO[str] | None],
+) -> int:
+    """Score and write; returns how many were refused."""
+
+    def judge(found: Path | tuple[Path, MammoscopeError]) -> tuple[Path, Outcome]:
+        if isinstance(found, tuple):
+            return found
+        try:
+            return found, predictor.predict(read_file(found), operating_point=operating_point)
+        except ImageError as err:
+            return found, err
+
+    table, lines = outputs
+    refused = 0
+    if table is not None:
+        print(f"{'probability':11}  {'label':9}  file", file=table, flush=True)
+    for path, outcome in map_ahead(judge, find_pictures(paths)):
+        refused += isinstance(outcome, MammoscopeError)
+        # The file first: where standard output breaks, the result is kept.
+        if lines is not None:
+            print(json.dumps(to_json(path, outcome)), file=lines, flush=True)
+        if table is not None:
+            print(to_line(path, outcome), file=table, flush=True)
+    return refused
+
+
+def _walk(folder: Path) -> Iterator[Path | tuple[Path, MammoscopeError]]:
+    unlisted: list[OSError] = []
+    for current, folders, files in os.walk(folder, onerror=unlisted.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(current, name) for name in sorted(files) if is_picture_name(Path(name)))
+    for error in unlisted:
+        yield (
+            Path(error.filename or folder),
+            UnreadableFileError("The folder cannot be listed."),
+        )
+
+
+def _open(name: str | None) -> IO[str] | None:
+    if name is None:
+        return None
+    if name == STANDARD_OUTPUT:
+        return sys.stdout
+    return Path(name).open("w", encoding="utf-8")

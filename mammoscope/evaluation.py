@@ -1,0 +1,235 @@
+"""Pictures of a data set, through reader, preparation and network, to measured performance."""
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.artifact import Card
+from mammoscope.dataset import Dataset, Example, breast_ids
+from mammoscope.errors import EmptyDatasetError, ImageError
+from mammoscope.metrics import RESAMPLES, Calibration, Evaluation, Scored, evaluate_scores
+from mammoscope.preparation import prepare
+from mammoscope.reading import read_file
+
+_AGE_BANDS: Final = (50, 60, 70)
+"""Bounds of the age bands in years; screening programmes invite from 50 to 69."""
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Logits(Protocol):
+    @property
+    def logits(self) -> npt.NDArray[np.float32]: ...
+
+
+class Scorer(Protocol):
+    """What evaluation needs of `mammoscope.engine.Engine`."""
+
+    @property
+    def card(self) -> Card:
+        """Input size, calibration, operating points and version of the model."""
+        ...
+
+    def score(self, pixels: npt.NDArray[np.uint8], /) -> _Logits:
+        """Score prepared pictures, uint8 (N, H, W); called from several threads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredExample:
+    """A picture with its score.
+
+    Parameters
+    ----------
+    example
+        The picture.
+    logit
+        Raw score of the network.
+    inverted
+        Whether the picture had a bright background.
+    chest_wall
+        Side of the picture on which the chest wall lies: ``left`` or ``right``.
+    """
+
+    example: Example
+    logit: float
+    inverted: bool
+    chest_wall: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedExample:
+    """A picture that could not be judged, and why, as code and in words."""
+
+    example: Example
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """An evaluation and what one must know to read it.
+
+    Parameters
+    ----------
+    evaluation
+        What was measured.
+    model_version
+        Of the model's card.
+    split
+        Name of the evaluated split; empty where the folder has none.
+    refused
+        Pictures that were left out, by code of the reason.
+    patients_known
+        Whether the patient of every picture is known. If not, pictures without one count as
+        patients of their own: intervals are too narrow and leakage cannot be excluded.
+    shared_patients
+        Patients of this split who stand in another split of the folder too.
+    """
+
+    evaluation: Evaluation
+    model_version: str
+    split: str
+    refused: Mapping[str, int]
+    patients_known: bool
+    shared_patients: int
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object."""
+        return {
+            "split": self.split or None,
+            "model_version": self.model_version,
+            "patients_known": self.patients_known,
+            "interval_by": "patient" if self.patients_known else "picture",
+            "shared_patients": self.shared_patients,
+            "refused": {"count": sum(self.refused.values()), "codes": dict(self.refused)},
+            "within_machine": None,  # stays where too little is known of machines
+            **self.evaluation.to_json(),
+        }
+
+
+def score_examples(
+    examples: Iterable[Example], scorer: Scorer, *, workers: int | None = None
+) -> Iterator[ScoredExample | RefusedExample]:
+    """Read, prepare and score pictures in threads; yields the outcome of each, in order.
+
+    A picture that cannot be judged is an outcome like any other.
+    """
+
+    def judge(example: Example) -> ScoredExample | RefusedExample:
+        try:
+            prepared = prepare(read_file(example.path), scorer.card.input_size)
+        except ImageError as err:
+            return RefusedExample(example, err.code, str(err))
+        logit = float(scorer.score(prepared.pixels[None]).logits[0])
+        return ScoredExample(example, logit, prepared.inverted, prepared.chest_wall)
+
+    return map_ahead(judge, examples, workers=workers)
+
+
+def assess(
+    dataset: Dataset,
+    split: str,
+    outcomes: Sequence[ScoredExample | RefusedExample],
+    card: Card,
+    *,
+    resamples: int = RESAMPLES,
+) -> Assessment:
+    """Measure the outcomes of one split's pictures.
+
+    Raises
+    ------
+    EmptyDatasetError
+        If no picture could be scored.
+    SingleClassError
+        If the scored pictures, or patients, are of one class only.
+    """
+    scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredExample)]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, RefusedExample)]
+    if not scored:
+        raise EmptyDatasetError("None of the pictures can be judged, so nothing can be measured.")
+    examples = [outcome.example for outcome in scored]
+    pictures = Scored.of(
+        [example.label for example in examples],
+        [outcome.logit for outcome in scored],
+        patients=[example.patient_id for example in examples],
+        breasts=breast_ids(examples, [outcome.chest_wall for outcome in scored]),
+        calibration=Calibration(card.calibration.slope, card.calibration.intercept),
+    )
+    evaluation = evaluate_scores(
+        pictures,
+        groups=_groups(scored),
+        thresholds={name: point.threshold for name, point in card.operating_points.items()},
+        resamples=resamples,
+    )
+    return Assessment(
+        evaluation=evaluation,
+        model_version=card.version,
+        split=split,
+        refused=Counter(sorted(outcome.code for outcome in refused)),
+        patients_known=all(outcome.example.patient_known for outcome in outcomes),
+        shared_patients=_shared_patients(dataset, split),
+    )
+
+
+def map_ahead(
+    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None
+) -> Iterator[Result]:
+    """Apply `work` in threads, a few items ahead of the caller; yields results in order.
+
+    When the caller stops early, what has not begun is dropped.
+    """
+    count = workers or min(8, os.cpu_count() or 1)
+    ahead: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(count)
+    try:
+        for item in items:
+            ahead.append(pool.submit(work, item))
+            if len(ahead) > 2 * count:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _groups(scored: Sequence[ScoredExample]) -> dict[str, list[str | None]]:
+    """Value of each fact for each picture; facts of which nothing is known are left out."""
+    facts = [outcome.example.facts for outcome in scored]
+    groups: dict[str, list[str | None]] = {
+        "machine": [each.machine_id for each in facts],
+        "site": [each.site_id for each in facts],
+        "view": [each.view for each in facts],
+        "laterality": [each.laterality for each in facts],
+        "density": [each.density for each in facts],
+        "age": [_age_band(each.age) for each in facts],
+    }
+    known = {fact: values for fact, values in groups.items() if any(values)}
+    return known | {"background": ["bright" if outcome.inverted else "dark" for outcome in scored]}
+
+
+def _age_band(age: float | None) -> str | None:
+    if age is None:
+        return None
+    if age < _AGE_BANDS[0]:
+        return f"0 to {_AGE_BANDS[0] - 1}"
+    if age >= _AGE_BANDS[-1]:
+        return f"{_AGE_BANDS[-1]} and over"
+    lower = max(bound for bound in _AGE_BANDS if bound <= age)
+    return f"{lower} to {_AGE_BANDS[_AGE_BANDS.index(lower) + 1] - 1}"
+
+
+def _shared_patients(dataset: Dataset, split: str) -> int:
+    here, elsewhere = (
+        {e.patient_id for e in dataset.examples if e.patient_known and (e.split == split) is same}
+        for same in (True, False)
+    )
+    return len(here & elsewhere)

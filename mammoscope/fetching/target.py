@@ -1,0 +1,83 @@
+"""A URL taken apart, once, by one parser."""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from mammoscope.errors import UrlNotAllowedError
+
+MAX_URL_LENGTH: Final = 2048
+"""Characters of a URL, redirects included."""
+
+PORTS: Final = {"http": 80, "https": 443}
+"""Schemes that are fetched, and their ports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL taken apart: the one reading of it that is checked and used."""
+
+    scheme: str
+    host: str
+    port: int
+    request_target: str
+
+    @property
+    def host_header(self) -> str:
+        """Value of the Host field."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def parse(url: str) -> Target:
+    """Take `url` apart.
+
+    Raises
+    ------
+    UrlNotAllowedError
+        If it is no absolute http or https URL, holds user-info, or can be read in two ways.
+    """
+    if len(url) > MAX_URL_LENGTH:
+        raise UrlNotAllowedError(f"The URL is longer than {MAX_URL_LENGTH} characters.")
+    if any(character <= " " or character in "\\\x7f" for character in url):
+        raise UrlNotAllowedError("The URL holds blanks, control characters or backslashes.")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as err:
+        raise UrlNotAllowedError("This is not a URL that can be read.") from err
+    if parts.scheme not in PORTS:
+        raise UrlNotAllowedError("Only http and https URLs are fetched.")
+    if "@" in parts.netloc:
+        raise UrlNotAllowedError("The URL holds a user name or password; none may be given.")
+    query = f"?{parts.query}" if parts.query else ""
+    return Target(
+        scheme=parts.scheme,
+        host=_host(parts.hostname or "", bracketed="[" in parts.netloc),
+        port=PORTS[parts.scheme] if port is None else port,
+        request_target=quote(f"{parts.path or '/'}{query}", safe="/%:?&=+$,;@!~*'()[]"),
+    )
+
+
+def _host(host: str, *, bracketed: bool) -> str:
+    """Return `host` as ASCII: a plain IP address, or a name that nobody takes for a number."""
+    if bracketed:
+        try:
+            return str(ipaddress.IPv6Address(host.replace("%", " ")))  # no zone
+        except ValueError as err:
+            raise UrlNotAllowedError("The URL's host is not a valid IPv6 address.") from err
+    try:
+        ascii_host = host.encode("idna").decode("ascii")
+    except UnicodeError as err:
+        raise UrlNotAllowedError("The URL's host is not a valid name.") from err
+    labels = ascii_host.removesuffix(".").split(".")
+    if not all(label and label.replace("-", "").replace("_", "").isalnum() for label in labels):
+        raise UrlNotAllowedError("The URL's host is not a valid name.")
+    # Resolvers read 2130706433, 0x7f.1 and 0177.0.0.1 as 127.0.0.1: numbers only as usual.
+    if labels[-1].isdigit() or labels[-1].startswith("0x"):
+        try:
+            return str(ipaddress.IPv4Address(ascii_host))
+        except ValueError as err:
+            raise UrlNotAllowedError("The URL's host is not a plain IPv4 address.") from err
+    return ascii_host

@@ -1,0 +1,210 @@
+"""The requests of a fetch.
+
+``http.client`` is used directly because it does no more than asked: no proxies from the
+environment, no cookies, no ``.netrc``, no redirects, no decompression, and a socket of ours.
+"""
+
+import functools
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urljoin
+
+import certifi
+
+from mammoscope.errors import (
+    FetchError,
+    FetchFailedError,
+    FetchTimeoutError,
+    FetchTooLargeError,
+    UrlNotAllowedError,
+)
+from mammoscope.fetching.addresses import is_public, resolve_addresses
+from mammoscope.fetching.deadline import Deadline
+from mammoscope.fetching.target import PORTS, Target, parse
+from mammoscope.settings import ServiceSettings
+
+Resolve = Callable[[str, int], Sequence[str]]
+"""Host and port to the textual addresses the host has; raises OSError where it has none."""
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_CHUNK_BYTES: Final = 64 * 1024
+
+
+def fetch(
+    url: str,
+    settings: ServiceSettings,
+    *,
+    resolve: Resolve = resolve_addresses,
+    tls: ssl.SSLContext | None = None,
+) -> bytes:
+    """Return the body behind `url`, at most ``settings.max_image_bytes`` of it.
+
+    Parameters
+    ----------
+    url
+        An absolute http or https URL without user-info, on port 80 or 443.
+    settings
+        Limits: time for everything, bytes, redirects.
+    resolve
+        How host names become addresses.
+    tls
+        Which certificates are trusted; the public authorities' where None.
+
+    Raises
+    ------
+    UrlNotAllowedError
+        If fetching is switched off, or the URL or a redirect leads where it must not.
+    FetchTimeoutError
+        If all of it takes longer than ``settings.fetch_timeout_s``.
+    FetchTooLargeError
+        If the other server announces or sends more bytes than allowed.
+    FetchFailedError
+        If the other server cannot be reached or does not answer with a picture.
+    """
+    if not settings.url_fetching:
+        raise UrlNotAllowedError("This service does not fetch pictures by URL; send the file.")
+    with Deadline(settings.fetch_timeout_s) as deadline:
+        hop = _Hop(settings, deadline, resolve, tls or _public_authorities())
+        try:
+            for _ in range(settings.fetch_max_redirects + 1):
+                answer = hop.get(url)
+                if isinstance(answer, bytes):
+                    deadline.remaining_s()  # a body that was cut off looks like one that ended
+                    return answer
+                url = urljoin(url, answer.location)
+        except (OSError, http.client.HTTPException, FetchFailedError) as err:
+            deadline.remaining_s()  # being cut off is no fault of its own
+            if isinstance(err, FetchError):
+                raise
+            if isinstance(err, ssl.SSLCertVerificationError):
+                raise FetchFailedError("The other server's certificate is not valid.") from err
+            if isinstance(err, TimeoutError):
+                raise FetchTimeoutError("The other server took too long to connect.") from err
+            raise FetchFailedError("The other server could not be reached.") from err
+    raise FetchFailedError(
+        f"The other server redirects more than {settings.fetch_max_redirects} times."
+    )
+
+
+@functools.cache
+def _public_authorities() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certifi.where())
+
+
+@dataclass(frozen=True, slots=True)
+class _Redirect:
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Hop:
+    """One request of a fetch, checked like every other."""
+
+    settings: ServiceSettings
+    deadline: Deadline
+    resolve: Resolve
+    tls: ssl.SSLContext
+
+    def get(self, url: str) -> bytes | _Redirect:
+        target = parse(url)
+        if not self.settings.fetch_private_addresses and target.port not in PORTS.values():
+            raise UrlNotAllowedError("Only ports 80 and 443 are fetched from.")
+        connection = http.client.HTTPConnection(target.host, target.port)
+        with closing(connection):
+            connection.sock = self._connect(target)
+            connection.putrequest(
+                "GET", target.request_target, skip_host=True, skip_accept_encoding=True
+            )
+            connection.putheader("Host", target.host_header)
+            connection.putheader("Accept", "image/*, application/dicom, */*;q=0.1")
+            # Compressed transfer could expand without bound, and pictures are compressed anyway.
+            connection.putheader("Accept-Encoding", "identity")
+            connection.putheader("User-Agent", "mammoscope")
+            connection.putheader("Connection", "close")
+            connection.endheaders()
+            with connection.getresponse() as response:
+                return self._read(response)
+
+    def _connect(self, target: Target) -> socket.socket:
+        addresses = self._addresses(target)
+        for position, address in enumerate(addresses, start=1):
+            try:
+                plain = socket.create_connection(
+                    (address, target.port), timeout=self.deadline.remaining_s()
+                )
+                break
+            except OSError:
+                if position == len(addresses):
+                    raise
+        try:
+            self.deadline.watch(plain)
+            if target.scheme == "http":
+                return plain
+            return self.tls.wrap_socket(plain, server_hostname=target.host)
+        except BaseException:
+            plain.close()
+            raise
+
+    def _addresses(self, target: Target) -> Sequence[str]:
+        addresses = self._resolve_in_time(target)
+        if not addresses:
+            raise FetchFailedError("The URL's host has no address.")
+        if not self.settings.fetch_private_addresses and not all(map(is_public, addresses)):
+            raise UrlNotAllowedError("The URL's host is not on the public internet.")
+        return addresses
+
+    def _resolve_in_time(self, target: Target) -> Sequence[str]:
+        # The system's resolver takes no timeout, so it is left behind in a thread of its own,
+        # which ends when the resolver's own patience does.
+        lookup: Future[Sequence[str]] = Future()
+
+        def look_up() -> None:
+            try:
+                lookup.set_result(self.resolve(target.host, target.port))
+            except Exception as err:  # noqa: BLE001 handed to the thread that waits
+                lookup.set_exception(err)
+
+        threading.Thread(target=look_up, daemon=True, name="look-up").start()
+        try:
+            return lookup.result(timeout=self.deadline.remaining_s())
+        except TimeoutError:
+            raise FetchTimeoutError("The URL's host could not be looked up in time.") from None
+        except (OSError, UnicodeError) as err:  # UnicodeError: the resolver's codec refuses it
+            raise FetchFailedError("The URL's host could not be found.") from err
+
+    def _read(self, response: http.client.HTTPResponse) -> bytes | _Redirect:
+        location = response.getheader("Location")
+        if response.status in _REDIRECTS and location:
+            return _Redirect(location)
+        if response.status != http.HTTPStatus.OK:
+            raise FetchFailedError(
+                f"The other server answered with status {response.status}, not with a picture."
+            )
+        if response.getheader("Content-Encoding", "identity").lower() != "identity":
+            raise FetchFailedError("The other server compressed its answer, unasked.")
+        if response.headers.get_content_type() == "text/html":
+            raise FetchFailedError("The other server answered with a web page, not a picture.")
+        return self._read_body(response)
+
+    def _read_body(self, response: http.client.HTTPResponse) -> bytes:
+        limit = self.settings.max_image_bytes
+        too_large = FetchTooLargeError(
+            f"The picture has more than {limit} bytes, the most allowed."
+        )
+        if (response.length or 0) > limit:
+            raise too_large
+        body = bytearray()
+        while chunk := response.read(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > limit:
+                raise too_large
+        if response.length:  # announced and never sent
+            raise FetchFailedError("The other server broke off in the middle of the picture.")
+        return bytes(body)

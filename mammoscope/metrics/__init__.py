@@ -1,0 +1,43 @@
+"""Measures of scored pictures, with intervals clustered by patient; NumPy only.
+
+Scores are taken at three levels: picture, breast (mean of the logits of its views) and patient
+(maximum of the breasts). Every interval is a 95 % percentile interval of 2,000 resamples of
+patients, so that the several pictures of one patient are not counted as independent.
+"""
+
+from mammoscope.metrics.assessment import (
+    MIN_PER_CLASS,
+    Evaluation,
+    Group,
+    evaluate_scores,
+    within_groups,
+)
+from mammoscope.metrics.calibration import Calibration, fit_platt, sigmoid
+from mammoscope.metrics.intervals import CONFIDENCE, RESAMPLES, Interval, bootstrap, draw_weights
+from mammoscope.metrics.measures import ECE_BINS, Curve, Measures, equal_mass_bins
+from mammoscope.metrics.operating import OperatingPoint, measure_points, operating_points
+from mammoscope.metrics.scored import Scored
+
+__all__ = [
+    "CONFIDENCE",
+    "ECE_BINS",
+    "MIN_PER_CLASS",
+    "RESAMPLES",
+    "Calibration",
+    "Curve",
+    "Evaluation",
+    "Group",
+    "Interval",
+    "Measures",
+    "OperatingPoint",
+    "Scored",
+    "bootstrap",
+    "draw_weights",
+    "equal_mass_bins",
+    "evaluate_scores",
+    "fit_platt",
+    "measure_points",
+    "operating_points",
+    "sigmoid",
+    "within_groups",
+]

@@ -1,0 +1,224 @@
+"""The whole evaluation of scored pictures: levels, groups, operating points."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from mammoscope.errors import SingleClassError
+from mammoscope.metrics.intervals import (
+    RESAMPLES,
+    FloatArray,
+    Interval,
+    bootstrap,
+)
+from mammoscope.metrics.measures import Curve, Measures
+from mammoscope.metrics.operating import OperatingPoint, measure_points
+from mammoscope.metrics.scored import Scored
+
+MIN_PER_CLASS: Final = 10
+"""Pictures of each class that a group must have for an AUC of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The pictures that share one value of one fact, such as one machine.
+
+    Parameters
+    ----------
+    images, patients, positives
+        Counts.
+    auc
+        None where a class has fewer than `MIN_PER_CLASS` pictures.
+    """
+
+    images: int
+    patients: int
+    positives: int
+    auc: Interval | None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object; ``auc`` is null where there are too few pictures."""
+        return {
+            "images": self.images,
+            "patients": self.patients,
+            "positives": self.positives,
+            "auc": self.auc.to_json() if self.auc else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that is measured on one set of scored pictures.
+
+    Parameters
+    ----------
+    images, patients, breasts, positives
+        Counts; positives are pictures.
+    threshold
+        Probability from which the accuracies count label 1 as answered.
+    image, breast, patient
+        Measures by name at each level.
+    groups
+        By fact, by value of the fact.
+    within
+        By fact: mean of the AUCs of the groups large enough to have one, None where fewer than
+        two are.
+    operating_points
+        Given thresholds as measured here.
+    """
+
+    images: int
+    patients: int
+    breasts: int
+    positives: int
+    threshold: float
+    image: Mapping[str, Interval]
+    breast: Mapping[str, Interval]
+    patient: Mapping[str, Interval]
+    groups: Mapping[str, Mapping[str, Group]] = field(default_factory=dict)
+    within: Mapping[str, Interval | None] = field(default_factory=dict)
+    operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object: the image level flat at the top, the rest below its name."""
+        levels = {"breast": self.breast, "patient": self.patient}
+        return {
+            "images": self.images,
+            "patients": self.patients,
+            "breasts": self.breasts,
+            "positives": self.positives,
+            "threshold": self.threshold,
+            **{name: interval.to_json() for name, interval in self.image.items()},
+            **{
+                level: {name: interval.to_json() for name, interval in measures.items()}
+                for level, measures in levels.items()
+            },
+            **{
+                f"within_{fact}": interval.to_json() if interval else None
+                for fact, interval in self.within.items()
+            },
+            "groups": {
+                fact: {value: group.to_json() for value, group in groups.items()}
+                for fact, groups in self.groups.items()
+            },
+            "operating_points": {
+                name: point.to_json() for name, point in self.operating_points.items()
+            },
+        }
+
+
+def evaluate_scores(
+    scored: Scored,
+    *,
+    groups: Mapping[str, Sequence[str | None]] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Evaluation:
+    """Measure everything, each with a 95 % interval from resamples of patients.
+
+    Parameters
+    ----------
+    scored
+        Pictures.
+    groups
+        By fact (``machine``, ``view``, ...), the value of each picture, None where unknown.
+    thresholds
+        Named operating points to measure, as probabilities.
+    resamples, seed
+        Of the intervals.
+
+    Raises
+    ------
+    SingleClassError
+        If the pictures, or the patients, are not of both classes.
+    """
+    levels = {"image": scored, "breast": scored.by_breast(), "patient": scored.by_patient()}
+    for level in ("image", "patient"):
+        if np.unique(levels[level].labels).size < 2:
+            raise SingleClassError(f"Nothing can be measured: only one class by {level}.")
+    measured = {
+        name: bootstrap(
+            Measures(level), level.labels, level.patients, resamples=resamples, seed=seed
+        )
+        for name, level in levels.items()
+    }
+    tables = {
+        fact: _groups(scored, values, resamples=resamples, seed=seed)
+        for fact, values in (groups or {}).items()
+    }
+    return Evaluation(
+        images=scored.labels.size,
+        patients=levels["patient"].labels.size,
+        breasts=levels["breast"].labels.size,
+        positives=int(scored.labels.sum()),
+        threshold=0.5,
+        **measured,
+        groups={fact: table for fact, (table, _) in tables.items()},
+        within={fact: mean for fact, (_, mean) in tables.items()},
+        operating_points=measure_points(thresholds or {}, scored, resamples=resamples, seed=seed),
+    )
+
+
+def within_groups(
+    scored: Scored,
+    values: Sequence[str | None],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval | None:
+    """Mean of the AUCs within the groups that have at least `MIN_PER_CLASS` pictures a class.
+
+    No difference between groups, such as one scanner's share of cancers, can buy this figure.
+    None where fewer than two groups are large enough.
+    """
+    return _groups(scored, values, resamples=resamples, seed=seed)[1]
+
+
+def _groups(
+    scored: Scored, values: Sequence[str | None], *, resamples: int, seed: int
+) -> tuple[dict[str, Group], Interval | None]:
+    members = {
+        value: np.flatnonzero([each == value for each in values])
+        for value in sorted({each for each in values if each is not None}, key=_natural)
+    }
+    curves = {
+        value: (Curve(scored.logits[where], scored.labels[where]), where)
+        for value, where in members.items()
+        if _large_enough(scored.labels[where])
+    }
+
+    def within(weights: FloatArray) -> dict[str, FloatArray]:
+        areas = {value: curve.auc(weights[:, where]) for value, (curve, where) in curves.items()}
+        # The mean is last and needs every group: a resample that lacks a class in one is dropped.
+        return {f"={value}": area for value, area in areas.items()} | {
+            "mean": np.mean(list(areas.values()), axis=0)
+        }
+
+    intervals: Mapping[str, Interval] = {}
+    if curves:
+        intervals = bootstrap(
+            within, scored.labels, scored.patients, resamples=resamples, seed=seed
+        )
+    table = {
+        value: Group(
+            images=where.size,
+            patients=int(np.unique(scored.patients[where]).size),
+            positives=int(scored.labels[where].sum()),
+            auc=intervals.get(f"={value}"),
+        )
+        for value, where in members.items()
+    }
+    return table, intervals["mean"] if len(curves) > 1 else None
+
+
+def _large_enough(labels: np.ndarray[Any, np.dtype[np.int64]]) -> bool:
+    ones = int(labels.sum())
+    return min(ones, labels.size - ones) >= MIN_PER_CLASS
+
+
+def _natural(value: str) -> tuple[int, float, str]:
+    """Sort numbers by size before words by letter."""
+    return (0, float(value), value) if value.isdecimal() else (1, 0.0, value)

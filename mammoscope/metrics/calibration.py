@@ -1,0 +1,156 @@
+"""Logits into probabilities, and how far probabilities are from honest."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+_MAX_STEPS = 200
+_MAX_LOG_ODDS_STEP = 10.0
+_TOLERANCE = 1e-20
+_MIN_STANDARD_SLOPE = 1e-3
+"""Least slope per standard deviation of the logits: more logit must never mean less probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A monotone map from the network's logit to log-odds: ``slope * logit + intercept``.
+
+    Parameters
+    ----------
+    slope
+        Factor, above 0; below 1 it softens an overconfident network.
+    intercept
+        Shift in log-odds.
+
+    Raises
+    ------
+    ValueError
+        If `slope` is not a positive number or `intercept` is not finite.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.slope > 0.0 and np.isfinite(self.slope) and np.isfinite(self.intercept)):
+            raise ValueError("a calibration needs a finite slope above 0 and a finite intercept")
+
+    def log_odds(self, logits: npt.ArrayLike) -> FloatArray:
+        """Calibrated log-odds of label 1, float64, shaped like `logits`."""
+        return self.slope * np.asarray(logits, np.float64) + self.intercept
+
+    def probabilities(self, logits: npt.ArrayLike) -> FloatArray:
+        """Calibrated probability of label 1, float64 in [0, 1], shaped like `logits`."""
+        return sigmoid(self.log_odds(logits))
+
+
+def sigmoid(log_odds: FloatArray) -> FloatArray:
+    """Probabilities in [0, 1] of `log_odds`, without overflow."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -log_odds)), np.float64)
+
+
+def fit_platt(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration:
+    """Fit Platt scaling by maximum likelihood on smoothed targets.
+
+    Where the data say nothing of a slope (fewer than two distinct logits, or one class), the slope
+    is 1 and only the intercept is fitted. A slope that would fall to 0 or below is held just
+    above it, so that the order of pictures is never reversed.
+
+    Parameters
+    ----------
+    logits
+        Raw scores (N,), finite.
+    labels
+        Labels (N,), 0 or 1.
+
+    Raises
+    ------
+    ValueError
+        If there is no picture, the lengths differ, a logit is not finite or a label is not 0 or 1.
+
+    References
+    ----------
+    J. Platt, "Probabilistic outputs for support vector machines", 1999: targets
+    (n1 + 1) / (n1 + 2) and 1 / (n0 + 2). H.-T. Lin et al., Machine Learning 68, 2007: fitting.
+    """
+    x, y = np.asarray(logits, np.float64), np.asarray(labels)
+    if x.ndim != 1 or x.shape != y.shape or x.size == 0:
+        raise ValueError("logits and labels must be two lists of one length, not empty")
+    if not np.isfinite(x).all() or not np.isin(y, (0, 1)).all():
+        raise ValueError("logits must be finite and labels 0 or 1")
+    ones = int(y.sum())
+    zeros = y.size - ones
+    targets = np.where(y == 1, (ones + 1.0) / (ones + 2.0), 1.0 / (zeros + 2.0))
+    if ones == 0 or zeros == 0 or not varies(x):
+        return Calibration(1.0, fit_intercept(x, targets))
+    slope, intercept = fit_logistic(x, targets)
+    least = _MIN_STANDARD_SLOPE / float(x.std())
+    if slope < least:
+        return Calibration(least, fit_intercept(least * x, targets))
+    return Calibration(slope, intercept)
+
+
+def fit_logistic(x: FloatArray, targets: FloatArray) -> tuple[float, float]:
+    """Fit ``sigmoid(slope * x + intercept)`` to `targets` by maximum likelihood.
+
+    Parameters
+    ----------
+    x
+        Values (N,), not all alike.
+    targets
+        Wanted probabilities (N,) in [0, 1].
+
+    Returns
+    -------
+    slope, intercept
+        Without a meaningful size where `x` separates targets of 0 from targets of 1 perfectly.
+    """
+    centre, spread = float(x.mean()), float(x.std())
+    design = np.stack([np.ones_like(x), (x - centre) / spread], axis=1)
+    shift, slope = (float(value) for value in _newton(design, np.zeros_like(x), targets))
+    return slope / spread, shift - slope / spread * centre
+
+
+def fit_intercept(offset: FloatArray, targets: FloatArray) -> float:
+    """Fit ``sigmoid(offset + intercept)`` to `targets`, both (N,), by maximum likelihood."""
+    centre = float(offset.mean())
+    return float(_newton(np.ones((offset.size, 1)), offset - centre, targets)[0]) - centre
+
+
+def varies(x: FloatArray) -> bool:
+    """Whether values differ by more than rounding."""
+    return float(np.ptp(x)) > 1e-9 * max(1.0, float(np.abs(x).max()))
+
+
+def _newton(design: FloatArray, offset: FloatArray, targets: FloatArray) -> FloatArray:
+    """Logistic regression on a design (N, K) beside a fixed offset (N,): coefficients (K,).
+
+    Newton steps, halved until the loss falls: the loss is convex, so this arrives.
+    """
+
+    def loss(coefficients: FloatArray) -> float:
+        log_odds = design @ coefficients + offset
+        return float(np.mean(np.logaddexp(0.0, log_odds) - targets * log_odds))
+
+    coefficients = np.zeros(design.shape[1])
+    current = loss(coefficients)
+    for _ in range(_MAX_STEPS):
+        fitted = sigmoid(design @ coefficients + offset)
+        gradient = design.T @ (fitted - targets) / len(design)
+        curvature = (design * (fitted * (1.0 - fitted))[:, None]).T @ design / len(design)
+        # A trace of ridge keeps a saturated system solvable; it does not move the optimum.
+        step = np.linalg.solve(curvature + 1e-12 * np.eye(len(coefficients)), gradient)
+        if step @ gradient < _TOLERANCE:
+            break
+        step *= min(1.0, _MAX_LOG_ODDS_STEP / float(np.abs(step).max()))
+        trial = loss(coefficients - step)
+        while trial > current and np.abs(step).max() > np.finfo(np.float64).eps:
+            step /= 2.0
+            trial = loss(coefficients - step)
+        if trial > current:
+            break
+        coefficients, current = coefficients - step, trial
+    return coefficients

@@ -1,0 +1,151 @@
+"""Operating points: thresholds chosen on validation pictures and kept from then on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.metrics.intervals import (
+    RESAMPLES,
+    FloatArray,
+    Interval,
+    bootstrap,
+)
+from mammoscope.metrics.measures import Curve
+from mammoscope.metrics.scored import Scored
+
+TARGET_RATE: Final = 0.90
+"""Specificity of the point ``high_specificity``, sensitivity of ``high_sensitivity``."""
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold and what it does on the pictures it was measured on.
+
+    Parameters
+    ----------
+    threshold
+        Probability in (0, 1) from which label 1 is answered.
+    sensitivity, specificity
+        Measured with the threshold held fixed: the intervals do not hold the doubt about where the
+        threshold should stand.
+    """
+
+    threshold: float
+    sensitivity: Interval
+    specificity: Interval
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object."""
+        return {
+            "threshold": self.threshold,
+            "sensitivity": self.sensitivity.to_json(),
+            "specificity": self.specificity.to_json(),
+        }
+
+
+def operating_points(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    patients: Sequence[Any] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, OperatingPoint]:
+    """Choose ``high_sensitivity`` and ``high_specificity`` on validation pictures.
+
+    ``high_specificity`` is the lowest threshold with a specificity of at least 0.90,
+    ``high_sensitivity`` the highest with a sensitivity of at least 0.90. Each stands half-way
+    between two neighbouring scores, so that rounding does not move a picture across.
+
+    Parameters
+    ----------
+    probabilities
+        Calibrated probabilities (N,) in [0, 1].
+    labels
+        Labels (N,), 0 and 1, both present.
+    patients
+        Id of each picture's patient; None makes each picture its own.
+    resamples, seed
+        Of the intervals.
+
+    Raises
+    ------
+    ValueError
+        If there are not pictures of both classes, or lengths or values do not fit.
+    """
+    values = np.asarray(probabilities, np.float64)
+    scored = Scored.of(labels, values, patients=patients)
+    if np.unique(scored.labels).size < 2:
+        raise ValueError("operating points need pictures of both classes")
+    false_rate, true_rate = (
+        rate[0] for rate in Curve(values, scored.labels).rates(np.ones((1, values.size)))
+    )
+    distinct = np.unique(values)[::-1]
+    specific = int(np.flatnonzero(false_rate <= 1.0 - TARGET_RATE + _ROUNDING)[-1])
+    sensitive = int(np.flatnonzero(true_rate >= TARGET_RATE - _ROUNDING)[0])
+    thresholds = {
+        "high_sensitivity": _threshold_after(distinct, sensitive),
+        "high_specificity": _threshold_after(distinct, specific),
+    }
+    return _measure(thresholds, values, scored, resamples, seed)
+
+
+def measure_points(
+    thresholds: Mapping[str, float],
+    scored: Scored,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, OperatingPoint]:
+    """Measure given thresholds, in probability, on (other) pictures.
+
+    A rate without a picture of its class is NaN.
+    """
+    return _measure(thresholds, scored.probabilities, scored, resamples, seed)
+
+
+def _measure(
+    thresholds: Mapping[str, float],
+    values: FloatArray,
+    scored: Scored,
+    resamples: int,
+    seed: int,
+) -> dict[str, OperatingPoint]:
+    if not thresholds:
+        return {}
+    right = {
+        name: (values >= threshold) == (scored.labels == 1)
+        for name, threshold in thresholds.items()
+    }
+
+    def rates(weights: FloatArray) -> dict[str, FloatArray]:
+        found: dict[str, FloatArray] = {}
+        for label, rate in ((1, "sensitivity"), (0, "specificity")):
+            of_class = weights @ (scored.labels == label)
+            for name, correct in right.items():
+                hits = weights @ (correct & (scored.labels == label))
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    found[f"{name}/{rate}"] = np.where(of_class > 0, hits / of_class, np.nan)
+        return found
+
+    measured = bootstrap(rates, scored.labels, scored.patients, resamples=resamples, seed=seed)
+    return {
+        name: OperatingPoint(
+            float(threshold), measured[f"{name}/sensitivity"], measured[f"{name}/specificity"]
+        )
+        for name, threshold in thresholds.items()
+    }
+
+
+def _threshold_after(distinct: FloatArray, count: int) -> float:
+    """Threshold in (0, 1) that lets exactly the `count` highest of `distinct` scores pass."""
+    upper = float(distinct[count - 1]) if count > 0 else 1.0
+    lower = float(distinct[count]) if count < distinct.size else 0.0
+    middle = lower + (upper - lower) / 2.0
+    if not lower < middle:
+        middle = upper
+    return float(np.clip(middle, np.finfo(np.float64).tiny, np.nextafter(1.0, 0.0)))

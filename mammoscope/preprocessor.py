@@ -1,0 +1,58 @@
+"""keras_image_helper's preprocessor for mammograms: for those who call the .keras themselves.
+
+Its decoding and its downloader are replaced: the first saturates 16-bit grey, the second opens
+any URL, ``file://`` included.
+"""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from keras_image_helper.base import BasePreprocessor
+from PIL import Image
+
+from mammoscope.errors import UrlNotAllowedError
+from mammoscope.preparation import prepare
+from mammoscope.reading import read, read_file, read_image
+
+
+class MammogramPreprocessor(BasePreprocessor):  # type: ignore[misc]  # the base has no types
+    """Pictures to network inputs, uint8 (1, H, W, 1), as training and service make them.
+
+    Parameters
+    ----------
+    target_size
+        Height and width of the network's input in pixels.
+    """
+
+    def __init__(self, target_size: tuple[int, int]) -> None:
+        super().__init__(target_size)
+
+    def convert_to_tensor(self, img: Image.Image) -> npt.NDArray[np.uint8]:
+        """Prepare a picture that Pillow has opened; raises `ImageError`."""
+        return self.preprocess(read_image(img))
+
+    def from_bytes(self, data: bytes) -> npt.NDArray[np.uint8]:
+        """Prepare an encoded picture; raises `ImageError`."""
+        return self.preprocess(read(data))
+
+    def from_path(self, path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
+        """Prepare a file; raises `ImageError`."""
+        return self.preprocess(read_file(Path(path)))
+
+    def from_url(self, url: str) -> npt.NDArray[np.uint8]:
+        """Refused: only the service fetches, under its guard.
+
+        Raises
+        ------
+        UrlNotAllowedError
+            Always.
+        """
+        del url
+        raise UrlNotAllowedError("Pictures are fetched by the service alone, under its guard.")
+
+    def preprocess(self, X: Any) -> npt.NDArray[np.uint8]:  # noqa: N803 - the base's name
+        """Cut the breast out of a `Mammogram` and add batch and channel axes."""
+        return prepare(X, self.target_size).pixels[None, :, :, None]

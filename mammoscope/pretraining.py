@@ -1,0 +1,61 @@
+"""The DDSM pictures as a data set to warm a network up on.
+
+Digital Database for Screening Mammography (University of South Florida), research use only.
+A picture counts as 1 if a radiologist outlined a malignant lesion in it: the label of a folder
+is that of a case, whose other breast may be healthy.
+"""
+
+import csv
+from pathlib import Path
+from typing import Final
+
+from mammoscope.dataset import METADATA_NAME, Dataset, Example, Facts
+from mammoscope.errors import DatasetNotFoundError, MetadataError
+from mammoscope.mammogram import View
+
+_COLUMNS: Final = ("file", "case", "scanner", "laterality", "view", "outlined", "pathology")
+
+
+def read_ddsm(root: Path) -> Dataset:
+    """List the pictures that ``metadata.csv`` in `root` names.
+
+    Cases stand for patients, scanners for machines. The side in the table is not used: the
+    pictures of some scanners are mirrored.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        If the folder has no table.
+    MetadataError
+        If the table lacks a column.
+    """
+    try:
+        with (root / METADATA_NAME).open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise MetadataError(f"The table of DDSM pictures lacks {', '.join(missing)}.")
+            rows = sorted(reader, key=lambda row: row["file"])
+    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        raise DatasetNotFoundError(
+            "The folder has no readable table of DDSM pictures, metadata.csv."
+        ) from err
+    return Dataset(
+        root=root, examples=tuple(_example(root, row) for row in rows), has_metadata=True
+    )
+
+
+def _example(root: Path, row: dict[str, str]) -> Example:
+    malignant = row["outlined"] == "1" and row["pathology"] == "MALIGNANT"
+    return Example(
+        path=root / row["file"],
+        label=int(malignant),
+        split="train",
+        patient_id=row["case"],
+        image_id=row["file"],
+        patient_known=True,
+        facts=Facts(
+            view=View(row["view"]) if row["view"] in list(View) else None,
+            machine_id=row["scanner"] or None,
+        ),
+    )

@@ -1,0 +1,106 @@
+"""The engine as the service sees it, and one that becomes ready in the background."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Protocol, Self
+
+import structlog
+
+from mammoscope.errors import ArtifactError, MammoscopeError, NotReadyError
+from mammoscope.mammogram import Mammogram
+from mammoscope.prediction import Prediction
+
+_log = structlog.get_logger(__name__)
+
+
+class CardFacts(Protocol):
+    """What the service needs of a model card: its version, and its facts as JSON."""
+
+    @property
+    def version(self) -> str:
+        """Version of the model."""
+        ...
+
+    def model_dump(self, *, mode: Any = ..., include: Any = ...) -> dict[str, Any]:
+        """Return the facts named in `include`."""
+        ...
+
+
+class ScoringEngine(Protocol):
+    """What the service needs of an engine; `predict` is called by many threads at a time."""
+
+    @property
+    def card(self) -> CardFacts:
+        """Card of the model that answers."""
+        ...
+
+    def predict(self, mammogram: Mammogram, *, operating_point: Any = ...) -> Prediction:
+        """Judge one picture."""
+        ...
+
+
+class LoadingEngine:
+    """An engine that is made in a thread of its own while the service already listens.
+
+    A model that cannot be used must neither bring the process down, for it would be started again
+    and again, nor keep the probes from saying what is wrong. So until the engine is there each use
+    raises NotReadyError, and where making it failed, each use raises what it failed with.
+
+    Parameters
+    ----------
+    make
+        Makes the engine; called once.
+    """
+
+    def __init__(self, make: Callable[[], ScoringEngine]) -> None:
+        self._make = make
+        self._engine: Future[ScoringEngine] = Future()
+
+    def start(self) -> Self:
+        """Begin to make the engine and return at once."""
+        threading.Thread(target=self._load, daemon=True, name="load-engine").start()
+        return self
+
+    @property
+    def card(self) -> CardFacts:
+        """Card of the model that answers.
+
+        Raises
+        ------
+        NotReadyError
+            If the engine is still being made.
+        MammoscopeError
+            If it could not be made.
+        """
+        return self._loaded().card
+
+    def predict(self, mammogram: Mammogram, *, operating_point: Any = "default") -> Prediction:
+        """Judge one picture; raises like `card`."""
+        return self._loaded().predict(mammogram, operating_point=operating_point)
+
+    def _loaded(self) -> ScoringEngine:
+        if not self._engine.done():
+            raise NotReadyError("The model is still being loaded.")
+        failure = self._engine.exception()
+        if failure is None:
+            return self._engine.result()
+        # A new one for each caller: raising one object again and again grows its traceback.
+        kind = type(failure) if isinstance(failure, MammoscopeError) else ArtifactError
+        raise kind(str(failure) if kind is type(failure) else "The model cannot be loaded.")
+
+    def _load(self) -> None:
+        started = time.monotonic()
+        try:
+            engine = self._make()
+        except MammoscopeError as err:
+            _log.error("model_refused", code=err.code, reason=str(err))
+            self._engine.set_exception(err)
+        except Exception as err:  # noqa: BLE001 whatever it is, the probes must tell
+            _log.error("model_refused", code=ArtifactError.code, exc_info=err)
+            self._engine.set_exception(err)
+        else:
+            seconds = round(time.monotonic() - started, 3)
+            _log.info("model_ready", model_version=engine.card.version, seconds=seconds)
+            self._engine.set_result(engine)

@@ -1,0 +1,123 @@
+"""Every refusal as ``application/problem+json`` (RFC 9457).
+
+`STATUSES` is the one place where an error class meets an HTTP status.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from flask import Flask, Response, g, json
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from mammoscope import errors
+
+_log = structlog.get_logger(__name__)
+
+STATUSES: Final[Mapping[type[errors.MammoscopeError], HTTPStatus]] = {
+    errors.MammoscopeError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StorageError: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.ImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.EmptyImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnsupportedImageError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.CorruptImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnreadableFileError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.NoBreastError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.DatasetError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.DatasetNotFoundError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.EmptyDatasetError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.SingleClassError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.MetadataError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.LeakageError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.DownloadError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.RunError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ArtifactError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ArtifactNotFoundError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ArtifactMismatchError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.FetchError: HTTPStatus.BAD_GATEWAY,
+    errors.UrlNotAllowedError: HTTPStatus.BAD_REQUEST,
+    errors.FetchTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.FetchTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.FetchFailedError: HTTPStatus.BAD_GATEWAY,
+    errors.RequestError: HTTPStatus.BAD_REQUEST,
+    errors.InvalidRequestError: HTTPStatus.BAD_REQUEST,
+    errors.UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.RequestTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.ServiceBusyError: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ServerAnswerError: HTTPStatus.BAD_GATEWAY,
+    errors.ServerUnreachableError: HTTPStatus.BAD_GATEWAY,
+}
+"""HTTP status of each error class; a test proves that none is missing."""
+
+RETRY_AFTER_S: Final[Mapping[type[errors.MammoscopeError], int]] = {
+    errors.ServiceBusyError: 1,
+    errors.NotReadyError: 2,
+}
+"""Seconds after which the same request may well succeed."""
+
+_FRAMEWORK_PROBLEMS: Final[Mapping[int, tuple[str, str]]] = {
+    HTTPStatus.BAD_REQUEST: (errors.InvalidRequestError.code, "The request is not well-formed."),
+    HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this path."),
+    HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "The path does not take this method."),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
+        errors.RequestTooLargeError.code,
+        "The body is larger, or has more parts, than this service takes.",
+    ),
+}
+"""Code and detail of what Flask and Werkzeug refuse themselves."""
+
+
+def problem(
+    status: int, code: str, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a problem document; its ``code`` is for programs, its ``detail`` for people."""
+    g.problem_code = code
+    content = {
+        "type": f"urn:mammoscope:problem:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "request_id": g.get("request_id"),
+    }
+    return Response(json.dumps(content), status, headers, content_type="application/problem+json")
+
+
+def _answer_mammoscope_error(error: errors.MammoscopeError) -> Response:
+    status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _answer_unexpected(error)
+    retry_after_s = RETRY_AFTER_S.get(type(error))
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return problem(status, error.code, str(error), headers)
+
+
+def _answer_framework_error(error: HTTPException) -> Response:
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    code, detail = _FRAMEWORK_PROBLEMS.get(
+        status, (errors.RequestError.code, "The request cannot be served.")
+    )
+    headers = {}
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return problem(status, code, detail, headers)
+
+
+def _answer_unexpected(error: Exception) -> Response:
+    _log.error("unexpected_error", exc_info=error)
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        errors.MammoscopeError.code,
+        "Something went wrong inside the service; the request id leads to it in the log.",
+    )
+
+
+def install(app: Flask) -> None:
+    """Make `app` answer every error with a problem document."""
+    app.register_error_handler(errors.MammoscopeError, _answer_mammoscope_error)
+    app.register_error_handler(HTTPException, _answer_framework_error)
+    app.register_error_handler(Exception, _answer_unexpected)

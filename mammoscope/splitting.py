@@ -1,0 +1,100 @@
+"""Splits and folds by patient: a split that shares a patient cannot be constructed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from mammoscope.dataset import Example, require_both_classes
+from mammoscope.errors import EmptyDatasetError, LeakageError
+
+_NAMES: Final = ("train", "validation", "test")
+
+
+def shared_patients(first: Sequence[Example], second: Sequence[Example]) -> set[str]:
+    """Patients that stand on both sides."""
+    return {example.patient_id for example in first} & {example.patient_id for example in second}
+
+
+@dataclass(frozen=True, slots=True)
+class PatientSplit:
+    """Examples for training, for choosing, and for the one look at the end.
+
+    Raises
+    ------
+    LeakageError
+        If a patient stands on two sides.
+    """
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...] = ()
+
+    def __post_init__(self) -> None:
+        sides = (self.train, self.validation, self.test)
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            shared = shared_patients(sides[i], sides[j])
+            if shared:
+                raise LeakageError(
+                    f"{len(shared)} patients would stand in {_NAMES[i]} and in {_NAMES[j]}; "
+                    "each may stand in one only."
+                )
+
+
+def folds(
+    examples: Sequence[Example], count: int, seed: int
+) -> Iterator[tuple[tuple[Example, ...], tuple[Example, ...]]]:
+    """Divide examples `count` times into a large and a small part, by patient and stratified.
+
+    Yields
+    ------
+    tuple
+        The large part, then the small one: every example stands in one small part exactly.
+
+    Raises
+    ------
+    EmptyDatasetError
+        If there are fewer patients than folds.
+    SingleClassError
+        If only one label is present.
+    """
+    require_both_classes(examples, "a split")
+    patients = [example.patient_id for example in examples]
+    if len(set(patients)) < count:
+        raise EmptyDatasetError(
+            f"{len(set(patients))} patients cannot be divided into {count} parts."
+        )
+    # An order of its own, so that the split does not depend on how a file system lists folders.
+    order = sorted(range(len(examples)), key=lambda i: (patients[i], examples[i].path.name))
+    labels = np.array([examples[i].label for i in order])
+    groups = np.array([patients[i] for i in order])
+    divider = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
+    for large, small in divider.split(np.zeros(len(order)), labels, groups):
+        yield (
+            tuple(examples[order[i]] for i in large),
+            tuple(examples[order[i]] for i in small),
+        )
+
+
+def split_off(
+    examples: Sequence[Example], fraction: float, seed: int
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Divide examples once, by patient and stratified.
+
+    Parameters
+    ----------
+    examples
+        What is divided.
+    fraction
+        Wished share of the second part, in (0, 0.5]; patients stay whole, so it is approximate.
+    seed
+        Of the division.
+
+    Raises
+    ------
+    EmptyDatasetError, SingleClassError
+        As `folds` does.
+    """
+    return next(folds(examples, max(2, round(1.0 / fraction)), seed))

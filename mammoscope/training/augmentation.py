@@ -1,0 +1,82 @@
+"""Random changes that leave the diagnosis as it is, on prepared pictures."""
+
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+
+_ROTATION_DEG: Final = 20.0
+_SCALE: Final = 0.2
+_SHIFT: Final = 0.08
+_GAMMA: Final = 0.35
+_CONTRAST: Final = 0.2
+_BRIGHTNESS: Final = 0.1
+_BLUR_CHANCE: Final = 0.2
+_CUT_OUT_CHANCE: Final = 0.5
+_CUT_OUT_SIZE: Final = (0.08, 0.25)
+"""Least and largest side of the blanked rectangle, as a share of the picture's."""
+
+
+def flip(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Exchange top and bottom in half of the cases; the chest wall stays on the left."""
+    return pixels[::-1] if rng.random() < 0.5 else pixels
+
+
+def distort(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Flip, rotate, scale by axis, shift, change grey values, blur, cut out.
+
+    Parameters
+    ----------
+    pixels
+        uint8 (H, W) as `mammoscope.preparation.prepare` makes it.
+    rng
+        Source of every choice: equal states give equal pictures.
+
+    Returns
+    -------
+    ndarray
+        uint8 (H, W), a new array; what comes in from outside is 0.
+    """
+    height, width = pixels.shape
+    moved = cv2.warpAffine(
+        np.ascontiguousarray(flip(pixels, rng)),
+        _affine(height, width, rng),
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    changed = cv2.LUT(moved, _grey_curve(rng))
+    if rng.random() < _BLUR_CHANCE:
+        changed = cv2.GaussianBlur(changed, (0, 0), float(rng.uniform(0.4, 1.2)))
+    if rng.random() < _CUT_OUT_CHANCE:
+        rows, columns = (
+            max(1, int(side * rng.uniform(*_CUT_OUT_SIZE))) for side in (height, width)
+        )
+        top = int(rng.integers(0, height - rows + 1))
+        left = int(rng.integers(0, width - columns + 1))
+        changed[top : top + rows, left : left + columns] = 0
+    return np.asarray(changed, dtype=np.uint8)
+
+
+def _affine(height: int, width: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Rotation and scaling about the centre, then a shift: float64 (2, 3)."""
+    angle = np.deg2rad(rng.uniform(-_ROTATION_DEG, _ROTATION_DEG))
+    scale = np.exp(rng.uniform(np.log(1 - _SCALE), np.log(1 + _SCALE), size=2))
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = rotation * scale
+    centre = np.array([width / 2.0, height / 2.0])
+    shift = rng.uniform(-_SHIFT, _SHIFT, size=2) * np.array([width, height])
+    return np.column_stack([linear, centre - linear @ centre + shift])
+
+
+def _grey_curve(rng: np.random.Generator) -> Pixels:
+    """Table of gamma, contrast and brightness that keeps 0, the outside, at 0: uint8 (256,)."""
+    grey = np.linspace(0.0, 1.0, 256) ** np.exp(rng.uniform(-_GAMMA, _GAMMA))
+    grey = (grey - 0.5) * (1 + rng.uniform(-_CONTRAST, _CONTRAST)) + 0.5
+    grey = np.clip(grey + rng.uniform(-_BRIGHTNESS, _BRIGHTNESS), 0.0, 1.0) * 255.0
+    grey[0] = 0.0
+    return np.asarray(np.rint(grey), dtype=np.uint8)

@@ -1,0 +1,184 @@
+"""Prepared pictures, cached, and the batches a network learns from."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from mammoscope.dataset import Example, breast_ids
+from mammoscope.errors import ImageError, StorageError
+from mammoscope.preparation import prepare
+from mammoscope.reading import read_file
+from mammoscope.settings import TrainConfig
+from mammoscope.training.augmentation import distort, flip
+from mammoscope.training.targets import auxiliary_targets
+
+Pixels = npt.NDArray[np.uint8]
+Batch = tuple[Pixels, dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]]]
+
+_WORKERS: Final = 2
+_AHEAD: Final = 4
+"""Batches made ahead of the one the network works on."""
+
+_CHEST_WALLS: Final = ("left", "right")
+
+_CACHE_FORMAT: Final = 1
+"""To be raised whenever `mammoscope.preparation` changes its result."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedExamples:
+    """Examples with their prepared pictures.
+
+    ``pixels`` is uint8 (N, H, W); ``breasts`` names each picture's breast; ``refused`` counts
+    pictures left out, by error code.
+    """
+
+    examples: tuple[Example, ...]
+    pixels: Pixels
+    breasts: tuple[str, ...]
+    refused: dict[str, int]
+
+
+def prepare_examples(
+    examples: Sequence[Example], size: tuple[int, int], cache: Path, label: str
+) -> PreparedExamples:
+    """Read and prepare pictures, or take them from an earlier run's cache.
+
+    A picture that cannot be judged is left out and counted. The cache is one file, found by the
+    pictures' names, sizes and times of change; it is written whole or not at all.
+
+    Parameters
+    ----------
+    examples
+        The pictures.
+    size
+        Height and width of the prepared picture in pixels.
+    cache
+        Folder for the cache; made if it is missing.
+    label
+        Shown beside the progress bar.
+
+    Raises
+    ------
+    StorageError
+        If the cache cannot be written.
+    """
+    path = cache / f"{_fingerprint(examples, size)}.npz"
+    if path.is_file():
+        with np.load(path) as stored:
+            pixels, outcomes = stored["pixels"], [str(outcome) for outcome in stored["outcomes"]]
+    else:
+        pixels, outcomes = _prepare_all(examples, size, label)
+        _write(path, pixels, outcomes)
+    kept = [i for i, outcome in enumerate(outcomes) if outcome in _CHEST_WALLS]
+    refused = Counter(outcome for outcome in outcomes if outcome not in _CHEST_WALLS)
+    examples = tuple(examples[i] for i in kept)
+    breasts = breast_ids(examples, [outcomes[i] for i in kept])
+    return PreparedExamples(examples, pixels, tuple(breasts), dict(sorted(refused.items())))
+
+
+def _fingerprint(examples: Sequence[Example], size: tuple[int, int]) -> str:
+    digest = hashlib.sha256(f"{_CACHE_FORMAT} {size}".encode())
+    for example in examples:
+        facts = example.path.stat()
+        digest.update(f"{example.path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _prepare_all(
+    examples: Sequence[Example], size: tuple[int, int], label: str
+) -> tuple[Pixels, list[str]]:
+    """Prepared pictures and, for every example, its chest wall's side or why it was refused."""
+
+    def one(example: Example) -> tuple[Pixels | None, str]:
+        try:
+            prepared = prepare(read_file(example.path), size)
+        except ImageError as err:
+            return None, err.code
+        return prepared.pixels, prepared.chest_wall
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        results = list(
+            tqdm(pool.map(one, examples), label, len(examples), unit="picture", disable=None)
+        )
+    stack = [pixels for pixels, _ in results if pixels is not None]
+    pixels = np.stack(stack) if stack else np.zeros((0, *size), dtype=np.uint8)
+    return pixels, [outcome for _, outcome in results]
+
+
+def _write(path: Path, pixels: Pixels, outcomes: list[str]) -> None:
+    partial = path.with_suffix(".partial.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(partial, pixels=pixels, outcomes=np.array(outcomes, dtype=np.str_))
+        partial.replace(path)
+    except OSError as err:
+        partial.unlink(missing_ok=True)
+        raise StorageError("The prepared pictures cannot be stored.") from err
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled, augmented batches; the same for the same seed and epoch, whoever asks.
+
+    An item is a tuple of pixels uint8 (B, H, W, 1), targets float32 (B, 1) by name of the output,
+    and weights float32 (B,) by name.
+
+    Parameters
+    ----------
+    prepared
+        What the batches are made of.
+    config
+        Batch size, augmentation and seed are used.
+    auxiliary
+        Names of further targets.
+    """
+
+    def __init__(
+        self, prepared: PreparedExamples, config: TrainConfig, auxiliary: Sequence[str]
+    ) -> None:
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=_AHEAD)
+        self._prepared = prepared
+        self._config = config
+        self._augment = {"none": _unchanged, "flips": flip, "strong": distort}[config.augmentation]
+        labels = np.array([example.label for example in prepared.examples], dtype=np.float32)
+        self._targets = {"logit": (labels, np.ones_like(labels))}
+        for name in auxiliary:
+            self._targets[name] = auxiliary_targets(prepared.examples, name)
+        self.begin_epoch(0)
+
+    def begin_epoch(self, number: int) -> None:
+        """Shuffle for epoch `number` (0, 1, ...)."""
+        self._epoch = number
+        rng = np.random.default_rng((self._config.seed, number))
+        self._order = rng.permutation(len(self._prepared.examples))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._order) / self._config.batch_size)
+
+    def __getitem__(self, index: int) -> Batch:
+        size = self._config.batch_size
+        chunk = self._order[index * size : (index + 1) * size]
+        return (
+            np.stack([self._augmented(int(i)) for i in chunk])[..., None],
+            {name: values[chunk][:, None] for name, (values, _) in self._targets.items()},
+            {name: weights[chunk] for name, (_, weights) in self._targets.items()},
+        )
+
+    def _augmented(self, index: int) -> Pixels:
+        rng = np.random.default_rng((self._config.seed, self._epoch, index))
+        return self._augment(self._prepared.pixels[index], rng)
+
+
+def _unchanged(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    del rng  # takes part so that every kind of augmentation has one signature
+    return pixels

@@ -1,0 +1,61 @@
+"""A trained network as a small .keras file."""
+
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.errors import StorageError
+
+SIGNIFICANT_BITS: Final = 11
+"""Of each weight that is kept: as many as float16 has, without its narrow range."""
+
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+"""Date of every member, so that equal weights make equal files."""
+
+
+def round_weights(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.float32]:
+    """Round float32 values of any shape to `bits` significant bits, ties to even."""
+    mantissa, exponent = np.frexp(values.astype(np.float64))
+    rounded = np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
+    return np.asarray(rounded, dtype=np.float32)
+
+
+def save_network(network: keras.Model, path: Path) -> None:
+    """Round a network's weights in place and save it as a deflated .keras archive.
+
+    Plain ``keras.saving.load_model`` opens the result.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written; an earlier file of that name is untouched then.
+    """
+    network.set_weights([_rounded(weight) for weight in network.get_weights()])
+    plain = path.with_name(f".{path.stem}.plain.keras")
+    packed = path.with_name(f".{path.stem}.packed.keras")
+    try:
+        network.save(plain)
+        with (
+            zipfile.ZipFile(plain) as source,
+            zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target,
+        ):
+            for name in sorted(source.namelist()):
+                member = zipfile.ZipInfo(name, _EPOCH)
+                member.compress_type = zipfile.ZIP_DEFLATED
+                target.writestr(member, source.read(name))
+        packed.replace(path)
+    except OSError as err:
+        raise StorageError("The trained network cannot be stored.") from err
+    finally:
+        plain.unlink(missing_ok=True)
+        packed.unlink(missing_ok=True)
+
+
+def _rounded(weight: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if weight.dtype != np.float32:
+        return weight
+    return round_weights(weight, SIGNIFICANT_BITS)

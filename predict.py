@@ -1,0 +1,24 @@
+"""The service, put together: ``gunicorn predict:app``.
+
+Settings come from the environment, the model from the folder they name. The engine is made in the
+background, so that the probes answer from the first second on; ``/readyz`` says when it is there,
+or why it never will be.
+"""
+
+from mammoscope.artifact import load_artifact
+from mammoscope.engine import Engine, load_engine
+from mammoscope.service import LoadingEngine, configure_logging, create_app
+from mammoscope.settings import ServiceSettings
+
+settings = ServiceSettings.from_environment()
+
+
+def make_engine() -> Engine:
+    """Return the engine of the model that the settings name."""
+    engine = load_engine(load_artifact(settings.model), threads=settings.threads)
+    engine.card.threshold(settings.operating_point)  # refuses now what no request could use
+    return engine
+
+
+configure_logging(settings.log_level)
+app = create_app(settings, LoadingEngine(make_engine).start())

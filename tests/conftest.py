@@ -1,0 +1,60 @@
+"""Pictures that the tests share, and the backend Keras runs on.
+
+Keras takes one backend a process. The service's is OpenVINO, training's is TensorFlow: tests of
+training carry the marker `training` and run in a pytest of their own (``pytest -m training``).
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REAL_DATASET = Path(__file__).resolve().parents[2] / "shared" / "dataset"
+"""The Kaggle data set, where somebody laid it beside the checkout; it is no part of it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    backend = "tensorflow" if config.option.markexpr == "training" else "openvino"
+    # Set before any test module imports Keras; processes that tests start choose for themselves.
+    os.environ["KERAS_BACKEND"] = backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # matplotlib draws into files, on machines without a screen too.
+    os.environ["MPLBACKEND"] = "Agg"
+
+
+def pytest_report_header() -> list[str]:
+    pictures = (
+        "real mammograms, laid beside the checkout"
+        if REAL_DATASET.is_dir()
+        else "phantoms: no real mammograms beside the checkout"
+    )
+    return [f"pictures: {pictures}", f"keras backend: {os.environ['KERAS_BACKEND']}"]
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of six phantoms: 8-bit JPEG, 8-bit and 16-bit PNG. Not to be written to."""
+    from mammoscope.phantom import write_phantoms
+
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantoms(folder, 6)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantoms of twelve patients in Kaggle's layout, with metadata. Not to be written to."""
+    from mammoscope.phantom import write_phantom_dataset
+
+    folder = tmp_path_factory.mktemp("phantom-dataset")
+    write_phantom_dataset(folder, patients=12, metadata=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_dataset(request: pytest.FixtureRequest) -> Path:
+    """A data set in Kaggle's layout: the real one where it is there, else phantoms."""
+    if REAL_DATASET.is_dir():
+        return REAL_DATASET
+    folder: Path = request.getfixturevalue("phantom_dataset")
+    return folder

@@ -1,0 +1,176 @@
+"""The service as users run it: a gunicorn process, asked over HTTP and by test.py."""
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from mammoscope.artifact import CARD_NAME, NETWORK_NAME
+from mammoscope.client import Client
+from mammoscope.errors import ServerAnswerError
+
+ROOT = Path(__file__).resolve().parents[2]
+RESEARCH_WORDS = "not a medical device"
+
+StartService = Callable[..., Any]
+
+
+@pytest.fixture
+def pictures(phantom_folder: Path) -> list[Path]:
+    return sorted(path for path in phantom_folder.iterdir() if path.suffix in (".jpg", ".png"))
+
+
+def post(service: Any, data: bytes | Iterator[bytes]) -> requests.Response:
+    return requests.post(
+        f"{service.address}/predict", data=data, headers={"Content-Type": "image/png"}, timeout=60
+    )
+
+
+def assert_problem(response: requests.Response, status: int, code: str) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json()["code"] == code
+
+
+def test_from_start_to_stop(
+    start_service: StartService,
+    artifact_folder: Path,
+    phantom_folder: Path,
+    pictures: list[Path],
+    tmp_path: Path,
+) -> None:
+    service = start_service(model=artifact_folder)
+    service.wait_ready()
+
+    def ask(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, ROOT / "test.py", *arguments, "--server", service.address]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    answered = ask(phantom_folder, "--json")
+    assert answered.returncode == 0, answered.stdout + answered.stderr
+    answers = [json.loads(line) for line in answered.stdout.splitlines()]
+    assert [answer["picture"] for answer in answers] == [str(path) for path in pictures]
+    for answer in answers:
+        assert answer["model_version"] == "tiny-1"
+        assert 0 <= answer["probability"] <= 1
+        assert sum(answer["classes"].values()) == pytest.approx(1)
+
+    meier = tmp_path / "meier.jpg"
+    meier.write_text("This is no picture.")
+    mixed = ask(meier, pictures[0])
+    assert mixed.returncode == 1
+    assert "refused" in mixed.stdout.splitlines()[1]
+    assert f"{answers[0]['probability']:.4f}" in mixed.stdout.splitlines()[2]
+
+    assert_problem(post(service, meier.read_bytes()), 415, "unsupported_image")
+    assert post(service, pictures[0].read_bytes()).status_code == 200
+    assert requests.get(f"{service.address}/model", timeout=10).json()["version"] == "tiny-1"
+    assert RESEARCH_WORDS in requests.get(service.address, timeout=10).text
+
+    workers = worker_ids(service)
+    assert len(workers) == 1
+    assert "libtensorflow" not in Path(f"/proc/{workers[0]}/maps").read_text()
+
+    assert service.terminate() == 0
+    lines = [json.loads(line) for line in service.log.splitlines()]
+    assert "model_ready" in {line["event"] for line in lines}
+    assert sum(line["event"] == "request" for line in lines) >= len(pictures)
+    assert "meier" not in service.log
+    assert "Traceback" not in service.log
+
+
+def worker_ids(service: Any) -> list[str]:
+    master = service.process.pid
+    return Path(f"/proc/{master}/task/{master}/children").read_text().split()
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no folder": (shutil.rmtree, "artifact_not_found"),
+    "no card": (lambda folder: (folder / CARD_NAME).unlink(), "artifact_not_found"),
+    "broken card": (lambda folder: (folder / CARD_NAME).write_text("{"), "artifact_mismatch"),
+    "other network": (
+        lambda folder: (folder / NETWORK_NAME).write_bytes(b"PK"),
+        "artifact_mismatch",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_unusable_model_never_becomes_ready(
+    start_service: StartService,
+    artifact_folder: Path,
+    tmp_path: Path,
+    pictures: list[Path],
+    case: str,
+) -> None:
+    damage, code = DAMAGES[case]
+    folder = tmp_path / "meier"
+    shutil.copytree(artifact_folder, folder)
+    damage(folder)
+    service = start_service(model=folder)
+    with Client(service.address) as client, pytest.raises(ServerAnswerError) as caught:
+        client.wait_ready(60)
+    assert caught.value.problem_code == code
+    assert_problem(post(service, pictures[0].read_bytes()), 503, code)
+    assert requests.get(f"{service.address}/healthz", timeout=10).status_code == 200
+    assert service.terminate() == 0
+    assert "model_refused" in service.log
+    assert "meier" not in service.log
+
+
+def test_bodies_over_the_cap(
+    start_service: StartService, artifact_folder: Path, pictures: list[Path]
+) -> None:
+    cap = max(path.stat().st_size for path in pictures)
+    service = start_service(model=artifact_folder, max_image_bytes=cap)
+    service.wait_ready()
+    picture = pictures[0].read_bytes()
+
+    def in_chunks(total: int) -> Iterator[bytes]:
+        yield picture
+        for _ in range((total - len(picture)) // 65_536):
+            yield bytes(65_536)
+
+    assert post(service, in_chunks(len(picture))).status_code == 200
+    assert_problem(post(service, bytes(cap + 1)), 413, "image_too_large")
+    assert_problem(post(service, bytes(cap + 1_000_000)), 413, "request_too_large")
+    assert_problem(post(service, in_chunks(cap + 1_000_000)), 413, "request_too_large")
+    assert post(service, picture).status_code == 200
+    assert service.terminate() == 0
+
+
+def test_request_in_flight_is_answered_after_sigterm(
+    start_service: StartService, artifact_folder: Path, pictures: list[Path]
+) -> None:
+    service = start_service(model=artifact_folder)
+    service.wait_ready()
+    picture = pictures[0].read_bytes()
+    head = (
+        "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n"
+        f"Content-Length: {len(picture)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+        connection.sendall(head.encode() + picture[:1000])
+        # Once this is answered, the worker has taken up the connection made before it.
+        assert requests.get(f"{service.address}/healthz", timeout=10).status_code == 200
+        service.process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            service.process.wait(1)
+        connection.sendall(picture[1000:])
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+    assert service.process.wait(30) == 0
+
+
+def test_settings_that_cannot_be_used(start_service: StartService) -> None:
+    service = start_service(request_threads="many")
+    assert service.process.wait(60) != 0
+    assert "request_threads" in service.log
+    assert "Traceback" not in service.log

@@ -1,0 +1,67 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mammoscope.mammogram import Mammogram, SourceFacts
+from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.preparation import prepare
+from mammoscope.training.augmentation import distort, flip
+from mammoscope.training.schedules import learning_rate_share
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    drawn = draw_phantom(PhantomConfig(seed=2)).pixels
+    source = SourceFacts("PNG", drawn.shape[1], drawn.shape[0], 8, "L")
+    return prepare(Mammogram(drawn, source), (128, 96)).pixels
+
+
+def test_equal_states_give_equal_pictures_and_others_differ(pixels):
+    first, again, other = (distort(pixels, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_distortion_keeps_form_and_leaves_the_source_alone(pixels):
+    before = pixels.copy()
+    for seed in range(30):
+        changed = distort(pixels, np.random.default_rng(seed))
+        assert changed.shape == pixels.shape
+        assert changed.dtype == np.uint8
+        # The breast stays in view.
+        assert (changed > 0).mean() > 0.35 * (pixels > 0).mean()
+    assert np.array_equal(pixels, before)
+
+
+def test_flips_exchange_top_and_bottom_in_half_of_the_cases(pixels):
+    rng = np.random.default_rng(0)
+    flipped = [not np.array_equal(flip(pixels, rng), pixels) for _ in range(400)]
+    assert 0.4 < np.mean(flipped) < 0.6
+    assert np.array_equal(flip(pixels[::-1], np.random.default_rng(3))[::-1],
+                          flip(pixels, np.random.default_rng(3)))  # fmt: skip
+
+
+@given(
+    schedule=st.sampled_from(["constant", "cosine", "exponential", "cyclical", "plateau"]),
+    progress=st.floats(0, 1, exclude_max=True),
+    warmup=st.floats(0, 0.5),
+    losses=st.lists(st.floats(0, 5)),
+)
+def test_learning_rates_stay_between_nothing_and_the_peak(schedule, progress, warmup, losses):
+    assert 0 < learning_rate_share(schedule, progress, warmup, losses) <= 1
+
+
+def test_schedules_have_the_shape_of_their_names():
+    def at(schedule, *points, losses=()):
+        return [learning_rate_share(schedule, point, 0.1, losses) for point in points]
+
+    assert at("constant", 0.05, 0.1, 0.9) == [0.5, 1, 1]
+    assert at("cosine", 0.1, 0.55, 0.999999) == pytest.approx([1, 0.505, 0.01], abs=1e-3)
+    assert at("exponential", 0.1, 0.55, 0.999999) == pytest.approx([1, 0.1, 0.01], abs=1e-3)
+    assert at("cyclical", 0.1, 0.325, 0.55, 0.775) == pytest.approx([0.01, 1, 0.01, 1])
+    assert at("plateau", 0.5, losses=[3, 2, 1]) == [1]
+    assert at("plateau", 0.5, losses=[1, 2, 2]) == [0.3]
+    assert at("plateau", 0.5, losses=[1, 2, 2, 2, 2]) == [math.pow(0.3, 2)]

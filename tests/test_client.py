@@ -1,0 +1,232 @@
+"""The client and test.py, against small servers that answer what they are told."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mammoscope.client import Client
+from mammoscope.errors import ServerAnswerError, ServerUnreachableError, UnreadableFileError
+
+ROOT = Path(__file__).resolve().parents[1]
+ANSWER = {"label": "tumour", "probability": 0.75, "warnings": ["Inverted."], "model_version": "1"}
+PROBLEM = {"code": "no_breast", "detail": "There is nothing that could be a breast.", "status": 422}
+NOT_READY = {"code": "not_ready", "detail": "The model is still being loaded.", "status": 503}
+BROKEN = {"code": "artifact_mismatch", "detail": "Another network.", "status": 503}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers /readyz from `ready`, one after the other, and the rest by `answer`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.bodies: list[bytes] = []
+        self.ready: list[tuple[int, Any]] = [(200, {"status": "ready"})]
+        self.answer: Callable[[bytes], tuple[int, Any]] = lambda body: (200, ANSWER)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        ready = self.server.ready
+        self.reply(*(ready.pop(0) if len(ready) > 1 else ready[0]))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(body)
+        self.reply(*self.server.answer(body))
+
+    def reply(self, status: int, content: Any) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def nobody() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "meier.jpg"
+    path.write_bytes(b"\xff\xd8\xff picture")
+    return path
+
+
+def test_file_is_sent_without_its_name(server: Server, picture: Path) -> None:
+    with Client(server.address) as client:
+        assert client.predict(picture) == ANSWER
+    (body,) = server.bodies
+    assert picture.read_bytes() in body
+    assert b'name="file"' in body
+    assert b"meier" not in body
+
+
+def test_url_is_sent_as_json(server: Server) -> None:
+    with Client(server.address + "/") as client:
+        assert client.predict("https://pictures.example/a.jpg") == ANSWER
+    assert json.loads(server.bodies[0]) == {"url": "https://pictures.example/a.jpg"}
+
+
+def test_refusal_carries_the_servers_words(server: Server, picture: Path) -> None:
+    server.answer = lambda body: (422, PROBLEM)
+    with Client(server.address) as client, pytest.raises(ServerAnswerError) as caught:
+        client.predict(picture)
+    assert str(caught.value) == PROBLEM["detail"]
+    assert caught.value.status == 422
+    assert caught.value.problem_code == "no_breast"
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [(502, b"<html>Bad gateway</html>"), (200, b"hello"), (200, []), (500, {}), (418, {"code": 1})],
+)
+def test_other_answers_are_no_answers(
+    server: Server, picture: Path, status: int, content: Any
+) -> None:
+    server.answer = lambda body: (status, content)
+    with Client(server.address) as client, pytest.raises(ServerAnswerError) as caught:
+        client.predict(picture)
+    assert caught.value.status == status
+    assert caught.value.problem_code is None
+    assert "gateway" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read(server: Server, tmp_path: Path) -> None:
+    with Client(server.address) as client:
+        for path in (tmp_path / "meier.jpg", tmp_path):
+            with pytest.raises(UnreadableFileError) as caught:
+                client.predict(path)
+            assert path.name not in str(caught.value)
+    assert server.bodies == []
+
+
+def test_nobody_there(nobody: str, picture: Path) -> None:
+    for address in (nobody, "localhost", "ftp://127.0.0.1", "http://", "http://[::1"):
+        with Client(address) as client, pytest.raises(ServerUnreachableError):
+            client.predict(picture)
+
+
+def test_server_that_never_answers(picture: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with Client(address, timeout_s=0.2) as client, pytest.raises(ServerUnreachableError):
+            client.predict(picture)
+
+
+def test_proxies_of_the_environment_are_not_used(
+    server: Server, nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", nobody)
+    monkeypatch.setenv("http_proxy", nobody)
+    with Client(server.address) as client:
+        assert client.model() == {"status": "ready"}
+
+
+def test_waiting_for_a_server(server: Server, nobody: str) -> None:
+    server.ready = [(503, NOT_READY), (503, NOT_READY), (200, {"status": "ready"})]
+    with Client(server.address) as client:
+        client.wait_ready(10)
+    assert len(server.ready) == 1
+    with Client(nobody) as client, pytest.raises(ServerUnreachableError):
+        client.wait_ready(0.3)
+
+
+def test_waiting_ends_where_it_is_in_vain(server: Server) -> None:
+    server.ready = [(503, NOT_READY), (503, BROKEN)]
+    with Client(server.address) as client, pytest.raises(ServerAnswerError, match="network"):
+        client.wait_ready(60)
+
+
+# test.py
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "test.py", *arguments]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in finished.stderr
+    return finished
+
+
+def test_table_of_a_folder(server: Server, picture: Path) -> None:
+    (picture.parent / "below").mkdir()
+    (picture.parent / "below" / "b.PNG").write_bytes(b"x")
+    (picture.parent / "metadata.csv").write_text("a,b\n")
+    finished = run(picture.parent, "https://pictures.example/c.jpg", "--server", server.address)
+    assert finished.returncode == 0
+    assert finished.stderr == ""
+    head, *rows = finished.stdout.splitlines()
+    assert head.split() == ["picture", "label", "probability", "remarks"]
+    for row, name in zip(rows, ("b.PNG", "meier.jpg", "c.jpg"), strict=True):
+        assert row.split("  ")[0].endswith(name)
+    assert all("0.7500" in row and "tumour" in row and "Inverted." in row for row in rows)
+
+
+def test_refusal_stands_in_its_row(server: Server, picture: Path) -> None:
+    refused = picture.with_name("a.jpg")
+    refused.write_bytes(b"text")
+    server.answer = lambda body: (422, PROBLEM) if b"text" in body else (200, ANSWER)
+    finished = run(picture.parent, picture.with_name("none.jpg"), "--server", server.address)
+    assert finished.returncode == 1
+    _, first, second, third = finished.stdout.splitlines()
+    assert PROBLEM["detail"] in first
+    assert "0.7500" in second
+    assert "cannot be read" in third
+
+
+def test_json_lines(server: Server, picture: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    server.answer = lambda body: (200, ANSWER)
+    finished = run("--json", picture, empty, "--server", server.address)
+    assert finished.returncode == 1
+    answered, refused = map(json.loads, finished.stdout.splitlines())
+    assert answered == {"picture": str(picture), **ANSWER}
+    assert refused["error"]["code"] == "unreadable_file"
+    assert "without pictures" in refused["error"]["detail"]
+
+
+def test_usage_and_missing_server(nobody: str, picture: Path) -> None:
+    assert run().returncode == 2
+    assert run("--nonsense").returncode == 2
+    finished = run(picture, "--server", nobody)
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert nobody in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1
+
+
+def test_server_without_a_model(server: Server, picture: Path) -> None:
+    server.ready = [(503, BROKEN)]
+    finished = run(picture, "--server", server.address, "--wait", "20")
+    assert finished.returncode == 2
+    assert "Another network." in finished.stderr

@@ -1,0 +1,373 @@
+"""The commands ``evaluate`` and ``score``, with a network that a test can see through."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from mammoscope.__main__ import main
+from mammoscope.artifact import Card, CardCalibration, CardOperatingPoint
+from mammoscope.commands.evaluate import shown
+from mammoscope.engine import Scores
+from mammoscope.prediction import Prediction
+from mammoscope.preparation import prepare
+
+CARD = Card(
+    version="1.2.3",
+    sha256="0" * 64,
+    input_size=(96, 64),
+    calibration=CardCalibration(slope=2.0, intercept=0.5),
+    operating_points={
+        "default": CardOperatingPoint(threshold=0.5),
+        "high_sensitivity": CardOperatingPoint(threshold=1e-9),
+    },
+)
+
+FULL_DISK = Path("/dev/full")
+
+
+class BrightnessEngine:
+    """Scores a picture by its mean brightness."""
+
+    card = CARD
+
+    def score(self, pixels):
+        logits = pixels.mean(axis=(1, 2)).astype(np.float32) / 32 - 2
+        return Scores(logits, logits[:, None, None])
+
+    def predict(self, mammogram, *, operating_point="default"):
+        logit = float(self.score(prepare(mammogram, CARD.input_size).pixels[None]).logits[0])
+        return Prediction(
+            CARD.calibration.probability(logit),
+            logit,
+            CARD.threshold(operating_point),
+            CARD.version,
+            ("A warning.",) if mammogram.source.bits == 16 else (),
+        )
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch):
+    monkeypatch.setattr("mammoscope.commands.evaluate.load_artifact", lambda path: path)
+    monkeypatch.setattr("mammoscope.commands.score.load_artifact", lambda path: path)
+    monkeypatch.setattr("mammoscope.engine.load_engine", lambda artifact: BrightnessEngine())
+
+
+@pytest.fixture
+def folder(tmp_path, phantom_dataset):
+    copy = tmp_path / "data"
+    shutil.copytree(phantom_dataset, copy)
+    return copy
+
+
+@pytest.fixture
+def pictures(tmp_path, phantom_folder):
+    copy = tmp_path / "pictures"
+    shutil.copytree(phantom_folder, copy / "below" / "deep")
+    for path in sorted((copy / "below" / "deep").iterdir())[:2]:
+        shutil.move(path, copy)
+    return copy
+
+
+def evaluate(*arguments):
+    return main(["evaluate", *map(str, arguments)])
+
+
+def score(*arguments):
+    return main(["score", *map(str, arguments)])
+
+
+class TestEvaluate:
+    def test_figures_are_those_of_the_scores(self, folder, tmp_path, capsys):
+        report, scores = tmp_path / "out.json", tmp_path / "scores.csv"
+        status = evaluate(
+            "--data", folder, "--split", "train", "--json", report, "--scores", scores
+        )
+        assert status == 0
+        found = json.loads(report.read_text())
+        with scores.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert list(rows[0]) == ["file", "label", "patient", "logit", "probability"]
+        labels = [int(row["label"]) for row in rows]
+        logits = [float(row["logit"]) for row in rows]
+        assert found["auc"]["value"] == pytest.approx(roc_auc_score(labels, logits))
+        assert found["images"] == len(rows) == len(list((folder / "train").rglob("*.jpg")))
+        assert found["positives"] == sum(labels)
+        assert found["patients"] == len({row["patient"] for row in rows})
+        assert {folder / row["file"] for row in rows} == set((folder / "train").rglob("*.jpg"))
+        for row in rows:
+            expected = CARD.calibration.probability(float(row["logit"]))
+            assert float(row["probability"]) == pytest.approx(expected)
+        shown = capsys.readouterr().out
+        assert f"{found['auc']['value']:.3f}" in shown
+        assert "Split train" in shown
+
+    def test_test_is_the_default_split(self, folder, tmp_path):
+        report = tmp_path / "out.json"
+        evaluate("--data", folder, "--split", "all", "--json", report)
+        everything = json.loads(report.read_text())
+        assert everything["split"] == "all"
+        assert everything["images"] == len(list(folder.rglob("*.jpg")))
+        assert evaluate("--data", folder, "--json", report) == 0
+        found = json.loads(report.read_text())
+        assert found["split"] == "test"
+        assert found["images"] == len(list((folder / "test").rglob("*.jpg")))
+
+    def test_without_test_the_split_must_be_named(self, folder, capsys):
+        shutil.rmtree(folder / "test")
+        assert evaluate("--data", folder) == 2
+        assert "--split with one of train, valid, all" in capsys.readouterr().err
+
+    def test_a_plain_folder_has_no_split(self, folder, tmp_path, capsys):
+        plain = folder / "train"
+        report = tmp_path / "out.json"
+        assert evaluate("--data", plain, "--json", report) == 0
+        assert json.loads(report.read_text())["split"] is None
+        assert evaluate("--data", plain, "--split", "test") == 2
+        assert "no splits" in capsys.readouterr().err
+
+    def test_unknown_patients_are_said(self, folder, tmp_path, capsys):
+        plain = tmp_path / "plain"
+        for index, path in enumerate(sorted((folder / "train").rglob("*.jpg"))):
+            target = plain / path.parent.name / f"picture{index}.jpg"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+        assert evaluate("--data", plain) == 0
+        out = capsys.readouterr().out
+        assert "leakage cannot be excluded" in out
+        assert "their patients not being known" in out
+
+    def test_a_bad_picture_is_listed_and_left_out(self, folder, tmp_path, capsys):
+        report = tmp_path / "out.json"
+        bad = min((folder / "train" / "0").glob("*.jpg"))
+        bad.write_bytes(bad.read_bytes()[:200])
+        assert evaluate("--data", folder, "--split", "train", "--json", report) == 0
+        captured = capsys.readouterr()
+        assert f"refused {bad.relative_to(folder)}" in captured.err
+        assert "Not judged and left out: 1 pictures: corrupt_image (1)" in captured.out
+        assert json.loads(report.read_text())["refused"]["count"] == 1
+
+    def test_one_class_only(self, folder, capsys):
+        shutil.rmtree(folder / "train" / "1")
+        assert evaluate("--data", folder, "--split", "train") == 1
+        assert "labels 0 and 1" in capsys.readouterr().err
+
+    def test_nothing_readable_keeps_the_reasons(self, folder, capsys):
+        for path in (folder / "train").rglob("*.jpg"):
+            path.write_text("not a picture")
+        assert evaluate("--data", folder, "--split", "train") == 1
+        err = capsys.readouterr().err
+        assert err.count("refused ") == len(list((folder / "train").rglob("*.jpg")))
+        assert "nothing can be measured" in err
+
+    @pytest.mark.parametrize("content", ["missing", "empty"])
+    def test_no_data(self, tmp_path, capsys, content):
+        if content == "empty":
+            (tmp_path / "empty").mkdir()
+        assert evaluate("--data", tmp_path / content) == 1
+        assert "Traceback" not in capsys.readouterr().err
+
+    @pytest.mark.skipif(not FULL_DISK.exists(), reason="no /dev/full on this system")
+    @pytest.mark.parametrize("option", ["--json", "--scores"])
+    def test_a_full_disk_loses_no_figures(self, folder, capsys, option):
+        assert evaluate("--data", folder, "--split", "train", option, FULL_DISK) == 1
+        captured = capsys.readouterr()
+        assert "AUC" in captured.out
+        assert "no space" in captured.err
+
+    def test_a_missing_folder_is_said_before_the_work(self, folder, tmp_path, capsys):
+        assert evaluate("--data", folder, "--json", tmp_path / "no" / "out.json") == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "does not exist" in captured.err
+
+    def test_a_failed_write_keeps_the_earlier_report(self, folder, tmp_path, monkeypatch):
+        report = tmp_path / "out.json"
+        report.write_text("earlier")
+        monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        assert evaluate("--data", folder, "--split", "train", "--json", report) == 1
+        assert report.read_text() == "earlier"
+        assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+    def test_usage(self, capsys):
+        for arguments in ([], ["--data", "x", "--split", "no"]):
+            with pytest.raises(SystemExit) as stopped:
+                evaluate(*arguments)
+            assert stopped.value.code == 2
+        assert "usage" in capsys.readouterr().err
+
+
+class TestScore:
+    def test_files_and_folders(self, pictures, tmp_path, capsys):
+        lines = tmp_path / "out.jsonl"
+        assert score(pictures, "--json", lines) == 0
+        found = [json.loads(line) for line in lines.read_text().splitlines()]
+        assert {each["path"] for each in found} == {
+            str(path) for path in pictures.rglob("*") if path.is_file()
+        }
+        for each in found:
+            assert 0 <= each["probability"] <= 1
+            assert each["label"] in ("tumour", "no tumour")
+            assert isinstance(each["warnings"], list)
+            assert each["model_version"] == "1.2.3"
+        out = capsys.readouterr().out
+        assert len(out.splitlines()) == 1 + len(found)
+        assert "A warning." in out
+
+    def test_order_is_that_of_the_names(self, pictures, tmp_path):
+        lines = tmp_path / "out.jsonl"
+        files = sorted((path for path in pictures.rglob("*") if path.is_file()), reverse=True)
+        assert score(*files, "--json", lines) == 0
+        found = [json.loads(line)["path"] for line in lines.read_text().splitlines()]
+        assert found == [str(path) for path in files]
+
+    def test_json_to_standard_output(self, pictures, capsys):
+        assert score(pictures, "--json", "-") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert all(json.loads(line)["probability"] >= 0 for line in lines)
+
+    def test_label_at_the_operating_point(self, pictures, capsys):
+        assert score(pictures, "--json", "-", "--operating-point", "high_sensitivity") == 0
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert {each["label"] for each in found} == {"tumour"}
+        assert score(pictures, "--operating-point", "high_specificity") == 1
+        assert "no such operating point" in capsys.readouterr().err
+
+    def test_bad_pictures_are_objects_and_the_rest_goes_on(self, pictures, tmp_path, capsys):
+        (pictures / "text.jpg").write_text("not a picture")
+        (pictures / "empty.png").touch()
+        whole = next(path for path in pictures.iterdir() if path.is_file())
+        (pictures / "cut.png").write_bytes(whole.read_bytes()[:500])
+        lines = tmp_path / "out.jsonl"
+        assert score(pictures, tmp_path / "missing.png", "--json", lines) == 1
+        found = {
+            Path(each["path"]).name: each
+            for each in map(json.loads, lines.read_text().splitlines())
+        }
+        assert len(found) == 10
+        errors = {name: each["error"]["code"] for name, each in found.items() if "error" in each}
+        assert errors == {
+            "text.jpg": "unsupported_image",
+            "empty.png": "empty_image",
+            "cut.png": "corrupt_image",
+            "missing.png": "unreadable_file",
+        }
+        assert "[corrupt_image]" in capsys.readouterr().out
+
+    def test_hidden_and_other_files_are_passed_over(self, pictures, capsys):
+        (pictures / ".hidden.png").write_text("x")
+        (pictures / "notes.txt").write_text("x")
+        (pictures / ".cache").mkdir()
+        (pictures / ".cache" / "a.png").write_text("x")
+        assert score(pictures) == 0
+        out = capsys.readouterr().out
+        assert ".hidden.png" not in out
+        assert len(out.splitlines()) == 7
+
+    def test_a_path_the_file_system_refuses(self, pictures, capsys):
+        assert score(pictures / ("a" * 300 + ".png"), pictures, "--json", "-") == 1
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert found[0]["error"]["code"] == "unreadable_file"
+        assert len(found) == 7
+
+    def test_an_empty_folder_is_said(self, tmp_path, capsys):
+        assert score(tmp_path) == 1
+        assert "holds no picture" in capsys.readouterr().out
+
+    def test_a_folder_that_cannot_be_listed(self, pictures, capsys, monkeypatch):
+        real = os.scandir
+
+        def scandir(path):
+            if Path(path).name == "deep":
+                raise PermissionError(13, "no", str(path))
+            return real(path)
+
+        monkeypatch.setattr("os.scandir", scandir)
+        assert score(pictures) == 1
+        out = capsys.readouterr().out
+        assert "cannot be listed" in out
+        assert out.count("A warning.") + out.count("tumour") >= 2
+
+    @pytest.mark.skipif(not FULL_DISK.exists(), reason="no /dev/full on this system")
+    def test_a_full_disk(self, pictures, capsys):
+        assert score(pictures, "--json", FULL_DISK) == 1
+        assert "no space" in capsys.readouterr().err
+
+    def test_a_place_that_cannot_be_written(self, pictures, tmp_path, capsys):
+        assert score(pictures, "--json", tmp_path / "no" / "out.jsonl") == 1
+        assert "cannot be written" in capsys.readouterr().err
+
+    def test_usage(self):
+        with pytest.raises(SystemExit) as stopped:
+            score()
+        assert stopped.value.code == 2
+
+
+SLOW = """
+import sys, time
+import mammoscope.commands.score as command, mammoscope.engine as engine
+from mammoscope.__main__ import main
+from mammoscope.prediction import Prediction
+
+class Slow:
+    def predict(self, mammogram, *, operating_point):
+        time.sleep(0.2)
+        return Prediction(0.5, 0.0, 0.5, "1")
+
+command.load_artifact = lambda path: path
+engine.load_engine = lambda artifact: Slow()
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class TestInterruption:
+    @pytest.fixture
+    def start(self, pictures):
+        picture = next(path for path in pictures.iterdir() if path.is_file())
+
+        def begin(*options):
+            return subprocess.Popen(
+                [sys.executable, "-c", textwrap.dedent(SLOW), "score", *[picture] * 200, *options],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+        return begin
+
+    def test_ctrl_c_keeps_what_was_computed(self, start, tmp_path):
+        lines = tmp_path / "out.jsonl"
+        with start("--json", lines) as process:
+            for _ in range(3):
+                process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            rest, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+        kept = lines.read_text()
+        assert kept.endswith("\n")
+        found = [json.loads(line) for line in kept.splitlines()]
+        assert 2 <= len(found) < 200
+        assert len(found) - (2 + len(rest.splitlines())) in (0, 1)
+
+    def test_a_reader_that_leaves_is_no_error_to_show(self, start):
+        with start() as process:
+            process.stdout.readline()
+            process.stdout.close()
+            errors = process.stderr.read()
+            process.wait(timeout=60)
+        assert process.returncode == 1
+        assert errors == ""
+
+
+def test_names_are_shown_without_control_characters():
+    assert shown(Path("a\x1b[31m\n\udcff.png")) == "a�[31m��.png"

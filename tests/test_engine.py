@@ -1,0 +1,129 @@
+"""The engine against Keras itself, on a network of the released form."""
+
+import csv
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mammoscope.artifact import Artifact, load_artifact
+from mammoscope.engine import Engine, load_engine
+from mammoscope.errors import ArtifactMismatchError, ConfigurationError, NoBreastError
+from mammoscope.mammogram import Mammogram, SourceFacts
+from mammoscope.preparation import prepare
+from mammoscope.reading import read_file
+
+MODEL = Path(__file__).resolve().parents[1] / "model"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return load_engine(load_artifact(MODEL))
+
+
+@pytest.fixture(scope="module")
+def inputs(engine: Engine, phantom_folder: Path) -> np.ndarray:
+    return np.stack(
+        [
+            prepare(read_file(path), engine.card.input_size).pixels
+            for path in sorted(phantom_folder.iterdir())
+        ]
+    )
+
+
+def test_scores_equal_those_of_keras_on_tensorflow(engine: Engine, inputs, tmp_path: Path):
+    """The reference runs in a process of its own: Keras takes one backend a process."""
+    np.save(tmp_path / "inputs.npy", inputs[..., None])
+    program = (
+        "import os; os.environ.update(KERAS_BACKEND='tensorflow', TF_CPP_MIN_LOG_LEVEL='3')\n"
+        "import json, keras, numpy, sys\n"
+        "network = keras.saving.load_model(sys.argv[1])\n"
+        "answer = network.predict(numpy.load(sys.argv[2]), verbose=0)\n"
+        "print(json.dumps([answer['logit'][:, 0].tolist(), answer['logit_map'].tolist()]))\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program, str(MODEL / "model.keras"), str(tmp_path / "inputs.npy")],
+        capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    logits, maps = json.loads(answer.stdout.splitlines()[-1])
+    scores = engine.score(inputs)
+    assert scores.logits == pytest.approx(np.array(logits), abs=2e-3)
+    assert scores.logit_maps == pytest.approx(np.array(maps)[..., 0], abs=2e-2)
+
+
+def test_a_score_does_not_depend_on_company_or_threads(engine: Engine, inputs):
+    together = engine.score(inputs).logits
+    alone = [engine.score(picture[None]).logits[0] for picture in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        crowded = list(pool.map(lambda i: engine.score(inputs[i : i + 1]).logits[0],
+                                [i % len(inputs) for i in range(24)]))  # fmt: skip
+    assert alone == pytest.approx(together, abs=1e-5)
+    assert crowded == pytest.approx(np.tile(together, 24)[:24], abs=1e-5)
+
+
+def test_predictions_are_calibrated_scores(engine: Engine, phantom_folder: Path):
+    path = min(phantom_folder.iterdir())
+    prediction = engine.predict(read_file(path))
+    assert prediction.probability == engine.card.calibration.probability(prediction.logit)
+    assert prediction.model_version == engine.card.version
+    answer = prediction.to_json()
+    assert answer["classes"][answer["label"]] == max(answer["classes"].values())
+    assert sum(answer["classes"].values()) == pytest.approx(1)
+    specific = engine.predict(read_file(path), operating_point="high_specificity")
+    assert specific.probability == prediction.probability
+    assert specific.threshold == engine.card.threshold("high_specificity")
+    with pytest.raises(ConfigurationError):
+        engine.predict(read_file(path), operating_point="best")
+
+
+def test_a_blank_picture_is_refused(engine: Engine):
+    blank = Mammogram(np.zeros((64, 64), np.float32), SourceFacts("PNG", 64, 64, 8, "L"))
+    with pytest.raises(NoBreastError):
+        engine.predict(blank)
+
+
+def test_the_engine_scores_validation_pictures_as_recorded(engine: Engine, real_dataset: Path):
+    """The record was written by training; its pictures are the real ones where they are there."""
+    with (MODEL / "validation_scores.csv").open() as stream:
+        recorded = {row["sha256"]: float(row["logit"]) for row in csv.DictReader(stream)}
+    assert recorded
+    found = 0
+    from mammoscope.artifact import sha256_of
+
+    for path in sorted((real_dataset / "train").rglob("*.jpg"))[::40]:
+        logit = recorded.get(sha256_of(path))
+        if logit is None:
+            continue
+        found += 1
+        assert engine.predict(read_file(path)).logit == pytest.approx(logit, abs=5e-3)
+    assert found or real_dataset.name != "dataset"
+
+
+def test_a_network_without_card_is_scored_uncalibrated(tmp_path: Path, phantom_folder: Path):
+    network = tmp_path / "bare.keras"
+    network.write_bytes((MODEL / "model.keras").read_bytes())
+    bare = load_engine(load_artifact(network))
+    assert bare.card.version.startswith("sha256:")
+    assert bare.card.calibration.slope == 1
+    assert bare.predict(read_file(min(phantom_folder.iterdir()))).threshold == 0.5
+
+
+def test_a_damaged_network_is_refused(tmp_path: Path):
+    data = (MODEL / "model.keras").read_bytes()
+    for name, content in (("cut", data[: len(data) // 2]), ("text", b"no network")):
+        path = tmp_path / f"{name}.keras"
+        path.write_bytes(content)
+        with pytest.raises(ArtifactMismatchError, match="damaged"):
+            load_engine(Artifact(path, None))
+
+
+def test_a_card_for_another_size_is_refused():
+    artifact = load_artifact(MODEL)
+    assert artifact.card is not None
+    other = artifact.card.model_copy(update={"input_size": (100, 100)})
+    with pytest.raises(ArtifactMismatchError, match="size"):
+        load_engine(Artifact(artifact.network, other))

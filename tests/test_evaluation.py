@@ -1,0 +1,198 @@
+"""Evaluation of labelled folders, with a network that a test can see through."""
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from mammoscope.artifact import Card, CardCalibration, CardOperatingPoint
+from mammoscope.dataset import Dataset, Example, Facts, read_dataset
+from mammoscope.errors import EmptyDatasetError, SingleClassError
+from mammoscope.evaluation import (
+    RefusedExample,
+    ScoredExample,
+    assess,
+    map_ahead,
+    score_examples,
+)
+from mammoscope.mammogram import Laterality
+from mammoscope.preparation import prepare
+from mammoscope.reading import read_file
+
+CARD = Card(
+    version="1.2.3",
+    sha256="0" * 64,
+    input_size=(96, 64),
+    calibration=CardCalibration(slope=2.0, intercept=-1.0),
+    operating_points={
+        "default": CardOperatingPoint(threshold=0.5),
+        "high_sensitivity": CardOperatingPoint(threshold=0.2),
+    },
+)
+
+
+@dataclass
+class Logits:
+    logits: np.ndarray
+
+
+class BrightnessScorer:
+    """Scores a picture by its mean brightness."""
+
+    card = CARD
+
+    def score(self, pixels, /):
+        assert pixels.dtype == np.uint8
+        assert pixels.shape[1:] == CARD.input_size
+        return Logits(pixels.mean(axis=(1, 2)).astype(np.float32) / 32 - 2)
+
+
+def outcome(label, logit, patient="p", **facts):
+    known = facts.pop("patient_known", True)
+    split = facts.pop("split", "test")
+    chest_wall = facts.pop("chest_wall", "left")
+    example = Example(None, label, split, patient, "i", known, Facts(**facts))
+    return ScoredExample(example, logit, inverted=False, chest_wall=chest_wall)
+
+
+def measure(outcomes, others=(), split="test"):
+    examples = tuple(each.example for each in (*outcomes, *others))
+    dataset = Dataset(root=None, examples=examples, has_metadata=True)
+    return assess(dataset, split, outcomes, CARD, resamples=50)
+
+
+class TestScoring:
+    def test_pictures_go_through_the_one_reader_and_preparation(self, phantom_dataset):
+        examples = read_dataset(phantom_dataset).examples
+        found = list(score_examples(examples, BrightnessScorer()))
+        assert [each.example for each in found] == list(examples)
+        for each in found[:3]:
+            prepared = prepare(read_file(each.example.path), CARD.input_size)
+            expected = BrightnessScorer().score(prepared.pixels[None]).logits[0]
+            assert each.logit == expected
+            assert each.chest_wall == prepared.chest_wall
+            assert each.inverted == prepared.inverted
+
+    def test_an_unreadable_picture_is_an_outcome(self, tmp_path):
+        (tmp_path / "a.png").write_text("not a picture")
+        examples = [
+            Example(tmp_path / name, 0, "", name, name, patient_known=False)
+            for name in ("a.png", "missing.png")
+        ]
+        found = list(score_examples(examples, BrightnessScorer()))
+        assert [type(each) for each in found] == [RefusedExample] * 2
+        assert [each.code for each in found] == ["unsupported_image", "unreadable_file"]
+        assert str(tmp_path) not in found[1].message
+
+
+class TestAssessment:
+    def test_breasts_by_laterality_else_by_chest_wall(self):
+        outcomes = [
+            outcome(1, 2.0, "a", laterality=Laterality.LEFT, chest_wall="left"),
+            outcome(1, 1.0, "a", laterality=Laterality.LEFT, chest_wall="right"),
+            outcome(0, 0.0, "b", chest_wall="left"),
+            outcome(0, 0.0, "b", chest_wall="right"),
+        ]
+        found = measure(outcomes).evaluation
+        assert (found.images, found.breasts, found.patients, found.positives) == (4, 3, 2, 2)
+
+    def test_figures_are_of_calibrated_scores(self):
+        rng = np.random.default_rng(0)
+        labels = rng.integers(0, 2, 80)
+        logits = rng.normal(labels, 1.0)
+        outcomes = [
+            outcome(int(y), float(x), str(i))
+            for i, (y, x) in enumerate(zip(labels, logits, strict=True))
+        ]
+        found = measure(outcomes).to_json()
+        probabilities = 1 / (1 + np.exp(-(2 * logits - 1)))
+        assert found["auc"]["value"] == pytest.approx(roc_auc_score(labels, logits))
+        assert found["brier"]["value"] == pytest.approx(np.mean((probabilities - labels) ** 2))
+        point = found["operating_points"]["high_sensitivity"]
+        assert point["threshold"] == 0.2
+        assert point["sensitivity"]["value"] == pytest.approx(
+            np.mean(probabilities[labels == 1] >= 0.2)
+        )
+
+    def test_json_says_how_to_read_it(self):
+        outcomes = [
+            outcome(1, 1.0, "a"),
+            outcome(0, 0.0, "b"),
+            RefusedExample(outcome(0, 0.0, "c").example, "corrupt_image", "Damaged."),
+        ]
+        elsewhere = [outcome(0, 0.0, "a", split="train"), outcome(0, 0.0, "d", split="train")]
+        found = json.loads(json.dumps(measure(outcomes, elsewhere).to_json(), allow_nan=False))
+        assert found["model_version"] == "1.2.3"
+        assert found["split"] == "test"
+        assert found["refused"] == {"count": 1, "codes": {"corrupt_image": 1}}
+        assert found["patients_known"] is True
+        assert found["interval_by"] == "patient"
+        assert found["shared_patients"] == 1
+        assert found["within_machine"] is None
+
+    def test_unknown_patients_are_said(self):
+        outcomes = [outcome(1, 1.0, "a", patient_known=False), outcome(0, 0.0, "b")]
+        found = measure(outcomes).to_json()
+        assert found["patients_known"] is False
+        assert found["interval_by"] == "picture"
+
+    def test_groups_of_what_is_known(self):
+        outcomes = [
+            outcome(i % 2, float(i), str(i), machine_id=str(i % 3), age=age)
+            for i, age in enumerate([49.9, 50.0, 59.5, 60.0, 69.9, 70.0, None, 85.0] * 12)
+        ]
+        groups = measure(outcomes).evaluation.groups
+        assert set(groups) == {"machine", "age", "background"}
+        assert {value: group.images for value, group in groups["age"].items()} == {
+            "0 to 49": 12,
+            "50 to 59": 24,
+            "60 to 69": 24,
+            "70 and over": 24,
+        }
+        assert all(group.auc for group in groups["machine"].values())
+        assert measure(outcomes).to_json()["within_machine"]["value"] > 0
+
+    def test_nothing_readable(self):
+        refused = RefusedExample(outcome(0, 0.0).example, "corrupt_image", "Damaged.")
+        with pytest.raises(EmptyDatasetError):
+            measure([refused])
+
+    def test_one_class_left(self):
+        with pytest.raises(SingleClassError):
+            measure([outcome(1, 1.0, "a"), outcome(1, 1.0, "b")])
+
+
+class TestMapAhead:
+    def test_keeps_the_order(self):
+        def work(number):
+            time.sleep(0.001 * (number % 3))
+            return number * number
+
+        assert list(map_ahead(work, range(40), workers=4)) == [n * n for n in range(40)]
+
+    def test_runs_only_a_little_ahead(self):
+        begun = []
+        results = map_ahead(begun.append, range(1000), workers=2)
+        next(results)
+        time.sleep(0.05)
+        assert len(begun) <= 5
+        results.close()
+        assert len(begun) <= 5
+
+    def test_leaves_no_thread_behind_when_stopped(self):
+        before = threading.active_count()
+        results = map_ahead(lambda number: number, range(1000), workers=2)
+        next(results)
+        results.close()
+        assert threading.active_count() == before
+
+    def test_an_unexpected_error_comes_through(self):
+        def work(number):
+            return 1 // number
+
+        with pytest.raises(ZeroDivisionError):
+            list(map_ahead(work, [1, 0, 1], workers=2))

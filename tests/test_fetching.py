@@ -1,0 +1,453 @@
+"""Fetching: what is let through, and everything that is not. No packet leaves the machine."""
+
+import gzip
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import trustme
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mammoscope.errors import (
+    FetchError,
+    FetchFailedError,
+    FetchTimeoutError,
+    FetchTooLargeError,
+    UrlNotAllowedError,
+)
+from mammoscope.fetching import MAX_URL_LENGTH, fetch, is_public, resolve_addresses
+from mammoscope.settings import ServiceSettings
+
+PICTURE = b"\xff\xd8\xff picture"
+PUBLIC = "93.184.216.34"
+
+LOCAL = ServiceSettings(fetch_private_addresses=True, max_image_bytes=100_000, fetch_timeout_s=5)
+GUARDED = ServiceSettings(fetch_timeout_s=5)
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+@contextmanager
+def server(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """A server on a free local port that answers every GET with `answer`; yields its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            try:
+                answer(self)
+            except OSError:  # the client went away, as several tests want
+                self.close_connection = True
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    class QuietServer(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass
+
+    with QuietServer(("127.0.0.1", 0), Handler) as running:
+        if tls is not None:
+            running.socket = tls.wrap_socket(running.socket, server_side=True)
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def send(body: bytes, status: int = 200, **headers: str) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        headers.setdefault("Content_Length", str(len(body)))
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def resolver(*addresses: str) -> Callable[[str, int], list[str]]:
+    return lambda host, port: list(addresses)
+
+
+def unreachable(host: str, port: int) -> list[str]:
+    raise AssertionError("A refused URL must not even be looked up.")
+
+
+def test_picture_arrives() -> None:
+    with server(send(PICTURE)) as address:
+        assert fetch(f"{address}/a/b.jpg?c=d", LOCAL) == PICTURE
+
+
+def test_request_asks_for_no_compression_and_names_the_host_of_the_url() -> None:
+    seen: dict[str, str] = {}
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        seen.update(handler.headers.items(), path=handler.path)
+        send(PICTURE)(handler)
+
+    with server(answer) as address:
+        url = address.replace("127.0.0.1", "pictures.example") + "/ä b".replace(" ", "%20")
+        fetch(url, LOCAL, resolve=resolver("127.0.0.1"))
+    assert seen["Accept-Encoding"] == "identity"
+    assert seen["Host"] == url.split("/")[2]
+    assert seen["path"] == "/%C3%A4%20b"
+    assert "Cookie" not in seen
+    assert "Authorization" not in seen
+
+
+def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with server(send(PICTURE)) as address:
+        assert fetch(address, LOCAL) == PICTURE
+
+
+def test_chunked_body_arrives() -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+
+    with server(answer) as address:
+        assert fetch(address, LOCAL) == b"abcde"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://pictures.example/a.jpg",
+        "gopher://pictures.example/",
+        "data:image/png;base64,AAAA",
+        "pictures.example/a.jpg",
+        "//pictures.example/a.jpg",
+        "",
+        "http://",
+        "http:///a.jpg",
+        "http://user@pictures.example/",
+        "http://user:password@pictures.example/",
+        "http://@pictures.example/",
+        "http://pictures.example:22/",
+        "http://pictures.example:8080/",
+        "http://pictures.example:0/",
+        "https://pictures.example:99999/",
+        "http://pictures.example:http/",
+        "http://pictures.example\\@127.0.0.1/",
+        "http://pictures.example/\r\nX: y",
+        "http://pictures.example/a b",
+        "http://pictures .example/",
+        "http://pictures%2eexample/",
+        "http://[::1/",
+        "http://[fe80::1%25eth0]/",
+        "http://[2606:2800:220:1::1%25eth0]/",
+        "http://[v1.x]/",
+        "http://2130706433/",
+        "http://0x7f000001/",
+        "http://0177.0.0.1/",
+        "http://127.1/",
+        "http://127.0.0.1./",
+        "http://0/",
+        "http://a..b/",
+        f"http://{'a' * 64}.example/",
+        f"http://pictures.example/{'a' * MAX_URL_LENGTH}",
+    ],
+)
+def test_odd_urls_are_refused_before_any_look_up(url: str) -> None:
+    with pytest.raises(UrlNotAllowedError):
+        fetch(url, GUARDED, resolve=unreachable)
+
+
+NOT_PUBLIC = [
+    "0.0.0.0",  # noqa: S104
+    "10.1.2.3",
+    "100.64.0.1",
+    "100.100.100.200",
+    "127.0.0.1",
+    "127.255.255.254",
+    "168.63.129.16",
+    "169.254.169.254",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.192",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.1.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "239.255.255.255",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::127.0.0.1",
+    "::8.8.8.8",
+    "::ffff:127.0.0.1",
+    "::ffff:8.8.8.8",
+    "64:ff9b::7f00:1",
+    "64:ff9b:1::1",
+    "100::1",
+    "2001::1",
+    "2001:20::1",
+    "2001:db8::1",
+    "2002:7f00:1::1",
+    "3fff::1",
+    "5f00::1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fec0::1",
+    "ff02::1",
+    "not an address",
+]
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC)
+def test_addresses_outside_the_public_internet_are_refused(address: str) -> None:
+    assert not is_public(address)
+    with pytest.raises(UrlNotAllowedError):
+        fetch("http://pictures.example/", GUARDED, resolve=resolver(address))
+    with pytest.raises(UrlNotAllowedError):  # one public address beside it does not help
+        fetch("http://pictures.example/", GUARDED, resolve=resolver(PUBLIC, address))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost"])
+def test_local_hosts_are_refused_with_the_real_resolver(host: str) -> None:
+    with pytest.raises(UrlNotAllowedError):
+        fetch(f"http://{host}/", GUARDED)
+
+
+@pytest.mark.parametrize("address", [PUBLIC, "8.8.8.8", "100.128.0.1", "2606:2800:220:1::1"])
+def test_public_addresses_are_let_through(address: str) -> None:
+    assert is_public(address)
+
+
+@given(st.ip_addresses())
+def test_nothing_that_the_standard_library_calls_private_is_public(address: object) -> None:
+    if getattr(address, "is_private") or getattr(address, "is_multicast"):  # noqa: B009
+        assert not is_public(str(address))
+
+
+def test_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([[PUBLIC], ["127.0.0.1"]])  # a name that changes between check and connect
+    connected: list[tuple[str, int]] = []
+
+    def connect(address: tuple[str, int], timeout: float) -> socket.socket:
+        connected.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(FetchFailedError):
+        fetch("http://flip.example/", GUARDED, resolve=lambda host, port: next(answers))
+    assert connected == [(PUBLIC, 80)]
+
+
+def test_next_address_is_tried_where_the_first_refuses() -> None:
+    with server(send(PICTURE)) as address:
+        url = address.replace("127.0.0.1", "pictures.example")
+        # Nobody listens on the other loopback address.
+        assert fetch(url, LOCAL, resolve=resolver("127.0.0.2", "127.0.0.1")) == PICTURE
+
+
+def test_switched_off() -> None:
+    with pytest.raises(UrlNotAllowedError):
+        fetch("http://pictures.example/", ServiceSettings(url_fetching=False), resolve=unreachable)
+
+
+def test_redirects_are_followed_up_to_the_limit() -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        left = int(handler.path.strip("/"))
+        if left:
+            send(b"", 302, Location=f"/{left - 1}")(handler)
+        else:
+            send(PICTURE)(handler)
+
+    with server(answer) as address:
+        assert fetch(f"{address}/{LOCAL.fetch_max_redirects}", LOCAL) == PICTURE
+        with pytest.raises(FetchFailedError, match="redirects"):
+            fetch(f"{address}/{LOCAL.fetch_max_redirects + 1}", LOCAL)
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["file:///etc/passwd", "ftp://pictures.example/", "http://user@pictures.example/", "http://0/"],
+)
+def test_redirect_is_checked_like_the_first_url(location: str) -> None:
+    with server(send(b"", 302, Location=location)) as address, pytest.raises(UrlNotAllowedError):
+        fetch(address, LOCAL)
+
+
+def test_redirect_to_a_private_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"pictures.example": [PUBLIC], "inside.example": ["10.0.0.1"]}
+    connect = socket.create_connection
+    with server(send(b"", 302, Location="http://inside.example/")) as address:
+        port = int(address.rsplit(":", 1)[1])
+        monkeypatch.setattr(  # stands in for the public internet
+            socket, "create_connection", lambda to, timeout: connect(("127.0.0.1", port), timeout)
+        )
+        with pytest.raises(UrlNotAllowedError, match="public"):
+            fetch("http://pictures.example/", GUARDED, resolve=lambda host, port: names[host])
+
+
+@pytest.mark.parametrize("status", [201, 204, 302, 304, 400, 401, 404, 500])
+def test_other_statuses_are_no_picture(status: int) -> None:
+    with server(send(b"", status)) as address, pytest.raises(FetchFailedError):
+        fetch(address, LOCAL)
+
+
+def test_login_page_is_no_picture() -> None:
+    page = send(b"<html>", Content_Type="text/html; charset=utf-8")
+    with server(page) as address, pytest.raises(FetchFailedError, match="web page"):
+        fetch(address, LOCAL)
+
+
+def test_compressed_answer_is_not_expanded() -> None:
+    bomb = send(gzip.compress(bytes(10_000_000)), Content_Encoding="gzip")
+    with server(bomb) as address, pytest.raises(FetchFailedError, match="compressed"):
+        fetch(address, LOCAL)
+
+
+def test_byte_cap_is_exact() -> None:
+    limit = LOCAL.max_image_bytes
+    with server(send(bytes(limit))) as address:
+        assert len(fetch(address, LOCAL)) == limit
+    with server(send(bytes(limit + 1))) as address, pytest.raises(FetchTooLargeError):
+        fetch(address, LOCAL)
+
+
+def test_endless_body_is_cut_off() -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while True:
+            handler.wfile.write(bytes(10_000))
+
+    with server(answer) as address, pytest.raises(FetchTooLargeError):
+        fetch(address, LOCAL)
+
+
+def test_body_shorter_than_announced_is_refused() -> None:
+    short = send(b"abc", Content_Length="10")
+    with server(short) as address, pytest.raises(FetchFailedError, match="broke off"):
+        fetch(address, LOCAL)
+
+
+def trickle_headers(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
+    trickle(handler)
+
+
+def trickle_body(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    trickle(handler)
+
+
+def trickle_announced_body(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    trickle(handler)
+
+
+def trickle(handler: BaseHTTPRequestHandler) -> None:
+    while True:
+        handler.wfile.write(b"x")
+        handler.wfile.flush()
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("answer", [trickle_headers, trickle_body, trickle_announced_body])
+def test_slow_server_is_left_at_the_deadline(answer: Answer) -> None:
+    hasty = LOCAL.model_copy(update={"fetch_timeout_s": 0.4})
+    started = time.monotonic()
+    with server(answer) as address, pytest.raises(FetchTimeoutError):
+        fetch(address, hasty)
+    assert time.monotonic() - started < 3
+
+
+def test_silent_tls_handshake_is_left_at_the_deadline() -> None:
+    hasty = LOCAL.model_copy(update={"fetch_timeout_s": 0.4})
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
+        with pytest.raises(FetchTimeoutError):
+            fetch(url, hasty)
+
+
+def test_slow_resolver_is_left_at_the_deadline() -> None:
+    hasty = GUARDED.model_copy(update={"fetch_timeout_s": 0.2})
+
+    def slow(host: str, port: int) -> list[str]:
+        time.sleep(1)
+        return [PUBLIC]
+
+    with pytest.raises(FetchTimeoutError):
+        fetch("http://pictures.example/", hasty, resolve=slow)
+
+
+def unknown(host: str, port: int) -> list[str]:
+    raise socket.gaierror(socket.EAI_NONAME, "secret.example is unknown")
+
+
+def test_unknown_name_and_name_without_address() -> None:
+    with pytest.raises(FetchFailedError) as caught:
+        fetch("http://secret.example/", GUARDED, resolve=unknown)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(FetchFailedError):
+        fetch("http://secret.example/", GUARDED, resolve=resolver())
+
+
+def test_closed_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(FetchFailedError) as caught:
+        fetch(f"http://127.0.0.1:{port}/", LOCAL)
+    assert "127" not in str(caught.value)
+
+
+def test_answer_that_is_not_http() -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"SSH-2.0-OpenSSH\r\n")
+
+    with server(answer) as address, pytest.raises(FetchFailedError):
+        fetch(address, LOCAL)
+
+
+def test_certificates_are_checked_against_the_name_in_the_url() -> None:
+    authority = trustme.CA()
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("pictures.example").configure_cert(served)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    local = resolver("127.0.0.1")
+    with server(send(PICTURE), served) as address:
+        right = address.replace("127.0.0.1", "pictures.example")
+        wrong = address.replace("127.0.0.1", "other.example")
+        assert fetch(right, LOCAL, resolve=local, tls=trusting) == PICTURE
+        for url, tls in ((wrong, trusting), (right, None)):
+            with pytest.raises(FetchFailedError, match="certificate"):
+                fetch(url, LOCAL, resolve=local, tls=tls)
+
+
+@given(st.text(max_size=60))
+def test_any_text_gives_a_typed_error(text: str) -> None:
+    with pytest.raises(FetchError):
+        fetch(text, GUARDED, resolve=unknown)
+    with pytest.raises(FetchError):
+        fetch(f"http://{text}", GUARDED, resolve=unknown)
+
+
+def test_resolver_of_the_system() -> None:
+    assert "127.0.0.1" in resolve_addresses("127.0.0.1", 80)

@@ -1,0 +1,208 @@
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mammoscope.errors import ImageError, NoBreastError
+from mammoscope.mammogram import Laterality, Mammogram, SourceFacts, View
+from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.preparation import prepare
+from mammoscope.preprocessor import MammogramPreprocessor
+from mammoscope.reading import read, read_file
+
+SIZE = (192, 144)
+
+
+def mammogram(pixels: np.ndarray) -> Mammogram:
+    pixels = np.clip(pixels, 0, 1).astype(np.float32)
+    height, width = pixels.shape
+    return Mammogram(pixels, SourceFacts("PNG", width, height, 8, "L"))
+
+
+def saved(pixels: np.ndarray, kind: str, **options) -> Mammogram:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return read(stream.getvalue())
+
+
+def padded(pixels: np.ndarray, value: float) -> np.ndarray:
+    rows, columns = (round(side * 0.05) for side in pixels.shape)
+    return np.pad(pixels, ((rows, rows), (columns, columns)), constant_values=value)
+
+
+VARIANTS = {
+    "inverted": lambda p: mammogram(1 - p),
+    "mirrored": lambda p: mammogram(p[:, ::-1]),
+    "stretched to a square": lambda p: mammogram(cv2.resize(p, (p.shape[1],) * 2)),
+    "stretched wide": lambda p: mammogram(cv2.resize(p, (p.shape[1] * 2, p.shape[0]))),
+    "16 bit": lambda p: saved(np.rint(p * 65535).astype(np.uint16), "PNG"),
+    "8 bit": lambda p: saved(np.rint(p * 255).astype(np.uint8), "PNG"),
+    "JPEG": lambda p: saved(np.rint(p * 255).astype(np.uint8), "JPEG", quality=95),
+    "padded with black": lambda p: mammogram(padded(p, 0.0)),
+    "padded with white": lambda p: mammogram(padded(p, 1.0)),
+    "half the resolution": lambda p: mammogram(
+        cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    ),
+}
+TOLERANCES = {
+    # Changes that take nothing away.
+    **dict.fromkeys(
+        ("inverted", "mirrored", "16 bit", "8 bit", "padded with black", "padded with white"), 0.5
+    ),
+    # Changes that interpolate, compress or blur.
+    "stretched to a square": 6.0,
+    "stretched wide": 6.0,
+    "JPEG": 8.0,
+    "half the resolution": 12.0,
+}
+"""Mean absolute difference of prepared pictures, in ranks of 1 to 255."""
+
+
+def phantom_pictures():
+    for seed in range(6):
+        yield draw_phantom(
+            PhantomConfig(
+                seed=seed,
+                laterality=list(Laterality)[seed % 2],
+                view=(View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)[seed // 3],
+                mass=seed % 3 == 0,
+            )
+        ).pixels
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_of_a_phantom_prepare_alike(name):
+    for pixels in phantom_pictures():
+        original = prepare(mammogram(pixels), SIZE)
+        variant = prepare(VARIANTS[name](pixels), SIZE)
+        difference = np.abs(original.pixels.astype(int) - variant.pixels.astype(int))
+        assert difference.mean() <= TOLERANCES[name]
+        assert variant.inverted == (name == "inverted")
+        same_side = original.chest_wall == variant.chest_wall
+        assert same_side == (name != "mirrored")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_of_pictures_of_a_data_set_prepare_alike(name, real_dataset: Path):
+    paths = sorted((real_dataset / "train").rglob("*.jpg"))
+    worst = []
+    for path in paths[:: max(1, len(paths) // 24)]:
+        picture = read_file(path)
+        original = prepare(picture, SIZE)
+        pixels = picture.pixels
+        variant = prepare(VARIANTS[name](pixels), SIZE)
+        difference = np.abs(original.pixels.astype(int) - variant.pixels.astype(int)).mean()
+        worst.append(difference)
+    # One scanned label or skin fold may fall on the other side of a threshold.
+    assert np.quantile(worst, 0.9) <= TOLERANCES[name]
+
+
+def test_inverted_pictures_are_found_in_a_data_set(real_dataset: Path):
+    import csv
+
+    if not (real_dataset / "metadata.csv").is_file():
+        pytest.fail("the data set has no metadata.csv")
+    with (real_dataset / "metadata.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "train"]
+    of_machine = {
+        machine: [row for row in rows if row["machine_id"] == machine][:25]
+        for machine in ("29", "48", "49")
+    }
+    if not of_machine["29"]:  # phantoms have no machines: each is upright or inverted by itself
+        return
+    for machine, chosen in of_machine.items():
+        for row in chosen:
+            path = real_dataset / row["split"] / row["label"] / row["file"]
+            assert prepare(read_file(path), SIZE).inverted == (machine == "29")
+
+
+def test_the_result_is_a_breast_that_fills_the_box():
+    prepared = prepare(mammogram(draw_phantom(PhantomConfig(seed=5)).pixels), SIZE)
+    assert prepared.pixels.shape == SIZE
+    assert prepared.pixels.dtype == np.uint8
+    assert not prepared.pixels.flags.writeable
+    inside = prepared.pixels > 0
+    assert inside[:, 0].mean() > 0.5  # chest wall on the left
+    assert inside.any(axis=0).all()
+    assert inside.any(axis=1).all()
+    # Ranks: every grey value is about as frequent as any other.
+    counts, _ = np.histogram(prepared.pixels[inside], bins=8, range=(1, 256))
+    assert counts.min() > 0.6 * counts.mean()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_label_falls_away(seed):
+    with_text, without = (
+        prepare(mammogram(draw_phantom(PhantomConfig(seed=seed, label_text=text)).pixels), SIZE)
+        for text in (True, False)
+    )
+    # The search copy's grid may move by a pixel; the label itself is nowhere in the result.
+    assert np.abs(np.subtract(with_text.box, without.box)).max() <= 8
+    difference = np.abs(with_text.pixels.astype(int) - without.pixels)
+    assert cv2.blur(difference.astype(np.float32), (24, 24)).max() < 40
+
+
+def test_the_crop_is_given_in_source_pixels():
+    phantom = draw_phantom(PhantomConfig(seed=9, laterality=Laterality.RIGHT, mass=True))
+    prepared = prepare(mammogram(phantom.pixels), SIZE)
+    top, left, bottom, right = prepared.box
+    height, width = phantom.pixels.shape
+    assert 0 <= top < bottom <= height
+    assert 0 <= left < right <= width
+    assert prepared.chest_wall == "right"
+    assert prepared.mirrored
+    assert phantom.lesion_mask[top:bottom, left:right].sum() == phantom.lesion_mask.sum()
+    assert 0 < prepared.breast_share < 1
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((300, 200)),
+        np.ones((300, 200)),
+        np.full((300, 200), 0.5),
+        np.zeros((1, 1)),
+        np.pad(np.ones((4, 4)), 150),
+        np.pad(np.ones((1, 200)), 100),
+    ],
+)
+def test_blank_pictures_hold_no_breast(pixels):
+    with pytest.raises(NoBreastError):
+        prepare(mammogram(pixels), SIZE)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    shape=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    levels=st.integers(1, 256),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_picture_prepares_or_is_refused(shape, levels, seed):
+    noise = np.random.default_rng(seed).integers(0, levels, shape) / 255
+    try:
+        prepared = prepare(mammogram(noise), SIZE)
+    except ImageError:
+        return
+    assert prepared.pixels.shape == SIZE
+
+
+def test_the_preprocessor_of_keras_image_helper_prepares_alike(phantom_folder: Path):
+    preprocessor = MammogramPreprocessor(SIZE)
+    for path in sorted(phantom_folder.iterdir()):
+        expected = prepare(read_file(path), SIZE).pixels[None, :, :, None]
+        assert np.array_equal(preprocessor.from_path(path), expected)
+        assert np.array_equal(preprocessor.from_bytes(path.read_bytes()), expected)
+        with Image.open(path) as image:
+            assert np.array_equal(preprocessor.convert_to_tensor(image), expected)
+
+
+def test_the_preprocessor_fetches_nothing():
+    from mammoscope.errors import UrlNotAllowedError
+
+    with pytest.raises(UrlNotAllowedError):
+        MammogramPreprocessor(SIZE).from_url("file:///etc/hostname")

@@ -1,0 +1,210 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mammoscope.errors import (
+    CorruptImageError,
+    EmptyImageError,
+    ImageError,
+    ImageTooLargeError,
+    UnreadableFileError,
+    UnsupportedImageError,
+)
+from mammoscope.mammogram import Mammogram
+from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.reading import read, read_file, read_image
+from mammoscope.settings import ReadingLimits
+
+
+def encode(image: Image.Image, kind: str, **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return draw_phantom(PhantomConfig(seed=3, height=256, width=208)).pixels
+
+
+@pytest.fixture(scope="module")
+def grey(pixels):
+    return Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def deep(pixels):
+    return Image.fromarray(np.rint(pixels * 65535).astype(np.uint16))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
+def test_grey_pictures_of_every_layout_read_alike(grey, pixels, mode):
+    mammogram = read(encode(grey.convert(mode), "PNG"))
+    assert mammogram.pixels.shape == (256, 208)
+    assert mammogram.source.mode == mode
+    assert mammogram.warnings == ()
+    assert np.abs(mammogram.pixels - pixels).max() <= 1 / 255
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bit_pictures_keep_their_depth(deep, pixels, kind):
+    mammogram = read(encode(deep, kind))
+    assert mammogram.source.bits == 16
+    assert np.abs(mammogram.pixels - pixels).max() <= 1 / 65535 + 1e-6
+    assert len(np.unique(mammogram.pixels)) > 256
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpeg_reads_near_the_original(grey, pixels, mode):
+    mammogram = read(encode(grey.convert(mode), "JPEG", quality=95))
+    assert mammogram.source.format == "JPEG"
+    assert mammogram.warnings == ()
+    assert np.abs(mammogram.pixels - pixels).mean() < 0.01
+
+
+def test_palette_and_one_bit_pictures_are_read(grey):
+    assert read(encode(grey.convert("P"), "PNG")).source.mode == "P"
+    one_bit = read(encode(grey.convert("1"), "PNG"))
+    assert set(np.unique(one_bit.pixels)) <= {0.0, 1.0}
+
+
+def test_transparent_parts_become_background(grey):
+    rgba = grey.convert("RGBA")
+    rgba.putalpha(0)
+    assert read(encode(rgba, "PNG")).pixels.max() == 0.0
+
+
+def test_exif_rotation_is_applied(grey):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Orientation: rotate by 90 degrees clockwise
+    mammogram = read(encode(grey, "JPEG", exif=exif))
+    assert mammogram.pixels.shape == (208, 256)
+
+
+def test_a_coloured_picture_carries_a_warning():
+    colours = np.zeros((64, 64, 3), np.uint8)
+    colours[:32, :, 0] = 200
+    colours[32:, :, 2] = 200
+    (warning,) = read(encode(Image.fromarray(colours), "PNG")).warnings
+    assert "colours" in warning
+
+
+def test_what_pillow_has_opened_reads_like_its_bytes(grey):
+    assert np.array_equal(read_image(grey).pixels, read(encode(grey, "PNG")).pixels)
+
+
+def test_no_bytes():
+    with pytest.raises(EmptyImageError, match="0 bytes"):
+        read(b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<html><body>no picture</body></html>",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"GIF89a" + bytes(100),
+        b"BM" + bytes(100),
+        b"just text that somebody named .jpg",
+    ],
+)
+def test_other_formats_are_refused(data):
+    with pytest.raises(UnsupportedImageError, match="JPEG, PNG or TIFF"):
+        read(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_truncated_pictures_are_corrupt(grey, kind, share):
+    data = encode(grey, kind)
+    with pytest.raises(CorruptImageError):
+        read(data[: int(len(data) * share)])
+
+
+def test_several_frames_are_refused(grey):
+    frames = [grey, Image.fromarray(255 - np.asarray(grey))]
+    for kind in ("PNG", "TIFF"):
+        with pytest.raises(UnsupportedImageError, match="frames"):
+            read(encode(frames[0], kind, save_all=True, append_images=frames[1:]))
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG that announces many pixels in few bytes."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = zlib.compress(bytes((width + 1) * 100))
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+@pytest.mark.parametrize("size", [(20_000, 20_000), (10_000, 9_000), (60_000, 10)])
+def test_bombs_are_refused_by_their_header(size):
+    with pytest.raises(ImageTooLargeError, match="pixels"):
+        read(bomb(*size))
+
+
+def test_limits_are_the_callers(grey):
+    data = encode(grey, "PNG")
+    at_the_limit = ReadingLimits(max_image_bytes=len(data), max_pixels=256 * 208, max_dimension=256)
+    assert read(data, at_the_limit).source.width == 208
+    for change in ({"max_image_bytes": len(data) - 1}, {"max_pixels": 256 * 208 - 1},
+                   {"max_dimension": 255}):  # fmt: skip
+        with pytest.raises(ImageTooLargeError):
+            read(data, at_the_limit.model_copy(update=change))
+
+
+def test_files_that_cannot_be_read(tmp_path, grey):
+    with pytest.raises(UnreadableFileError, match="no such file"):
+        read_file(tmp_path / "missing.png")
+    with pytest.raises(UnreadableFileError):
+        read_file(tmp_path)
+    path = tmp_path / "picture.png"
+    path.write_bytes(encode(grey, "PNG"))
+    assert read_file(path).source.format == "PNG"
+
+
+def check(data: bytes) -> None:
+    """A Mammogram or a typed error without the bytes' content, nothing else."""
+    try:
+        mammogram = read(data, ReadingLimits(max_pixels=300_000))
+    except ImageError as err:
+        if not str(err):
+            pytest.fail("an error must say something")
+    else:
+        assert isinstance(mammogram, Mammogram)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_give_a_mammogram_or_a_typed_error(data):
+    check(data)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    kind=st.sampled_from(["PNG", "JPEG", "TIFF", "deep PNG"]),
+    changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=8),
+    keep=st.floats(0.1, 1.0),
+)
+def test_mutated_pictures_give_a_mammogram_or_a_typed_error(kind, changes, keep):
+    small = draw_phantom(PhantomConfig(seed=1, height=128, width=128)).pixels
+    image = (
+        Image.fromarray((small * 65535).astype(np.uint16))
+        if kind == "deep PNG"
+        else Image.fromarray((small * 255).astype(np.uint8))
+    )
+    data = bytearray(encode(image, kind.removeprefix("deep ")))
+    for place, value in changes:
+        data[int(place * (len(data) - 1))] = value
+    check(bytes(data[: int(len(data) * keep)]))

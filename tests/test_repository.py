@@ -1,0 +1,216 @@
+"""Promises of the repository as a whole: packages, contents, targets, imports."""
+
+import ast
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mammoscope
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Joined here, so that this file holds none of them.
+REGISTRY_HOSTS = [
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("debian", "org"),
+        ("npmjs", "org"),
+        ("npmjs", "com"),
+        ("yarnpkg", "com"),
+        ("anaconda", "org"),
+    )
+]
+MAX_TRACKED_BYTES = 2 * 1024 * 1024
+# Releases differ between the service and TensorFlow; see Pipfile.
+DIFFERS_BY_CATEGORY = {"h5py"}
+TRAINING_ONLY = ("tensorflow", "sklearn", "scipy", "pandas", "matplotlib", "imagehash", "kagglehub")
+SERVING = [
+    "artifact",
+    "client",
+    "engine",
+    "errors",
+    "fetching",
+    "mammogram",
+    "prediction",
+    "preparation",
+    "reading",
+    "service",
+    "settings",
+]
+
+
+@pytest.fixture(scope="module")
+def pipfile() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "Pipfile").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def lock() -> dict[str, Any]:
+    return json.loads((ROOT / "Pipfile.lock").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def project_files() -> list[Path]:
+    """Every file that is, or would be, committed."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    files = [ROOT / name for name in listing.split("\0") if name]
+    return [file for file in files if file.is_file()]
+
+
+def _canonical(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def _pipfile_hash(pipfile: dict[str, Any]) -> str:
+    """The hash pipenv writes into the lock, where pip is not configured otherwise."""
+    default_source = {
+        "url": f"https://{REGISTRY_HOSTS[0]}/simple",
+        "verify_ssl": True,
+        "name": "pypi",
+    }
+    names = {"packages": "default", "dev-packages": "develop", "training": "training"}
+    sections = {
+        renamed: {_canonical(name): wish for name, wish in pipfile[category].items()}
+        for category, renamed in names.items()
+    }
+    meta = {"sources": [default_source], "requires": pipfile.get("requires", {})}
+    content = json.dumps({"_meta": meta, **sections}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def test_pipfile_names_no_source(pipfile: dict[str, Any]) -> None:
+    assert set(pipfile) == {"packages", "training", "dev-packages", "pipenv"}
+
+
+def test_lock_names_no_source(lock: dict[str, Any]) -> None:
+    assert lock["_meta"]["sources"] == []
+    for name, category in lock.items():
+        if name != "_meta":
+            for package, entry in category.items():
+                assert set(entry) <= {"hashes", "markers", "version", "extras"}, package
+                assert entry["hashes"], package
+
+
+def test_lock_is_up_to_date_with_pipfile(pipfile: dict[str, Any], lock: dict[str, Any]) -> None:
+    assert lock["_meta"]["hash"]["sha256"] == _pipfile_hash(pipfile), "run: make lock"
+
+
+def test_service_installs_without_what_only_training_needs(lock: dict[str, Any]) -> None:
+    training_only = {
+        "tensorflow",
+        "tensorflow-cpu",
+        "scikit-learn",
+        "scipy",
+        "pandas",
+        "matplotlib",
+    }
+    assert not training_only & set(lock["default"])
+    assert training_only & set(lock["training"])
+
+
+def test_categories_agree_on_versions(lock: dict[str, Any]) -> None:
+    versions: dict[str, set[str]] = {}
+    for name, category in lock.items():
+        if name != "_meta":
+            for package, entry in category.items():
+                versions.setdefault(package, set()).add(entry["version"])
+    assert {name for name, found in versions.items() if len(found) > 1} <= DIFFERS_BY_CATEGORY
+
+
+def test_no_file_names_a_package_registry(project_files: list[Path]) -> None:
+    hosts = re.compile("|".join(map(re.escape, REGISTRY_HOSTS)).encode())
+    assert [file for file in project_files if hosts.search(file.read_bytes())] == []
+
+
+def test_files_are_small_but_the_model(project_files: list[Path]) -> None:
+    large = [
+        file
+        for file in project_files
+        if file.stat().st_size > MAX_TRACKED_BYTES and ROOT / "model" not in file.parents
+    ]
+    assert large == []
+
+
+def test_scripts_can_be_executed() -> None:
+    scripts = [ROOT / ".ci" / "run", *(ROOT / ".ci").glob("*.sh")]
+    assert [script for script in scripts if not os.access(script, os.X_OK)] == []
+
+
+def test_version_stands_the_same_in_pyproject() -> None:
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert metadata["project"]["version"] == mammoscope.__version__
+
+
+@pytest.mark.parametrize(
+    "module",
+    [str(path.relative_to(ROOT)) for path in sorted((ROOT / "mammoscope").rglob("*.py"))],
+)
+def test_module_has_a_docstring(module: str) -> None:
+    assert ast.get_docstring(ast.parse((ROOT / module).read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("module", SERVING)
+def test_serving_module_imports_nothing_of_training(module: str) -> None:
+    # As gunicorn would: whatever the tests chose as Keras' backend is not passed on.
+    environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    program = f"import sys, mammoscope.{module}; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    loaded = {name.partition(".")[0] for name in result.stdout.split()}
+    assert loaded.isdisjoint(TRAINING_ONLY)
+
+
+def test_commands_are_listed_without_what_only_training_needs() -> None:
+    # None in sys.modules makes an import fail, as where the package is not installed.
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({TRAINING_ONLY!r}))
+import runpy
+sys.argv = ["mammoscope", "--help"]
+runpy.run_module("mammoscope", run_name="__main__")
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "phantoms" in result.stdout
+
+
+def _make_targets(makefile: str) -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE))
+
+
+def test_make_targets_in_readme_exist() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^\s*(?:\$ )?)make ([a-z][a-z-]*)", readme, flags=re.MULTILINE))
+    assert {"demo", "test"} <= named
+    assert named <= _make_targets((ROOT / "Makefile").read_text(encoding="utf-8"))
+
+
+def test_make_help_lists_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    result = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True)
+    listed = set(re.findall(r"^make ([a-z-]+) ", result.stdout, flags=re.MULTILINE))
+    assert listed == _make_targets(makefile)

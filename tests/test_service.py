@@ -1,0 +1,588 @@
+"""The service: every answer it gives, without a network underneath."""
+
+import contextlib
+import io
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import structlog
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.test import TestResponse
+
+from mammoscope import errors
+from mammoscope.artifact import Card
+from mammoscope.mammogram import Mammogram
+from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
+from mammoscope.service import LoadingEngine, configure_logging, create_app
+from mammoscope.service.problems import STATUSES
+from mammoscope.settings import ServiceSettings
+
+CAP = 200_000
+SETTINGS = ServiceSettings(max_image_bytes=CAP, fetch_private_addresses=True, fetch_timeout_s=2)
+CARD = Card(
+    version="test-1",
+    sha256="0" * 64,
+    input_size=(96, 96),
+    training={"data": "/home/somebody/patients"},
+)
+
+
+class FakeEngine:
+    """Takes the mean grey as the probability, unless told to fail."""
+
+    card = CARD
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.operating_points: list[str] = []
+
+    def predict(self, mammogram: Mammogram, *, operating_point: str = "default") -> Prediction:
+        if self.failure is not None:
+            raise self.failure
+        self.operating_points.append(operating_point)
+        return Prediction(
+            probability=float(mammogram.pixels.mean()),
+            logit=0.0,
+            threshold=0.5,
+            model_version=self.card.version,
+            warnings=(*mammogram.warnings, "Judged by a test."),
+        )
+
+
+def encoded(format: str = "PNG", size: tuple[int, int] = (64, 96)) -> bytes:  # noqa: A002
+    buffer = io.BytesIO()
+    Image.fromarray(np.full(size, 102, np.uint8)).save(buffer, format)
+    return buffer.getvalue()
+
+
+PICTURE = encoded()
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def client(engine: FakeEngine) -> FlaskClient:
+    return create_app(SETTINGS, engine).test_client()
+
+
+def upload(*files: bytes, field: str = "file", name: str = "a.jpg", **fields: str) -> Any:
+    return {
+        "data": {field: [(io.BytesIO(file), name) for file in files], **fields},
+        "content_type": "multipart/form-data",
+    }
+
+
+def assert_problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.content_type == "application/problem+json"
+    content: dict[str, Any] = json.loads(response.data)
+    assert content["status"] == status
+    assert content["code"] == code
+    assert content["type"].endswith(code)
+    assert content["title"]
+    assert content["detail"]
+    assert content["request_id"] == response.headers["X-Request-Id"]
+    assert "Traceback" not in response.text
+    return content
+
+
+def assert_good(client: FlaskClient) -> None:
+    assert client.post("/predict", **upload(PICTURE)).status_code == 200
+
+
+@pytest.fixture
+def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What was logged, as the service would write it to stderr."""
+    written = io.StringIO()
+    with contextlib.redirect_stderr(written):
+        configure_logging("info")
+    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    structlog.reset_defaults()
+    for name in (None, "mammoscope", "gunicorn.error"):
+        logging.getLogger(name).handlers.clear()
+
+
+LogLines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def picture_server() -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/a.png" else 404)
+            self.end_headers()
+            self.wfile.write(PICTURE)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+# What is answered
+
+
+def test_multipart_file(client: FlaskClient) -> None:
+    response = client.post("/predict", **upload(PICTURE))
+    assert response.status_code == 200
+    assert response.json is not None
+    assert response.json["label"] == "no tumour"
+    assert response.json["probability"] == pytest.approx(0.4, abs=1e-6)
+    assert response.json["classes"] == pytest.approx({"no tumour": 0.6, "tumour": 0.4}, abs=1e-6)
+    assert response.json["model_version"] == "test-1"
+    assert response.json["warnings"] == ["Judged by a test."]
+    assert response.json["notice"] == RESEARCH_USE_NOTICE
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF"])
+def test_raw_body(client: FlaskClient, format: str) -> None:  # noqa: A002
+    response = client.post("/predict", data=encoded(format), content_type=f"image/{format.lower()}")
+    assert response.status_code == 200
+
+
+def test_url(client: FlaskClient, picture_server: str) -> None:
+    response = client.post("/predict", json={"url": f"{picture_server}/a.png"})
+    assert response.status_code == 200
+    missing = client.post("/predict", json={"url": f"{picture_server}/b.png"})
+    assert_problem(missing, 502, "fetch_unsuccessful")
+
+
+def test_operating_point_is_the_settings(engine: FakeEngine) -> None:
+    settings = ServiceSettings(operating_point="high_sensitivity")
+    assert_good(create_app(settings, engine).test_client())
+    assert engine.operating_points == ["high_sensitivity"]
+
+
+def test_probes_and_model(client: FlaskClient) -> None:
+    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/readyz").json == {"status": "ready", "model_version": "test-1"}
+    model = client.get("/model")
+    assert model.json is not None
+    assert model.json["version"] == "test-1"
+    assert model.json["operating_points"]["default"]["threshold"] == 0.5
+    assert "somebody" not in model.text
+
+
+def test_page(client: FlaskClient) -> None:
+    page = client.get("/")
+    assert page.status_code == 200
+    assert page.mimetype == "text/html"
+    assert RESEARCH_USE_NOTICE in page.text
+    assert "http://" not in page.text
+    assert "'unsafe" not in page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    for asset, kind in (("/static/page.js", "text/javascript"), ("/static/page.css", "text/css")):
+        assert asset in page.text
+        with client.get(asset) as response:
+            assert response.status_code == 200
+            assert response.mimetype == kind
+    assert "url-form" in page.text
+    without = create_app(ServiceSettings(url_fetching=False), FakeEngine()).test_client()
+    assert "url-form" not in without.get("/").text
+
+
+def test_answers_are_neither_stored_nor_sniffed(client: FlaskClient) -> None:
+    for response in (client.post("/predict", **upload(PICTURE)), client.get("/nothing")):
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_request_id_is_taken_over_where_it_is_harmless(client: FlaskClient) -> None:
+    def returned(sent: str) -> str:
+        return client.get("/healthz", headers={"X-Request-Id": sent}).headers["X-Request-Id"]
+
+    assert returned("abc-1.2_3") == "abc-1.2_3"
+    for sent in ("", "a b", "a" * 65, "ä", '"', "{}"):
+        assert returned(sent) != sent
+        assert len(returned(sent)) == 32
+
+
+# What is refused
+
+
+def error_classes(root: type[errors.MammoscopeError]) -> Iterator[type[errors.MammoscopeError]]:
+    yield root
+    for subclass in root.__subclasses__():
+        yield from error_classes(subclass)
+
+
+def test_every_error_class_has_a_status() -> None:
+    of_the_package = {
+        kind
+        for kind in error_classes(errors.MammoscopeError)
+        if kind.__module__.startswith("mammoscope")
+    }
+    assert set(STATUSES) == of_the_package
+
+
+@pytest.mark.parametrize("kind", list(STATUSES))
+def test_every_error_class_is_answered(
+    client: FlaskClient, engine: FakeEngine, kind: type[errors.MammoscopeError]
+) -> None:
+    engine.failure = kind("What is wrong.")
+    response = client.post("/predict", **upload(PICTURE))
+    if STATUSES[kind] == 500:
+        problem = assert_problem(response, 500, "internal_error")
+        assert "What is wrong." not in problem["detail"]
+    else:
+        problem = assert_problem(response, STATUSES[kind], kind.code)
+        assert problem["detail"] == "What is wrong."
+    assert ("Retry-After" in response.headers) == (
+        kind in (errors.ServiceBusyError, errors.NotReadyError)
+    )
+    engine.failure = None
+    assert_good(client)
+
+
+def test_unexpected_exception_shows_nothing(
+    client: FlaskClient, engine: FakeEngine, log_lines: LogLines
+) -> None:
+    engine.failure = RuntimeError("/srv/patients/meier.dcm")
+    response = client.post("/predict", **upload(PICTURE))
+    problem = assert_problem(response, 500, "internal_error")
+    lines = log_lines()
+    unexpected = next(line for line in lines if line["event"] == "unexpected_error")
+    assert unexpected["exception"] == "RuntimeError"
+    assert any("test_service" in frame for frame in unexpected["frames"])
+    assert unexpected["request_id"] == problem["request_id"]
+    assert "meier" not in response.text + json.dumps(lines)
+    engine.failure = None
+    assert_good(client)
+
+
+BOUNDARY_TRUNCATED = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc'
+
+REFUSALS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "empty file": (upload(b""), 422, "empty_image"),
+    "text named .jpg": (upload(b"not a picture", name="a.jpg"), 415, "unsupported_image"),
+    "HTML named .png": (upload(b"<html></html>", name="a.png"), 415, "unsupported_image"),
+    "truncated JPEG": (upload(encoded("JPEG")[:-200]), 422, "corrupt_image"),
+    "truncated PNG": (upload(PICTURE[:-30]), 422, "corrupt_image"),
+    "two files": (upload(PICTURE, PICTURE), 400, "invalid_request"),
+    "no file": (upload(), 400, "invalid_request"),
+    "file of another name": (upload(PICTURE, field="picture"), 400, "invalid_request"),
+    "file and a field": (upload(PICTURE, url="http://a/"), 400, "invalid_request"),
+    "text in place of the file": (
+        {"data": {"file": "abc"}, "content_type": "multipart/form-data"},
+        400,
+        "invalid_request",
+    ),
+    "huge text part": (upload(PICTURE, text="a" * 150_000), 413, "request_too_large"),
+    "many parts": (
+        upload(PICTURE, **{f"f{number}": "a" for number in range(1000)}),
+        413,
+        "request_too_large",
+    ),
+    "truncated multipart": (
+        {"data": BOUNDARY_TRUNCATED, "content_type": "multipart/form-data; boundary=x"},
+        400,
+        "invalid_request",
+    ),
+    "multipart without boundary": (
+        {"data": b"abc", "content_type": "multipart/form-data"},
+        400,
+        "invalid_request",
+    ),
+    "empty raw body": ({"data": b"", "content_type": "image/png"}, 422, "empty_image"),
+    "raw SVG": ({"data": b"<svg/>", "content_type": "image/svg+xml"}, 415, "unsupported_image"),
+    "no content type": ({"data": PICTURE}, 415, "unsupported_media_type"),
+    "other content type": (
+        {"data": b"url=http://a/", "content_type": "application/x-www-form-urlencoded"},
+        415,
+        "unsupported_media_type",
+    ),
+    "no JSON": ({"data": b"{", "content_type": "application/json"}, 400, "invalid_request"),
+    "JSON of bad text": (
+        {"data": b'{"url": "\xff"}', "content_type": "application/json"},
+        400,
+        "invalid_request",
+    ),
+    "deep JSON": (
+        {"data": b"[" * 16_000, "content_type": "application/json"},
+        400,
+        "invalid_request",
+    ),
+    "large JSON": ({"json": {"url": "a" * 20_000}}, 413, "request_too_large"),
+    "JSON list": ({"json": ["http://a/"]}, 400, "invalid_request"),
+    "JSON null": ({"json": None, "content_type": "application/json"}, 400, "invalid_request"),
+    "JSON number as url": ({"json": {"url": 7}}, 400, "invalid_request"),
+    "JSON without url": ({"json": {}}, 400, "invalid_request"),
+    "JSON with more than url": ({"json": {"url": "a", "b": 1}}, 400, "invalid_request"),
+    "JSON with another key": ({"json": {"uri": "http://a/"}}, 400, "invalid_request"),
+    "file URL": ({"json": {"url": "file:///etc/passwd"}}, 400, "url_not_allowed"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_bad_request_is_refused_and_the_next_answered(
+    engine: FakeEngine, client: FlaskClient, case: str
+) -> None:
+    content, status, code = REFUSALS[case]
+    # The builder of a request eats its streams.
+    fresh = {
+        key: {
+            name: [(io.BytesIO(file.getvalue()), label) for file, label in value]
+            if isinstance(value, list)
+            else value
+            for name, value in part.items()
+        }
+        if key == "data" and isinstance(part, dict)
+        else part
+        for key, part in content.items()
+    }
+    assert_problem(client.post("/predict", **fresh), status, code)
+    assert engine.operating_points == []
+    assert_good(client)
+
+
+def multipart(file: bytes) -> dict[str, Any]:
+    """A form with one file; the test client would spool a large one to disk."""
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    return {
+        "data": head + file + b"\r\n--x--\r\n",
+        "content_type": "multipart/form-data; boundary=x",
+    }
+
+
+def padded(size: int) -> bytes:
+    """A JPEG of exactly `size` bytes: decoders do not look behind its end."""
+    return encoded("JPEG").ljust(size, b"\0")
+
+
+def test_size_caps_are_exact(client: FlaskClient) -> None:
+    def raw(size: int) -> TestResponse:
+        return client.post("/predict", data=padded(size), content_type="image/jpeg")
+
+    assert client.post("/predict", **multipart(padded(CAP))).status_code == 200
+    assert_problem(client.post("/predict", **multipart(padded(CAP + 1))), 413, "image_too_large")
+    assert raw(CAP).status_code == 200
+    assert_problem(raw(CAP + 1), 413, "image_too_large")
+    assert_problem(raw(2 * CAP), 413, "request_too_large")
+    assert_problem(client.post("/predict", **multipart(bytes(2 * CAP))), 413, "request_too_large")
+    assert_good(client)
+
+
+class CountedStream(io.BytesIO):
+    """Endless zeros, counted."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        size = 65_536 if size is None or size < 0 else size
+        self.count += size
+        return bytes(size)
+
+    def readinto(self, buffer: Any) -> int:
+        self.count += len(buffer)
+        buffer[:] = bytes(len(buffer))
+        return len(buffer)
+
+
+def test_announced_size_is_refused_before_a_byte_is_read(client: FlaskClient) -> None:
+    stream = CountedStream()
+    response = client.post(
+        "/predict",
+        content_type="image/png",
+        environ_overrides={"wsgi.input": stream, "CONTENT_LENGTH": str(10**12)},
+    )
+    assert_problem(response, 413, "request_too_large")
+    assert stream.count == 0
+
+
+CONTENT_TYPES = ("image/png", "application/json", "multipart/form-data; boundary=x")
+
+
+def chunked(client: FlaskClient, content_type: str, stream: io.IOBase) -> TestResponse:
+    """A body without Content-Length, as the server hands it over."""
+    return client.post(
+        "/predict",
+        content_type=content_type,
+        environ_overrides={
+            "wsgi.input": stream,
+            "wsgi.input_terminated": True,
+            "HTTP_TRANSFER_ENCODING": "chunked",
+        },
+    )
+
+
+def test_chunked_body(client: FlaskClient) -> None:
+    assert chunked(client, "image/png", io.BytesIO(PICTURE)).status_code == 200
+
+
+@pytest.mark.parametrize("content_type", CONTENT_TYPES)
+def test_endless_chunked_body_is_cut_off(client: FlaskClient, content_type: str) -> None:
+    stream = CountedStream()
+    assert_problem(chunked(client, content_type, stream), 413, "request_too_large")
+    assert stream.count < 4 * CAP
+    assert_good(client)
+
+
+class BrokenStream(io.RawIOBase):
+    """A connection that breaks."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        raise ConnectionResetError("10.0.0.7 went away")
+
+
+@pytest.mark.parametrize("content_type", CONTENT_TYPES)
+def test_broken_connection(client: FlaskClient, content_type: str) -> None:
+    response = chunked(client, content_type, BrokenStream())
+    problem = assert_problem(response, 400, "invalid_request")
+    assert "10.0.0.7" not in problem["detail"]
+    assert_good(client)
+
+
+@pytest.mark.parametrize("content_type", CONTENT_TYPES)
+def test_body_shorter_than_announced(client: FlaskClient, content_type: str) -> None:
+    body = {"wsgi.input": io.BytesIO(b'{"url"'), "CONTENT_LENGTH": "10"}
+    for server in ({}, {"wsgi.input_terminated": True}):
+        response = client.post(
+            "/predict", content_type=content_type, environ_overrides={**body, **server}
+        )
+        assert_problem(response, 400, "invalid_request")
+
+
+def test_other_paths_and_methods(client: FlaskClient) -> None:
+    for path in ("/nothing", "/predict/", "/static/../app.py", "/static/nothing.js"):
+        assert_problem(client.get(path), 404, "not_found")
+    response = client.get("/predict")
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "OPTIONS, POST"
+    assert_problem(client.delete("/healthz"), 405, "method_not_allowed")
+
+
+def test_urls_into_private_networks_are_refused(picture_server: str) -> None:
+    client = create_app(ServiceSettings(), FakeEngine()).test_client()
+    port = picture_server.rsplit(":", 1)[1]
+    for url in (f"{picture_server}/a.png", f"http://localhost:{port}/a.png", "http://127.0.0.1/"):
+        problem = assert_problem(client.post("/predict", json={"url": url}), 400, "url_not_allowed")
+        assert "127.0.0.1" not in problem["detail"]
+
+
+def test_uploads_never_touch_a_disk(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError("disk full")
+
+    for name in ("TemporaryFile", "SpooledTemporaryFile", "NamedTemporaryFile"):
+        monkeypatch.setattr(f"tempfile.{name}", refuse)
+    big = create_app(ServiceSettings(), FakeEngine()).test_client()
+    assert big.post("/predict", **multipart(padded(2_000_000))).status_code == 200
+
+
+# What is logged
+
+
+def test_log_line_of_a_request_identifies_nobody(client: FlaskClient, log_lines: LogLines) -> None:
+    client.post("/predict?name=meier", **upload(b"meier", name="meier.jpg"))
+    client.post("/predict", json={"url": "http://meier@meier.example/meier"})
+    client.get("/meier")
+    lines = log_lines()
+    assert [(line["route"], line["status"], line["code"]) for line in lines] == [
+        ("/predict", 415, "unsupported_image"),
+        ("/predict", 400, "url_not_allowed"),
+        (None, 404, "not_found"),
+    ]
+    assert all(line["level"] == "info" and line["duration_ms"] >= 0 for line in lines)
+    assert len({line["request_id"] for line in lines}) == 3
+    assert "meier" not in str(lines)
+
+
+def test_lines_of_libraries_are_json_too_without_exception_texts(
+    log_lines: LogLines,
+) -> None:
+    try:
+        int("meier")
+    except ValueError:
+        logging.getLogger("gunicorn.error").exception("Went %s", "wrong")
+    logging.getLogger("somewhere").info("not of interest")
+    (line,) = log_lines()
+    assert line["event"] == "Went wrong"
+    assert line["exception"] == "ValueError"
+    assert "meier" not in str(line)
+
+
+# How the model gets there
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_service_is_ready_once_the_engine_is() -> None:
+    release = threading.Event()
+
+    def make() -> FakeEngine:
+        release.wait(10)
+        return FakeEngine()
+
+    client = create_app(SETTINGS, LoadingEngine(make).start()).test_client()
+    assert client.get("/healthz").status_code == 200
+    assert_problem(client.get("/readyz"), 503, "not_ready")
+    waiting = client.post("/predict", **upload(PICTURE))
+    assert_problem(waiting, 503, "not_ready")
+    assert waiting.headers["Retry-After"]
+    release.set()
+    wait_until(lambda: client.get("/readyz").status_code == 200)
+    assert_good(client)
+    assert client.get("/model").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (errors.ArtifactNotFoundError("There is no model."), "artifact_not_found"),
+        (errors.ArtifactMismatchError("Another card."), "artifact_mismatch"),
+        (errors.ConfigurationError("No such operating point."), "invalid_configuration"),
+        (RuntimeError("/srv/secret/model.keras"), "artifact_refused"),
+    ],
+)
+def test_unusable_model_never_becomes_ready(
+    failure: Exception, code: str, log_lines: LogLines
+) -> None:
+    def make() -> FakeEngine:
+        raise failure
+
+    client = create_app(SETTINGS, LoadingEngine(make).start()).test_client()
+    wait_until(lambda: b"not_ready" not in client.get("/readyz").data)
+    for _ in range(2):
+        assert_problem(client.get("/readyz"), 503, code)
+        assert_problem(client.post("/predict", **upload(PICTURE)), 503, code)
+        assert_problem(client.get("/model"), 503, code)
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/").status_code == 200
+    lines = log_lines()
+    (refused,) = [line for line in lines if line["event"] == "model_refused"]
+    assert refused["code"] == code
+    assert refused["level"] == "error"
+    assert "secret" not in str(lines)
+
+
+def test_missing_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAMMOSCOPE_MODEL", str(tmp_path / "meier"))
+    import predict
+
+    client = predict.app.test_client()
+    wait_until(lambda: b"not_ready" not in client.get("/readyz").data)
+    problem = assert_problem(client.get("/readyz"), 503, "artifact_not_found")
+    assert "meier" not in problem["detail"]

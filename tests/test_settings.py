@@ -1,0 +1,51 @@
+import pytest
+
+from mammoscope.errors import ConfigurationError
+from mammoscope.settings import PRESETS, ServiceSettings, TrainConfig
+
+
+def test_settings_come_from_the_environment():
+    settings = ServiceSettings.from_environment(
+        {"MAMMOSCOPE_OPERATING_POINT": "high_specificity", "MAMMOSCOPE_THREADS": "3", "HOME": "/"}
+    )
+    assert settings.operating_point == "high_specificity"
+    assert settings.threads == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MAMMOSCOPE_TREADS", "3"), ("MAMMOSCOPE_THREADS", "-1"), ("MAMMOSCOPE_THREADS", "many")],
+)
+def test_unknown_names_and_values_are_refused(name, value):
+    with pytest.raises(ConfigurationError, match=name.removeprefix("MAMMOSCOPE_").lower()):
+        ServiceSettings.from_environment({name: value})
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        ServiceSettings().threads = 2
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_configuration(preset):
+    assert TrainConfig.from_preset(preset, {}).epochs >= 1
+
+
+def test_the_reference_preset_is_the_reference_projects_recipe():
+    config = TrainConfig.from_preset("reference", {})
+    assert config.backbone == "inceptionv3"
+    assert config.input_size == (299, 299)
+    assert (config.epochs, config.batch_size) == (10, 32)
+    assert (config.drop_rate, config.learning_rate) == (0.5, 1e-5)
+    assert config.head == "mean"
+
+
+def test_a_configuration_survives_json():
+    config = TrainConfig.from_preset("default", {"seed": 7})
+    assert TrainConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("change", [{"epoch": 3}, {"epochs": 0}, {"input_size": (20, 20)}])
+def test_a_configuration_refuses_what_it_does_not_know(change):
+    with pytest.raises(ConfigurationError, match=next(iter(change))):
+        TrainConfig.from_preset("default", change)

@@ -1,0 +1,270 @@
+"""The real loop on phantoms: TensorFlow, two epochs, killed and continued."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mammoscope.artifact import load_artifact
+from mammoscope.settings import TrainConfig
+
+pytestmark = pytest.mark.training
+
+ROOT = Path(__file__).resolve().parents[1]
+SMOKE = ("--preset", "smoke", "--batch-size", "16", "--validation-fraction", "0.34")
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
+
+
+def run(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=500, check=False, **options
+    )
+
+
+def record(folder: Path) -> list[dict]:
+    """History without the times, which no seed can repeat."""
+    history = json.loads((folder / "history.json").read_text())
+    return [{key: entry[key] for key in entry if key != "seconds"} for entry in history]
+
+
+@pytest.fixture(scope="module")
+def finished(phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    answer = run(*SMOKE, "--data", phantom_dataset, "--output", output)
+    assert answer.returncode == 0, answer.stderr
+    assert f"The model is in {output}" in answer.stdout
+    return output
+
+
+def test_a_run_leaves_its_whole_record(finished: Path):
+    names = {path.name for path in finished.iterdir()}
+    assert names >= {
+        "card.json", "config.json", "environment.json", "figures", "history.json", "model.keras",
+        "split.csv", "summary.txt", "validation_scores.csv",
+    }  # fmt: skip
+    assert "checkpoint.npz" not in names
+    assert TrainConfig.model_validate_json((finished / "config.json").read_bytes()).epochs == 2
+    history = json.loads((finished / "history.json").read_text())
+    assert [entry["epoch"] for entry in history] == [1, 2]
+    for entry in history:
+        for part in ("train", "validation"):
+            assert 0 <= entry[part]["accuracy"] <= 1
+            assert 0 <= entry[part]["auc"] <= 1
+            assert entry[part]["loss"] > 0
+        assert entry["seconds"]["train"] > 0
+    environment = json.loads((finished / "environment.json").read_text())
+    assert environment["backend"] == "tensorflow"
+    assert "mixed10" in (finished / "summary.txt").read_text()
+    figures = {path.stem for path in (finished / "figures").glob("*.svg")}
+    assert len(figures) >= 4
+
+
+def test_no_patient_stands_on_two_sides(finished: Path):
+    with (finished / "split.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    parts = {part: {row["patient_id"] for row in rows if row["part"] == part}
+             for part in ("train", "validation", "test")}  # fmt: skip
+    assert all(parts.values())
+    assert not parts["train"] & parts["validation"]
+    assert not (parts["train"] | parts["validation"]) & parts["test"]
+
+
+def test_the_card_belongs_to_the_model_and_tells_how_it_was_made(finished: Path):
+    card = load_artifact(finished).card
+    assert card is not None
+    assert card.input_size == (96, 96)
+    assert set(card.operating_points) == {"default", "high_sensitivity", "high_specificity"}
+    assert card.training["data"]["leaky"] is False
+    assert set(card.metrics["validation"]["auc"]) == {"value", "low", "high"}
+    assert (finished / "model.keras").stat().st_size <= 50_000_000
+
+
+def test_the_saved_model_opens_with_plain_keras_and_scores_as_recorded(finished: Path):
+    import keras
+
+    from mammoscope.dataset import read_dataset
+    from mammoscope.preparation import prepare
+    from mammoscope.reading import read_file
+
+    network = keras.saving.load_model(finished / "model.keras")
+    with (finished / "validation_scores.csv").open() as stream:
+        rows = list(csv.DictReader(stream))[:4]
+    data = json.loads((finished / "card.json").read_text())["training"]
+    assert data["config"]["backbone"] == "inceptionv3"
+    pictures = {e.path.name: e.path for e in read_dataset(_data_of(finished)).examples}
+    batch = np.stack([prepare(read_file(pictures[row["file"]]), (96, 96)).pixels for row in rows])[
+        ..., None
+    ]
+    logits = keras.ops.convert_to_numpy(network(batch)["logit"])[:, 0]
+    assert logits == pytest.approx([float(row["logit"]) for row in rows], abs=1e-3)
+
+
+def _data_of(finished: Path) -> Path:
+    return Path((finished / "data-folder").read_text())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _remember_data(finished: Path, phantom_dataset: Path) -> None:
+    (finished / "data-folder").write_text(str(phantom_dataset))
+
+
+def test_a_killed_run_resumes_and_ends_like_one_that_was_not(
+    finished: Path, phantom_dataset: Path, tmp_path: Path
+):
+    """Kills between epochs and within one; equal histories also show that a seed repeats a run."""
+    output = tmp_path / "killed"
+    arguments = (*SMOKE, "--data", phantom_dataset, "--output", output)
+    with subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 400
+        while not (output / "history.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert len(record(output)) == 1
+    refused = run(*arguments)
+    assert refused.returncode == 1
+    assert "--resume" in refused.stderr
+    other = run(*arguments, "--resume", "--drop-rate", "0.1")
+    assert other.returncode == 1
+    assert "drop_rate" in other.stderr
+    answer = run(*arguments, "--resume")
+    assert answer.returncode == 0, answer.stderr
+    assert record(output) == record(finished)
+    again = run(*arguments, "--resume")
+    assert again.returncode == 1
+    assert "complete" in again.stderr
+
+
+def test_ctrl_c_keeps_whole_epochs(phantom_dataset: Path, tmp_path: Path):
+    output = tmp_path / "interrupted"
+    arguments = (*SMOKE, "--epochs", "50", "--data", phantom_dataset, "--output", output)
+    with subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 400
+        while not (output / "history.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "continue with --resume" in errors
+    assert "Traceback" not in errors
+    assert (output / "checkpoint.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("prepare_folder", "status", "message"),
+    [
+        ("missing", 1, "no such folder"),
+        ("empty", 1, "holds no pictures"),
+        ("one class", 1, "labels 0 and 1"),
+        ("text named jpg", 1, "labels 0 and 1"),
+        ("bad size", 2, "not HEIGHTxWIDTH"),
+        ("tiny size", 1, "between 96 and 4096"),
+        ("weights", 1, "neither imagenet"),
+        ("full disk", 1, "cannot be"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(
+    prepare_folder: str, status: int, message: str, phantom_dataset: Path, tmp_path: Path
+):
+    data = tmp_path / "data"
+    output = tmp_path / "run"
+    options: list[str] = []
+    if prepare_folder == "missing":
+        pass
+    elif prepare_folder == "empty":
+        data.mkdir()
+    elif prepare_folder in ("one class", "text named jpg"):
+        shutil.copytree(phantom_dataset / "train" / "0", data / "train" / "0")
+        if prepare_folder == "text named jpg":
+            (data / "train" / "1").mkdir()
+            for i in range(12):
+                (data / "train" / "1" / f"{i}_{i}_png.rf.0.jpg").write_text("no picture")
+    else:
+        data = phantom_dataset
+    if prepare_folder == "bad size":
+        options = ["--input-size", "large"]
+    elif prepare_folder == "tiny size":
+        options = ["--input-size", "20x20"]
+    elif prepare_folder == "weights":
+        options = ["--weights", "elsewhere.h5"]
+    elif prepare_folder == "full disk":
+        output = Path("/dev/full/run")
+    answer = run(*SMOKE, "--data", data, "--output", output, *options)
+    assert answer.returncode == status
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_published_split_that_leaks_is_divided_anew_or_called_leaky(phantom_dataset: Path):
+    from mammoscope.dataset import Dataset, read_dataset
+    from mammoscope.training import divide
+
+    dataset = read_dataset(phantom_dataset)
+    examples = [
+        # Every other picture of the training patients is moved into the test folder.
+        _moved(example, "test") if i % 2 and example.split == "train" else example
+        for i, example in enumerate(dataset.examples)
+    ]
+    leaky = Dataset(dataset.root, tuple(examples), has_metadata=True)
+    config = TrainConfig.from_preset("smoke", {"validation_fraction": 0.34})
+    anew = divide(leaky, config)
+    assert anew.facts["kind"] == "divided anew by patient"
+    assert anew.facts["shared_patients"] > 0
+    assert not anew.facts["leaky"]
+    assert anew.split.test
+    published = divide(leaky, config.model_copy(update={"split": "published"}))
+    assert published.facts["leaky"] is True
+    assert published.split.test == ()
+
+
+def _moved(example, split):
+    from dataclasses import replace
+
+    return replace(example, split=split)
+
+
+def test_rounding_the_weights_moves_scores_by_less_than_0_005(tmp_path: Path):
+    import keras
+
+    from mammoscope.networks import build_network
+    from mammoscope.training.packing import save_network
+
+    keras.utils.set_random_seed(1)
+    network = build_network(TrainConfig.from_preset("smoke", {}))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 96, 96, 1)).astype(np.uint8)
+    before = keras.ops.convert_to_numpy(network(pixels)["logit"])
+    save_network(network, tmp_path / "a.keras")
+    after = keras.ops.convert_to_numpy(
+        keras.saving.load_model(tmp_path / "a.keras")(pixels)["logit"]
+    )
+    assert np.abs(after - before).max() < 0.005
+    assert (tmp_path / "a.keras").stat().st_size < 50_000_000
+
+
+@pytest.mark.parametrize("backbone", ["inceptionv3", "resnet101v2", "xception"])
+def test_every_backbone_builds_with_every_head(backbone: str):
+    from mammoscope.networks import build_network, choose_trainable
+
+    for head in ("mean", "mean_max", "logit_map"):
+        config = TrainConfig.from_preset("smoke", {"backbone": backbone, "head": head})
+        network = build_network(config, ["age"])
+        assert set(network.output) == {"logit", "logit_map", "age"}
+        assert network.output["logit"].shape == (None, 1)
+        choose_trainable(network, "none")
+        assert len(network.get_layer("backbone").trainable_variables) == 0
+        choose_trainable(network, "all")
+        assert len(network.get_layer("backbone").trainable_variables) > 50
+
+
+def test_the_tests_own_environment_is_tensorflow():
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"

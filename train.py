@@ -1,0 +1,84 @@
+"""Fine-tune a network on a folder of mammograms; see README, "Train"."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import get_args
+
+# TensorFlow's own start-up notices are not the user's concern.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from mammoscope.errors import MammoscopeError
+from mammoscope.settings import (
+    BackboneName,
+    HeadName,
+    PresetName,
+    ScheduleName,
+    TrainConfig,
+)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in pixels, as in 384x288")
+    return int(height), int(width)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the command; those left out keep the preset's value."""
+    made = argparse.ArgumentParser(description=__doc__, argument_default=argparse.SUPPRESS)
+    place = made.add_argument_group("where")
+    place.add_argument("--data", type=Path, required=True, help="folder of mammograms")
+    place.add_argument("--output", type=Path, required=True, help="folder of the run")
+    place.add_argument("--metadata", type=Path, help="CSV; default: metadata.csv in the data")
+    place.add_argument("--cache", type=Path, help="prepared pictures; default: cache in the run")
+    place.add_argument("--resume", action="store_true", help="continue a run that was stopped")
+    place.add_argument("--preset", choices=get_args(PresetName), default="default")
+    how = made.add_argument_group("what the preset may be changed in")
+    how.add_argument("--backbone", choices=get_args(BackboneName))
+    how.add_argument("--weights", help="imagenet, none, or a file: .weights.h5 or .keras")
+    how.add_argument("--input-size", type=_size, metavar="HxW")
+    how.add_argument("--batch-size", type=int)
+    how.add_argument("--drop-rate", type=float)
+    how.add_argument("--learning-rate", type=float)
+    how.add_argument("--schedule", choices=get_args(ScheduleName))
+    how.add_argument("--epochs", type=int)
+    how.add_argument("--head-epochs", type=int)
+    how.add_argument("--head", choices=get_args(HeadName))
+    how.add_argument("--trainable-from", help="layer of the backbone, all or none")
+    how.add_argument("--augmentation", choices=("none", "flips", "strong"))
+    how.add_argument("--label-smoothing", type=float)
+    how.add_argument("--ema-momentum", type=float)
+    how.add_argument("--auxiliary", action=argparse.BooleanOptionalAction)
+    how.add_argument("--precision", choices=("auto", "float32", "mixed_bfloat16"))
+    how.add_argument("--split", choices=("patients", "published"))
+    how.add_argument("--validation-fraction", type=float)
+    how.add_argument("--seed", type=int)
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options = vars(parser().parse_args(arguments))
+    data, output = options.pop("data"), options.pop("output")
+    metadata, cache = options.pop("metadata", None), options.pop("cache", output / "cache")
+    preset, resume = options.pop("preset"), options.pop("resume", False)
+    try:
+        config = TrainConfig.from_preset(preset, options)
+        from mammoscope.training import RunPaths, train
+
+        sentences = train(config, RunPaths(data, output, cache, metadata), resume=resume)
+    except MammoscopeError as err:
+        print(f"train.py: {err}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. Whole epochs are kept: continue with --resume.", file=sys.stderr)
+        return 130
+    print(*sentences, f"The model is in {output}.", sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
