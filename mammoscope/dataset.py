@@ -64,8 +64,8 @@ class Example:
     split
         ``train``, ``valid`` or ``test``; empty in a folder without splits.
     patient_id, image_id
-        From the metadata, else from the file's name. Where neither knows the patient, the file's
-        name stands for one and `patient_known` is False.
+        From the metadata, else from the file's name. Where neither knows the patient, the file
+        stands for one and `patient_known` is False.
     """
 
     path: Path
@@ -123,9 +123,9 @@ def read_dataset(root: Path, metadata: Path | None = None) -> Dataset:
     MetadataError
         If the table lacks a column, contradicts itself or the labels, or misses a picture.
     """
-    if not root.is_dir():
+    if not _is_folder(root):
         raise DatasetNotFoundError("There is no such folder.")
-    split_folders = [(split, root / split) for split in SPLITS if (root / split).is_dir()]
+    split_folders = [(split, root / split) for split in SPLITS if _is_folder(root / split)]
     found = [
         (split, label, path)
         for split, folder in split_folders or [("", root)]
@@ -151,12 +151,19 @@ def list_pictures(folder: Path) -> list[Path]:
     DatasetNotFoundError
         If the folder is there and cannot be listed.
     """
+    if not _is_folder(folder):
+        return []
     try:
-        if not folder.is_dir():
-            return []
         return sorted(path for path in folder.iterdir() if is_picture_name(path))
     except OSError as err:
         raise DatasetNotFoundError("A folder of the data set cannot be listed.") from err
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as err:  # a folder above it may not be entered
+        raise DatasetNotFoundError("A folder of the data set cannot be entered.") from err
 
 
 def is_picture_name(path: Path) -> bool:
@@ -232,7 +239,8 @@ def _example(
         path=path,
         label=label,
         split=split,
-        patient_id=patient or path.stem,
+        # Equal names in two folders are two pictures, hence two patients.
+        patient_id=patient or f"{split}/{label}/{path.name}",
         image_id=image,
         patient_known=bool(patient),
         facts=_facts(row) if row else Facts(),

@@ -40,7 +40,10 @@ _EXTREME_RANGE: Final = 0.12
 """Grey values this near to the picture's darkest or brightest count as extreme."""
 
 _EXTREME_SHARE: Final = 0.15
-"""A digital picture's background makes at least this share of its pixels extreme."""
+"""A digital picture's background makes at least this share of its edges extreme."""
+
+_EDGE: Final = 10
+"""Breadth of the edges, in search pixels."""
 
 _LOW_PERCENTILE: Final = 1.0
 _HIGH_PERCENTILE: Final = 99.5
@@ -174,12 +177,15 @@ def _stretch_contrast(search_copy: npt.ArrayLike) -> Grey:
 def _background_is_bright(small: Grey) -> bool:
     """Whether the picture's background is brighter than the breast.
 
-    The background is what most of the extreme grey values belong to; where few are extreme
-    (scanned film), it is the flattest part. Both rules are antisymmetric: they answer the
+    The background is what most of the extreme grey values along the edges belong to: a breast
+    with an implant can be brighter and larger than all else, but touches one edge. Where few are
+    extreme (scanned film), it is the flattest part. Both rules are antisymmetric: they answer the
     opposite for the inverted picture.
     """
-    dark = float((small < _EXTREME_RANGE).mean())
-    bright = float((small > 1.0 - _EXTREME_RANGE).mean())
+    edges = np.ones(small.shape, dtype=np.bool_)
+    edges[_EDGE:-_EDGE, _EDGE:-_EDGE] = False
+    dark = float((small[edges] < _EXTREME_RANGE).mean())
+    bright = float((small[edges] > 1.0 - _EXTREME_RANGE).mean())
     if max(dark, bright) >= _EXTREME_SHARE:
         return bright > dark
     mean = cv2.blur(small, (9, 9))

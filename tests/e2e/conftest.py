@@ -16,6 +16,9 @@ from mammoscope.client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 
+PATIENCE_S = 300
+"""Seconds after which a process is taken to hang; what it waits for may be a busy machine."""
+
 
 @pytest.fixture(scope="session")
 def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -62,12 +65,12 @@ class ServiceProcess:
 
     def wait_ready(self) -> None:
         with Client(self.address) as client:
-            client.wait_ready(60)
+            client.wait_ready(PATIENCE_S)
 
     def terminate(self) -> int:
         """Ask it to stop; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture

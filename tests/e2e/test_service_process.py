@@ -18,6 +18,8 @@ from mammoscope.client import Client
 from mammoscope.errors import ServerAnswerError
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 300
+
 RESEARCH_WORDS = "not a medical device"
 
 StartService = Callable[..., Any]
@@ -30,7 +32,10 @@ def pictures(phantom_folder: Path) -> list[Path]:
 
 def post(service: Any, data: bytes | Iterator[bytes]) -> requests.Response:
     return requests.post(
-        f"{service.address}/predict", data=data, headers={"Content-Type": "image/png"}, timeout=60
+        f"{service.address}/predict",
+        data=data,
+        headers={"Content-Type": "image/png"},
+        timeout=PATIENCE_S,
     )
 
 
@@ -52,7 +57,9 @@ def test_from_start_to_stop(
 
     def ask(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, ROOT / "test.py", *arguments, "--server", service.address]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
 
     answered = ask(phantom_folder, "--json")
     assert answered.returncode == 0, answered.stdout + answered.stderr
@@ -72,8 +79,10 @@ def test_from_start_to_stop(
 
     assert_problem(post(service, meier.read_bytes()), 415, "unsupported_image")
     assert post(service, pictures[0].read_bytes()).status_code == 200
-    assert requests.get(f"{service.address}/model", timeout=10).json()["version"] == "tiny-1"
-    assert RESEARCH_WORDS in requests.get(service.address, timeout=10).text
+    assert (
+        requests.get(f"{service.address}/model", timeout=PATIENCE_S).json()["version"] == "tiny-1"
+    )
+    assert RESEARCH_WORDS in requests.get(service.address, timeout=PATIENCE_S).text
 
     workers = worker_ids(service)
     assert len(workers) == 1
@@ -116,11 +125,14 @@ def test_unusable_model_never_becomes_ready(
     shutil.copytree(artifact_folder, folder)
     damage(folder)
     service = start_service(model=folder)
-    with Client(service.address) as client, pytest.raises(ServerAnswerError) as caught:
-        client.wait_ready(60)
+    with (
+        Client(service.address, timeout_s=PATIENCE_S) as client,
+        pytest.raises(ServerAnswerError) as caught,
+    ):
+        client.wait_ready(PATIENCE_S)
     assert caught.value.problem_code == code
     assert_problem(post(service, pictures[0].read_bytes()), 503, code)
-    assert requests.get(f"{service.address}/healthz", timeout=10).status_code == 200
+    assert requests.get(f"{service.address}/healthz", timeout=PATIENCE_S).status_code == 200
     assert service.terminate() == 0
     assert "model_refused" in service.log
     assert "meier" not in service.log
@@ -150,27 +162,27 @@ def test_bodies_over_the_cap(
 def test_request_in_flight_is_answered_after_sigterm(
     start_service: StartService, artifact_folder: Path, pictures: list[Path]
 ) -> None:
-    service = start_service(model=artifact_folder)
+    service = start_service(model=artifact_folder, graceful_timeout_s=PATIENCE_S)
     service.wait_ready()
     picture = pictures[0].read_bytes()
     head = (
         "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n"
         f"Content-Length: {len(picture)}\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_S) as connection:
         connection.sendall(head.encode() + picture[:1000])
         # Once this is answered, the worker has taken up the connection made before it.
-        assert requests.get(f"{service.address}/healthz", timeout=10).status_code == 200
+        assert requests.get(f"{service.address}/healthz", timeout=PATIENCE_S).status_code == 200
         service.process.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
             service.process.wait(1)
         connection.sendall(picture[1000:])
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
-    assert service.process.wait(30) == 0
+    assert service.process.wait(PATIENCE_S) == 0
 
 
 def test_settings_that_cannot_be_used(start_service: StartService) -> None:
     service = start_service(request_threads="many")
-    assert service.process.wait(60) != 0
+    assert service.process.wait(PATIENCE_S) != 0
     assert "request_threads" in service.log
     assert "Traceback" not in service.log
