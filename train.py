@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--schedule", choices=get_args(ScheduleName))
     how.add_argument("--epochs", type=int)
     how.add_argument("--head-epochs", type=int)
+    how.add_argument("--head-start", choices=("gradient", "regression"))
     how.add_argument("--head", choices=get_args(HeadName))
     how.add_argument("--trainable-from", help="layer of the backbone, all or none")
     how.add_argument("--augmentation", choices=("none", "flips", "strong"))

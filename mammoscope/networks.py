@@ -6,23 +6,38 @@ needs no companion to be used rightly. Outputs, by name:
 ``logit``
     float32 (N, 1): score before calibration.
 ``logit_map``
-    float32 (N, h, w, 1): what each cell of the last feature map would score alone.
+    float32 (N, h, w, 1): what each cell of the picture adds to the score. Its pooling is the logit
+    (heads ``logit_map`` and ``mean``), or the part of the logit that comes from averages over the
+    picture (heads ``mean_max`` and ``depths``; what maxima add has one place a feature).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from mammoscope.errors import ConfigurationError
 from mammoscope.settings import TrainConfig
 
+
+class _Backbone(NamedTuple):
+    build: Callable[..., keras.Model]
+    depths: tuple[str, ...]
+    """Layers whose maps the head ``depths`` reads, the last one first."""
+
+
 _BACKBONES: Final = {
-    "inceptionv3": keras.applications.InceptionV3,
-    "resnet101v2": keras.applications.ResNet101V2,
-    "xception": keras.applications.Xception,
+    "inceptionv3": _Backbone(keras.applications.InceptionV3, ("mixed10", "mixed7", "mixed5")),
+    "resnet101v2": _Backbone(
+        keras.applications.ResNet101V2, ("post_relu", "conv4_block23_out", "conv3_block4_out")
+    ),
+    "xception": _Backbone(
+        keras.applications.Xception,
+        ("block14_sepconv2_act", "block13_sepconv1_act", "block9_sepconv1_act"),
+    ),
 }
 """All three expect pixels scaled to [-1, 1] (``preprocess_input`` in mode ``tf``)."""
 
@@ -35,6 +50,10 @@ Pinheiro PO, Collobert R. From image-level to pixel-level labeling with convolut
 CVPR 2015: values from 1 to 10 work alike.
 """
 
+POOLED: Final = "pooled"
+"""Name of the layer that holds the pooled features of heads ``mean_max`` and ``depths``."""
+
+_POOLING_HEADS: Final = ("mean_max", "depths")
 _ALL: Final = "all"
 _NONE: Final = "none"
 
@@ -53,38 +72,103 @@ def build_network(config: TrainConfig, auxiliary: Sequence[str] = ()) -> keras.M
     pixels = keras.Input((height, width, 1), dtype="uint8", name="pixels")
     scaled = layers.Rescaling(1.0 / 127.5, offset=-1.0, dtype="float32", name="scale")(pixels)
     rgb = layers.Concatenate(name="repeat_channel")([scaled, scaled, scaled])
-    backbone = _BACKBONES[config.backbone](
-        include_top=False, weights=None, input_shape=(height, width, 3), name="backbone"
-    )
-    features = backbone(rgb)
-    average = layers.GlobalAveragePooling2D(name="average")(features)
-    logit, logit_map = _head(config, features, average)
+    maps = list(_backbone(config)(rgb))
+    if config.head in _POOLING_HEADS:
+        pooled, logit, logit_map = _pooling_head(config, maps)
+    else:
+        pooled = layers.GlobalAveragePooling2D(name=POOLED)(maps[0])
+        logit, logit_map = _map_head(config, maps[0])
     outputs = {"logit": logit, "logit_map": logit_map}
-    shared = layers.Dropout(config.drop_rate, name="auxiliary_dropout")(average)
+    shared = layers.Dropout(config.drop_rate, name="auxiliary_dropout")(pooled)
     for name in auxiliary:
         outputs[name] = layers.Dense(1, dtype="float32", name=name)(shared)
     return keras.Model(pixels, outputs, name="mammoscope")
 
 
-def _head(config: TrainConfig, features: Any, average: Any) -> tuple[Any, Any]:
-    """Logit and logit map of the feature map (N, h, w, c) and its average (N, c)."""
-    score = layers.Conv2D(1, 1, dtype="float32", name="score")
-    if config.head == "logit_map":
-        dropped = layers.SpatialDropout2D(config.drop_rate, name="dropout")(features)
-        logit_map = score(dropped)
-        cells = float(logit_map.shape[1] * logit_map.shape[2])
-        sharp = ops.logsumexp(LOG_SUM_EXP_SHARPNESS * logit_map, axis=(1, 2))
-        return (sharp - ops.log(cells)) / LOG_SUM_EXP_SHARPNESS, logit_map
+def _backbone(config: TrainConfig) -> keras.Model:
+    """The backbone without its top, with the maps that the head reads as a list of outputs."""
+    build, depths = _BACKBONES[config.backbone]
+    base = build(include_top=False, weights=None, input_shape=(*config.input_size, 3))
+    # The last map comes first, so that the layers, and so the weights, keep the base's order.
+    names = depths if config.head == "depths" else depths[:1]
+    outputs = [base.get_layer(name).output for name in names]
+    return keras.Model(base.input, outputs, name="backbone")
+
+
+def _map_head(config: TrainConfig, features: Any) -> tuple[Any, Any]:
+    """Logit and logit map of a feature map (N, h, w, c), the first pooled from the second."""
+    dropped = layers.SpatialDropout2D(config.drop_rate, name="dropout")(features)
+    logit_map = layers.Conv2D(1, 1, dtype="float32", name="score")(dropped)
     if config.head == "mean":
-        # A linear map commutes with the mean: the map is exact and costs nothing.
-        dropped = layers.SpatialDropout2D(config.drop_rate, name="dropout")(features)
-        logit_map = score(dropped)
         return ops.mean(logit_map, axis=(1, 2)), logit_map
-    highest = layers.GlobalMaxPooling2D(name="highest")(features)
-    pooled = layers.Concatenate(name="mean_max")([average, highest])
-    dropped = layers.Dropout(config.drop_rate, name="dropout")(pooled)
-    logit = layers.Dense(1, dtype="float32", name="logit")(dropped)
-    return logit, score(features)
+    cells = float(logit_map.shape[1] * logit_map.shape[2])
+    sharp = ops.logsumexp(LOG_SUM_EXP_SHARPNESS * logit_map, axis=(1, 2))
+    return (sharp - float(np.log(cells))) / LOG_SUM_EXP_SHARPNESS, logit_map
+
+
+def _pooling_head(config: TrainConfig, maps: list[Any]) -> tuple[Any, Any, Any]:
+    """Pooled features, logit and logit map: mean and maximum of each map, standardised, weighted.
+
+    The standardisation is set by `set_head`; until then it does nothing.
+    """
+    means = [layers.GlobalAveragePooling2D(dtype="float32")(m) for m in maps]
+    peaks = [layers.GlobalMaxPooling2D(dtype="float32")(m) for m in maps]
+    pooled = layers.Concatenate(name=POOLED, dtype="float32")([*means, *peaks])
+    # Frozen like all batch normalisation here, hence (x - mean) / sqrt(variance).
+    standard = layers.BatchNormalization(
+        center=False, scale=False, epsilon=_EPSILON, dtype="float32", name="standardise"
+    )
+    standard.trainable = False
+    dropped = layers.Dropout(config.drop_rate, name="dropout")(standard(pooled))
+    logit = layers.Dense(1, dtype="float32", name="score")(dropped)
+    grid = max(m.shape[1:3] for m in maps)
+    parts = []
+    for index, features in enumerate(maps):
+        evidence = layers.Conv2D(1, 1, use_bias=False, dtype="float32", name=f"evidence_{index}")
+        evidence.trainable = False
+        part = evidence(features)
+        if tuple(features.shape[1:3]) != grid:
+            part = layers.Resizing(*grid, interpolation="bilinear", dtype="float32")(part)
+        parts.append(part)
+    return pooled, logit, parts[0] if len(parts) == 1 else layers.Add(name="evidence")(parts)
+
+
+_EPSILON: Final = 1e-6
+"""Least variance of a pooled feature that is divided by."""
+
+
+def set_head(
+    network: keras.Model, mean: Any, variance: Any, weights: Any, intercept: float
+) -> None:
+    """Fill a pooling head with a linear model of standardised features.
+
+    Parameters
+    ----------
+    network
+        With head ``mean_max`` or ``depths``.
+    mean, variance, weights
+        Of the D features of `POOLED`, each float (D,).
+    intercept
+        Of the linear model, in log-odds.
+    """
+    network.get_layer("standardise").set_weights([np.asarray(mean), np.asarray(variance)])
+    kernel = np.asarray(weights, dtype=np.float32)[:, None]
+    network.get_layer("score").set_weights([kernel, np.array([intercept], dtype=np.float32)])
+    _tie_map(network)
+
+
+def _tie_map(network: keras.Model) -> None:
+    """Let the logit map of a pooling head show what the averages add to the logit."""
+    kernel = network.get_layer("score").get_weights()[0][:, 0]
+    _, variance = network.get_layer("standardise").get_weights()
+    scaled = kernel / np.sqrt(variance + _EPSILON)
+    start = 0
+    for layer in network.layers:
+        if layer.name.startswith("evidence_"):
+            (old,) = layer.get_weights()
+            stop = start + old.size
+            layer.set_weights([scaled[start:stop].reshape(old.shape)])
+            start = stop
 
 
 def load_weights(network: keras.Model, config: TrainConfig) -> bool:
@@ -112,12 +196,7 @@ def load_weights(network: keras.Model, config: TrainConfig) -> bool:
             "The weights are neither imagenet, nor none, nor an existing file."
         )
     if path.suffix != ".keras":
-        try:
-            backbone.load_weights(path)
-        except (OSError, ValueError) as err:
-            raise ConfigurationError(
-                f"The weights are not those of {config.backbone} without its top."
-            ) from err
+        _copy(_from_file(config, path), backbone)
         return False
     try:
         earlier = keras.saving.load_model(path, compile=False)
@@ -127,18 +206,30 @@ def load_weights(network: keras.Model, config: TrainConfig) -> bool:
     if "backbone" not in names:
         raise ConfigurationError("The earlier run's network has no backbone of ours.")
     _copy(earlier.get_layer("backbone"), backbone)
-    trained_head = "logit" if config.head == "mean_max" else "score"
-    if trained_head in names:
-        _copy(earlier.get_layer(trained_head), network.get_layer(trained_head))
-        return True
-    return False
+    for name in ("score", "standardise"):
+        if name not in names:
+            return False
+        _copy(earlier.get_layer(name), network.get_layer(name))
+    return True
+
+
+def _from_file(config: TrainConfig, path: Path) -> keras.Model:
+    base = _BACKBONES[config.backbone].build(
+        include_top=False, weights=None, input_shape=(*config.input_size, 3)
+    )
+    try:
+        base.load_weights(path)
+    except (OSError, ValueError) as err:
+        raise ConfigurationError(
+            f"The weights are not those of {config.backbone} without its top."
+        ) from err
+    return base
 
 
 def _imagenet(config: TrainConfig) -> keras.Model:
-    height, width = config.input_size
     try:
-        return _BACKBONES[config.backbone](
-            include_top=False, weights="imagenet", input_shape=(height, width, 3)
+        return _BACKBONES[config.backbone].build(
+            include_top=False, weights="imagenet", input_shape=(*config.input_size, 3)
         )
     except Exception as err:  # Keras raises a bare Exception when a download fails.
         raise ConfigurationError(
@@ -194,4 +285,6 @@ def export_network(trained: keras.Model, config: TrainConfig) -> keras.Model:
     for layer in network.layers:
         if layer.get_weights():
             layer.set_weights(trained.get_layer(layer.name).get_weights())
+    if config.head in _POOLING_HEADS:
+        _tie_map(network)
     return network

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mammoscope.errors import ConfigurationError
 
@@ -18,7 +18,7 @@ ENVIRONMENT_PREFIX: Final = "MAMMOSCOPE_"
 OperatingPointName = Literal["default", "high_sensitivity", "high_specificity"]
 BackboneName = Literal["inceptionv3", "resnet101v2", "xception"]
 ScheduleName = Literal["constant", "cosine", "exponential", "cyclical", "plateau"]
-HeadName = Literal["mean", "mean_max", "logit_map"]
+HeadName = Literal["mean", "mean_max", "depths", "logit_map"]
 PresetName = Literal["default", "reference", "smoke", "ddsm"]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -134,6 +134,9 @@ class TrainConfig(_Frozen):
     head_epochs: Annotated[int, Field(ge=0)] = 1
     """Epochs before those, in which only the head learns, at `head_learning_rate`."""
     head_learning_rate: PositiveFloat = 1e-3
+    head_start: Literal["gradient", "regression"] = "gradient"
+    """How the head learns in `head_epochs`: by steps, or by one logistic regression on the pooled
+    features of so many augmented passes (heads ``mean_max`` and ``depths``)."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
     label_smoothing: Fraction = 0.05
     ema_momentum: Fraction = 0.0
@@ -144,6 +147,12 @@ class TrainConfig(_Frozen):
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     """``auto``: bfloat16 where the processor multiplies it in hardware."""
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _regression_needs_pooled_features(self) -> Self:
+        if self.head_start == "regression" and self.head not in ("mean_max", "depths"):
+            raise ValueError("head_start regression needs head mean_max or depths")
+        return self
 
     @field_validator("input_size")
     @classmethod

@@ -43,10 +43,10 @@ class _Stage:
 
 
 def _stages(config: TrainConfig) -> list[_Stage]:
-    head = _Stage("head", 0, config.head_epochs, "none", config.head_learning_rate)
-    tune = _Stage(
-        "tune", config.head_epochs, config.epochs, config.trainable_from, config.learning_rate
-    )
+    # A head that starts from a regression was fitted before the loop begins.
+    head_epochs = config.head_epochs if config.head_start == "gradient" else 0
+    head = _Stage("head", 0, head_epochs, "none", config.head_learning_rate)
+    tune = _Stage("tune", head_epochs, config.epochs, config.trainable_from, config.learning_rate)
     return [stage for stage in (head, tune) if stage.epochs]
 
 

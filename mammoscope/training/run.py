@@ -36,8 +36,9 @@ from mammoscope.splitting import PatientSplit, shared_patients, split_off
 from mammoscope.training.batches import Batches, PreparedExamples, prepare_examples
 from mammoscope.training.loop import History, Loop
 from mammoscope.training.packing import save_network
+from mammoscope.training.regression import fit_head
 from mammoscope.training.targets import auxiliary_losses
-from mammoscope.training.validation import scored
+from mammoscope.training.validation import measure, scored
 
 CONFIG_NAME: Final = "config.json"
 HISTORY_NAME: Final = "history.json"
@@ -220,8 +221,13 @@ def _loop(
         network = build_network(config, list(losses))
     finally:
         keras.config.set_dtype_policy(policy)
-    load_weights(network, config)
+    head_is_trained = load_weights(network, config)
     batches = Batches(train_part, config, list(losses))
+    if config.head_start == "regression" and not head_is_trained and not path.is_file():
+        fit_head(network, batches, config.head_epochs)
+        loop = Loop(network, config, batches, validation, losses, path)
+        measured = measure(validation, loop.predict(validation.pixels))
+        _write_json(path.with_name("regression.json"), {"validation": measured})
     return Loop(network, config, batches, validation, losses, path)
 
 
