@@ -3,11 +3,10 @@
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
-
-# TensorFlow's own start-up notices are not the user's concern.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from mammoscope.errors import MammoscopeError
 from mammoscope.settings import (
@@ -66,19 +65,38 @@ def main(arguments: list[str] | None = None) -> int:
     data, output = options.pop("data"), options.pop("output")
     metadata, cache = options.pop("metadata", None), options.pop("cache", output / "cache")
     preset, resume = options.pop("preset"), options.pop("resume", False)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         config = TrainConfig.from_preset(preset, options)
-        from mammoscope.training import RunPaths, train
+        with _quiet_native_start():
+            from mammoscope.training import RunPaths, train
 
-        sentences = train(config, RunPaths(data, output, cache, metadata), resume=resume)
+        train(config, RunPaths(data, output, cache, metadata), print, resume=resume)
+    except ModuleNotFoundError as err:
+        print(f"train.py: training needs the package {err.name}; see Pipfile.", file=sys.stderr)
+        return 1
     except MammoscopeError as err:
         print(f"train.py: {err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. Whole epochs are kept: continue with --resume.", file=sys.stderr)
         return 130
-    print(*sentences, f"The model is in {output}.", sep="\n")
+    print(f"The model is in {output}.")
     return 0
+
+
+@contextmanager
+def _quiet_native_start() -> Iterator[None]:
+    """Silence what TensorFlow's libraries say of themselves before their log levels work."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 if __name__ == "__main__":

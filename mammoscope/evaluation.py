@@ -93,6 +93,8 @@ class Assessment:
         patients of their own: intervals are too narrow and leakage cannot be excluded.
     shared_patients
         Patients of this split who stand in another split of the folder too.
+    leaky_training
+        Whether the model was trained beside a test folder that shares its patients.
     """
 
     evaluation: Evaluation
@@ -101,6 +103,7 @@ class Assessment:
     refused: Mapping[str, int]
     patients_known: bool
     shared_patients: int
+    leaky_training: bool
 
     def to_json(self) -> dict[str, Any]:
         """JSON object."""
@@ -110,6 +113,7 @@ class Assessment:
             "patients_known": self.patients_known,
             "interval_by": "patient" if self.patients_known else "picture",
             "shared_patients": self.shared_patients,
+            "leaky_training": self.leaky_training,
             "refused": {"count": sum(self.refused.values()), "codes": dict(self.refused)},
             "within_machine": None,  # stays where too little is known of machines
             **self.evaluation.to_json(),
@@ -177,6 +181,7 @@ def assess(
         refused=Counter(sorted(outcome.code for outcome in refused)),
         patients_known=all(outcome.example.patient_known for outcome in outcomes),
         shared_patients=_shared_patients(dataset, split),
+        leaky_training=bool(card.training.get("data", {}).get("leaky")),
     )
 
 

@@ -122,6 +122,29 @@ class TestEvaluate:
         assert found["split"] == "test"
         assert found["images"] == len(list((folder / "test").rglob("*.jpg")))
 
+    def test_a_runs_own_test_part_is_evaluated(self, folder, tmp_path, capsys):
+        run, report = tmp_path / "run", tmp_path / "out.json"
+        run.mkdir()
+        chosen = sorted((folder / "train").rglob("*.jpg"))
+        lines = [f"{path.name},0,1,{'test' if i % 2 else 'train'}" for i, path in enumerate(chosen)]
+        (run / "split.csv").write_text("\n".join(["file,label,patient_id,part", *lines]))
+        assert evaluate("--data", folder, "--run", run, "--json", report) == 0
+        assert json.loads(report.read_text())["images"] == len(chosen) // 2
+        assert evaluate("--data", folder, "--run", run, "--split", "test") == 2
+        (run / "split.csv").write_text("file,part\nelsewhere.jpg,test\n")
+        assert evaluate("--data", folder, "--run", run) == 1
+        assert "no picture of the training run" in capsys.readouterr().err
+        assert evaluate("--data", folder, "--run", tmp_path / "missing") == 1
+        assert "no readable split.csv" in capsys.readouterr().err
+
+    def test_a_model_of_a_leaky_split_is_called_leaky(self, folder, tmp_path, capsys, monkeypatch):
+        leaky = CARD.model_copy(update={"training": {"data": {"leaky": True}}})
+        monkeypatch.setattr(BrightnessEngine, "card", leaky)
+        report = tmp_path / "out.json"
+        assert evaluate("--data", folder, "--json", report) == 0
+        assert json.loads(report.read_text())["leaky_training"] is True
+        assert "LEAKY" in capsys.readouterr().out
+
     def test_without_test_the_split_must_be_named(self, folder, capsys):
         shutil.rmtree(folder / "test")
         assert evaluate("--data", folder) == 2

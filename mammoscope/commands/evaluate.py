@@ -5,6 +5,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from mammoscope.artifact import load_artifact
 from mammoscope.dataset import SPLITS, Dataset, read_dataset, require_both_classes
-from mammoscope.errors import StorageError
+from mammoscope.errors import EmptyDatasetError, MetadataError, StorageError
 from mammoscope.evaluation import (
     Assessment,
     RefusedExample,
@@ -53,15 +54,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "by picture, breast and patient, each figure with a 95 %% interval from "
             f"{RESAMPLES:,} resamples of patients."
         ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the pictures")
     parser.add_argument(
         "--model",
         metavar="PATH",
         type=Path,
-        default=ServiceSettings.model_fields["model"].default,
-        help="model folder, or a .keras file",
+        help="model folder, or a .keras file; "
+        f"default: {ServiceSettings.model_fields['model'].default}",
     )
     parser.add_argument(
         "--metadata",
@@ -73,6 +73,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--split",
         choices=(*SPLITS, ALL_SPLITS),
         help="split to evaluate where DIR has splits; test if there is one",
+    )
+    parser.add_argument(
+        "--run",
+        metavar="RUN",
+        type=Path,
+        dest="training_run",
+        help="evaluate on the test part that this training run set aside in its split.csv; "
+        "--model is its model then, unless given",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON too")
     parser.add_argument("--scores", metavar="CSV", type=Path, help="write each picture's score too")
@@ -95,12 +103,18 @@ def run(args: argparse.Namespace) -> int:
         if path is not None and not path.parent.is_dir():
             raise StorageError("The folder of a file to write does not exist.")
     dataset = read_dataset(args.data, args.metadata)
-    split = choose_split(dataset, args.split)
+    if args.training_run is not None:
+        if args.split:
+            print("--run names the pictures; leave --split out.", file=sys.stderr)
+            return 2
+        dataset = restrict_to_test_part(dataset, args.training_run)
+    split = ALL_SPLITS if args.training_run is not None else choose_split(dataset, args.split)
     if split is None:
         return 2
     examples = dataset.examples if split in ("", ALL_SPLITS) else dataset.split(split)
     require_both_classes(examples, "evaluation")
-    artifact = load_artifact(args.model)
+    default: Path = args.training_run or ServiceSettings.model_fields["model"].default
+    artifact = load_artifact(args.model or default)
 
     from mammoscope.engine import load_engine
 
@@ -127,6 +141,25 @@ def run(args: argparse.Namespace) -> int:
         _write_json(args.json, assessment.to_json())
     scores.require_complete()
     return 0
+
+
+def restrict_to_test_part(dataset: Dataset, run: Path) -> Dataset:
+    """Keep the pictures that a training run set aside as test part.
+
+    Raises
+    ------
+    DatasetError
+        If the run has no readable split.csv, or none of its test pictures is in the folder.
+    """
+    try:
+        with (run / "split.csv").open(newline="", encoding="utf-8") as stream:
+            names = {row["file"] for row in csv.DictReader(stream) if row["part"] == "test"}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as err:
+        raise MetadataError("The training run has no readable split.csv.") from err
+    kept = tuple(example for example in dataset.examples if example.path.name in names)
+    if not kept:
+        raise EmptyDatasetError("The folder holds no picture of the training run's test part.")
+    return replace(dataset, examples=kept)
 
 
 def choose_split(dataset: Dataset, asked: str | None) -> str | None:
@@ -261,6 +294,11 @@ def describe(assessment: Assessment) -> Iterator[str]:
 
 
 def _warnings(assessment: Assessment) -> Iterator[str]:
+    if assessment.leaky_training:
+        yield (
+            "LEAKY: the model was trained on a published split whose test folder shares its "
+            "patients; for like-for-like comparison only."
+        )
     if assessment.shared_patients:
         yield (
             f"LEAK: {assessment.shared_patients:,} patients of this split stand in another split "

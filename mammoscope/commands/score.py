@@ -91,9 +91,7 @@ def run(args: argparse.Namespace) -> int:
         if lines is not None and lines is not sys.stdout:
             lines.close()
     except BrokenPipeError:
-        # Whoever read the results has seen enough; nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        raise
     except OSError as err:
         raise StorageError(
             "A result could not be written: no space or no permission. Those before it are kept."

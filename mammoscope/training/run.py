@@ -4,7 +4,7 @@ import csv
 import json
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,7 +34,7 @@ from mammoscope.report import write_figures
 from mammoscope.settings import TrainConfig
 from mammoscope.splitting import PatientSplit, shared_patients, split_off
 from mammoscope.training.batches import Batches, PreparedExamples, prepare_examples
-from mammoscope.training.loop import History, Loop
+from mammoscope.training.loop import Loop
 from mammoscope.training.packing import save_network
 from mammoscope.training.regression import fit_head
 from mammoscope.training.targets import auxiliary_losses
@@ -78,17 +78,24 @@ class DividedData:
     facts: Mapping[str, Any]
 
 
-def train(config: TrainConfig, paths: RunPaths, *, resume: bool = False) -> list[str]:
+def train(
+    config: TrainConfig, paths: RunPaths, say: Callable[[str], None], *, resume: bool = False
+) -> None:
     """Train a network and leave a model folder in ``paths.output``.
 
     The folder gets config.json, environment.json, split.csv, history.json, summary.txt,
     validation_scores.csv, figures/, model.keras and card.json. A run that was killed continues
     after its last whole epoch.
 
-    Returns
-    -------
-    list of str
-        What a person should know about the data and the result, a sentence each.
+    Parameters
+    ----------
+    config, paths
+        What to do, and where.
+    say
+        Gets what a person should know about data and result, a sentence a call: about the data
+        before the hours of work, not after them.
+    resume
+        Whether to continue the run in ``paths.output``.
 
     Raises
     ------
@@ -106,6 +113,8 @@ def train(config: TrainConfig, paths: RunPaths, *, resume: bool = False) -> list
     )
     _open_run(config, paths.output, resume=resume)
     divided = divide(dataset, config)
+    for sentence in _sentences(divided.facts):
+        say(sentence)
     _write_json(paths.output / "environment.json", _environment(config))
     _write_split(paths.output / _SPLIT_NAME, divided.split)
 
@@ -136,7 +145,8 @@ def train(config: TrainConfig, paths: RunPaths, *, resume: bool = False) -> list
     }
     _finish(paths.output, validation_part, logits, facts, config)
     (paths.output / _CHECKPOINT_NAME).unlink(missing_ok=True)
-    return [*_sentences(divided.facts), _result(history)]
+    last = history[-1]["validation"]
+    say(f"Validation AUC after the last epoch: {last['auc']:.3f} by picture.")
 
 
 def divide(dataset: Dataset, config: TrainConfig) -> DividedData:
@@ -389,11 +399,6 @@ def _sentences(facts: Mapping[str, Any]) -> list[str]:
             "excluded. Give the patients with --metadata."
         )
     return sentences
-
-
-def _result(history: History) -> str:
-    last = history[-1]["validation"]
-    return f"Validation AUC after the last epoch: {last['auc']:.3f} by picture."
 
 
 def _write_json(path: Path, content: object) -> None:

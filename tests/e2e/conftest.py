@@ -73,6 +73,17 @@ class ServiceProcess:
         return self.process.wait(PATIENCE_S)
 
 
+@pytest.fixture(scope="session")
+def released_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """The service with the model of the repository, ready."""
+    service = ServiceProcess(tmp_path_factory.mktemp("service") / "log")
+    try:
+        service.wait_ready()
+        yield service
+    finally:
+        service.terminate()
+
+
 @pytest.fixture
 def start_service(tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
     """Starts services with the settings given; stops them after the test."""
