@@ -20,23 +20,30 @@ import numpy as np
 from keras import layers, ops
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.settings import TrainConfig
+from mammoscope.settings import POOLING_HEADS, TrainConfig
 
 
 class _Backbone(NamedTuple):
     build: Callable[..., keras.Model]
     depths: tuple[str, ...]
     """Layers whose maps the head ``depths`` reads, the last one first."""
+    learns_after: str
+    """Layer after which convolutions learn with ``trainable_from`` ``auto``."""
 
 
 _BACKBONES: Final = {
-    "inceptionv3": _Backbone(keras.applications.InceptionV3, ("mixed10", "mixed7", "mixed5")),
+    "inceptionv3": _Backbone(
+        keras.applications.InceptionV3, ("mixed10", "mixed7", "mixed5"), "mixed3"
+    ),
     "resnet101v2": _Backbone(
-        keras.applications.ResNet101V2, ("post_relu", "conv4_block23_out", "conv3_block4_out")
+        keras.applications.ResNet101V2,
+        ("post_relu", "conv4_block23_out", "conv3_block4_out"),
+        "conv3_block4_out",
     ),
     "xception": _Backbone(
         keras.applications.Xception,
         ("block14_sepconv2_act", "block13_sepconv1_act", "block9_sepconv1_act"),
+        "block5_sepconv1_act",
     ),
 }
 """All three expect pixels scaled to [-1, 1] (``preprocess_input`` in mode ``tf``)."""
@@ -53,7 +60,7 @@ CVPR 2015: values from 1 to 10 work alike.
 POOLED: Final = "pooled"
 """Name of the layer that holds the pooled features of heads ``mean_max`` and ``depths``."""
 
-_POOLING_HEADS: Final = ("mean_max", "depths")
+_AUTO: Final = "auto"
 _ALL: Final = "all"
 _NONE: Final = "none"
 
@@ -73,7 +80,7 @@ def build_network(config: TrainConfig, auxiliary: Sequence[str] = ()) -> keras.M
     scaled = layers.Rescaling(1.0 / 127.5, offset=-1.0, dtype="float32", name="scale")(pixels)
     rgb = layers.Concatenate(name="repeat_channel")([scaled, scaled, scaled])
     maps = list(_backbone(config)(rgb))
-    if config.head in _POOLING_HEADS:
+    if config.head in POOLING_HEADS:
         pooled, logit, logit_map = _pooling_head(config, maps)
     else:
         pooled = layers.GlobalAveragePooling2D(name=POOLED)(maps[0])
@@ -244,7 +251,7 @@ def _copy(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
         raise ConfigurationError("The weights are those of another backbone or head.") from err
 
 
-def choose_trainable(network: keras.Model, trainable_from: str) -> None:
+def choose_trainable(network: keras.Model, config: TrainConfig, trainable_from: str) -> None:
     """Let the backbone learn from the named layer on; batch normalisation stays frozen.
 
     Frozen batch normalisation keeps its statistics: batches are too small to estimate them.
@@ -252,21 +259,26 @@ def choose_trainable(network: keras.Model, trainable_from: str) -> None:
     Parameters
     ----------
     network
-        As `build_network` made it.
+        As `build_network` made it of `config`.
+    config
+        The backbone's name is used.
     trainable_from
-        Name of a layer of the backbone; convolutions after it learn. ``all`` or ``none``.
+        Name of a layer of the backbone; convolutions after it learn. ``auto``, ``all``, ``none``.
 
     Raises
     ------
     ConfigurationError
         If the backbone has no layer of that name.
     """
+    if trainable_from == _AUTO:
+        trainable_from = _BACKBONES[config.backbone].learns_after
     backbone = network.get_layer("backbone")
     backbone.trainable = True
     names = [layer.name for layer in backbone.layers]
     if trainable_from not in (_ALL, _NONE) and trainable_from not in names:
         raise ConfigurationError(
-            "The backbone has no such layer to learn from; all, none or a layer's name is allowed."
+            "The backbone has no such layer to learn from; auto, all, none or a layer's name is "
+            "allowed."
         )
     learns = trainable_from == _ALL
     for layer in backbone.layers:
@@ -285,6 +297,6 @@ def export_network(trained: keras.Model, config: TrainConfig) -> keras.Model:
     for layer in network.layers:
         if layer.get_weights():
             layer.set_weights(trained.get_layer(layer.name).get_weights())
-    if config.head in _POOLING_HEADS:
+    if config.head in POOLING_HEADS:
         _tie_map(network)
     return network

@@ -19,6 +19,9 @@ OperatingPointName = Literal["default", "high_sensitivity", "high_specificity"]
 BackboneName = Literal["inceptionv3", "resnet101v2", "xception"]
 ScheduleName = Literal["constant", "cosine", "exponential", "cyclical", "plateau"]
 HeadName = Literal["mean", "mean_max", "depths", "logit_map"]
+POOLING_HEADS: Final = ("mean_max", "depths")
+"""Heads that weight pooled features, rather than pool a map of scores."""
+
 PresetName = Literal["default", "reference", "smoke", "ddsm"]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -116,30 +119,32 @@ class TrainConfig(_Frozen):
     backbone: BackboneName = "inceptionv3"
     weights: str = "imagenet"
     """``imagenet``, ``none``, a backbone's ``.weights.h5``, or the ``.keras`` of an earlier run."""
-    input_size: tuple[PositiveInt, PositiveInt] = (384, 288)
+    input_size: tuple[PositiveInt, PositiveInt] = (448, 336)
     """Height and width in pixels of the box every breast is stretched to."""
     layout: Literal["folders", "ddsm"] = "folders"
     split: Literal["patients", "published"] = "patients"
     validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
-    head: HeadName = "logit_map"
-    trainable_from: str = "mixed2"
-    """Backbone layer from which on convolutions learn; ``all`` or ``none``."""
+    head: HeadName = "depths"
+    trainable_from: str = "auto"
+    """Backbone layer after which convolutions learn, ``all``, ``none``, or ``auto``: the upper two
+    thirds of the backbone."""
     batch_size: PositiveInt = 16
     drop_rate: Fraction = 0.3
-    learning_rate: PositiveFloat = 1e-4
+    learning_rate: PositiveFloat = 5e-5
     schedule: ScheduleName = "cosine"
     warmup_fraction: Fraction = 0.1
     """Share of all steps in which the learning rate rises from 0."""
-    epochs: PositiveInt = 12
-    head_epochs: Annotated[int, Field(ge=0)] = 1
+    epochs: PositiveInt = 7
+    head_epochs: Annotated[int, Field(ge=0)] = 2
     """Epochs before those, in which only the head learns, at `head_learning_rate`."""
     head_learning_rate: PositiveFloat = 1e-3
-    head_start: Literal["gradient", "regression"] = "gradient"
+    head_start: Literal["auto", "gradient", "regression"] = "auto"
     """How the head learns in `head_epochs`: by steps, or by one logistic regression on the pooled
-    features of so many augmented passes (heads ``mean_max`` and ``depths``)."""
+    features of so many augmented passes; ``auto``: the latter for heads that have such features,
+    ``mean_max`` and ``depths``."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
     label_smoothing: Fraction = 0.05
-    ema_momentum: Fraction = 0.0
+    ema_momentum: Fraction = 0.99
     """Momentum a step of the moving average of weights; 0 switches it off."""
     augmentation: Literal["none", "flips", "strong"] = "strong"
     auxiliary: bool = True
@@ -150,9 +155,17 @@ class TrainConfig(_Frozen):
 
     @model_validator(mode="after")
     def _regression_needs_pooled_features(self) -> Self:
-        if self.head_start == "regression" and self.head not in ("mean_max", "depths"):
-            raise ValueError("head_start regression needs head mean_max or depths")
+        if self.head_start == "regression" and self.head not in POOLING_HEADS:
+            raise ValueError(f"head_start regression needs head {' or '.join(POOLING_HEADS)}")
         return self
+
+    @property
+    def starts_from_regression(self) -> bool:
+        """Whether the head is fitted by regression before the first step."""
+        return self.head_epochs > 0 and (
+            self.head_start == "regression"
+            or (self.head_start == "auto" and self.head in POOLING_HEADS)
+        )
 
     @field_validator("input_size")
     @classmethod
@@ -160,6 +173,10 @@ class TrainConfig(_Frozen):
         if min(size) < 96 or max(size) > 4096:
             raise ValueError("height and width must be between 96 and 4096 pixels")
         return size
+
+    def described(self) -> dict[str, Any]:
+        """The configuration as JSON that may be published: a weights file without its folder."""
+        return {**self.model_dump(mode="json"), "weights": Path(self.weights).name}
 
     @classmethod
     def from_preset(cls, preset: PresetName, changes: Mapping[str, Any]) -> Self:
@@ -195,19 +212,22 @@ PRESETS: Final[Mapping[PresetName, Mapping[str, Any]]] = {
         "label_smoothing": 0.0,
         "augmentation": "none",
         "auxiliary": False,
+        "ema_momentum": 0.0,
     },
     # Seconds on a laptop: shows that everything works, learns nothing.
     "smoke": {
         "weights": "none",
         "input_size": (96, 96),
         "epochs": 2,
-        "head_epochs": 0,
+        "head_epochs": 1,
         "batch_size": 8,
         "precision": "float32",
     },
     # Warm-up on the DDSM pictures: outlined malignant lesion against everything else.
     "ddsm": {
         "layout": "ddsm",
+        "head": "logit_map",
+        "ema_momentum": 0.0,
         "input_size": (320, 240),
         "learning_rate": 2e-4,
         "epochs": 3,

@@ -44,7 +44,7 @@ class _Stage:
 
 def _stages(config: TrainConfig) -> list[_Stage]:
     # A head that starts from a regression was fitted before the loop begins.
-    head_epochs = config.head_epochs if config.head_start == "gradient" else 0
+    head_epochs = 0 if config.starts_from_regression else config.head_epochs
     head = _Stage("head", 0, head_epochs, "none", config.head_learning_rate)
     tune = _Stage("tune", head_epochs, config.epochs, config.trainable_from, config.learning_rate)
     return [stage for stage in (head, tune) if stage.epochs]
@@ -122,7 +122,7 @@ class Loop:
         return np.concatenate(parts).astype(np.float32)
 
     def _begin(self, stage: _Stage) -> None:
-        choose_trainable(self.network, stage.trainable_from)
+        choose_trainable(self.network, self.config, stage.trainable_from)
         outputs = {name: self.network.output[name] for name in ("logit", *self.losses)}
         self._learner = keras.Model(self.network.input, outputs)
         optimizer = keras.optimizers.AdamW(

@@ -139,7 +139,7 @@ def train(
     loop.network = network
     logits = loop.predict(validation_part.pixels)
     facts = {
-        "config": config.model_dump(mode="json"),
+        "config": config.described(),
         "data": {**divided.facts, "refused": _refused(train_part, validation_part)},
         "environment": _environment(config),
     }
@@ -233,7 +233,7 @@ def _loop(
         keras.config.set_dtype_policy(policy)
     head_is_trained = load_weights(network, config)
     batches = Batches(train_part, config, list(losses))
-    if config.head_start == "regression" and not head_is_trained and not path.is_file():
+    if config.starts_from_regression and not head_is_trained and not path.is_file():
         fit_head(network, batches, config.head_epochs)
         loop = Loop(network, config, batches, validation, losses, path)
         measured = measure(validation, loop.predict(validation.pixels))

@@ -1,0 +1,106 @@
+"""``python -m mammoscope release RUN``: what of a training run may be published."""
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Final
+
+from mammoscope.artifact import CARD_NAME, NETWORK_NAME, load_artifact, sha256_of
+from mammoscope.dataset import read_dataset
+from mammoscope.errors import RunError, StorageError
+from mammoscope.settings import TrainConfig
+
+RECORD_FOLDER: Final = "experiments"
+_RECORD_NAMES: Final = ("environment.json", "history.json", "regression.json")
+_SCORES_NAME: Final = "validation_scores.csv"
+_ID_DIGITS: Final = 12
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "release",
+        help="copy of a training run what may be published",
+        description=(
+            "Copy a run's model and card into a model folder, and its record below it, without "
+            "file names, patient ids or paths: pictures are named by their sha256, patients by a "
+            "hash."
+        ),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("training_run", metavar="RUN", type=Path, help="a complete training run")
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="its pictures")
+    parser.add_argument("--to", metavar="DIR", type=Path, default=Path("model"), help="to where")
+    parser.add_argument("--record-only", action="store_true", help="leave the model out")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Copy and say where to; 0.
+
+    Raises
+    ------
+    ArtifactError
+        If the run has no model, or a card that does not belong to it.
+    DatasetError
+        If the pictures cannot be listed.
+    RunError
+        If the run's record is damaged or speaks of pictures that are not there.
+    StorageError
+        If something cannot be written.
+    """
+    source: Path = args.training_run
+    load_artifact(source)
+    record: Path = args.to / RECORD_FOLDER / source.resolve().name
+    try:
+        config = TrainConfig.model_validate_json((source / "config.json").read_bytes())
+        scores = _anonymous_scores(source / _SCORES_NAME, args.data)
+    except (OSError, ValueError, KeyError) as err:
+        raise RunError("The run's record is damaged or belongs to other pictures.") from err
+    try:
+        record.mkdir(parents=True, exist_ok=True)
+        (record / "config.json").write_text(json.dumps(config.described(), indent=2) + "\n")
+        (record / _SCORES_NAME).write_text(scores)
+        for name in _RECORD_NAMES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, record / name)
+        card = json.loads((source / CARD_NAME).read_bytes())
+        metrics = {"model_version": card["version"], **card["metrics"]}
+        (record / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        if not args.record_only:
+            for name in (NETWORK_NAME, CARD_NAME):
+                shutil.copyfile(source / name, args.to / name)
+    except OSError as err:
+        raise StorageError("The release cannot be written.") from err
+    print(f"The record is in {record}.")
+    if not args.record_only:
+        print(f"The model is in {args.to}.")
+    return 0
+
+
+def _anonymous_scores(path: Path, data: Path) -> str:
+    pictures = {example.path.name: example.path for example in read_dataset(data).examples}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("sha256", "label", "patient", "breast", "logit", "probability"))
+    with path.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            writer.writerow(
+                (
+                    sha256_of(pictures[row["file"]]),
+                    row["label"],
+                    _hashed(row["patient"]),
+                    _hashed(row["breast"]),
+                    row["logit"],
+                    row["probability"],
+                )
+            )
+    return text.getvalue()
+
+
+def _hashed(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:_ID_DIGITS]

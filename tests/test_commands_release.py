@@ -1,0 +1,95 @@
+"""What a release holds, and what it must not hold."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from mammoscope.__main__ import main
+from mammoscope.artifact import Card, load_artifact, sha256_of, write_card
+from mammoscope.settings import TrainConfig
+
+
+@pytest.fixture
+def training_run(phantom_dataset: Path, tmp_path: Path) -> Path:
+    run = tmp_path / "somewhere" / "first-try"
+    run.mkdir(parents=True)
+    (run / "model.keras").write_bytes(b"weights")
+    write_card(
+        run,
+        Card(
+            version="1",
+            sha256=sha256_of(run / "model.keras"),
+            input_size=(96, 96),
+            metrics={"validation": {"auc": {"value": 0.6}}},
+        ),
+    )
+    config = TrainConfig.from_preset("smoke", {"weights": "/home/person/weights.h5"})
+    (run / "config.json").write_text(config.model_dump_json())
+    (run / "history.json").write_text("[]")
+    pictures = sorted((phantom_dataset / "valid").rglob("*.jpg"))
+    lines = ["file,label,patient,breast,logit,probability"]
+    for path in pictures:
+        patient = path.name.split("_")[0]
+        lines.append(f"{path.name},{path.parent.name},{patient},{patient}/L,0.5,0.6")
+    (run / "validation_scores.csv").write_text("\n".join(lines) + "\n")
+    return run
+
+
+def release(*arguments: object) -> int:
+    return main(["release", *map(str, arguments)])
+
+
+def test_a_release_is_a_model_folder_with_a_record(training_run, phantom_dataset, tmp_path, capsys):
+    to = tmp_path / "model"
+    assert release(training_run, "--data", phantom_dataset, "--to", to) == 0
+    assert str(to) in capsys.readouterr().out
+    card = load_artifact(to).card
+    assert card is not None
+    record = to / "experiments" / "first-try"
+    assert json.loads((record / "metrics.json").read_text())["model_version"] == card.version
+    with (record / "validation_scores.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    hashes = {sha256_of(path): path for path in phantom_dataset.rglob("*.jpg")}
+    assert {row["sha256"] for row in rows} <= set(hashes)
+    patients = {hashes[row["sha256"]].name.split("_")[0] for row in rows}
+    assert len({row["patient"] for row in rows}) == len(patients)
+
+
+def test_no_name_id_or_path_is_released(training_run, phantom_dataset, tmp_path):
+    to = tmp_path / "model"
+    release(training_run, "--data", phantom_dataset, "--to", to)
+    released = "".join(
+        path.read_text() for path in to.rglob("*") if path.suffix in (".json", ".csv")
+    )
+    assert "weights.h5" in released
+    assert "/home" not in released
+    assert ".jpg" not in released
+    for path in (phantom_dataset / "valid").rglob("*.jpg"):
+        assert f",{path.name.split('_')[0]}" not in released
+
+
+def test_the_record_alone(training_run, phantom_dataset, tmp_path):
+    to = tmp_path / "model"
+    assert release(training_run, "--data", phantom_dataset, "--to", to, "--record-only") == 0
+    assert not (to / "model.keras").exists()
+    assert (to / "experiments" / "first-try" / "config.json").is_file()
+
+
+def test_what_cannot_be_released(training_run, phantom_dataset, tmp_path, capsys):
+    to = tmp_path / "model"
+    scores = training_run / "validation_scores.csv"
+    scores.write_text(scores.read_text().replace(".jpg", ".other"))
+    assert release(training_run, "--data", phantom_dataset, "--to", to) == 1
+    assert "belongs to other pictures" in capsys.readouterr().err
+    (training_run / "model.keras").write_bytes(b"changed")
+    assert release(training_run, "--data", phantom_dataset, "--to", to) == 1
+    assert "sha256" in capsys.readouterr().err
+    assert not to.exists()
+    assert release(tmp_path, "--data", phantom_dataset, "--to", to) == 1
+
+
+def test_a_release_that_cannot_be_written(training_run, phantom_dataset, capsys):
+    assert release(training_run, "--data", phantom_dataset, "--to", "/dev/full/model") == 1
+    assert "cannot be written" in capsys.readouterr().err
