@@ -94,7 +94,7 @@ def build_network(config: TrainConfig, auxiliary: Sequence[str] = ()) -> keras.M
 
 def _backbone(config: TrainConfig) -> keras.Model:
     """The backbone without its top, with the maps that the head reads as a list of outputs."""
-    build, depths = _BACKBONES[config.backbone]
+    build, depths, _ = _BACKBONES[config.backbone]
     base = build(include_top=False, weights=None, input_shape=(*config.input_size, 3))
     # The last map comes first, so that the layers, and so the weights, keep the base's order.
     names = depths if config.head == "depths" else depths[:1]

@@ -1,0 +1,43 @@
+"""What the service answers is what `evaluate` measures: the same pictures through both."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sklearn.metrics import roc_auc_score
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+
+
+def test_auc_over_http_equals_evaluate_to_four_digits(
+    real_dataset: Path, released_service, tmp_path: Path
+):
+    report = tmp_path / "evaluation.json"
+    evaluated = run(
+        "-m", "mammoscope", "evaluate", "--data", real_dataset, "--split", "test", "--json", report
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    expected = json.loads(report.read_text())
+    asked = run("test.py", real_dataset / "test", "--server", released_service.address, "--json")
+    answers = [json.loads(line) for line in asked.stdout.splitlines()]
+    answered = [answer for answer in answers if "probability" in answer]
+    assert len(answered) == expected["images"]
+    assert len(answers) - len(answered) == expected["refused"]["count"]
+    labels = [int(Path(answer["picture"]).parent.name) for answer in answered]
+    auc = roc_auc_score(labels, [answer["probability"] for answer in answered])
+    assert auc == pytest.approx(expected["auc"]["value"], abs=5e-5)
+    versions = {answer["model_version"] for answer in answered}
+    assert versions == {expected["model_version"]}
