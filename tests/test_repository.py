@@ -33,7 +33,7 @@ REGISTRY_HOSTS = [
 MAX_TRACKED_BYTES = 2 * 1024 * 1024
 # Releases differ between the service and TensorFlow; see Pipfile.
 DIFFERS_BY_CATEGORY = {"h5py"}
-TRAINING_ONLY = ("tensorflow", "sklearn", "scipy", "pandas", "matplotlib", "imagehash", "kagglehub")
+TRAINING_ONLY = ("tensorflow", "sklearn", "pandas", "matplotlib", "imagehash", "kagglehub")
 SERVING = [
     "artifact",
     "client",
@@ -116,7 +116,6 @@ def test_service_installs_without_what_only_training_needs(lock: dict[str, Any])
         "tensorflow",
         "tensorflow-cpu",
         "scikit-learn",
-        "scipy",
         "pandas",
         "matplotlib",
     }
