@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--precision", choices=("auto", "float32", "mixed_bfloat16"))
     how.add_argument("--split", choices=("patients", "published"))
     how.add_argument("--validation-fraction", type=float)
+    how.add_argument("--folds", type=int)
     how.add_argument("--seed", type=int)
     return made
 

@@ -33,7 +33,9 @@ class _Backbone(NamedTuple):
 
 _BACKBONES: Final = {
     "inceptionv3": _Backbone(
-        keras.applications.InceptionV3, ("mixed10", "mixed7", "mixed5"), "mixed3"
+        keras.applications.InceptionV3,
+        ("mixed10", "mixed8", "mixed7", "mixed5", "mixed2"),
+        "mixed3",
     ),
     "resnet101v2": _Backbone(
         keras.applications.ResNet101V2,

@@ -119,7 +119,7 @@ class TrainConfig(_Frozen):
     backbone: BackboneName = "inceptionv3"
     weights: str = "imagenet"
     """``imagenet``, ``none``, a backbone's ``.weights.h5``, or the ``.keras`` of an earlier run."""
-    input_size: tuple[PositiveInt, PositiveInt] = (448, 336)
+    input_size: tuple[PositiveInt, PositiveInt] = (704, 416)
     """Height and width in pixels of the box every breast is stretched to."""
     layout: Literal["folders", "ddsm"] = "folders"
     split: Literal["patients", "published"] = "patients"
@@ -130,18 +130,23 @@ class TrainConfig(_Frozen):
     thirds of the backbone."""
     batch_size: PositiveInt = 16
     drop_rate: Fraction = 0.3
+    folds: Annotated[int, Field(ge=0, le=20)] = 5
+    """Where only the head is fitted, by regression: into how many parts, by patient, all pictures
+    are divided, each scored by a head fitted to the others, while the released head is fitted to
+    all. 0 sets `validation_fraction` aside instead, as runs with `epochs` do."""
     learning_rate: PositiveFloat = 5e-5
     schedule: ScheduleName = "cosine"
     warmup_fraction: Fraction = 0.1
     """Share of all steps in which the learning rate rises from 0."""
-    epochs: PositiveInt = 7
-    head_epochs: Annotated[int, Field(ge=0)] = 2
+    epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs in which the backbone learns along."""
+    head_epochs: Annotated[int, Field(ge=0)] = 1
     """Epochs before those, in which only the head learns, at `head_learning_rate`."""
     head_learning_rate: PositiveFloat = 1e-3
     head_start: Literal["auto", "gradient", "regression"] = "auto"
     """How the head learns in `head_epochs`: by steps, or by one logistic regression on the pooled
-    features of so many augmented passes; ``auto``: the latter for heads that have such features,
-    ``mean_max`` and ``depths``."""
+    features of the pictures as they are and of so many augmented passes; ``auto``: the latter for
+    heads that have such features, ``mean_max`` and ``depths``."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
     label_smoothing: Fraction = 0.05
     ema_momentum: Fraction = 0.99
@@ -158,6 +163,19 @@ class TrainConfig(_Frozen):
         if self.head_start == "regression" and self.head not in POOLING_HEADS:
             raise ValueError(f"head_start regression needs head {' or '.join(POOLING_HEADS)}")
         return self
+
+    @model_validator(mode="after")
+    def _something_learns(self) -> Self:
+        if self.epochs == 0 and self.head_epochs == 0:
+            raise ValueError("epochs and head_epochs are both 0, so nothing would learn")
+        if self.folds == 1:
+            raise ValueError("folds is 1; 0 or at least 2 is allowed")
+        return self
+
+    @property
+    def is_cross_fitted(self) -> bool:
+        """Whether validation takes every picture once, in folds."""
+        return self.starts_from_regression and self.epochs == 0 and self.folds > 0
 
     @property
     def starts_from_regression(self) -> bool:

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.training
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = ("--preset", "smoke", "--batch-size", "16", "--validation-fraction", "0.34")
+STAGES = (*SMOKE, "--head", "logit_map")
+"""An epoch of the head alone, then two of the whole network."""
 
 
 def command(*arguments: object) -> list[str]:
@@ -41,7 +43,7 @@ def record(folder: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def finished(phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("runs") / "whole"
-    answer = run(*SMOKE, "--data", phantom_dataset, "--output", output)
+    answer = run(*STAGES, "--data", phantom_dataset, "--output", output)
     assert answer.returncode == 0, answer.stderr
     assert f"The model is in {output}" in answer.stdout
     return output
@@ -56,7 +58,8 @@ def test_a_run_leaves_its_whole_record(finished: Path):
     assert "checkpoint.npz" not in names
     assert TrainConfig.model_validate_json((finished / "config.json").read_bytes()).epochs == 2
     history = json.loads((finished / "history.json").read_text())
-    assert [entry["epoch"] for entry in history] == [1, 2]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    assert [entry["stage"] for entry in history] == ["head", "tune", "tune"]
     for entry in history:
         for part in ("train", "validation"):
             assert 0 <= entry[part]["accuracy"] <= 1
@@ -119,30 +122,61 @@ def _remember_data(finished: Path, phantom_dataset: Path) -> None:
     (finished / "data-folder").write_text(str(phantom_dataset))
 
 
+def kill_after(epochs: int, output: Path, *arguments: object) -> None:
+    """Start a run and kill it as soon as its history has so many epochs."""
+    with subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 400
+        while time.monotonic() < deadline and process.poll() is None:
+            if (output / "history.json").exists() and len(record(output)) >= epochs:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert len(record(output)) == epochs
+
+
 def test_a_killed_run_resumes_and_ends_like_one_that_was_not(
     finished: Path, phantom_dataset: Path, tmp_path: Path
 ):
-    """Kills between epochs and within one; equal histories also show that a seed repeats a run."""
+    """Killed between two stages, then within one; that a seed repeats a run is shown as well."""
     output = tmp_path / "killed"
-    arguments = (*SMOKE, "--data", phantom_dataset, "--output", output)
-    with subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 400
-        while not (output / "history.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-    assert len(record(output)) == 1
+    arguments = (*STAGES, "--data", phantom_dataset, "--output", output)
+    kill_after(1, output, *arguments)
     refused = run(*arguments)
     assert refused.returncode == 1
     assert "--resume" in refused.stderr
     other = run(*arguments, "--resume", "--drop-rate", "0.1")
     assert other.returncode == 1
     assert "drop_rate" in other.stderr
+    kill_after(2, output, *arguments, "--resume")
     answer = run(*arguments, "--resume")
     assert answer.returncode == 0, answer.stderr
     assert record(output) == record(finished)
     again = run(*arguments, "--resume")
     assert again.returncode == 1
     assert "complete" in again.stderr
+
+
+def test_a_head_is_cross_fitted_to_every_patient(phantom_dataset: Path, tmp_path: Path):
+    output = tmp_path / "cross-fitted"
+    answer = run(
+        *SMOKE, "--epochs", "0", "--folds", "3", "--data", phantom_dataset, "--output", output
+    )
+    assert answer.returncode == 0, answer.stderr
+    (entry,) = record(output)
+    assert entry["stage"] == "regression"
+    assert entry["train"]["auc"] > entry["validation"]["auc"]
+    with (output / "split.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    folds = {part: {row["patient_id"] for row in rows if row["part"] == part}
+             for part in ("fold 0", "fold 1", "fold 2", "test")}  # fmt: skip
+    assert all(folds.values())
+    assert sum(map(len, folds.values())) == len(set.union(*folds.values()))
+    with (output / "validation_scores.csv").open() as stream:
+        scored = {row["file"] for row in csv.DictReader(stream)}
+    assert scored == {row["file"] for row in rows if row["part"] != "test"}
+    card = load_artifact(output).card
+    assert card is not None
+    assert card.metrics["validation"]["images"] == len(scored)
 
 
 def test_ctrl_c_keeps_whole_epochs(phantom_dataset: Path, tmp_path: Path):

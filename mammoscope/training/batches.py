@@ -149,7 +149,6 @@ class Batches(keras.utils.PyDataset):
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=_AHEAD)
         self._prepared = prepared
         self._config = config
-        self._augment = {"none": _unchanged, "flips": flip, "strong": distort}[config.augmentation]
         labels = np.array([example.label for example in prepared.examples], dtype=np.float32)
         self._targets = {"logit": (labels, np.ones_like(labels))}
         for name in auxiliary:
@@ -169,16 +168,20 @@ class Batches(keras.utils.PyDataset):
         size = self._config.batch_size
         chunk = self._order[index * size : (index + 1) * size]
         return (
-            np.stack([self._augmented(int(i)) for i in chunk])[..., None],
+            np.stack(
+                [
+                    augmented(self._prepared.pixels[i], self._config, self._epoch, int(i))
+                    for i in chunk
+                ]
+            )[..., None],
             {name: values[chunk][:, None] for name, (values, _) in self._targets.items()},
             {name: weights[chunk] for name, (_, weights) in self._targets.items()},
         )
 
-    def _augmented(self, index: int) -> Pixels:
-        rng = np.random.default_rng((self._config.seed, self._epoch, index))
-        return self._augment(self._prepared.pixels[index], rng)
 
-
-def _unchanged(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    del rng  # takes part so that every kind of augmentation has one signature
-    return pixels
+def augmented(pixels: Pixels, config: TrainConfig, epoch: int, index: int) -> Pixels:
+    """A prepared picture, uint8 (H, W), as it is seen in an epoch: the same whoever asks."""
+    rng = np.random.default_rng((config.seed, epoch, index))
+    if config.augmentation == "none":
+        return pixels
+    return flip(pixels, rng) if config.augmentation == "flips" else distort(pixels, rng)

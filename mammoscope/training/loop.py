@@ -21,9 +21,10 @@ from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import Batches, Pixels, PreparedExamples
 from mammoscope.training.schedules import learning_rate_share
 from mammoscope.training.targets import AUXILIARY_WEIGHT
-from mammoscope.training.validation import measure
+from mammoscope.training.validation import History, measure
 
-History = list[dict[str, Any]]
+REGRESSION: Final = "regression"
+"""Stage of the history's entry for a head that was fitted before the first epoch."""
 
 _GRADIENT_NORM: Final = 1.0
 _PREDICTION_BATCH: Final = 32
@@ -40,6 +41,15 @@ class _Stage:
     epochs: int
     trainable_from: str
     peak_learning_rate: float
+
+
+def predict(network: keras.Model, pixels: Pixels) -> npt.NDArray[np.float32]:
+    """Logits of prepared pictures, uint8 (N, H, W) to float32 (N,)."""
+    parts = []
+    for start in range(0, len(pixels), _PREDICTION_BATCH):
+        batch = pixels[start : start + _PREDICTION_BATCH, ..., None]
+        parts.append(keras.ops.convert_to_numpy(network.predict_on_batch(batch)["logit"])[:, 0])
+    return np.concatenate(parts).astype(np.float32)
 
 
 def _stages(config: TrainConfig) -> list[_Stage]:
@@ -79,6 +89,7 @@ class Loop:
     history: History = field(default_factory=list)
     _averages: list[Any] = field(default_factory=list)
     _learner: Any = None
+    _stage: str = ""
 
     def run(self, after_epoch: Callable[[History], None]) -> History:
         """Train what is left to train; `after_epoch` is called with the history so far.
@@ -91,35 +102,28 @@ class Loop:
             If a checkpoint cannot be written.
         """
         stored = self._read_checkpoint()
-        total = sum(stage.epochs for stage in _stages(self.config)) * len(self.batches)
-        done = len(self.history) * len(self.batches)
+        stages = _stages(self.config)
+        total = sum(stage.epochs for stage in stages) * len(self.batches)
+        done = self.done * len(self.batches)
         with tqdm(total=total, initial=done, unit="batch", disable=None) as bar:
-            for stage in _stages(self.config):
-                if len(self.history) >= stage.first_epoch + stage.epochs:
+            for stage in stages:
+                if self.done >= stage.first_epoch + stage.epochs and stage is not stages[-1]:
                     continue
                 self._begin(stage)
                 if stored is not None:
                     self._restore(stored)
                     stored = None
-                while len(self.history) < stage.first_epoch + stage.epochs:
+                while self.done < stage.first_epoch + stage.epochs:
                     self.history.append(self._epoch(stage, bar))
                     self._write_checkpoint()
                     after_epoch(self.history)
-        if stored is not None:  # all epochs were done already
-            self._begin(_stages(self.config)[-1])
-            self._restore(stored)
         self._swap_averages()
         return self.history
 
-    def predict(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Logits of prepared pictures, uint8 (N, H, W) to float32 (N,)."""
-        parts = [
-            keras.ops.convert_to_numpy(
-                self.network.predict_on_batch(pixels[i : i + _PREDICTION_BATCH, ..., None])["logit"]
-            )[:, 0]
-            for i in range(0, len(pixels), _PREDICTION_BATCH)
-        ]
-        return np.concatenate(parts).astype(np.float32)
+    @property
+    def done(self) -> int:
+        """Epochs done; a regression before them is an entry of the history, but no epoch."""
+        return sum(entry["stage"] != REGRESSION for entry in self.history)
 
     def _begin(self, stage: _Stage) -> None:
         choose_trainable(self.network, self.config, stage.trainable_from)
@@ -149,12 +153,12 @@ class Loop:
             },
         )
         optimizer.build(self._learner.trainable_variables)
-        if self.config.ema_momentum:
-            self._averages = [keras.ops.copy(v.value) for v in self._learner.trainable_variables]
+        self._stage = stage.name
+        self._reset_averages()
 
     def _epoch(self, stage: _Stage, bar: Any) -> dict[str, Any]:
         began = monotonic()
-        number = len(self.history)
+        number = self.done
         self.batches.begin_epoch(number)
         logs = self._learner.fit(
             self.batches,
@@ -183,17 +187,17 @@ class Loop:
     def set_learning_rate(self, stage: _Stage, step: int) -> None:
         """Set the rate for a step of the current epoch."""
         steps = len(self.batches)
-        done = (len(self.history) - stage.first_epoch) * steps + step
+        done = (self.done - stage.first_epoch) * steps + step
         self._learner.optimizer.learning_rate = stage.peak_learning_rate * learning_rate_share(
             self.config.schedule if stage.name == "tune" else "constant",
             done / (stage.epochs * steps),
             self.config.warmup_fraction,
-            [entry["validation"]["loss"] for entry in self.history[stage.first_epoch :]],
+            [e["validation"]["loss"] for e in self.history if e["stage"] == stage.name],
         )
 
     def _validate(self) -> dict[str, float]:
         self._swap_averages()
-        logits = self.predict(self.validation.pixels)
+        logits = predict(self.network, self.validation.pixels)
         self._swap_averages()
         return measure(self.validation, logits)
 
@@ -210,7 +214,7 @@ class Loop:
 
     def _swap_averages(self) -> None:
         """Exchange the weights and their moving average; nothing where there is none."""
-        if not self.config.ema_momentum:
+        if not self._averages:
             return
         current = [keras.ops.copy(v.value) for v in self._learner.trainable_variables]
         for variable, average in zip(
@@ -219,13 +223,16 @@ class Loop:
             variable.assign(average)
         self._averages = current
 
-    def _state(self) -> list[Any]:
-        return [*self._learner.variables, *self._learner.optimizer.variables]
-
     def _write_checkpoint(self) -> None:
+        groups = {
+            "weight": self._learner.variables,
+            "optimizer": self._learner.optimizer.variables,
+            "average": self._averages,
+        }
         arrays = {
-            **{f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._state())},
-            **{f"a{i}": keras.ops.convert_to_numpy(a) for i, a in enumerate(self._averages)},
+            f"{name}_{i}": keras.ops.convert_to_numpy(value)
+            for name, values in groups.items()
+            for i, value in enumerate(values)
         }
         partial = self.checkpoint.with_suffix(".partial.npz")
         try:
@@ -234,7 +241,7 @@ class Loop:
         except OSError as err:
             partial.unlink(missing_ok=True)
             raise StorageError(
-                f"The checkpoint of epoch {len(self.history)} cannot be stored; the one before is "
+                f"The checkpoint of epoch {self.done} cannot be stored; the one before is "
                 "untouched."
             ) from err
 
@@ -244,18 +251,30 @@ class Loop:
         with np.load(self.checkpoint) as stored:
             arrays = dict(stored)
         self.history = json.loads(str(arrays.pop("history")))
-        # At the end of a stage the next one begins with an optimizer of its own.
         return arrays
 
     def _restore(self, arrays: dict[str, Any]) -> None:
-        state = self._state()
-        if sum(name.startswith("v") for name in arrays) != len(state):
-            raise RunError("The checkpoint does not fit the network of this run.")
-        for i, variable in enumerate(state):
-            variable.assign(arrays[f"v{i}"])
+        """Take over a checkpoint's state; at the begin of a stage its weights alone."""
+        self._assign("weight", self._learner.variables, arrays)
+        if self.history[-1]["stage"] != self._stage:
+            self._reset_averages()
+            return
+        self._assign("optimizer", self._learner.optimizer.variables, arrays)
         self._averages = [
-            keras.ops.convert_to_tensor(arrays[f"a{i}"]) for i in range(len(self._averages))
+            keras.ops.convert_to_tensor(arrays[f"average_{i}"]) for i in range(len(self._averages))
         ]
+
+    @staticmethod
+    def _assign(group: str, variables: list[Any], arrays: dict[str, Any]) -> None:
+        if sum(name.startswith(f"{group}_") for name in arrays) != len(variables):
+            raise RunError("The checkpoint does not fit the network of this run.")
+        for i, variable in enumerate(variables):
+            variable.assign(arrays[f"{group}_{i}"])
+
+    def _reset_averages(self) -> None:
+        if self.config.ema_momentum:
+            variables = self._learner.trainable_variables
+            self._averages = [keras.ops.copy(variable.value) for variable in variables]
 
 
 def _loss(kind: str) -> keras.losses.Loss:
@@ -283,5 +302,5 @@ class _Steps(keras.callbacks.Callback):
         if not np.isfinite(loss):
             raise RunError("The loss stopped being a number; try a lower learning rate.")
         self._loop.update_averages()
-        self._bar.set_postfix(epoch=len(self._loop.history) + 1, loss=f"{loss:.3f}", refresh=False)
+        self._bar.set_postfix(epoch=self._loop.done + 1, loss=f"{loss:.3f}", refresh=False)
         self._bar.update()

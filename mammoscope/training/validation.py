@@ -1,13 +1,15 @@
 """What is measured on the validation pictures after every epoch: points, no intervals."""
 
 from collections import defaultdict
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from mammoscope.metrics import MIN_PER_CLASS, Measures, Scored
 from mammoscope.training.batches import PreparedExamples
+
+History = list[dict[str, Any]]
 
 _NAMES: Final = {"loss": "log_loss", "accuracy": "accuracy", "auc": "auc"}
 

@@ -1,0 +1,86 @@
+"""Which pictures a run learns from, chooses on, and leaves for the one look at the end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mammoscope.dataset import Dataset
+from mammoscope.errors import EmptyDatasetError
+from mammoscope.settings import TrainConfig
+from mammoscope.splitting import PatientSplit, shared_patients, split_off
+
+_TEST_FRACTION: Final = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class DividedData:
+    """A split by patient and how it came about, as the reports say it."""
+
+    split: PatientSplit
+    facts: Mapping[str, Any]
+
+
+def divide(dataset: Dataset, config: TrainConfig) -> DividedData:
+    """Merge train and valid, set test apart, and split validation off, all by patient.
+
+    Where the published test folder shares patients with the rest, everything is divided anew,
+    unless the configuration asks for the published split: then the test folder stays out of this
+    run altogether, and the split is called leaky wherever it is reported.
+    """
+    published_test = dataset.split("test")
+    pool = tuple(e for e in dataset.examples if e.split != "test")
+    if not pool:
+        raise EmptyDatasetError("There is nothing to train on: only test/ holds pictures.")
+    leaked = shared_patients(pool, published_test)
+    kind = "published" if published_test else "by patient, no published test folder"
+    test = published_test
+    if leaked and config.split == "patients":
+        kind = "divided anew by patient"
+        pool, test = split_off(dataset.examples, _TEST_FRACTION, config.seed)
+    leaky = bool(leaked) and config.split == "published"
+    train_part, validation = split_off(pool, config.validation_fraction, config.seed)
+    split = PatientSplit(train_part, validation, () if leaky else test)
+    return DividedData(
+        split=split,
+        facts={
+            "kind": kind,
+            "leaky": leaky,
+            "shared_patients": len(leaked),
+            "patients_known": dataset.patients_known,
+            "seed": config.seed,
+            **{
+                name: {
+                    "images": len(part),
+                    "patients": len({e.patient_id for e in part}),
+                    "positives": sum(e.label for e in part),
+                }
+                for name, part in (
+                    ("train", split.train),
+                    ("validation", split.validation),
+                    ("test", test),
+                )
+            },
+        },
+    )
+
+
+def sentences(facts: Mapping[str, Any]) -> list[str]:
+    """What a person should know of a division before the work, a sentence each."""
+    said = []
+    if facts["leaky"]:
+        said.append(
+            f"LEAKY split: {facts['shared_patients']} patients stand in the published test folder "
+            "and in train or valid; use results for like-for-like comparison only."
+        )
+    elif facts["shared_patients"]:
+        said.append(
+            f"The published test folder shares {facts['shared_patients']} patients with train and "
+            "valid, so everything was divided anew by patient (split.csv); --split published "
+            "keeps the published folders."
+        )
+    if not facts["patients_known"]:
+        said.append(
+            "Some pictures name no patient: each counts as one of its own, and leakage cannot be "
+            "excluded. Give the patients with --metadata."
+        )
+    return said
