@@ -28,6 +28,7 @@ def training_run(phantom_dataset: Path, tmp_path: Path) -> Path:
     config = TrainConfig.from_preset("smoke", {"weights": "/home/person/weights.h5"})
     (run / "config.json").write_text(config.model_dump_json())
     (run / "history.json").write_text("[]")
+    (run / "environment.json").write_text("{}")
     pictures = sorted((phantom_dataset / "valid").rglob("*.jpg"))
     lines = ["file,label,patient,breast,logit,probability"]
     for path in pictures:
@@ -75,6 +76,16 @@ def test_the_record_alone(training_run, phantom_dataset, tmp_path):
     assert release(training_run, "--data", phantom_dataset, "--to", to, "--record-only") == 0
     assert not (to / "model.keras").exists()
     assert (to / "experiments" / "first-try" / "config.json").is_file()
+
+
+def test_the_record_of_a_run_that_was_stopped(training_run, phantom_dataset, tmp_path):
+    to = tmp_path / "model"
+    for name in ("model.keras", "card.json", "validation_scores.csv"):
+        (training_run / name).unlink()
+    assert release(training_run, "--data", phantom_dataset, "--to", to) == 1
+    assert release(training_run, "--data", phantom_dataset, "--to", to, "--record-only") == 0
+    names = {path.name for path in (to / "experiments" / "first-try").iterdir()}
+    assert names == {"config.json", "history.json", "environment.json"}
 
 
 def test_what_cannot_be_released(training_run, phantom_dataset, tmp_path, capsys):

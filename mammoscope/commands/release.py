@@ -15,7 +15,7 @@ from mammoscope.errors import RunError, StorageError
 from mammoscope.settings import TrainConfig
 
 RECORD_FOLDER: Final = "experiments"
-_RECORD_NAMES: Final = ("environment.json", "history.json", "regression.json")
+_RECORD_NAMES: Final = ("environment.json", "history.json")
 _SCORES_NAME: Final = "validation_scores.csv"
 _ID_DIGITS: Final = 12
 
@@ -32,10 +32,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("training_run", metavar="RUN", type=Path, help="a complete training run")
+    parser.add_argument("training_run", metavar="RUN", type=Path, help="a training run")
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="its pictures")
     parser.add_argument("--to", metavar="DIR", type=Path, default=Path("model"), help="to where")
-    parser.add_argument("--record-only", action="store_true", help="leave the model out")
+    parser.add_argument(
+        "--record-only",
+        action="store_true",
+        help="leave the model out; the run need not be complete then",
+    )
     parser.set_defaults(run=run)
 
 
@@ -54,23 +58,14 @@ def run(args: argparse.Namespace) -> int:
         If something cannot be written.
     """
     source: Path = args.training_run
-    load_artifact(source)
+    if not args.record_only:
+        load_artifact(source)
     record: Path = args.to / RECORD_FOLDER / source.resolve().name
-    try:
-        config = TrainConfig.model_validate_json((source / "config.json").read_bytes())
-        scores = _anonymous_scores(source / _SCORES_NAME, args.data)
-    except (OSError, ValueError, KeyError) as err:
-        raise RunError("The run's record is damaged or belongs to other pictures.") from err
+    texts = _record(source, args.data)
     try:
         record.mkdir(parents=True, exist_ok=True)
-        (record / "config.json").write_text(json.dumps(config.described(), indent=2) + "\n")
-        (record / _SCORES_NAME).write_text(scores)
-        for name in _RECORD_NAMES:
-            if (source / name).is_file():
-                shutil.copyfile(source / name, record / name)
-        card = json.loads((source / CARD_NAME).read_bytes())
-        metrics = {"model_version": card["version"], **card["metrics"]}
-        (record / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        for name, text in texts.items():
+            (record / name).write_text(text, encoding="utf-8")
         if not args.record_only:
             for name in (NETWORK_NAME, CARD_NAME):
                 shutil.copyfile(source / name, args.to / name)
@@ -80,6 +75,23 @@ def run(args: argparse.Namespace) -> int:
     if not args.record_only:
         print(f"The model is in {args.to}.")
     return 0
+
+
+def _record(source: Path, data: Path) -> dict[str, str]:
+    """What of a run's record may be published: text by file name."""
+    try:
+        config = TrainConfig.model_validate_json((source / "config.json").read_bytes())
+        texts = {"config.json": json.dumps(config.described(), indent=2) + "\n"}
+        for name in _RECORD_NAMES:
+            texts[name] = (source / name).read_text(encoding="utf-8")
+        if (source / CARD_NAME).is_file():
+            card = json.loads((source / CARD_NAME).read_bytes())
+            metrics = {"model_version": card["version"], **card["metrics"]}
+            texts["metrics.json"] = json.dumps(metrics, indent=2) + "\n"
+            texts[_SCORES_NAME] = _anonymous_scores(source / _SCORES_NAME, data)
+    except (OSError, ValueError, KeyError) as err:
+        raise RunError("The run's record is damaged or belongs to other pictures.") from err
+    return texts
 
 
 def _anonymous_scores(path: Path, data: Path) -> str:

@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from mammoscope.__main__ import main
+
+
+def entry(epoch: int, stage: str, auc: float) -> dict:
+    return {
+        "epoch": epoch,
+        "stage": stage,
+        "train": {"auc": 0.7},
+        "validation": {"auc": auc, "breast_auc": 0.62, "within_machine_auc": None},
+        "seconds": {"train": 90, "validation": 30},
+    }
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    for name, history in {
+        "first": [entry(0, "regression", 0.61), entry(1, "tune", 0.6), entry(2, "tune", 0.59)],
+        "second": [entry(1, "tune", 0.55), entry(2, "tune", 0.56)],
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"input_size": [96, 64]}))
+        if name == "second":  # a run that did not measure its training pictures
+            history[0]["train"] = None
+        (tmp_path / name / "history.json").write_text(json.dumps(history))
+    return tmp_path
+
+
+def test_records_are_listed_with_where_they_began_and_ended(records, capsys):
+    assert main(["experiments", str(records)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert lines == [
+        ["first", "96x64", "0", "0.700", "0.610", "0.620", "–", "2.0"],
+        ["first", "96x64", "2", "0.700", "0.590", "0.620", "–", "6.0"],
+        ["second", "96x64", "1", "–", "0.550", "0.620", "–", "2.0"],
+        ["second", "96x64", "2", "0.700", "0.560", "0.620", "–", "4.0"],
+    ]
+
+
+def test_damaged_and_missing_records_are_refused(records, tmp_path, capsys):
+    assert main(["experiments", str(tmp_path / "nowhere")]) == 1
+    (records / "first" / "history.json").write_text("[{}]")
+    assert main(["experiments", str(records)]) == 1
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_the_projects_own_records_are_listed(capsys):
+    assert main(["experiments"]) == 0
+    assert "released" in capsys.readouterr().out
