@@ -5,8 +5,11 @@ training carry the marker `training` and run in a pytest of their own (``pytest 
 """
 
 import os
+import signal
+import sys
 from pathlib import Path
 
+import absl.logging
 import pytest
 
 REAL_DATASET = Path(__file__).resolve().parents[2] / "shared" / "dataset"
@@ -18,6 +21,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # Set before any test module imports Keras; processes that tests start choose for themselves.
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # A run started in the background ignores Ctrl-C, and so would the commands that tests stop.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Keras brings absl's log handler. It would take pytest's stand-in for stderr, and close it as
+    # soon as a test configures logging anew; the real one it leaves open.
+    absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
     # matplotlib draws into files, on machines without a screen too.
     os.environ["MPLBACKEND"] = "Agg"
 

@@ -28,7 +28,8 @@ def test_settings_are_frozen():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_a_configuration(preset):
-    assert TrainConfig.from_preset(preset, {}).epochs >= 1
+    config = TrainConfig.from_preset(preset, {})
+    assert config.epochs + config.head_epochs >= 1
 
 
 def test_the_reference_preset_is_the_reference_projects_recipe():
