@@ -97,6 +97,7 @@ cat <<TEXT
 
 The service answered at $server while this ran:
   POST $server/predict   a picture as form field "file", or JSON {"url": "http..."}
+  GET  $server/          the page
   GET  $server/healthz   is the process alive
   GET  $server/readyz    is the model loaded
 It is stopped now. "make serve" starts it on port 9696 to stay.
