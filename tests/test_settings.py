@@ -46,7 +46,12 @@ def test_a_configuration_survives_json():
     assert TrainConfig.model_validate_json(config.model_dump_json()) == config
 
 
-@pytest.mark.parametrize("change", [{"epoch": 3}, {"epochs": 0}, {"input_size": (20, 20)}])
+@pytest.mark.parametrize("change", [{"epoch": 3}, {"epochs": -1}, {"input_size": (20, 20)}])
 def test_a_configuration_refuses_what_it_does_not_know(change):
     with pytest.raises(ConfigurationError, match=next(iter(change))):
         TrainConfig.from_preset("default", change)
+
+
+def test_a_run_in_which_nothing_would_learn_is_refused():
+    with pytest.raises(ConfigurationError, match="nothing would learn"):
+        TrainConfig.from_preset("default", {"head_epochs": 0})
