@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         refused = _score(args.paths, predictor, args.operating_point, (table, lines))
         if lines is not None and lines is not sys.stdout:
             lines.close()
-    except BrokenPipeError:
+    except BrokenPipeError:  # told once for all commands
         raise
     except OSError as err:
         raise StorageError(

@@ -129,7 +129,7 @@ def _cross_fit(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _T
     """Fit the head alone, to all pictures; validate on every patient once, in folds."""
     began = monotonic()
     pool = _prepare(divided.split.train + divided.split.validation, config, paths, "pictures")
-    network = _network(config, {})
+    network, _ = _network(config, {})
     learned, logits, folds = cross_fit_head(network, pool, config)
     parts: dict[str, list[Example]] = {f"fold {number}": [] for number in range(config.folds)}
     for example, number in zip(pool.examples, folds, strict=True):
@@ -158,10 +158,9 @@ def _tune(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Traine
     learned = _prepare(split.train, config, paths, "train")
     validation = _prepare(split.validation, config, paths, "validation")
     losses = auxiliary_losses(learned.examples) if config.auxiliary else {}
-    network = _network(config, losses)
+    network, head_is_trained = _network(config, losses)
     batches = Batches(learned, config, list(losses))
     loop = Loop(network, config, batches, validation, losses, paths.output / _CHECKPOINT_NAME)
-    head_is_trained = config.weights.endswith(".keras")
     if config.starts_from_regression and not head_is_trained and not loop.checkpoint.is_file():
         began = monotonic()
         fitted = fit_head(network, learned, config)
@@ -198,15 +197,15 @@ def _prepare(
     return prepared
 
 
-def _network(config: TrainConfig, losses: dict[str, str]) -> keras.Model:
+def _network(config: TrainConfig, losses: dict[str, str]) -> tuple[keras.Model, bool]:
+    """The network with its weights, and whether they fill its head too."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision(config))
     try:
         network = build_network(config, list(losses))
     finally:
         keras.config.set_dtype_policy(policy)
-    load_weights(network, config)
-    return network
+    return network, load_weights(network, config)
 
 
 def _open_run(config: TrainConfig, output: Path, *, resume: bool) -> None:
