@@ -20,7 +20,8 @@ from mammoscope.artifact import DEFAULT_POINT, Artifact, Card, sha256_of
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import Prediction
-from mammoscope.preparation import prepare
+from mammoscope.preparation import Preparation, prepare
+from mammoscope.quality import require_mammogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,18 @@ class Scores:
 
     logits: Float
     logit_maps: Float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """The answer about one picture, and what a heat map of it is drawn from.
+
+    ``logit_map`` is float32 (h, w): the cells of `preparation`'s pixels.
+    """
+
+    prediction: Prediction
+    preparation: Preparation
+    logit_map: Float
 
 
 class Engine:
@@ -94,25 +107,34 @@ class Engine:
         return Scores(np.array(logits, dtype=np.float32), np.array(maps, dtype=np.float32))
 
     def predict(self, mammogram: Mammogram, *, operating_point: str = DEFAULT_POINT) -> Prediction:
-        """Prepare, score and calibrate one picture.
+        """Prepare, score and calibrate one picture; raises like `judge`."""
+        return self.judge(mammogram, operating_point=operating_point).prediction
+
+    def judge(self, mammogram: Mammogram, *, operating_point: str = DEFAULT_POINT) -> Judgement:
+        """Predict, and say where the score came from; one pass of the network gives both.
 
         Raises
         ------
         NoBreastError
             If nothing in the picture could be a breast.
+        NotAMammogramError
+            If the picture does not look like a mammogram.
         ConfigurationError
             If the card has no such operating point.
         """
         threshold = self.card.threshold(operating_point)
         prepared = prepare(mammogram, self.card.input_size)
-        logit = float(self.score(prepared.pixels[None]).logits[0])
-        return Prediction(
+        require_mammogram(mammogram, prepared)
+        scores = self.score(prepared.pixels[None])
+        logit = float(scores.logits[0])
+        prediction = Prediction(
             probability=self.card.calibration.probability(logit),
             logit=logit,
             threshold=threshold,
             model_version=self.card.version,
             warnings=mammogram.warnings,
         )
+        return Judgement(prediction, prepared, scores.logit_maps[0])
 
     @contextmanager
     def _request(self) -> "Iterator[Any]":

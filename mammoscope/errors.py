@@ -11,7 +11,8 @@
     │   ├── CorruptImageError
     │   ├── ImageTooLargeError
     │   ├── UnreadableFileError       the file system refuses the file
-    │   └── NoBreastError             nothing in the picture that could be a breast
+    │   ├── NoBreastError             nothing in the picture that could be a breast
+    │   └── NotAMammogramError        something in it, but no mammogram that can be judged
     ├── DatasetError                  this folder cannot be used as a data set
     │   ├── DatasetNotFoundError
     │   ├── EmptyDatasetError
@@ -103,6 +104,12 @@ class NoBreastError(ImageError):
     """Nothing in the picture that could be a breast."""
 
     code = "no_breast"
+
+
+class NotAMammogramError(ImageError):
+    """A picture of something else, or a mammogram that cannot be judged."""
+
+    code = "not_a_mammogram"
 
 
 class DatasetError(MammoscopeError):

@@ -15,6 +15,7 @@ from mammoscope.dataset import Dataset, Example, breast_ids
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.metrics import RESAMPLES, Calibration, Evaluation, Scored, evaluate_scores
 from mammoscope.preparation import prepare
+from mammoscope.quality import require_mammogram
 from mammoscope.reading import read_file
 
 _AGE_BANDS: Final = (50, 60, 70)
@@ -130,7 +131,9 @@ def score_examples(
 
     def judge(example: Example) -> ScoredExample | RefusedExample:
         try:
-            prepared = prepare(read_file(example.path), scorer.card.input_size)
+            mammogram = read_file(example.path)
+            prepared = prepare(mammogram, scorer.card.input_size)
+            require_mammogram(mammogram, prepared)
         except ImageError as err:
             return RefusedExample(example, err.code, str(err))
         logit = float(scorer.score(prepared.pixels[None]).logits[0])

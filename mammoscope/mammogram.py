@@ -39,6 +39,8 @@ class SourceFacts:
         Bits a sample as stored: 1, 8, 16 or 32.
     mode
         Pillow's name of the sample layout: ``L``, ``RGB``, ``I;16``, ...
+    coloured
+        Share of the picture that has colours, in [0, 1].
     """
 
     format: str
@@ -46,6 +48,7 @@ class SourceFacts:
     height: int
     bits: int
     mode: str
+    coloured: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -72,6 +72,11 @@ class Preparation:
         Crop (top, left, bottom, right) in source pixels, half-open.
     breast_share
         Share of the source picture that the breast covers, in (0, 1].
+    search_copy
+        float32 (S, S) in [0, 1], read-only: the picture without its padding, stretched to a small
+        square and to the full range, dense tissue bright; the breast was sought on it.
+    breast
+        bool (S, S), read-only: the breast on that copy.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -80,6 +85,8 @@ class Preparation:
     chest_wall: Literal["left", "right"]
     box: tuple[int, int, int, int]
     breast_share: float
+    search_copy: Grey
+    breast: Mask
 
 
 def prepare(mammogram: Mammogram, size: tuple[int, int]) -> Preparation:
@@ -125,7 +132,8 @@ def prepare(mammogram: Mammogram, size: tuple[int, int]) -> Preparation:
     mirrored = chest_wall == "right"
     if mirrored:
         prepared = np.ascontiguousarray(prepared[:, ::-1])
-    prepared.setflags(write=False)
+    for array in (prepared, small, breast):
+        array.setflags(write=False)
     return Preparation(
         pixels=prepared,
         inverted=inverted,
@@ -133,6 +141,8 @@ def prepare(mammogram: Mammogram, size: tuple[int, int]) -> Preparation:
         chest_wall=chest_wall,
         box=(top + y0, left + x0, top + y1, left + x1),
         breast_share=float(breast.mean()) * pixels.size / mammogram.pixels.size,
+        search_copy=small,
+        breast=breast,
     )
 
 

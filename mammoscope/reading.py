@@ -174,23 +174,24 @@ def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
 
 
 def _decode(image: Image.Image) -> Mammogram:
-    facts = SourceFacts(
-        format=image.format or "",
-        width=image.width,
-        height=image.height,
-        bits=_SAMPLE_BITS[image.mode],
-        mode=image.mode,
-    )
+    layout, size, bits = image.mode, image.size, _SAMPLE_BITS[image.mode]
     image.load()
-    notes: tuple[str, ...] = ()
-    if facts.bits > 8:
+    coloured = 0.0
+    if bits > 8:
         samples = np.asarray(ImageOps.exif_transpose(image))
         pixels = _scale_deep(samples)
     else:
         grey, coloured = _to_grey(ImageOps.exif_transpose(image))
         pixels = np.asarray(grey, dtype=np.float32) / np.float32(255.0)
-        if coloured:
-            notes = ("The picture has colours; mammograms are grey.",)
+    notes = ("The picture has colours; mammograms are grey.",) if coloured else ()
+    facts = SourceFacts(
+        format=image.format or "",
+        width=size[0],
+        height=size[1],
+        bits=bits,
+        mode=layout,
+        coloured=coloured,
+    )
     return Mammogram(pixels=np.ascontiguousarray(pixels), source=facts, warnings=notes)
 
 
@@ -209,10 +210,10 @@ def _scale_deep(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     return np.asarray(np.clip((deep - low) / (high - low), 0.0, 1.0), dtype=np.float32)
 
 
-def _to_grey(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Reduce to 8-bit grey; say whether there were colours."""
+def _to_grey(image: Image.Image) -> tuple[Image.Image, float]:
+    """Reduce to 8-bit grey; say what share of the picture had colours."""
     if image.mode in ("L", "1"):
-        return image.convert("L"), False
+        return image.convert("L"), 0.0
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
@@ -220,5 +221,5 @@ def _to_grey(image: Image.Image) -> tuple[Image.Image, bool]:
     else:
         rgb = image.convert("RGB")
     small = np.asarray(rgb.resize((64, 64), Image.Resampling.BOX), dtype=np.int16)
-    spread = (small.max(axis=2) - small.min(axis=2)).max()
-    return rgb.convert("L"), bool(spread > _COLOUR_TOLERANCE * 255)
+    spread = small.max(axis=2) - small.min(axis=2)
+    return rgb.convert("L"), float((spread > _COLOUR_TOLERANCE * 255).mean())

@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     assessment = assess(dataset, split, outcomes, scorer.card)
     print("\n".join(describe(assessment)), flush=True)
     if args.json is not None:
-        _write_json(args.json, assessment.to_json())
+        write_json(args.json, assessment.to_json())
     scores.require_complete()
     return 0
 
@@ -341,7 +341,14 @@ def shown(path: Path) -> str:
     )
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object, whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written.
+    """
     # Pipes and devices are written as they are; files whole or not at all.
     is_file = path.is_file() or not path.exists()
     target = path.with_name(f".{path.name}.partial") if is_file else path

@@ -26,6 +26,7 @@ STATUSES: Final[Mapping[type[errors.MammoscopeError], HTTPStatus]] = {
     errors.ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnreadableFileError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.NoBreastError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotAMammogramError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.DatasetError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.DatasetNotFoundError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.EmptyDatasetError: HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -1,0 +1,112 @@
+"""``python -m mammoscope explain FILE --output PNG``: where a mammogram's score came from."""
+
+import argparse
+from pathlib import Path
+from typing import Final, get_args
+
+from PIL import Image
+
+from mammoscope.artifact import DEFAULT_POINT, load_artifact
+from mammoscope.errors import StorageError
+from mammoscope.explanation import Colours, heat_map, heat_range, overlay
+from mammoscope.prediction import RESEARCH_USE_NOTICE
+from mammoscope.reading import read_file
+from mammoscope.settings import OperatingPointName, ServiceSettings
+
+_CANNOT_WRITE: Final = "The heat map could not be written: no permission or no space."
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "explain",
+        help="draw where a mammogram's score came from",
+        description=(
+            "Score a mammogram and draw the network's heat map over it, in the picture's own size "
+            "and geometry. Colours run from the least (dark blue) to the greatest heat (yellow) "
+            f"in this picture; they cannot be compared between pictures. {RESEARCH_USE_NOTICE}"
+        ),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="the mammogram")
+    parser.add_argument(
+        "--output",
+        metavar="PNG",
+        type=Path,
+        required=True,
+        help="picture to write; a file of this name is replaced",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="PATH",
+        type=Path,
+        default=ServiceSettings.model_fields["model"].default,
+        help="model folder, or a .keras file",
+    )
+    parser.add_argument(
+        "--operating-point",
+        choices=get_args(OperatingPointName),
+        default=DEFAULT_POINT,
+        help="operating point of the model's card that decides the label",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score, draw and write; 0.
+
+    Raises
+    ------
+    ArtifactError, ConfigurationError
+        If the model cannot be used or has no such operating point.
+    ImageError
+        If the picture cannot be judged.
+    StorageError
+        If the heat map cannot be written, or would replace the mammogram.
+    """
+    output: Path = args.output
+    _check_output(output, args.file)
+    artifact = load_artifact(args.model)
+    mammogram = read_file(args.file)
+
+    from mammoscope.engine import load_engine
+
+    judged = load_engine(artifact).judge(mammogram, operating_point=args.operating_point)
+    _write(output, overlay(mammogram, judged.logit_map, judged.preparation))
+    answer = judged.prediction
+    low, high = heat_range(*heat_map(judged.logit_map, judged.preparation))
+    print(f"{answer.label}, probability {answer.probability:.3f}; model {answer.model_version}")
+    print(f"heat from {low:+.3f} (dark blue) to {high:+.3f} (yellow) written to {output}")
+    for warning in answer.warnings:
+        print(warning)
+    print(RESEARCH_USE_NOTICE)
+    return 0
+
+
+def _check_output(output: Path, source: Path) -> None:
+    """Refuse before any work what cannot be written, or must not be."""
+    try:
+        if output.is_dir():
+            raise StorageError("The place to write to is a folder; a file's name is needed.")
+        if not output.parent.is_dir():
+            raise StorageError("The folder of the file to write does not exist.")
+        if output.exists() and source.exists() and output.samefile(source):
+            raise StorageError("The heat map would replace the mammogram itself.")
+    except OSError as err:
+        raise StorageError(_CANNOT_WRITE) from err
+
+
+def _write(path: Path, pixels: Colours) -> None:
+    """Write a PNG whole or not at all, whatever the file's name ends in."""
+    # Pipes and devices are written as they are.
+    is_file = path.is_file() or not path.exists()
+    target = path.with_name(f".{path.name}.partial") if is_file else path
+    try:
+        with target.open("wb") as stream:
+            Image.fromarray(pixels).save(stream, "PNG")
+        if is_file:
+            target.replace(path)
+    except OSError as err:
+        if is_file:
+            target.unlink(missing_ok=True)
+        raise StorageError(_CANNOT_WRITE) from err

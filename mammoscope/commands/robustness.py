@@ -1,0 +1,139 @@
+"""``python -m mammoscope robustness``: how far scores move when the patient stays the same."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mammoscope.artifact import load_artifact
+from mammoscope.commands.evaluate import ALL_SPLITS, choose_split, text, write_json
+from mammoscope.dataset import SPLITS, Example, read_dataset
+from mammoscope.errors import StorageError
+from mammoscope.robustness import (
+    ERASED,
+    RANDOM_DRAWS,
+    MapScorer,
+    Robustness,
+    Spread,
+    summarise,
+    try_examples,
+)
+from mammoscope.settings import ServiceSettings
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "robustness",
+        help="measure how far scores move when a picture is re-exported, and test heat maps",
+        description=(
+            "Change each picture of a split in ways that leave the patient the same, score it "
+            "again, and give the median and 95th percentile of the change of probability. Then "
+            f"erase the hottest {ERASED * 100:.0f} %% of the heat map's cells, and beside them as "
+            f"many cells drawn at random ({RANDOM_DRAWS} draws), and compare the change of the "
+            "logit."
+        ),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the pictures")
+    parser.add_argument(
+        "--split",
+        choices=(*SPLITS, ALL_SPLITS),
+        help="split to measure on where DIR has splits; test if there is one",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="PATH",
+        type=Path,
+        default=ServiceSettings.model_fields["model"].default,
+        help="model folder, or a .keras file",
+    )
+    parser.add_argument(
+        "--sample", metavar="N", type=_positive, help="pictures drawn at random; all without it"
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="same seed, same changes and draws"
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON too")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the table and write the file; 0, or 2 if the split has to be named.
+
+    Raises
+    ------
+    DatasetError
+        If the folder cannot be used, or no picture in it can be judged.
+    ArtifactError
+        If the model cannot be used.
+    StorageError
+        If the file cannot be written; the table is out by then unless its folder is missing.
+    """
+    if args.json is not None and not args.json.parent.is_dir():
+        raise StorageError("The folder of a file to write does not exist.")
+    dataset = read_dataset(args.data)
+    split = choose_split(dataset, args.split)
+    if split is None:
+        return 2
+    examples = dataset.examples if split in ("", ALL_SPLITS) else dataset.split(split)
+    examples = _sample(examples, args.sample, args.seed)
+    artifact = load_artifact(args.model)
+
+    from mammoscope.engine import load_engine
+
+    scorer: MapScorer = load_engine(artifact)
+    bar = tqdm(
+        try_examples(examples, scorer, seed=args.seed),
+        total=len(examples),
+        unit="picture",
+        file=sys.stderr,
+        disable=None,
+        leave=False,
+    )
+    found = summarise(list(bar))
+    print(f"Split {split}: " if split else "", end="")
+    print(f"{found.pictures:,} pictures judged, {found.refused:,} refused; ", end="")
+    print(f"model {scorer.card.version}; seed {args.seed}")
+    print("\n".join(describe(found)), flush=True)
+    if args.json is not None:
+        content = {"model_version": scorer.card.version, "split": split or None, "seed": args.seed}
+        write_json(args.json, {**content, **found.to_json()})
+    return 0
+
+
+def describe(found: Robustness) -> Iterator[str]:
+    """The measurements as lines that a person understands."""
+    yield ""
+    yield f"{'Change of probability':28}{'median':>9}{'95th percentile':>17}{'refused':>9}"
+    for name, spread in found.changes.items():
+        yield f"  {name:26}{_cells(spread)}{spread.refused:9,}"
+    yield ""
+    yield f"{'Change of logit':28}{'median':>9}{'95th percentile':>17}"
+    share = f"{ERASED * 100:.0f} %"
+    yield f"  {f'hottest {share} erased':26}{_cells(found.hottest)}"
+    yield f"  {f'random {share} erased':26}{_cells(found.random)}"
+    yield f"Pictures in which the hottest change it more: {text(found.hotter)}; chance is 0.5."
+
+
+def _cells(spread: Spread) -> str:
+    if not spread.count:
+        return f"{'–':>9}{'–':>17}"
+    return f"{spread.median:9.4f}{spread.high:17.4f}"
+
+
+def _sample(examples: tuple[Example, ...], count: int | None, seed: int) -> tuple[Example, ...]:
+    if count is None or count >= len(examples):
+        return examples
+    drawn = np.random.default_rng(seed).choice(len(examples), count, replace=False)
+    return tuple(examples[index] for index in sorted(drawn))
+
+
+def _positive(argument: str) -> int:
+    number = int(argument)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not above 0")
+    return number

@@ -1,0 +1,155 @@
+"""Where a score came from: the network's logit map, drawn over the picture it was made of.
+
+The map lies on the prepared picture: cropped, perhaps mirrored, stretched to a box. Here all that
+is undone, so that every cell stands where its tissue stands in the source picture.
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.mammogram import Mammogram
+from mammoscope.preparation import Preparation
+
+Float = npt.NDArray[np.float32]
+Colours = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+OPACITY: Final = 0.45
+"""Share of the colour in the mixture with the picture, in (0, 1)."""
+
+COLOURS: Final = cv2.COLORMAP_VIRIDIS
+"""From dark blue (least) over green to yellow (most): even steps of lightness, told apart under
+every colour vision deficiency, and unlike the grey of the picture.
+
+References
+----------
+Nuñez JR, Anderton CR, Renslow RS. Optimizing colormaps with consideration for color vision
+deficiency to enable accurate interpretation of scientific data. PLoS ONE 2018;13:e0199239.
+"""
+
+_BAND_ROWS: Final = 512
+"""Rows drawn at a time, so that the largest pictures need little memory beside themselves."""
+
+
+def cell_centres(cells: int, length: int) -> npt.NDArray[np.float64]:
+    """Middle of each cell's receptive field along one axis of the prepared picture, in pixels.
+
+    Networks halve their maps again and again, so that neighbouring cells stand a power of two
+    apart; convolutions without padding make the map end before the picture does, on both sides.
+    The cells therefore lie at that step in the middle of the axis, not spread over all of it.
+
+    Parameters
+    ----------
+    cells
+        Cells of the logit map along the axis.
+    length
+        Pixels of the prepared picture along it.
+    """
+    step = 2.0 ** round(np.log2(length / cells))
+    if step * (cells - 1) > length - 1:
+        step = length / cells
+    first = (length - 1 - step * (cells - 1)) / 2.0
+    return np.asarray(first + step * np.arange(cells), dtype=np.float64)
+
+
+def heat_map(logit_map: Float, preparation: Preparation) -> tuple[Float, Mask]:
+    """Bring a logit map into the geometry of the source picture's crop.
+
+    Parameters
+    ----------
+    logit_map
+        float32 (h, w), as the engine gives it for `preparation`'s pixels.
+    preparation
+        How the picture was prepared.
+
+    Returns
+    -------
+    tuple
+        Heat float32 and breast bool, both of the size of `preparation.box`; the heat is
+        interpolated between the cells' centres and constant beyond the outermost.
+    """
+    top, left, bottom, right = preparation.box
+    rows = _prepared_positions(bottom - top, preparation.pixels.shape[0])
+    columns = _prepared_positions(right - left, preparation.pixels.shape[1])
+    if preparation.mirrored:
+        columns = columns[::-1]
+    across = _interpolation(columns, cell_centres(logit_map.shape[1], preparation.pixels.shape[1]))
+    down = _interpolation(rows, cell_centres(logit_map.shape[0], preparation.pixels.shape[0]))
+    heat = down @ logit_map.astype(np.float32) @ across.T
+    inside = preparation.pixels > 0
+    breast = inside[_nearest(rows, inside.shape[0])][:, _nearest(columns, inside.shape[1])]
+    return heat, breast
+
+
+def overlay(mammogram: Mammogram, logit_map: Float, preparation: Preparation) -> Colours:
+    """Draw a logit map over the picture.
+
+    Parameters
+    ----------
+    mammogram
+        The picture.
+    logit_map
+        float32 (h, w).
+    preparation
+        How the picture was prepared.
+
+    Returns
+    -------
+    ndarray
+        uint8 (H, W, 3), red, green, blue, of the picture's own size: `COLOURS` in the breast, from
+        the least to the greatest heat there, the picture's own grey outside it.
+    """
+    heat, breast = heat_map(logit_map, preparation)
+    low, high = heat_range(heat, breast)
+    grey = np.rint(mammogram.pixels * np.float32(255.0)).astype(np.uint8)
+    drawn = np.repeat(grey[:, :, None], 3, axis=2)
+    top, left, bottom, right = preparation.box
+    crop = drawn[top:bottom, left:right]
+    for first in range(0, crop.shape[0], _BAND_ROWS):
+        band = slice(first, first + _BAND_ROWS)
+        colours = _colours(heat[band], low, high)
+        mixed = (1.0 - OPACITY) * crop[band] + np.float32(OPACITY) * colours
+        crop[band] = np.where(breast[band, :, None], np.rint(mixed).astype(np.uint8), crop[band])
+    return drawn
+
+
+def heat_range(heat: Float, breast: Mask) -> tuple[float, float]:
+    """Least and greatest heat inside the breast: the ends of the scale of colours."""
+    values = heat[breast] if breast.any() else heat
+    return float(values.min()), float(values.max())
+
+
+def _prepared_positions(length: int, prepared: int) -> npt.NDArray[np.float64]:
+    """Position of each source pixel of the crop on the prepared picture, before mirroring.
+
+    Pixel centres lie at whole numbers, as OpenCV's resizing has them.
+    """
+    return (np.arange(length) + 0.5) * (prepared / length) - 0.5
+
+
+def _nearest(positions: npt.NDArray[np.float64], length: int) -> npt.NDArray[np.intp]:
+    return np.clip(np.rint(positions), 0, length - 1).astype(np.intp)
+
+
+def _interpolation(
+    positions: npt.NDArray[np.float64], centres: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float32]:
+    """Weights float32 (P, C) that interpolate values at C centres to P positions."""
+    weights = np.empty((positions.size, centres.size), dtype=np.float32)
+    for cell, unit in enumerate(np.eye(centres.size)):
+        weights[:, cell] = np.interp(positions, centres, unit)
+    return weights
+
+
+def _colours(heat: Float, low: float, high: float) -> Colours:
+    """uint8 (H, W, 3), red, green, blue; the middle colour where all heat is the same."""
+    if high > low:
+        scaled = np.clip((heat - low) / (high - low), 0.0, 1.0)
+    else:
+        scaled = np.full_like(heat, 0.5)
+    steps = np.rint(scaled * 255.0).astype(np.uint8)
+    coloured = cv2.applyColorMap(steps, COLOURS)
+    return np.asarray(coloured[:, :, ::-1], dtype=np.uint8)

@@ -1,0 +1,341 @@
+"""What a score depends on that it should not, and whether the heat map points at what it does.
+
+Each picture is changed in ways that leave the patient the same, and scored again by the same
+reader, preparation, gate and network as any picture. Then the hottest cells of its heat map are
+erased, and beside them as many cells drawn at random.
+"""
+
+import io
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mammoscope.artifact import Card
+from mammoscope.dataset import Example
+from mammoscope.errors import EmptyDatasetError, ImageError
+from mammoscope.evaluation import RefusedExample, map_ahead
+from mammoscope.explanation import cell_centres
+from mammoscope.mammogram import Mammogram, SourceFacts
+from mammoscope.metrics import Interval, bootstrap
+from mammoscope.preparation import Preparation, prepare
+from mammoscope.quality import require_mammogram
+from mammoscope.reading import read, read_file
+
+Grey = npt.NDArray[np.float32]
+Float = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+JPEG_QUALITY: Final = 75
+PADDING: Final = 0.05
+"""Share of each side that is added at both of its ends."""
+
+SHIFT: Final = 0.02
+"""Greatest shift along each axis, as a share of the side."""
+
+STRETCH: Final = 1.33
+"""Greatest factor by which the picture is made broader or narrower."""
+
+ERASED: Final = 0.10
+"""Share of the breast's cells that are erased."""
+
+RANDOM_DRAWS: Final = 5
+"""Draws of random cells to erase in each picture; their mean counts."""
+
+_MIDDLE_RANK: Final = 128
+"""Grey value of erased tissue: prepared pixels are ranks from 1 to 255."""
+
+
+class _Scores(Protocol):
+    @property
+    def logits(self) -> Float: ...
+    @property
+    def logit_maps(self) -> Float: ...
+
+
+class MapScorer(Protocol):
+    """What is needed of `mammoscope.engine.Engine`."""
+
+    @property
+    def card(self) -> Card:
+        """Input size, calibration and version of the model."""
+        ...
+
+    def score(self, pixels: Pixels, /) -> _Scores:
+        """Score prepared pictures, uint8 (N, H, W); called from several threads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What became of one picture's score.
+
+    Parameters
+    ----------
+    example
+        The picture.
+    changes
+        Absolute change of probability by name of the change, None where the changed picture was
+        refused.
+    hottest, random
+        Absolute change of the logit when the hottest, or random, cells are erased.
+    """
+
+    example: Example
+    changes: Mapping[str, float | None]
+    hottest: float
+    random: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median and 95th percentile of the sizes of a change, NaN without any, and what was refused.
+
+    ``count`` is the number of pictures measured, ``refused`` that of pictures judged before the
+    change and refused after it.
+    """
+
+    median: float
+    high: float
+    count: int
+    refused: int
+
+    @classmethod
+    def of(cls, sizes: Sequence[float | None]) -> "Spread":
+        """Summarise sizes, None where there is none."""
+        known = [size for size in sizes if size is not None]
+        median, high = np.quantile(known, (0.5, 0.95)) if known else (np.nan, np.nan)
+        return cls(float(median), float(high), len(known), len(sizes) - len(known))
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """JSON object with null for what is undefined."""
+        known = self.count > 0
+        return {
+            "median": self.median if known else None,
+            "percentile_95": self.high if known else None,
+            "pictures": self.count,
+            "refused": self.refused,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Robustness:
+    """All trials of a split, summarised.
+
+    ``hotter`` is the share of pictures whose logit the hottest cells change more than random
+    ones, with its interval by patient; 0.5 is what a heat map that points nowhere would reach.
+    """
+
+    changes: Mapping[str, Spread]
+    hottest: Spread
+    random: Spread
+    hotter: Interval
+    pictures: int
+    refused: int
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object."""
+        return {
+            "pictures": self.pictures,
+            "refused": self.refused,
+            "probability_change": {name: each.to_json() for name, each in self.changes.items()},
+            "erasing": {
+                "share_of_cells": ERASED,
+                "logit_change_hottest": self.hottest.to_json(),
+                "logit_change_random": self.random.to_json(),
+                "hottest_above_random": self.hotter.to_json(),
+            },
+        }
+
+
+def try_examples(
+    examples: Iterable[Example], scorer: MapScorer, *, seed: int = 0
+) -> Iterator[Trial | RefusedExample]:
+    """Change, erase and score pictures in threads; yields the outcome of each, in order.
+
+    What is drawn at random depends on `seed` and the picture, not on the other pictures.
+    """
+
+    def attempt(example: Example) -> Trial | RefusedExample:
+        rng = np.random.default_rng([seed, zlib.crc32(example.image_id.encode())])
+        try:
+            mammogram = read_file(example.path)
+            prepared = _judged(mammogram, scorer)
+        except ImageError as err:
+            return RefusedExample(example, err.code, str(err))
+        scores = scorer.score(prepared.pixels[None])
+        logit = float(scores.logits[0])
+        changes = {
+            name: _change_of_probability(change(mammogram, rng), logit, scorer)
+            for name, change in CHANGES.items()
+        }
+        hottest, random = _erase(prepared, logit, scores.logit_maps[0], scorer, rng)
+        return Trial(example, changes, hottest, random)
+
+    return map_ahead(attempt, examples)
+
+
+def summarise(outcomes: Sequence[Trial | RefusedExample]) -> Robustness:
+    """Put the trials of a split together.
+
+    Raises
+    ------
+    EmptyDatasetError
+        If no picture could be judged.
+    """
+    trials = [outcome for outcome in outcomes if isinstance(outcome, Trial)]
+    if not trials:
+        raise EmptyDatasetError("None of the pictures can be judged, so nothing can be measured.")
+    hotter = np.array([trial.hottest > trial.random for trial in trials], dtype=np.float64)
+    _, patients = np.unique([trial.example.patient_id for trial in trials], return_inverse=True)
+    labels = np.array([trial.example.label for trial in trials], dtype=np.int64)
+    share = bootstrap(
+        lambda weights: {"share": weights @ hotter / weights.sum(axis=1)},
+        labels,
+        patients.astype(np.int64),
+    )["share"]
+    return Robustness(
+        changes={name: Spread.of([trial.changes[name] for trial in trials]) for name in CHANGES},
+        hottest=Spread.of([trial.hottest for trial in trials]),
+        random=Spread.of([trial.random for trial in trials]),
+        hotter=share,
+        pictures=len(trials),
+        refused=len(outcomes) - len(trials),
+    )
+
+
+def _judged(mammogram: Mammogram, scorer: MapScorer) -> Preparation:
+    prepared = prepare(mammogram, scorer.card.input_size)
+    require_mammogram(mammogram, prepared)
+    return prepared
+
+
+def _change_of_probability(changed: Mammogram, logit: float, scorer: MapScorer) -> float | None:
+    try:
+        prepared = _judged(changed, scorer)
+    except ImageError:
+        return None
+    other = float(scorer.score(prepared.pixels[None]).logits[0])
+    probability = scorer.card.calibration.probability
+    return abs(probability(other) - probability(logit))
+
+
+def _erase(
+    prepared: Preparation,
+    logit: float,
+    logit_map: Float,
+    scorer: MapScorer,
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """Absolute change of the logit when the hottest, and when random, cells are erased."""
+    owners = _owners(logit_map.shape, prepared.pixels.shape)
+    tissue = prepared.pixels > 0
+    areas = np.bincount(owners.ravel(), minlength=logit_map.size)
+    breast = np.bincount(owners[tissue], minlength=logit_map.size)
+    # Cells that are mostly background have little to erase.
+    cells = np.flatnonzero(breast > areas / 2)
+    if cells.size == 0:
+        cells = np.flatnonzero(breast)
+    count = max(1, round(ERASED * cells.size))
+    chosen = [cells[np.argsort(-logit_map.ravel()[cells], kind="stable")[:count]]]
+    chosen += [rng.choice(cells, count, replace=False) for _ in range(RANDOM_DRAWS)]
+    erased = np.stack(
+        [
+            np.where(np.isin(owners, each) & tissue, np.uint8(_MIDDLE_RANK), prepared.pixels)
+            for each in chosen
+        ]
+    )
+    sizes = np.abs(scorer.score(erased).logits - logit)
+    return float(sizes[0]), float(sizes[1:].mean())
+
+
+def _owners(cells: tuple[int, ...], pixels: tuple[int, ...]) -> npt.NDArray[np.intp]:
+    """Number of the cell whose centre is nearest to each pixel: int (H, W)."""
+    rows, columns = (
+        np.abs(np.arange(length)[:, None] - cell_centres(count, length)).argmin(axis=1)
+        for count, length in zip(cells, pixels, strict=True)
+    )
+    return np.asarray(rows[:, None] * cells[1] + columns, dtype=np.intp)
+
+
+def _inverted(mammogram: Mammogram, _: np.random.Generator) -> Mammogram:
+    return _like(mammogram, 1.0 - mammogram.pixels)
+
+
+def _mirrored(mammogram: Mammogram, _: np.random.Generator) -> Mammogram:
+    return _like(mammogram, mammogram.pixels[:, ::-1])
+
+
+def _stretched(mammogram: Mammogram, rng: np.random.Generator) -> Mammogram:
+    height, width = mammogram.pixels.shape
+    factor = STRETCH ** rng.uniform(-1.0, 1.0)
+    size = (max(1, round(width * factor)), height)
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    return _like(mammogram, cv2.resize(mammogram.pixels, size, interpolation=method))
+
+
+def _recompressed(mammogram: Mammogram, _: np.random.Generator) -> Mammogram:
+    eight_bit = np.rint(mammogram.pixels * 255.0).astype(np.uint8)
+    return _saved(eight_bit, "JPEG", quality=JPEG_QUALITY)
+
+
+def _sixteen_bit(mammogram: Mammogram, _: np.random.Generator) -> Mammogram:
+    return _saved(np.rint(mammogram.pixels * 65535.0).astype(np.uint16), "PNG", compress_level=1)
+
+
+def _padded(grey: float) -> Callable[[Mammogram, np.random.Generator], Mammogram]:
+    def pad(mammogram: Mammogram, _: np.random.Generator) -> Mammogram:
+        rows, columns = (max(1, round(side * PADDING)) for side in mammogram.pixels.shape)
+        around = ((rows, rows), (columns, columns))
+        return _like(mammogram, np.pad(mammogram.pixels, around, constant_values=grey))
+
+    return pad
+
+
+def _shifted(mammogram: Mammogram, rng: np.random.Generator) -> Mammogram:
+    """Move the picture; what comes in at an edge repeats the edge."""
+    height, width = mammogram.pixels.shape
+    x, y = rng.uniform(-SHIFT, SHIFT, 2) * (width, height)
+    move = np.array([[1.0, 0.0, round(x)], [0.0, 1.0, round(y)]])
+    moved = cv2.warpAffine(
+        mammogram.pixels,
+        move,
+        (width, height),
+        flags=cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return _like(mammogram, moved)
+
+
+CHANGES: Final[Mapping[str, Callable[[Mammogram, np.random.Generator], Mammogram]]] = {
+    "inversion": _inverted,
+    "mirroring": _mirrored,
+    "anisotropic stretch": _stretched,
+    f"JPEG at quality {JPEG_QUALITY}": _recompressed,
+    "16-bit copy": _sixteen_bit,
+    f"padding by {PADDING:.0%}, black": _padded(0.0),
+    f"padding by {PADDING:.0%}, white": _padded(1.0),
+    f"shift by up to {SHIFT:.0%}": _shifted,
+}
+"""What leaves the patient the same, by name."""
+
+
+def _like(mammogram: Mammogram, pixels: npt.ArrayLike) -> Mammogram:
+    """A picture with other pixels, of the same source."""
+    made = np.ascontiguousarray(np.clip(pixels, 0.0, 1.0), dtype=np.float32)
+    source = mammogram.source
+    facts = SourceFacts(
+        source.format, made.shape[1], made.shape[0], source.bits, source.mode, source.coloured
+    )
+    return Mammogram(made, facts)
+
+
+def _saved(samples: npt.NDArray[np.generic], kind: str, **options: Any) -> Mammogram:
+    stream = io.BytesIO()
+    Image.fromarray(samples).save(stream, kind, **options)
+    return read(stream.getvalue())
