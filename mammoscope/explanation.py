@@ -30,6 +30,9 @@ Nuñez JR, Anderton CR, Renslow RS. Optimizing colormaps with consideration for 
 deficiency to enable accurate interpretation of scientific data. PLoS ONE 2018;13:e0199239.
 """
 
+_EVEN: Final = 1e-5
+"""Relative range of heat below which it is rounding."""
+
 _BAND_ROWS: Final = 512
 """Rows drawn at a time, so that the largest pictures need little memory beside themselves."""
 
@@ -146,7 +149,7 @@ def _interpolation(
 
 def _colours(heat: Float, low: float, high: float) -> Colours:
     """uint8 (H, W, 3), red, green, blue; the middle colour where all heat is the same."""
-    if high > low:
+    if high - low > _EVEN * max(abs(low), abs(high)):
         scaled = np.clip((heat - low) / (high - low), 0.0, 1.0)
     else:
         scaled = np.full_like(heat, 0.5)

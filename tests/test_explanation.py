@@ -1,0 +1,267 @@
+"""The heat map stands where the tissue stands, however the picture was exported."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mammoscope.__main__ import main
+from mammoscope.artifact import Card
+from mammoscope.engine import Judgement
+from mammoscope.errors import NotAMammogramError
+from mammoscope.explanation import OPACITY, cell_centres, heat_map, overlay
+from mammoscope.mammogram import Laterality, Mammogram, SourceFacts, View
+from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
+from mammoscope.preparation import prepare
+
+SIZE = (384, 288)
+CELLS = (24, 18)
+"""A step of 16 pixels along both axes."""
+
+
+def mammogram(pixels: np.ndarray) -> Mammogram:
+    pixels = np.ascontiguousarray(np.clip(pixels, 0, 1), dtype=np.float32)
+    return Mammogram(pixels, SourceFacts("PNG", pixels.shape[1], pixels.shape[0], 8, "L"))
+
+
+def padded(pixels: np.ndarray) -> np.ndarray:
+    return np.pad(pixels, ((60, 20), (10, 90)), constant_values=1.0)
+
+
+VARIANTS = {
+    "as it is": lambda p: p,
+    "mirrored": lambda p: p[:, ::-1],
+    "inverted": lambda p: 1 - p,
+    "cropped": lambda p: p[40:-40],
+    "stretched to a square": lambda p: cv2.resize(p, (p.shape[0],) * 2),
+    "stretched wide": lambda p: cv2.resize(p, (p.shape[1] * 2, p.shape[0])),
+    "padded": padded,
+    "small": lambda p: cv2.resize(p, (260, 320), interpolation=cv2.INTER_AREA),
+    "mirrored and padded": lambda p: padded(p[:, ::-1]),
+}
+
+
+def centre(mask: np.ndarray) -> np.ndarray:
+    """Middle (row, column) of a weighted mask."""
+    weights = mask.astype(np.float64)
+    rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
+    return np.array([(rows * weights).sum(), (columns * weights).sum()]) / weights.sum()
+
+
+def phantom(seed: int) -> np.ndarray:
+    return draw_phantom(
+        PhantomConfig(
+            seed=seed,
+            laterality=list(Laterality)[seed % 2],
+            view=(View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)[seed % 3 == 2],
+            height=640,
+            width=520,
+        )
+    ).pixels
+
+
+def spot_in_the_breast(prepared, seed: int) -> tuple[int, int]:
+    """A point of the source picture well inside the breast."""
+    top, left, bottom, right = prepared.box
+    share = 0.3 + 0.1 * seed
+    across = 0.7 if prepared.mirrored else 0.3
+    return round(top + share * (bottom - top)), round(left + across * (right - left))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_cell_over_a_spot_lies_over_it_in_the_picture(name, seed):
+    """The preparation itself says where a spot of the picture comes to lie."""
+    pixels = np.ascontiguousarray(VARIANTS[name](phantom(seed)), dtype=np.float32)
+    plain = prepare(mammogram(pixels), SIZE)
+    row, column = spot_in_the_breast(plain, seed)
+    marked = pixels.copy()
+    height, width = pixels.shape
+    shape = (max(2, width // 60), max(2, height // 60))
+    value = 0.0 if plain.inverted else 1.0
+    cv2.ellipse(marked, (column, row), shape, 0, 0, 360, value, cv2.FILLED)
+    prepared = prepare(mammogram(marked), SIZE)
+    # The spot may move the outline by a search pixel: thin lines beside the spot itself.
+    changed = np.abs(prepared.pixels.astype(float) - plain.pixels) > 60
+    _, parts, facts, _ = cv2.connectedComponentsWithStats(changed.astype(np.uint8))
+    there = centre(parts == 1 + facts[1:, cv2.CC_STAT_AREA].argmax())
+
+    logit_map = np.zeros(CELLS, np.float32)
+    rows, columns = (cell_centres(*pair) for pair in zip(CELLS, SIZE, strict=True))
+    hot = np.abs(rows - there[0]).argmin(), np.abs(columns - there[1]).argmin()
+    logit_map[hot] = 1.0
+    heat, breast = heat_map(logit_map, prepared)
+
+    top, left, bottom, right = prepared.box
+    assert heat.shape == breast.shape == (bottom - top, right - left)
+    assert breast[row - top, column - left]
+    found = np.add(centre(heat), (top, left))
+    # Half a cell, in pixels of the source, for the distance between the spot and its cell.
+    cell = np.array([(bottom - top) / CELLS[0], (right - left) / CELLS[1]])
+    assert (np.abs(found - (row, column)) <= 0.5 * cell + 2).all()
+    peak = np.unravel_index(heat.argmax(), heat.shape)
+    assert (np.abs(np.add(peak, (top, left)) - (row, column)) <= 0.5 * cell + 2).all()
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 1000), cells=st.tuples(st.integers(2, 30), st.integers(2, 30)))
+def test_mirroring_the_picture_mirrors_the_overlay(seed, cells):
+    pixels = draw_phantom(PhantomConfig(seed=seed, height=320, width=256)).pixels
+    logit_map = np.random.default_rng(seed).normal(size=cells).astype(np.float32)
+    drawn, mirrored = (
+        overlay(shown, logit_map, prepare(shown, (96, 72))).astype(int)
+        for shown in (mammogram(pixels), mammogram(pixels[:, ::-1]))
+    )
+    # Rounding may turn at the breast's outline.
+    assert (np.abs(drawn[:, ::-1] - mirrored).max(axis=2) > 2).mean() < 0.01
+
+
+def test_outside_the_breast_the_picture_is_as_it_was():
+    shown = mammogram(phantom(1))
+    prepared = prepare(shown, SIZE)
+    logit_map = np.linspace(-1, 1, 63, dtype=np.float32).reshape(9, 7)
+    drawn = overlay(shown, logit_map, prepared)
+    assert drawn.shape == (*shown.pixels.shape, 3)
+    assert drawn.dtype == np.uint8
+    top, left, bottom, right = prepared.box
+    coloured = np.zeros(shown.pixels.shape, bool)
+    coloured[top:bottom, left:right] = heat_map(logit_map, prepared)[1]
+    grey = np.rint(shown.pixels * 255).astype(np.uint8)
+    assert (drawn[~coloured] == grey[~coloured][:, None]).all()
+    assert np.ptp(drawn[coloured].astype(int), axis=1).mean() > 20
+
+
+def test_colours_run_from_dark_to_light():
+    shown = mammogram(phantom(0))
+    prepared = prepare(shown, SIZE)
+    logit_map = np.tile(np.linspace(5, 6, 24, dtype=np.float32)[:, None], (1, 18))
+    drawn = overlay(shown, logit_map, prepared).astype(float)
+    top, left, bottom, right = prepared.box
+    _, breast = heat_map(logit_map, prepared)
+    colour = (
+        drawn[top:bottom, left:right]
+        - (1 - OPACITY) * 255 * (shown.pixels[top:bottom, left:right, None])
+    )
+    lightness = colour @ (0.2126, 0.7152, 0.0722)
+    by_row = [lightness[row][breast[row]].mean() for row in range(20, breast.shape[0] - 20, 20)]
+    assert np.diff(by_row).min() > -0.5
+    assert by_row[-1] - by_row[0] > 40
+
+
+def test_an_even_map_is_drawn_in_one_colour():
+    shown = mammogram(phantom(0))
+    drawn = overlay(shown, np.full((9, 7), 3.3, np.float32), prepare(shown, SIZE))
+    # The grey below is mixed in, so that only differences between channels tell the colour.
+    blue_over_red = np.unique(drawn[:, :, 2].astype(int) - drawn[:, :, 0])
+    assert blue_over_red[0] == 0
+    assert np.ptp(blue_over_red[1:]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "length", "first", "step"),
+    [
+        (8, 299, 37, 32),  # InceptionV3, mixed10: convolutions without padding
+        (17, 299, 21, 16),  # mixed7
+        (12, 384, 15.5, 32),  # ResNet101V2: all padded
+        (10, 384, 47.5, 32),
+        (1, 96, 47.5, 96),
+    ],
+)
+def test_cells_lie_where_their_receptive_fields_do(cells, length, first, step):
+    found = cell_centres(cells, length)
+    assert found[0] == first
+    assert np.diff(found) == pytest.approx(step)
+
+
+@given(cells=st.integers(1, 60), length=st.integers(60, 1100))
+def test_cells_lie_inside_the_picture(cells, length):
+    found = cell_centres(cells, length)
+    assert -0.5 <= found[0] <= found[-1] <= length - 0.5
+    assert found.mean() == pytest.approx((length - 1) / 2)
+
+
+CARD = Card(version="1.2.3", sha256="0" * 64, input_size=SIZE)
+
+
+class HotCornerEngine:
+    """Finds everything hot at the chest wall's upper end."""
+
+    card = CARD
+
+    def judge(self, shown, *, operating_point="default"):
+        prepared = prepare(shown, SIZE)
+        if shown.source.width == shown.source.height:
+            raise NotAMammogramError("The picture does not look like a mammogram: a reason.")
+        logit_map = np.zeros(CELLS, np.float32)
+        logit_map[:8, :6] = 2.0
+        prediction = Prediction(0.75, 1.0, 0.5, CARD.version, ("A warning.",))
+        return Judgement(prediction, prepared, logit_map)
+
+
+class TestCommand:
+    @pytest.fixture(autouse=True)
+    def engine(self, monkeypatch):
+        monkeypatch.setattr("mammoscope.commands.explain.load_artifact", lambda path: path)
+        monkeypatch.setattr("mammoscope.engine.load_engine", lambda artifact: HotCornerEngine())
+
+    @pytest.fixture
+    def picture(self, tmp_path) -> Path:
+        path = tmp_path / "picture.png"
+        Image.fromarray(np.rint(phantom(1) * 255).astype(np.uint8)).save(path)
+        return path
+
+    def test_draws_over_the_picture(self, picture, tmp_path, capsys):
+        output = tmp_path / "heat.png"
+        output.write_text("an older result")
+        assert main(["explain", str(picture), "--output", str(output)]) == 0
+        printed = capsys.readouterr().out
+        assert "tumour, probability 0.750; model 1.2.3" in printed
+        assert "heat from +0.000 (dark blue) to +2.000 (yellow)" in printed
+        assert "A warning." in printed
+        assert RESEARCH_USE_NOTICE in printed
+        with Image.open(output) as drawn:
+            assert drawn.format == "PNG"
+            assert drawn.size == (520, 640)
+            colours = np.asarray(drawn).astype(int)
+        # Seed 1 is a right breast: the chest wall is on the right.
+        yellow = colours[:, :, 0] - colours[:, :, 2]
+        assert centre(yellow > 60)[1] > 300
+        assert [path.name for path in tmp_path.glob(".*")] == []
+
+    def test_a_picture_that_is_refused_leaves_no_file(self, tmp_path, capsys):
+        path, output = tmp_path / "square.png", tmp_path / "heat.png"
+        square = cv2.resize(phantom(1), (400, 400))
+        Image.fromarray(np.rint(square * 255).astype(np.uint8)).save(path)
+        assert main(["explain", str(path), "--output", str(output)]) == 1
+        assert "does not look like a mammogram" in capsys.readouterr().err
+        assert not output.exists()
+
+    def test_files_that_cannot_be_written(self, picture, tmp_path, capsys):
+        for output in (tmp_path, tmp_path / "missing" / "heat.png", picture):
+            assert main(["explain", str(picture), "--output", str(output)]) == 1
+            assert str(tmp_path) not in capsys.readouterr().err
+        with Image.open(picture) as untouched:
+            assert untouched.mode == "L"
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+    def test_a_full_disk(self, picture, capsys):
+        assert main(["explain", str(picture), "--output", "/dev/full"]) == 1
+        assert "could not be written" in capsys.readouterr().err
+
+    def test_a_failure_while_writing_keeps_the_older_file(self, picture, tmp_path, monkeypatch):
+        output = tmp_path / "heat.png"
+        output.write_text("an older result")
+
+        def fail(self, stream, *_, **__):
+            stream.write(b"half")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Image.Image, "save", fail)
+        assert main(["explain", str(picture), "--output", str(output)]) == 1
+        assert output.read_text() == "an older result"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["heat.png", "picture.png"]
