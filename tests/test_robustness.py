@@ -1,0 +1,147 @@
+"""How far scores move, with networks that a test can see through."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mammoscope.__main__ import main
+from mammoscope.artifact import Card, CardCalibration
+from mammoscope.dataset import read_dataset
+from mammoscope.engine import Scores
+from mammoscope.errors import EmptyDatasetError
+from mammoscope.evaluation import RefusedExample
+from mammoscope.robustness import CHANGES, Spread, Trial, summarise, try_examples
+
+CARD = Card(
+    version="1.2.3",
+    sha256="0" * 64,
+    input_size=(96, 64),
+    calibration=CardCalibration(slope=2.0, intercept=0.5),
+)
+
+
+class CellEngine:
+    """Each cell scores how bright it is beyond the middle; the logit is their sharpest."""
+
+    card = CARD
+    honest = True
+    """Whether the map shows what the logit is made of."""
+
+    def score(self, pixels, /):
+        cells = pixels.reshape(len(pixels), 12, 8, 8, 8).mean(axis=(2, 4)) / 64.0 - 2.0
+        logits = np.log(np.exp(4 * cells).mean(axis=(1, 2))) / 4
+        maps = cells if self.honest else -cells
+        return Scores(logits.astype(np.float32), maps.astype(np.float32))
+
+
+class ConstantEngine(CellEngine):
+    def score(self, pixels, /):
+        return Scores(np.zeros(len(pixels), np.float32), np.zeros((len(pixels), 3, 2), np.float32))
+
+
+@pytest.fixture(scope="module")
+def examples(phantom_dataset):
+    return read_dataset(phantom_dataset).examples[:10]
+
+
+@pytest.fixture(scope="module")
+def trials(examples):
+    return list(try_examples(examples, CellEngine()))
+
+
+def test_every_change_is_measured_of_every_picture(trials, examples):
+    assert [trial.example for trial in trials] == list(examples)
+    for trial in trials:
+        assert set(trial.changes) == set(CHANGES)
+        assert all(0 <= size <= 1 for size in trial.changes.values() if size is not None)
+
+
+def test_what_the_preparation_undoes_changes_nothing(trials):
+    found = summarise(trials)
+    for name in ("inversion", "mirroring", "16-bit copy", "padding by 5%, black"):
+        spread = found.changes[name]
+        assert spread.refused == 0
+        assert spread.count == len(trials)
+        assert spread.high < 0.02
+    assert found.changes["anisotropic stretch"].high > found.changes["16-bit copy"].high
+
+
+def test_the_hottest_cells_of_an_honest_map_change_the_score_most(trials):
+    found = summarise(trials)
+    assert found.hotter.value == 1.0
+    assert found.hottest.median > 3 * found.random.median
+
+
+def test_a_dishonest_map_is_found_out(examples):
+    engine = CellEngine()
+    engine.honest = False
+    found = summarise(list(try_examples(examples, engine)))
+    assert found.hotter.value < 0.5
+
+
+def test_a_network_that_looks_at_nothing(examples):
+    found = summarise(list(try_examples(examples[:3], ConstantEngine())))
+    assert {spread.high for spread in found.changes.values()} == {0.0}
+    assert found.hottest.high == found.random.high == 0.0
+    assert found.hotter.value == 0.0
+
+
+def test_chance_depends_on_seed_and_picture_alone(trials, examples):
+    again = list(try_examples(examples[3:5], CellEngine()))
+    assert [each.changes for each in again] == [each.changes for each in trials[3:5]]
+    assert [each.random for each in again] == [each.random for each in trials[3:5]]
+    (other,) = try_examples(examples[3:4], CellEngine(), seed=1)
+    assert other.changes["anisotropic stretch"] != trials[3].changes["anisotropic stretch"]
+    assert other.changes["inversion"] == trials[3].changes["inversion"]
+
+
+def test_refusals_are_counted(examples, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"")
+    (refused,) = try_examples([replace(examples[0], path=broken)], CellEngine())
+    assert isinstance(refused, RefusedExample)
+    assert refused.code == "empty_image"
+    with pytest.raises(EmptyDatasetError):
+        summarise([refused])
+    changes = dict.fromkeys(CHANGES, 0.1) | {"mirroring": None}
+    found = summarise([refused, Trial(examples[0], changes, 0.5, 0.2)])
+    assert (found.pictures, found.refused) == (1, 1)
+    assert found.changes["mirroring"] == Spread(pytest.approx(math.nan, nan_ok=True), pytest.approx(
+        math.nan, nan_ok=True), 0, 1)  # fmt: skip
+    assert found.to_json()["probability_change"]["mirroring"] == {
+        "median": None, "percentile_95": None, "pictures": 0, "refused": 1
+    }  # fmt: skip
+
+
+class TestCommand:
+    @pytest.fixture(autouse=True)
+    def engine(self, monkeypatch):
+        monkeypatch.setattr("mammoscope.commands.robustness.load_artifact", lambda path: path)
+        monkeypatch.setattr("mammoscope.engine.load_engine", lambda artifact: CellEngine())
+
+    def test_table_and_json(self, phantom_dataset, tmp_path, capsys):
+        table = tmp_path / "robustness.json"
+        arguments = ["--data", str(phantom_dataset), "--split", "train", "--sample", "4"]
+        assert main(["robustness", *arguments, "--json", str(table)]) == 0
+        printed = capsys.readouterr().out
+        assert "Split train: 4 pictures judged, 0 refused; model 1.2.3; seed 0" in printed
+        for name in CHANGES:
+            assert f"\n  {name} " in printed
+        found = json.loads(table.read_text())
+        assert found["split"] == "train"
+        assert found["seed"] == 0
+        assert set(found["probability_change"]) == set(CHANGES)
+        assert found["erasing"]["hottest_above_random"]["value"] == 1.0
+        assert main(["robustness", *arguments, "--json", str(table)]) == 0
+        assert json.loads(table.read_text()) == found
+
+    def test_what_cannot_be_used(self, tmp_path, phantom_dataset, capsys):
+        data = str(phantom_dataset)
+        assert main(["robustness", "--data", str(tmp_path / "missing")]) == 1
+        assert main(["robustness", "--data", data, "--json", str(tmp_path / "no" / "x")]) == 1
+        assert str(tmp_path) not in capsys.readouterr().err
+        with pytest.raises(SystemExit, match="2"):
+            main(["robustness", "--data", data, "--sample", "0"])
