@@ -31,7 +31,7 @@ MOST_COLOURED: Final = 0.05
 LEAST_CHEST_WALL: Final = 0.50
 """Share of the picture's height along which the breast lies on one side. Measured: from 0.56."""
 
-MOST_OPPOSITE: Final = 0.40
+MOST_OPPOSITE: Final = 0.45
 """Share of the height along which it may reach the other side too. Measured: to 0.36."""
 
 LEAST_BACKGROUND: Final = 0.04

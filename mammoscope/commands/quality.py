@@ -1,4 +1,4 @@
-"""``python -m mammoscope quality PATH...``: which pictures are refused before a network sees them."""
+"""``python -m mammoscope quality PATH...``: which pictures no network should see, and why."""
 
 import argparse
 import sys
