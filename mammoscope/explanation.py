@@ -130,7 +130,8 @@ def _prepared_positions(length: int, prepared: int) -> npt.NDArray[np.float64]:
 
     Pixel centres lie at whole numbers, as OpenCV's resizing has them.
     """
-    return (np.arange(length) + 0.5) * (prepared / length) - 0.5
+    positions = (np.arange(length, dtype=np.float64) + 0.5) * (prepared / length) - 0.5
+    return np.asarray(positions, dtype=np.float64)
 
 
 def _nearest(positions: npt.NDArray[np.float64], length: int) -> npt.NDArray[np.intp]:
