@@ -7,8 +7,9 @@ needs no companion to be used rightly. Outputs, by name:
     float32 (N, 1): score before calibration.
 ``logit_map``
     float32 (N, h, w, 1): what each cell of the picture adds to the score. Its pooling is the logit
-    (heads ``logit_map`` and ``mean``), or the part of the logit that comes from averages over the
-    picture (heads ``mean_max`` and ``depths``; what maxima add has one place a feature).
+    (heads ``logit_map`` and ``mean``); its mean is the logit but for a constant (heads ``mean_max``
+    and, up to the interpolation between depths, ``depths``): what an average adds lies on all its
+    cells, what a maximum adds on the cell that holds it.
 """
 
 from collections.abc import Callable, Sequence
@@ -132,14 +133,34 @@ def _pooling_head(config: TrainConfig, maps: list[Any]) -> tuple[Any, Any, Any]:
     logit = layers.Dense(1, dtype="float32", name="score")(dropped)
     grid = max(m.shape[1:3] for m in maps)
     parts = []
-    for index, features in enumerate(maps):
-        evidence = layers.Conv2D(1, 1, use_bias=False, dtype="float32", name=f"evidence_{index}")
-        evidence.trainable = False
-        part = evidence(features)
+    for index, (features, peak) in enumerate(zip(maps, peaks, strict=True)):
+        part = _evidence(f"{_AVERAGES}{index}")(features)
+        part = part + _evidence(f"{_MAXIMA}{index}")(_at_peaks(features, peak))
         if tuple(features.shape[1:3]) != grid:
             part = layers.Resizing(*grid, interpolation="bilinear", dtype="float32")(part)
         parts.append(part)
     return pooled, logit, parts[0] if len(parts) == 1 else layers.Add(name="evidence")(parts)
+
+
+_AVERAGES: Final = "evidence_of_averages_"
+_MAXIMA: Final = "evidence_of_maxima_"
+
+
+def _evidence(name: str) -> keras.layers.Layer:
+    """What a map's features add to the logit, cell by cell; `_tie_map` fills it."""
+    layer = layers.Conv2D(1, 1, use_bias=False, dtype="float32", name=name)
+    layer.trainable = False
+    return layer
+
+
+def _at_peaks(features: Any, peak: Any) -> Any:
+    """Each feature's maximum (N, c), divided among the cells (N, h, w, c) that hold it."""
+    features = ops.cast(features, "float32")
+    highest = peak[:, None, None, :]
+    holders = ops.cast(features >= highest, "float32")
+    cells = float(features.shape[1] * features.shape[2])
+    # Times the cells, so that the mean over them is the maximum itself.
+    return holders * (highest * cells / ops.sum(holders, axis=(1, 2), keepdims=True))
 
 
 _EPSILON: Final = 1e-6
@@ -167,13 +188,14 @@ def set_head(
 
 
 def _tie_map(network: keras.Model) -> None:
-    """Let the logit map of a pooling head show what the averages add to the logit."""
+    """Let the logit map of a pooling head show what averages and maxima add to the logit."""
     kernel = network.get_layer("score").get_weights()[0][:, 0]
     _, variance = network.get_layer("standardise").get_weights()
     scaled = kernel / np.sqrt(variance + _EPSILON)
     start = 0
-    for layer in network.layers:
-        if layer.name.startswith("evidence_"):
+    for kind in (_AVERAGES, _MAXIMA):
+        for index in range(sum(layer.name.startswith(kind) for layer in network.layers)):
+            layer = network.get_layer(f"{kind}{index}")
             (old,) = layer.get_weights()
             stop = start + old.size
             layer.set_weights([scaled[start:stop].reshape(old.shape)])
@@ -253,7 +275,9 @@ def _copy(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
         raise ConfigurationError("The weights are those of another backbone or head.") from err
 
 
-def choose_trainable(network: keras.Model, config: TrainConfig, trainable_from: str) -> None:
+def choose_trainable(
+    network: keras.Model, config: TrainConfig, trainable_from: str, *, head_learns: bool = True
+) -> None:
     """Let the backbone learn from the named layer on; batch normalisation stays frozen.
 
     Frozen batch normalisation keeps its statistics: batches are too small to estimate them.
@@ -266,6 +290,8 @@ def choose_trainable(network: keras.Model, config: TrainConfig, trainable_from: 
         The backbone's name is used.
     trainable_from
         Name of a layer of the backbone; convolutions after it learn. ``auto``, ``all``, ``none``.
+    head_learns
+        Whether the weights that make the score of the features learn too.
 
     Raises
     ------
@@ -274,6 +300,7 @@ def choose_trainable(network: keras.Model, config: TrainConfig, trainable_from: 
     """
     if trainable_from == _AUTO:
         trainable_from = _BACKBONES[config.backbone].learns_after
+    network.get_layer("score").trainable = head_learns
     backbone = network.get_layer("backbone")
     backbone.trainable = True
     names = [layer.name for layer in backbone.layers]

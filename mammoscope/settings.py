@@ -140,6 +140,9 @@ class TrainConfig(_Frozen):
     """Share of all steps in which the learning rate rises from 0."""
     epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs in which the backbone learns along."""
+    stop_after: Annotated[int, Field(ge=1)] | None = None
+    """Epoch after which the run ends although the schedule is made for all `epochs`: early
+    stopping, by whoever watches the validation; a run that was stopped may be resumed with it."""
     head_epochs: Annotated[int, Field(ge=0)] = 1
     """Epochs before those, in which only the head learns, at `head_learning_rate`."""
     head_learning_rate: PositiveFloat = 1e-3
@@ -147,6 +150,9 @@ class TrainConfig(_Frozen):
     """How the head learns in `head_epochs`: by steps, or by one logistic regression on the pooled
     features of the pictures as they are and of so many augmented passes; ``auto``: the latter for
     heads that have such features, ``mean_max`` and ``depths``."""
+    head_learns: bool = True
+    """Whether the head learns along with the backbone; a head fitted by regression may better stay
+    as it is, since its thousands of small weights drown in the noise of the steps."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
     label_smoothing: Fraction = 0.05
     ema_momentum: Fraction = 0.99

@@ -148,6 +148,15 @@ def test_a_killed_run_resumes_and_ends_like_one_that_was_not(
     assert other.returncode == 1
     assert "drop_rate" in other.stderr
     kill_after(2, output, *arguments, "--resume")
+    early = tmp_path / "early"
+    shutil.copytree(output, early)
+    stopped = run(
+        *STAGES, "--data", phantom_dataset, "--output", early, "--resume", "--stop-after", 2
+    )
+    assert stopped.returncode == 0, stopped.stderr
+    assert record(early) == record(finished)[:2]
+    assert json.loads((early / "config.json").read_text())["stop_after"] == 2
+    assert load_artifact(early).card is not None
     answer = run(*arguments, "--resume")
     assert answer.returncode == 0, answer.stderr
     assert record(output) == record(finished)
@@ -300,6 +309,98 @@ def test_every_backbone_builds_with_every_head(backbone: str):
         everything = len(network.get_layer("backbone").trainable_variables)
         choose_trainable(network, config, "auto")
         assert 0.3 < len(network.get_layer("backbone").trainable_variables) / everything < 1
+
+
+@pytest.mark.parametrize("head", ["mean", "mean_max", "depths"])
+def test_the_map_adds_up_to_the_logit(head: str):
+    """Whatever the picture, logit and mean of the map differ by one constant."""
+    import keras
+
+    from mammoscope.networks import POOLED, build_network, set_head
+    from mammoscope.settings import POOLING_HEADS
+
+    keras.utils.set_random_seed(2)
+    network = build_network(TrainConfig.from_preset("smoke", {"head": head}))
+    rng = np.random.default_rng(0)
+    contrasts = np.array([1, 3, 10, 100]).reshape(4, 1, 1, 1)
+    pixels = (rng.integers(0, 256, (4, 96, 96, 1)) // contrasts).astype(np.uint8)
+    if head in POOLING_HEADS:
+        features = network.get_layer(POOLED).output.shape[1]
+        set_head(
+            network,
+            np.zeros(features),
+            rng.uniform(1e-5, 1e-4, features),
+            rng.normal(size=features),
+            0.3,
+        )
+    answer = network.predict_on_batch(pixels)
+    constants = answer["logit"][:, 0] - answer["logit_map"].mean(axis=(1, 2, 3))
+    # Interpolation between the depths' grids keeps a mean but for the edges.
+    spread = float(np.ptp(answer["logit"]))
+    assert np.ptp(constants) < (0.2 if head == "depths" else 1e-3) * spread
+
+
+def test_a_head_can_be_kept_as_the_regression_left_it():
+    from mammoscope.networks import build_network, choose_trainable
+
+    for learns in (True, False):
+        config = TrainConfig.from_preset("smoke", {"head_learns": learns})
+        network = build_network(config)
+        choose_trainable(network, config, "auto", head_learns=learns)
+        assert bool(network.get_layer("score").trainable_variables) is learns
+        assert network.get_layer("backbone").trainable_variables
+
+
+def test_the_heat_map_points_at_a_planted_mass():
+    """The head learns from pictures' labels alone where masses lie."""
+    import keras
+
+    from mammoscope.dataset import Example
+    from mammoscope.explanation import heat_map
+    from mammoscope.mammogram import Mammogram, SourceFacts
+    from mammoscope.networks import build_network, load_weights
+    from mammoscope.phantom import PhantomConfig, draw_phantom
+    from mammoscope.preparation import prepare
+    from mammoscope.training.batches import PreparedExamples
+    from mammoscope.training.regression import fit_head
+
+    keras.utils.set_random_seed(0)
+    size = (224, 144)
+    config = TrainConfig(
+        weights=str(ROOT / "model" / "model.keras"),
+        input_size=size,
+        precision="float32",
+        epochs=1,
+        head_epochs=0,
+    )
+    network = build_network(config)
+    load_weights(network, config)
+
+    def phantom(seed: int, *, mass: bool):
+        drawn = draw_phantom(PhantomConfig(seed=seed, mass=mass, height=448, width=364))
+        source = SourceFacts("PNG", 364, 448, 8, "L", 0.0)
+        return drawn, prepare(Mammogram(drawn.pixels, source), size)
+
+    examples = tuple(
+        Example(Path(f"{seed}.png"), seed % 2, "", str(seed), str(seed), patient_known=True)
+        for seed in range(64)
+    )
+    shown = np.stack(
+        [phantom(seed, mass=bool(each.label))[1].pixels for seed, each in enumerate(examples)]
+    )
+    breasts = tuple(each.patient_id for each in examples)
+    fit_head(network, PreparedExamples(examples, shown, breasts, {}), config)
+    hits, chances = [], []
+    for seed in range(1000, 1024):
+        drawn, prepared = phantom(seed, mass=True)
+        answer = network.predict_on_batch(prepared.pixels[None, ..., None])
+        heat, breast = heat_map(np.asarray(answer["logit_map"])[0, :, :, 0], prepared)
+        top, left, bottom, right = prepared.box
+        mass = drawn.lesion_mask[top:bottom, left:right]
+        hits.append(mass[np.unravel_index(np.where(breast, heat, -np.inf).argmax(), heat.shape)])
+        chances.append((mass & breast).sum() / breast.sum())
+    assert np.mean(hits) > 10 * np.mean(chances)
+    assert np.mean(hits) > 0.5
 
 
 def test_the_tests_own_environment_is_tensorflow():

@@ -4,6 +4,7 @@ Written against Keras 3 alone, so that it runs on TensorFlow, JAX and PyTorch.
 """
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +114,7 @@ class Loop:
                 if stored is not None:
                     self._restore(stored)
                     stored = None
-                while self.done < stage.first_epoch + stage.epochs:
+                while self.done < min(stage.first_epoch + stage.epochs, self._last):
                     self.history.append(self._epoch(stage, bar))
                     self._write_checkpoint()
                     after_epoch(self.history)
@@ -125,8 +126,18 @@ class Loop:
         """Epochs done; a regression before them is an entry of the history, but no epoch."""
         return sum(entry["stage"] != REGRESSION for entry in self.history)
 
+    @property
+    def _last(self) -> float:
+        """Epoch after which the run ends."""
+        return math.inf if self.config.stop_after is None else self.config.stop_after
+
     def _begin(self, stage: _Stage) -> None:
-        choose_trainable(self.network, self.config, stage.trainable_from)
+        choose_trainable(
+            self.network,
+            self.config,
+            stage.trainable_from,
+            head_learns=stage.name == "head" or self.config.head_learns,
+        )
         outputs = {name: self.network.output[name] for name in ("logit", *self.losses)}
         self._learner = keras.Model(self.network.input, outputs)
         optimizer = keras.optimizers.AdamW(

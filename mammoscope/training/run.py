@@ -35,6 +35,9 @@ from mammoscope.training.validation import History, measure
 
 CONFIG_NAME: Final = "config.json"
 HISTORY_NAME: Final = "history.json"
+_MAY_CHANGE: Final = "stop_after"
+"""What a run may be resumed with another value of: nothing before the stop depends on it."""
+
 _CHECKPOINT_NAME: Final = "checkpoint.npz"
 
 
@@ -229,11 +232,14 @@ def _open_run(config: TrainConfig, output: Path, *, resume: bool) -> None:
         stored = json.loads(stored_path.read_text("utf-8"))
     except (OSError, ValueError) as err:
         raise RunError("The configuration of the run in the output folder is damaged.") from err
-    differing = sorted(key for key in resolved if stored.get(key) != resolved[key])
+    differing = sorted(
+        key for key in resolved if key != _MAY_CHANGE and stored.get(key) != resolved[key]
+    )
     if differing:
         raise RunError(
             f"The run in the output folder was started with other values of {', '.join(differing)}."
         )
+    write_json(stored_path, resolved)
 
 
 def _summary(network: keras.Model) -> str:
