@@ -24,6 +24,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("pictures", nargs="+", metavar="URL|FILE|FOLDER")
     parser.add_argument("--server", default=DEFAULT_SERVER, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, no table")
+    age = "the woman's age in years; enters the probability of every picture given"
+    parser.add_argument("--age", type=float, metavar="YEARS", help=age)
     wait = "for a service that is still starting (default: %(default)s)"
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
     return parser.parse_args()
@@ -41,10 +43,10 @@ def sources(arguments: list[str]) -> Iterator[str | Path]:
             yield path
 
 
-def ask(client: Client, source: str | Path) -> dict[str, Any]:
+def ask(client: Client, source: str | Path, age: float | None) -> dict[str, Any]:
     """Return the answer about one picture, or under ``error`` why there is none."""
     try:
-        return {"picture": str(source), **client.predict(source)}
+        return {"picture": str(source), **client.predict(source, age=age)}
     except ServerUnreachableError:
         raise
     except MammoscopeError as err:
@@ -74,7 +76,7 @@ def main() -> int:
             for number, source in enumerate(waiting, start=1):
                 if sys.stderr.isatty():
                     print(f"{number}/{len(waiting)}", end="\r", file=sys.stderr)
-                answer = ask(client, source)
+                answer = ask(client, source, arguments.age)
                 refused += "error" in answer
                 print(json.dumps(answer) if arguments.json else row(answer), flush=True)
     except ServerAnswerError as err:

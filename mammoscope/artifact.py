@@ -39,18 +39,42 @@ class CardCalibration(_Frozen):
 
     def probability(self, logit: float) -> float:
         """Calibrated probability in [0, 1] of a raw logit."""
-        log_odds = self.slope * logit + self.intercept
-        # Two forms, so that the exponential cannot overflow.
-        if log_odds >= 0:
-            return 1.0 / (1.0 + math.exp(-log_odds))
-        return math.exp(log_odds) / (1.0 + math.exp(log_odds))
+        return _probability(self.slope * logit + self.intercept)
+
+
+class CardAgeCalibration(_Frozen):
+    """Log-odds with the age: ``slope`` x logit + ``per_decade`` x (age - 60) / 10 + ``intercept``.
+
+    Where the age is that of the woman in years.
+    """
+
+    slope: Annotated[float, Field(gt=0.0)]
+    intercept: float
+    per_decade: float
+
+    def probability(self, logit: float, age: float) -> float:
+        """Calibrated probability in [0, 1] of a raw logit and an age in years."""
+        return _probability(
+            self.slope * logit + self.per_decade * (age - 60.0) / 10.0 + self.intercept
+        )
+
+
+def _probability(log_odds: float) -> float:
+    # Two forms, so that the exponential cannot overflow.
+    if log_odds >= 0:
+        return 1.0 / (1.0 + math.exp(-log_odds))
+    return math.exp(log_odds) / (1.0 + math.exp(log_odds))
 
 
 class CardOperatingPoint(_Frozen):
-    """Probability from which the label is ``tumour``, and what was measured there."""
+    """Probability from which the label is ``tumour``, and what was measured there.
+
+    ``measured_with_age`` is what the same threshold does where the age entered the probability.
+    """
 
     threshold: Annotated[float, Field(gt=0.0, lt=1.0)]
     measured: dict[str, Any] = Field(default_factory=dict)
+    measured_with_age: dict[str, Any] = Field(default_factory=dict)
 
 
 class Card(_Frozen):
@@ -66,6 +90,8 @@ class Card(_Frozen):
         Height and width in pixels of the prepared picture.
     calibration, operating_points
         Fitted on validation patients; ``default`` is always there.
+    age_calibration
+        For pictures of women whose age is known; None where it was not fitted.
     training
         Configuration, data, split and environment of the run.
     metrics
@@ -76,11 +102,27 @@ class Card(_Frozen):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     input_size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
     calibration: CardCalibration = CardCalibration()
+    age_calibration: CardAgeCalibration | None = None
     operating_points: dict[str, CardOperatingPoint] = Field(
         default_factory=lambda: {DEFAULT_POINT: CardOperatingPoint(threshold=0.5)}
     )
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
+
+    def probability(self, logit: float, age: float | None = None) -> tuple[float, bool]:
+        """Calibrated probability in [0, 1] of a raw logit, and whether the age entered it.
+
+        Parameters
+        ----------
+        logit
+            The network's raw score.
+        age
+            The woman's age in years, None where it is not known. A card without an age
+            calibration makes no use of it.
+        """
+        if age is None or self.age_calibration is None:
+            return self.calibration.probability(logit), False
+        return self.age_calibration.probability(logit, age), True
 
     def threshold(self, operating_point: str) -> float:
         """Probability from which the label is ``tumour``.

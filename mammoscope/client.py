@@ -48,7 +48,7 @@ class Client:
         """Let the connections go."""
         self._session.close()
 
-    def predict(self, source: str | Path) -> dict[str, Any]:
+    def predict(self, source: str | Path, *, age: float | None = None) -> dict[str, Any]:
         """Return the answer about one picture, as ``Prediction.to_json`` describes it.
 
         Parameters
@@ -56,6 +56,8 @@ class Client:
         source
             A URL for the server to fetch (str), or a file to send (Path). Of the file only its
             bytes are sent, never its name.
+        age
+            The woman's age in years, where it is known and should enter the probability.
 
         Raises
         ------
@@ -66,15 +68,16 @@ class Client:
         ServerAnswerError
             If the server refuses the picture, or answers something else than a prediction.
         """
+        given = {} if age is None else {"age": age}
         if isinstance(source, str):
-            return self._request("POST", "/predict", json={"url": source})
+            return self._request("POST", "/predict", json={"url": source, **given})
         try:
             data = source.read_bytes()
         except IsADirectoryError as err:
             raise UnreadableFileError("This is a folder without pictures, not a file.") from err
         except OSError as err:
             raise UnreadableFileError("The file is missing or cannot be read.") from err
-        return self._request("POST", "/predict", files={"file": ("picture", data)})
+        return self._request("POST", "/predict", files={"file": ("picture", data)}, data=given)
 
     def model(self) -> dict[str, Any]:
         """Return the facts about the model that answers."""

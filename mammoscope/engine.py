@@ -106,12 +106,33 @@ class Engine:
                 maps.append(answer[self._map][0, :, :, 0].copy())
         return Scores(np.array(logits, dtype=np.float32), np.array(maps, dtype=np.float32))
 
-    def predict(self, mammogram: Mammogram, *, operating_point: str = DEFAULT_POINT) -> Prediction:
-        """Prepare, score and calibrate one picture; raises like `judge`."""
-        return self.judge(mammogram, operating_point=operating_point).prediction
+    def predict(
+        self,
+        mammogram: Mammogram,
+        *,
+        operating_point: str = DEFAULT_POINT,
+        age: float | None = None,
+    ) -> Prediction:
+        """Prepare, score and calibrate one picture; takes and raises what `judge` does."""
+        return self.judge(mammogram, operating_point=operating_point, age=age).prediction
 
-    def judge(self, mammogram: Mammogram, *, operating_point: str = DEFAULT_POINT) -> Judgement:
+    def judge(
+        self,
+        mammogram: Mammogram,
+        *,
+        operating_point: str = DEFAULT_POINT,
+        age: float | None = None,
+    ) -> Judgement:
         """Predict, and say where the score came from; one pass of the network gives both.
+
+        Parameters
+        ----------
+        mammogram
+            The picture.
+        operating_point
+            Point of the card whose threshold decides the label.
+        age
+            The woman's age in years where it is known; it enters the calibration alone.
 
         Raises
         ------
@@ -127,12 +148,14 @@ class Engine:
         require_mammogram(mammogram, prepared)
         scores = self.score(prepared.pixels[None])
         logit = float(scores.logits[0])
+        probability, age_used = self.card.probability(logit, age)
         prediction = Prediction(
-            probability=self.card.calibration.probability(logit),
+            probability=probability,
             logit=logit,
             threshold=threshold,
             model_version=self.card.version,
             warnings=mammogram.warnings,
+            age_used=age_used,
         )
         return Judgement(prediction, prepared, scores.logit_maps[0])
 

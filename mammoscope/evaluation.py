@@ -4,7 +4,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
@@ -12,8 +12,17 @@ import numpy.typing as npt
 
 from mammoscope.artifact import Card
 from mammoscope.dataset import Dataset, Example, breast_ids
-from mammoscope.errors import EmptyDatasetError, ImageError
-from mammoscope.metrics import RESAMPLES, Calibration, Evaluation, Scored, evaluate_scores
+from mammoscope.errors import EmptyDatasetError, ImageError, SingleClassError
+from mammoscope.looks import Look, Seen, cluster_looks, look_of
+from mammoscope.metrics import (
+    RESAMPLES,
+    AgeCalibration,
+    Calibration,
+    Evaluation,
+    Interval,
+    Scored,
+    evaluate_scores,
+)
 from mammoscope.preparation import prepare
 from mammoscope.quality import require_mammogram
 from mammoscope.reading import read_file
@@ -21,6 +30,8 @@ from mammoscope.reading import read_file
 _AGE_BANDS: Final = (50, 60, 70)
 """Bounds of the age bands in years; screening programmes invite from 50 to 69."""
 
+_FEWEST_FOR_LOOKS: Final = 60
+"""Pictures from which on they are grouped by their scanner's look, where no machine is known."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,7 +55,7 @@ class Scorer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ScoredExample:
     """A picture with its score.
 
@@ -58,12 +69,15 @@ class ScoredExample:
         Whether the picture had a bright background.
     chest_wall
         Side of the picture on which the chest wall lies: ``left`` or ``right``.
+    look
+        `mammoscope.looks.look_of` the picture.
     """
 
     example: Example
     logit: float
     inverted: bool
     chest_wall: str
+    look: Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +110,12 @@ class Assessment:
         Patients of this split who stand in another split of the folder too.
     leaky_training
         Whether the model was trained beside a test folder that shares its patients.
+    with_age
+        What was measured where the woman's age entered the probability: of the pictures whose age
+        is known, None where the model takes no age or too few ages are known.
+    shortcuts
+        AUC by picture of what a score could know without looking at tissue, by name; empty where
+        it was not measured.
     """
 
     evaluation: Evaluation
@@ -105,6 +125,8 @@ class Assessment:
     patients_known: bool
     shared_patients: int
     leaky_training: bool
+    with_age: Evaluation | None
+    shortcuts: Mapping[str, Interval] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON object."""
@@ -118,6 +140,8 @@ class Assessment:
             "refused": {"count": sum(self.refused.values()), "codes": dict(self.refused)},
             "within_machine": None,  # stays where too little is known of machines
             **self.evaluation.to_json(),
+            "with_age": self.with_age.to_json() if self.with_age else None,
+            "shortcuts": {name: area.to_json() for name, area in self.shortcuts.items()},
         }
 
 
@@ -137,9 +161,31 @@ def score_examples(
         except ImageError as err:
             return RefusedExample(example, err.code, str(err))
         logit = float(scorer.score(prepared.pixels[None]).logits[0])
-        return ScoredExample(example, logit, prepared.inverted, prepared.chest_wall)
+        look = look_of(mammogram, prepared)
+        return ScoredExample(example, logit, prepared.inverted, prepared.chest_wall, look)
 
     return map_ahead(judge, examples, workers=workers)
+
+
+def see_examples(
+    examples: Iterable[Example], *, workers: int | None = None
+) -> Iterator[Seen | RefusedExample]:
+    """Read pictures without scoring them, for what shortcuts are fitted to; else the same."""
+
+    def see(example: Example) -> Seen | RefusedExample:
+        try:
+            mammogram = read_file(example.path)
+            prepared = prepare(mammogram, _SMALL)
+            require_mammogram(mammogram, prepared)
+        except ImageError as err:
+            return RefusedExample(example, err.code, str(err))
+        return Seen(example, look_of(mammogram, prepared))
+
+    return map_ahead(see, examples, workers=workers)
+
+
+_SMALL: Final = (96, 72)
+"""Size in pixels of prepared pictures that only their look is wanted of."""
 
 
 def assess(
@@ -151,6 +197,17 @@ def assess(
     resamples: int = RESAMPLES,
 ) -> Assessment:
     """Measure the outcomes of one split's pictures.
+
+    Parameters
+    ----------
+    dataset, split
+        Where they come from.
+    outcomes
+        Of `score_examples`.
+    card
+        Of the model that scored.
+    resamples
+        Of the intervals.
 
     Raises
     ------
@@ -185,7 +242,44 @@ def assess(
         patients_known=all(outcome.example.patient_known for outcome in outcomes),
         shared_patients=_shared_patients(dataset, split),
         leaky_training=bool(card.training.get("data", {}).get("leaky")),
+        with_age=_with_age(pictures, examples, card, resamples),
     )
+
+
+def with_shortcuts(
+    assessment: Assessment,
+    outcomes: Sequence[ScoredExample | RefusedExample],
+    others: Sequence[Seen],
+) -> Assessment:
+    """Add what a score could know without looking at tissue, fitted to `others`' pictures."""
+    from mammoscope.shortcuts import measure_shortcuts
+
+    judged = [Seen(each.example, each.look) for each in outcomes if isinstance(each, ScoredExample)]
+    return replace(assessment, shortcuts=measure_shortcuts(judged, others))
+
+
+def _with_age(
+    pictures: Scored, examples: Sequence[Example], card: Card, resamples: int
+) -> Evaluation | None:
+    """Measure probabilities that the age entered; None where there is too little to measure."""
+    if card.age_calibration is None:
+        return None
+    known = [i for i, example in enumerate(examples) if example.facts.age is not None]
+    if np.unique(pictures.labels[known]).size < 2:
+        return None
+    calibration = AgeCalibration(**card.age_calibration.model_dump())
+    ages = [examples[i].facts.age for i in known]
+    informed = Scored.of(
+        pictures.labels[known],
+        calibration.log_odds(pictures.logits[known], np.array(ages, dtype=np.float64)),
+        patients=list(pictures.patients[known]),
+        breasts=list(pictures.breasts[known]),
+    )
+    thresholds = {name: point.threshold for name, point in card.operating_points.items()}
+    try:
+        return evaluate_scores(informed, thresholds=thresholds, resamples=resamples)
+    except SingleClassError:
+        return None
 
 
 def map_ahead(
@@ -220,6 +314,8 @@ def _groups(scored: Sequence[ScoredExample]) -> dict[str, list[str | None]]:
         "density": [each.density for each in facts],
         "age": [_age_band(each.age) for each in facts],
     }
+    if not any(groups["machine"]) and len(scored) >= _FEWEST_FOR_LOOKS:
+        groups["look"] = list(cluster_looks([outcome.look for outcome in scored]))
     known = {fact: values for fact, values in groups.items() if any(values)}
     return known | {"background": ["bright" if outcome.inverted else "dark" for outcome in scored]}
 

@@ -11,6 +11,10 @@ RESEARCH_USE_NOTICE: Final = (
 )
 
 
+AGES_YEARS: Final = (18, 120)
+"""Youngest and oldest age that is taken for a woman's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer about one picture.
@@ -27,6 +31,8 @@ class Prediction:
         Version of the model that answered.
     warnings
         What a person should know about this picture or answer, in words.
+    age_used
+        Whether the woman's age entered the probability.
     """
 
     probability: float
@@ -34,6 +40,7 @@ class Prediction:
     threshold: float
     model_version: str
     warnings: tuple[str, ...] = field(default=())
+    age_used: bool = False
 
     @property
     def label(self) -> str:
@@ -51,6 +58,7 @@ class Prediction:
             },
             "logit": self.logit,
             "threshold": self.threshold,
+            "age_used": self.age_used,
             "model_version": self.model_version,
             "warnings": list(self.warnings),
             "notice": RESEARCH_USE_NOTICE,

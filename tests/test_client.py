@@ -97,6 +97,14 @@ def test_url_is_sent_as_json(server: Server) -> None:
     assert json.loads(server.bodies[0]) == {"url": "https://pictures.example/a.jpg"}
 
 
+def test_age_goes_along(server: Server, picture: Path) -> None:
+    with Client(server.address) as client:
+        client.predict(picture, age=57)
+        client.predict("https://pictures.example/a.jpg", age=57)
+    assert b'name="age"\r\n\r\n57\r\n' in server.bodies[0]
+    assert json.loads(server.bodies[1]) == {"url": "https://pictures.example/a.jpg", "age": 57}
+
+
 def test_refusal_carries_the_servers_words(server: Server, picture: Path) -> None:
     server.answer = lambda body: (422, PROBLEM)
     with Client(server.address) as client, pytest.raises(ServerAnswerError) as caught:

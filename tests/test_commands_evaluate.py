@@ -44,7 +44,7 @@ class BrightnessEngine:
         logits = pixels.mean(axis=(1, 2)).astype(np.float32) / 32 - 2
         return Scores(logits, logits[:, None, None])
 
-    def predict(self, mammogram, *, operating_point="default"):
+    def predict(self, mammogram, *, operating_point="default", age=None):
         logit = float(self.score(prepare(mammogram, CARD.input_size).pixels[None]).logits[0])
         return Prediction(
             CARD.calibration.probability(logit),

@@ -4,12 +4,13 @@ import json
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mammoscope.artifact import Card, CardCalibration, CardOperatingPoint
+from mammoscope.artifact import Card, CardAgeCalibration, CardCalibration, CardOperatingPoint
 from mammoscope.dataset import Dataset, Example, Facts, read_dataset
 from mammoscope.errors import EmptyDatasetError, SingleClassError
 from mammoscope.evaluation import (
@@ -18,7 +19,10 @@ from mammoscope.evaluation import (
     assess,
     map_ahead,
     score_examples,
+    see_examples,
+    with_shortcuts,
 )
+from mammoscope.looks import Seen
 from mammoscope.mammogram import Laterality
 from mammoscope.preparation import prepare
 from mammoscope.reading import read_file
@@ -51,18 +55,19 @@ class BrightnessScorer:
         return Logits(pixels.mean(axis=(1, 2)).astype(np.float32) / 32 - 2)
 
 
-def outcome(label, logit, patient="p", **facts):
+def outcome(label, logit, patient="p", look=None, **facts):
     known = facts.pop("patient_known", True)
     split = facts.pop("split", "test")
     chest_wall = facts.pop("chest_wall", "left")
-    example = Example(None, label, split, patient, "i", known, Facts(**facts))
-    return ScoredExample(example, logit, inverted=False, chest_wall=chest_wall)
+    example = Example(Path(f"{patient}.png"), label, split, patient, "i", known, Facts(**facts))
+    look = np.zeros(24, np.float32) if look is None else look
+    return ScoredExample(example, logit, inverted=False, chest_wall=chest_wall, look=look)
 
 
-def measure(outcomes, others=(), split="test"):
+def measure(outcomes, others=(), split="test", card=CARD):
     examples = tuple(each.example for each in (*outcomes, *others))
     dataset = Dataset(root=None, examples=examples, has_metadata=True)
-    return assess(dataset, split, outcomes, CARD, resamples=50)
+    return assess(dataset, split, outcomes, card, resamples=50)
 
 
 class TestScoring:
@@ -76,6 +81,16 @@ class TestScoring:
             assert each.logit == expected
             assert each.chest_wall == prepared.chest_wall
             assert each.inverted == prepared.inverted
+
+    def test_looks_are_seen_alike_with_and_without_a_score(self, phantom_dataset):
+        examples = read_dataset(phantom_dataset).examples[:6]
+        for scored, seen in zip(
+            score_examples(examples, BrightnessScorer()), see_examples(examples), strict=True
+        ):
+            assert scored.example == seen.example
+            assert scored.look.shape == (24,)
+            assert np.array_equal(scored.look, seen.look)
+            assert scored.look[:16].sum() == pytest.approx(1.0)
 
     def test_an_unreadable_picture_is_an_outcome(self, tmp_path):
         (tmp_path / "a.png").write_text("not a picture")
@@ -155,6 +170,76 @@ class TestAssessment:
         }
         assert all(group.auc for group in groups["machine"].values())
         assert measure(outcomes).to_json()["within_machine"]["value"] > 0
+
+    def test_the_age_enters_beside_and_not_instead(self):
+        rng = np.random.default_rng(1)
+        ages = rng.uniform(40, 80, 200)
+        labels = (rng.random(200) < 1 / (1 + np.exp(-(ages - 60) / 5))).astype(int)
+        outcomes = [
+            outcome(int(y), float(rng.normal()), str(i), age=age if i else None)
+            for i, (y, age) in enumerate(zip(labels, ages, strict=True))
+        ]
+        assert measure(outcomes).to_json()["with_age"] is None  # the card takes no age
+        informed = CARD.model_copy(
+            update={"age_calibration": CardAgeCalibration(slope=2.0, intercept=0.0, per_decade=2.0)}
+        )
+        found = measure(outcomes, card=informed)
+        assert found.evaluation.image["auc"] == measure(outcomes).evaluation.image["auc"]
+        assert found.with_age.images == 199
+        log_odds = 2 * np.array([each.logit for each in outcomes[1:]]) + 2 * (ages[1:] - 60) / 10
+        assert found.with_age.image["auc"].value == pytest.approx(
+            roc_auc_score(labels[1:], log_odds)
+        )
+        assert found.with_age.image["auc"].value > found.evaluation.image["auc"].value + 0.1
+
+    def test_pictures_of_unknown_machines_are_grouped_by_look(self):
+        rng = np.random.default_rng(2)
+        outcomes = [
+            outcome(i % 2, float(i % 2), str(i), look=rng.normal(10 * (i % 3), 0.1, 24))
+            for i in range(120)
+        ]
+        found = measure(outcomes).evaluation
+        looks = found.groups["look"]
+        assert sum(group.images for group in looks.values()) == 120
+        assert found.within["look"].value == 1.0
+        known = [outcome(i % 2, float(i % 2), str(i), machine_id=str(i % 3)) for i in range(120)]
+        assert "look" not in measure(known).evaluation.groups
+
+    def test_shortcuts_beside_the_model(self):
+        """Labels follow age, machine and look of the other patients, not those of these."""
+        rng = np.random.default_rng(3)
+
+        def pictures(split, *, follow):
+            for i in range(200):
+                told = i % 2 if follow else int(rng.integers(2))
+                yield outcome(
+                    i % 2,
+                    0.0,
+                    f"{split} {i}",
+                    split=split,
+                    look=rng.normal(told, 0.1, 24),
+                    age=50.0 + 20 * told,
+                    machine_id=str(told),
+                )
+
+        others = [Seen(each.example, each.look) for each in pictures("train", follow=True)]
+        for follow in (True, False):
+            judged = list(pictures("test", follow=follow))
+            found = with_shortcuts(measure(judged), judged, others).shortcuts
+            assert set(found) == {"histogram, box and inversion", "age", "machine"}
+            for area in found.values():
+                assert (area.value == 1.0) if follow else (0.35 < area.value < 0.65)
+                assert area.low <= area.value <= area.high
+
+    def test_shortcuts_without_other_pictures_are_fitted_in_folds(self):
+        judged = [
+            outcome(i % 2, 0.0, str(i), look=np.full(24, float(i % 2)), age=50.0 + i % 2)
+            for i in range(60)
+        ]
+        # A patient's own other pictures would tell the label; they are never learned from.
+        own = [Seen(each.example, 1 - each.look) for each in judged]
+        found = with_shortcuts(measure(judged), judged, own).to_json()["shortcuts"]
+        assert found["histogram, box and inversion"]["value"] == 1.0
 
     def test_nothing_readable(self):
         refused = RefusedExample(outcome(0, 0.0).example, "corrupt_image", "Damaged.")

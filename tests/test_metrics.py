@@ -26,6 +26,7 @@ from mammoscope.metrics import (
     equal_mass_bins,
     evaluate_scores,
     fit_platt,
+    fit_platt_with_age,
     measure_points,
     operating_points,
     sigmoid,
@@ -294,6 +295,37 @@ class TestPlatt:
     def test_a_calibration_is_monotone_by_construction(self, slope):
         with pytest.raises(ValueError, match="slope above 0"):
             Calibration(slope, 0.0)
+
+
+class TestPlattWithAge:
+    def test_recovers_a_known_map(self):
+        rng = np.random.default_rng(3)
+        logits, ages = rng.normal(size=40_000), rng.uniform(40, 80, 40_000)
+        log_odds = 1.5 * logits + 0.4 * (ages - 60) / 10 - 0.7
+        labels = (rng.random(40_000) < 1 / (1 + np.exp(-log_odds))).astype(int)
+        fitted = fit_platt_with_age(logits, ages, labels)
+        assert fitted.slope == pytest.approx(1.5, rel=0.05)
+        assert fitted.per_decade == pytest.approx(0.4, abs=0.03)
+        assert fitted.intercept == pytest.approx(-0.7, abs=0.05)
+        assert np.corrcoef(fitted.log_odds(logits, ages), log_odds)[0, 1] > 0.999
+
+    @pytest.mark.parametrize(
+        ("logits", "ages", "labels"),
+        [
+            ([0.0, 1.0], [50, 60], [1, 1]),  # one class
+            ([1.0, 1.0], [50, 60], [0, 1]),  # logits alike
+            ([0.0, 1.0], [50, 50], [0, 1]),  # ages alike
+            ([1.0, 0.0, 1.0, 0.0], [50, 60, 60, 50], [0, 1, 0, 1]),  # logit the wrong way round
+        ],
+    )
+    def test_is_not_fitted_to_what_says_nothing(self, logits, ages, labels):
+        assert fit_platt_with_age(logits, ages, labels) is None
+
+    def test_refuses_what_does_not_fit(self):
+        with pytest.raises(ValueError, match="ages"):
+            fit_platt_with_age([0.0, 1.0], [50], [0, 1])
+        with pytest.raises(ValueError, match="ages"):
+            fit_platt_with_age([0.0, 1.0], [50, np.nan], [0, 1])
 
 
 class TestIntervals:

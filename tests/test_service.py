@@ -44,11 +44,15 @@ class FakeEngine:
     def __init__(self) -> None:
         self.failure: Exception | None = None
         self.operating_points: list[str] = []
+        self.ages: list[float | None] = []
 
-    def predict(self, mammogram: Mammogram, *, operating_point: str = "default") -> Prediction:
+    def predict(
+        self, mammogram: Mammogram, *, operating_point: str = "default", age: float | None = None
+    ) -> Prediction:
         if self.failure is not None:
             raise self.failure
         self.operating_points.append(operating_point)
+        self.ages.append(age)
         return Prediction(
             probability=float(mammogram.pixels.mean()),
             logit=0.0,
@@ -160,6 +164,21 @@ def test_url(client: FlaskClient, picture_server: str) -> None:
     assert response.status_code == 200
     missing = client.post("/predict", json={"url": f"{picture_server}/b.png"})
     assert_problem(missing, 502, "fetch_unsuccessful")
+
+
+def test_age_is_taken_from_form_json_and_query(
+    engine: FakeEngine, client: FlaskClient, picture_server: str
+) -> None:
+    requests: list[dict[str, Any]] = [
+        upload(PICTURE, age="57"),
+        upload(PICTURE, age=""),
+        {"json": {"url": f"{picture_server}/a.png", "age": 57.5}},
+        {"json": {"url": f"{picture_server}/a.png"}},
+        {"data": PICTURE, "content_type": "image/png", "query_string": {"age": "58"}},
+    ]
+    for content in requests:
+        assert client.post("/predict", **content).status_code == 200
+    assert engine.ages == [57.0, None, 57.5, None, 58.0]
 
 
 def test_operating_point_is_the_settings(engine: FakeEngine) -> None:
@@ -277,6 +296,12 @@ REFUSALS: dict[str, tuple[dict[str, Any], int, str]] = {
     "no file": (upload(), 400, "invalid_request"),
     "file of another name": (upload(PICTURE, field="picture"), 400, "invalid_request"),
     "file and a field": (upload(PICTURE, url="http://a/"), 400, "invalid_request"),
+    "age in words": (upload(PICTURE, age="old"), 400, "invalid_request"),
+    "age of a child": (upload(PICTURE, age="7"), 400, "invalid_request"),
+    "age that is no number": (upload(PICTURE, age="nan"), 400, "invalid_request"),
+    "two ages": (upload(PICTURE, age=["50", "60"]), 400, "invalid_request"),
+    "true as age": ({"json": {"url": "http://a/", "age": True}}, 400, "invalid_request"),
+    "list as age": ({"json": {"url": "http://a/", "age": [50]}}, 400, "invalid_request"),
     "text in place of the file": (
         {"data": {"file": "abc"}, "content_type": "multipart/form-data"},
         400,
@@ -337,7 +362,7 @@ def test_bad_request_is_refused_and_the_next_answered(
     fresh = {
         key: {
             name: [(io.BytesIO(file.getvalue()), label) for file, label in value]
-            if isinstance(value, list)
+            if isinstance(value, list) and name != "age"
             else value
             for name, value in part.items()
         }

@@ -4,7 +4,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -13,35 +13,22 @@ from tqdm import tqdm
 
 from mammoscope.artifact import load_artifact
 from mammoscope.dataset import SPLITS, Dataset, read_dataset, require_both_classes
+from mammoscope.description import describe
 from mammoscope.errors import EmptyDatasetError, MetadataError, StorageError
 from mammoscope.evaluation import (
-    Assessment,
     RefusedExample,
     ScoredExample,
     Scorer,
     assess,
     score_examples,
+    see_examples,
+    with_shortcuts,
 )
-from mammoscope.metrics import MIN_PER_CLASS, RESAMPLES, Interval
+from mammoscope.looks import Seen
+from mammoscope.metrics import RESAMPLES
 from mammoscope.settings import ServiceSettings
 
 ALL_SPLITS: Final = "all"
-
-_TITLES: Final = {
-    "auc": "AUC",
-    "auprc": "AUPRC",
-    "accuracy": "accuracy",
-    "majority": "majority class",
-    "balanced_accuracy": "balanced accuracy",
-    "sensitivity_at_specificity_90": "sensitivity at specificity 0.90",
-    "sensitivity_at_specificity_95": "sensitivity at specificity 0.95",
-    "specificity_at_sensitivity_90": "specificity at sensitivity 0.90",
-    "brier": "Brier score",
-    "log_loss": "log-loss",
-    "ece": "expected calibration error",
-    "calibration_slope": "calibration slope",
-    "calibration_intercept": "calibration intercept",
-}
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -81,6 +68,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         dest="training_run",
         help="evaluate on the test part that this training run set aside in its split.csv; "
         "--model is its model then, unless given",
+    )
+    parser.add_argument(
+        "--shortcuts",
+        action="store_true",
+        help="measure beside it what age, machine, site, brightness and crop alone would score, "
+        "fitted to the other splits' pictures",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON too")
     parser.add_argument("--scores", metavar="CSV", type=Path, help="write each picture's score too")
@@ -136,11 +129,30 @@ def run(args: argparse.Namespace) -> int:
                 name = shown(outcome.example.path.relative_to(dataset.root))
                 bar.write(f"refused {name}: {outcome.message} [{outcome.code}]", file=sys.stderr)
     assessment = assess(dataset, split, outcomes, scorer.card)
+    if args.shortcuts:
+        assessment = with_shortcuts(assessment, outcomes, _others(dataset, split))
     print("\n".join(describe(assessment)), flush=True)
     if args.json is not None:
         write_json(args.json, assessment.to_json())
     scores.require_complete()
     return 0
+
+
+def _others(dataset: Dataset, split: str) -> list[Seen]:
+    """Pictures of the other splits, as shortcuts are fitted to them."""
+    if split in ("", ALL_SPLITS):
+        return []
+    examples = [example for example in dataset.examples if example.split != split]
+    bar = tqdm(
+        see_examples(examples),
+        total=len(examples),
+        unit="picture",
+        desc="other splits",
+        file=sys.stderr,
+        disable=None,
+        leave=False,
+    )
+    return [outcome for outcome in bar if isinstance(outcome, Seen)]
 
 
 def restrict_to_test_part(dataset: Dataset, run: Path) -> Dataset:
@@ -259,79 +271,6 @@ class ScoresFile:
             self._stream.flush()
         except OSError as err:
             self._failure = err
-
-
-def describe(assessment: Assessment) -> Iterator[str]:
-    """The evaluation as lines that a person understands."""
-    found = assessment.evaluation
-    split = f"Split {assessment.split}: " if assessment.split else ""
-    yield (
-        f"{split}{found.images:,} pictures, {found.positives:,} with tumour, of "
-        f"{found.breasts:,} breasts and {found.patients:,} patients; "
-        f"model {assessment.model_version}"
-    )
-    if assessment.refused:
-        codes = ", ".join(f"{code} ({count:,})" for code, count in assessment.refused.items())
-        yield f"Not judged and left out: {sum(assessment.refused.values()):,} pictures: {codes}"
-    yield from _warnings(assessment)
-    yield ""
-    yield f"{'':34}{'by picture':21}{'by breast':21}by patient"
-    for name, title in _TITLES.items():
-        cells = (level[name] for level in (found.image, found.breast, found.patient))
-        yield f"  {title:32}{' '.join(f'{text(cell):20}' for cell in cells)}".rstrip()
-    by = "patients" if assessment.patients_known else "pictures, their patients not being known"
-    yield f"In brackets: 95 % interval from {RESAMPLES:,} resamples of {by}."
-    yield f"Accuracies at probability {found.threshold:g}."
-    if found.operating_points:
-        yield ""
-        yield f"{'Operating point':22}{'from':8}{'sensitivity':21}specificity"
-        for name, point in found.operating_points.items():
-            yield (
-                f"  {name:20}{point.threshold:<8.3f}{text(point.sensitivity):21}"
-                f"{text(point.specificity)}"
-            )
-    yield from _describe_groups(assessment)
-
-
-def _warnings(assessment: Assessment) -> Iterator[str]:
-    if assessment.leaky_training:
-        yield (
-            "LEAKY: the model was trained on a published split whose test folder shares its "
-            "patients; for like-for-like comparison only."
-        )
-    if assessment.shared_patients:
-        yield (
-            f"LEAK: {assessment.shared_patients:,} patients of this split stand in another split "
-            "of the folder too; a model trained there knows them."
-        )
-    if not assessment.patients_known:
-        yield (
-            "The patients of some pictures are not known; each such picture counts as a patient "
-            "of its own. Intervals may be too narrow and leakage cannot be excluded; give the "
-            "patients with --metadata."
-        )
-
-
-def _describe_groups(assessment: Assessment) -> Iterator[str]:
-    yield ""
-    yield f"{'AUC within':22}{'pictures':>9}{'tumour':>8}  by picture"
-    for fact, groups in assessment.evaluation.groups.items():
-        for value, group in groups.items():
-            area = text(group.auc) if group.auc else f"under {MIN_PER_CLASS} of a class"
-            yield f"  {f'{fact} {value}':20}{group.images:9,}{group.positives:8,}  {area}"
-    within = assessment.evaluation.within.get("machine")
-    if within:
-        yield f"Mean within machines that have an AUC: {text(within)}"
-
-
-def text(interval: Interval) -> str:
-    """A value with its interval, three digits each; a dash for what is undefined."""
-    numbers = interval.to_json()
-    value, low, high = (
-        "–" if numbers[name] is None else f"{numbers[name]:.3f}"
-        for name in ("value", "low", "high")
-    )
-    return f"{value} ({low}–{high})" if numbers["low"] is not None else value
 
 
 def shown(path: Path) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from mammoscope.artifact import load_artifact
-from mammoscope.commands.evaluate import ALL_SPLITS, choose_split, text, write_json
+from mammoscope.commands.evaluate import ALL_SPLITS, choose_split, write_json
 from mammoscope.dataset import SPLITS, Example, read_dataset
+from mammoscope.description import text
 from mammoscope.errors import StorageError
 from mammoscope.robustness import (
     ERASED,

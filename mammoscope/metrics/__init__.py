@@ -12,7 +12,13 @@ from mammoscope.metrics.assessment import (
     evaluate_scores,
     within_groups,
 )
-from mammoscope.metrics.calibration import Calibration, fit_platt, sigmoid
+from mammoscope.metrics.calibration import (
+    AgeCalibration,
+    Calibration,
+    fit_platt,
+    fit_platt_with_age,
+    sigmoid,
+)
 from mammoscope.metrics.intervals import CONFIDENCE, RESAMPLES, Interval, bootstrap, draw_weights
 from mammoscope.metrics.measures import ECE_BINS, Curve, Measures, equal_mass_bins
 from mammoscope.metrics.operating import OperatingPoint, measure_points, operating_points
@@ -23,6 +29,7 @@ __all__ = [
     "ECE_BINS",
     "MIN_PER_CLASS",
     "RESAMPLES",
+    "AgeCalibration",
     "Calibration",
     "Curve",
     "Evaluation",
@@ -36,6 +43,7 @@ __all__ = [
     "equal_mass_bins",
     "evaluate_scores",
     "fit_platt",
+    "fit_platt_with_age",
     "measure_points",
     "operating_points",
     "sigmoid",

@@ -1,6 +1,7 @@
 """Logits into probabilities, and how far probabilities are from honest."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,49 @@ class Calibration:
         return sigmoid(self.log_odds(logits))
 
 
+AGE_CENTRE_YEARS: Final = 60.0
+YEARS_A_DECADE: Final = 10.0
+"""Ages enter as decades from the centre, which is about the mean age in screening."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgeCalibration:
+    """Log-odds from the network's logit and the woman's age.
+
+    They are ``slope * logit + per_decade * (age - 60) / 10 + intercept``.
+
+    Parameters
+    ----------
+    slope
+        Factor of the logit, above 0.
+    intercept
+        Shift in log-odds, at 60 years.
+    per_decade
+        Change in log-odds with ten years of age.
+
+    Raises
+    ------
+    ValueError
+        If `slope` is not a positive number or another value is not finite.
+    """
+
+    slope: float
+    intercept: float
+    per_decade: float
+
+    def __post_init__(self) -> None:
+        values = (self.slope, self.intercept, self.per_decade)
+        if not (self.slope > 0.0 and np.isfinite(values).all()):
+            raise ValueError("a calibration needs a finite slope above 0 and finite shifts")
+
+    def log_odds(self, logits: npt.ArrayLike, ages: npt.ArrayLike) -> FloatArray:
+        """Calibrated log-odds of label 1, float64 (N,), for logits (N,) and ages (N,) in years."""
+        decades = (np.asarray(ages, np.float64) - AGE_CENTRE_YEARS) / YEARS_A_DECADE
+        return (
+            self.slope * np.asarray(logits, np.float64) + self.per_decade * decades + self.intercept
+        )
+
+
 def sigmoid(log_odds: FloatArray) -> FloatArray:
     """Probabilities in [0, 1] of `log_odds`, without overflow."""
     return np.asarray(np.exp(-np.logaddexp(0.0, -log_odds)), np.float64)
@@ -77,20 +121,68 @@ def fit_platt(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration:
     (n1 + 1) / (n1 + 2) and 1 / (n0 + 2). H.-T. Lin et al., Machine Learning 68, 2007: fitting.
     """
     x, y = np.asarray(logits, np.float64), np.asarray(labels)
-    if x.ndim != 1 or x.shape != y.shape or x.size == 0:
-        raise ValueError("logits and labels must be two lists of one length, not empty")
-    if not np.isfinite(x).all() or not np.isin(y, (0, 1)).all():
-        raise ValueError("logits must be finite and labels 0 or 1")
-    ones = int(y.sum())
-    zeros = y.size - ones
-    targets = np.where(y == 1, (ones + 1.0) / (ones + 2.0), 1.0 / (zeros + 2.0))
-    if ones == 0 or zeros == 0 or not varies(x):
+    targets = _smoothed(x, y)
+    if np.unique(y).size < 2 or not varies(x):
         return Calibration(1.0, fit_intercept(x, targets))
     slope, intercept = fit_logistic(x, targets)
     least = _MIN_STANDARD_SLOPE / float(x.std())
     if slope < least:
         return Calibration(least, fit_intercept(least * x, targets))
     return Calibration(slope, intercept)
+
+
+def fit_platt_with_age(
+    logits: npt.ArrayLike, ages: npt.ArrayLike, labels: npt.ArrayLike
+) -> AgeCalibration | None:
+    """Fit Platt scaling with the age as a second variable; as `fit_platt` does otherwise.
+
+    Parameters
+    ----------
+    logits
+        Raw scores (N,), finite.
+    ages
+        Ages (N,) in years, finite.
+    labels
+        Labels (N,), 0 or 1.
+
+    Returns
+    -------
+    AgeCalibration or None
+        None where the data say nothing of it: one class, logits or ages all alike, or a logit
+        that adds nothing to the age.
+
+    Raises
+    ------
+    ValueError
+        If there is no picture, the lengths differ or a value is not allowed.
+    """
+    x, y = np.asarray(logits, np.float64), np.asarray(labels)
+    years = np.asarray(ages, np.float64)
+    targets = _smoothed(x, y)
+    if years.shape != x.shape or not np.isfinite(years).all():
+        raise ValueError("ages must be as many as logits, and finite")
+    if np.unique(y).size < 2 or not varies(x) or not varies(years):
+        return None
+    decades = (years - AGE_CENTRE_YEARS) / YEARS_A_DECADE
+    centre, spread = float(x.mean()), float(x.std())
+    design = np.stack([np.ones_like(x), (x - centre) / spread, decades], axis=1)
+    shift, slope, per_decade = (
+        float(value) for value in _newton(design, np.zeros_like(x), targets)
+    )
+    if slope < _MIN_STANDARD_SLOPE:
+        return None
+    return AgeCalibration(slope / spread, shift - slope / spread * centre, per_decade)
+
+
+def _smoothed(x: FloatArray, y: npt.NDArray[np.generic]) -> FloatArray:
+    """Platt's targets for labels y (N,), once logits x (N,) and labels are found sound."""
+    if x.ndim != 1 or x.shape != y.shape or x.size == 0:
+        raise ValueError("logits and labels must be two lists of one length, not empty")
+    if not np.isfinite(x).all() or not np.isin(y, (0, 1)).all():
+        raise ValueError("logits must be finite and labels 0 or 1")
+    ones = int(np.sum(y))
+    zeros = y.size - ones
+    return np.where(y == 1, (ones + 1.0) / (ones + 2.0), 1.0 / (zeros + 2.0))
 
 
 def fit_logistic(x: FloatArray, targets: FloatArray) -> tuple[float, float]:

@@ -36,7 +36,9 @@ class ScoringEngine(Protocol):
         """Card of the model that answers."""
         ...
 
-    def predict(self, mammogram: Mammogram, *, operating_point: Any = ...) -> Prediction:
+    def predict(
+        self, mammogram: Mammogram, *, operating_point: Any = ..., age: float | None = ...
+    ) -> Prediction:
         """Judge one picture."""
         ...
 
@@ -76,9 +78,15 @@ class LoadingEngine:
         """
         return self._loaded().card
 
-    def predict(self, mammogram: Mammogram, *, operating_point: Any = "default") -> Prediction:
+    def predict(
+        self,
+        mammogram: Mammogram,
+        *,
+        operating_point: Any = "default",
+        age: float | None = None,
+    ) -> Prediction:
         """Judge one picture; raises like `card`."""
-        return self._loaded().predict(mammogram, operating_point=operating_point)
+        return self._loaded().predict(mammogram, operating_point=operating_point, age=age)
 
     def _loaded(self) -> ScoringEngine:
         if not self._engine.done():

@@ -5,15 +5,16 @@ from typing import Any, Final
 from flask import Blueprint, render_template, request
 
 from mammoscope import reading
-from mammoscope.prediction import CLASS_NAMES, RESEARCH_USE_NOTICE
+from mammoscope.prediction import AGES_YEARS, CLASS_NAMES, RESEARCH_USE_NOTICE
 from mammoscope.service.loading import ScoringEngine
-from mammoscope.service.submission import FILE_FIELD, submitted_picture
+from mammoscope.service.submission import AGE_FIELD, FILE_FIELD, submission
 from mammoscope.settings import ServiceSettings
 
 _PUBLISHED_FACTS: Final = {
     "version",
     "input_size",
     "calibration",
+    "age_calibration",
     "operating_points",
     "metrics",
     "sha256",
@@ -31,6 +32,8 @@ def blueprint(settings: ServiceSettings, engine: ScoringEngine) -> Blueprint:
             "page.html",
             notice=RESEARCH_USE_NOTICE,
             file_field=FILE_FIELD,
+            age_field=AGE_FIELD,
+            ages=AGES_YEARS,
             suffixes=",".join(reading.PICTURE_SUFFIXES),
             url_fetching=settings.url_fetching,
         )
@@ -55,8 +58,11 @@ def blueprint(settings: ServiceSettings, engine: ScoringEngine) -> Blueprint:
 
     @routes.post("/predict")
     def predict() -> dict[str, Any]:
-        mammogram = reading.read(submitted_picture(request, settings), settings)
-        answer = engine.predict(mammogram, operating_point=settings.operating_point)
+        submitted = submission(request, settings)
+        mammogram = reading.read(submitted.picture, settings)
+        answer = engine.predict(
+            mammogram, operating_point=settings.operating_point, age=submitted.age
+        )
         return answer.to_json()
 
     return routes

@@ -2,18 +2,32 @@
 
 import io
 import json
+import math
+from dataclasses import dataclass
 from typing import IO, Final
 
 from flask import Request
 
 from mammoscope.errors import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 from mammoscope.fetching import fetch
+from mammoscope.prediction import AGES_YEARS
 from mammoscope.settings import ServiceSettings
 
 FILE_FIELD: Final = "file"
 """Name of the form field that carries the picture."""
 
+AGE_FIELD: Final = "age"
+"""Name of the form field, JSON key or query parameter that gives the woman's age in years."""
+
 _MAX_JSON_BYTES: Final = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Submission:
+    """An encoded picture, and the woman's age in years where it was given."""
+
+    picture: bytes
+    age: float | None = None
 
 
 class InMemoryRequest(Request):
@@ -35,8 +49,8 @@ class InMemoryRequest(Request):
         return io.BytesIO()
 
 
-def submitted_picture(request: Request, settings: ServiceSettings) -> bytes:
-    """Return the encoded picture that `request` brings, or whose URL it names.
+def submission(request: Request, settings: ServiceSettings) -> Submission:
+    """Return the encoded picture that `request` brings, or whose URL it names, and the age.
 
     Raises
     ------
@@ -45,18 +59,19 @@ def submitted_picture(request: Request, settings: ServiceSettings) -> bytes:
     RequestTooLargeError
         If a body of unknown length does not end.
     InvalidRequestError
-        If the body does not name or bring exactly one picture, or broke off.
+        If the body does not name or bring exactly one picture, or broke off; or if the age is no
+        number of years of an adult.
     FetchError
         If the picture is given by URL and cannot be had.
     """
     try:
         if request.mimetype == "application/json":
             request.max_content_length = _MAX_JSON_BYTES
-            url = _url(_body(request))
+            url, age = _named(_body(request))
         elif request.mimetype == "multipart/form-data":
-            return _file(request)
+            return _form(request)
         elif request.mimetype.startswith("image/"):
-            return _body(request)
+            return Submission(_body(request), _age(request.args.get(AGE_FIELD)))
         else:
             raise UnsupportedMediaTypeError(
                 "The Content-Type must be application/json with a url, multipart/form-data with "
@@ -64,7 +79,7 @@ def submitted_picture(request: Request, settings: ServiceSettings) -> bytes:
             )
     except OSError as err:  # the connection, or its chunked encoding, broke
         raise InvalidRequestError("The body broke off before its end.") from err
-    return fetch(url, settings)
+    return Submission(fetch(url, settings), age)
 
 
 def _body(request: Request) -> bytes:
@@ -78,28 +93,47 @@ def _body(request: Request) -> bytes:
     return data
 
 
-def _url(body: bytes) -> str:
+def _named(body: bytes) -> tuple[str, float | None]:
+    """URL and age that a JSON body names."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as err:
         raise InvalidRequestError("The body is not JSON.") from err
-    if not isinstance(content, dict) or set(content) != {"url"}:
-        raise InvalidRequestError('The JSON must be an object with "url" and nothing else.')
+    if not isinstance(content, dict) or not {"url"} <= set(content) <= {"url", AGE_FIELD}:
+        raise InvalidRequestError(
+            f'The JSON must be an object with "url" and, if wished, "{AGE_FIELD}", nothing else.'
+        )
     url = content["url"]
     if not isinstance(url, str):
         raise InvalidRequestError('"url" must be a string.')
-    return url
+    return url, _age(content.get(AGE_FIELD))
 
 
-def _file(request: Request) -> bytes:
+def _form(request: Request) -> Submission:
     files = list(request.files.items(multi=True))
-    if len(files) != 1 or request.form:
+    fields = list(request.form.items(multi=True))
+    if len(files) != 1 or [name for name, _ in fields] not in ([], [AGE_FIELD]):
         raise InvalidRequestError(
-            f'The form must have exactly one file, "{FILE_FIELD}", and no other field; '
-            f"received {len(files)} files and {len(list(request.form.items(multi=True)))} fields."
+            f'The form must have exactly one file, "{FILE_FIELD}", and no other field than '
+            f'"{AGE_FIELD}"; received {len(files)} files and {len(fields)} fields.'
         )
     name, file = files[0]
     if name != FILE_FIELD:
         raise InvalidRequestError(f'The form\'s file must be the field "{FILE_FIELD}".')
     data: bytes = file.read()
-    return data
+    return Submission(data, _age(fields[0][1] if fields else None))
+
+
+def _age(given: object) -> float | None:
+    """Age in years; None where nothing was given."""
+    if given is None or given == "":
+        return None
+    low, high = AGES_YEARS
+    try:
+        # JSON's true is a number to Python.
+        years = math.nan if isinstance(given, bool) else float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        years = math.nan
+    if not low <= years <= high:
+        raise InvalidRequestError(f'"{AGE_FIELD}" must be a number of years from {low} to {high}.')
+    return years

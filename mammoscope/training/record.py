@@ -5,6 +5,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from mammoscope.artifact import (
     DEFAULT_POINT,
     NETWORK_NAME,
     Card,
+    CardAgeCalibration,
     CardCalibration,
     CardOperatingPoint,
     sha256_of,
@@ -25,7 +27,14 @@ from mammoscope.artifact import (
 )
 from mammoscope.dataset import Example
 from mammoscope.errors import StorageError
-from mammoscope.metrics import Scored, evaluate_scores, fit_platt, operating_points
+from mammoscope.metrics import (
+    Scored,
+    evaluate_scores,
+    fit_platt,
+    fit_platt_with_age,
+    measure_points,
+    operating_points,
+)
 from mammoscope.report import write_figures
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import PreparedExamples
@@ -68,9 +77,11 @@ def write_results(
         breasts=list(pictures.breasts),
         calibration=calibration,
     )
-    points = operating_points(
+    chosen = operating_points(
         calibrated.probabilities, calibrated.labels, list(calibrated.patients)
     )
+    thresholds = {DEFAULT_POINT: 0.5, **{name: each.threshold for name, each in chosen.items()}}
+    age_calibration, with_age = _with_age(validation, calibrated)
     _write_scores(output / "validation_scores.csv", validation, calibrated)
     write_figures(output)
     digest = sha256_of(output / NETWORK_NAME)
@@ -79,17 +90,55 @@ def write_results(
         sha256=digest,
         input_size=config.input_size,
         calibration=CardCalibration(slope=calibration.slope, intercept=calibration.intercept),
-        operating_points={
-            DEFAULT_POINT: CardOperatingPoint(threshold=0.5),
-            **{
-                name: CardOperatingPoint(threshold=point.threshold, measured=point.to_json())
-                for name, point in points.items()
-            },
-        },
+        age_calibration=age_calibration,
+        operating_points=_points(thresholds, calibrated, with_age),
         training=facts,
-        metrics={"validation": evaluate_scores(calibrated, groups=_groups(validation)).to_json()},
+        metrics={
+            "validation": {
+                **evaluate_scores(
+                    calibrated, groups=_groups(validation), thresholds=thresholds
+                ).to_json(),
+                "with_age": None if with_age is None else evaluate_scores(with_age).to_json(),
+            }
+        },
     )
     write_card(output, card)
+
+
+def _with_age(
+    validation: PreparedExamples, pictures: Scored
+) -> tuple[CardAgeCalibration | None, Scored | None]:
+    """The calibration with age, and the pictures whose age is known, scored with it."""
+    ages = [example.facts.age for example in validation.examples]
+    known = np.flatnonzero([age is not None for age in ages])
+    years = np.array([ages[i] for i in known], dtype=np.float64)
+    if np.unique(pictures.labels[known]).size < 2:
+        return None, None
+    fitted = fit_platt_with_age(pictures.logits[known], years, pictures.labels[known])
+    if fitted is None:
+        return None, None
+    scored_with_age = Scored.of(
+        pictures.labels[known],
+        fitted.log_odds(pictures.logits[known], years),
+        patients=list(pictures.patients[known]),
+        breasts=list(pictures.breasts[known]),
+    )
+    return CardAgeCalibration(**asdict(fitted)), scored_with_age
+
+
+def _points(
+    thresholds: Mapping[str, float], pictures: Scored, with_age: Scored | None
+) -> dict[str, CardOperatingPoint]:
+    without = measure_points(thresholds, pictures)
+    informed = {} if with_age is None else measure_points(thresholds, with_age)
+    return {
+        name: CardOperatingPoint(
+            threshold=threshold,
+            measured=without[name].to_json(),
+            measured_with_age=informed[name].to_json() if informed else {},
+        )
+        for name, threshold in thresholds.items()
+    }
 
 
 def _groups(validation: PreparedExamples) -> dict[str, list[str | None]]:
@@ -166,15 +215,6 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip()
-
-
-def _summary(network: keras.Model) -> str:
-    lines: list[str] = []
-    network.summary(print_fn=lines.append, line_length=100)
-    backbone = network.get_layer("backbone")
-    lines += ["", "Backbone:"]
-    backbone.summary(print_fn=lines.append, line_length=100)
-    return "\n".join(lines) + "\n"
 
 
 def precision(config: TrainConfig) -> str:

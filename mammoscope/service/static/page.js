@@ -21,7 +21,8 @@ function showPrediction(prediction) {
     line("p", prediction.label, "label"),
     meter,
     line("p", `Probability of a tumour ${percent(prediction.probability)}; ` +
-      `called a tumour from ${percent(prediction.threshold)} on.`),
+      `called a tumour from ${percent(prediction.threshold)} on.` +
+      (prediction.age_used ? " The woman\u2019s age entered." : "")),
   );
   if (prediction.warnings.length) {
     const list = document.createElement("ul");
@@ -62,9 +63,11 @@ if (urlForm) {
   urlForm.hidden = false; // an address is sent as JSON, which a form alone cannot
   urlForm.addEventListener("submit", (event) => {
     event.preventDefault();
+    const given = Object.fromEntries(new FormData(event.target));
+    if (!given.age) delete given.age;
     classify(event.target, {
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ url: new FormData(event.target).get("url") }),
+      body: JSON.stringify(given),
     });
   });
 }

@@ -1,0 +1,80 @@
+"""How a scanner makes pictures look: brightness, background and crop, but no tissue's shape.
+
+A score that such facts alone would give is a shortcut: it knows the scanner, not the patient.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.dataset import Example
+from mammoscope.mammogram import Mammogram
+from mammoscope.preparation import Preparation
+
+Look = npt.NDArray[np.float32]
+
+HISTOGRAM_BINS: Final = 16
+"""Bins of grey values inside the breast, equally wide over the full range."""
+
+_BACKGROUND_PERCENTILES: Final = (10.0, 50.0, 90.0)
+
+CLUSTERS: Final = 6
+"""Scanner looks that pictures are told apart by; the Kaggle set comes from nine machines."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A picture and its look."""
+
+    example: Example
+    look: Look
+
+
+def look_of(mammogram: Mammogram, preparation: Preparation) -> Look:
+    """Describe a picture without looking at its tissue.
+
+    Returns
+    -------
+    ndarray
+        float32 (24,): shares of the histogram inside the breast, percentiles of the background,
+        height, width and top of the breast's box and the breast's area as shares of the picture,
+        and 1 for a picture with a bright background, else 0.
+    """
+    small, breast = preparation.search_copy, preparation.breast
+    counts, _ = np.histogram(small[breast], bins=HISTOGRAM_BINS, range=(0.0, 1.0))
+    outside = small[~breast]
+    background = (
+        np.percentile(outside, _BACKGROUND_PERCENTILES)
+        if outside.size
+        else np.zeros(len(_BACKGROUND_PERCENTILES))
+    )
+    height, width = mammogram.pixels.shape
+    top, left, bottom, right = preparation.box
+    rest = (
+        (bottom - top) / height,
+        (right - left) / width,
+        top / height,
+        preparation.breast_share,
+        float(preparation.inverted),
+    )
+    return np.concatenate([counts / max(counts.sum(), 1), background, rest]).astype(np.float32)
+
+
+def cluster_looks(looks: Sequence[Look], *, seed: int = 0) -> list[str]:
+    """Group pictures of like looks: a number from 1, the largest group first, for each picture.
+
+    Stands in for the machine where nobody knows it.
+    """
+    # scikit-learn belongs to training: a service that never groups looks does without it.
+    from sklearn.cluster import KMeans
+    from sklearn.preprocessing import StandardScaler
+
+    standardised = StandardScaler().fit_transform(np.stack(looks))
+    clusters = min(CLUSTERS, len(np.unique(standardised, axis=0)))
+    found = KMeans(clusters, n_init=10, random_state=seed).fit_predict(standardised)
+    order = np.argsort(-np.bincount(found, minlength=clusters), kind="stable")
+    number = {int(cluster): str(place) for place, cluster in enumerate(order, start=1)}
+    return [number[int(cluster)] for cluster in found]

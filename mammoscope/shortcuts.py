@@ -1,0 +1,148 @@
+"""What could be scored without looking at tissue: baselines that a model has to beat.
+
+Each is fitted to pictures of other patients, as the model was, and scores the evaluated ones.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mammoscope.dataset import Example, Facts
+from mammoscope.looks import Seen
+from mammoscope.metrics import Curve, Interval, bootstrap
+from mammoscope.splitting import folds
+
+Float = npt.NDArray[np.float64]
+
+_INVERSE_PENALTY: Final = 0.1
+"""Inverse strength of the ridge penalty on the standardised look."""
+
+_PRIOR_PICTURES: Final = 5.0
+"""Pictures of the average share of tumours that are added to every group, so that small groups
+stay near the average."""
+
+FOLDS: Final = 5
+"""Parts, by patient, where there are no pictures of other patients to fit to."""
+
+
+def measure_shortcuts(
+    judged: Sequence[Seen], others: Sequence[Seen], *, seed: int = 0
+) -> dict[str, Interval]:
+    """AUC by picture of each baseline, with a 95 % interval from resamples of patients.
+
+    Parameters
+    ----------
+    judged
+        Pictures to score, of both classes.
+    others
+        Pictures to fit to; those of patients in `judged` are left out. Without any, the judged
+        ones are scored in folds by patient.
+    seed
+        Of folds and intervals.
+
+    Returns
+    -------
+    dict
+        By the baseline's name; those about which the metadata says nothing are left out.
+    """
+    patients = {seen.example.patient_id for seen in judged}
+    apart = [seen for seen in others if seen.example.patient_id not in patients]
+    rounds = (
+        [(apart, list(judged))]
+        if len({seen.example.label for seen in apart}) > 1
+        else _cross_fitted(judged, seed)
+    )
+    measured = {}
+    for name, (is_known, score) in _BASELINES.items():
+        if not any(is_known(seen.example.facts) for seen in judged):
+            continue
+        scores: dict[Example, float] = {}
+        for learned, scored in rounds:
+            values = score(learned, scored)
+            scores |= {seen.example: float(v) for seen, v in zip(scored, values, strict=True)}
+        measured[name] = _auc([seen.example for seen in judged], scores, seed)
+    return measured
+
+
+def _cross_fitted(judged: Sequence[Seen], seed: int) -> list[tuple[list[Seen], list[Seen]]]:
+    of = {seen.example: seen for seen in judged}
+    return [
+        ([of[example] for example in large], [of[example] for example in small])
+        for large, small in folds(list(of), FOLDS, seed)
+    ]
+
+
+def _auc(examples: list[Example], scores: Mapping[Example, float], seed: int) -> Interval:
+    labels = np.array([example.label for example in examples], dtype=np.int64)
+    _, patients = np.unique([example.patient_id for example in examples], return_inverse=True)
+    curve = Curve(np.array([scores[example] for example in examples]), labels)
+    found = bootstrap(
+        lambda weights: {"auc": curve.auc(weights)}, labels, patients.astype(np.int64), seed=seed
+    )
+    return found["auc"]
+
+
+def _by_look(learned: Sequence[Seen], scored: Sequence[Seen]) -> Float:
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, max_iter=1000))
+    model.fit(np.stack([seen.look for seen in learned]), [seen.example.label for seen in learned])
+    return np.asarray(model.decision_function(np.stack([seen.look for seen in scored])))
+
+
+def _by_age(learned: Sequence[Seen], scored: Sequence[Seen]) -> Float:
+    known = [seen for seen in learned if seen.example.facts.age is not None]
+    ages = np.array([seen.example.facts.age for seen in known], dtype=np.float64)
+    if np.unique(ages).size < 2 or len({seen.example.label for seen in known}) < 2:
+        return np.zeros(len(scored))
+    labels = [seen.example.label for seen in known]
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(ages[:, None], labels)
+    asked = [seen.example.facts.age for seen in scored]
+    filled = np.array([ages.mean() if age is None else age for age in asked])
+    return np.asarray(model.decision_function(filled[:, None]))
+
+
+def _by_group(
+    group: Callable[[Facts], str | None],
+) -> Callable[[Sequence[Seen], Sequence[Seen]], Float]:
+    """Score by the share of tumours among the pictures of the same group."""
+
+    def score(learned: Sequence[Seen], scored: Sequence[Seen]) -> Float:
+        average = float(np.mean([seen.example.label for seen in learned]))
+        tumours: dict[str | None, float] = {}
+        pictures: dict[str | None, float] = {}
+        for seen in learned:
+            name = group(seen.example.facts)
+            tumours[name] = tumours.get(name, _PRIOR_PICTURES * average) + seen.example.label
+            pictures[name] = pictures.get(name, _PRIOR_PICTURES) + 1
+        names = [group(seen.example.facts) for seen in scored]
+        return np.array(
+            [tumours[name] / pictures[name] if name in pictures else average for name in names]
+        )
+
+    return score
+
+
+def _machine(facts: Facts) -> str | None:
+    return facts.machine_id
+
+
+def _site(facts: Facts) -> str | None:
+    return facts.site_id
+
+
+_BASELINES: Final[
+    dict[
+        str,
+        tuple[Callable[[Facts], object], Callable[[Sequence[Seen], Sequence[Seen]], Float]],
+    ]
+] = {
+    "histogram, box and inversion": (lambda _: True, _by_look),
+    "age": (lambda facts: facts.age, _by_age),
+    "machine": (_machine, _by_group(_machine)),
+    "site": (_site, _by_group(_site)),
+}
+"""By name: whether a picture's metadata has what it needs, and its score."""
