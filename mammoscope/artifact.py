@@ -95,7 +95,10 @@ class Card(_Frozen):
     training
         Configuration, data, split and environment of the run.
     metrics
-        Measured results, by split.
+        Measured results: ``validation``, ``test``, ``robustness``, and ``reference`` with those of
+        the reference recipe.
+    about
+        What no command measures: intended use, data and licences, limits.
     """
 
     version: str
@@ -108,6 +111,7 @@ class Card(_Frozen):
     )
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
+    about: dict[str, Any] = Field(default_factory=dict)
 
     def probability(self, logit: float, age: float | None = None) -> tuple[float, bool]:
         """Calibrated probability in [0, 1] of a raw logit, and whether the age entered it.

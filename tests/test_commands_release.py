@@ -35,6 +35,8 @@ def training_run(phantom_dataset: Path, tmp_path: Path) -> Path:
         patient = path.name.split("_")[0]
         lines.append(f"{path.name},{path.parent.name},{patient},{patient}/L,0.5,0.6")
     (run / "validation_scores.csv").write_text("\n".join(lines) + "\n")
+    parts = [f"{path.name},0,{path.name.split('_')[0]},validation" for path in pictures]
+    (run / "split.csv").write_text("\n".join(["file,label,patient_id,part", *parts]) + "\n")
     return run
 
 
@@ -56,6 +58,10 @@ def test_a_release_is_a_model_folder_with_a_record(training_run, phantom_dataset
     assert {row["sha256"] for row in rows} <= set(hashes)
     patients = {hashes[row["sha256"]].name.split("_")[0] for row in rows}
     assert len({row["patient"] for row in rows}) == len(patients)
+    with (record / "split.csv").open() as stream:
+        split = list(csv.DictReader(stream))
+    assert {row["patient"] for row in split} == {row["patient"] for row in rows}
+    assert {row["part"] for row in split} == {"validation"}
 
 
 def test_no_name_id_or_path_is_released(training_run, phantom_dataset, tmp_path):

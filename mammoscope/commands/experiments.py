@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from mammoscope.commands.release import RECORD_FOLDER
 from mammoscope.errors import EmptyDatasetError, RunError
+from mammoscope.settings import TrainConfig
 
 _DEFAULT: Final = Path("model") / RECORD_FOLDER
 
@@ -20,7 +22,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description=(
             "A line for the first and the last epoch of each recorded run, 0 being a head fitted "
             "by regression: AUC on training and on validation pictures, by breast, and the mean "
-            "within machines; minutes until then."
+            "within machines; minutes until then; and how the run's configuration differs from "
+            "the default preset."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -43,33 +46,64 @@ def run(args: argparse.Namespace) -> int:
     records = sorted(path.parent for path in args.folder.glob("*/history.json"))
     if not records:
         raise EmptyDatasetError("The folder holds no records.")
-    columns = f"{'train':>7}{'picture':>9}{'breast':>8}{'within':>8}{'minutes':>9}"
+    columns = f"{'train':>7}  {'by picture':21}{'breast':>7}{'within':>8}{'minutes':>9}"
     print(f"{'experiment':22}{'input':10}{'epoch':>6}{columns}")
     for record in records:
         try:
             config = json.loads((record / "config.json").read_bytes())
             history = json.loads((record / "history.json").read_bytes())
-            lines = list(describe(record.name, config, history))
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as err:
+            metrics_path = record / "metrics.json"
+            metrics = json.loads(metrics_path.read_bytes()) if metrics_path.is_file() else {}
+            lines = list(describe(record.name, config, history, metrics.get("validation")))
+        except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as err:
             raise RunError("A record is damaged.") from err
         print("\n".join(lines))
     return 0
 
 
-def describe(name: str, config: dict[str, Any], history: list[dict[str, Any]]) -> Iterator[str]:
-    """Lines of one record: its first epoch and its last."""
+def describe(
+    name: str,
+    config: dict[str, Any],
+    history: list[dict[str, Any]],
+    measured: dict[str, Any] | None,
+) -> Iterator[str]:
+    """Lines of one record: its first epoch, its last, and how it differs from the default.
+
+    The last has the interval where the run came to its end, and so `measured` its network.
+    """
     height, width = config["input_size"]
     minutes = 0.0
     for index, entry in enumerate(history):
         minutes += sum(entry["seconds"].values()) / 60
-        if index not in (0, len(history) - 1):
+        is_last = index == len(history) - 1
+        if index and not is_last:
             continue
         found = entry["validation"]
+        area = f"{found['auc']:.3f}"
+        if is_last and measured:
+            auc = measured["auc"]
+            area = f"{auc['value']:.3f} ({auc['low']:.3f}–{auc['high']:.3f})"
         learned = entry["train"]["auc"] if entry["train"] else None
-        numbers = (learned, found["auc"], found["breast_auc"], found.get("within_machine_auc"))
-        cells = ("–" if number is None else f"{number:.3f}" for number in numbers)
         yield (
-            f"{name:22}{f'{height}x{width}':10}{entry['epoch']:>6}"
-            "{:>7}{:>9}{:>8}{:>8}".format(*cells)
-            + f"{minutes:>9.1f}"
+            f"{name:22}{f'{height}x{width}':10}{entry['epoch']:>6}{_cell(learned):>7}  {area:21}"
+            f"{_cell(found['breast_auc']):>7}{_cell(found.get('within_machine_auc')):>8}"
+            f"{minutes:>9.1f}"
         )
+    default = TrainConfig().model_dump(mode="json")
+    differing = [
+        f"{key} {value}"
+        for key, value in config.items()
+        if key in default and key not in _NO_CHANGE and default[key] != value
+    ]
+    if differing:
+        yield textwrap.fill(
+            ", ".join(differing), 96, initial_indent="    ", subsequent_indent="    "
+        )
+
+
+_NO_CHANGE: Final = ("weights", "input_size")
+"""What is not listed as a difference: a file's name, and what has a column of its own."""
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

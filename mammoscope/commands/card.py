@@ -1,0 +1,112 @@
+"""``python -m mammoscope card``: measured results into a model's card, and the card in words."""
+
+import argparse
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from mammoscope.artifact import CARD_NAME, Card, load_artifact, write_card
+from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
+from mammoscope.modelcard import MODEL_CARD_NAME, render
+from mammoscope.settings import ServiceSettings
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "card",
+        help="put measured results into a model's card, and write the card in words",
+        description=(
+            "Put what evaluate and robustness measured into card.json, and write MODEL_CARD.md "
+            "from it. What is not given stays as it is."
+        ),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        type=Path,
+        default=ServiceSettings.model_fields["model"].default,
+        help="model folder",
+    )
+    parser.add_argument("--test", metavar="JSON", type=Path, help="of evaluate --json")
+    parser.add_argument("--robustness", metavar="JSON", type=Path, help="of robustness --json")
+    parser.add_argument(
+        "--reference", metavar="RUN", type=Path, help="folder of a run with the reference preset"
+    )
+    parser.add_argument(
+        "--reference-test", metavar="JSON", type=Path, help="of evaluate --json on that run"
+    )
+    parser.add_argument(
+        "--about",
+        metavar="TOML",
+        type=Path,
+        help="what no command can measure: name, [statements], [published], [claim]",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write both files; 0.
+
+    Raises
+    ------
+    ArtifactError
+        If the model, or the reference run's, cannot be used, a file of results cannot be read or
+        was measured on another model.
+    StorageError
+        If a file cannot be written.
+    """
+    card = _card_of(args.model)
+    metrics: dict[str, Any] = dict(card.metrics)
+    about = card.about
+    if args.about is not None:
+        about = _toml(args.about)
+    if args.test is not None:
+        metrics["test"] = _results(args.test, card)
+    if args.robustness is not None:
+        metrics["robustness"] = _results(args.robustness, card)
+    reference: dict[str, Any] = dict(metrics.get("reference", {}))
+    if args.reference is not None:
+        other = _card_of(args.reference)
+        reference["validation"] = other.metrics.get("validation")
+        if args.reference_test is not None:
+            reference["test"] = _results(args.reference_test, other)
+    if "published" in about:
+        reference["published"] = about["published"]
+    if reference:
+        metrics["reference"] = reference
+    changed = card.model_copy(update={"metrics": metrics, "about": about})
+    write_card(args.model, changed)
+    try:
+        (args.model / MODEL_CARD_NAME).write_text(render(changed), encoding="utf-8")
+    except OSError as err:
+        raise StorageError("The model card cannot be written.") from err
+    print(f"{CARD_NAME} and {MODEL_CARD_NAME} are in {args.model}.")
+    return 0
+
+
+def _card_of(folder: Path) -> Card:
+    card = load_artifact(folder).card
+    if card is None:
+        raise ArtifactNotFoundError("The model has no card.")
+    return card
+
+
+def _results(path: Path, card: Card) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+        version = found["model_version"]
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise ArtifactNotFoundError("A file of results is missing or damaged.") from err
+    if version != card.version:
+        raise ArtifactMismatchError("A file of results was measured on another model.")
+    return found
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as err:
+        raise ArtifactNotFoundError("The statements about the model cannot be read.") from err

@@ -1,0 +1,126 @@
+"""The model card as a person reads it: Markdown, made from card.json alone.
+
+References
+----------
+M. Mitchell et al., "Model cards for model reporting", FAT* 2019. A. Tejani et al., "Checklist for
+artificial intelligence in medical imaging (CLAIM): 2024 update", Radiology: AI 6:e240300, 2024.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mammoscope.artifact import Card
+from mammoscope.prediction import RESEARCH_USE_NOTICE
+
+MODEL_CARD_NAME: Final = "MODEL_CARD.md"
+
+SCREENING_PREVALENCE: Final = 0.02
+"""Share of pictures with cancer in the RSNA screening data (1,158 of 54,706)."""
+
+_MEASURES: Final = {
+    "auc": "AUC by picture",
+    "breast.auc": "AUC by breast",
+    "patient.auc": "AUC by patient",
+    "within_machine": "mean AUC within scanners",
+    "auprc": "AUPRC",
+    "sensitivity_at_specificity_90": "sensitivity at specificity 0.90",
+    "sensitivity_at_specificity_95": "sensitivity at specificity 0.95",
+    "specificity_at_sensitivity_90": "specificity at sensitivity 0.90",
+    "accuracy": "accuracy at 0.5",
+    "majority": "accuracy of always answering the majority class",
+    "balanced_accuracy": "balanced accuracy at 0.5",
+    "log_loss": "log-loss",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+    "calibration_slope": "calibration slope",
+    "calibration_intercept": "calibration intercept",
+}
+_WITH_AGE: Final = ("auc", "breast.auc", "patient.auc", "accuracy", "log_loss", "ece")
+
+
+def render(card: Card) -> str:
+    """Write the card as Markdown.
+
+    Parameters
+    ----------
+    card
+        What it does not say is left out; nothing is made up.
+    """
+    environment = Environment(
+        loader=PackageLoader("mammoscope"),
+        autoescape=False,  # noqa: S701 Markdown, no HTML; all of it is from the card
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"interval": _interval, "number": _number}
+    return environment.get_template("MODEL_CARD.md.j2").render(
+        card=card,
+        notice=RESEARCH_USE_NOTICE,
+        columns=_columns(card),
+        measures=_MEASURES,
+        with_age={name: _MEASURES[name] for name in _WITH_AGE},
+        value=_value,
+        predictive=_predictive_values,
+        prevalences=_prevalences(card),
+    )
+
+
+def _columns(card: Card) -> dict[str, Mapping[str, Any]]:
+    """What stands side by side: measured results by title."""
+    reference = card.metrics.get("reference", {})
+    found = {
+        "test": card.metrics.get("test"),
+        "validation": card.metrics.get("validation"),
+        "reference preset, test": reference.get("test"),
+        "reference preset, validation": reference.get("validation"),
+        "as the reference project published": reference.get("published"),
+    }
+    return {title: result for title, result in found.items() if result}
+
+
+def _prevalences(card: Card) -> list[float]:
+    measured = card.metrics.get("test") or card.metrics.get("validation")
+    here = [measured["positives"] / measured["images"]] if measured else []
+    return [*here, SCREENING_PREVALENCE]
+
+
+def _value(result: Mapping[str, Any], name: str) -> Any:
+    """A measure by its dotted name; None where it was not measured."""
+    found: Any = result
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _predictive_values(point: Mapping[str, Any], prevalence: float) -> dict[str, float]:
+    """Positive and negative predictive value at a prevalence, by Bayes' theorem."""
+    sensitivity = point["sensitivity"]["value"]
+    specificity = point["specificity"]["value"]
+    true_positive, false_positive = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    true_negative, false_negative = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
+    called, cleared = true_positive + false_positive, true_negative + false_negative
+    return {
+        "positive": true_positive / called if called else float("nan"),
+        "negative": true_negative / cleared if cleared else float("nan"),
+    }
+
+
+def _interval(found: Any) -> str:
+    """``0.626 (0.591 to 0.662)``; a dash for what was not measured."""
+    if found is None:
+        return "–"
+    if not isinstance(found, Mapping):
+        return _number(found)
+    if found["value"] is None:
+        return "–"
+    if found["low"] is None:
+        return _number(found["value"])
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+
+
+def _number(found: float | None) -> str:
+    return "–" if found is None or found != found else f"{found:.3f}"  # noqa: PLR0124 NaN

@@ -1,0 +1,139 @@
+"""Measured results on their way into the card, and the card in words."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mammoscope.__main__ import main
+from mammoscope.artifact import Card, CardAgeCalibration, load_artifact, sha256_of, write_card
+from mammoscope.metrics import Scored, evaluate_scores
+from mammoscope.modelcard import render
+from mammoscope.prediction import RESEARCH_USE_NOTICE
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def measured(seed: int) -> dict:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(200) % 2
+    scored = Scored.of(labels, rng.normal(labels - 0.5, 1.0))
+    found = evaluate_scores(
+        scored,
+        groups={"machine": [str(i % 3) for i in range(200)]},
+        thresholds={"default": 0.5},
+        resamples=50,
+    )
+    return found.to_json()
+
+
+def model_folder(folder: Path, version: str, seed: int) -> Path:
+    folder.mkdir()
+    (folder / "model.keras").write_bytes(version.encode())
+    card = Card(
+        version=version,
+        sha256=sha256_of(folder / "model.keras"),
+        input_size=(96, 72),
+        age_calibration=CardAgeCalibration(slope=1.0, intercept=0.1, per_decade=0.3),
+        metrics={"validation": {**measured(seed), "with_age": measured(seed + 1)}},
+    )
+    write_card(folder, card)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return model_folder(tmp_path / "model", "ours-1", 1)
+
+
+def results(path: Path, version: str, content: dict) -> Path:
+    path.write_text(json.dumps({"model_version": version, **content}))
+    return path
+
+
+def card(*arguments: object) -> int:
+    return main(["card", *map(str, arguments)])
+
+
+def test_results_reach_the_card_and_its_words(model: Path, tmp_path: Path):
+    test = measured(5)
+    evaluated = {
+        **test,
+        "refused": {"count": 3, "codes": {"not_a_mammogram": 3}},
+        "with_age": None,
+        "shortcuts": {"age": {"value": 0.61, "low": 0.5, "high": 0.7}},
+    }
+    reference = model_folder(tmp_path / "reference", "theirs-1", 9)
+    about = tmp_path / "about.toml"
+    about.write_text(
+        'name = "a test"\n[statements]\n"Intended use" = "None at all."\n'
+        '[published]\naccuracy = 0.6725\n[claim]\n"1 Title" = "there"\n'
+    )
+    status = card(
+        "--model", model, "--about", about,
+        "--test", results(tmp_path / "test.json", "ours-1", evaluated),
+        "--reference", reference,
+        "--reference-test", results(tmp_path / "other.json", "theirs-1", measured(7)),
+    )  # fmt: skip
+    assert status == 0
+    found = load_artifact(model).card
+    assert found.metrics["test"]["auc"] == test["auc"]
+    assert found.metrics["reference"]["published"] == {"accuracy": 0.6725}
+    text = (model / "MODEL_CARD.md").read_text()
+    assert RESEARCH_USE_NOTICE in text
+    assert "None at all." in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| AUC by picture |")][:1]
+    auc = test["auc"]
+    assert f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})" in line
+    assert line.count("|") == 7  # test, validation, two of the reference, and what it published
+    assert "| accuracy at 0.5 |" in text
+    assert "| 0.672 |" in text or "| 0.673 |" in text
+    assert "| age | 0.610 (0.500 to 0.700) |" in text
+    assert "3 of 203" in text
+    assert "| machine 2 |" in text
+    assert "| 1 Title | there |" in text
+    # What is not given anew stays.
+    assert card("--model", model) == 0
+    assert (model / "MODEL_CARD.md").read_text() == text
+
+
+def test_predictive_values_follow_from_prevalence(model: Path):
+    point = {
+        "threshold": 0.3,
+        "sensitivity": {"value": 0.9, "low": None, "high": None},
+        "specificity": {"value": 0.5, "low": None, "high": None},
+    }
+    found = load_artifact(model).card
+    validation = {**measured(1), "with_age": None, "operating_points": {"high": point}}
+    validation |= {"positives": 40, "images": 100}
+    text = render(found.model_copy(update={"metrics": {"validation": validation}}))
+    (line,) = [line for line in text.splitlines() if line.startswith("| high |")]
+    # 0.9 x 0.4 / (0.36 + 0.5 x 0.6); 0.5 x 0.6 / (0.3 + 0.04); then at 2 %.
+    assert line.endswith("| 0.545, 0.882 | 0.035, 0.996 |")
+    assert "PPV, NPV at 40 %" in text
+
+
+def test_every_table_is_a_table(model: Path):
+    lines = render(load_artifact(model).card).splitlines()
+    for above, line in pairwise(lines):
+        if line.startswith("|") and above.startswith("|"):
+            assert line.count("|") == above.count("|"), line
+    assert not any("undefined" in line.lower() for line in lines)
+
+
+def test_results_of_another_model_are_refused(model: Path, tmp_path: Path, capsys):
+    before = (model / "card.json").read_bytes()
+    other = results(tmp_path / "test.json", "theirs-1", measured(5))
+    assert card("--model", model, "--test", other) == 1
+    assert "another model" in capsys.readouterr().err
+    (tmp_path / "broken.json").write_text("{")
+    assert card("--model", model, "--robustness", tmp_path / "broken.json") == 1
+    assert card("--model", model, "--about", tmp_path / "missing.toml") == 1
+    assert (model / "card.json").read_bytes() == before
+
+
+def test_the_released_model_card_is_made_of_the_released_card():
+    found = load_artifact(ROOT / "model").card
+    assert (ROOT / "model" / "MODEL_CARD.md").read_text() == render(found)
