@@ -33,7 +33,9 @@ REGISTRY_HOSTS = [
 MAX_TRACKED_BYTES = 2 * 1024 * 1024
 # Releases differ between the service and TensorFlow; see Pipfile.
 DIFFERS_BY_CATEGORY = {"h5py"}
-TRAINING_ONLY = ("tensorflow", "sklearn", "pandas", "matplotlib", "imagehash", "kagglehub")
+TRAINING_ONLY = (
+    "tensorflow", "sklearn", "pandas", "matplotlib", "imagehash", "kagglehub", "nncf",
+)  # fmt: skip
 SERVING = [
     "artifact",
     "client",
@@ -44,6 +46,7 @@ SERVING = [
     "mammogram",
     "prediction",
     "preparation",
+    "processors",
     "quality",
     "reading",
     "service",
