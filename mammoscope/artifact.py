@@ -1,7 +1,8 @@
-"""A model folder: ``model.keras`` and ``card.json``, tied by sha256.
+"""A model folder: ``model.keras``, what was compiled from it and ``card.json``, tied by sha256.
 
 The card carries what is needed to use the network rightly (input size, calibration, operating
-points) and what is known about it (how it was trained and measured).
+points) and what is known about it (how it was trained and measured). Where the network was
+compiled for serving, the card names the compiled files too and says how near their scores come.
 """
 
 import hashlib
@@ -9,9 +10,9 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mammoscope.errors import (
     ArtifactMismatchError,
@@ -22,9 +23,15 @@ from mammoscope.errors import (
 
 NETWORK_NAME: Final = "model.keras"
 CARD_NAME: Final = "card.json"
+TOPOLOGY_NAME: Final = "model.xml"
+WEIGHTS_NAME: Final = "model.bin"
 DEFAULT_POINT: Final = "default"
 
 _BLOCK_BYTES: Final = 1 << 20
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+"""A plain name: a card cannot point out of its folder."""
 
 
 class _Frozen(BaseModel):
@@ -53,6 +60,74 @@ class CardOperatingPoint(_Frozen):
     measured: dict[str, Any] = Field(default_factory=dict)
 
 
+class CardFile(_Frozen):
+    """A file of the model folder, by name and sha256."""
+
+    name: FileName
+    sha256: Sha256
+
+
+class CardComparison(_Frozen):
+    """How near the compiled network's scores come to those of the .keras it was made from.
+
+    Parameters
+    ----------
+    source
+        Whose pictures were scored by both: ``validation`` patients of the training run,
+        ``pictures`` of another data set, or ``phantoms``.
+    pictures, positives
+        How many were scored, and how many of them have label 1.
+    auc_float, auc_compiled
+        AUC by picture.
+    max_difference, mean_difference
+        Of the calibrated probability of the same picture, absolute, in [0, 1].
+    labels_changed
+        Pictures whose label at the default operating point is another.
+    allowed_auc_difference, allowed_difference
+        What would not have been accepted any more.
+    """
+
+    source: Literal["validation", "pictures", "phantoms"]
+    pictures: Annotated[int, Field(gt=0)]
+    positives: int
+    auc_float: float
+    auc_compiled: float
+    max_difference: float
+    mean_difference: float
+    labels_changed: int
+    allowed_auc_difference: float
+    allowed_difference: float
+
+
+class CardCompiled(_Frozen):
+    """The network as OpenVINO serves it.
+
+    Parameters
+    ----------
+    kind
+        ``int8``: convolutions compute in 8 bits; ``float``: everything computes in float32.
+    source_sha256
+        Of the .keras it was compiled from.
+    topology, weights
+        The two files of OpenVINO's intermediate representation.
+    method
+        How it was made: ``quantised``, ``quantised_accuracy_aware`` (some layers were left in
+        float to keep the scores), ``float16_weights`` or ``float32_weights``.
+    comparison
+        With the float network.
+    packages
+        Versions of what compiled it.
+    """
+
+    kind: Literal["int8", "float"]
+    source_sha256: Sha256
+    topology: CardFile
+    weights: CardFile
+    method: Literal["quantised", "quantised_accuracy_aware", "float16_weights", "float32_weights"]
+    comparison: CardComparison
+    packages: dict[str, str] = Field(default_factory=dict)
+
+
 class Card(_Frozen):
     """Facts about a model that travel with it.
 
@@ -70,10 +145,12 @@ class Card(_Frozen):
         Configuration, data, split and environment of the run.
     metrics
         Measured results, by split.
+    compiled
+        What was compiled from the .keras for serving; None where nothing was.
     """
 
     version: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
     input_size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
     calibration: CardCalibration = CardCalibration()
     operating_points: dict[str, CardOperatingPoint] = Field(
@@ -81,6 +158,13 @@ class Card(_Frozen):
     )
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
+    compiled: CardCompiled | None = None
+
+    @model_validator(mode="after")
+    def _compiled_from_this_network(self) -> Self:
+        if self.compiled is not None and self.compiled.source_sha256 != self.sha256:
+            raise ValueError("the compiled network was made from another .keras")
+        return self
 
     def threshold(self, operating_point: str) -> float:
         """Probability from which the label is ``tumour``.
@@ -99,15 +183,34 @@ class Card(_Frozen):
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledFiles:
+    """The two files of a network in OpenVINO's intermediate representation."""
+
+    topology: Path
+    weights: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
-    """A network file and the card that belongs to it; None for a network without a card."""
+    """A network file and what belongs to it.
+
+    Parameters
+    ----------
+    network
+        The .keras file.
+    card
+        None for a network without one.
+    compiled
+        What is served instead of `network`; None where nothing was compiled.
+    """
 
     network: Path
     card: Card | None
+    compiled: CompiledFiles | None = None
 
 
 def load_artifact(path: Path) -> Artifact:
-    """Find a model and check that its card belongs to it.
+    """Find a model and check that its card and its compiled network belong to it.
 
     Parameters
     ----------
@@ -120,7 +223,8 @@ def load_artifact(path: Path) -> Artifact:
     ArtifactNotFoundError
         If there is no model, or a folder has no card.
     ArtifactMismatchError
-        If the card cannot be read or was written for another network.
+        If the card cannot be read, or it was written for another network or names a compiled
+        network that is missing or another.
     """
     is_folder = path.is_dir()
     network = path / NETWORK_NAME if is_folder else path
@@ -140,7 +244,7 @@ def load_artifact(path: Path) -> Artifact:
         if not is_folder and network.name != NETWORK_NAME:
             return Artifact(network, None)
         raise ArtifactMismatchError("The card was written for another network (sha256 differs).")
-    return Artifact(network, card)
+    return Artifact(network, card, _compiled_files(network.parent, card))
 
 
 def write_card(folder: Path, card: Card) -> None:
@@ -175,6 +279,22 @@ def sha256_of(path: Path) -> str:
     except OSError as err:
         raise ArtifactNotFoundError("The model cannot be read.") from err
     return digest.hexdigest()
+
+
+def _compiled_files(folder: Path, card: Card) -> CompiledFiles | None:
+    if card.compiled is None:
+        return None
+    for file in (card.compiled.topology, card.compiled.weights):
+        path = folder / file.name
+        if not path.is_file():
+            raise ArtifactMismatchError(
+                "The card names a compiled network that is not there; copy it, or compile anew."
+            )
+        if file.sha256 != sha256_of(path):
+            raise ArtifactMismatchError(
+                "The compiled network is not the one its card names (sha256 differs)."
+            )
+    return CompiledFiles(folder / card.compiled.topology.name, folder / card.compiled.weights.name)
 
 
 def _read_card(path: Path) -> Card:

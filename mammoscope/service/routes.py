@@ -17,6 +17,7 @@ _PUBLISHED_FACTS: Final = {
     "operating_points",
     "metrics",
     "sha256",
+    "compiled",
 }
 """What of the card is answered; how and where it was trained may name folders."""
 
