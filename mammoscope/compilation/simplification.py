@@ -1,8 +1,9 @@
 """A converted network brought into the form that quantisation and OpenVINO's kernels expect.
 
-Keras keeps channels last, OpenVINO computes with channels first, and Keras' OpenVINO backend puts
-a transposition on either side of each convolution, and one before its weights. They keep weights
-from being quantised, and bias and activation from becoming part of the convolution.
+Keras keeps channels last, OpenVINO computes with channels first, and Keras' OpenVINO backend
+transposes before and after each convolution and each batch normalisation, and weights as well.
+That keeps weights from being quantised, and normalisation and activation from becoming part of
+the convolution.
 """
 
 from typing import Any, Final
@@ -11,16 +12,13 @@ import numpy as np
 
 from mammoscope.engine import import_openvino
 
-_TO_LAST: Final = (0, 2, 3, 1)
-"""(N, C, h, w) to (N, h, w, C)."""
-
-_TO_FIRST: Final = (0, 3, 1, 2)
-
-_POINTWISE: Final = frozenset(
-    {"Add", "Subtract", "Multiply", "Divide", "Maximum", "Minimum", "Relu", "Clamp", "Sigmoid",
-     "Tanh", "Elu"}
-)  # fmt: skip
+_POINTWISE: Final = frozenset({"Add", "Subtract", "Multiply", "Divide", "Maximum", "Minimum",
+                               "Relu", "Clamp", "Sigmoid", "Tanh", "Elu"})  # fmt: skip
 """Operations that do the same in any order of axes."""
+
+_AXES: Final = 4
+
+Order = tuple[int, ...]
 
 
 def simplify(model: Any) -> None:
@@ -33,7 +31,11 @@ def simplify(model: Any) -> None:
     """
     _fold(model)
     for node in model.get_ordered_ops():
-        _move_down(node)
+        kind = node.get_type_name()
+        if kind == "Transpose":
+            _join(node)
+        elif kind == "Concat" or kind in _POINTWISE:
+            _move_down(node)
     model.validate_nodes_and_infer_types()
     _fold(model)
 
@@ -46,38 +48,71 @@ def _fold(model: Any) -> None:
     transformations.apply_moc_transformations(model, cf=True)
 
 
+def _join(node: Any) -> None:
+    """Make one of two transpositions in a row, or none where the second undoes the first."""
+    first, second = _order(node.input_value(0)), _order(node.output(0))
+    if first is None or second is None:
+        return
+    _replace(node, node.input_value(0).get_node().input_value(0), _after(first, second))
+
+
 def _move_down(node: Any) -> None:
     """Transpose what a node puts out instead of what it takes in, where it makes no difference."""
-    kind = node.get_type_name()
-    if kind != "Concat" and kind not in _POINTWISE:
-        return
     sources = [port.get_source_output() for port in node.inputs()]
+    order = next((found for found in map(_order, sources) if found is not None), None)
     ranks = [len(source.get_partial_shape()) for source in sources]
-    if max(ranks) > 4 or not any(_is_transposed(source) for source in sources):
+    if order is None or max(ranks) > _AXES:
         return
-    if kind == "Concat":
-        node.set_attribute("axis", _TO_LAST[node.get_attributes()["axis"] % 4])
+    if node.get_type_name() == "Concat":
+        node.set_attribute("axis", order[node.get_attributes()["axis"] % _AXES])
+    undo = tuple(int(axis) for axis in np.argsort(order))
     for port, source, rank in zip(node.inputs(), sources, ranks, strict=True):
         if rank:  # a number without axes needs no transposition
-            port.replace_source_output(_channels_first(source, rank))
+            port.replace_source_output(_transposed(_with_all_axes(source, rank), undo))
     followers = node.output(0).get_target_inputs()
     node.validate_and_infer_types()
-    last = _transposed(node.output(0), _TO_LAST)
+    turned = _transposed(node.output(0), order)
     for follower in followers:
-        follower.replace_source_output(last)
+        follower.replace_source_output(turned)
 
 
-def _channels_first(source: Any, rank: int) -> Any:
-    if _is_transposed(source):
-        return source.get_node().input_value(0)
-    if rank < 4:  # aligned at the last axis
-        axes = np.arange(4 - rank, dtype=np.int32)
-        source = _operations().unsqueeze(source, axes).output(0)
-    return _transposed(source, _TO_FIRST)
+def _replace(node: Any, source: Any, order: Order) -> None:
+    turned = _transposed(source, order)
+    for follower in node.output(0).get_target_inputs():
+        follower.replace_source_output(turned)
 
 
-def _transposed(source: Any, order: tuple[int, ...]) -> Any:
+def _with_all_axes(source: Any, rank: int) -> Any:
+    if rank == _AXES:
+        return source
+    axes = np.arange(_AXES - rank, dtype=np.int32)  # aligned at the last axis
+    return _operations().unsqueeze(source, axes).output(0)
+
+
+def _transposed(source: Any, order: Order) -> Any:
+    """`source` with its axes in `order`; of a transposition, what it was made of is taken."""
+    earlier = _order(source)
+    if earlier is not None:
+        source, order = source.get_node().input_value(0), _after(earlier, order)
+    if order == tuple(range(_AXES)):
+        return source
     return _operations().transpose(source, np.array(order, dtype=np.int32)).output(0)
+
+
+def _after(first: Order, second: Order) -> Order:
+    """The one order of axes that equals two in a row."""
+    return tuple(first[axis] for axis in second)
+
+
+def _order(output: Any) -> Order | None:
+    """Order in which `output` takes four axes; None if it comes of no constant transposition."""
+    node = output.get_node()
+    if node.get_type_name() != "Transpose":
+        return None
+    order = node.input_value(1).get_node()
+    if order.get_type_name() != "Constant" or order.data.size != _AXES:
+        return None
+    return tuple(int(axis) for axis in order.data)
 
 
 def _operations() -> Any:
@@ -85,12 +120,3 @@ def _operations() -> Any:
     from openvino import opset13
 
     return opset13
-
-
-def _is_transposed(source: Any) -> bool:
-    """Whether this is (N, C, h, w) with its channels moved last."""
-    node = source.get_node()
-    if node.get_type_name() != "Transpose":
-        return False
-    order = node.input_value(1).get_node()
-    return order.get_type_name() == "Constant" and tuple(order.data.tolist()) == _TO_LAST
