@@ -131,7 +131,7 @@ def score_examples(
 
     def judge(example: Example) -> ScoredExample | RefusedExample:
         try:
-            mammogram = read_file(example.path)
+            mammogram = read_file(example.path, needed=scorer.card.input_size)
             prepared = prepare(mammogram, scorer.card.input_size)
             require_mammogram(mammogram, prepared)
         except ImageError as err:

@@ -5,7 +5,7 @@ normalise, stretch to a fixed box. The breast is sought on a small square copy, 
 result does not depend on the aspect ratio or resolution at which a picture was exported.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import cv2
@@ -20,6 +20,9 @@ Mask = npt.NDArray[np.bool_]
 
 _SEARCH_SIZE: Final = 256
 """Side of the square copy, in pixels, on which the breast is sought."""
+
+_SEARCHED: Final = 2
+"""Times the result's sides that a picture's sides are at most when the breast is sought."""
 
 _FRAME_RANGE: Final = 3.0 / 255.0
 """Rows and columns at the edge whose values vary less than this hold nothing."""
@@ -69,7 +72,7 @@ class Preparation:
     chest_wall
         Side of the source picture on which the chest wall lies.
     box
-        Crop (top, left, bottom, right) in source pixels, half-open.
+        Crop (top, left, bottom, right) in the mammogram's pixels, half-open.
     breast_share
         Share of the source picture that the breast covers, in (0, 1].
     search_copy
@@ -96,17 +99,32 @@ def prepare(mammogram: Mammogram, size: tuple[int, int]) -> Preparation:
     ----------
     mammogram
         The picture.
+        Where it was read reduced and its breast turns out to have fewer pixels than the result, it
+        is read again with all its pixels.
     size
         Height and width of the result in pixels.
 
     Raises
     ------
+    ImageError
+        If it has to be read again and cannot be.
     NoBreastError
         If nothing in the picture could be a breast: it is blank, or what stands out from the
         background is too small.
     """
-    top, left, bottom, right = _content(mammogram.pixels)
-    pixels = mammogram.pixels[top:bottom, left:right]
+    prepared = _prepare(mammogram.pixels, size)
+    top, left, bottom, right = prepared.box
+    if mammogram.read_fully is None or (bottom - top >= size[0] and right - left >= size[1]):
+        return prepared
+    full = mammogram.read_fully().pixels
+    fully = _prepare(full, size)
+    return replace(fully, box=_scaled_box(fully.box, full.shape, mammogram.pixels.shape))
+
+
+def _prepare(source: Grey, size: tuple[int, int]) -> Preparation:
+    coarse = _coarse(source, size)
+    top, left, bottom, right = _content(coarse)
+    pixels = coarse[top:bottom, left:right]
     small = _stretch_contrast(
         cv2.resize(pixels, (_SEARCH_SIZE, _SEARCH_SIZE), interpolation=_interpolation(pixels.shape))
     )
@@ -115,11 +133,11 @@ def prepare(mammogram: Mammogram, size: tuple[int, int]) -> Preparation:
         small = 1.0 - small
     breast = _find_breast(small)
     rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
-    y0, y1 = _to_source(rows, pixels.shape[0])
-    x0, x1 = _to_source(columns, pixels.shape[1])
+    y0, y1 = _to_source(rows, (top, bottom), (coarse.shape[0], source.shape[0]))
+    x0, x1 = _to_source(columns, (left, right), (coarse.shape[1], source.shape[1]))
     chest_wall = _chest_wall(breast[:, columns[0] : columns[-1] + 1])
 
-    crop = pixels[y0:y1, x0:x1]
+    crop = source[y0:y1, x0:x1]
     height, width = size
     stretched = np.asarray(
         cv2.resize(crop, (width, height), interpolation=_interpolation(crop.shape, size)),
@@ -139,10 +157,37 @@ def prepare(mammogram: Mammogram, size: tuple[int, int]) -> Preparation:
         inverted=inverted,
         mirrored=mirrored,
         chest_wall=chest_wall,
-        box=(top + y0, left + x0, top + y1, left + x1),
-        breast_share=float(breast.mean()) * pixels.size / mammogram.pixels.size,
+        box=(y0, x0, y1, x1),
+        breast_share=float(breast.mean()) * pixels.size / coarse.size,
         search_copy=small,
         breast=breast,
+    )
+
+
+def _scaled_box(
+    box: tuple[int, int, int, int], source: tuple[int, ...], target: tuple[int, ...]
+) -> tuple[int, int, int, int]:
+    """Smallest box of a picture of size `target` that covers `box` of one of size `source`."""
+    top, left, bottom, right = box
+    (height, width), (rows, columns) = target, source
+    return (
+        top * height // rows,
+        left * width // columns,
+        -(-bottom * height // rows),
+        -(-right * width // columns),
+    )
+
+
+def _coarse(source: Grey, size: tuple[int, int]) -> Grey:
+    """The picture in which the breast is sought: one resolution for all large pictures.
+
+    Otherwise noise that a reduced reading has averaged away could move the crop.
+    """
+    height, width = (_SEARCHED * side for side in size)
+    if source.shape[0] <= height or source.shape[1] <= width:
+        return source
+    return np.asarray(
+        cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA), dtype=np.float32
     )
 
 
@@ -232,11 +277,28 @@ def _find_breast(small: Grey) -> Mask:
     return breast
 
 
-def _to_source(indices: npt.NDArray[np.intp], length: int) -> tuple[int, int]:
-    """Half-open range of source pixels under the given rows or columns of the search copy."""
-    first = int(np.floor(indices[0] * length / _SEARCH_SIZE))
-    last = int(np.ceil((indices[-1] + 1) * length / _SEARCH_SIZE))
-    return first, max(last, first + 1)
+def _to_source(
+    indices: npt.NDArray[np.intp], content: tuple[int, int], lengths: tuple[int, int]
+) -> tuple[int, int]:
+    """Half-open range of source pixels under the given rows or columns of the search copy.
+
+    Parameters
+    ----------
+    indices
+        Rows or columns of the search copy, ascending.
+    content
+        Half-open range of the coarse picture that the search copy shows.
+    lengths
+        Side of the coarse picture and of the source.
+    """
+    start, stop = content
+    coarse, source = lengths
+    # In whole numbers, so that nothing is rounded on the way.
+    unit = coarse * _SEARCH_SIZE
+    ends = (int(index) * (stop - start) + start * _SEARCH_SIZE for index in
+            (indices[0], indices[-1] + 1))  # fmt: skip
+    first, last = (end * source for end in ends)
+    return first // unit, max(-(-last // unit), first // unit + 1)
 
 
 def _chest_wall(breast: Mask) -> Literal["left", "right"]:

@@ -24,6 +24,59 @@ def mammogram(pixels: np.ndarray) -> Mammogram:
     return Mammogram(pixels, SourceFacts("PNG", width, height, 8, "L"))
 
 
+LARGE = {"seed": 4, "height": 1600, "width": 1200}
+
+
+@pytest.fixture(scope="module")
+def large():
+    return [
+        draw_phantom(PhantomConfig(**{**LARGE, "seed": seed}, mass=seed == 4)).pixels
+        for seed in (4, 7)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "deep PNG"])
+def test_a_picture_read_reduced_prepares_like_the_whole(large, kind):
+    for pixels in large:
+        data = encoded(pixels, kind)
+        full, reduced = read(data), read(data, needed=SIZE)
+        assert reduced.pixels.size < full.pixels.size / 8
+        expected, found = prepare(full, SIZE), prepare(reduced, SIZE)
+        difference = np.abs(found.pixels.astype(int) - expected.pixels.astype(int))
+        assert difference.mean() < 4.0  # ranks of 1 to 255; JPEG alone costs up to 8
+        assert found.chest_wall == expected.chest_wall
+        assert found.breast_share == pytest.approx(expected.breast_share, abs=0.005)
+        scale = full.pixels.shape[0] / reduced.pixels.shape[0]
+        assert np.array(found.box) * scale == pytest.approx(np.array(expected.box), abs=2 * scale)
+
+
+def test_a_small_breast_is_read_again_with_all_pixels():
+    """A third of the picture's width: reduced, the crop would have too few pixels."""
+    pixels = np.zeros((1600, 1200), np.float32)
+    pixels[400:1200, :400] = cv2.resize(
+        draw_phantom(PhantomConfig(seed=4, laterality=Laterality.LEFT)).pixels, (400, 800)
+    )
+    data = encoded(pixels, "JPEG")
+    full, reduced = read(data), read(data, needed=SIZE)
+    assert reduced.pixels.shape == (400, 300)
+    expected, found = prepare(full, SIZE), prepare(reduced, SIZE)
+    top, left, bottom, right = found.box
+    assert right - left < SIZE[1]
+    assert np.array_equal(found.pixels, expected.pixels)
+    scaled = np.array(expected.box) / 4
+    assert np.array(found.box) == pytest.approx(scaled, abs=1)
+    assert 0 <= top < bottom <= 400
+
+
+def encoded(pixels: np.ndarray, kind: str) -> bytes:
+    stream = io.BytesIO()
+    if kind == "deep PNG":
+        Image.fromarray(np.rint(pixels * 65535).astype(np.uint16)).save(stream, "PNG")
+    else:
+        Image.fromarray(np.rint(pixels * 255).astype(np.uint8)).save(stream, kind)
+    return stream.getvalue()
+
+
 def saved(pixels: np.ndarray, kind: str, **options) -> Mammogram:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, kind, **options)

@@ -2,6 +2,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -85,6 +86,65 @@ def test_exif_rotation_is_applied(grey):
     exif[0x0112] = 6  # Orientation: rotate by 90 degrees clockwise
     mammogram = read(encode(grey, "JPEG", exif=exif))
     assert mammogram.pixels.shape == (208, 256)
+
+
+class TestReduced:
+    """A picture read with no more pixels than are needed."""
+
+    NEEDED = (60, 40)
+
+    @pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "PNG", "deep PNG", "deep TIFF"])
+    @pytest.mark.parametrize("mode", ["L", "RGB"])
+    def test_is_the_picture_in_fewer_pixels(self, grey, deep, kind, mode):
+        if kind.startswith("deep"):
+            data = encode(deep, kind.removeprefix("deep "))
+        elif kind == "progressive JPEG":
+            data = encode(grey.convert(mode), "JPEG", quality=95, progressive=True)
+        else:
+            data = encode(grey.convert(mode), kind, **({"quality": 95} if kind == "JPEG" else {}))
+        full, reduced = read(data), read(data, needed=self.NEEDED)
+        assert reduced.pixels.shape == (128, 104)
+        assert (reduced.source.width, reduced.source.height) == (208, 256)
+        assert reduced.source == full.source
+        expected = cv2.resize(full.pixels, (104, 128), interpolation=cv2.INTER_AREA)
+        assert np.abs(reduced.pixels - expected).mean() < 0.004
+        assert reduced.read_fully is not None
+        assert np.array_equal(reduced.read_fully().pixels, full.pixels)
+        assert full.read_fully is None
+
+    @pytest.mark.parametrize(
+        ("needed", "shape"),
+        [((64, 52), (128, 104)), ((65, 52), (256, 208)), ((32, 26), (64, 52)), ((8, 6), (16, 13)),
+         ((1000, 1000), (256, 208))],
+    )  # fmt: skip
+    def test_never_below_twice_what_is_needed(self, grey, needed, shape):
+        reduced = read(encode(grey, "JPEG"), needed=needed)
+        assert reduced.pixels.shape == shape
+        assert (reduced.read_fully is None) == (shape == (256, 208))
+
+    def test_16_bits_keep_their_depth(self, deep):
+        levels = np.unique(read(encode(deep, "PNG"), needed=self.NEEDED).pixels)
+        assert len(levels) > 1000
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+    def test_orientation_is_that_of_the_upright_picture(self, grey, kind):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        data = encode(grey, kind, exif=exif)
+        assert read(data, needed=(52, 64)).pixels.shape == (104, 128)
+        assert read(data, needed=(64, 52)).pixels.shape == (208, 256)
+
+    def test_from_a_file(self, grey, tmp_path):
+        path = tmp_path / "picture.jpg"
+        path.write_bytes(encode(grey, "JPEG"))
+        reduced = read_file(path, needed=self.NEEDED)
+        assert np.array_equal(reduced.pixels, read(path.read_bytes(), needed=self.NEEDED).pixels)
+
+    def test_truncated_pictures_are_corrupt(self, grey):
+        for kind in ("JPEG", "PNG"):
+            data = encode(grey, kind)
+            with pytest.raises(CorruptImageError):
+                read(data[: len(data) // 2], needed=self.NEEDED)
 
 
 def test_a_coloured_picture_carries_a_warning():

@@ -145,7 +145,7 @@ def _prepare(
 
     def one(example: Example) -> Pixels | None:
         try:
-            return prepare(read_file(example.path), size).pixels
+            return prepare(read_file(example.path, needed=size), size).pixels
         except ImageError:
             return None
 

@@ -111,7 +111,9 @@ def _head(model: Any) -> list[str]:
     """
     names: set[str] = set()
     for node in model.get_ordered_ops():
-        above = {source.get_source_output().get_node().get_friendly_name() for source in node.inputs()}
+        above = {
+            source.get_source_output().get_node().get_friendly_name() for source in node.inputs()
+        }
         ends = node.get_type_name() in _WEIGHTED and _channels(node) == 1
         if ends or above & names:
             names.add(node.get_friendly_name())
