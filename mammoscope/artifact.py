@@ -79,7 +79,7 @@ class CardComparison(_Frozen):
         How many were scored, and how many of them have label 1.
     auc_float, auc_compiled
         AUC by picture.
-    max_difference, mean_difference
+    max_difference, percentile_95_difference, mean_difference
         Of the calibrated probability of the same picture, absolute, in [0, 1].
     labels_changed
         Pictures whose label at the default operating point is another.
@@ -93,6 +93,7 @@ class CardComparison(_Frozen):
     auc_float: float
     auc_compiled: float
     max_difference: float
+    percentile_95_difference: float
     mean_difference: float
     labels_changed: int
     allowed_auc_difference: float
@@ -115,6 +116,9 @@ class CardCompiled(_Frozen):
         float to keep the scores), ``float16_weights`` or ``float32_weights``.
     comparison
         With the float network.
+    speed
+        Time the float network takes for one picture over the time this takes, on the machine that
+        compiled it, where both use all its processors.
     packages
         Versions of what compiled it.
     """
@@ -125,6 +129,7 @@ class CardCompiled(_Frozen):
     weights: CardFile
     method: Literal["quantised", "quantised_accuracy_aware", "float16_weights", "float32_weights"]
     comparison: CardComparison
+    speed: float
     packages: dict[str, str] = Field(default_factory=dict)
 
 

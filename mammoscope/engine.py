@@ -5,9 +5,6 @@ serving without Keras; a network that was not compiled is converted through Kera
 backend. Neither needs TensorFlow.
 """
 
-import os
-import sys
-import tempfile
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.artifact import DEFAULT_POINT, Artifact, Card, CompiledFiles, sha256_of
+from mammoscope.conversion import DAMAGED, convert_network, import_openvino
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import Prediction
@@ -33,9 +31,10 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
 
-_LOGIT_RANK: Final = 2
+LOGIT_RANK: Final = 2
+"""Axes of the output that is the logit, (N, 1)."""
+
 _MAP_RANK: Final = 4
-_DAMAGED: Final = "The network is damaged or of another kind."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,10 +84,10 @@ class Engine:
         if list(shape)[1:] != [height, width, 1]:
             raise ArtifactMismatchError("The network's input is not of the size its card says.")
         ranks = {len(output.partial_shape): output for output in compiled.outputs}
-        if set(ranks) != {_LOGIT_RANK, _MAP_RANK}:
+        if set(ranks) != {LOGIT_RANK, _MAP_RANK}:
             raise ArtifactMismatchError("The network's outputs are not a logit and a logit map.")
         self.card: Final = card
-        self._logit = ranks[_LOGIT_RANK]
+        self._logit = ranks[LOGIT_RANK]
         self._map = ranks[_MAP_RANK]
         # A request holds its own buffers; as many as there are streams keep every core at work.
         self._requests: SimpleQueue[Any] = SimpleQueue()
@@ -227,7 +226,7 @@ def make_engine(
     try:
         compiled = import_openvino().Core().compile_model(model, "CPU", options)
     except RuntimeError as err:
-        raise ArtifactMismatchError(_DAMAGED) from err
+        raise ArtifactMismatchError(DAMAGED) from err
     return Engine(compiled, card)
 
 
@@ -243,49 +242,7 @@ def read_network(files: CompiledFiles) -> Any:
     try:
         return core.read_model(files.topology, files.weights)
     except RuntimeError as err:
-        raise ArtifactMismatchError(_DAMAGED) from err
-
-
-def convert_network(network: Path) -> Any:
-    """Convert a .keras into an OpenVINO model that takes one picture at a time.
-
-    Raises
-    ------
-    ArtifactMismatchError
-        If the file is no network.
-    """
-    core = import_openvino().Core()
-    if "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = "openvino"
-    import keras
-
-    try:
-        loaded = keras.saving.load_model(network, compile=False)
-        with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
-            path = Path(folder) / "network.xml"
-            loaded.export(str(path), format="openvino", verbose=False)
-            # Copied, not mapped: the file is gone in a moment.
-            core.set_property({"ENABLE_MMAP": False})
-            model = core.read_model(path)
-        # With every size known, OpenVINO plans its memory and its kernels once.
-        _, *size = model.input(0).partial_shape
-        model.reshape([1, *(length.get_length() for length in size)])
-    # Keras and OpenVINO raise what their parsers happen to raise for a damaged file.
-    except Exception as err:
-        raise ArtifactMismatchError(_DAMAGED) from err
-    return model
-
-
-def import_openvino() -> Any:
-    """Import OpenVINO without what reports its use to its makers.
-
-    OpenVINO and its tools do without the package where it is not installed. Where it is, it would
-    write an identifier into the user's folder and double the time of the import.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
+        raise ArtifactMismatchError(DAMAGED) from err
 
 
 def _bare_card(network: Path, model: Any) -> Card:

@@ -22,7 +22,8 @@ _SEARCH_SIZE: Final = 256
 """Side of the square copy, in pixels, on which the breast is sought."""
 
 _SEARCHED: Final = 2
-"""Times the result's sides that a picture's sides are at most when the breast is sought."""
+"""Times the sides of result and search copy that a picture's sides are at most when the breast is
+sought."""
 
 _FRAME_RANGE: Final = 3.0 / 255.0
 """Rows and columns at the edge whose values vary less than this hold nothing."""
@@ -183,7 +184,7 @@ def _coarse(source: Grey, size: tuple[int, int]) -> Grey:
 
     Otherwise noise that a reduced reading has averaged away could move the crop.
     """
-    height, width = (_SEARCHED * side for side in size)
+    height, width = (_SEARCHED * max(side, _SEARCH_SIZE) for side in size)
     if source.shape[0] <= height or source.shape[1] <= width:
         return source
     return np.asarray(

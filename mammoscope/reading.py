@@ -79,6 +79,10 @@ _BREAST_SHARE: Final = 0.5
 """Share of a picture's width and height that a breast is taken to cover when the picture is
 reduced. Where it covers less, `mammoscope.preparation` reads the picture again."""
 
+_LEAST_SIDE: Final = 512
+"""Pixels below which no side is reduced, however small the network: the breast is sought, and
+mammograms told from other pictures, on a copy of half that side."""
+
 _ORIENTATION: Final = 0x0112
 _QUARTER_TURNS: Final = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
@@ -229,7 +233,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _smallest(needed: Size) -> Size:
     """Height and width below which a picture is not reduced."""
-    height, width = (round(side / _BREAST_SHARE) for side in needed)
+    height, width = (max(round(side / _BREAST_SHARE), _LEAST_SIDE) for side in needed)
     return height, width
 
 

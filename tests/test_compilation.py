@@ -1,9 +1,12 @@
 """Compiling for serving, with networks small enough to be drawn and compiled in a test."""
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +45,8 @@ from mammoscope.errors import (
     SingleClassError,
     StorageError,
 )
+from mammoscope.service import LoadingEngine, create_app
+from mammoscope.settings import ServiceSettings
 
 SIZE = (96, 72)
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,8 +162,56 @@ def test_a_compiled_network_is_served_without_keras(compiled: Path, phantom_fold
     logit, names = answer.stdout.splitlines()
     loaded = {name.partition(".")[0] for name in names.split()}
     assert "openvino" in loaded
-    assert loaded.isdisjoint({"keras", "tensorflow", "nncf", "sklearn", "openvino_telemetry"})
+    assert loaded.isdisjoint(
+        {"keras", "tensorflow", "scipy", "nncf", "sklearn", "pandas", "openvino_telemetry"}
+    )
     assert np.isfinite(float(logit))
+
+
+def test_scores_under_load_equal_scores_alone(compiled: Path, pictures: PreparedPictures):
+    engine = load_engine(load_artifact(compiled))
+    some = pictures.comparison[:12]
+    alone = [float(engine.score(picture[None]).logits[0]) for picture in some]
+    with ThreadPoolExecutor(8) as pool:
+        crowded = list(pool.map(lambda i: engine.score(some[i % 12][None]).logits[0], range(96)))
+    assert crowded == alone * 8
+    assert engine.score(some).logits.tolist() == alone
+
+
+def test_a_folder_that_does_not_match_never_becomes_ready(compiled: Path, tmp_path: Path):
+    folder = tmp_path / "model"
+    shutil.copytree(compiled, folder)
+    weights = folder / WEIGHTS_NAME
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    loading = LoadingEngine(lambda: load_engine(load_artifact(folder))).start()
+    client = create_app(ServiceSettings(model=folder), loading).test_client()
+    end = time.monotonic() + 60
+    while (answer := client.get("/readyz")).get_json()["code"] == "not_ready":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "artifact_mismatch")
+    assert client.post("/predict", data=b"picture", content_type="image/png").status_code == 503
+    assert client.get("/healthz").status_code == 200
+
+
+def test_without_a_compiled_network_the_keras_is_served_in_float(
+    folder: Path, pictures: PreparedPictures
+):
+    artifact = load_artifact(folder)
+    assert artifact.compiled is None
+    before = load_engine(artifact).score(pictures.comparison).logits
+    compile_artifact(artifact, pictures, kind="float")
+    after = load_engine(load_artifact(folder)).score(pictures.comparison).logits
+    assert after == pytest.approx(before, abs=0.01)
+
+
+def test_the_logit_keeps_its_mean(compiled: Path, pictures: PreparedPictures):
+    artifact = load_artifact(compiled)
+    served, exact = (
+        load_engine(each).score(pictures.calibration).logits
+        for each in (artifact, replace(artifact, compiled=None))
+    )
+    assert served.mean() == pytest.approx(exact.mean(), abs=1e-4)
 
 
 @pytest.mark.parametrize("content", [b"", b"<net>", b"no network"])
@@ -187,7 +240,7 @@ def test_what_quantisation_spoils_is_left_in_float(
     monkeypatch.setattr("mammoscope.compilation.comparison.ALLOWED_DIFFERENCE", 1e-6)
     tried = []
     card = compile_artifact(
-        load_artifact(folder), pictures, report=lambda method, _: tried.append(method)
+        load_artifact(folder), pictures, report=lambda trial: tried.append(trial.method)
     )
     assert tried == [
         "quantised", "quantised_accuracy_aware", "float16_weights", "float32_weights",
@@ -206,8 +259,8 @@ def test_accuracy_aware_quantisation_finds_the_layer_that_costs(
     logits = load_engine(Artifact(tmp_path / NETWORK_NAME, card)).score(pictures.comparison).logits
     plain = {}
 
-    def remember(method, comparison):
-        plain[method] = comparison
+    def remember(trial):
+        plain[trial.method] = trial.comparison
 
     steep = CardCalibration(slope=1.0, intercept=-float(np.median(logits)))
     for slope in (4.0, 16.0, 64.0, 256.0, 1024.0):
@@ -374,6 +427,8 @@ class TestCommand:
         made = card_of(folder).compiled
         assert made is not None
         assert f"{made.comparison.max_difference:.4f}" in shown
+        assert f"{made.comparison.percentile_95_difference:.4f}" in shown
+        assert f"{made.speed:.2f}" in shown
         assert load_engine(load_artifact(folder)).card.compiled == made
 
     def test_without_data_phantoms_serve(
@@ -420,6 +475,6 @@ def test_compiling_prints_nothing_of_libraries(folder: Path, tmp_path: Path):
         cwd=ROOT, capture_output=True, text=True, check=True, timeout=600,
         env={**os.environ, "HOME": str(tmp_path)},
     )  # fmt: skip
-    assert len(answer.stdout.splitlines()) == 5
+    assert len(answer.stdout.splitlines()) == 6
     assert len(answer.stderr.splitlines()) == 1, answer.stderr
     assert not (tmp_path / "intel").exists()

@@ -91,7 +91,19 @@ def test_exif_rotation_is_applied(grey):
 class TestReduced:
     """A picture read with no more pixels than are needed."""
 
-    NEEDED = (60, 40)
+    NEEDED = (320, 260)
+
+    @pytest.fixture(scope="class")
+    def pixels(self):
+        return draw_phantom(PhantomConfig(seed=3, height=1280, width=1040)).pixels
+
+    @pytest.fixture(scope="class")
+    def grey(self, pixels):
+        return Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
+
+    @pytest.fixture(scope="class")
+    def deep(self, pixels):
+        return Image.fromarray(np.rint(pixels * 65535).astype(np.uint16))
 
     @pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "PNG", "deep PNG", "deep TIFF"])
     @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -103,10 +115,10 @@ class TestReduced:
         else:
             data = encode(grey.convert(mode), kind, **({"quality": 95} if kind == "JPEG" else {}))
         full, reduced = read(data), read(data, needed=self.NEEDED)
-        assert reduced.pixels.shape == (128, 104)
-        assert (reduced.source.width, reduced.source.height) == (208, 256)
+        assert reduced.pixels.shape == (640, 520)
+        assert (reduced.source.width, reduced.source.height) == (1040, 1280)
         assert reduced.source == full.source
-        expected = cv2.resize(full.pixels, (104, 128), interpolation=cv2.INTER_AREA)
+        expected = cv2.resize(full.pixels, (520, 640), interpolation=cv2.INTER_AREA)
         assert np.abs(reduced.pixels - expected).mean() < 0.004
         assert reduced.read_fully is not None
         assert np.array_equal(reduced.read_fully().pixels, full.pixels)
@@ -114,13 +126,13 @@ class TestReduced:
 
     @pytest.mark.parametrize(
         ("needed", "shape"),
-        [((64, 52), (128, 104)), ((65, 52), (256, 208)), ((32, 26), (64, 52)), ((8, 6), (16, 13)),
-         ((1000, 1000), (256, 208))],
+        [((320, 260), (640, 520)), ((321, 260), (1280, 1040)), ((8, 6), (640, 520)),
+         ((1000, 1000), (1280, 1040))],
     )  # fmt: skip
-    def test_never_below_twice_what_is_needed(self, grey, needed, shape):
+    def test_never_below_what_network_and_search_need(self, grey, needed, shape):
         reduced = read(encode(grey, "JPEG"), needed=needed)
         assert reduced.pixels.shape == shape
-        assert (reduced.read_fully is None) == (shape == (256, 208))
+        assert (reduced.read_fully is None) == (shape == (1280, 1040))
 
     def test_16_bits_keep_their_depth(self, deep):
         levels = np.unique(read(encode(deep, "PNG"), needed=self.NEEDED).pixels)
@@ -131,8 +143,8 @@ class TestReduced:
         exif = Image.Exif()
         exif[0x0112] = 6
         data = encode(grey, kind, exif=exif)
-        assert read(data, needed=(52, 64)).pixels.shape == (104, 128)
-        assert read(data, needed=(64, 52)).pixels.shape == (208, 256)
+        assert read(data, needed=(260, 320)).pixels.shape == (520, 640)
+        assert read(data, needed=(320, 260)).pixels.shape == (1040, 1280)
 
     def test_from_a_file(self, grey, tmp_path):
         path = tmp_path / "picture.jpg"

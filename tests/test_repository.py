@@ -39,6 +39,7 @@ TRAINING_ONLY = (
 SERVING = [
     "artifact",
     "client",
+    "conversion",
     "engine",
     "errors",
     "explanation",

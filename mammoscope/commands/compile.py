@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from mammoscope.artifact import Card, CardComparison, load_artifact
+from mammoscope.artifact import Card, load_artifact
 from mammoscope.compilation import (
     CALIBRATION_PICTURES,
     Method,
+    Trial,
     compile_artifact,
     draw_pictures,
     read_pictures,
@@ -111,16 +112,22 @@ def run(args: argparse.Namespace) -> int:
         f"Ranges of values from {len(pictures.calibration):,} pictures, scores compared on "
         f"{len(pictures.comparison):,} ({pictures.source})."
     )
-    print(f"{'':30}{'AUC':>7}{'of float':>10}{'largest difference':>20}{'labels changed':>16}")
+    print(
+        f"{'':30}{'AUC':>7}{'of float':>10}{'largest':>9}{'95 %':>8}{'labels':>8}{'MB':>7}"
+        f"{'speed':>7}"
+    )
     card = compile_artifact(artifact, pictures, kind=args.kind, report=_report)
     print("\n".join(describe(card)))
     return 0
 
 
-def _report(method: Method, comparison: CardComparison) -> None:
+def _report(trial: Trial) -> None:
+    """One line: AUC, differences of the probability, labels that change, size and speed."""
+    found = trial.comparison
     print(
-        f"{_TITLES[method]:30}{comparison.auc_compiled:>7.4f}{comparison.auc_float:>10.4f}"
-        f"{comparison.max_difference:>20.4f}{comparison.labels_changed:>16,}",
+        f"{_TITLES[trial.method]:30}{found.auc_compiled:>7.4f}{found.auc_float:>10.4f}"
+        f"{found.max_difference:>9.4f}{found.percentile_95_difference:>8.4f}"
+        f"{found.labels_changed:>8,}{trial.bytes / 1e6:>7.1f}{trial.speed:>7.2f}",
         flush=True,
     )
 
@@ -134,6 +141,11 @@ def describe(card: Card) -> Iterator[str]:
         f"Kept: {_TITLES[card.compiled.method]} (allowed: AUC within "
         f"{allowed.allowed_auc_difference:g}, every probability within "
         f"{allowed.allowed_difference:g})."
+    )
+    yield (
+        "Columns: AUC of the compiled and the float network, largest and 95th percentile of the "
+        "difference of a picture's probability, labels that change, size, and speed as times that "
+        "of float."
     )
     yield (
         f"{card.compiled.topology.name} and {card.compiled.weights.name} are served from now on; "

@@ -6,7 +6,7 @@ from mammoscope.compilation.comparison import (
     Reference,
     loss,
 )
-from mammoscope.compilation.compiling import Kind, Method, compile_artifact
+from mammoscope.compilation.compiling import Kind, Method, Trial, compile_artifact
 from mammoscope.compilation.pictures import (
     CALIBRATION_PICTURES,
     PreparedPictures,
@@ -22,6 +22,7 @@ __all__ = [
     "Method",
     "PreparedPictures",
     "Reference",
+    "Trial",
     "compile_artifact",
     "draw_pictures",
     "loss",

@@ -67,6 +67,7 @@ class Reference:
             auc_float=_auc(ours),
             auc_compiled=_auc(theirs),
             max_difference=float(differences.max()),
+            percentile_95_difference=float(np.quantile(differences, 0.95)),
             mean_difference=float(differences.mean()),
             labels_changed=int(changed.sum()),
             allowed_auc_difference=ALLOWED_AUC_DIFFERENCE,

@@ -19,8 +19,8 @@ from mammoscope.phantom import write_phantom_dataset
 from mammoscope.preparation import prepare
 from mammoscope.reading import read_file
 
-CALIBRATION_PICTURES: Final = 300
-"""More change the ranges of values no more: NNCF's default."""
+CALIBRATION_PICTURES: Final = 128
+"""Enough for ranges of values; each is computed in float, with all its intermediate values."""
 
 PHANTOM_PATIENTS: Final = 24
 

@@ -13,13 +13,15 @@ import numpy as np
 from mammoscope.artifact import Card
 from mammoscope.compilation.comparison import Reference, loss
 from mammoscope.compilation.pictures import PreparedPictures
-from mammoscope.engine import Engine, import_openvino
+from mammoscope.conversion import import_openvino
+from mammoscope.engine import LOGIT_RANK, Engine, make_engine
 from mammoscope.errors import CompilationError, ConfigurationError, MammoscopeError
 
 RANKED_PICTURES: Final = 48
 """Pictures by which the layers are found that cost most: each layer is tried on all of them."""
 
-_WEIGHTED: Final = ("Convolution", "MatMul")
+_BODY: Final = ("Convolution", "GroupConvolution", "Relu")
+"""Operations that end the part of the network in 8 bits, unless one channel comes out."""
 
 
 def quantise(model: Any, pictures: PreparedPictures) -> Any:
@@ -85,6 +87,35 @@ def quantise_accuracy_aware(
         )
 
 
+def recentre(model: Any, float_engine: Engine, pictures: PreparedPictures) -> Any:
+    """Give a quantised network's logits the mean that they have in float, and return it.
+
+    Rounding moves maxima over a map upwards, hence the logits of heads that pool maxima, all in
+    one direction. What is added is measured on the pictures of the calibration.
+
+    Parameters
+    ----------
+    model
+        Quantised OpenVINO model; changed in place.
+    float_engine
+        Engine of the network that it was made of.
+    pictures
+        Those of the calibration are scored by both.
+    """
+    exact = float_engine.score(pictures.calibration).logits
+    rounded = make_engine(model, float_engine.card).score(pictures.calibration).logits
+    shift = np.array([[np.mean(exact - rounded, dtype=np.float64)]], dtype=np.float32)
+    import_openvino()
+    from openvino import opset13
+
+    for result in model.get_results():
+        if len(result.get_output_partial_shape(0)) == LOGIT_RANK:
+            moved = opset13.add(result.input_value(0), shift)
+            result.input(0).replace_source_output(moved.output(0))
+    model.validate_nodes_and_infer_types()
+    return model
+
+
 def _calibration(nncf: Any, pictures: PreparedPictures) -> Any:
     return nncf.Dataset(pictures.calibration, lambda picture: picture[None, :, :, None])
 
@@ -105,26 +136,27 @@ def _options(
 
 
 def _head(model: Any) -> list[str]:
-    """Names of the layers that make logit and logit map, and of all after them.
+    """Names of all operations after the last convolutions and their activations.
 
-    They cost next to nothing in float, and what they round goes straight into the score.
+    They cost next to nothing in float. The head divides pooled features by their spread, so that
+    what is small in a map counts as much as what is large: pooled from maps in 8 bits, which have
+    one step for all channels, small features would be little but rounding.
     """
     names: set[str] = set()
-    for node in model.get_ordered_ops():
-        above = {
-            source.get_source_output().get_node().get_friendly_name() for source in node.inputs()
-        }
-        ends = node.get_type_name() in _WEIGHTED and _channels(node) == 1
-        if ends or above & names:
+    for node in reversed(model.get_ordered_ops()):
+        kind = node.get_type_name()
+        followers = [port.get_node() for out in node.outputs() for port in out.get_target_inputs()]
+        if kind in _BODY and _channels(node) != 1:
+            continue
+        if all(follower.get_friendly_name() in names for follower in followers):
             names.add(node.get_friendly_name())
     return sorted(names)
 
 
 def _channels(node: Any) -> int | None:
-    """Output channels of a convolution (N, C, h, w) or a product (N, C)."""
+    """Channels of (N, C, h, w) that come out; None if they are not known."""
     shape = node.output(0).partial_shape
-    axis = 1 if node.get_type_name() == "Convolution" else -1
-    return shape[axis].get_length() if shape[axis].is_static else None
+    return shape[1].get_length() if len(shape) > 1 and shape[1].is_static else None
 
 
 @contextmanager

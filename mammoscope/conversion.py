@@ -1,16 +1,23 @@
-"""A converted network brought into the form that quantisation and OpenVINO's kernels expect.
+"""A .keras as an OpenVINO model, in the form that OpenVINO's kernels and quantisation expect.
 
 Keras keeps channels last, OpenVINO computes with channels first, and Keras' OpenVINO backend
 transposes before and after each convolution and each batch normalisation, and weights as well.
-That keeps weights from being quantised, and normalisation and activation from becoming part of
-the convolution.
+That keeps normalisation and activation from becoming part of the convolution, and weights from
+being quantised. So transpositions are moved until they cancel each other out.
 """
 
+import os
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from mammoscope.engine import import_openvino
+from mammoscope.errors import ArtifactMismatchError
+
+DAMAGED: Final = "The network is damaged or of another kind."
+
 
 _POINTWISE: Final = frozenset({"Add", "Subtract", "Multiply", "Divide", "Maximum", "Minimum",
                                "Relu", "Clamp", "Sigmoid", "Tanh", "Elu"})  # fmt: skip
@@ -21,14 +28,51 @@ _AXES: Final = 4
 Order = tuple[int, ...]
 
 
-def simplify(model: Any) -> None:
-    """Fold constants and let transpositions cancel each other out, in place.
+def convert_network(network: Path) -> Any:
+    """Convert a .keras into an OpenVINO model that takes one picture at a time.
 
-    Parameters
-    ----------
-    model
-        OpenVINO model; what it computes stays the same.
+    Raises
+    ------
+    ArtifactMismatchError
+        If the file is no network.
     """
+    core = import_openvino().Core()
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "openvino"
+    import keras
+
+    try:
+        loaded = keras.saving.load_model(network, compile=False)
+        with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
+            path = Path(folder) / "network.xml"
+            loaded.export(str(path), format="openvino", verbose=False)
+            # Copied, not mapped: the file is gone in a moment.
+            core.set_property({"ENABLE_MMAP": False})
+            model = core.read_model(path)
+        # With every size known, OpenVINO plans its memory and its kernels once.
+        _, *size = model.input(0).partial_shape
+        model.reshape([1, *(length.get_length() for length in size)])
+        _simplify(model)
+    # Keras and OpenVINO raise what their parsers happen to raise for a damaged file.
+    except Exception as err:
+        raise ArtifactMismatchError(DAMAGED) from err
+    return model
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without what reports its use to its makers.
+
+    OpenVINO and its tools do without the package where it is not installed. Where it is, it would
+    write an identifier into the user's folder and double the time of the import.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
+def _simplify(model: Any) -> None:
+    """Fold constants and let transpositions cancel each other out; what is computed stays."""
     _fold(model)
     for node in model.get_ordered_ops():
         kind = node.get_type_name()
