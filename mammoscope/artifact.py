@@ -30,6 +30,13 @@ DEFAULT_POINT: Final = "default"
 _BLOCK_BYTES: Final = 1 << 20
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Method = Literal[
+    "quantised",
+    "quantised_after_stem",
+    "quantised_accuracy_aware",
+    "float16_weights",
+    "float32_weights",
+]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 """A plain name: a card cannot point out of its folder."""
 
@@ -112,8 +119,9 @@ class CardCompiled(_Frozen):
     topology, weights
         The two files of OpenVINO's intermediate representation.
     method
-        How it was made: ``quantised``, ``quantised_accuracy_aware`` (some layers were left in
-        float to keep the scores), ``float16_weights`` or ``float32_weights``.
+        How it was made: ``quantised``, ``quantised_after_stem`` (the first layers, with the largest
+        maps, were left in float), ``quantised_accuracy_aware`` (so were those that cost most),
+        ``float16_weights`` or ``float32_weights``.
     comparison
         With the float network.
     speed
@@ -127,7 +135,7 @@ class CardCompiled(_Frozen):
     source_sha256: Sha256
     topology: CardFile
     weights: CardFile
-    method: Literal["quantised", "quantised_accuracy_aware", "float16_weights", "float32_weights"]
+    method: Method
     comparison: CardComparison
     speed: float
     packages: dict[str, str] = Field(default_factory=dict)

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from mammoscope.artifact import Card, load_artifact
+from mammoscope.artifact import Card, Method, load_artifact
 from mammoscope.compilation import (
     CALIBRATION_PICTURES,
-    Method,
     Trial,
     compile_artifact,
     draw_pictures,
@@ -21,6 +20,7 @@ from mammoscope.settings import ServiceSettings
 
 _TITLES: Final[dict[Method, str]] = {
     "quantised": "8 bits",
+    "quantised_after_stem": "8 bits, first layers in float",
     "quantised_accuracy_aware": "8 bits, some layers in float",
     "float16_weights": "float, weights of 16 bits",
     "float32_weights": "float",

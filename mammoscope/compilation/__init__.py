@@ -6,7 +6,7 @@ from mammoscope.compilation.comparison import (
     Reference,
     loss,
 )
-from mammoscope.compilation.compiling import Kind, Method, Trial, compile_artifact
+from mammoscope.compilation.compiling import Kind, Trial, compile_artifact
 from mammoscope.compilation.pictures import (
     CALIBRATION_PICTURES,
     PreparedPictures,
@@ -19,7 +19,6 @@ __all__ = [
     "ALLOWED_DIFFERENCE",
     "CALIBRATION_PICTURES",
     "Kind",
-    "Method",
     "PreparedPictures",
     "Reference",
     "Trial",

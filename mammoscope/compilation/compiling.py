@@ -19,6 +19,7 @@ from mammoscope.artifact import (
     CardCompiled,
     CardFile,
     CompiledFiles,
+    Method,
     sha256_of,
     write_card,
 )
@@ -30,10 +31,15 @@ from mammoscope.engine import Engine, make_engine, read_network
 from mammoscope.errors import ArtifactNotFoundError, CompilationError, StorageError
 
 Kind = Literal["int8", "float"]
-Method = Literal["quantised", "quantised_accuracy_aware", "float16_weights", "float32_weights"]
 
 _METHODS: Final[dict[Kind, tuple[Method, ...]]] = {
-    "int8": ("quantised", "quantised_accuracy_aware", "float16_weights", "float32_weights"),
+    "int8": (
+        "quantised",
+        "quantised_after_stem",
+        "quantised_accuracy_aware",
+        "float16_weights",
+        "float32_weights",
+    ),
     "float": ("float16_weights", "float32_weights"),
 }
 """What is tried, the fastest first."""
@@ -70,8 +76,8 @@ def compile_artifact(
 ) -> Card:
     """Compile an artifact's network and store it, and what it lost, in the artifact's folder.
 
-    Tried are 8 bits, 8 bits with the layers that cost most left in float, float with weights of 16
-    bits, and float. The first whose scores are near enough is kept.
+    Tried are 8 bits, 8 bits with the first layers and 8 bits with those that cost most left in
+    float, float with weights of 16 bits, and float. The first whose scores are near enough is kept.
 
     Parameters
     ----------
@@ -133,8 +139,9 @@ def _made(
     pictures: PreparedPictures,
     reference: Reference,
 ) -> Any:
-    if method == "quantised":
-        return recentre(quantise(model, pictures), float_engine, pictures)
+    if method in ("quantised", "quantised_after_stem"):
+        made = quantise(model, pictures, stem=method == "quantised")
+        return recentre(made, float_engine, pictures)
     if method == "quantised_accuracy_aware":
         aware = quantise_accuracy_aware(model, float_engine.card, pictures, reference)
         return recentre(aware, float_engine, pictures)

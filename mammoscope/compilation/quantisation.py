@@ -20,11 +20,15 @@ from mammoscope.errors import CompilationError, ConfigurationError, MammoscopeEr
 RANKED_PICTURES: Final = 48
 """Pictures by which the layers are found that cost most: each layer is tried on all of them."""
 
+_STEM: Final = 6
+"""Maps higher than this fraction of the picture belong to the first convolutions: those that follow
+at most two halvings."""
+
 _BODY: Final = ("Convolution", "GroupConvolution", "Relu")
 """Operations that end the part of the network in 8 bits, unless one channel comes out."""
 
 
-def quantise(model: Any, pictures: PreparedPictures) -> Any:
+def quantise(model: Any, pictures: PreparedPictures, *, stem: bool = True) -> Any:
     """Compute convolutions in 8 bits, with ranges of values taken from pictures.
 
     Parameters
@@ -33,6 +37,9 @@ def quantise(model: Any, pictures: PreparedPictures) -> Any:
         OpenVINO model with input uint8 (1, H, W, 1); it is left as it is.
     pictures
         Those of the calibration are used.
+    stem
+        Whether the first convolutions, with the largest maps, compute in 8 bits too. What they
+        round goes through all others.
 
     Raises
     ------
@@ -42,7 +49,11 @@ def quantise(model: Any, pictures: PreparedPictures) -> Any:
         If the network cannot be quantised.
     """
     with _nncf() as nncf:
-        return nncf.quantize(model, _calibration(nncf, pictures), **_options(nncf, model, pictures))
+        options = _options(nncf, model, pictures)
+        if not stem:
+            names = _head(model) + _stem(model)
+            options["ignored_scope"] = nncf.IgnoredScope(names=names, validate=False)
+        return nncf.quantize(model, _calibration(nncf, pictures), **options)
 
 
 def quantise_accuracy_aware(
@@ -151,6 +162,17 @@ def _head(model: Any) -> list[str]:
         if all(follower.get_friendly_name() in names for follower in followers):
             names.add(node.get_friendly_name())
     return sorted(names)
+
+
+def _stem(model: Any) -> list[str]:
+    """Names of the convolutions whose maps are not yet small."""
+    height = model.input(0).partial_shape[1].get_length()
+    return [
+        node.get_friendly_name()
+        for node in model.get_ordered_ops()
+        if node.get_type_name() in _BODY[:2]
+        and node.output(0).partial_shape[2].get_length() * _STEM > height
+    ]
 
 
 def _channels(node: Any) -> int | None:
