@@ -55,10 +55,12 @@ _TIMED_PICTURES: Final = 9
 class Trial:
     """A compiled form of the network, and what became of its scores, its size and its speed.
 
-    ``bytes`` is the size of its files, ``speed`` the float network's time over its own.
+    ``kind`` is ``float`` where the search left nothing in 8 bits; ``bytes`` is the size of its files,
+    ``speed`` the float network's time over its own.
     """
 
     method: Method
+    kind: Kind
     comparison: CardComparison
     bytes: int
     speed: float
@@ -119,9 +121,11 @@ def compile_artifact(
             files = CompiledFiles(work / f"{method}.xml", work / f"{method}.bin")
             _save(_made(method, model, float_engine, pictures, reference), files, method)
             # What was written is what is compared.
-            engine = make_engine(read_network(files), card, performance_mode="latency")
+            written = read_network(files)
+            engine = make_engine(written, card, performance_mode="latency")
             trial = Trial(
                 method,
+                _kind(written),
                 reference.compare(engine.score(pictures.comparison).logits),
                 sum(path.stat().st_size for path in (files.topology, files.weights)),
                 _speed(engine, float_engine, pictures),
@@ -146,6 +150,11 @@ def _made(
         aware = quantise_accuracy_aware(model, float_engine.card, pictures, reference)
         return recentre(aware, float_engine, pictures)
     return model
+
+
+def _kind(model: Any) -> Kind:
+    types = {node.get_type_name() for node in model.get_ops()}
+    return "int8" if "FakeQuantize" in types else "float"
 
 
 def _speed(engine: Engine, float_engine: Engine, pictures: PreparedPictures) -> float:
@@ -173,7 +182,7 @@ def _save(model: Any, files: CompiledFiles, method: Method) -> None:
 def _install(folder: Path, card: Card, files: CompiledFiles, trial: Trial) -> Card:
     """Move the files beside the .keras and name them in the card."""
     compiled = CardCompiled(
-        kind="int8" if trial.method.startswith("quantised") else "float",
+        kind=trial.kind,
         source_sha256=card.sha256,
         topology=CardFile(name=TOPOLOGY_NAME, sha256=sha256_of(files.topology)),
         weights=CardFile(name=WEIGHTS_NAME, sha256=sha256_of(files.weights)),
