@@ -55,8 +55,8 @@ _TIMED_PICTURES: Final = 9
 class Trial:
     """A compiled form of the network, and what became of its scores, its size and its speed.
 
-    ``kind`` is ``float`` where the search left nothing in 8 bits; ``bytes`` is the size of its files,
-    ``speed`` the float network's time over its own.
+    ``kind`` is ``float`` where the search left nothing in 8 bits; ``bytes`` is the size of its
+    files, ``speed`` the float network's time over its own.
     """
 
     method: Method
