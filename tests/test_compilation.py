@@ -250,12 +250,12 @@ def test_what_quantisation_spoils_is_left_in_float(
     card = compile_artifact(
         load_artifact(folder), pictures, report=lambda trial: tried.append(trial.method)
     )
-    assert tried == [
-        "quantised", "quantised_after_stem", "quantised_accuracy_aware", "float16_weights",
-        "float32_weights",
-    ]  # fmt: skip
+    assert tried[:3] == ["quantised", "quantised_after_stem", "quantised_accuracy_aware"]
     assert card.compiled is not None
-    assert card.compiled.method == "float32_weights"
+    # The search may end with every layer in float, which is exact as well.
+    assert card.compiled.method == tried[-1]
+    assert card.compiled.kind == "float"
+    assert card.compiled.comparison.max_difference <= 1e-6
 
 
 def test_accuracy_aware_quantisation_finds_the_layer_that_costs(
