@@ -14,7 +14,7 @@ environment := .ci/environment.sh
 
 .PHONY: help
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo:  ## start the service, classify phantoms over HTTP, stop it (DEMO_PORT=9696 DEMO_COUNT=6)
@@ -31,6 +31,11 @@ train:  ## train a model: DATA=DIR OUTPUT=RUN [ARGS="--preset reference ..."]
 	@test -n '$(DATA)' -a -n '$(OUTPUT)' || { echo 'Usage: make train DATA=DIR OUTPUT=RUN' >&2; exit 2; }
 	$(environment) packages training
 	exec $(BIN)/python train.py --data '$(DATA)' --output '$(OUTPUT)' $(ARGS)
+
+.PHONY: bench-stages
+bench-stages:  ## where the time goes from bytes to score: [ARGS="--model DIR --rounds N"]
+	@$(environment) packages
+	exec $(BIN)/python -m benchmarks.stages $(ARGS)
 
 .PHONY: environment
 environment:  ## .venv with everything: service, training, tools

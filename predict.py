@@ -15,7 +15,11 @@ settings = ServiceSettings.from_environment()
 
 def make_engine() -> Engine:
     """Return the engine of the model that the settings name."""
-    engine = load_engine(load_artifact(settings.model), threads=settings.threads)
+    engine = load_engine(
+        load_artifact(settings.model),
+        threads=settings.threads,
+        performance_mode=settings.performance_mode,
+    )
     engine.card.threshold(settings.operating_point)  # refuses now what no request could use
     return engine
 

@@ -1,27 +1,29 @@
 """Prepared pictures to scores, on OpenVINO.
 
-The engine knows nothing of files' formats, HTTP or patients. It compiles the saved network
-through Keras' OpenVINO backend, so that TensorFlow is not needed.
+The engine knows nothing of files' formats, HTTP or patients. It loads what was compiled for
+serving without Keras; a network that was not compiled is converted through Keras' OpenVINO
+backend. Neither needs TensorFlow.
 """
 
-import os
-import sys
-import tempfile
-from contextlib import contextmanager
+from collections import deque
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.artifact import DEFAULT_POINT, Artifact, Card, sha256_of
+from mammoscope.artifact import DEFAULT_POINT, Artifact, Card, CompiledFiles, sha256_of
+from mammoscope.conversion import DAMAGED, convert_network, import_openvino
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import Prediction
 from mammoscope.preparation import Preparation, prepare
+from mammoscope.processors import available_processors
 from mammoscope.quality import require_mammogram
+from mammoscope.settings import PerformanceMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
 
-_LOGIT_RANK: Final = 2
+LOGIT_RANK: Final = 2
+"""Axes of the output that is the logit, (N, 1)."""
+
 _MAP_RANK: Final = 4
 
 
@@ -80,10 +84,10 @@ class Engine:
         if list(shape)[1:] != [height, width, 1]:
             raise ArtifactMismatchError("The network's input is not of the size its card says.")
         ranks = {len(output.partial_shape): output for output in compiled.outputs}
-        if set(ranks) != {_LOGIT_RANK, _MAP_RANK}:
+        if set(ranks) != {LOGIT_RANK, _MAP_RANK}:
             raise ArtifactMismatchError("The network's outputs are not a logit and a logit map.")
         self.card: Final = card
-        self._logit = ranks[_LOGIT_RANK]
+        self._logit = ranks[LOGIT_RANK]
         self._map = ranks[_MAP_RANK]
         # A request holds its own buffers; as many as there are streams keep every core at work.
         self._requests: SimpleQueue[Any] = SimpleQueue()
@@ -91,20 +95,28 @@ class Engine:
             self._requests.put(compiled.create_infer_request())
 
     def score(self, pixels: Pixels) -> Scores:
-        """Score prepared pictures, one after the other on one stream.
+        """Score prepared pictures, as many at a time as there are requests to spare.
 
         Parameters
         ----------
         pixels
             uint8 (N, H, W) as `mammoscope.preparation.prepare` makes them.
         """
-        logits, maps = [], []
-        with self._request() as request:
+        answers = []
+        # Read in the order they were sent in; the oldest request is the next one free.
+        with self._running() as running:
             for picture in pixels:
-                answer = request.infer([picture[None, :, :, None]])
-                logits.append(float(answer[self._logit][0, 0]))
-                maps.append(answer[self._map][0, :, :, 0].copy())
-        return Scores(np.array(logits, dtype=np.float32), np.array(maps, dtype=np.float32))
+                request = self._spare_request(wait=not running)
+                if request is None:
+                    answers.append(self._read(running[0]))
+                    request = running.popleft()
+                running.append(request)
+                request.start_async([picture[None, :, :, None]])
+            answers += [self._read(request) for request in running]
+        return Scores(
+            np.array([logit for logit, _ in answers], dtype=np.float32),
+            np.array([logit_map for _, logit_map in answers], dtype=np.float32),
+        )
 
     def predict(
         self,
@@ -159,66 +171,105 @@ class Engine:
         )
         return Judgement(prediction, prepared, scores.logit_maps[0])
 
-    @contextmanager
-    def _request(self) -> "Iterator[Any]":
-        request = self._requests.get()
+    def _spare_request(self, *, wait: bool) -> Any:
+        """Take a request out of the pool; None where there is none and the caller cannot wait.
+
+        Whoever holds a request does not wait for another one, so that nobody waits for ever.
+        """
         try:
-            yield request
+            return self._requests.get(block=wait)
+        except Empty:
+            return None
+
+    def _read(self, request: Any) -> tuple[float, Float]:
+        """Logit and logit map (h, w) of a request, once it has computed them."""
+        request.wait()
+        logit_map: Float = request.get_tensor(self._map).data[0, :, :, 0].copy()
+        return float(request.get_tensor(self._logit).data[0, 0]), logit_map
+
+    @contextmanager
+    def _running(self) -> "Iterator[deque[Any]]":
+        """Requests under way; whatever happens, they go back into the pool idle."""
+        running: deque[Any] = deque()
+        try:
+            yield running
         finally:
-            self._requests.put(request)
+            for request in running:
+                with suppress(RuntimeError):  # said where it was read
+                    request.wait()
+                self._requests.put(request)
 
 
-def load_engine(artifact: Artifact, *, threads: int = 0) -> Engine:
-    """Compile an artifact's network.
+def load_engine(
+    artifact: Artifact, *, threads: int = 0, performance_mode: PerformanceMode = "throughput"
+) -> Engine:
+    """Make an engine of an artifact: of what was compiled from its network, or of the network.
 
     Parameters
     ----------
     artifact
         A network without a card is scored uncalibrated and named by its sha256.
     threads
-        Threads to compute on; 0 means one for each processor there is.
+        Threads to compute on; 0 means one for each processor that this process may use.
+    performance_mode
+        ``latency``: all threads compute one picture; ``throughput``: several pictures are
+        computed at a time, each by one or a few threads.
 
     Raises
     ------
     ArtifactMismatchError
         If the network cannot be loaded or does not fit its card.
     """
-    import openvino
+    if artifact.compiled is None:
+        model = convert_network(artifact.network)
+    else:
+        model = read_network(artifact.compiled)
+    return make_engine(
+        model,
+        artifact.card or _bare_card(artifact.network, model),
+        threads=threads,
+        performance_mode=performance_mode,
+    )
 
-    core = openvino.Core()
-    model = _openvino_model(artifact.network, core)
+
+def make_engine(
+    model: Any, card: Card, *, threads: int = 0, performance_mode: PerformanceMode = "throughput"
+) -> Engine:
+    """Make an engine of an OpenVINO model; parameters and errors are those of `load_engine`."""
     options: dict[str, Any] = {
-        "PERFORMANCE_HINT": "THROUGHPUT",
-        # Processors with bfloat16 would use it unasked, and scores differ from machine to machine.
+        "PERFORMANCE_HINT": performance_mode.upper(),
+        # What is not in 8 bits is in float32: processors with bfloat16 would use that unasked,
+        # and scores would differ from machine to machine.
         "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads or available_processors(),
+        # Containers on one node know nothing of each other: threads bound to processors would all
+        # meet on the same first ones.
+        "ENABLE_CPU_PINNING": False,
     }
-    if threads:
-        options["INFERENCE_NUM_THREADS"] = threads
-    compiled = core.compile_model(model, "CPU", options)
-    return Engine(compiled, artifact.card or _bare_card(artifact.network, compiled))
-
-
-def _openvino_model(network: Path, core: Any) -> Any:
-    """The saved network as an OpenVINO model that stands in memory."""
-    if "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = "openvino"
-    import keras
-
     try:
-        model = keras.saving.load_model(network, compile=False)
-        with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
-            path = Path(folder) / "network.xml"
-            model.export(str(path), format="openvino", verbose=False)
-            # Copied, not mapped: the file is gone in a moment.
-            core.set_property({"ENABLE_MMAP": False})
-            return core.read_model(path)
-    # Keras and OpenVINO raise what their parsers happen to raise for a damaged file.
-    except Exception as err:
-        raise ArtifactMismatchError("The network is damaged or of another kind.") from err
+        compiled = import_openvino().Core().compile_model(model, "CPU", options)
+    except RuntimeError as err:
+        raise ArtifactMismatchError(DAMAGED) from err
+    return Engine(compiled, card)
 
 
-def _bare_card(network: Path, compiled: Any) -> Card:
-    shape = compiled.input(0).partial_shape
+def read_network(files: CompiledFiles) -> Any:
+    """Read a compiled network as an OpenVINO model; needs no Keras.
+
+    Raises
+    ------
+    ArtifactMismatchError
+        If the files are no network.
+    """
+    core = import_openvino().Core()
+    try:
+        return core.read_model(files.topology, files.weights)
+    except RuntimeError as err:
+        raise ArtifactMismatchError(DAMAGED) from err
+
+
+def _bare_card(network: Path, model: Any) -> Card:
+    shape = model.input(0).partial_shape
     digest = sha256_of(network)
     return Card(
         version=f"sha256:{digest[:12]}",

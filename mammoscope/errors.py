@@ -23,7 +23,8 @@
     ├── RunError                      a training run that cannot be started or continued
     ├── ArtifactError                 a model folder that cannot be used
     │   ├── ArtifactNotFoundError
-    │   └── ArtifactMismatchError     model and card do not belong together
+    │   ├── ArtifactMismatchError     model and card do not belong together
+    │   └── CompilationError          a network that cannot be compiled for serving
     ├── FetchError                    a URL whose picture cannot be had
     │   ├── UrlNotAllowedError
     │   ├── FetchTimeoutError
@@ -176,6 +177,12 @@ class ArtifactMismatchError(ArtifactError):
     """Model and card do not belong together, or the model is damaged."""
 
     code = "artifact_mismatch"
+
+
+class CompilationError(ArtifactError):
+    """No compiled form of the network scores like the network itself."""
+
+    code = "compilation_failed"
 
 
 class FetchError(MammoscopeError):

@@ -155,7 +155,7 @@ def score_examples(
 
     def judge(example: Example) -> ScoredExample | RefusedExample:
         try:
-            mammogram = read_file(example.path)
+            mammogram = read_file(example.path, needed=scorer.card.input_size)
             prepared = prepare(mammogram, scorer.card.input_size)
             require_mammogram(mammogram, prepared)
         except ImageError as err:
@@ -174,7 +174,7 @@ def see_examples(
 
     def see(example: Example) -> Seen | RefusedExample:
         try:
-            mammogram = read_file(example.path)
+            mammogram = read_file(example.path, needed=_SMALL)
             prepared = prepare(mammogram, _SMALL)
             require_mammogram(mammogram, prepared)
         except ImageError as err:

@@ -1,5 +1,6 @@
 """The picture of one breast, as every later module sees it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -67,6 +68,9 @@ class Mammogram:
         From the source, None where it does not say.
     warnings
         What a person should know about the picture, in words.
+    read_fully
+        Reads the picture again with all its pixels, where `pixels` are fewer; None where they are
+        all there are.
 
     Raises
     ------
@@ -79,6 +83,7 @@ class Mammogram:
     laterality: Laterality | None = None
     view: View | None = None
     warnings: tuple[str, ...] = field(default=())
+    read_fully: Callable[[], "Mammogram"] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.size == 0:

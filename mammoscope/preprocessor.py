@@ -36,11 +36,11 @@ class MammogramPreprocessor(BasePreprocessor):  # type: ignore[misc]  # the base
 
     def from_bytes(self, data: bytes) -> npt.NDArray[np.uint8]:
         """Prepare an encoded picture; raises `ImageError`."""
-        return self.preprocess(read(data))
+        return self.preprocess(read(data, needed=self.target_size))
 
     def from_path(self, path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
         """Prepare a file; raises `ImageError`."""
-        return self.preprocess(read_file(Path(path)))
+        return self.preprocess(read_file(Path(path), needed=self.target_size))
 
     def from_url(self, url: str) -> npt.NDArray[np.uint8]:
         """Refused: only the service fetches, under its guard.

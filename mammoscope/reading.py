@@ -1,16 +1,21 @@
 """Encoded bytes to a `Mammogram`: the one reader of training, evaluation and service.
 
 Formats are an allow-list and are told from the bytes, never from a file's name. Size limits are
-checked on the header, before a pixel is decoded.
+checked on the header, before a pixel is decoded. Whoever knows how many pixels are needed gets no
+more: JPEG is decoded at a half, a quarter or an eighth of its size, other pictures are shrunk
+before their samples become floating-point numbers.
 """
 
 import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -70,8 +75,25 @@ _SAMPLE_BITS: Final = {
 # photograph does not (measured by tests/test_reading.py on grey pictures saved as RGB JPEG).
 _COLOUR_TOLERANCE: Final = 0.06
 
+_BREAST_SHARE: Final = 0.5
+"""Share of a picture's width and height that a breast is taken to cover when the picture is
+reduced. Where it covers less, `mammoscope.preparation` reads the picture again."""
 
-def read(data: bytes, limits: ReadingLimits | None = None) -> Mammogram:
+_LEAST_SIDE: Final = 512
+"""Pixels below which no side is reduced, however small the network: the breast is sought, and
+mammograms told from other pictures, on a copy of half that side."""
+
+_ORIENTATION: Final = 0x0112
+_QUARTER_TURNS: Final = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
+
+Size = tuple[int, int]
+Grey = npt.NDArray[np.float32]
+
+
+def read(
+    data: bytes, limits: ReadingLimits | None = None, *, needed: Size | None = None
+) -> Mammogram:
     """Decode one picture.
 
     Parameters
@@ -80,6 +102,9 @@ def read(data: bytes, limits: ReadingLimits | None = None) -> Mammogram:
         An encoded JPEG, PNG (1 to 16 bits a sample) or TIFF with one frame.
     limits
         Largest size allowed; the defaults of `ReadingLimits` where None.
+    needed
+        Height and width in pixels that the breast is wanted in; the picture may be reduced as
+        far as a breast that covers half of each of its sides still has them. All pixels where None.
 
     Returns
     -------
@@ -103,17 +128,22 @@ def read(data: bytes, limits: ReadingLimits | None = None) -> Mammogram:
     if not data.startswith(_SIGNATURES):
         raise UnsupportedImageError(f"The bytes are not those of a {_ALLOWED_WORDS} picture.")
     with _typed_errors(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-        return _read_opened(image, limits)
+        mammogram = _read_opened(image, limits, needed)
+    if mammogram.pixels.size < mammogram.source.width * mammogram.source.height:
+        return replace(mammogram, read_fully=partial(read, data, limits))
+    return mammogram
 
 
 def read_image(image: Image.Image, limits: ReadingLimits | None = None) -> Mammogram:
     """Take over a picture that Pillow has opened; else as `read`."""
     with _typed_errors():
-        return _read_opened(image, limits or ReadingLimits())
+        return _read_opened(image, limits or ReadingLimits(), None)
 
 
-def read_file(path: Path, limits: ReadingLimits | None = None) -> Mammogram:
-    """Read one picture from the file system.
+def read_file(
+    path: Path, limits: ReadingLimits | None = None, *, needed: Size | None = None
+) -> Mammogram:
+    """Read one picture from the file system; parameters are those of `read`.
 
     Raises
     ------
@@ -132,7 +162,7 @@ def read_file(path: Path, limits: ReadingLimits | None = None) -> Mammogram:
         raise UnreadableFileError("Reading the file is not permitted.") from err
     except OSError as err:
         raise UnreadableFileError("The file cannot be read.") from err
-    return read(data, limits)
+    return read(data, limits, needed=needed)
 
 
 @contextmanager
@@ -155,9 +185,9 @@ def _typed_errors() -> Iterator[None]:
         raise CorruptImageError("The picture is damaged or incomplete.") from err
 
 
-def _read_opened(image: Image.Image, limits: ReadingLimits) -> Mammogram:
+def _read_opened(image: Image.Image, limits: ReadingLimits, needed: Size | None) -> Mammogram:
     _check_header(image, limits)
-    return _decode(image)
+    return _decode(image, needed)
 
 
 def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
@@ -173,16 +203,18 @@ def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
         raise UnsupportedImageError("The picture's sample layout is not read.")
 
 
-def _decode(image: Image.Image) -> Mammogram:
+def _decode(image: Image.Image, needed: Size | None) -> Mammogram:
     layout, size, bits = image.mode, image.size, _SAMPLE_BITS[image.mode]
+    if needed is not None:
+        _decode_reduced(image, _smallest(needed))
     image.load()
+    # Without an orientation there is nothing to do, and Pillow would copy.
+    upright = image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
     coloured = 0.0
-    if bits > 8:
-        samples = np.asarray(ImageOps.exif_transpose(image))
-        pixels = _scale_deep(samples)
-    else:
-        grey, coloured = _to_grey(ImageOps.exif_transpose(image))
-        pixels = np.asarray(grey, dtype=np.float32) / np.float32(255.0)
+    if bits <= 8:
+        upright, coloured = _to_grey(upright)
+    samples = np.asarray(upright)
+    pixels = _scale(samples if needed is None else _shrink(samples, _smallest(needed)))
     notes = ("The picture has colours; mammograms are grey.",) if coloured else ()
     facts = SourceFacts(
         format=image.format or "",
@@ -195,8 +227,45 @@ def _decode(image: Image.Image) -> Mammogram:
     return Mammogram(pixels=np.ascontiguousarray(pixels), source=facts, warnings=notes)
 
 
-def _scale_deep(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-    """Scale samples of more than 8 bits to [0, 1]: by 65535 where they fit, else by their range."""
+def _orientation(image: Image.Image) -> int:
+    return int(image.getexif().get(_ORIENTATION, 1))
+
+
+def _smallest(needed: Size) -> Size:
+    """Height and width below which a picture is not reduced."""
+    height, width = (max(round(side / _BREAST_SHARE), _LEAST_SIDE) for side in needed)
+    return height, width
+
+
+def _decode_reduced(image: Image.Image, smallest: Size) -> None:
+    """Have a picture decoded at a fraction of its size, where its format can do that.
+
+    A JPEG decoder leaves the fine frequencies of each block out (a half, a quarter, an eighth).
+    """
+    height, width = smallest
+    turned = _orientation(image) in _QUARTER_TURNS
+    image.draft(None, (height, width) if turned else (width, height))
+
+
+def _shrink(samples: npt.NDArray[Any], smallest: Size) -> npt.NDArray[Any]:
+    """Shrink by a whole number, each sample the mean of those it stands for; 8 bits become 16."""
+    height, width = samples.shape
+    factor = min(height // smallest[0], width // smallest[1])
+    if factor < 2 or samples.dtype.itemsize > 2:
+        return samples
+    if samples.dtype == np.uint8:
+        # Means keep what 8 bits would round away.
+        samples = np.multiply(samples, 257, dtype=np.uint16)
+    size = (-(-width // factor), -(-height // factor))
+    native = np.asarray(samples, dtype=np.uint16)
+    return np.asarray(cv2.resize(native, size, interpolation=cv2.INTER_AREA))
+
+
+def _scale(samples: npt.NDArray[Any]) -> Grey:
+    """Scale samples to [0, 1]: by what they can hold where it is known, else by their range."""
+    if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
+        largest = np.float32(np.iinfo(samples.dtype).max)
+        return np.asarray(np.divide(samples, largest, dtype=np.float32))
     deep = samples.astype(np.float32)
     if not np.isfinite(deep).all():
         raise CorruptImageError("The picture holds samples that are not finite numbers.")

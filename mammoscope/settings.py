@@ -18,6 +18,7 @@ ENVIRONMENT_PREFIX: Final = "MAMMOSCOPE_"
 OperatingPointName = Literal["default", "high_sensitivity", "high_specificity"]
 BackboneName = Literal["inceptionv3", "resnet101v2", "xception"]
 ScheduleName = Literal["constant", "cosine", "exponential", "cyclical", "plateau"]
+PerformanceMode = Literal["latency", "throughput"]
 HeadName = Literal["mean", "mean_max", "depths", "logit_map"]
 POOLING_HEADS: Final = ("mean_max", "depths")
 """Heads that weight pooled features, rather than pool a map of scores."""
@@ -69,6 +70,13 @@ class ServiceSettings(ReadingLimits):
     )
     threads: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Threads of the engine; 0 means all processors of the quota."
+    )
+    performance_mode: PerformanceMode = Field(
+        default="throughput",
+        description=(
+            "Whether the engine's threads share one picture (latency) or each takes its own, so "
+            "that most pictures are answered in a given time (throughput)."
+        ),
     )
     request_threads: PositiveInt = Field(
         default=8, description="HTTP threads, hence requests handled at a time."

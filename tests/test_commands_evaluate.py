@@ -339,9 +339,12 @@ SLOW = """
 import sys, time
 import mammoscope.commands.score as command, mammoscope.engine as engine
 from mammoscope.__main__ import main
+from mammoscope.artifact import Card
 from mammoscope.prediction import Prediction
 
 class Slow:
+    card = Card(version="1", sha256="0" * 64, input_size=(96, 72))
+
     def predict(self, mammogram, *, operating_point):
         time.sleep(0.2)
         return Prediction(0.5, 0.0, 0.5, "1")

@@ -9,14 +9,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mammoscope.artifact import Artifact, load_artifact
-from mammoscope.engine import Engine, load_engine
+from mammoscope.artifact import Artifact, Card, load_artifact
+from mammoscope.engine import Engine, load_engine, make_engine
 from mammoscope.errors import ArtifactMismatchError, ConfigurationError, NoBreastError
 from mammoscope.mammogram import Mammogram, SourceFacts
 from mammoscope.preparation import prepare
 from mammoscope.reading import read_file
 
 MODEL = Path(__file__).resolve().parents[1] / "model"
+
+
+class RecordingCore:
+    """Stands in for OpenVINO; keeps what it is asked to compile with."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, object] = {}
+
+    Core = __call__ = lambda self: self
+
+    def compile_model(self, model, device, options):
+        self.options = options
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(("threads", "mode", "expected"), [(0, "throughput", 3), (5, "latency", 5)])
+def test_threads_and_mode_are_openvinos(monkeypatch, threads, mode, expected):
+    core = RecordingCore()
+    monkeypatch.setattr("mammoscope.engine.import_openvino", core)
+    monkeypatch.setattr("mammoscope.engine.available_processors", lambda: 3)
+    card = Card(version="1", sha256="0" * 64, input_size=(96, 72))
+    with pytest.raises(ArtifactMismatchError, match="damaged"):
+        make_engine(None, card, threads=threads, performance_mode=mode)
+    assert core.options["INFERENCE_NUM_THREADS"] == expected
+    assert core.options["PERFORMANCE_HINT"] == mode.upper()
+    assert core.options["INFERENCE_PRECISION_HINT"] == "f32"
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,59 @@ def mammogram(pixels: np.ndarray) -> Mammogram:
     return Mammogram(pixels, SourceFacts("PNG", width, height, 8, "L"))
 
 
+LARGE_SIZE = (384, 288)
+
+
+@pytest.fixture(scope="module")
+def large():
+    return [
+        draw_phantom(PhantomConfig(seed=seed, height=1600, width=1200, mass=seed == 4)).pixels
+        for seed in (4, 7)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "deep PNG"])
+def test_a_picture_read_reduced_prepares_like_the_whole(large, kind):
+    for pixels in large:
+        data = encoded(pixels, kind)
+        full, reduced = read(data), read(data, needed=LARGE_SIZE)
+        assert reduced.pixels.size < full.pixels.size / 3
+        expected, found = prepare(full, LARGE_SIZE), prepare(reduced, LARGE_SIZE)
+        difference = np.abs(found.pixels.astype(int) - expected.pixels.astype(int))
+        assert difference.mean() < 4.0  # ranks of 1 to 255
+        assert found.chest_wall == expected.chest_wall
+        assert found.breast_share == pytest.approx(expected.breast_share, abs=0.005)
+        scale = full.pixels.shape[0] / reduced.pixels.shape[0]
+        assert np.array(found.box) * scale == pytest.approx(np.array(expected.box), abs=2 * scale)
+
+
+def test_a_small_breast_is_read_again_with_all_pixels():
+    """A third of the picture's width: reduced, the crop would have too few pixels."""
+    pixels = np.zeros((1600, 1200), np.float32)
+    pixels[400:1200, :400] = cv2.resize(
+        draw_phantom(PhantomConfig(seed=4, laterality=Laterality.LEFT)).pixels, (400, 800)
+    )
+    data = encoded(pixels, "JPEG")
+    full, reduced = read(data), read(data, needed=LARGE_SIZE)
+    assert reduced.pixels.shape == (800, 600)
+    expected, found = prepare(full, LARGE_SIZE), prepare(reduced, LARGE_SIZE)
+    top, left, bottom, right = found.box
+    assert right - left < LARGE_SIZE[1]
+    assert np.array_equal(found.pixels, expected.pixels)
+    scaled = np.array(expected.box) / 2
+    assert np.array(found.box) == pytest.approx(scaled, abs=1)
+    assert 0 <= top < bottom <= 800
+
+
+def encoded(pixels: np.ndarray, kind: str) -> bytes:
+    stream = io.BytesIO()
+    if kind == "deep PNG":
+        Image.fromarray(np.rint(pixels * 65535).astype(np.uint16)).save(stream, "PNG")
+    else:
+        Image.fromarray(np.rint(pixels * 255).astype(np.uint8)).save(stream, kind, quality=95)
+    return stream.getvalue()
+
+
 def saved(pixels: np.ndarray, kind: str, **options) -> Mammogram:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, kind, **options)

@@ -2,6 +2,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -85,6 +86,82 @@ def test_exif_rotation_is_applied(grey):
     exif[0x0112] = 6  # Orientation: rotate by 90 degrees clockwise
     mammogram = read(encode(grey, "JPEG", exif=exif))
     assert mammogram.pixels.shape == (208, 256)
+
+
+@pytest.fixture(scope="module")
+def large_pixels():
+    return draw_phantom(PhantomConfig(seed=3, height=1280, width=1040)).pixels
+
+
+@pytest.fixture(scope="module")
+def large_grey(large_pixels):
+    return Image.fromarray(np.rint(large_pixels * 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def large_deep(large_pixels):
+    return Image.fromarray(np.rint(large_pixels * 65535).astype(np.uint16))
+
+
+class TestReduced:
+    """A picture read with no more pixels than are needed."""
+
+    NEEDED = (320, 260)
+
+    @pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "PNG", "deep PNG", "deep TIFF"])
+    @pytest.mark.parametrize("mode", ["L", "RGB"])
+    def test_is_the_picture_in_fewer_pixels(self, large_grey, large_deep, kind, mode):
+        if kind.startswith("deep"):
+            data = encode(large_deep, kind.removeprefix("deep "))
+        elif kind == "progressive JPEG":
+            data = encode(large_grey.convert(mode), "JPEG", quality=95, progressive=True)
+        else:
+            data = encode(
+                large_grey.convert(mode), kind, **({"quality": 95} if kind == "JPEG" else {})
+            )
+        full, reduced = read(data), read(data, needed=self.NEEDED)
+        assert reduced.pixels.shape == (640, 520)
+        assert (reduced.source.width, reduced.source.height) == (1040, 1280)
+        assert reduced.source == full.source
+        expected = cv2.resize(full.pixels, (520, 640), interpolation=cv2.INTER_AREA)
+        assert np.abs(reduced.pixels - expected).mean() < 0.004
+        assert reduced.read_fully is not None
+        assert np.array_equal(reduced.read_fully().pixels, full.pixels)
+        assert full.read_fully is None
+
+    @pytest.mark.parametrize(
+        ("needed", "shape"),
+        [((320, 260), (640, 520)), ((321, 260), (1280, 1040)), ((8, 6), (640, 520)),
+         ((1000, 1000), (1280, 1040))],
+    )  # fmt: skip
+    def test_never_below_what_network_and_search_need(self, large_grey, needed, shape):
+        reduced = read(encode(large_grey, "JPEG"), needed=needed)
+        assert reduced.pixels.shape == shape
+        assert (reduced.read_fully is None) == (shape == (1280, 1040))
+
+    def test_16_bits_keep_their_depth(self, large_deep):
+        levels = np.unique(read(encode(large_deep, "PNG"), needed=self.NEEDED).pixels)
+        assert len(levels) > 1000
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+    def test_orientation_is_that_of_the_upright_picture(self, large_grey, kind):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        data = encode(large_grey, kind, exif=exif)
+        assert read(data, needed=(260, 320)).pixels.shape == (520, 640)
+        assert read(data, needed=(320, 260)).pixels.shape == (1040, 1280)
+
+    def test_from_a_file(self, large_grey, tmp_path):
+        path = tmp_path / "picture.jpg"
+        path.write_bytes(encode(large_grey, "JPEG"))
+        reduced = read_file(path, needed=self.NEEDED)
+        assert np.array_equal(reduced.pixels, read(path.read_bytes(), needed=self.NEEDED).pixels)
+
+    def test_truncated_pictures_are_corrupt(self, large_grey):
+        for kind in ("JPEG", "PNG"):
+            data = encode(large_grey, kind)
+            with pytest.raises(CorruptImageError):
+                read(data[: len(data) // 2], needed=self.NEEDED)
 
 
 def test_a_coloured_picture_carries_a_warning():

@@ -33,10 +33,13 @@ REGISTRY_HOSTS = [
 MAX_TRACKED_BYTES = 2 * 1024 * 1024
 # Releases differ between the service and TensorFlow; see Pipfile.
 DIFFERS_BY_CATEGORY = {"h5py"}
-TRAINING_ONLY = ("tensorflow", "sklearn", "pandas", "matplotlib", "imagehash", "kagglehub")
+TRAINING_ONLY = (
+    "tensorflow", "sklearn", "pandas", "matplotlib", "imagehash", "kagglehub", "nncf",
+)  # fmt: skip
 SERVING = [
     "artifact",
     "client",
+    "conversion",
     "engine",
     "errors",
     "explanation",
@@ -44,6 +47,7 @@ SERVING = [
     "mammogram",
     "prediction",
     "preparation",
+    "processors",
     "quality",
     "reading",
     "service",

@@ -10,11 +10,19 @@ def test_settings_come_from_the_environment():
     )
     assert settings.operating_point == "high_specificity"
     assert settings.threads == 3
+    assert settings.performance_mode == "throughput"
+    quick = ServiceSettings.from_environment({"MAMMOSCOPE_PERFORMANCE_MODE": "latency"})
+    assert quick.performance_mode == "latency"
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("MAMMOSCOPE_TREADS", "3"), ("MAMMOSCOPE_THREADS", "-1"), ("MAMMOSCOPE_THREADS", "many")],
+    [
+        ("MAMMOSCOPE_TREADS", "3"),
+        ("MAMMOSCOPE_THREADS", "-1"),
+        ("MAMMOSCOPE_THREADS", "many"),
+        ("MAMMOSCOPE_PERFORMANCE_MODE", "fast"),
+    ],
 )
 def test_unknown_names_and_values_are_refused(name, value):
     with pytest.raises(ConfigurationError, match=name.removeprefix("MAMMOSCOPE_").lower()):

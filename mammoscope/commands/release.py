@@ -9,7 +9,15 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from mammoscope.artifact import CARD_NAME, NETWORK_NAME, load_artifact, sha256_of
+from mammoscope.artifact import (
+    CARD_NAME,
+    NETWORK_NAME,
+    TOPOLOGY_NAME,
+    WEIGHTS_NAME,
+    Artifact,
+    load_artifact,
+    sha256_of,
+)
 from mammoscope.dataset import read_dataset
 from mammoscope.errors import RunError, StorageError
 from mammoscope.settings import TrainConfig
@@ -59,23 +67,32 @@ def run(args: argparse.Namespace) -> int:
         If something cannot be written.
     """
     source: Path = args.training_run
-    if not args.record_only:
-        load_artifact(source)
+    artifact = None if args.record_only else load_artifact(source)
     record: Path = args.to / RECORD_FOLDER / source.resolve().name
     texts = _record(source, args.data)
     try:
         record.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (record / name).write_text(text, encoding="utf-8")
-        if not args.record_only:
-            for name in (NETWORK_NAME, CARD_NAME):
-                shutil.copyfile(source / name, args.to / name)
+        if artifact is not None:
+            _copy_model(artifact, args.to)
     except OSError as err:
         raise StorageError("The release cannot be written.") from err
     print(f"The record is in {record}.")
     if not args.record_only:
         print(f"The model is in {args.to}.")
     return 0
+
+
+def _copy_model(artifact: Artifact, to: Path) -> None:
+    """Copy network, card and what was compiled; leave nothing compiled from an earlier model."""
+    names = {NETWORK_NAME, CARD_NAME}
+    if artifact.compiled is not None:
+        names |= {artifact.compiled.topology.name, artifact.compiled.weights.name}
+    for name in sorted(names):
+        shutil.copyfile(artifact.network.parent / name, to / name)
+    for name in {TOPOLOGY_NAME, WEIGHTS_NAME} - names:
+        (to / name).unlink(missing_ok=True)
 
 
 def _record(source: Path, data: Path) -> dict[str, str]:

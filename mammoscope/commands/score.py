@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final, Protocol, get_args
 
-from mammoscope.artifact import DEFAULT_POINT, load_artifact
+from mammoscope.artifact import DEFAULT_POINT, Card, load_artifact
 from mammoscope.commands.evaluate import shown
 from mammoscope.dataset import is_picture_name
 from mammoscope.errors import ImageError, MammoscopeError, StorageError, UnreadableFileError
@@ -26,6 +26,11 @@ Outcome = Prediction | MammoscopeError
 
 class Predictor(Protocol):
     """What scoring needs of `mammoscope.engine.Engine`."""
+
+    @property
+    def card(self) -> Card:
+        """Input size of the model."""
+        ...
 
     def predict(self, mammogram: Mammogram, *, operating_point: str = ...) -> Prediction:
         """Judge one picture."""
@@ -157,7 +162,8 @@ def _score(
         if isinstance(found, tuple):
             return found
         try:
-            return found, predictor.predict(read_file(found), operating_point=operating_point)
+            mammogram = read_file(found, needed=predictor.card.input_size)
+            return found, predictor.predict(mammogram, operating_point=operating_point)
         except ImageError as err:
             return found, err
 

@@ -38,6 +38,7 @@ STATUSES: Final[Mapping[type[errors.MammoscopeError], HTTPStatus]] = {
     errors.ArtifactError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ArtifactNotFoundError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ArtifactMismatchError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.CompilationError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.FetchError: HTTPStatus.BAD_GATEWAY,
     errors.UrlNotAllowedError: HTTPStatus.BAD_REQUEST,
     errors.FetchTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,

@@ -18,6 +18,7 @@ _PUBLISHED_FACTS: Final = {
     "operating_points",
     "metrics",
     "sha256",
+    "compiled",
 }
 """What of the card is answered; how and where it was trained may name folders."""
 
@@ -59,7 +60,7 @@ def blueprint(settings: ServiceSettings, engine: ScoringEngine) -> Blueprint:
     @routes.post("/predict")
     def predict() -> dict[str, Any]:
         submitted = submission(request, settings)
-        mammogram = reading.read(submitted.picture, settings)
+        mammogram = reading.read(submitted.picture, settings, needed=engine.card.input_size)
         answer = engine.predict(
             mammogram, operating_point=settings.operating_point, age=submitted.age
         )

@@ -102,7 +102,7 @@ def _prepare_all(
 
     def one(example: Example) -> tuple[Pixels | None, str]:
         try:
-            prepared = prepare(read_file(example.path), size)
+            prepared = prepare(read_file(example.path, needed=size), size)
         except ImageError as err:
             return None, err.code
         return prepared.pixels, prepared.chest_wall

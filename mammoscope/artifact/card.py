@@ -1,30 +1,25 @@
-"""A model folder: ``model.keras`` and ``card.json``, tied by sha256.
+"""The card: facts about a model that travel with it."""
 
-The card carries what is needed to use the network rightly (input size, calibration, operating
-points) and what is known about it (how it was trained and measured).
-"""
-
-import hashlib
-import json
 import math
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mammoscope.errors import (
-    ArtifactMismatchError,
-    ArtifactNotFoundError,
-    ConfigurationError,
-    StorageError,
-)
+from mammoscope.errors import ConfigurationError
 
-NETWORK_NAME: Final = "model.keras"
-CARD_NAME: Final = "card.json"
 DEFAULT_POINT: Final = "default"
 
-_BLOCK_BYTES: Final = 1 << 20
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Method = Literal[
+    "quantised",
+    "quantised_after_stem",
+    "quantised_accuracy_aware",
+    "float16_weights",
+    "float32_weights",
+]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+"""A plain name: a card cannot point out of its folder."""
 
 
 class _Frozen(BaseModel):
@@ -77,6 +72,80 @@ class CardOperatingPoint(_Frozen):
     measured_with_age: dict[str, Any] = Field(default_factory=dict)
 
 
+class CardFile(_Frozen):
+    """A file of the model folder, by name and sha256."""
+
+    name: FileName
+    sha256: Sha256
+
+
+class CardComparison(_Frozen):
+    """How near the compiled network's scores come to those of the .keras it was made from.
+
+    Parameters
+    ----------
+    source
+        Whose pictures were scored by both: ``validation`` patients of the training run,
+        ``pictures`` of another data set, or ``phantoms``.
+    pictures, positives
+        How many were scored, and how many of them have label 1.
+    auc_float, auc_compiled
+        AUC by picture.
+    max_difference, percentile_95_difference, mean_difference
+        Of the calibrated probability of the same picture, absolute, in [0, 1].
+    labels_changed
+        Pictures whose label at the default operating point is another.
+    allowed_auc_difference, allowed_difference
+        What would not have been accepted any more.
+    """
+
+    source: Literal["validation", "pictures", "phantoms"]
+    pictures: Annotated[int, Field(gt=0)]
+    positives: int
+    auc_float: float
+    auc_compiled: float
+    max_difference: float
+    percentile_95_difference: float
+    mean_difference: float
+    labels_changed: int
+    allowed_auc_difference: float
+    allowed_difference: float
+
+
+class CardCompiled(_Frozen):
+    """The network as OpenVINO serves it.
+
+    Parameters
+    ----------
+    kind
+        ``int8``: convolutions compute in 8 bits; ``float``: everything computes in float32.
+    source_sha256
+        Of the .keras it was compiled from.
+    topology, weights
+        The two files of OpenVINO's intermediate representation.
+    method
+        How it was made: ``quantised``, ``quantised_after_stem`` (the first layers, with the largest
+        maps, were left in float), ``quantised_accuracy_aware`` (so were those that cost most),
+        ``float16_weights`` or ``float32_weights``.
+    comparison
+        With the float network.
+    speed
+        Time the float network takes for one picture over the time this takes, on the machine that
+        compiled it, where both use all its processors.
+    packages
+        Versions of what compiled it.
+    """
+
+    kind: Literal["int8", "float"]
+    source_sha256: Sha256
+    topology: CardFile
+    weights: CardFile
+    method: Method
+    comparison: CardComparison
+    speed: float
+    packages: dict[str, str] = Field(default_factory=dict)
+
+
 class Card(_Frozen):
     """Facts about a model that travel with it.
 
@@ -99,10 +168,12 @@ class Card(_Frozen):
         the reference recipe.
     about
         What no command measures: intended use, data and licences, limits.
+    compiled
+        What was compiled from the .keras for serving; None where nothing was.
     """
 
     version: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
     input_size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
     calibration: CardCalibration = CardCalibration()
     age_calibration: CardAgeCalibration | None = None
@@ -112,6 +183,13 @@ class Card(_Frozen):
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
     about: dict[str, Any] = Field(default_factory=dict)
+    compiled: CardCompiled | None = None
+
+    @model_validator(mode="after")
+    def _compiled_from_this_network(self) -> Self:
+        if self.compiled is not None and self.compiled.source_sha256 != self.sha256:
+            raise ValueError("the compiled network was made from another .keras")
+        return self
 
     def probability(self, logit: float, age: float | None = None) -> tuple[float, bool]:
         """Calibrated probability in [0, 1] of a raw logit, and whether the age entered it.
@@ -142,91 +220,3 @@ class Card(_Frozen):
                 f"{', '.join(sorted(self.operating_points))}."
             )
         return self.operating_points[operating_point].threshold
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """A network file and the card that belongs to it; None for a network without a card."""
-
-    network: Path
-    card: Card | None
-
-
-def load_artifact(path: Path) -> Artifact:
-    """Find a model and check that its card belongs to it.
-
-    Parameters
-    ----------
-    path
-        Folder with `NETWORK_NAME` and `CARD_NAME`, or a .keras file, whose card lies beside it
-        if it has one.
-
-    Raises
-    ------
-    ArtifactNotFoundError
-        If there is no model, or a folder has no card.
-    ArtifactMismatchError
-        If the card cannot be read or was written for another network.
-    """
-    is_folder = path.is_dir()
-    network = path / NETWORK_NAME if is_folder else path
-    card_path = network.parent / CARD_NAME
-    if not network.is_file():
-        raise ArtifactNotFoundError(
-            f"There is no model; a folder with {NETWORK_NAME} and {CARD_NAME}, or a .keras file, "
-            "is needed."
-        )
-    if not card_path.is_file():
-        if is_folder:
-            raise ArtifactNotFoundError(f"The model folder has no {CARD_NAME}.")
-        return Artifact(network, None)
-    card = _read_card(card_path)
-    if card.sha256 != sha256_of(network):
-        # A .keras that merely lies in the folder of another model has no card of its own.
-        if not is_folder and network.name != NETWORK_NAME:
-            return Artifact(network, None)
-        raise ArtifactMismatchError("The card was written for another network (sha256 differs).")
-    return Artifact(network, card)
-
-
-def write_card(folder: Path, card: Card) -> None:
-    """Write the card beside its network, whole or not at all.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be written.
-    """
-    partial = folder / f"{CARD_NAME}.partial"
-    try:
-        partial.write_text(json.dumps(card.model_dump(mode="json"), indent=2) + "\n", "utf-8")
-        partial.replace(folder / CARD_NAME)
-    except OSError as err:
-        raise StorageError("The model's card cannot be stored.") from err
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes.
-
-    Raises
-    ------
-    ArtifactNotFoundError
-        If the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(_BLOCK_BYTES):
-                digest.update(block)
-    except OSError as err:
-        raise ArtifactNotFoundError("The model cannot be read.") from err
-    return digest.hexdigest()
-
-
-def _read_card(path: Path) -> Card:
-    try:
-        return Card.model_validate_json(path.read_bytes())
-    except OSError as err:
-        raise ArtifactNotFoundError("The model's card cannot be read.") from err
-    except ValidationError as err:
-        raise ArtifactMismatchError("The model's card is damaged or of another kind.") from err

@@ -1,0 +1,166 @@
+"""Where the time goes from bytes to score: ``make bench-stages``.
+
+Each picture is a phantom. It is read in full and as the service reads it, with no more pixels than
+the network needs; both are prepared and scored. Stages of one round follow each other and the ways
+take turns, so that a busy machine slows all of them. Needs no data set and nothing but the
+service's packages.
+"""
+
+import argparse
+import io
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from mammoscope.artifact import load_artifact
+from mammoscope.engine import Engine, load_engine
+from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.preparation import prepare
+from mammoscope.processors import available_processors
+from mammoscope.reading import read
+
+STAGES: Final = ("decode", "prepare", "infer")
+RESULTS: Final = Path(__file__).parent / "results" / "stages.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One picture read in one way.
+
+    ``milliseconds`` has, by stage, median and quartiles; ``width`` and ``height`` are those of the
+    decoded picture; ``probability`` is the score.
+    """
+
+    picture: str
+    reading: str
+    width: int
+    height: int
+    milliseconds: dict[str, tuple[float, float, float]]
+    probability: float
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.stages",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--model", type=Path, default=Path("model"), help="model folder")
+    parser.add_argument("--rounds", type=int, default=9, help="times each is measured")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
+    options = parser.parse_args()
+    engine = load_engine(load_artifact(options.model), performance_mode="latency")
+    rows = [row for name, data in pictures() for row in measure(name, data, engine, options.rounds)]
+    print("\n".join(table(rows)))
+    compiled = engine.card.compiled
+    result = {
+        "model_version": engine.card.version,
+        "network": "float" if compiled is None else compiled.kind,
+        "input_size": engine.card.input_size,
+        "processors": available_processors(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "rounds": options.rounds,
+        "rows": [asdict(row) for row in rows],
+    }
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"Written to {options.json}.", file=sys.stderr)
+
+
+def pictures() -> Sequence[tuple[str, bytes]]:
+    """The data set's kind of picture, and what a detector of 12 million pixels hands out."""
+    small = draw_phantom(PhantomConfig(seed=1, height=640, width=640)).pixels
+    large = draw_phantom(PhantomConfig(seed=1, height=4000, width=3000)).pixels
+    return (
+        ("640x640 JPEG", _encoded(_in_8_bits(small).convert("RGB"), "JPEG", quality=95)),
+        ("3000x4000 JPEG", _encoded(_in_8_bits(large), "JPEG", quality=95)),
+        ("3000x4000 16-bit PNG", _encoded(_in_16_bits(large), "PNG")),
+    )
+
+
+def measure(name: str, data: bytes, engine: Engine, rounds: int) -> list[Row]:
+    """Time the stages in full and with what the network needs."""
+    size = engine.card.input_size
+    ways = {"full": None, "needed": size}
+    times: dict[str, list[list[float]]] = {way: [] for way in ways}
+    facts = {}
+    for repetition in range(rounds + 1):
+        for way, needed in ways.items():
+            decode, mammogram = _timed(lambda needed=needed: read(data, needed=needed))
+            preparing, prepared = _timed(lambda mammogram=mammogram: prepare(mammogram, size))
+            infer, scores = _timed(lambda prepared=prepared: engine.score(prepared.pixels[None]))
+            if repetition:  # the first one warms up
+                times[way].append([decode, preparing, infer])
+            height, width = mammogram.pixels.shape
+            logit = float(scores.logits[0])
+            facts[way] = (width, height, engine.card.calibration.probability(logit))
+    rows = []
+    for way, (width, height, probability) in facts.items():
+        by_stage = dict(zip(STAGES, zip(*times[way], strict=True), strict=True))
+        by_stage["total"] = tuple(sum(each) for each in times[way])
+        spread = {stage: _quartiles(values) for stage, values in by_stage.items()}
+        rows.append(Row(name, way, width, height, spread, probability))
+    return rows
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Lines of the table: median milliseconds and, in brackets, the quartiles."""
+    columns = (*STAGES, "total")
+    heading = "".join(f"{column:>21}" for column in columns)
+    lines = [f"{'picture':22}{'read':8}{'decoded':>11}{heading}{'score':>8}"]
+    for row in rows:
+        cells = "".join(f"{_cell(row.milliseconds[column]):>21}" for column in columns)
+        decoded = f"{row.width}x{row.height}"
+        lines.append(f"{row.picture:22}{row.reading:8}{decoded:>11}{cells}{row.probability:>8.4f}")
+    return lines
+
+
+def _cell(spread: tuple[float, float, float]) -> str:
+    median, low, high = spread
+    return f"{median:.1f} ({low:.1f}-{high:.1f})"
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return median, low, high
+
+
+def _timed(stage: Callable[[], Any]) -> tuple[float, Any]:
+    """Milliseconds and result."""
+    started = time.perf_counter()
+    result = stage()
+    return (time.perf_counter() - started) * 1e3, result
+
+
+def _in_8_bits(pixels: Any) -> Image.Image:
+    return Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
+
+
+def _in_16_bits(pixels: Any) -> Image.Image:
+    """As 14-bit detectors fill 16 bits, noise included: what PNG compresses is like the real."""
+    noise = np.random.default_rng(0).normal(0, 8, pixels.shape)
+    levels = np.clip(np.rint(pixels * 16383 + noise * (pixels > 0.02)), 0, 16383)
+    return Image.fromarray((levels * 4).astype(np.uint16))
+
+
+def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+if __name__ == "__main__":
+    main()

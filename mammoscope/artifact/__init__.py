@@ -1,0 +1,45 @@
+"""A model folder: the network, what was compiled from it, and the card that ties them."""
+
+from mammoscope.artifact.card import (
+    DEFAULT_POINT,
+    Card,
+    CardAgeCalibration,
+    CardCalibration,
+    CardComparison,
+    CardCompiled,
+    CardFile,
+    CardOperatingPoint,
+    Method,
+)
+from mammoscope.artifact.folder import (
+    CARD_NAME,
+    NETWORK_NAME,
+    TOPOLOGY_NAME,
+    WEIGHTS_NAME,
+    Artifact,
+    CompiledFiles,
+    load_artifact,
+    sha256_of,
+    write_card,
+)
+
+__all__ = [
+    "CARD_NAME",
+    "DEFAULT_POINT",
+    "NETWORK_NAME",
+    "TOPOLOGY_NAME",
+    "WEIGHTS_NAME",
+    "Artifact",
+    "Card",
+    "CardAgeCalibration",
+    "CardCalibration",
+    "CardComparison",
+    "CardCompiled",
+    "CardFile",
+    "CardOperatingPoint",
+    "CompiledFiles",
+    "Method",
+    "load_artifact",
+    "sha256_of",
+    "write_card",
+]

@@ -1,0 +1,153 @@
+"""``python -m mammoscope compile``: make the network that is served from the .keras."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from mammoscope.artifact import Card, Method, load_artifact
+from mammoscope.compilation import (
+    CALIBRATION_PICTURES,
+    Trial,
+    compile_artifact,
+    draw_pictures,
+    read_pictures,
+)
+from mammoscope.dataset import read_dataset
+from mammoscope.errors import ArtifactNotFoundError, ConfigurationError
+from mammoscope.settings import ServiceSettings
+
+_TITLES: Final[dict[Method, str]] = {
+    "quantised": "8 bits",
+    "quantised_after_stem": "8 bits, first layers in float",
+    "quantised_accuracy_aware": "8 bits, some layers in float",
+    "float16_weights": "float, weights of 16 bits",
+    "float32_weights": "float",
+}
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "compile",
+        help="compile a model for serving",
+        description=(
+            "Compile the .keras of a model folder into the network that is served, in 8 bits where "
+            "its scores stay near enough to those of the .keras, and write the comparison into the "
+            "card. Scores are compared on the validation patients of the training run where the "
+            "pictures are there, else on the folder's split valid, else on all pictures."
+        ),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        type=Path,
+        default=ServiceSettings.model_fields["model"].default,
+        help="model folder; it is written to",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        help="labelled pictures, LABEL/FILE or SPLIT/LABEL/FILE; phantoms where left out",
+    )
+    parser.add_argument(
+        "--metadata",
+        metavar="CSV",
+        type=Path,
+        help="table with columns file, patient_id, ...; metadata.csv in DIR is found by itself",
+    )
+    parser.add_argument(
+        "--kind",
+        choices=("int8", "float"),
+        default="int8",
+        help="float does not try 8 bits",
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="N",
+        type=int,
+        default=CALIBRATION_PICTURES,
+        help="pictures to take the ranges of the layers' values from, at most",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compile, say what was compared and kept; 0.
+
+    Raises
+    ------
+    ArtifactError
+        If the model cannot be used, has no card or cannot be compiled.
+    DatasetError
+        If the pictures cannot be used.
+    ConfigurationError
+        If an option cannot be used, or nncf is not installed.
+    StorageError
+        If the model folder cannot be written to.
+    """
+    if args.calibration < 1:
+        raise ConfigurationError(f"--calibration is {args.calibration}; at least 1 is needed.")
+    if args.metadata is not None and args.data is None:
+        raise ConfigurationError("--metadata describes the pictures of --data, which is left out.")
+    artifact = load_artifact(args.model)
+    if artifact.card is None:
+        raise ArtifactNotFoundError("Only a model with a card can be compiled.")
+    dataset = None if args.data is None else read_dataset(args.data, args.metadata)
+
+    size = artifact.card.input_size
+    if dataset is None:
+        print(
+            "Without --data phantoms stand in for mammograms; compile with the model's own "
+            "pictures before it is used.",
+            file=sys.stderr,
+        )
+        pictures = draw_pictures(size)
+    else:
+        pictures = read_pictures(dataset, artifact.network, size, calibration=args.calibration)
+    print(
+        f"Ranges of values from {len(pictures.calibration):,} pictures, scores compared on "
+        f"{len(pictures.comparison):,} ({pictures.source})."
+    )
+    print(
+        f"{'':30}{'AUC':>7}{'of float':>10}{'largest':>9}{'95 %':>8}{'labels':>8}{'MB':>7}"
+        f"{'speed':>7}"
+    )
+    card = compile_artifact(artifact, pictures, kind=args.kind, report=_report)
+    print("\n".join(describe(card)))
+    return 0
+
+
+def _report(trial: Trial) -> None:
+    """One line: AUC, differences of the probability, labels that change, size and speed."""
+    found = trial.comparison
+    print(
+        f"{_TITLES[trial.method]:30}{found.auc_compiled:>7.4f}{found.auc_float:>10.4f}"
+        f"{found.max_difference:>9.4f}{found.percentile_95_difference:>8.4f}"
+        f"{found.labels_changed:>8,}{trial.bytes / 1e6:>7.1f}{trial.speed:>7.2f}",
+        flush=True,
+    )
+
+
+def describe(card: Card) -> Iterator[str]:
+    """Say which network is kept."""
+    if card.compiled is None:
+        return
+    allowed = card.compiled.comparison
+    yield (
+        f"Kept: {_TITLES[card.compiled.method]} (allowed: AUC within "
+        f"{allowed.allowed_auc_difference:g}, every probability within "
+        f"{allowed.allowed_difference:g})."
+    )
+    yield (
+        "Columns: AUC of the compiled and the float network, largest and 95th percentile of the "
+        "difference of a picture's probability, labels that change, size, and speed as times that "
+        "of float."
+    )
+    yield (
+        f"{card.compiled.topology.name} and {card.compiled.weights.name} are served from now on; "
+        "the card holds their sha256 and the comparison."
+    )

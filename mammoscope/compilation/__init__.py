@@ -1,0 +1,29 @@
+"""A .keras compiled for serving, kept only where it scores like the .keras itself."""
+
+from mammoscope.compilation.comparison import (
+    ALLOWED_AUC_DIFFERENCE,
+    ALLOWED_DIFFERENCE,
+    Reference,
+    loss,
+)
+from mammoscope.compilation.compiling import Kind, Trial, compile_artifact
+from mammoscope.compilation.pictures import (
+    CALIBRATION_PICTURES,
+    PreparedPictures,
+    draw_pictures,
+    read_pictures,
+)
+
+__all__ = [
+    "ALLOWED_AUC_DIFFERENCE",
+    "ALLOWED_DIFFERENCE",
+    "CALIBRATION_PICTURES",
+    "Kind",
+    "PreparedPictures",
+    "Reference",
+    "Trial",
+    "compile_artifact",
+    "draw_pictures",
+    "loss",
+    "read_pictures",
+]

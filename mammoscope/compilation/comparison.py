@@ -1,0 +1,101 @@
+"""How near a compiled network's scores come to those of the float network."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.artifact import DEFAULT_POINT, Card, CardComparison
+from mammoscope.compilation.pictures import PreparedPictures
+from mammoscope.errors import CompilationError
+from mammoscope.metrics import Calibration, Curve, Scored
+
+ALLOWED_AUC_DIFFERENCE: Final = 0.005
+ALLOWED_DIFFERENCE: Final = 0.03
+"""Of the calibrated probability of any picture."""
+
+Logits = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float64]
+
+
+class Reference:
+    """The float network's scores, which those of a compiled network are held against.
+
+    Parameters
+    ----------
+    card
+        Knows calibration and default operating point.
+    pictures
+        Those of the comparison were scored.
+    logits
+        float32 (N,): the float network's.
+
+    Raises
+    ------
+    CompilationError
+        If a logit is not finite.
+    """
+
+    def __init__(self, card: Card, pictures: PreparedPictures, logits: Logits) -> None:
+        if not np.isfinite(logits).all():
+            raise CompilationError("The network's score of some picture is not a number.")
+        calibration = Calibration(card.calibration.slope, card.calibration.intercept)
+        self._scored = Scored.of(pictures.labels, logits, calibration=calibration)
+        self._threshold = card.threshold(DEFAULT_POINT)
+        self._source = pictures.source
+
+    def compare(self, logits: Logits) -> CardComparison:
+        """Hold logits of the same pictures, float32 (N,), against the float network's.
+
+        Raises
+        ------
+        CompilationError
+            If a logit is not finite.
+        """
+        if not np.isfinite(logits).all():
+            raise CompilationError("The compiled network's score of some picture is not a number.")
+        ours = self._scored
+        theirs = Scored.of(ours.labels, logits, calibration=ours.calibration)
+        differences = np.abs(ours.probabilities - theirs.probabilities)
+        changed = (ours.probabilities >= self._threshold) != (
+            theirs.probabilities >= self._threshold
+        )
+        return CardComparison(
+            source=self._source,
+            pictures=ours.labels.size,
+            positives=int(ours.labels.sum()),
+            auc_float=_auc(ours),
+            auc_compiled=_auc(theirs),
+            max_difference=float(differences.max()),
+            percentile_95_difference=float(np.quantile(differences, 0.95)),
+            mean_difference=float(differences.mean()),
+            labels_changed=int(changed.sum()),
+            allowed_auc_difference=ALLOWED_AUC_DIFFERENCE,
+            allowed_difference=ALLOWED_DIFFERENCE,
+        )
+
+    def losses(self, logits: Logits, indices: npt.NDArray[np.int64]) -> Values:
+        """Difference of the pictures at `indices`, each in units of what is allowed.
+
+        Parameters
+        ----------
+        logits
+            float32 (K,): the compiled network's.
+        indices
+            Of those K pictures among all.
+        """
+        ours = self._scored
+        theirs = ours.calibration.probabilities(logits.astype(np.float64))
+        return np.abs(ours.probabilities[indices] - theirs) / ALLOWED_DIFFERENCE
+
+
+def loss(comparison: CardComparison) -> float:
+    """How much is lost, in units of what is allowed: acceptable up to 1."""
+    return max(
+        abs(comparison.auc_float - comparison.auc_compiled) / comparison.allowed_auc_difference,
+        comparison.max_difference / comparison.allowed_difference,
+    )
+
+
+def _auc(scored: Scored) -> float:
+    return float(Curve(scored.logits, scored.labels).auc(np.ones((1, scored.labels.size)))[0])

@@ -1,0 +1,168 @@
+"""Pictures to compile with: some to take ranges of values from, some to compare scores on."""
+
+import csv
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from mammoscope.dataset import Dataset, Example, read_dataset, require_both_classes
+from mammoscope.errors import EmptyDatasetError, ImageError, StorageError
+from mammoscope.evaluation import map_ahead
+from mammoscope.phantom import write_phantom_dataset
+from mammoscope.preparation import prepare
+from mammoscope.reading import read_file
+
+CALIBRATION_PICTURES: Final = 128
+"""Enough for ranges of values; each is computed in float, with all its intermediate values."""
+
+PHANTOM_PATIENTS: Final = 24
+
+_SPLIT_NAME: Final = "split.csv"
+"""Training writes it: which picture was for what."""
+
+Source = Literal["validation", "pictures", "phantoms"]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedPictures:
+    """Prepared pictures that a network is compiled with.
+
+    Parameters
+    ----------
+    calibration
+        uint8 (M, H, W): ranges of the layers' values are taken from these.
+    comparison
+        uint8 (N, H, W): scores of the compiled and the float network are compared on these.
+    labels
+        int64 (N,), 0 or 1, of `comparison`.
+    source
+        Whose pictures `comparison` is, for the card.
+    """
+
+    calibration: Pixels
+    comparison: Pixels
+    labels: npt.NDArray[np.int64]
+    source: Source
+
+
+def read_pictures(
+    dataset: Dataset,
+    network: Path,
+    size: tuple[int, int],
+    *,
+    calibration: int = CALIBRATION_PICTURES,
+) -> PreparedPictures:
+    """Read and prepare pictures of a data set.
+
+    Where the table of the training run's split lies beside the network and knows the pictures,
+    scores are compared on its validation patients and ranges taken from its training patients.
+    Otherwise the folder's own splits ``valid`` and ``train`` serve, and in a folder without them
+    all pictures serve for both. Pictures that cannot be judged are left out.
+
+    Parameters
+    ----------
+    dataset
+        Labelled pictures.
+    network
+        The .keras file.
+    size
+        Height and width of the prepared picture in pixels.
+    calibration
+        Pictures to take ranges from, at most; evenly spread over those there are.
+
+    Raises
+    ------
+    SingleClassError, EmptyDatasetError
+        If the pictures to compare on lack a class, or none can be judged.
+    """
+    ranges, compared, source = _choose(dataset, _trained_parts(network.parent / _SPLIT_NAME))
+    require_both_classes(compared, "the comparison of the compiled network")
+    every = np.unique(np.linspace(0, len(ranges) - 1, calibration).round().astype(int))
+    _, some = _prepare([ranges[i] for i in every], size, "calibration")
+    kept, all_ = _prepare(compared, size, "comparison")
+    require_both_classes(kept, "the comparison of the compiled network")
+    return PreparedPictures(some, all_, np.array([each.label for each in kept]), source)
+
+
+def draw_pictures(size: tuple[int, int]) -> PreparedPictures:
+    """Prepare phantoms, for a model whose pictures are not at hand.
+
+    Parameters
+    ----------
+    size
+        Height and width of the prepared picture in pixels.
+
+    Raises
+    ------
+    StorageError
+        If they cannot be written for the moment.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
+            write_phantom_dataset(Path(folder), patients=PHANTOM_PATIENTS)
+            drawn = read_pictures(read_dataset(Path(folder)), Path(folder, "none"), size)
+    except OSError as err:
+        raise StorageError("The phantoms cannot be stored for the moment.") from err
+    return PreparedPictures(drawn.calibration, drawn.comparison, drawn.labels, "phantoms")
+
+
+def _choose(
+    dataset: Dataset, parts: dict[str, str]
+) -> tuple[Sequence[Example], Sequence[Example], Source]:
+    """Examples for calibration, examples for comparison, and whose the latter are."""
+    train, validation = (
+        [example for example in dataset.examples if parts.get(example.path.name) == part]
+        for part in ("train", "validation")
+    )
+    if train and validation:
+        return train, validation, "validation"
+    if {"train", "valid"} <= set(dataset.splits):
+        return dataset.split("train"), dataset.split("valid"), "pictures"
+    return dataset.examples, dataset.examples, "pictures"
+
+
+def _trained_parts(table: Path) -> dict[str, str]:
+    """Part of the training run's split by file name; empty where there is no such table."""
+    try:
+        with table.open(newline="", encoding="utf-8") as stream:
+            return {row["file"]: row["part"] for row in csv.DictReader(stream)}
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
+        return {}
+
+
+def _prepare(
+    examples: Sequence[Example], size: tuple[int, int], label: str
+) -> tuple[list[Example], Pixels]:
+    """Examples that can be judged, and their prepared pictures uint8 (N, H, W)."""
+
+    def one(example: Example) -> Pixels | None:
+        try:
+            return prepare(read_file(example.path, needed=size), size).pixels
+        except ImageError:
+            return None
+
+    outcomes = list(
+        tqdm(
+            map_ahead(one, examples),
+            label,
+            len(examples),
+            unit="picture",
+            file=sys.stderr,
+            disable=None,
+            leave=False,
+        )
+    )
+    kept = [
+        example for example, pixels in zip(examples, outcomes, strict=True) if pixels is not None
+    ]
+    if not kept:
+        raise EmptyDatasetError("None of the pictures can be judged, so nothing can be compiled.")
+    return kept, np.stack([pixels for pixels in outcomes if pixels is not None])

@@ -1,0 +1,5 @@
+"""A `Mammogram` to the network's input: the one preparation of training, evaluation and service."""
+
+from mammoscope.preparation.preparing import Preparation, prepare
+
+__all__ = ["Preparation", "prepare"]

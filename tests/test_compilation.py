@@ -1,0 +1,490 @@
+"""Compiling for serving, with networks small enough to be drawn and compiled in a test."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mammoscope.__main__ import main
+from mammoscope.artifact import (
+    NETWORK_NAME,
+    TOPOLOGY_NAME,
+    WEIGHTS_NAME,
+    Artifact,
+    Card,
+    CardCalibration,
+    load_artifact,
+    sha256_of,
+    write_card,
+)
+from mammoscope.compilation import (
+    ALLOWED_DIFFERENCE,
+    PreparedPictures,
+    Reference,
+    compile_artifact,
+    draw_pictures,
+    loss,
+    read_pictures,
+)
+from mammoscope.dataset import read_dataset
+from mammoscope.engine import load_engine
+from mammoscope.errors import (
+    ArtifactMismatchError,
+    ArtifactNotFoundError,
+    CompilationError,
+    ConfigurationError,
+    EmptyDatasetError,
+    SingleClassError,
+    StorageError,
+)
+from mammoscope.service import LoadingEngine, create_app
+from mammoscope.settings import ServiceSettings
+
+SIZE = (96, 72)
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def draw_network(path: Path, *, spread: float = 1.0) -> None:
+    """Save a network of three layers; `spread` is that of its channels' scales, in powers of 10."""
+    import keras
+
+    pixels = keras.Input((*SIZE, 1), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(pixels)
+    first = keras.layers.Conv2D(8, 5, strides=4, activation="relu", padding="same")
+    second = keras.layers.Conv2D(16, 3, strides=2, activation="relu", padding="same")
+    logit_map = keras.layers.Conv2D(1, 1, name="score")(second(first(scaled)))
+    logit = keras.layers.Flatten()(keras.layers.GlobalAveragePooling2D()(logit_map))
+    network = keras.Model(pixels, {"logit": logit, "logit_map": logit_map})
+    rng = np.random.default_rng(0)
+    for layer in network.layers:
+        weights = [rng.normal(0, 0.3, value.shape) for value in layer.get_weights()]
+        if weights and layer is first:
+            weights[0] *= 10.0 ** np.linspace(0, spread - 1, 8)
+        layer.set_weights(weights)
+    network.save(path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_pictures() -> Iterator[None]:
+    """Networks of random weights order two dozen phantoms at random, in steps of 0.008 of AUC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mammoscope.compilation.comparison.ALLOWED_AUC_DIFFERENCE", 0.1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def pictures() -> PreparedPictures:
+    return draw_pictures(SIZE)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_network(folder / NETWORK_NAME)
+    return folder
+
+
+@pytest.fixture
+def folder(drawn: Path, tmp_path: Path) -> Path:
+    """A model folder as training leaves it."""
+    made = tmp_path / "model"
+    made.mkdir()
+    (made / NETWORK_NAME).write_bytes((drawn / NETWORK_NAME).read_bytes())
+    digest = sha256_of(made / NETWORK_NAME)
+    write_card(made, Card(version="tiny-1", sha256=digest, input_size=SIZE))
+    return made
+
+
+@pytest.fixture(scope="module")
+def compiled(drawn: Path, pictures: PreparedPictures) -> Path:
+    """A folder compiled in 8 bits. Not to be written to."""
+    digest = sha256_of(drawn / NETWORK_NAME)
+    write_card(drawn, Card(version="tiny-1", sha256=digest, input_size=SIZE))
+    compile_artifact(load_artifact(drawn), pictures)
+    return drawn
+
+
+def card_of(folder: Path) -> Card:
+    card = load_artifact(folder).card
+    assert card is not None
+    return card
+
+
+def test_scores_in_8_bits_are_near_those_of_the_keras(compiled: Path, pictures: PreparedPictures):
+    artifact = load_artifact(compiled)
+    assert artifact.compiled is not None
+    served = load_engine(artifact).score(pictures.comparison)
+    exact = load_engine(replace(artifact, compiled=None)).score(pictures.comparison)
+    assert not np.array_equal(served.logits, exact.logits)
+    assert served.logit_maps.shape == exact.logit_maps.shape
+    probabilities = [1 / (1 + np.exp(-scores.logits)) for scores in (served, exact)]
+    largest = np.abs(probabilities[0] - probabilities[1]).max()
+    card = card_of(compiled)
+    assert card.compiled is not None
+    comparison = card.compiled.comparison
+    assert card.compiled.kind == "int8"
+    assert largest == pytest.approx(comparison.max_difference, abs=1e-6)
+    assert largest <= comparison.allowed_difference == ALLOWED_DIFFERENCE
+    assert abs(comparison.auc_float - comparison.auc_compiled) <= 0.1
+    assert comparison.pictures == len(pictures.comparison)
+    assert comparison.source == "phantoms"
+
+
+def test_convolutions_compute_in_8_bits_but_the_head(compiled: Path):
+    import openvino
+
+    model = openvino.Core().read_model(compiled / TOPOLOGY_NAME)
+    kernels = [
+        tuple(node.get_output_shape(0))
+        for node in model.get_ops()
+        if node.get_type_name() == "Constant" and node.get_element_type().get_type_name() == "i8"
+    ]
+    # Three convolutions, of which the last, of one channel, is the head.
+    assert sorted(kernels) == [(8, 1, 5, 5), (16, 8, 3, 3)]
+
+
+def test_a_compiled_network_is_served_without_keras(compiled: Path, phantom_folder: Path):
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from mammoscope.artifact import load_artifact\n"
+        "from mammoscope.engine import load_engine\n"
+        "from mammoscope.reading import read_file\n"
+        "engine = load_engine(load_artifact(Path(sys.argv[1])))\n"
+        "print(engine.predict(read_file(Path(sys.argv[2]))).logit)\n"
+        "print(*(name for name, module in sys.modules.items() if module is not None))\n"
+    )
+    picture = min(phantom_folder.iterdir())
+    answer = subprocess.run(
+        [sys.executable, "-c", program, str(compiled), str(picture)],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    logit, names = answer.stdout.splitlines()
+    loaded = {name.partition(".")[0] for name in names.split()}
+    assert "openvino" in loaded
+    assert loaded.isdisjoint(
+        {"keras", "tensorflow", "scipy", "nncf", "sklearn", "pandas", "openvino_telemetry"}
+    )
+    assert np.isfinite(float(logit))
+
+
+def test_scores_under_load_equal_scores_alone(compiled: Path, pictures: PreparedPictures):
+    engine = load_engine(load_artifact(compiled))
+    some = pictures.comparison[:12]
+    alone = [float(engine.score(picture[None]).logits[0]) for picture in some]
+    with ThreadPoolExecutor(8) as pool:
+        crowded = list(pool.map(lambda i: engine.score(some[i % 12][None]).logits[0], range(96)))
+    assert crowded == alone * 8
+    assert engine.score(some).logits.tolist() == alone
+
+
+def test_a_folder_that_does_not_match_never_becomes_ready(compiled: Path, tmp_path: Path):
+    folder = tmp_path / "model"
+    shutil.copytree(compiled, folder)
+    weights = folder / WEIGHTS_NAME
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    loading = LoadingEngine(lambda: load_engine(load_artifact(folder))).start()
+    client = create_app(ServiceSettings(model=folder), loading).test_client()
+    end = time.monotonic() + 60
+    while (answer := client.get("/readyz")).get_json()["code"] == "not_ready":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "artifact_mismatch")
+    assert client.post("/predict", data=b"picture", content_type="image/png").status_code == 503
+    assert client.get("/healthz").status_code == 200
+
+
+def test_without_a_compiled_network_the_keras_is_served_in_float(
+    folder: Path, pictures: PreparedPictures
+):
+    artifact = load_artifact(folder)
+    assert artifact.compiled is None
+    before = load_engine(artifact).score(pictures.comparison).logits
+    compile_artifact(artifact, pictures, kind="float")
+    after = load_engine(load_artifact(folder)).score(pictures.comparison).logits
+    assert after == pytest.approx(before, abs=0.01)
+
+
+def test_the_logit_keeps_its_mean(compiled: Path, pictures: PreparedPictures):
+    artifact = load_artifact(compiled)
+    served, exact = (
+        load_engine(each).score(pictures.calibration).logits
+        for each in (artifact, replace(artifact, compiled=None))
+    )
+    assert served.mean() == pytest.approx(exact.mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("content", [b"", b"<net>", b"no network"])
+def test_files_that_are_no_network_are_refused(compiled: Path, tmp_path: Path, content: bytes):
+    artifact = load_artifact(compiled)
+    assert artifact.compiled is not None
+    broken = tmp_path / "broken.xml"
+    broken.write_bytes(content)
+    files = replace(artifact.compiled, topology=broken)
+    with pytest.raises(ArtifactMismatchError, match="damaged"):
+        load_engine(replace(artifact, compiled=files))
+
+
+def test_float_keeps_the_scores(folder: Path, pictures: PreparedPictures):
+    card = compile_artifact(load_artifact(folder), pictures, kind="float")
+    assert card == card_of(folder)
+    assert card.compiled is not None
+    assert (card.compiled.kind, card.compiled.method) == ("float", "float16_weights")
+    assert card.compiled.comparison.max_difference < 0.01
+
+
+def test_what_quantisation_spoils_is_left_in_float(
+    folder: Path, pictures: PreparedPictures, monkeypatch: pytest.MonkeyPatch
+):
+    """With nothing allowed to change, every step is tried and only the exact one is kept."""
+    monkeypatch.setattr("mammoscope.compilation.comparison.ALLOWED_DIFFERENCE", 1e-6)
+    tried = []
+    card = compile_artifact(
+        load_artifact(folder), pictures, report=lambda trial: tried.append(trial.method)
+    )
+    assert tried[:3] == ["quantised", "quantised_after_stem", "quantised_accuracy_aware"]
+    assert card.compiled is not None
+    # The search may end with every layer in float, which is exact as well.
+    assert card.compiled.method == tried[-1]
+    assert card.compiled.kind == "float"
+    assert card.compiled.comparison.max_difference <= 1e-6
+
+
+def test_what_loses_too_much_in_8_bits_keeps_more_in_float(
+    tmp_path: Path, pictures: PreparedPictures
+):
+    """A steep calibration makes of small changes of the logit large ones of the probability."""
+    draw_network(tmp_path / NETWORK_NAME)
+    digest = sha256_of(tmp_path / NETWORK_NAME)
+    card = Card(version="1", sha256=digest, input_size=SIZE)
+    logits = load_engine(Artifact(tmp_path / NETWORK_NAME, card)).score(pictures.comparison).logits
+    tried = {}
+
+    def remember(trial):
+        tried[trial.method] = trial.comparison
+
+    for slope in (4.0**power for power in range(1, 16)):
+        tried.clear()
+        steep = CardCalibration(slope=slope, intercept=-slope * float(np.median(logits)))
+        write_card(tmp_path, card.model_copy(update={"calibration": steep}))
+        made = compile_artifact(load_artifact(tmp_path), pictures, report=remember).compiled
+        assert made is not None
+        assert loss(made.comparison) <= 1
+        if made.method != "quantised":
+            break
+    assert made.method != "quantised"
+    assert loss(tried["quantised"]) > 1
+
+
+def test_compiling_again_replaces_what_was_compiled(folder: Path, pictures: PreparedPictures):
+    first = compile_artifact(load_artifact(folder), pictures).compiled
+    second = compile_artifact(load_artifact(folder), pictures, kind="float").compiled
+    assert first is not None
+    assert second is not None
+    assert first.topology.sha256 != second.topology.sha256
+    assert load_engine(load_artifact(folder)).card.compiled == second
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        ["card.json", NETWORK_NAME, TOPOLOGY_NAME, WEIGHTS_NAME]
+    )
+
+
+def test_a_compilation_that_fails_leaves_the_folder_as_it_was(
+    folder: Path, pictures: PreparedPictures, monkeypatch: pytest.MonkeyPatch
+):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr("mammoscope.compilation.compiling.loss", lambda comparison: 1.01)
+    with pytest.raises(CompilationError):
+        compile_artifact(load_artifact(folder), pictures, kind="float")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_network_without_card_is_not_compiled(folder: Path, pictures: PreparedPictures):
+    (folder / "card.json").unlink()
+    with pytest.raises(ArtifactNotFoundError, match="card"):
+        compile_artifact(load_artifact(folder / NETWORK_NAME), pictures)
+
+
+def test_a_folder_that_cannot_be_written_to(
+    folder: Path, pictures: PreparedPictures, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    artifact = load_artifact(folder)
+    monkeypatch.setattr("mammoscope.compilation.compiling.convert_network", lambda _: None)
+    monkeypatch.setattr(
+        "mammoscope.compilation.compiling.make_engine",
+        lambda *_, **__: ConstantEngine(len(pictures.labels)),
+    )
+    with pytest.raises(StorageError):
+        compile_artifact(artifact, pictures)
+
+
+class ConstantEngine:
+    def __init__(self, count: int) -> None:
+        self.logits = np.zeros(count, dtype=np.float32)
+
+    def score(self, pixels):
+        return self
+
+
+def test_scores_that_are_no_numbers_are_refused(pictures: PreparedPictures):
+    card = Card(version="1", sha256="0" * 64, input_size=SIZE)
+    numbers = np.linspace(-2, 2, len(pictures.labels)).astype(np.float32)
+    holes = numbers.copy()
+    holes[1] = np.nan
+    with pytest.raises(CompilationError, match="not a number"):
+        Reference(card, pictures, holes)
+    with pytest.raises(CompilationError, match="not a number"):
+        Reference(card, pictures, numbers).compare(holes)
+
+
+def test_comparison_measures_what_a_hand_would(pictures: PreparedPictures):
+    few = PreparedPictures(
+        pictures.calibration, pictures.comparison[:4], np.array([0, 0, 1, 1]), "pictures"
+    )
+    card = Card(version="1", sha256="0" * 64, input_size=SIZE)
+    ours = np.array([-2.0, 0.5, 0.4, 2.0], dtype=np.float32)
+    theirs = np.array([-2.0, -0.1, 0.4, 2.0], dtype=np.float32)
+    reference = Reference(card, few, ours)
+    found = reference.compare(theirs)
+    assert (found.pictures, found.positives, found.labels_changed) == (4, 2, 1)
+    assert (found.auc_float, found.auc_compiled) == (0.75, 1.0)
+    expected = 1 / (1 + np.exp(-0.5)) - 1 / (1 + np.exp(0.1))
+    assert found.max_difference == pytest.approx(expected)
+    assert found.mean_difference == pytest.approx(expected / 4)
+    assert loss(found) == pytest.approx(max(0.25 / 0.1, expected / 0.03))
+    losses = reference.losses(theirs[1:3], np.array([1, 2]))
+    assert losses == pytest.approx([expected / 0.03, 0])
+    assert loss(reference.compare(ours)) == 0
+
+
+class TestPictures:
+    def test_splits_of_the_folder(self, phantom_dataset: Path, tmp_path: Path):
+        dataset = read_dataset(phantom_dataset)
+        found = read_pictures(dataset, tmp_path / NETWORK_NAME, SIZE, calibration=5)
+        assert found.calibration.shape == (5, *SIZE)
+        assert found.calibration.dtype == found.comparison.dtype == np.uint8
+        assert found.labels.tolist() == [example.label for example in dataset.split("valid")]
+        assert found.source == "pictures"
+
+    def test_validation_patients_of_the_training_run(self, phantom_dataset: Path, tmp_path: Path):
+        dataset = read_dataset(phantom_dataset)
+        lines = ["file,label,patient_id,part"]
+        lines += [
+            f"{e.path.name},{e.label},{e.patient_id},{part}"
+            for split, part in (("train", "validation"), ("valid", "train"))
+            for e in dataset.split(split)
+        ]
+        (tmp_path / "split.csv").write_text("\n".join(lines))
+        found = read_pictures(dataset, tmp_path / NETWORK_NAME, SIZE)
+        assert found.source == "validation"
+        assert found.labels.tolist() == [example.label for example in dataset.split("train")]
+        assert len(found.calibration) == len(dataset.split("valid"))
+
+    @pytest.mark.parametrize("table", ["", "file,part\nother.jpg,validation\n", "name\nx\n"])
+    def test_a_table_that_knows_none_of_the_pictures(
+        self, phantom_dataset: Path, tmp_path: Path, table: str
+    ):
+        (tmp_path / "split.csv").write_text(table)
+        found = read_pictures(read_dataset(phantom_dataset), tmp_path / NETWORK_NAME, SIZE)
+        assert found.source == "pictures"
+
+    def test_a_folder_without_splits(self, phantom_dataset: Path, tmp_path: Path):
+        found = read_pictures(read_dataset(phantom_dataset / "valid"), tmp_path / "none", SIZE)
+        assert len(found.calibration) == len(found.comparison) == len(found.labels)
+
+    def test_pictures_that_cannot_be_judged(self, phantom_dataset: Path, tmp_path: Path):
+        data = tmp_path / "data"
+        for label in ("0", "1"):
+            (data / label).mkdir(parents=True)
+            source = next((phantom_dataset / "valid" / label).iterdir())
+            (data / label / source.name).write_bytes(source.read_bytes())
+            (data / label / "broken.jpg").write_bytes(b"no picture")
+        assert len(read_pictures(read_dataset(data), tmp_path / "none", SIZE).comparison) == 2
+        for path in (data / "1").iterdir():
+            path.write_bytes(b"no picture")
+        with pytest.raises(SingleClassError):
+            read_pictures(read_dataset(data), tmp_path / "none", SIZE)
+        for path in (data / "0").iterdir():
+            path.write_bytes(b"no picture")
+        with pytest.raises(EmptyDatasetError):
+            read_pictures(read_dataset(data), tmp_path / "none", SIZE)
+
+
+class TestCommand:
+    @pytest.fixture
+    def compile_model(self) -> Callable[..., int]:
+        return lambda *arguments: main(["compile", *map(str, arguments)])
+
+    def test_compiles_says_so_and_the_model_is_served(
+        self, folder: Path, phantom_dataset: Path, compile_model, capsys: pytest.CaptureFixture[str]
+    ):
+        assert compile_model("--model", folder, "--data", phantom_dataset) == 0
+        shown = capsys.readouterr().out
+        assert "8 bits" in shown
+        assert "Kept: 8 bits (allowed: AUC within 0.1, every probability within 0.03)" in shown
+        made = card_of(folder).compiled
+        assert made is not None
+        assert f"{made.comparison.max_difference:.4f}" in shown
+        assert f"{made.comparison.percentile_95_difference:.4f}" in shown
+        assert f"{made.speed:.2f}" in shown
+        assert load_engine(load_artifact(folder)).card.compiled == made
+
+    def test_without_data_phantoms_serve(
+        self, folder: Path, compile_model, capsys: pytest.CaptureFixture[str]
+    ):
+        assert compile_model("--model", folder, "--kind", "float") == 0
+        assert "phantoms stand in" in capsys.readouterr().err
+        made = card_of(folder).compiled
+        assert made is not None
+        assert made.comparison.source == "phantoms"
+
+    @pytest.mark.parametrize(
+        ("arguments", "reason"),
+        [
+            (("--calibration", "0"), "at least 1"),
+            (("--metadata", "m.csv"), "left out"),
+            (("--data", "missing"), "folder"),
+        ],
+    )
+    def test_refusals(self, folder: Path, compile_model, capsys, arguments, reason):
+        assert compile_model("--model", folder, *arguments) == 1
+        assert reason in capsys.readouterr().err
+
+    def test_a_model_that_is_missing_or_has_no_card(
+        self, folder: Path, compile_model, capsys, tmp_path: Path
+    ):
+        assert compile_model("--model", tmp_path / "missing") == 1
+        (folder / "card.json").unlink()
+        assert compile_model("--model", folder / NETWORK_NAME) == 1
+        assert "with a card" in capsys.readouterr().err
+
+
+def test_where_nncf_is_not_installed(
+    folder: Path, pictures: PreparedPictures, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(ConfigurationError, match="nncf"):
+        compile_artifact(load_artifact(folder), pictures)
+
+
+def test_compiling_prints_nothing_of_libraries(folder: Path, tmp_path: Path):
+    answer = subprocess.run(
+        [sys.executable, "-m", "mammoscope", "compile", "--model", str(folder)],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=600,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    # A line for each form tried.
+    assert 6 <= len(answer.stdout.splitlines()) <= 10
+    assert len(answer.stderr.splitlines()) == 1, answer.stderr
+    assert not (tmp_path / "intel").exists()
