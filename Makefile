@@ -35,7 +35,7 @@ train:  ## train a model: DATA=DIR OUTPUT=RUN [ARGS="--preset reference ..."]
 # Of the benchmarks: seconds a measurement, and how often everything is measured.
 SECONDS := 4
 ROUNDS := 3
-benchmark = $(BIN)/python -m benchmarks --seconds $(SECONDS) --rounds $(ROUNDS)
+benchmark = $(BIN)/python -m benchmarks --seconds $(SECONDS) --rounds $(ROUNDS) $(ARGS)
 
 .PHONY: bench
 bench: bench-engine bench-service bench-train  ## all benchmarks (SECONDS=4 ROUNDS=3)

@@ -77,7 +77,7 @@ def run(model: Path, *, seconds: float, rounds: int, only: str = "") -> dict[str
     seconds
         For each server, number of clients and round.
     rounds
-        In each, every server is started anew.
+        In each, every server is started anew; with 0 they are only checked.
     only
         Part of the names of the servers to measure beside ours.
     """
@@ -156,7 +156,7 @@ def text(results: dict[str, Any]) -> str:
     for name, server in results["servers"].items():
         if "failure" in server:
             rows.append([name, *["–"] * 7])
-            notes.append(f"{name} FAILED: {server['failure']}")
+            notes.append(f"{name}: {server['failure']}")
             continue
         rows.append(_row(name, server))
         details += _details(name, server)
@@ -297,7 +297,8 @@ def _environment(contender: Contender, seen: _Seen) -> dict[str, Any]:
 
 def _server(seen: _Seen) -> dict[str, Any]:
     if seen.failure is not None or not seen.start_s:
-        return {"failure": seen.failure or "not measured"}
+        checked = f"not measured; answered {len(seen.probabilities)} pictures rightly"
+        return {"failure": seen.failure or checked, "probabilities": seen.probabilities}
     return {
         "start_s": _spread(seen.start_s),
         "memory_bytes": _spread(seen.memory_bytes),

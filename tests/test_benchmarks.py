@@ -439,7 +439,7 @@ def test_peers_that_fail_are_shown_and_not_judged_by():
         "network_served": "int8",
     }
     text = service.text(results)
-    assert f"{OTHERS[2].name} FAILED: it does not start" in text
+    assert f"{OTHERS[2].name}: it does not start" in text
     assert "status 503" in text
     json.dumps(results)
 

@@ -1,4 +1,8 @@
-"""MLServer as its documentation serves what it has no runtime for: a custom `MLModel`."""
+"""MLServer as its documentation serves what it has no runtime for: a custom `MLModel`.
+
+Its workers ask for an event loop that uvloop no longer makes since 0.22, hence an older uvloop in
+requirements.txt.
+"""
 
 import io
 import os
