@@ -58,7 +58,7 @@ class Bar:
         """What, value, limit and verdict for a table."""
         value = "–" if self.value is None else f"{self.value:.2f}"
         sign = "at least" if self.at_least else "at most"
-        return self.what, value, f"{sign} {self.limit:g}", self.verdict
+        return self.what, value, f"{sign} {self.limit:.3g}", self.verdict
 
     def to_json(self) -> dict[str, Any]:
         """Everything, the verdict included."""

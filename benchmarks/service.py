@@ -168,23 +168,17 @@ def text(results: dict[str, Any]) -> str:
     )  # fmt: skip
     shares = [s["client_cpu_ms"] for s in results["servers"].values() if s.get("client_cpu_ms")]
     bars = [Bar(b["what"], b["value"], b["limit"], b["at_least"]).cells() for b in results["bars"]]
-    return "\n".join(
-        [
-            *parts,
-            "",
-            report.table(titles, rows),
-            "",
-            report.table(("bar", "measured", "wanted", "verdict"), bars),
-            "",
-            report.table(
-                ("server and clients", "answers", "pictures/s", "p50 ms", "p99 ms"), details
-            ),
-            "",
-            *notes,
-            f"The load generator took {max(shares, default=0):.1f} ms of processor time an answer "
-            "at most.",
-        ]
-    )
+    parts += ["", report.table(titles, rows)]
+    parts += ["", report.table(("bar", "measured", "wanted", "verdict"), bars)]
+    if details:
+        columns = ("server and clients", "answers", "pictures/s", "p50 ms", "p99 ms")
+        parts += ["", report.table(columns, details)]
+    parts += ["", *notes]
+    if shares:
+        parts.append(
+            f"The load generator took {max(shares):.1f} ms of processor time an answer at most."
+        )
+    return "\n".join(parts)
 
 
 def _publish(encoded: Sequence[bytes], work: Path, stack: ExitStack) -> list[str]:
