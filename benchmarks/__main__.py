@@ -37,12 +37,12 @@ def main() -> None:
         results = engine.run(options.model, seconds=options.seconds, rounds=options.rounds)
         text = engine.text(results)
     elif options.benchmark == "service":
-        from benchmarks import service
+        from benchmarks import comparison, service
 
         results = service.run(
             options.model, seconds=options.seconds, rounds=options.rounds, only=options.only
         )
-        text = service.text(results)
+        text = comparison.text(results)
     else:
         from benchmarks import train
 

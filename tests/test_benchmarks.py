@@ -18,14 +18,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import engine, service, train
+from benchmarks import comparison, engine, train
+from benchmarks.comparison import Seen
 from benchmarks.contenders import ALL, OTHERS, OURS, REFERENCES, Network
 from benchmarks.environments import PEERS, ROOT, locked_requirements
 from benchmarks.load import Request, WrongAnswerError, ask, closed_loop
 from benchmarks.measurement import Spread, percentile, rate
 from benchmarks.processes import Server, ServerDiedError, proportional_set_size
 from benchmarks.report import Bar, machine, ratio, table
-from benchmarks.service import _Seen, first_answer
+from benchmarks.service import first_answer
 
 Respond = Callable[[int], tuple[int, bytes]]
 """Number of the request, from 0, to status and body."""
@@ -378,20 +379,20 @@ def test_requirements_of_a_lock():
 # Results
 
 
-def seen(per_s: float, *, p99: float = 1.0, start: float = 6.0, memory: int = 900) -> _Seen:
-    return _Seen(
+def seen(per_s: float, *, p99: float = 1.0, start: float = 6.0, memory: int = 900) -> Seen:
+    return Seen(
         probabilities=[0.5],
         start_s=[start, start + 1, start + 2],
         memory_bytes=[memory],
-        per_s={clients: [per_s * 0.9, per_s, per_s * 1.1] for clients in service.CLIENTS},
-        latencies_s={clients: [p99 / 2] * 98 + [p99] * 2 for clients in service.CLIENTS},
+        per_s={clients: [per_s * 0.9, per_s, per_s * 1.1] for clients in comparison.CLIENTS},
+        latencies_s={clients: [p99 / 2] * 98 + [p99] * 2 for clients in comparison.CLIENTS},
         client_cpu_s=[0.001],
     )
 
 
-def service_results(found: dict[str, _Seen], raw: list[float]) -> dict[str, Any]:
+def service_results(found: dict[str, Seen], raw: list[float]) -> dict[str, Any]:
     environment = {"installed_bytes": 400_000_000, "versions": {}}
-    return service.summary(found, raw, dict.fromkeys(found, environment))
+    return comparison.summary(found, raw, dict.fromkeys(found, environment))
 
 
 def bars(results: dict[str, Any]) -> dict[str, tuple[float | None, str]]:
@@ -425,7 +426,7 @@ def test_bars_of_the_service():
 def test_peers_that_fail_are_shown_and_not_judged_by():
     failing = seen(100.0)
     failing.errors.append("WrongAnswerError: status 503")
-    absent = _Seen(failure="it does not start")
+    absent = Seen(failure="it does not start")
     found = {OURS.name: seen(10.0), OTHERS[0].name: seen(5.0), OTHERS[1].name: failing,
              OTHERS[2].name: absent}  # fmt: skip
     results = service_results(found, [11.0])
@@ -438,7 +439,7 @@ def test_peers_that_fail_are_shown_and_not_judged_by():
         "input_size": [704, 416],
         "network_served": "int8",
     }
-    text = service.text(results)
+    text = comparison.text(results)
     assert f"{OTHERS[2].name}: it does not start" in text
     assert "status 503" in text
     json.dumps(results)
