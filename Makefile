@@ -14,7 +14,7 @@ environment := .ci/environment.sh
 
 .PHONY: help
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo:  ## start the service, classify phantoms over HTTP, stop it (DEMO_PORT=9696 DEMO_COUNT=6)
@@ -36,6 +36,29 @@ train:  ## train a model: DATA=DIR OUTPUT=RUN [ARGS="--preset reference ..."]
 bench-stages:  ## where the time goes from bytes to score: [ARGS="--model DIR --rounds N"]
 	@$(environment) packages
 	exec $(BIN)/python -m benchmarks.stages $(ARGS)
+
+# Of the benchmarks: seconds a measurement, and how often everything is measured.
+SECONDS := 4
+ROUNDS := 3
+benchmark = $(BIN)/python -m benchmarks --seconds $(SECONDS) --rounds $(ROUNDS) $(ARGS)
+
+.PHONY: bench
+bench: bench-engine bench-service bench-train  ## all benchmarks (SECONDS=4 ROUNDS=3)
+
+.PHONY: bench-engine
+bench-engine:  ## the network on several engines, beside what the machine could do
+	@$(environment) packages
+	$(benchmark) engine
+
+.PHONY: bench-service
+bench-service:  ## the service beside the reference design and others' servers
+	@$(environment) packages
+	$(benchmark) service
+
+.PHONY: bench-train
+bench-train:  ## the training pipeline beside that of the Keras tutorials
+	@$(environment) packages training
+	$(benchmark) train
 
 .PHONY: environment
 environment:  ## .venv with everything: service, training, tools

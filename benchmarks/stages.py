@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,9 +98,9 @@ def measure(name: str, data: bytes, engine: Engine, rounds: int) -> list[Row]:
     facts = {}
     for repetition in range(rounds + 1):
         for way, needed in ways.items():
-            decode, mammogram = _timed(lambda needed=needed: read(data, needed=needed))
-            preparing, prepared = _timed(lambda mammogram=mammogram: prepare(mammogram, size))
-            infer, scores = _timed(lambda prepared=prepared: engine.score(prepared.pixels[None]))
+            decode, mammogram = _timed(partial(read, data, needed=needed))
+            preparing, prepared = _timed(partial(prepare, mammogram, size))
+            infer, scores = _timed(partial(engine.score, prepared.pixels[None]))
             if repetition:  # the first one warms up
                 times[way].append([decode, preparing, infer])
             height, width = mammogram.pixels.shape

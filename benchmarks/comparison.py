@@ -1,0 +1,211 @@
+"""What was seen of servers to medians, ratios, bars and tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from benchmarks import report
+from benchmarks.contenders import OTHERS, OURS, REFERENCES
+from benchmarks.measurement import Spread, percentile
+from benchmarks.report import Bar, ratio
+
+CLIENTS: Final = (1, 2, 8, 32)
+JUDGED: Final = 8
+"""Clients at which bars are judged."""
+
+_MEGA: Final = 1e6
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen of one server over all rounds."""
+
+    probabilities: list[float] = field(default_factory=list)
+    start_s: list[float] = field(default_factory=list)
+    memory_bytes: list[int] = field(default_factory=list)
+    per_s: dict[int, list[float]] = field(default_factory=dict)
+    latencies_s: dict[int, list[float]] = field(default_factory=dict)
+    client_cpu_s: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    failure: str | None = None
+
+
+def summary(
+    seen: dict[str, Seen], raw: list[float], environments: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Medians, percentiles, ratios and bars of what was seen.
+
+    Parameters
+    ----------
+    seen
+        By server.
+    raw
+        Pictures a second of the engine alone, one a round.
+    environments
+        ``installed_bytes`` and ``versions`` of each server's environment.
+    """
+    servers = {name: _server(one) | environments[name] for name, one in seen.items()}
+    engine = _spread(raw) if raw else None
+    ours = _value(servers, OURS.name, JUDGED, "per_s")
+    for name, server in servers.items():
+        if "failure" not in server:
+            server["ours_times_this"] = ratio(ours, _value(servers, name, JUDGED, "per_s"))
+    bars = _bars(servers, engine["median"] if engine else None)
+    return {
+        "raw_engine_per_s": engine,
+        "servers": servers,
+        "bars": [bar.to_json() for bar in bars],
+    }
+
+
+def text(results: dict[str, Any]) -> str:
+    """The results as tables."""
+    parts = [
+        report.heading(results["machine"]),
+        f"{results['pictures']} phantoms, 640x640 JPEG of {results['picture_bytes']['least']} to "
+        f"{results['picture_bytes']['largest']} bytes; network input "
+        f"{results['input_size'][0]}x{results['input_size'][1]}; ours serves: "
+        f"{results['network_served']}",
+    ]
+    raw = results["raw_engine_per_s"]
+    if raw:
+        parts.append(f"Raw engine, without HTTP: {report.spread_cell(Spread(**raw), 2)} pictures/s")
+    rows, details, notes = [], [], []
+    for name, server in results["servers"].items():
+        if "failure" in server:
+            rows.append([name, *["–"] * 7])
+            notes.append(f"{name}: {server['failure']}")
+            continue
+        rows.append(_row(name, server))
+        details += _details(name, server)
+        if server["errors"]:
+            notes.append(f"{name}: {server['errors']} errors, such as {server['first_error']}")
+    titles = (
+        f"server ({JUDGED} clients)", "ours is times", "pictures/s", "p50 ms", "p99 ms",
+        "memory MB", "start s", "installed MB",
+    )  # fmt: skip
+    shares = [s["client_cpu_ms"] for s in results["servers"].values() if s.get("client_cpu_ms")]
+    bars = [Bar(b["what"], b["value"], b["limit"], b["at_least"]).cells() for b in results["bars"]]
+    parts += ["", report.table(titles, rows)]
+    parts += ["", report.table(("bar", "measured", "wanted", "verdict"), bars)]
+    if details:
+        columns = ("server and clients", "answers", "pictures/s", "p50 ms", "p99 ms")
+        parts += ["", report.table(columns, details)]
+    parts += ["", *notes]
+    if shares:
+        parts.append(
+            f"The load generator took {max(shares):.1f} ms of processor time an answer at most."
+        )
+    return "\n".join(parts)
+
+
+def _server(seen: Seen) -> dict[str, Any]:
+    if seen.failure is not None or not seen.start_s:
+        checked = f"not measured; answered {len(seen.probabilities)} pictures rightly"
+        return {"failure": seen.failure or checked, "probabilities": seen.probabilities}
+    return {
+        "start_s": _spread(seen.start_s),
+        "memory_bytes": _spread(seen.memory_bytes),
+        "probabilities": seen.probabilities,
+        "clients": {
+            str(clients): {
+                "per_s": _spread(seen.per_s[clients]),
+                "answers": len(latencies),
+                "p50_s": percentile(latencies, 50) if latencies else None,
+                "p99_s": percentile(latencies, 99) if latencies else None,
+            }
+            for clients, latencies in seen.latencies_s.items()
+        },
+        "errors": len(seen.errors),
+        "first_error": seen.errors[0] if seen.errors else None,
+        "client_cpu_ms": 1000 * max(seen.client_cpu_s),
+    }
+
+
+def _value(servers: dict[str, Any], name: str, clients: int, key: str) -> float | None:
+    """One number of a server that answered everything rightly; else None."""
+    server = servers.get(name, {"failure": "left out"})
+    if "failure" in server or server["errors"]:
+        return None
+    value: Any = server["clients"][str(clients)][key]
+    if isinstance(value, dict):
+        value = value["median"]
+    return None if value is None else float(value)
+
+
+def _bars(servers: dict[str, Any], raw_per_s: float | None) -> list[Bar]:
+    ours = _value(servers, OURS.name, JUDGED, "per_s")
+    peers = [_value(servers, peer.name, JUDGED, "per_s") for peer in OTHERS]
+    tails = [_value(servers, peer.name, JUDGED, "p99_s") for peer in OTHERS]
+    best = max((value for value in peers if value is not None), default=None)
+    tail = min((value for value in tails if value is not None), default=None)
+    one = REFERENCES[0].name
+    mine = servers.get(OURS.name, {})
+    at = f"at {JUDGED} clients"
+
+    def median(name: str, key: str) -> float | None:
+        spread = servers.get(name, {}).get(key)
+        return None if spread is None else float(spread["median"])
+
+    start, memory = median(OURS.name, "start_s"), median(OURS.name, "memory_bytes")
+    size = mine.get("installed_bytes")
+    return [
+        *(
+            Bar(
+                f"throughput {at} / {reference.name}",
+                ratio(ours, _value(servers, reference.name, JUDGED, "per_s")),
+                4.5,
+                at_least=True,
+            )
+            for reference in REFERENCES
+        ),
+        Bar(f"throughput {at} / best peer", ratio(ours, best), 1.5, at_least=True),
+        Bar(f"throughput {at} / raw engine", ratio(ours, raw_per_s), 0.92, at_least=True),
+        Bar(
+            f"p99 {at} / best peer's",
+            ratio(_value(servers, OURS.name, JUDGED, "p99_s"), tail),
+            1.3,
+            at_least=False,
+        ),
+        Bar("start to first answer, s", start, 2.0, at_least=False),
+        Bar(f"start / {one}", ratio(start, median(one, "start_s")), 1 / 3, at_least=False),
+        Bar(f"memory / {one}", ratio(memory, median(one, "memory_bytes")), 1 / 3, at_least=False),
+        Bar("installed size, MB", None if size is None else size / _MEGA, 500, at_least=False),
+    ]
+
+
+def _row(name: str, server: dict[str, Any]) -> list[str]:
+    at = server["clients"][str(JUDGED)]
+    times = server["ours_times_this"]
+    return [
+        name,
+        "–" if times is None else f"{times:.2f}",
+        report.spread_cell(Spread(**at["per_s"]), 2),
+        _milliseconds(at["p50_s"]),
+        _milliseconds(at["p99_s"]),
+        report.spread_cell(Spread(**server["memory_bytes"]), 0, 1 / _MEGA),
+        report.spread_cell(Spread(**server["start_s"]), 1),
+        f"{server['installed_bytes'] / _MEGA:.0f}",
+    ]
+
+
+def _details(name: str, server: dict[str, Any]) -> list[list[str]]:
+    return [
+        [
+            f"{name}, {clients}",
+            str(at["answers"]),
+            report.spread_cell(Spread(**at["per_s"]), 2),
+            _milliseconds(at["p50_s"]),
+            _milliseconds(at["p99_s"]),
+        ]
+        for clients, at in server["clients"].items()
+    ]
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{1000 * seconds:.0f}"
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    spread = Spread.of(values)
+    return {"median": spread.median, "low": spread.low, "high": spread.high}

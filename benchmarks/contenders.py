@@ -1,0 +1,220 @@
+"""The servers that are compared: how each is started, asked and read."""
+
+import base64
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.environments import PEERS, ROOT, peer_python, serving_python
+from benchmarks.load import Request
+from benchmarks.processes import Server
+
+_BOUNDARY: Final = "mammoscope-benchmark-7d1f0c"
+_FORM: Final = f"multipart/form-data; boundary={_BOUNDARY}"
+
+Encode = Callable[["Contender", bytes, str], tuple[bytes, str]]
+"""Contender, picture and the picture's URL to a request's body and its Content-Type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The network that all serve, as they take it.
+
+    Parameters
+    ----------
+    artifact
+        The model folder.
+    keras, onnx
+        The same network as .keras and as ONNX.
+    height, width
+        Of its input in pixels.
+    """
+
+    artifact: Path
+    keras: Path
+    onnx: Path
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A server.
+
+    Parameters
+    ----------
+    name
+        As the tables call it.
+    python
+        Makes its environment if need be and returns the interpreter.
+    arguments
+        What the interpreter is given; ``{port}`` is replaced.
+    folder
+        Its working directory.
+    encode
+        Makes its requests.
+    path
+        Where pictures are posted.
+    probability
+        Reads the answer, decoded from JSON.
+    variables
+        Environment variables; ``{port}`` is replaced.
+    field
+        Name of the form field that carries the picture.
+    """
+
+    name: str
+    python: Callable[[], Path]
+    arguments: tuple[str, ...]
+    folder: Path
+    encode: Encode
+    path: str = "/predict"
+    probability: Callable[[Any], float] = lambda answer: float(answer["probability"])
+    variables: Mapping[str, str] = field(default_factory=dict)
+    field: str = "image"
+
+    def server(self, network: Network, port: int, log: Path) -> Server:
+        """Return the server of `network`, not yet started."""
+        places = {
+            "HEIGHT": str(network.height),
+            "WIDTH": str(network.width),
+            "KERAS_MODEL": str(network.keras),
+            "ONNX_MODEL": str(network.onnx),
+            "MAMMOSCOPE_MODEL": str(network.artifact),
+            "PORT": str(port),
+        }
+        python = self.python()
+        variables = {name: value.format(port=port) for name, value in self.variables.items()}
+        return Server(
+            [str(python), *(argument.format(port=port) for argument in self.arguments)],
+            self.folder,
+            # Programs that the server starts by name are those of its own environment.
+            {"PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin", **places, **variables},
+            log,
+        )
+
+    def request(self, picture: bytes, url: str) -> Request:
+        """Return the request that asks about a JPEG, which is also found at `url`."""
+        body, content_type = self.encode(self, picture, url)
+        return Request(
+            self.path, body, content_type, lambda answer: self.probability(json.loads(answer))
+        )
+
+
+def _form(contender: Contender, picture: bytes, url: str) -> tuple[bytes, str]:
+    del url
+    head = (
+        f"--{_BOUNDARY}\r\n"
+        f'Content-Disposition: form-data; name="{contender.field}"; filename="picture.jpg"\r\n'
+        "Content-Type: image/jpeg\r\n\r\n"
+    )
+    return head.encode() + picture + f"\r\n--{_BOUNDARY}--\r\n".encode(), _FORM
+
+
+def _url(contender: Contender, picture: bytes, url: str) -> tuple[bytes, str]:
+    del contender, picture
+    return json.dumps({"url": url}).encode(), "application/json"
+
+
+def _open_inference(contender: Contender, picture: bytes, url: str) -> tuple[bytes, str]:
+    """Encode as the Open Inference Protocol, version 2, has it."""
+    del contender, url
+    tensor = {
+        "name": "image",
+        "shape": [1],
+        "datatype": "BYTES",
+        "parameters": {"content_type": "base64"},
+        "data": [base64.b64encode(picture).decode("ascii")],
+    }
+    return json.dumps({"inputs": [tensor]}).encode(), "application/json"
+
+
+def _reference(workers: int) -> Contender:
+    return Contender(
+        name=f"reference design, {workers} worker{'s' * (workers > 1)}",
+        python=lambda: peer_python("reference"),
+        arguments=(
+            "-m", "gunicorn", "--workers", str(workers), "--bind", "127.0.0.1:{port}", "server:app",
+        ),
+        folder=PEERS / "reference",
+        encode=_url,
+    )  # fmt: skip
+
+
+def _litserve(name: str, folder: str) -> Contender:
+    return Contender(
+        name=name,
+        python=lambda: peer_python(folder),
+        arguments=("server.py",),
+        folder=PEERS / folder,
+        encode=_form,
+        field="request",
+    )
+
+
+def _bentoml(name: str, folder: str) -> Contender:
+    return Contender(
+        name=name,
+        python=lambda: peer_python(folder),
+        arguments=(
+            "-m", "bentoml", "serve", "server:Mammogram", "--host", "127.0.0.1", "--port", "{port}",
+        ),
+        folder=PEERS / folder,
+        encode=_form,
+        variables={"BENTOML_DO_NOT_TRACK": "True"},
+    )  # fmt: skip
+
+
+OURS: Final = Contender(
+    name="Mammoscope",
+    python=serving_python,
+    arguments=("-m", "gunicorn", "predict:app", "--config", "gunicorn.conf.py"),
+    folder=ROOT,
+    encode=_form,
+    variables={"MAMMOSCOPE_BIND": "127.0.0.1:{port}"},
+    field="file",
+)
+
+REFERENCES: Final = (_reference(1), _reference(2))
+
+OTHERS: Final = (
+    _litserve("LitServe, Keras", "litserve"),
+    _litserve("LitServe, ONNX Runtime", "litserve-onnx"),
+    _bentoml("BentoML, Keras", "bentoml"),
+    _bentoml("BentoML, ONNX Runtime", "bentoml-onnx"),
+    Contender(
+        name="Ray Serve, Keras",
+        python=lambda: peer_python("ray"),
+        arguments=("server.py",),
+        folder=PEERS / "ray",
+        encode=_form,
+        variables={"RAY_USAGE_STATS_ENABLED": "0"},
+    ),
+    Contender(
+        name="MLServer, Keras",
+        python=lambda: peer_python("mlserver"),
+        arguments=("-c", "from mlserver.cli import main; main()", "start", "."),
+        folder=PEERS / "mlserver",
+        encode=_open_inference,
+        path="/v2/models/mammogram/infer",
+        probability=lambda answer: float(answer["outputs"][0]["data"][0]),
+        variables={
+            "MLSERVER_HOST": "127.0.0.1",
+            "MLSERVER_HTTP_PORT": "{port}",
+            # It opens two more; 0 lets the system choose.
+            "MLSERVER_GRPC_PORT": "0",
+            "MLSERVER_METRICS_PORT": "0",
+        },
+    ),
+)
+
+ALL: Final = (OURS, *REFERENCES, *OTHERS)
+
+
+def picture_server(folder: Path, port: int, log: Path) -> Server:
+    """Return a server of the files of `folder`, for those that are given a URL."""
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory"]
+    return Server([*command, str(folder), str(port)], folder, {}, log)

@@ -1,0 +1,243 @@
+"""``make bench-engine``: one network on several engines, beside what the machine could do."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks import report
+from benchmarks.contenders import Network
+from benchmarks.environments import EnvironmentFailedError, engine_python, serving_python
+from benchmarks.material import compiled_kind, network, pictures, prepared
+from benchmarks.measurement import Spread
+from benchmarks.starting import WorkerFailedError, run_worker
+from mammoscope.artifact import load_artifact
+
+BASELINE: Final = "Keras predict"
+INT8: Final = "OpenVINO int8"
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """An engine: in which environment which worker runs, in which way, on which file."""
+
+    name: str
+    python: Callable[[], Path]
+    worker: str
+    how: str
+    path: Callable[[Network], Path]
+    precision: str = "float32"
+
+
+_ENGINES: Final = (
+    _Engine(
+        BASELINE,
+        lambda: engine_python("tensorflow"),
+        "tensorflow_engine",
+        "predict",
+        lambda n: n.keras,
+    ),
+    _Engine(
+        "tf.function",
+        lambda: engine_python("tensorflow"),
+        "tensorflow_engine",
+        "function",
+        lambda n: n.keras,
+    ),
+    _Engine(
+        "ONNX Runtime",
+        lambda: engine_python("onnxruntime"),
+        "onnxruntime_engine",
+        "",
+        lambda n: n.onnx,
+    ),
+    _Engine("OpenVINO float", serving_python, "openvino_engine", "float", lambda n: n.artifact),
+    _Engine(INT8, serving_python, "openvino_engine", "served", lambda n: n.artifact, "int8"),
+)
+
+
+def run(model: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
+    """Measure every engine in turn, as often as there are rounds.
+
+    Parameters
+    ----------
+    model
+        The model folder.
+    seconds
+        For each engine, way and round.
+    rounds
+        Each starts every engine anew.
+    """
+    facts = report.machine()
+    served = network(model)
+    absent = _absent_int8(model)
+    limits = run_worker(serving_python(), "limits", str(served.onnx), str(seconds))
+    found: dict[str, list[dict[str, Any]]] = {engine.name: [] for engine in _ENGINES}
+    failures = {INT8: absent} if absent else {}
+    with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
+        file = Path(folder) / "pictures.npy"
+        np.save(file, prepared(pictures(), (served.height, served.width)))
+        for _ in range(rounds):
+            for engine in _ENGINES:
+                if engine.name in failures:
+                    continue
+                try:
+                    found[engine.name].append(_measure(engine, served, file, seconds))
+                except (EnvironmentFailedError, WorkerFailedError) as err:
+                    failures[engine.name] = str(err)
+    return {
+        "benchmark": "engine",
+        "machine": facts,
+        "input_size": [served.height, served.width],
+        "seconds": seconds,
+        "rounds": rounds,
+        **summary(found, failures, limits),
+    }
+
+
+def summary(
+    found: dict[str, list[dict[str, Any]]], failures: dict[str, str], limits: dict[str, Any]
+) -> dict[str, Any]:
+    """Medians, spreads and ratios of what the workers answered.
+
+    Parameters
+    ----------
+    found
+        Answers of each engine, one a round.
+    failures
+        Why an engine was not measured.
+    limits
+        The answer of the worker of that name.
+    """
+    peaks = {
+        precision: max(
+            ({"by": by, **_spread(rates)} for by, rates in candidates.items()),
+            key=lambda candidate: candidate["median"],
+        )
+        for precision, candidates in limits["peaks_per_s"].items()
+    }
+    operations = 2 * limits["multiply_adds"]
+    baseline = _figures(found[BASELINE]) if found[BASELINE] else None
+    engines: dict[str, Any] = {}
+    for engine in _ENGINES:
+        if engine.name in failures or not found[engine.name]:
+            engines[engine.name] = {"failure": failures.get(engine.name, "not measured")}
+            continue
+        figures = _figures(found[engine.name])
+        achieved = figures["many_per_s"]["median"] * operations
+        engines[engine.name] = {
+            **figures,
+            "operations_per_s": achieved,
+            "peak_precision": engine.precision,
+            "share_of_peak": achieved / peaks[engine.precision]["median"],
+            **({} if baseline is None else _beside(figures, baseline)),
+        }
+    return {
+        "operations_per_picture": operations,
+        "peaks_per_s": peaks,
+        "peak_versions": limits["versions"],
+        "engines": engines,
+    }
+
+
+def text(results: dict[str, Any]) -> str:
+    """The results as tables."""
+    height, width = results["input_size"]
+    giga = 1e-9
+    rows = []
+    for name, figures in results["engines"].items():
+        if "failure" in figures:
+            rows.append([name, *["–"] * 7])
+            continue
+        rows.append(
+            [
+                name,
+                f"{figures['one_speed_up']:.2f}" if "one_speed_up" in figures else "–",
+                f"{figures['many_speed_up']:.2f}" if "many_speed_up" in figures else "–",
+                report.spread_cell(Spread(**figures["one_s"]), 1, 1000),
+                report.spread_cell(Spread(**figures["many_per_s"]), 2),
+                figures["many_how"],
+                f"{figures['share_of_peak']:.0%} of {figures['peak_precision']}",
+                f"{figures.get('largest_logit_difference', 0.0):.1e}",
+            ]
+        )
+    titles = (
+        "engine", "one: times Keras", "many: times Keras", "one picture, ms", "many, pictures/s",
+        "many how", "share of peak", "logit off by",
+    )  # fmt: skip
+    peaks = [
+        [precision, report.spread_cell(Spread(peak["median"], peak["low"], peak["high"]), 0, giga),
+         peak["by"]]
+        for precision, peak in results["peaks_per_s"].items()
+    ]  # fmt: skip
+    failures = [
+        f"{name}: {figures['failure']}"
+        for name, figures in results["engines"].items()
+        if "failure" in figures
+    ]
+    return "\n".join(
+        [
+            report.heading(results["machine"]),
+            f"Network: {height}x{width}, {results['operations_per_picture'] * giga:.1f} billion "
+            "operations a picture (2 a multiply-add)",
+            "",
+            report.table(titles, rows),
+            *failures,
+            "",
+            report.table(("matrix product", "billion operations/s", "by"), peaks),
+        ]
+    )
+
+
+def _absent_int8(model: Path) -> str | None:
+    kind = compiled_kind(load_artifact(model))
+    if kind == "int8":
+        return None
+    return "the model folder has no network compiled to 8 bits" + (
+        f", but one in {kind}" if kind else ""
+    )
+
+
+def _measure(engine: _Engine, served: Network, pictures: Path, seconds: float) -> dict[str, Any]:
+    return run_worker(
+        engine.python(),
+        engine.worker,
+        "--network", str(engine.path(served)),
+        "--pictures", str(pictures),
+        "--seconds", str(seconds),
+        "--how", engine.how,
+    )  # fmt: skip
+
+
+def _figures(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    ways = {
+        way: Spread.of([answer["many_per_s"][way] for answer in answers])
+        for way in answers[0]["many_per_s"]
+    }
+    best = max(ways, key=lambda way: ways[way].median)
+    return {
+        "one_s": _spread([second for answer in answers for second in answer["one_s"]]),
+        "many_per_s": _spread([answer["many_per_s"][best] for answer in answers]),
+        "many_how": best,
+        "many_per_s_by_way": {way: spread.median for way, spread in ways.items()},
+        "logits": answers[-1]["logits"],
+        "versions": answers[-1]["versions"],
+    }
+
+
+def _beside(figures: dict[str, Any], baseline: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "one_speed_up": baseline["one_s"]["median"] / figures["one_s"]["median"],
+        "many_speed_up": figures["many_per_s"]["median"] / baseline["many_per_s"]["median"],
+        "largest_logit_difference": max(
+            abs(a - b) for a, b in zip(figures["logits"], baseline["logits"], strict=True)
+        ),
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    spread = Spread.of(values)
+    return {"median": spread.median, "low": spread.low, "high": spread.high}

@@ -1,0 +1,98 @@
+"""Environments for what is compared: made once, kept while their requirements stay the same."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+ENVIRONMENTS: Final = Path(__file__).parent / ".environments"
+REQUIREMENTS: Final = Path(__file__).parent / "requirements"
+PEERS: Final = Path(__file__).parent / "peers"
+
+_STAMP: Final = ".installed"
+_INSTALLERS: Final = ("pip", "setuptools")
+"""Every environment has them; none of the servers needs them."""
+
+
+class EnvironmentFailedError(Exception):
+    """An environment that cannot be installed here; the message says what pip said."""
+
+
+def serving_python() -> Path:
+    """Interpreter of an environment with what Pipfile.lock lists for the service, nothing else."""
+    lock = json.loads((ROOT / "Pipfile.lock").read_text("utf-8"))
+    return _python("mammoscope", locked_requirements(lock, "default"))
+
+
+def peer_python(name: str) -> Path:
+    """Interpreter of the environment of a peer's folder."""
+    return _python(name, (PEERS / name / "requirements.txt").read_text("utf-8"))
+
+
+def engine_python(name: str) -> Path:
+    """Interpreter of an environment of `REQUIREMENTS`."""
+    return _python(name, (REQUIREMENTS / f"{name}.txt").read_text("utf-8"))
+
+
+def locked_requirements(lock: Mapping[str, Any], category: str) -> str:
+    """Requirements of one category of a Pipfile.lock, as pip reads them."""
+    lines = []
+    for name, entry in sorted(lock[category].items()):
+        marker = f" ; {entry['markers']}" if "markers" in entry else ""
+        lines.append(f"{name}{entry['version']}{marker}\n")
+    return "".join(lines)
+
+
+def installed_bytes(python: Path) -> int:
+    """Size of all files of an environment's packages but the installer's."""
+    total = 0
+    for folder in _site_packages(python):
+        for path in folder.rglob("*"):
+            top = path.relative_to(folder).parts[0].partition("-")[0]
+            if top not in _INSTALLERS and path.is_file() and not path.is_symlink():
+                total += path.stat().st_size
+    return total
+
+
+def versions(python: Path) -> dict[str, str]:
+    """Version of each package of an environment."""
+    folders = [str(folder) for folder in _site_packages(python)]
+    found = {d.metadata["Name"].lower(): d.version for d in distributions(path=folders)}
+    return dict(sorted(found.items()))
+
+
+def _site_packages(python: Path) -> list[Path]:
+    return sorted((python.parents[1] / "lib").glob("python*/site-packages"))
+
+
+def _python(name: str, requirements: str) -> Path:
+    """Make the environment `name` unless it has been made of the same requirements before."""
+    folder = ENVIRONMENTS / name
+    python = folder / "bin" / "python"
+    stamp = folder / _STAMP
+    wanted = hashlib.sha256(f"{sys.version}\n{requirements}".encode()).hexdigest()
+    if stamp.is_file() and stamp.read_text("ascii") == wanted:
+        return python
+    print(f"Installing the environment {name}", file=sys.stderr, flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    _run(name, sys.executable, "-m", "venv", str(folder))
+    listing = folder / "requirements.txt"
+    listing.write_text(requirements, "utf-8")
+    _run(name, str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+         "--requirement", str(listing))  # fmt: skip
+    stamp.write_text(wanted, "ascii")
+    return python
+
+
+def _run(name: str, *command: str) -> None:
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    if result.returncode:
+        reasons = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
+        reason = " ".join(reasons or result.stderr.splitlines()[-3:])[:600]
+        raise EnvironmentFailedError(f"{name} cannot be installed: {reason}")

@@ -1,0 +1,62 @@
+"""What every benchmark works on: phantoms, and one network in the formats that engines take."""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.contenders import Network
+from benchmarks.environments import ENVIRONMENTS, engine_python
+from benchmarks.starting import run_worker
+from mammoscope.artifact import Artifact, load_artifact, sha256_of
+from mammoscope.errors import ConfigurationError
+from mammoscope.phantom import write_phantom_dataset
+from mammoscope.preparation import prepare
+from mammoscope.reading import read
+
+PATIENTS: Final = 4
+"""Patients whose phantoms are sent, four pictures each, 640 x 640 JPEG like the data set's."""
+
+
+def network(model: Path) -> Network:
+    """Return the network of a model folder, exported to ONNX where that was not done before.
+
+    Raises
+    ------
+    ConfigurationError
+        If the model has no card, which tells its input's size.
+    """
+    artifact = load_artifact(model)
+    if artifact.card is None:
+        raise ConfigurationError("The model has no card; name a model folder.")
+    onnx = ENVIRONMENTS / f"network-{sha256_of(artifact.network)[:12]}.onnx"
+    if not onnx.is_file():
+        python = engine_python("tensorflow")
+        print("Exporting the network to ONNX", file=sys.stderr, flush=True)
+        partial = onnx.with_suffix(".partial.onnx")
+        run_worker(python, "export", str(artifact.network), str(partial), answers=False)
+        partial.replace(onnx)
+    height, width = artifact.card.input_size
+    return Network(model.resolve(), artifact.network.resolve(), onnx, height, width)
+
+
+def compiled_kind(artifact: Artifact) -> str | None:
+    """Return ``int8`` or ``float`` where the artifact has a compiled network, else None."""
+    # Artifacts made before networks were compiled know nothing of it.
+    compiled: Any = getattr(artifact.card, "compiled", None)
+    return None if compiled is None else str(compiled.kind)
+
+
+def pictures() -> list[bytes]:
+    """Draw phantoms as encoded pictures; the same ones every time."""
+    with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
+        return [p.read_bytes() for p in write_phantom_dataset(Path(folder), patients=PATIENTS)]
+
+
+def prepared(encoded: Sequence[bytes], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Prepare pictures as the service does, uint8 (N, H, W, 1)."""
+    return np.stack([prepare(read(data), size).pixels for data in encoded])[..., None]

@@ -1,0 +1,34 @@
+"""MLServer as its documentation serves what it has no runtime for: a custom `MLModel`.
+
+Its workers ask for an event loop that uvloop no longer makes since 0.22, hence an older uvloop in
+requirements.txt.
+"""
+
+import io
+import os
+
+import numpy as np
+from mlserver import MLModel
+from mlserver.codecs import Base64Codec, NumpyCodec
+from mlserver.types import InferenceRequest, InferenceResponse
+from PIL import Image
+
+HEIGHT, WIDTH = int(os.environ["HEIGHT"]), int(os.environ["WIDTH"])
+
+
+class Mammogram(MLModel):
+    async def load(self) -> bool:
+        import keras
+
+        self.model = keras.saving.load_model(os.environ["KERAS_MODEL"], compile=False)
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        (data,) = self.decode(payload.inputs[0], default_codec=Base64Codec)
+        image = Image.open(io.BytesIO(data)).convert("L").resize((WIDTH, HEIGHT))
+        logit = self.model.predict(np.asarray(image)[None, :, :, None], verbose=0)["logit"]
+        probability = 1 / (1 + np.exp(-logit.astype("float64")))
+        return InferenceResponse(
+            model_name=self.name,
+            outputs=[NumpyCodec.encode_output("probability", probability)],
+        )

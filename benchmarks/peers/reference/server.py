@@ -1,0 +1,31 @@
+"""The reference project's design: Flask asks keras_image_helper for the picture of a URL.
+
+Its preprocessor is made for networks that take float32 RGB; this network takes 8-bit grey, so
+`preprocess` hands it the red channel, which in a grey picture is the picture.
+"""
+
+import os
+
+import keras
+import numpy as np
+from flask import Flask, jsonify, request
+from keras_image_helper.base import BasePreprocessor
+
+HEIGHT, WIDTH = int(os.environ["HEIGHT"]), int(os.environ["WIDTH"])
+
+
+class GreyPreprocessor(BasePreprocessor):
+    def preprocess(self, X):  # noqa: N803 the base's name
+        return X[..., :1].astype("uint8")
+
+
+model = keras.saving.load_model(os.environ["KERAS_MODEL"], compile=False)
+preprocessor = GreyPreprocessor(target_size=(WIDTH, HEIGHT))
+app = Flask("mammogram")
+
+
+@app.route("/predict", methods=["POST"])
+def predict_endpoint():
+    pixels = preprocessor.from_url(request.get_json()["url"])
+    logit = float(model.predict(pixels, verbose=0)["logit"][0, 0])
+    return jsonify({"probability": float(1 / (1 + np.exp(-logit)))})

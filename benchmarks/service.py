@@ -1,0 +1,209 @@
+"""``make bench-service``: the service beside the reference design and others' servers."""
+
+import http.client
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks import report
+from benchmarks.comparison import CLIENTS, Seen, summary
+from benchmarks.contenders import ALL, OURS, Contender, Network, picture_server
+from benchmarks.environments import (
+    EnvironmentFailedError,
+    installed_bytes,
+    serving_python,
+    versions,
+)
+from benchmarks.load import Request, WrongAnswerError, ask, closed_loop
+from benchmarks.material import compiled_kind, network, pictures, prepared
+from benchmarks.processes import Server, ServerDiedError
+from benchmarks.starting import run_worker
+from mammoscope.artifact import load_artifact
+
+_WARM_UP_S: Final = 0.5
+_START_TIMEOUT_S: Final = 300.0
+_POLL_S: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What all servers are measured with."""
+
+    network: Network
+    bodies: Sequence[bytes]
+    urls: Sequence[str]
+    work: Path
+    seconds: float
+
+
+def run(model: Path, *, seconds: float, rounds: int, only: str = "") -> dict[str, Any]:
+    """Start every server once to see that it answers, then measure all, round by round.
+
+    The first start also brings everything into the page cache; it is not timed.
+
+    Parameters
+    ----------
+    model
+        The model folder.
+    seconds
+        For each server, number of clients and round.
+    rounds
+        In each, every server is started anew; with 0 they are only checked.
+    only
+        Part of the names of the servers to measure beside ours.
+    """
+    facts = report.machine()
+    served = network(model)
+    encoded = pictures()
+    contenders = [c for c in ALL if c is OURS or only.lower() in c.name.lower()]
+    seen = {contender.name: Seen() for contender in contenders}
+    raw: list[float] = []
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mammoscope-")))
+        np.save(work / "pictures.npy", prepared(encoded, (served.height, served.width)))
+        setting = _Setting(served, encoded, _publish(encoded, work, stack), work, seconds)
+        for number in range(rounds + 1):
+            if number:
+                raw.append(_raw_engine(setting))
+            for contender in contenders:
+                if seen[contender.name].failure is None:
+                    _say(f"round {number} of {rounds}: {contender.name}")
+                    _try(contender, setting, seen[contender.name], measure=number > 0)
+    engine = compiled_kind(load_artifact(model)) or "float (nothing compiled)"
+    return {
+        "benchmark": "service",
+        "machine": facts,
+        "input_size": [served.height, served.width],
+        "pictures": len(encoded),
+        "picture_bytes": {"least": min(map(len, encoded)), "largest": max(map(len, encoded))},
+        "seconds": seconds,
+        "rounds": rounds,
+        "network_served": engine,
+        **summary(seen, raw, {c.name: _environment(c, seen[c.name]) for c in contenders}),
+    }
+
+
+def _publish(encoded: Sequence[bytes], work: Path, stack: ExitStack) -> list[str]:
+    """Serve the pictures over HTTP for those that take a URL, and return the URLs."""
+    folder = work / "pictures"
+    folder.mkdir()
+    port = _free_port()
+    for index, data in enumerate(encoded):
+        (folder / f"{index}.jpg").write_bytes(data)
+    server = stack.enter_context(picture_server(folder, port, work / "pictures.log"))
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        server.require_running()
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            break
+        except OSError:
+            time.sleep(_POLL_S)
+    return [f"http://127.0.0.1:{port}/{index}.jpg" for index in range(len(encoded))]
+
+
+def _try(contender: Contender, setting: _Setting, seen: Seen, *, measure: bool) -> None:
+    """Check or measure a server; what goes wrong is written down and ends its part."""
+    port = _free_port()
+    log = setting.work / f"{port}.log"
+    requests = [
+        contender.request(body, url) for body, url in zip(setting.bodies, setting.urls, strict=True)
+    ]
+    try:
+        server = contender.server(setting.network, port, log)
+        with server:
+            started = first_answer(server, port, requests[0])
+            if measure:
+                seen.start_s.append(started)
+                _measure(server, port, requests, setting, seen)
+            else:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                seen.probabilities = [ask(connection, request) for request in requests]
+                connection.close()
+    except (EnvironmentFailedError, ServerDiedError) as err:
+        seen.failure = str(err)
+    except (WrongAnswerError, OSError, http.client.HTTPException) as err:
+        seen.failure = f"{type(err).__name__}: {err}; its last words: {server.last_words()}"
+    if seen.failure:
+        _say(f"{contender.name} failed: {seen.failure}")
+
+
+def _measure(
+    server: Server, port: int, requests: Sequence[Request], setting: _Setting, seen: Seen
+) -> None:
+    largest = 0
+    for clients in CLIENTS:
+        result = closed_loop(
+            port, requests, clients=clients, seconds=setting.seconds, warm_up_s=_WARM_UP_S
+        )
+        seen.per_s.setdefault(clients, []).append(result.answers_per_s)
+        seen.latencies_s.setdefault(clients, []).extend(result.latencies_s)
+        seen.client_cpu_s.append(result.client_cpu_s_per_answer)
+        seen.errors += result.errors
+        largest = max(largest, server.memory_bytes())
+    seen.memory_bytes.append(largest)
+
+
+def first_answer(server: Server, port: int, request: Request) -> float:
+    """Seconds from the start of a server's process to its first right answer.
+
+    Raises
+    ------
+    ServerDiedError
+        If it ends, or there is none in `_START_TIMEOUT_S`.
+    """
+    problem: Exception | None = None
+    while time.monotonic() < server.started + _START_TIMEOUT_S:
+        server.require_running()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_START_TIMEOUT_S)
+        try:
+            ask(connection, request)
+        except (OSError, http.client.HTTPException, WrongAnswerError) as err:
+            problem = err
+            time.sleep(_POLL_S)
+        else:
+            return time.monotonic() - server.started
+        finally:
+            connection.close()
+    raise ServerDiedError(
+        f"no answer in {_START_TIMEOUT_S:.0f} s: {problem}; its last words: {server.last_words()}"
+    )
+
+
+def _raw_engine(setting: _Setting) -> float:
+    answer = run_worker(
+        serving_python(),
+        "openvino_engine",
+        "--network", str(setting.network.artifact),
+        "--pictures", str(setting.work / "pictures.npy"),
+        "--seconds", str(setting.seconds),
+        "--how", "callers",
+    )  # fmt: skip
+    return float(answer["many_per_s"])
+
+
+def _environment(contender: Contender, seen: Seen) -> dict[str, Any]:
+    try:
+        python = contender.python()
+    except EnvironmentFailedError as err:
+        seen.failure = str(err)
+        return {}
+    return {"installed_bytes": installed_bytes(python), "versions": versions(python)}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

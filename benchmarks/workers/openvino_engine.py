@@ -1,0 +1,56 @@
+"""The product's own engine, as the service loads it.
+
+``--how float`` leaves a compiled network aside and converts the .keras; ``--how served`` takes
+what the service takes; ``--how callers`` does too, and measures only what a service could reach
+at most: threads that ask without HTTP, without reading and without preparing.
+"""
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from benchmarks.workers.timing import (
+    Logits,
+    Pixels,
+    arguments,
+    engine_results,
+    one_at_a_time,
+    report,
+    with_callers,
+)
+from mammoscope.artifact import Artifact, load_artifact
+from mammoscope.engine import load_engine
+
+
+def main() -> None:
+    """Measure, print."""
+    options = arguments()
+    pixels = np.load(options.pictures)
+    artifact = load_artifact(options.network)
+    if options.how == "float":
+        artifact = Artifact(artifact.network, artifact.card)
+    engine = load_engine(artifact)
+
+    def score(pixels: Pixels) -> Logits:
+        return engine.score(pixels[..., 0]).logits
+
+    if options.how == "callers":
+        report(("openvino",), many_per_s=with_callers(score, pixels, options.seconds))
+        return
+    results: dict[str, Any] = engine_results(score, pixels, options.seconds, batches=False)
+    results["one_s"] = _latency(artifact, pixels, options.seconds) or results["one_s"]
+    report(("openvino",), **results)
+
+
+def _latency(artifact: Artifact, pixels: Pixels, seconds: float) -> list[float] | None:
+    """Seconds a picture in the engine's mode for that, where it has one."""
+    if "performance_mode" not in inspect.signature(load_engine).parameters:
+        return None
+    options: dict[str, Any] = {"performance_mode": "latency"}
+    engine = load_engine(artifact, **options)
+    return one_at_a_time(lambda p: engine.score(p[..., 0]).logits, pixels, seconds)
+
+
+if __name__ == "__main__":
+    main()

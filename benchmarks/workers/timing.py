@@ -1,0 +1,127 @@
+"""How every engine is timed, and what its process prints; standard library and NumPy only."""
+
+import argparse
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.measurement import rate
+
+Pixels = npt.NDArray[np.uint8]
+Logits = npt.NDArray[np.float32]
+Score = Callable[[Pixels], Logits]
+"""Prepared pictures, uint8 (N, H, W, 1), to logits (N,)."""
+
+BATCH: Final = 8
+CALLERS: Final = 8
+
+_WARM_UP_CALLS: Final = 3
+_LEAST_CALLS: Final = 5
+
+
+def arguments() -> argparse.Namespace:
+    """Read what the runner passes to every engine."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--network", type=Path, required=True)
+    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--how", default="")
+    return parser.parse_args()
+
+
+def report(packages: tuple[str, ...], **results: Any) -> None:
+    """Print the results as the last line of stdout."""
+    versions = {package: version(package) for package in packages}
+    print(json.dumps({**results, "versions": versions}))
+    sys.stdout.flush()
+
+
+def engine_results(
+    score: Score, pixels: Pixels, seconds: float, *, batches: bool = True
+) -> dict[str, Any]:
+    """Time an engine with one picture at a time and with many.
+
+    Parameters
+    ----------
+    score
+        The engine; called by `CALLERS` threads as well.
+    pixels
+        uint8 (N, H, W, 1).
+    seconds
+        For each way.
+    batches
+        Whether the engine takes batches; else only callers at a time are tried.
+
+    Returns
+    -------
+    dict
+        ``one_s``: seconds of each call with one picture; ``many_per_s``: pictures a second by
+        way; ``logits``: of all pictures.
+    """
+    many = {f"{CALLERS} callers": with_callers(score, pixels, seconds)}
+    if batches:
+        many[f"batches of {BATCH}"] = _in_batches(score, pixels, seconds)
+    return {
+        "one_s": one_at_a_time(score, pixels, seconds),
+        "many_per_s": many,
+        "logits": [float(score(pixels[i : i + 1])[0]) for i in range(len(pixels))],
+    }
+
+
+def one_at_a_time(score: Score, pixels: Pixels, seconds: float) -> list[float]:
+    """Seconds of each call with one picture, after some that do not count."""
+    for index in range(_WARM_UP_CALLS):
+        score(pixels[index % len(pixels)][None])
+    durations: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(durations) < _LEAST_CALLS:
+        picture = pixels[len(durations) % len(pixels)][None]
+        began = time.perf_counter()
+        score(picture)
+        durations.append(time.perf_counter() - began)
+    return durations
+
+
+def with_callers(score: Score, pixels: Pixels, seconds: float, callers: int = CALLERS) -> float:
+    """Pictures a second where threads ask for one each, as the threads of a service do."""
+    finished: list[float] = []
+    stop, numbers = threading.Event(), count()
+
+    def caller() -> None:
+        while not stop.is_set():
+            score(pixels[next(numbers) % len(pixels)][None])
+            finished.append(time.monotonic())
+
+    threads = [threading.Thread(target=caller) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    while len(finished) < 2 * callers:
+        time.sleep(0.01)
+    begin, before = time.monotonic(), len(finished)
+    while time.monotonic() < begin + seconds or len(finished) < before + callers:
+        time.sleep(0.01)
+    end = time.monotonic()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    return rate(finished, begin, end)
+
+
+def _in_batches(score: Score, pixels: Pixels, seconds: float) -> float:
+    batch = np.concatenate([pixels] * (BATCH // len(pixels) + 1))[:BATCH]
+    score(batch)
+    finished: list[float] = []
+    begin = time.monotonic()
+    while time.monotonic() < begin + seconds or len(finished) < 2:
+        score(batch)
+        finished.append(time.monotonic())
+    return BATCH * rate(finished, begin, finished[-1])
