@@ -21,7 +21,7 @@ from mammoscope.errors import ArtifactMismatchError
 from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import Prediction
 from mammoscope.preparation import Preparation, prepare
-from mammoscope.quality import require_mammogram
+from mammoscope.quality import discrepancies, require_mammogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +132,7 @@ class Engine:
             logit=logit,
             threshold=threshold,
             model_version=self.card.version,
-            warnings=mammogram.warnings,
+            warnings=(*mammogram.warnings, *discrepancies(mammogram, prepared)),
         )
         return Judgement(prediction, prepared, scores.logit_maps[0])
 

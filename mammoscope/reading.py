@@ -1,5 +1,7 @@
 """Encoded bytes to a `Mammogram`: the one reader of training, evaluation and service.
 
+DICOM files are handed to `mammoscope.dicom`; all else is Pillow's.
+
 Formats are an allow-list and are told from the bytes, never from a file's name. Size limits are
 checked on the header, before a pixel is decoded.
 """
@@ -15,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mammoscope.dicom import Pseudonyms, is_dicom, read_dicom
 from mammoscope.errors import (
     CorruptImageError,
     EmptyImageError,
@@ -26,11 +29,12 @@ from mammoscope.errors import (
 from mammoscope.mammogram import Mammogram, SourceFacts
 from mammoscope.settings import ReadingLimits
 
-PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
 """File name endings under which folders are searched for pictures."""
 
 _FORMATS: Final = ("JPEG", "PNG", "TIFF")
-_ALLOWED_WORDS: Final = "JPEG, PNG or TIFF"
+_PILLOW_WORDS: Final = "JPEG, PNG or TIFF"
+_ALLOWED_WORDS: Final = "JPEG, PNG, TIFF or DICOM"
 
 # Magic numbers: ITU-T T.81 B.1.1.3 (JPEG), ISO/IEC 15948 5.2 (PNG), TIFF 6.0 section 2 and
 # BigTIFF. Checked before Pillow sees the bytes, so that no other decoder is ever reached.
@@ -71,15 +75,26 @@ _SAMPLE_BITS: Final = {
 _COLOUR_TOLERANCE: Final = 0.06
 
 
-def read(data: bytes, limits: ReadingLimits | None = None) -> Mammogram:
+def read(
+    data: bytes,
+    limits: ReadingLimits | None = None,
+    *,
+    needed: tuple[int, int] | None = None,
+    pseudonyms: Pseudonyms | None = None,
+) -> Mammogram:
     """Decode one picture.
 
     Parameters
     ----------
     data
-        An encoded JPEG, PNG (1 to 16 bits a sample) or TIFF with one frame.
+        An encoded JPEG, PNG (1 to 16 bits a sample), TIFF or DICOM file with one frame.
     limits
         Largest size allowed; the defaults of `ReadingLimits` where None.
+    needed
+        Height and width in pixels of what the picture is wanted for; DICOM files are then decoded
+        at a lower resolution where that suffices.
+    pseudonyms
+        Names the patient and examination of DICOM files; they stay unnamed where None.
 
     Returns
     -------
@@ -92,6 +107,8 @@ def read(data: bytes, limits: ReadingLimits | None = None) -> Mammogram:
     ------
     EmptyImageError, UnsupportedImageError, CorruptImageError, ImageTooLargeError
         Nothing but these, whatever the bytes.
+    NotAMammogramError
+        If a DICOM file says that it is none.
     """
     limits = limits or ReadingLimits()
     if not data:
@@ -100,6 +117,8 @@ def read(data: bytes, limits: ReadingLimits | None = None) -> Mammogram:
         raise ImageTooLargeError(
             f"The picture has {len(data)} bytes; at most {limits.max_image_bytes} are allowed."
         )
+    if is_dicom(data):
+        return read_dicom(data, limits, needed=needed, pseudonyms=pseudonyms)
     if not data.startswith(_SIGNATURES):
         raise UnsupportedImageError(f"The bytes are not those of a {_ALLOWED_WORDS} picture.")
     with _typed_errors(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
@@ -112,8 +131,14 @@ def read_image(image: Image.Image, limits: ReadingLimits | None = None) -> Mammo
         return _read_opened(image, limits or ReadingLimits())
 
 
-def read_file(path: Path, limits: ReadingLimits | None = None) -> Mammogram:
-    """Read one picture from the file system.
+def read_file(
+    path: Path,
+    limits: ReadingLimits | None = None,
+    *,
+    needed: tuple[int, int] | None = None,
+    pseudonyms: Pseudonyms | None = None,
+) -> Mammogram:
+    """Read one picture from the file system; parameters as of `read`.
 
     Raises
     ------
@@ -132,7 +157,7 @@ def read_file(path: Path, limits: ReadingLimits | None = None) -> Mammogram:
         raise UnreadableFileError("Reading the file is not permitted.") from err
     except OSError as err:
         raise UnreadableFileError("The file cannot be read.") from err
-    return read(data, limits)
+    return read(data, limits, needed=needed, pseudonyms=pseudonyms)
 
 
 @contextmanager
@@ -147,7 +172,7 @@ def _typed_errors() -> Iterator[None]:
     except (ImageError, KeyboardInterrupt):
         raise
     except UnidentifiedImageError as err:
-        raise CorruptImageError(f"The bytes begin like {_ALLOWED_WORDS} and break off.") from err
+        raise CorruptImageError(f"The bytes begin like {_PILLOW_WORDS} and break off.") from err
     except (Image.DecompressionBombError, MemoryError) as err:
         raise ImageTooLargeError("The picture has more pixels than are allowed.") from err
     # Decoders raise whatever their parsing trips over: no list of types would be complete.
