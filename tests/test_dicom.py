@@ -1,14 +1,12 @@
 """What becomes of the pixels of DICOM objects."""
 
-import io
 import struct
 
 import cv2
 import numpy as np
-import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000Lossless
 
 from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_phantom, encode_picture
@@ -16,6 +14,7 @@ from mammoscope.mammogram import Laterality, View
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.preparation import prepare
 from mammoscope.reading import read
+from tests.dicom_objects import changed, parsed, written
 
 LOSSY = [name for name, syntax in SYNTAXES.items() if syntax.lossy]
 ENCODINGS = [
@@ -27,9 +26,6 @@ ENCODINGS = [
 ]
 
 
-AMBIGUOUS = {"PixelPaddingValue": "US", "PixelPaddingRangeLimit": "US"}
-
-
 def named(encoding: Encoding) -> str:
     return f"{encoding.syntax}-{encoding.bits}{'-signed' if encoding.signed else ''}"
 
@@ -38,22 +34,6 @@ def named(encoding: Encoding) -> str:
 def phantom():
     # Odd sides: values do not fill the last word.
     return draw_phantom(PhantomConfig(seed=3, height=301, width=243))
-
-
-def changed(data: bytes, **elements) -> bytes:
-    """The object with elements set, or removed where None."""
-    read_back = pydicom.dcmread(io.BytesIO(data))
-    for keyword, value in elements.items():
-        if value is None:
-            if keyword in read_back:
-                del read_back[keyword]
-        else:
-            setattr(read_back, keyword, value)
-            if (vr := AMBIGUOUS.get(keyword)) is not None:
-                read_back[keyword].VR = vr
-    stream = io.BytesIO()
-    read_back.save_as(stream)
-    return stream.getvalue()
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=named)
@@ -168,8 +148,7 @@ def test_padding_is_background_in_either_sense(phantom):
 
 def test_bits_above_those_stored_are_ignored(phantom):
     data = encode_phantom(phantom, Encoding(bits=12))
-    overlaid = pydicom.dcmread(io.BytesIO(data))
-    words = np.frombuffer(overlaid.PixelData, "<u2") | 0x8000
+    words = np.frombuffer(parsed(data).PixelData, "<u2") | 0x8000
     assert np.array_equal(read(changed(data, PixelData=words.tobytes())).pixels, read(data).pixels)
     # (0028,0102) High Bit: the values may stand higher up.
     shifted = changed(data, PixelData=(words << 4).tobytes(), HighBit=15)
@@ -183,18 +162,20 @@ def test_signed_codestreams_of_jpeg_2000(phantom):
     stored = np.rint(phantom.pixels * 4095).astype(np.int16) - 2048
     codestream = imagecodecs.jpeg2k_encode(stored, level=0, codecformat="j2k", reversible=True)
     assert struct.unpack_from(">B", codestream, 42)[0] & 0x80
-    other = pydicom.dcmread(io.BytesIO(data))
+    other = parsed(data)
     other.file_meta.TransferSyntaxUID = JPEG2000Lossless
     other.PixelData = encapsulate([codestream])
     other["PixelData"].is_undefined_length = True
-    stream = io.BytesIO()
-    other.save_as(stream)
-    assert np.abs(read(stream.getvalue()).pixels - phantom.pixels).max() < 1 / 4095
+    assert np.abs(read(written(other)).pixels - phantom.pixels).max() < 1 / 4095
+
+
+@pytest.fixture(scope="module")
+def large():
+    return draw_phantom(PhantomConfig(seed=3, height=1200, width=1000)).pixels
 
 
 @pytest.mark.parametrize("name", SYNTAXES)
-def test_a_frame_may_come_in_several_fragments_or_reduced(phantom, name):
-    large = draw_phantom(PhantomConfig(seed=3, height=1200, width=1000)).pixels
+def test_a_frame_may_come_in_several_fragments_or_reduced(phantom, large, name):
     bits = 16 if name.startswith("htj2k") else SYNTAXES[name].bits[-1]
     data = encode_picture(large, phantom.config, Encoding(name, bits))
     assert read(data).pixels.shape == (1200, 1000)
@@ -204,13 +185,11 @@ def test_a_frame_may_come_in_several_fragments_or_reduced(phantom, name):
         assert (reduced.source.height, reduced.source.width) == (1200, 1000)
         exact = cv2.resize(large, reduced.pixels.shape[::-1], interpolation=cv2.INTER_AREA)
         assert np.abs(reduced.pixels - exact).mean() < 0.008
-    pieces = pydicom.dcmread(io.BytesIO(data))
+    pieces = parsed(data)
     if SYNTAXES[name].encode is not None:
-        frame = next(pydicom.encaps.generate_frames(pieces.PixelData, number_of_frames=1))
+        frame = next(generate_frames(pieces.PixelData, number_of_frames=1))
         pieces.PixelData = encapsulate([frame], fragments_per_frame=5)
-        stream = io.BytesIO()
-        pieces.save_as(stream)
-        assert np.array_equal(read(stream.getvalue()).pixels, read(data).pixels)
+        assert np.array_equal(read(written(pieces)).pixels, read(data).pixels)
 
 
 def test_what_the_tags_say(phantom):
