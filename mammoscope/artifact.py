@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +23,8 @@ from mammoscope.errors import (
 NETWORK_NAME: Final = "model.keras"
 CARD_NAME: Final = "card.json"
 DEFAULT_POINT: Final = "default"
+
+Level = Literal["image", "breast", "patient"]
 
 _BLOCK_BYTES: Final = 1 << 20
 
@@ -53,6 +55,16 @@ class CardOperatingPoint(_Frozen):
     measured: dict[str, Any] = Field(default_factory=dict)
 
 
+class CardLevel(_Frozen):
+    """Calibration and operating points of breasts or of patients, fitted on validation patients.
+
+    Without operating points those of pictures hold.
+    """
+
+    calibration: CardCalibration = CardCalibration()
+    operating_points: dict[str, CardOperatingPoint] = Field(default_factory=dict)
+
+
 class Card(_Frozen):
     """Facts about a model that travel with it.
 
@@ -66,6 +78,9 @@ class Card(_Frozen):
         Height and width in pixels of the prepared picture.
     calibration, operating_points
         Fitted on validation patients; ``default`` is always there.
+    levels
+        What was fitted to breasts and to patients; where it was not, what was fitted to pictures
+        holds for the mean or maximum of their logits too.
     training
         Configuration, data, split and environment of the run.
     metrics
@@ -79,10 +94,15 @@ class Card(_Frozen):
     operating_points: dict[str, CardOperatingPoint] = Field(
         default_factory=lambda: {DEFAULT_POINT: CardOperatingPoint(threshold=0.5)}
     )
+    levels: dict[Literal["breast", "patient"], CardLevel] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
 
-    def threshold(self, operating_point: str) -> float:
+    def scale(self, level: Level = "image") -> CardCalibration:
+        """Calibration of pictures, breasts or patients."""
+        return self.levels[level].calibration if level in self.levels else self.calibration
+
+    def threshold(self, operating_point: str, level: Level = "image") -> float:
         """Probability from which the label is ``tumour``.
 
         Raises
@@ -95,7 +115,8 @@ class Card(_Frozen):
                 "The model has no such operating point; it has "
                 f"{', '.join(sorted(self.operating_points))}."
             )
-        return self.operating_points[operating_point].threshold
+        of_level = self.levels[level].operating_points if level in self.levels else {}
+        return of_level.get(operating_point, self.operating_points[operating_point]).threshold
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,11 @@ def read_image(image: Image.Image, limits: ReadingLimits | None = None) -> Mammo
         return _read_opened(image, limits or ReadingLimits())
 
 
+def is_picture_name(path: Path) -> bool:
+    """Whether a file's name is that of a picture; hidden files are not."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+
+
 def read_file(
     path: Path,
     limits: ReadingLimits | None = None,

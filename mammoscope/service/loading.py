@@ -16,11 +16,16 @@ _log = structlog.get_logger(__name__)
 
 
 class CardFacts(Protocol):
-    """What the service needs of a model card: its version, and its facts as JSON."""
+    """What the service needs of a model card: version, input size, and its facts as JSON."""
 
     @property
     def version(self) -> str:
         """Version of the model."""
+        ...
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width in pixels of the prepared picture."""
         ...
 
     def model_dump(self, *, mode: Any = ..., include: Any = ...) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def blueprint(settings: ServiceSettings, engine: ScoringEngine) -> Blueprint:
 
     @routes.post("/predict")
     def predict() -> dict[str, Any]:
-        mammogram = reading.read(submitted_picture(request, settings), settings)
+        data = submitted_picture(request, settings)
+        mammogram = reading.read(data, settings, needed=engine.card.input_size)
         answer = engine.predict(mammogram, operating_point=settings.operating_point)
         return answer.to_json()
 

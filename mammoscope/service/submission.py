@@ -13,6 +13,9 @@ from mammoscope.settings import ServiceSettings
 FILE_FIELD: Final = "file"
 """Name of the form field that carries the picture."""
 
+DICOM_TYPE: Final = "application/dicom"
+"""Media type of DICOM files (RFC 3240)."""
+
 _MAX_JSON_BYTES: Final = 16 * 1024
 
 
@@ -55,12 +58,12 @@ def submitted_picture(request: Request, settings: ServiceSettings) -> bytes:
             url = _url(_body(request))
         elif request.mimetype == "multipart/form-data":
             return _file(request)
-        elif request.mimetype.startswith("image/"):
+        elif request.mimetype.startswith("image/") or request.mimetype == DICOM_TYPE:
             return _body(request)
         else:
             raise UnsupportedMediaTypeError(
                 "The Content-Type must be application/json with a url, multipart/form-data with "
-                "a file, or the picture's own image type."
+                f"a file, or the picture's own image type or {DICOM_TYPE}."
             )
     except OSError as err:  # the connection, or its chunked encoding, broke
         raise InvalidRequestError("The body broke off before its end.") from err
