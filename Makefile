@@ -32,6 +32,11 @@ train:  ## train a model: DATA=DIR OUTPUT=RUN [ARGS="--preset reference ..."]
 	$(environment) packages training
 	exec $(BIN)/python train.py --data '$(DATA)' --output '$(OUTPUT)' $(ARGS)
 
+.PHONY: bench-decode
+bench-decode:  ## what decoding DICOM costs beside the network ([ARGS="--json FILE"])
+	@$(environment) packages
+	PYTHONPATH=. exec $(BIN)/python benchmarks/decode.py $(ARGS)
+
 .PHONY: environment
 environment:  ## .venv with everything: service, training, tools
 	@$(environment) packages training dev-packages

@@ -37,6 +37,7 @@ TRAINING_ONLY = ("tensorflow", "sklearn", "pandas", "matplotlib", "imagehash", "
 SERVING = [
     "artifact",
     "client",
+    "dicom",
     "engine",
     "errors",
     "explanation",

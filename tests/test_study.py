@@ -8,8 +8,9 @@ import math
 import pytest
 
 from mammoscope.__main__ import main
-from mammoscope.artifact import Card, CardCalibration, CardLevel, CardOperatingPoint
+from mammoscope.artifact import Card, CardCalibration, CardLevel, CardOperatingPoint, load_artifact
 from mammoscope.dicom_phantom import Encoding, write_phantom_exam
+from mammoscope.engine import load_engine
 from mammoscope.errors import CorruptImageError, MetadataError
 from mammoscope.mammogram import Laterality, View
 from mammoscope.phantom import write_phantoms
@@ -103,6 +104,16 @@ def test_levels_have_their_own_calibration_and_operating_points():
 
 
 @pytest.fixture(scope="module")
+def engine():
+    return load_engine(load_artifact(MODEL))
+
+
+@pytest.fixture
+def loaded_once(engine, monkeypatch):
+    monkeypatch.setattr("mammoscope.engine.load_engine", lambda artifact: engine)
+
+
+@pytest.fixture(scope="module")
 def exams(tmp_path_factory):
     """Two women's four views, in folders, some without a suffix; one picture is damaged."""
     folder = tmp_path_factory.mktemp("exams")
@@ -114,7 +125,7 @@ def exams(tmp_path_factory):
     return folder
 
 
-def test_score_study_of_a_folder(exams, capsys):
+def test_score_study_of_a_folder(exams, capsys, loaded_once):
     assert main(["score", "--study", "--model", str(MODEL), str(exams)]) == 1
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["level"] for row in rows] == ["image"] * 8 + ["breast"] * 4 + ["patient"] * 2
@@ -130,7 +141,7 @@ def test_score_study_of_a_folder(exams, capsys):
     assert float(first["logit"]) == max(float(row["logit"]) for row in breasts)
 
 
-def test_pseudonyms_are_stable_with_a_key_alone(exams, tmp_path, capsys):
+def test_pseudonyms_are_stable_with_a_key_alone(exams, tmp_path, capsys, loaded_once):
     (tmp_path / "key").write_bytes(b"sixteen bytes at least")
     (tmp_path / "short").write_bytes(b"short")
     answers = []
@@ -145,7 +156,7 @@ def test_pseudonyms_are_stable_with_a_key_alone(exams, tmp_path, capsys):
     assert "16 bytes" in capsys.readouterr().err
 
 
-def test_score_study_of_a_manifest(tmp_path, capsys):
+def test_score_study_of_a_manifest(tmp_path, capsys, loaded_once):
     names = [path.name for path in write_phantoms(tmp_path, 4)]
     table = ["file,patient_id,laterality,view"]
     places = ("R,CC", "R,MLO", "L,CC", "L,MLO")
