@@ -21,7 +21,8 @@ LOSSLESS_TOLERANCE = 0.005
 LOSSY_TOLERANCE = 0.02
 RESAMPLED_TOLERANCE = 0.03
 """Stretching resamples: noise and skin line are no longer the same."""
-REDUCED_TOLERANCE = 0.01
+REDUCED_TOLERANCE = 0.02
+"""Codecs average noise otherwise than area does, and the network sees it."""
 
 
 @pytest.fixture(scope="module")
