@@ -248,6 +248,7 @@ def test_nothing_identifying_leaves_the_reader(mammogram, changes, caplog, capfd
     assert planted.encode() in data
     caplog.set_level(0)
     recwarn.clear()  # of what pydicom said while writing
+    caplog.clear()
     said = ""
     try:
         answer = read(data, pseudonyms=Pseudonyms())
