@@ -37,6 +37,11 @@ bench-stages:  ## where the time goes from bytes to score: [ARGS="--model DIR --
 	@$(environment) packages
 	exec $(BIN)/python -m benchmarks.stages $(ARGS)
 
+.PHONY: bench-decode
+bench-decode:  ## what decoding DICOM costs beside the network ([ARGS="--json FILE"])
+	@$(environment) packages
+	exec $(BIN)/python -m benchmarks.decode $(ARGS)
+
 # Of the benchmarks: seconds a measurement, and how often everything is measured.
 SECONDS := 4
 ROUNDS := 3

@@ -93,6 +93,13 @@ echo "Drawing $count phantoms (synthetic mammograms: no patient's picture)"
 printf '\n$ python test.py phantoms --server %s\n' "$server"
 (cd "$work" && "$python" "$root/test.py" phantoms --server "$server")
 
+echo
+echo "Drawing an examination: four views of one woman as DICOM objects"
+"$python" -m mammoscope phantoms "$work/exam" --exams --count 1 --syntax jpeg-2000 >/dev/null
+
+printf '\n$ python test.py exam --server %s\n' "$server"
+(cd "$work" && "$python" "$root/test.py" exam --server "$server")
+
 cat <<TEXT
 
 The service answered at $server while this ran:

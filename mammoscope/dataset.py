@@ -20,7 +20,7 @@ from mammoscope.errors import (
     SingleClassError,
 )
 from mammoscope.mammogram import Laterality, View
-from mammoscope.reading import PICTURE_SUFFIXES
+from mammoscope.reading import PICTURE_SUFFIXES, is_picture_name
 
 SPLITS: Final = ("train", "valid", "test")
 LABELS: Final = (0, 1)
@@ -164,11 +164,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError as err:  # a folder above it may not be entered
         raise DatasetNotFoundError("A folder of the data set cannot be entered.") from err
-
-
-def is_picture_name(path: Path) -> bool:
-    """Whether a file's name is that of a picture; hidden files are not."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
 
 
 def require_both_classes(examples: Iterable[Example], purpose: str) -> None:

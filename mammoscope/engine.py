@@ -22,7 +22,7 @@ from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import Prediction
 from mammoscope.preparation import Preparation, prepare
 from mammoscope.processors import available_processors
-from mammoscope.quality import require_mammogram
+from mammoscope.quality import discrepancies, require_mammogram
 from mammoscope.settings import PerformanceMode
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Engine:
             logit=logit,
             threshold=threshold,
             model_version=self.card.version,
-            warnings=mammogram.warnings,
+            warnings=(*mammogram.warnings, *discrepancies(mammogram, prepared)),
             age_used=age_used,
         )
         return Judgement(prediction, prepared, scores.logit_maps[0])

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,12 @@ class View(StrEnum):
     MEDIO_LATERAL_OBLIQUE = "MLO"
     MEDIO_LATERAL = "ML"
     LATERO_MEDIAL = "LM"
+    LATERO_MEDIAL_OBLIQUE = "LMO"
+    SUPEROLATERAL_TO_INFEROMEDIAL_OBLIQUE = "SIO"
+    INFEROMEDIAL_TO_SUPEROLATERAL_OBLIQUE = "ISO"
+    CAUDO_CRANIAL = "FB"
+    CRANIO_CAUDAL_EXAGGERATED_LATERALLY = "XCCL"
+    CRANIO_CAUDAL_EXAGGERATED_MEDIALLY = "XCCM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +40,14 @@ class SourceFacts:
     Parameters
     ----------
     format
-        Name of the container: ``JPEG``, ``PNG``, ``TIFF``.
+        Name of the container: ``JPEG``, ``PNG``, ``TIFF``, ``DICOM``.
     width, height
         Size of the encoded picture in pixels, before any reduction.
     bits
-        Bits a sample as stored: 1, 8, 16 or 32.
+        Bits a sample as stored: 1, 8, 16 or 32; of DICOM objects 1 to 16.
     mode
-        Pillow's name of the sample layout: ``L``, ``RGB``, ``I;16``, ...
+        Pillow's name of the sample layout, ``L``, ``RGB``, ``I;16``, ..., or DICOM's:
+        ``MONOCHROME1``, ``MONOCHROME2``.
     coloured
         Share of the picture that has colours, in [0, 1].
     """
@@ -50,6 +58,32 @@ class SourceFacts:
     bits: int
     mode: str
     coloured: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """What a DICOM object says of how a picture was taken; None where it does not.
+
+    Parameters
+    ----------
+    age
+        Of the patient in years, 90 for all who are older.
+    implant
+        Whether there is a breast implant.
+    manufacturer
+        Of the machine, one of a fixed list of names.
+    chest_wall
+        Side of the picture on which the chest wall should lie.
+    patient, study
+        Pseudonyms, equal for pictures of one patient or one examination.
+    """
+
+    age: float | None = None
+    implant: bool | None = None
+    manufacturer: str | None = None
+    chest_wall: Literal["left", "right"] | None = None
+    patient: str | None = None
+    study: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +105,8 @@ class Mammogram:
     read_fully
         Reads the picture again with all its pixels, where `pixels` are fewer; None where they are
         all there are.
+    exposure
+        What a DICOM object says besides; nothing for other formats.
 
     Raises
     ------
@@ -84,6 +120,7 @@ class Mammogram:
     view: View | None = None
     warnings: tuple[str, ...] = field(default=())
     read_fully: Callable[[], "Mammogram"] | None = field(default=None, repr=False)
+    exposure: Exposure = Exposure()
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.size == 0:

@@ -134,6 +134,17 @@ def require_mammogram(mammogram: Mammogram, preparation: Preparation) -> None:
         )
 
 
+def discrepancies(mammogram: Mammogram, preparation: Preparation) -> tuple[str, ...]:
+    """What the source says of the picture that the picture itself contradicts, in words."""
+    said, seen = mammogram.exposure.chest_wall, preparation.chest_wall
+    if said is None or said == seen:
+        return ()
+    return (
+        f"By its DICOM object the chest wall should lie on the {said}, and it lies on the {seen}: "
+        "the picture is mirrored, or its laterality or orientation is wrong.",
+    )
+
+
 def _reasons(seen: Appearance) -> Iterator[str]:
     if seen.coloured > MOST_COLOURED:
         yield "it has colours"

@@ -1,5 +1,7 @@
 """Encoded bytes to a `Mammogram`: the one reader of training, evaluation and service.
 
+DICOM files are handed to `mammoscope.dicom`; all else is Pillow's.
+
 Formats are an allow-list and are told from the bytes, never from a file's name. Size limits are
 checked on the header, before a pixel is decoded. Whoever knows how many pixels are needed gets no
 more: JPEG is decoded at a half, a quarter or an eighth of its size, other pictures are shrunk
@@ -20,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mammoscope.dicom import Pseudonyms, is_dicom, read_dicom
 from mammoscope.errors import (
     CorruptImageError,
     EmptyImageError,
@@ -31,11 +34,12 @@ from mammoscope.errors import (
 from mammoscope.mammogram import Mammogram, SourceFacts
 from mammoscope.settings import ReadingLimits
 
-PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
 """File name endings under which folders are searched for pictures."""
 
 _FORMATS: Final = ("JPEG", "PNG", "TIFF")
-_ALLOWED_WORDS: Final = "JPEG, PNG or TIFF"
+_PILLOW_WORDS: Final = "JPEG, PNG or TIFF"
+_ALLOWED_WORDS: Final = "JPEG, PNG, TIFF or DICOM"
 
 # Magic numbers: ITU-T T.81 B.1.1.3 (JPEG), ISO/IEC 15948 5.2 (PNG), TIFF 6.0 section 2 and
 # BigTIFF. Checked before Pillow sees the bytes, so that no other decoder is ever reached.
@@ -92,19 +96,25 @@ Grey = npt.NDArray[np.float32]
 
 
 def read(
-    data: bytes, limits: ReadingLimits | None = None, *, needed: Size | None = None
+    data: bytes,
+    limits: ReadingLimits | None = None,
+    *,
+    needed: Size | None = None,
+    pseudonyms: Pseudonyms | None = None,
 ) -> Mammogram:
     """Decode one picture.
 
     Parameters
     ----------
     data
-        An encoded JPEG, PNG (1 to 16 bits a sample) or TIFF with one frame.
+        An encoded JPEG, PNG (1 to 16 bits a sample), TIFF or DICOM file with one frame.
     limits
         Largest size allowed; the defaults of `ReadingLimits` where None.
     needed
         Height and width in pixels that the breast is wanted in; the picture may be reduced as
         far as a breast that covers half of each of its sides still has them. All pixels where None.
+    pseudonyms
+        Names the patient and examination of DICOM files; they stay unnamed where None.
 
     Returns
     -------
@@ -117,6 +127,8 @@ def read(
     ------
     EmptyImageError, UnsupportedImageError, CorruptImageError, ImageTooLargeError
         Nothing but these, whatever the bytes.
+    NotAMammogramError
+        If a DICOM file says that it is none.
     """
     limits = limits or ReadingLimits()
     if not data:
@@ -125,12 +137,16 @@ def read(
         raise ImageTooLargeError(
             f"The picture has {len(data)} bytes; at most {limits.max_image_bytes} are allowed."
         )
-    if not data.startswith(_SIGNATURES):
+    if is_dicom(data):
+        mammogram = read_dicom(data, limits, needed=needed, pseudonyms=pseudonyms)
+    elif data.startswith(_SIGNATURES):
+        with _typed_errors(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            mammogram = _read_opened(image, limits, needed)
+    else:
         raise UnsupportedImageError(f"The bytes are not those of a {_ALLOWED_WORDS} picture.")
-    with _typed_errors(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-        mammogram = _read_opened(image, limits, needed)
     if mammogram.pixels.size < mammogram.source.width * mammogram.source.height:
-        return replace(mammogram, read_fully=partial(read, data, limits))
+        again = partial(read, data, limits, pseudonyms=pseudonyms)
+        return replace(mammogram, read_fully=again)
     return mammogram
 
 
@@ -140,8 +156,17 @@ def read_image(image: Image.Image, limits: ReadingLimits | None = None) -> Mammo
         return _read_opened(image, limits or ReadingLimits(), None)
 
 
+def is_picture_name(path: Path) -> bool:
+    """Whether a file's name is that of a picture; hidden files are not."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+
+
 def read_file(
-    path: Path, limits: ReadingLimits | None = None, *, needed: Size | None = None
+    path: Path,
+    limits: ReadingLimits | None = None,
+    *,
+    needed: Size | None = None,
+    pseudonyms: Pseudonyms | None = None,
 ) -> Mammogram:
     """Read one picture from the file system; parameters are those of `read`.
 
@@ -162,7 +187,7 @@ def read_file(
         raise UnreadableFileError("Reading the file is not permitted.") from err
     except OSError as err:
         raise UnreadableFileError("The file cannot be read.") from err
-    return read(data, limits, needed=needed)
+    return read(data, limits, needed=needed, pseudonyms=pseudonyms)
 
 
 @contextmanager
@@ -177,7 +202,7 @@ def _typed_errors() -> Iterator[None]:
     except (ImageError, KeyboardInterrupt):
         raise
     except UnidentifiedImageError as err:
-        raise CorruptImageError(f"The bytes begin like {_ALLOWED_WORDS} and break off.") from err
+        raise CorruptImageError(f"The bytes begin like {_PILLOW_WORDS} and break off.") from err
     except (Image.DecompressionBombError, MemoryError) as err:
         raise ImageTooLargeError("The picture has more pixels than are allowed.") from err
     # Decoders raise whatever their parsing trips over: no list of types would be complete.

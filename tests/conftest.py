@@ -15,6 +15,9 @@ import pytest
 REAL_DATASET = Path(__file__).resolve().parents[2] / "shared" / "dataset"
 """The Kaggle data set, where somebody laid it beside the checkout; it is no part of it."""
 
+MODEL = Path(__file__).resolve().parents[1] / "model"
+"""The released model."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     backend = "tensorflow" if config.option.markexpr == "training" else "openvino"

@@ -193,7 +193,7 @@ def test_no_bytes():
     ],
 )
 def test_other_formats_are_refused(data):
-    with pytest.raises(UnsupportedImageError, match="JPEG, PNG or TIFF"):
+    with pytest.raises(UnsupportedImageError, match="JPEG, PNG, TIFF or DICOM"):
         read(data)
 
 

@@ -40,6 +40,7 @@ SERVING = [
     "artifact",
     "client",
     "conversion",
+    "dicom",
     "engine",
     "errors",
     "explanation",

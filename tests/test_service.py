@@ -22,9 +22,11 @@ from mammoscope import errors
 from mammoscope.artifact import Card
 from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
+from mammoscope.reading import read
 from mammoscope.service import LoadingEngine, configure_logging, create_app
 from mammoscope.service.problems import STATUSES
 from mammoscope.settings import ServiceSettings
+from tests.dicom_objects import changed, mammogram_object
 
 CAP = 200_000
 SETTINGS = ServiceSettings(max_image_bytes=CAP, fetch_private_addresses=True, fetch_timeout_s=2)
@@ -86,6 +88,33 @@ def upload(*files: bytes, field: str = "file", name: str = "a.jpg", **fields: st
         "data": {field: [(io.BytesIO(file), name) for file in files], **fields},
         "content_type": "multipart/form-data",
     }
+
+
+def test_dicom_is_uploaded_like_any_picture(client: FlaskClient) -> None:
+    data = mammogram_object()
+    answers = [
+        client.post("/predict", **upload(data, name="a.dcm")),
+        client.post("/predict", data=data, content_type="application/dicom"),
+    ]
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        assert answer.json["probability"] == pytest.approx(float(read(data).pixels.mean()))
+
+
+def test_dicom_that_is_no_mammogram_is_refused_in_silence(
+    client: FlaskClient, log_lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    planted = "DOE^JANE"
+    data = changed(
+        mammogram_object(), Modality="CT", PatientName=planted, PatientID=planted,
+        StudyDescription=planted, InstitutionName=planted,
+    )  # fmt: skip
+    answer = client.post("/predict", **upload(data, name=f"{planted}.dcm"))
+    problem = assert_problem(answer, 422, "not_a_mammogram")
+    assert "modality is CT" in problem["detail"]
+    for place in (answer.text, str(answer.headers), str(log_lines())):
+        assert planted not in place
+    assert_good(client)
 
 
 def assert_problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from mammoscope.artifact.card import (
     CardComparison,
     CardCompiled,
     CardFile,
+    CardLevel,
     CardOperatingPoint,
+    Level,
     Method,
 )
 from mammoscope.artifact.folder import (
@@ -36,8 +38,10 @@ __all__ = [
     "CardComparison",
     "CardCompiled",
     "CardFile",
+    "CardLevel",
     "CardOperatingPoint",
     "CompiledFiles",
+    "Level",
     "Method",
     "load_artifact",
     "sha256_of",

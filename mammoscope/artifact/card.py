@@ -9,6 +9,8 @@ from mammoscope.errors import ConfigurationError
 
 DEFAULT_POINT: Final = "default"
 
+Level = Literal["image", "breast", "patient"]
+
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Method = Literal[
@@ -70,6 +72,16 @@ class CardOperatingPoint(_Frozen):
     threshold: Annotated[float, Field(gt=0.0, lt=1.0)]
     measured: dict[str, Any] = Field(default_factory=dict)
     measured_with_age: dict[str, Any] = Field(default_factory=dict)
+
+
+class CardLevel(_Frozen):
+    """Calibration and operating points of breasts or of patients, fitted on validation patients.
+
+    Without operating points those of pictures hold.
+    """
+
+    calibration: CardCalibration = CardCalibration()
+    operating_points: dict[str, CardOperatingPoint] = Field(default_factory=dict)
 
 
 class CardFile(_Frozen):
@@ -161,6 +173,9 @@ class Card(_Frozen):
         Fitted on validation patients; ``default`` is always there.
     age_calibration
         For pictures of women whose age is known; None where it was not fitted.
+    levels
+        What was fitted to breasts and to patients; where it was not, what was fitted to pictures
+        holds for the mean or maximum of their logits too.
     training
         Configuration, data, split and environment of the run.
     metrics
@@ -180,6 +195,7 @@ class Card(_Frozen):
     operating_points: dict[str, CardOperatingPoint] = Field(
         default_factory=lambda: {DEFAULT_POINT: CardOperatingPoint(threshold=0.5)}
     )
+    levels: dict[Literal["breast", "patient"], CardLevel] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
     about: dict[str, Any] = Field(default_factory=dict)
@@ -206,7 +222,11 @@ class Card(_Frozen):
             return self.calibration.probability(logit), False
         return self.age_calibration.probability(logit, age), True
 
-    def threshold(self, operating_point: str) -> float:
+    def scale(self, level: Level = "image") -> CardCalibration:
+        """Calibration of pictures, breasts or patients."""
+        return self.levels[level].calibration if level in self.levels else self.calibration
+
+    def threshold(self, operating_point: str, level: Level = "image") -> float:
         """Probability from which the label is ``tumour``.
 
         Raises
@@ -219,4 +239,5 @@ class Card(_Frozen):
                 "The model has no such operating point; it has "
                 f"{', '.join(sorted(self.operating_points))}."
             )
-        return self.operating_points[operating_point].threshold
+        of_level = self.levels[level].operating_points if level in self.levels else {}
+        return of_level.get(operating_point, self.operating_points[operating_point]).threshold

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mammoscope.dicom_phantom import SYNTAXES, Encoding, write_phantom_exam
 from mammoscope.errors import ConfigurationError, StorageError
 from mammoscope.phantom import write_phantom_dataset, write_phantoms
 
@@ -25,6 +26,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="write the Kaggle layout SPLIT/LABEL/FILE.jpg and metadata.csv into an empty folder",
     )
+    parser.add_argument(
+        "--exams",
+        action="store_true",
+        help="write DICOM objects: four views for each of --count patients",
+    )
+    parser.add_argument(
+        "--syntax", choices=SYNTAXES, default="explicit", help="with --exams: transfer syntax"
+    )
     parser.set_defaults(run=run)
 
 
@@ -46,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         raise StorageError("The folder to write to cannot be listed.") from err
     if taken:
         raise ConfigurationError("The place to write to is a file; a folder is needed.")
+    if args.exams:
+        return _write_exams(args)
     if not args.dataset:
         for path in write_phantoms(folder, args.count, args.seed):
             print(path)
@@ -56,4 +67,18 @@ def run(args: argparse.Namespace) -> int:
         )
     paths = write_phantom_dataset(folder, patients=args.count, seed=args.seed, metadata=True)
     print(f"{len(paths)} pictures of {args.count} patients and metadata.csv written to {folder}")
+    return 0
+
+
+def _write_exams(args: argparse.Namespace) -> int:
+    bits = SYNTAXES[args.syntax].bits
+    encoding = Encoding(args.syntax, bits=12 if 12 in bits else bits[-1])
+    if args.count < 1 or args.seed < 0 or args.dataset:
+        raise ConfigurationError(
+            "Exams need a --count of at least 1, a --seed of at least 0, and no --dataset."
+        )
+    for seed in range(args.seed, args.seed + args.count):
+        tumour = (seed - args.seed) % 2 == 0
+        for path in write_phantom_exam(args.folder, seed=seed, encoding=encoding, tumour=tumour):
+            print(path)
     return 0

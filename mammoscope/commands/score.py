@@ -1,23 +1,42 @@
 """``python -m mammoscope score PATH...``: a probability for each mammogram."""
 
 import argparse
+import csv
 import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Protocol, get_args
 
 from mammoscope.artifact import DEFAULT_POINT, Card, load_artifact
 from mammoscope.commands.evaluate import shown
-from mammoscope.dataset import is_picture_name
-from mammoscope.errors import ImageError, MammoscopeError, StorageError, UnreadableFileError
+from mammoscope.dicom import Pseudonyms
+from mammoscope.errors import (
+    ConfigurationError,
+    ImageError,
+    MammoscopeError,
+    StorageError,
+    UnreadableFileError,
+)
 from mammoscope.evaluation import map_ahead
 from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
-from mammoscope.reading import PICTURE_SUFFIXES, read_file
+from mammoscope.reading import PICTURE_SUFFIXES, is_picture_name, read_file
 from mammoscope.settings import OperatingPointName, ServiceSettings
+from mammoscope.study import (
+    COLUMNS,
+    JudgedPicture,
+    Placement,
+    find_study,
+    judge_picture,
+    summarise,
+    to_rows,
+)
+from mammoscope.study import to_json as study_json
+from mammoscope.study.grouping import Judge
 
 STANDARD_OUTPUT: Final = "-"
 
@@ -68,6 +87,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="write JSON Lines too, an object for each file; - writes them to standard output, "
         "instead of the table",
     )
+    parser.add_argument(
+        "--study",
+        action="store_true",
+        help="take each PATH for pictures of examinations, a folder or a manifest (CSV: file, "
+        "patient_id, laterality, view), and answer by breast and patient too, as CSV or --json",
+    )
+    parser.add_argument(
+        "--id-key",
+        metavar="FILE",
+        type=Path,
+        help="with --study: secret of 16 bytes or more that patients' pseudonyms are made with, so "
+        "that they are the same in every run",
+    )
     parser.set_defaults(run=run)
 
 
@@ -85,7 +117,10 @@ def run(args: argparse.Namespace) -> int:
 
     from mammoscope.engine import load_engine
 
-    predictor: Predictor = load_engine(artifact)
+    engine = load_engine(artifact)
+    if args.study:
+        return _score_study(args, engine)
+    predictor: Predictor = engine
     try:
         lines = _open(args.json)
     except OSError as err:
@@ -106,6 +141,44 @@ def run(args: argparse.Namespace) -> int:
             with suppress(OSError):  # what it has to say was said above
                 lines.close()
     return int(refused > 0)
+
+
+def _score_study(args: argparse.Namespace, judge: Judge) -> int:
+    """Answer by picture, breast and patient; 0, or 1 if a picture was refused or none found."""
+    pseudonyms = _pseudonyms(args.id_key)
+    needed = judge.card.input_size
+
+    def work(found: tuple[Path, Placement]) -> JudgedPicture:
+        path, placement = found
+        read = partial(read_file, path, needed=needed, pseudonyms=pseudonyms)
+        return judge_picture(judge, str(path), read, placement, args.operating_point)
+
+    found = (each for path in args.paths for each in find_study(path))
+    study = summarise(list(map_ahead(work, found)), judge.card, args.operating_point)
+    try:
+        if args.json is None:
+            writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(to_rows(study))
+        elif args.json == STANDARD_OUTPUT:
+            print(json.dumps(study_json(study), indent=2))
+        else:
+            Path(args.json).write_text(json.dumps(study_json(study), indent=2) + "\n", "utf-8")
+    except BrokenPipeError:
+        raise
+    except OSError as err:
+        raise StorageError("The result could not be written: no space or no permission.") from err
+    judged = all(isinstance(each.outcome, Prediction) for each in study.pictures)
+    return int(not judged or not study.pictures)
+
+
+def _pseudonyms(key_file: Path | None) -> Pseudonyms:
+    try:
+        return Pseudonyms(key_file.read_bytes() if key_file else None)
+    except (OSError, ValueError) as err:
+        raise ConfigurationError(
+            "The key of pseudonyms cannot be used; a file of 16 bytes or more is needed."
+        ) from err
 
 
 def find_pictures(paths: Sequence[Path]) -> Iterator[Path | tuple[Path, MammoscopeError]]:

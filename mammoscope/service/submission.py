@@ -19,6 +19,9 @@ FILE_FIELD: Final = "file"
 AGE_FIELD: Final = "age"
 """Name of the form field, JSON key or query parameter that gives the woman's age in years."""
 
+DICOM_TYPE: Final = "application/dicom"
+"""Media type of DICOM files (RFC 3240)."""
+
 _MAX_JSON_BYTES: Final = 16 * 1024
 
 
@@ -70,12 +73,12 @@ def submission(request: Request, settings: ServiceSettings) -> Submission:
             url, age = _named(_body(request))
         elif request.mimetype == "multipart/form-data":
             return _form(request)
-        elif request.mimetype.startswith("image/"):
+        elif request.mimetype.startswith("image/") or request.mimetype == DICOM_TYPE:
             return Submission(_body(request), _age(request.args.get(AGE_FIELD)))
         else:
             raise UnsupportedMediaTypeError(
                 "The Content-Type must be application/json with a url, multipart/form-data with "
-                "a file, or the picture's own image type."
+                f"a file, or the picture's own image type or {DICOM_TYPE}."
             )
     except OSError as err:  # the connection, or its chunked encoding, broke
         raise InvalidRequestError("The body broke off before its end.") from err

@@ -1,0 +1,170 @@
+"""What decoding a DICOM mammogram costs, beside the network: make bench-decode.
+
+For each transfer syntax and size: milliseconds (best of several) and peak memory, as multiples of
+the uncompressed frame, of reading at full and at reduced resolution and of pydicom's
+`pixel_array`; and how far the scores of full and reduced reading are apart. Each measurement runs
+in a process of its own, so that peaks do not mix.
+"""
+
+import argparse
+import ctypes
+import json
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+
+from mammoscope.artifact import load_artifact
+from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_phantom
+from mammoscope.engine import Engine, load_engine
+from mammoscope.phantom import Phantom, PhantomConfig, draw_phantom
+from mammoscope.preparation import prepare
+from mammoscope.reading import read
+
+SIZES = ((1914, 2294), (2560, 3328), (3328, 4096))
+"""Width and height of common detectors, in pixels."""
+
+REPEATS = 2
+MODES = ("full", "reduced", "pydicom")
+
+
+def main() -> int:
+    """Measure, print a table and write JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", type=Path, default=Path("model"))
+    parser.add_argument("--json", type=Path, help="write the measurements into this file")
+    parser.add_argument("--syntax", choices=SYNTAXES, action="append", help="only this one")
+    parser.add_argument(
+        "--size", type=int, choices=range(len(SIZES)), action="append", help=f"of {SIZES}"
+    )
+    args = parser.parse_args()
+    sizes = [SIZES[index] for index in args.size or range(len(SIZES))]
+    needed = _input_size(args.model)
+    # Forked before OpenVINO starts threads, which do not survive it.
+    rows = []
+    for size in sizes:
+        phantom = _phantom(*size)
+        for name in args.syntax or SYNTAXES:
+            data = _encoded(phantom, name)
+            costs = {mode: _in_a_process(_reader(mode, data, needed)) for mode in MODES}
+            prepared = [
+                prepare(read(data, needed=wanted), needed).pixels for wanted in (None, needed)
+            ]
+            rows.append((name, size, len(data), costs, np.stack(prepared)))
+            print(f"measured {name} at {size[0]} x {size[1]}", file=sys.stderr, flush=True)
+    engine = load_engine(load_artifact(args.model))
+    network_ms = _network_ms(engine)
+    print(f"network: {network_ms:.0f} ms a picture, input {needed[0]} x {needed[1]}")
+    print(
+        f"{'syntax':18} {'size':>10} {'MB':>6}  {'full':>14} {'reduced':>14} {'pydicom':>14}"
+        "  score differs by"
+    )
+    report_rows = []
+    for name, (width, height), size_bytes, costs, pictures in rows:
+        difference = _difference(engine, pictures)
+        cells = " ".join(f"{_cell(costs[mode]):>14}" for mode in MODES)
+        print(
+            f"{name:18} {f'{width}x{height}':>10} {size_bytes / 1e6:6.1f}  {cells}"
+            f"  {difference:.4f}"
+        )
+        report_rows.append(
+            {
+                "syntax": name,
+                "width": width,
+                "height": height,
+                "bytes": size_bytes,
+                "score_difference": difference,
+                **costs,
+            }
+        )
+    if args.json:
+        report = {"network_ms": network_ms, "processors": os.cpu_count(), "rows": report_rows}
+        args.json.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    return 0
+
+
+def _phantom(width: int, height: int) -> Phantom:
+    return draw_phantom(PhantomConfig(seed=3, mass=True, height=height, width=width))
+
+
+def _encoded(phantom: Phantom, name: str) -> bytes:
+    bits = SYNTAXES[name].bits
+    return encode_phantom(phantom, Encoding(name, bits=12 if 12 in bits else bits[-1]))
+
+
+def _input_size(model: Path) -> tuple[int, int]:
+    card = load_artifact(model).card
+    return card.input_size if card else (704, 416)
+
+
+def _reader(mode: str, data: bytes, needed: tuple[int, int]) -> Callable[[], object]:
+    if mode == "pydicom":
+        return lambda: pydicom.dcmread(pydicom.filebase.DicomBytesIO(data)).pixel_array
+    return lambda: read(data, needed=needed if mode == "reduced" else None).pixels
+
+
+def _in_a_process(work: Callable[[], object]) -> dict[str, float] | None:
+    """Milliseconds and peak memory of `work`; None where it cannot be done."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def measure() -> None:
+        try:
+            work()  # once for what is loaded on first use
+            ctypes.CDLL(None).malloc_trim(0)  # what was freed must not hide what is taken
+            before = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+            rss_before = before * resource.getpagesize()
+            Path("/proc/self/clear_refs").write_text("5", "ascii")  # forget the peak so far
+            times = []
+            for _ in range(REPEATS):
+                start = time.perf_counter()
+                work()
+                times.append(1000 * (time.perf_counter() - start))
+            status = Path("/proc/self/status").read_text("ascii")
+            peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
+            sender.send({"ms": min(times), "peak_bytes": peak - rss_before})
+        except (RuntimeError, NotImplementedError, AttributeError):
+            sender.send(None)  # pydicom has no decoder for it
+
+    process = context.Process(target=measure)
+    process.start()
+    try:
+        cost: dict[str, Any] | None = receiver.recv()
+    finally:
+        process.join()
+    return cost
+
+
+def _network_ms(engine: Engine) -> float:
+    pixels = np.zeros((1, *engine.card.input_size), np.uint8)
+    engine.score(pixels)
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        engine.score(pixels)
+        times.append(1000 * (time.perf_counter() - start))
+    return min(times)
+
+
+def _difference(engine: Engine, pictures: npt.NDArray[np.uint8]) -> float:
+    """How far the probabilities of two prepared pictures are apart."""
+    first, second = (
+        engine.card.calibration.probability(float(logit)) for logit in engine.score(pictures).logits
+    )
+    return abs(first - second)
+
+
+def _cell(cost: dict[str, float] | None) -> str:
+    return f"{cost['ms']:6.0f} {cost['peak_bytes'] / 2**20:4.0f} MiB" if cost else "–"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

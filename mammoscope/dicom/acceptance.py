@@ -1,0 +1,145 @@
+"""Which DICOM objects are mammograms that may be judged, and why others are not."""
+
+from typing import Final
+
+from pydicom.uid import (
+    BreastProjectionXRayImageStorageForPresentation,
+    BreastProjectionXRayImageStorageForProcessing,
+    BreastTomosynthesisImageStorage,
+    ComputedRadiographyImageStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    MediaStorageDirectoryStorage,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+)
+
+from mammoscope.dicom.header import Header
+from mammoscope.errors import NotAMammogramError, UnsupportedImageError
+
+MAGNIFIED: Final = 1.3
+"""(0018,1114) Estimated Radiographic Magnification Factor from which a view is a magnification:
+contact views have about 1.0 to 1.1, magnification views 1.5 to 2."""
+
+_FOR_PROCESSING: Final = {
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForProcessing,
+    BreastProjectionXRayImageStorageForProcessing,
+}
+_TOMOSYNTHESIS: Final = {
+    BreastTomosynthesisImageStorage,
+    BreastProjectionXRayImageStorageForPresentation,
+    BreastProjectionXRayImageStorageForProcessing,
+}
+_SECONDARY: Final = {
+    SecondaryCaptureImageStorage,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+}
+_MAMMOGRAPHY: Final = {
+    DigitalMammographyXRayImageStorageForPresentation,
+    # Older machines: computed radiography, and general detectors.
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+}
+
+# Defined terms of (0008,0060) Modality that a message may repeat: anything else in that place may
+# be anything, a name among it.
+_MODALITIES: Final = {
+    *("AR", "BI", "BMD", "CR", "CT", "DOC", "DX", "ECG", "EPS", "ES", "FID", "GM", "HC", "IO"),
+    *("IVUS", "KO", "LS", "MR", "NM", "OCT", "OP", "OPT", "OT", "PR", "PT", "PX", "REG", "RF"),
+    *("RG", "RTDOSE", "RTIMAGE", "RTPLAN", "RTRECORD", "RTSTRUCT", "SC", "SEG", "SM", "SMR"),
+    *("SR", "TG", "US", "XA", "XC"),
+}
+
+# (0008,0008) Image Type, in the words that machines and standard use.
+_TOMOSYNTHESIS_TYPES: Final = ("TOMO", "GENERATED_2D", "VOLUME")
+_CAD_TYPES: Final = ("CAD",)
+
+# PS3.16 CID 4014 "View for Mammography" and CID 4015 "View Modifier for Mammography": codes of
+# SNOMED CT, and of SNOMED RT as older machines write them.
+_SPECIMEN: Final = {"127457009", "G-8310"}
+_SPOT: Final = {"399055006", "R-102D7"}
+_MAGNIFICATION: Final = {"399163009", "R-102D6"}
+
+
+def require_mammogram(header: Header, sop_class: str) -> None:
+    """Let pictures of one breast pass, made to be looked at.
+
+    Parameters
+    ----------
+    header
+        The object's elements.
+    sop_class
+        (0008,0016) SOP Class UID, or else that of the file meta information.
+
+    Raises
+    ------
+    NotAMammogramError
+        For what shows something else, or a breast in a way the model has never seen.
+    UnsupportedImageError
+        For pictures before processing, several frames and colours.
+    """
+    _require_kind(header, sop_class)
+    _require_single_grey_frame(header)
+    _require_whole_breast(header)
+
+
+def _require_kind(header: Header, sop_class: str) -> None:
+    if sop_class == MediaStorageDirectoryStorage:
+        raise NotAMammogramError(
+            "The DICOM object is a directory of other files (DICOMDIR), not a picture."
+        )
+    if sop_class in _TOMOSYNTHESIS or _type_has(header, _TOMOSYNTHESIS_TYPES):
+        raise NotAMammogramError(
+            "The picture comes from tomosynthesis; only 2D mammograms are judged."
+        )
+    modality = header.text("Modality")
+    if modality != "MG" and (modality or sop_class not in _MAMMOGRAPHY | _FOR_PROCESSING):
+        named = f"is {modality}" if modality in _MODALITIES else "is missing or another"
+        raise NotAMammogramError(f"The DICOM object's modality {named}; MG (mammography) is read.")
+    if header.text("PresentationIntentType") == "FOR PROCESSING" or sop_class in _FOR_PROCESSING:
+        raise UnsupportedImageError(
+            "The picture is FOR PROCESSING, the detector's raw values; the one FOR PRESENTATION "
+            "is needed."
+        )
+    # Film that was digitised is a secondary capture too, and a mammogram all the same.
+    drawn_on = sop_class in _SECONDARY and header.text("ConversionType") != "DF"
+    if drawn_on or _type_has(header, _CAD_TYPES):
+        raise NotAMammogramError(
+            "The picture is a copy of a display (secondary capture), with marks drawn into it or "
+            "not; the machine's own picture is needed."
+        )
+
+
+def _require_single_grey_frame(header: Header) -> None:
+    frames = header.number("NumberOfFrames")
+    if frames is not None and frames > 1:
+        raise UnsupportedImageError("The picture has several frames; one is allowed.")
+    samples = header.whole("SamplesPerPixel")
+    photometric = header.text("PhotometricInterpretation")
+    if (samples or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise UnsupportedImageError(
+            "The picture is not one of grey values; MONOCHROME1 and MONOCHROME2 are read."
+        )
+
+
+def _require_whole_breast(header: Header) -> None:
+    views = header.items("ViewCodeSequence")
+    codes = {item.text("CodeValue") for item in views}
+    places = (header, *views)  # some machines write the modifiers beside the view
+    modifiers = {code for place in places for code in place.codes("ViewModifierCodeSequence")}
+    if codes & _SPECIMEN or _type_has(header, ("SPECIMEN",)):
+        raise NotAMammogramError("The picture is of a specimen, not of a breast.")
+    factor = header.number("EstimatedRadiographicMagnificationFactor")
+    if modifiers & _MAGNIFICATION or (factor is not None and factor >= MAGNIFIED):
+        raise NotAMammogramError("The picture is a magnification view; whole breasts are judged.")
+    if modifiers & _SPOT:
+        raise NotAMammogramError("The picture is a spot compression; whole breasts are judged.")
+
+
+def _type_has(header: Header, words: tuple[str, ...]) -> bool:
+    return any(word in value for value in header.texts("ImageType") for word in words)

@@ -1,0 +1,154 @@
+"""View, laterality and exposure from a DICOM object's elements."""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from mammoscope.dicom.header import Header
+from mammoscope.dicom.pseudonyms import Pseudonyms
+from mammoscope.mammogram import Exposure, Laterality, View
+
+# PS3.16 CID 4014 "View for Mammography": SNOMED CT, and SNOMED RT as older machines write it.
+_VIEW_CODES: Final = {
+    "399162004": View.CRANIO_CAUDAL,
+    "R-10242": View.CRANIO_CAUDAL,
+    "399368009": View.MEDIO_LATERAL_OBLIQUE,
+    "R-10226": View.MEDIO_LATERAL_OBLIQUE,
+    "399260004": View.MEDIO_LATERAL,
+    "R-10224": View.MEDIO_LATERAL,
+    "399352003": View.LATERO_MEDIAL,
+    "R-10228": View.LATERO_MEDIAL,
+    "399099002": View.LATERO_MEDIAL_OBLIQUE,
+    "R-10230": View.LATERO_MEDIAL_OBLIQUE,
+    "399188001": View.SUPEROLATERAL_TO_INFEROMEDIAL_OBLIQUE,
+    "R-40AAA": View.SUPEROLATERAL_TO_INFEROMEDIAL_OBLIQUE,
+    "441555000": View.INFEROMEDIAL_TO_SUPEROLATERAL_OBLIQUE,
+    "399196006": View.CAUDO_CRANIAL,
+    "R-10244": View.CAUDO_CRANIAL,
+    "399192008": View.CRANIO_CAUDAL_EXAGGERATED_LATERALLY,
+    "R-1024A": View.CRANIO_CAUDAL_EXAGGERATED_LATERALLY,
+    "399101009": View.CRANIO_CAUDAL_EXAGGERATED_MEDIALLY,
+    "R-1024B": View.CRANIO_CAUDAL_EXAGGERATED_MEDIALLY,
+}
+
+# Words by which makers of mammography machines name themselves. Free text is never passed on.
+_MANUFACTURERS: Final = {
+    "HOLOGIC": "Hologic",
+    "LORAD": "Lorad",
+    "GE ": "GE",
+    "GENERAL ELECTRIC": "GE",
+    "SIEMENS": "Siemens",
+    "FUJI": "Fujifilm",
+    "PHILIPS": "Philips",
+    "SECTRA": "Sectra",
+    "PLANMED": "Planmed",
+    "IMS": "IMS Giotto",
+    "GIOTTO": "IMS Giotto",
+    "METALTRONICA": "Metaltronica",
+    "KONICA": "Konica Minolta",
+    "CARESTREAM": "Carestream",
+    "KODAK": "Kodak",
+    "AGFA": "Agfa",
+    "FISCHER": "Fischer",
+    "XCOUNTER": "XCounter",
+    "UNITED IMAGING": "United Imaging",
+}
+
+_AGE: Final = re.compile(r"(\d{3})([DWMY])", re.ASCII)
+_YEARS: Final = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+_OLDEST: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """What the elements say, and what in them contradicts itself."""
+
+    laterality: Laterality | None
+    view: View | None
+    exposure: Exposure
+    warnings: tuple[str, ...]
+
+
+def acquisition(header: Header, pseudonyms: Pseudonyms | None) -> Acquisition:
+    """Read how the picture was taken; patient and study only where there are pseudonyms."""
+    notes: list[str] = []
+    laterality = _laterality(header, notes)
+    view = _view(header, notes)
+    if header.text("PartialView") == "YES":
+        notes.append("The picture shows a part of the breast (partial view).")
+    exposure = Exposure(
+        age=_age(header),
+        implant={"YES": True, "NO": False}.get(header.text("BreastImplantPresent")),
+        manufacturer=_manufacturer(header),
+        chest_wall=_chest_wall(header, laterality),
+        patient=_patient(header, pseudonyms),
+        study=_pseudonym(header, "StudyInstanceUID", pseudonyms),
+    )
+    return Acquisition(laterality, view, exposure, tuple(notes))
+
+
+def _laterality(header: Header, notes: list[str]) -> Laterality | None:
+    said = {
+        Laterality(text)
+        for keyword in ("ImageLaterality", "FrameLaterality", "Laterality")
+        if (text := header.text(keyword)) in list(Laterality)
+    }
+    if len(said) > 1:
+        notes.append("The DICOM object says both left and right; its laterality is not used.")
+        return None
+    if not said and header.text("ImageLaterality") == "B":
+        notes.append("The DICOM object says that it shows both breasts; one is expected.")
+    return next(iter(said), None)
+
+
+def _view(header: Header, notes: list[str]) -> View | None:
+    coded = {_VIEW_CODES[code] for code in header.codes("ViewCodeSequence") if code in _VIEW_CODES}
+    position = header.text("ViewPosition")
+    said = coded | ({View(position)} if position in list(View) else set())
+    if len(said) > 1:
+        notes.append(
+            f"The DICOM object names two views, {' and '.join(sorted(said))}; none is used."
+        )
+        return None
+    return next(iter(said), None)
+
+
+def _chest_wall(header: Header, laterality: Laterality | None) -> Literal["left", "right"] | None:
+    """Side of the chest wall: by (0020,0020) Patient Orientation, else as pictures are hung.
+
+    The first value is the direction in which rows run. Where it is missing, a left breast has its
+    chest wall on the left; unless the machine says that it flipped the picture, which makes that
+    anybody's guess.
+    """
+    rows_run = next(iter(header.texts("PatientOrientation")), "")
+    if rows_run[:1] in ("A", "P"):
+        return "left" if rows_run[0] == "A" else "right"
+    if laterality is None or header.text("FieldOfViewHorizontalFlip") == "YES":
+        return None
+    return "left" if laterality is Laterality.LEFT else "right"
+
+
+def _age(header: Header) -> float | None:
+    match = _AGE.fullmatch(header.text("PatientAge"))
+    return min(int(match[1]) * _YEARS[match[2]], _OLDEST) if match else None
+
+
+def _manufacturer(header: Header) -> str | None:
+    text = f"{header.text('Manufacturer')} "
+    return next((name for word, name in _MANUFACTURERS.items() if text.startswith(word)), None)
+
+
+def _patient(header: Header, pseudonyms: Pseudonyms | None) -> str | None:
+    """Pseudonym of the patient; where there is no ID, an examination is one patient's."""
+    if pseudonyms is None:
+        return None
+    if identifier := header.identifier("PatientID"):
+        return pseudonyms.of("patient", header.identifier("IssuerOfPatientID"), identifier)
+    if study := header.identifier("StudyInstanceUID"):
+        return pseudonyms.of("patient of study", study)
+    return None
+
+
+def _pseudonym(header: Header, keyword: str, pseudonyms: Pseudonyms | None) -> str | None:
+    identifier = header.identifier(keyword)
+    return pseudonyms.of(keyword, identifier) if pseudonyms and identifier else None

@@ -1,0 +1,100 @@
+"""Headers of compressed pictures, read before their decoders are."""
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from mammoscope.errors import CorruptImageError
+
+# ITU-T T.81 table B.1: frames, DCT-based and lossless; the others are no frame headers.
+_FRAMES: Final = {0xC0, 0xC1, 0xC2, 0xC3}
+_LOSSLESS: Final = 0xC3
+_JPEG_LS: Final = 0xF7  # ITU-T T.87 C.1.1
+_SCAN: Final = 0xDA
+_END: Final = b"\xff\xd9"
+
+_START_OF_CODESTREAM: Final = b"\xff\x4f\xff\x51"  # ITU-T T.800 A.4.1, A.5.1
+_CODING_STYLE: Final = 0xFF52
+_LONGEST_CONTAINER: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Codestream:
+    """What a compressed picture says of itself.
+
+    ``precision`` is in bits a sample; ``levels`` counts the resolutions that can be left out.
+    """
+
+    rows: int
+    columns: int
+    components: int
+    precision: int
+    lossless: bool = False
+    signed: bool = False
+    levels: int = 0
+
+
+def jpeg_header(data: bytes) -> Codestream:
+    """Read the frame header of JPEG or JPEG-LS.
+
+    Raises
+    ------
+    CorruptImageError
+        If there is none, or the data break off.
+    """
+    if not data.startswith(b"\xff\xd8") or not data.rstrip(b"\0").endswith(_END):
+        raise CorruptImageError("The DICOM file's JPEG data break off.")
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker in _FRAMES or marker == _JPEG_LS:
+            if length < 11 or at + 10 > len(data):
+                break
+            precision, rows, columns, components = struct.unpack_from(">BHHB", data, at + 4)
+            return Codestream(rows, columns, components, precision, lossless=marker == _LOSSLESS)
+        if marker == _SCAN or length < 2:
+            break
+        at += 2 + length
+    raise CorruptImageError("The DICOM file's JPEG data have no readable frame header.")
+
+
+def jpeg_2000_header(data: bytes) -> Codestream:
+    """Read the main header of a JPEG 2000 codestream, be it in a container.
+
+    Raises
+    ------
+    CorruptImageError
+        If there is none.
+    """
+    start = data.find(_START_OF_CODESTREAM, 0, _LONGEST_CONTAINER)
+    try:
+        if start < 0:
+            raise CorruptImageError("The DICOM file's JPEG 2000 data have no readable header.")
+        length, _, right, bottom, left, top = struct.unpack_from(">HHIIII", data, start + 4)
+        components, depth = struct.unpack_from(">HB", data, start + 40)
+        return Codestream(
+            rows=bottom - top,
+            columns=right - left,
+            components=components,
+            precision=(depth & 0x7F) + 1,
+            signed=bool(depth & 0x80),
+            levels=_levels(data, start + 4 + length),
+        )
+    except struct.error as err:
+        raise CorruptImageError("The DICOM file's JPEG 2000 data break off.") from err
+
+
+def _levels(data: bytes, at: int) -> int:
+    """Decomposition levels of the default coding style, 0 where it is not found."""
+    while at + 10 <= len(data):
+        marker, length = struct.unpack_from(">HH", data, at)
+        if marker == _CODING_STYLE:
+            return min(data[at + 9], 32)
+        if marker < 0xFF50 or marker == 0xFF90 or length < 2:
+            return 0
+        at += 2 + length
+    return 0

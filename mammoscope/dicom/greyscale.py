@@ -1,0 +1,170 @@
+"""Stored values to grey values as a display shows them: DICOM PS3.4 N.2, PS3.3 C.11.
+
+Modality LUT or rescale, then VOI LUT or window, then MONOCHROME1, each once. All of them act on
+one value at a time, so that they are composed into one table and looked up in one pass.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.dicom.frames import Frame, Layout, Words
+from mammoscope.dicom.header import Header
+
+Grey = npt.NDArray[np.float32]
+Table = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+_STRIP_PIXELS: Final = 1 << 20
+"""Pixels looked up at a time: few enough to stay in the processor's cache."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _LookUpTable:
+    """Item of a LUT sequence: ``first`` is the input that has the first entry."""
+
+    first: float
+    entries: Table
+
+    def __call__(self, inputs: Table) -> Table:
+        """Entries of inputs float64 (N,); beyond the ends, the ends."""
+        index = np.clip(np.rint(inputs - self.first), 0, self.entries.size - 1)
+        return np.asarray(self.entries[index.astype(np.int64)])
+
+
+def displayed(
+    frame: Frame, header: Header, layout: Layout, factor: int
+) -> tuple[Grey, tuple[str, ...]]:
+    """Look grey values up and shrink by area what the codec has not.
+
+    Parameters
+    ----------
+    frame
+        Decoded words.
+    header
+        Modality LUT, VOI LUT or window, photometric interpretation, padding.
+    layout
+        Bits of the stored values.
+    factor
+        How many pixels of the picture, along each side, one pixel of the result stands for.
+
+    Returns
+    -------
+    pixels
+        float32 (H, W) in [0, 1], in the sense of MONOCHROME2; padding is 0.
+    warnings
+        What of the display's elements could not be used.
+    """
+    notes: list[str] = []
+    padding = _padding(frame, header, layout)
+    values = _modality(frame.values.astype(np.float64), header, layout)
+    grey = _value_of_interest(values, header, layout, notes)
+    if grey is None:
+        used = _used(frame) & ~padding
+        seen = values[used] if used.any() else values
+        low, high = float(seen.min()), float(seen.max())
+        grey = (values - low) / max(high - low, 1e-12)
+    grey = np.clip(grey, 0.0, 1.0)
+    if header.text("PhotometricInterpretation") == "MONOCHROME1":
+        grey = 1.0 - grey
+    grey[padding] = 0.0
+    table = grey.astype(np.float32)
+    return _looked_up(frame.words, table, max(1, factor // frame.reduction)), tuple(notes)
+
+
+def _looked_up(words: Words, table: Grey, factor: int) -> Grey:
+    """Grey values float32 (H // factor, W // factor), each the mean of `factor` x `factor`."""
+    height, width = (side // factor for side in words.shape)
+    pixels = np.empty((height, width), np.float32)
+    step = max(1, _STRIP_PIXELS // (words.shape[1] * factor))
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        strip = words[top * factor : bottom * factor, : width * factor]
+        if factor == 1:
+            np.take(table, strip, out=pixels[top:bottom], mode="clip")
+        else:
+            cv2.resize(
+                table[strip],
+                (width, bottom - top),
+                dst=pixels[top:bottom],
+                interpolation=cv2.INTER_AREA,
+            )
+    return pixels
+
+
+def _modality(values: Table, header: Header, layout: Layout) -> Table:
+    for item in header.items("ModalityLUTSequence"):
+        if table := _table(item, signed=layout.signed):
+            return table(values)
+    slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
+    return values * (slope or 1.0) + (intercept or 0.0)
+
+
+def _value_of_interest(
+    values: Table, header: Header, layout: Layout, notes: list[str]
+) -> Table | None:
+    """Grey values by VOI LUT or window, None without one; the first of several."""
+    for item in header.items("VOILUTSequence"):
+        if table := _table(item, signed=layout.signed):
+            low, high = float(table.entries.min()), float(table.entries.max())
+            return (table(values) - low) / max(high - low, 1.0)
+        notes.append("The DICOM object's VOI LUT is malformed and not used.")
+    centre, width = header.number("WindowCenter"), header.number("WindowWidth")
+    if centre is None and width is None:
+        return None
+    function = header.text("VOILUTFunction")
+    smallest = 1e-6 if function in ("SIGMOID", "LINEAR_EXACT") else 1.0
+    if centre is None or width is None or width < smallest:
+        notes.append("The DICOM object's window is malformed and not used.")
+        return None
+    return _windowed(values, centre, width, function)
+
+
+def _windowed(values: Table, centre: float, width: float, function: str) -> Table:
+    """PS3.3 C.11.2.1.2 and C.11.2.1.3: grey values, still to be clipped to [0, 1]."""
+    if function == "SIGMOID":
+        # exp of what is clipped cannot overflow, and 1 / (1 + exp(50)) is 0.
+        return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - centre) / width, -50.0, 50.0)))
+    if function == "LINEAR_EXACT":
+        return (values - centre) / width + 0.5
+    if width == 1.0:
+        return np.where(values > centre - 0.5, 1.0, 0.0)
+    return (values - (centre - 0.5)) / (width - 1.0) + 0.5
+
+
+def _table(item: Header, *, signed: bool) -> _LookUpTable | None:
+    descriptor = item.numbers("LUTDescriptor")
+    if len(descriptor) != 3:
+        return None
+    entries, first, _bits = descriptor
+    # 65,536 entries do not fit the element and are written as 0; its second number is signed
+    # where pixels are.
+    count = int(entries) % 65_536 or 65_536
+    if signed and first >= 32_768:
+        first -= 65_536
+    words = item.words("LUTData", count)
+    return None if words is None else _LookUpTable(first, words.astype(np.float64))
+
+
+def _padding(frame: Frame, header: Header, layout: Layout) -> Mask:
+    """Which of the words are padding, (0028,0120) and (0028,0121): bool, like `frame.values`."""
+    value = header.number("PixelPaddingValue", signed=layout.signed)
+    if value is None:
+        return np.zeros(frame.values.shape, np.bool_)
+    limit = header.number("PixelPaddingRangeLimit", signed=layout.signed)
+    low, high = sorted((value, value if limit is None else limit))
+    return np.asarray((frame.values >= low) & (frame.values <= high))
+
+
+def _used(frame: Frame) -> Mask:
+    """Which of the words occur: bool, like `frame.values`."""
+    counts = np.zeros(frame.values.size, np.float32)
+    step = max(1, _STRIP_PIXELS // frame.words.shape[1])
+    kind = np.uint8 if frame.words.dtype.itemsize == 1 else np.uint16
+    for top in range(0, len(frame.words), step):
+        strip: npt.NDArray[Any] = np.ascontiguousarray(frame.words[top : top + step], kind)
+        counts += cv2.calcHist([strip], [0], None, [counts.size], [0, counts.size]).reshape(-1)
+    return np.asarray(counts > 0)

@@ -1,0 +1,157 @@
+"""Elements of a DICOM object as plain values; malformed ones count as missing."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+TAGS: Final = (
+    "BitsAllocated",
+    "BitsStored",
+    "BreastImplantPresent",
+    "BurnedInAnnotation",
+    "Columns",
+    "ConversionType",
+    "EstimatedRadiographicMagnificationFactor",
+    "FieldOfViewHorizontalFlip",
+    "FrameLaterality",
+    "HighBit",
+    "ImageLaterality",
+    "ImageType",
+    "IssuerOfPatientID",
+    "Laterality",
+    "Manufacturer",
+    "Modality",
+    "ModalityLUTSequence",
+    "NumberOfFrames",
+    "PartialView",
+    "PatientAge",
+    "PatientID",
+    "PatientOrientation",
+    "PhotometricInterpretation",
+    "PixelPaddingRangeLimit",
+    "PixelPaddingValue",
+    "PixelRepresentation",
+    "PresentationIntentType",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "Rows",
+    "SOPClassUID",
+    "SamplesPerPixel",
+    "StudyInstanceUID",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    "ViewCodeSequence",
+    "ViewModifierCodeSequence",
+    "ViewPosition",
+    "WindowCenter",
+    "WindowWidth",
+)
+"""Keywords of all that is ever read of an object, its pixels aside."""
+
+TAG_NUMBERS: Final = tuple(int(Tag(keyword)) for keyword in TAGS)
+
+
+class Header:
+    """The elements of an object, or of one item of a sequence.
+
+    Parameters
+    ----------
+    elements
+        What was read.
+    little_endian
+        Byte order of numbers whose representation depends on other elements.
+    """
+
+    def __init__(self, elements: Dataset, *, little_endian: bool) -> None:
+        self._elements = elements
+        self._order = "<" if little_endian else ">"
+        self._little = little_endian
+
+    def texts(self, keyword: str) -> tuple[str, ...]:
+        """Values of a text element, in capitals and without padding; none where it is missing."""
+        value = self._value(keyword)
+        if value is None:
+            return ()
+        values = [value] if isinstance(value, str) else self._listed(value)
+        return tuple(str(each).strip(" \0").upper() for each in values)
+
+    def identifier(self, keyword: str) -> str:
+        """An identifier as it stands, without padding; empty where it is missing."""
+        value = self._value(keyword)
+        return str(value).strip(" \0") if value is not None else ""
+
+    def text(self, keyword: str) -> str:
+        """First value of a text element; empty where it is missing."""
+        return next(iter(self.texts(keyword)), "")
+
+    def numbers(self, keyword: str, *, signed: bool = False) -> tuple[float, ...]:
+        """Finite values of a numeric element, none where it is missing or malformed.
+
+        ``signed`` decides the representation of elements for which the standard leaves it open.
+        """
+        value = self._value(keyword)
+        if value is None:
+            return ()
+        if isinstance(value, bytes):
+            kind = f"{self._order}{'i' if signed else 'u'}2"
+            usable = len(value) // 2 * 2
+            return tuple(float(word) for word in np.frombuffer(value[:usable], kind))
+        try:
+            numbers = tuple(float(each) for each in self._listed(value))
+        except (TypeError, ValueError, OverflowError):
+            return ()
+        return numbers if np.isfinite(numbers).all() else ()
+
+    def number(self, keyword: str, *, signed: bool = False) -> float | None:
+        """First value of a numeric element."""
+        return next(iter(self.numbers(keyword, signed=signed)), None)
+
+    def whole(self, keyword: str) -> int | None:
+        """First value of a numeric element that is a whole number."""
+        number = self.number(keyword)
+        return int(number) if number is not None and number == int(number) else None
+
+    def words(self, keyword: str, entries: int) -> npt.NDArray[np.uint16] | None:
+        """A look-up table's uint16 (`entries`,), of 8 or 16 bits as stored; None if it is not."""
+        value = self._value(keyword)
+        if isinstance(value, bytes):
+            if len(value) >= 2 * entries:
+                return np.frombuffer(value[: 2 * entries], f"{self._order}u2").astype(np.uint16)
+            if len(value) >= entries:
+                return np.frombuffer(value[:entries], np.uint8).astype(np.uint16)
+            return None
+        numbers = self.numbers(keyword)
+        if len(numbers) < entries:
+            return None
+        return (np.array(numbers[:entries]).astype(np.int64) & 0xFFFF).astype(np.uint16)
+
+    def items(self, keyword: str) -> "tuple[Header, ...]":
+        """Items of a sequence; none where it is missing or malformed."""
+        value = self._value(keyword)
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            return ()
+        return tuple(
+            Header(item, little_endian=self._little) for item in value if isinstance(item, Dataset)
+        )
+
+    def codes(self, keyword: str) -> tuple[str, ...]:
+        """Code values of a code sequence, of whatever scheme."""
+        return tuple(code for item in self.items(keyword) if (code := item.text("CodeValue")))
+
+    def _value(self, keyword: str) -> object:
+        # pydicom raises what its converters happen to raise for a malformed value. Where the
+        # value is needed, its absence is refused; where it is not, it is as good as missing.
+        try:
+            return self._elements.get(keyword)
+        except Exception:  # noqa: BLE001
+            return None
+
+    @staticmethod
+    def _listed(value: object) -> list[Any]:
+        if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+            return list(value)
+        return [value]

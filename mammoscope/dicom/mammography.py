@@ -1,0 +1,136 @@
+"""A DICOM file to a `Mammogram`: refuse, decode, display, say how it was taken."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from mammoscope.dicom.acceptance import require_mammogram
+from mammoscope.dicom.acquisition import acquisition
+from mammoscope.dicom.frames import Layout, decode
+from mammoscope.dicom.greyscale import displayed
+from mammoscope.dicom.header import TAG_NUMBERS, Header
+from mammoscope.dicom.part10 import Part10, take_apart
+from mammoscope.dicom.pseudonyms import Pseudonyms
+from mammoscope.errors import (
+    CorruptImageError,
+    ImageError,
+    ImageTooLargeError,
+    UnsupportedImageError,
+)
+from mammoscope.mammogram import Mammogram, SourceFacts
+from mammoscope.settings import ReadingLimits
+
+_LARGEST_FACTOR: Final = 8
+_MARGIN: Final = 2
+"""How many times the size needed a reduced picture has at least: the breast that is cut out of it
+must still fill the network's input."""
+
+
+def read_dicom(
+    data: bytes,
+    limits: ReadingLimits,
+    *,
+    needed: tuple[int, int] | None = None,
+    pseudonyms: Pseudonyms | None = None,
+) -> Mammogram:
+    """Decode one mammogram.
+
+    Parameters
+    ----------
+    data
+        A DICOM file (PS3.10) with one frame of grey values and modality MG.
+    limits
+        Largest size allowed.
+    needed
+        Height and width in pixels of what the picture is wanted for: it may be reduced to twice
+        that. Full resolution where None.
+    pseudonyms
+        Makes the patient's and the examination's pseudonyms; none where None.
+
+    Raises
+    ------
+    ImageError
+        `NotAMammogramError`, `UnsupportedImageError`, `CorruptImageError` or
+        `ImageTooLargeError`, whatever the bytes.
+    """
+    with _typed_errors():
+        part = take_apart(data, TAG_NUMBERS, limits)
+        header = Header(part.elements, little_endian=part.little_endian)
+        require_mammogram(header, header.identifier("SOPClassUID") or part.media_storage_class)
+        layout = _layout(header, part, limits)
+        taken = acquisition(header, pseudonyms)
+        factor = _factor(layout, needed)
+        pixels, notes = displayed(decode(part, layout, factor), header, layout, factor)
+        return Mammogram(
+            pixels=pixels,
+            source=SourceFacts(
+                format="DICOM",
+                width=layout.columns,
+                height=layout.rows,
+                bits=layout.stored,
+                mode=header.text("PhotometricInterpretation"),
+            ),
+            laterality=taken.laterality,
+            view=taken.view,
+            warnings=(*taken.warnings, *notes),
+            exposure=taken.exposure,
+        )
+
+
+@contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Turn whatever pydicom and the codecs raise into an `ImageError`."""
+    try:
+        with warnings.catch_warnings():  # they quote values
+            warnings.simplefilter("ignore")
+            yield
+    except (ImageError, KeyboardInterrupt):
+        raise
+    except MemoryError as err:
+        raise ImageTooLargeError("The DICOM file needs more memory than there is.") from err
+    # Parsers and codecs raise whatever they trip over: no list of types would be complete. Their
+    # messages quote what they read, so none is passed on, nor are they named as the cause.
+    except Exception:  # noqa: BLE001
+        raise CorruptImageError("The DICOM file is damaged or incomplete.") from None
+
+
+def _layout(header: Header, part: Part10, limits: ReadingLimits) -> Layout:
+    if part.pixels is None:
+        raise UnsupportedImageError("The DICOM object has no pixels.")
+    rows, columns = header.whole("Rows"), header.whole("Columns")
+    allocated = header.whole("BitsAllocated")
+    if not rows or not columns or rows < 0 or columns < 0 or allocated is None:
+        raise CorruptImageError("The DICOM object does not say how large its picture is.")
+    if rows * columns > limits.max_pixels or max(rows, columns) > limits.max_dimension:
+        raise ImageTooLargeError(
+            f"The picture has {columns} x {rows} pixels; at most {limits.max_pixels} in all and "
+            f"{limits.max_dimension} on a side are allowed."
+        )
+    if allocated not in (8, 16):
+        raise UnsupportedImageError(
+            f"The picture has {allocated} bits a pixel; DICOM objects with 8 and 16 are read."
+        )
+    stored = header.whole("BitsStored")
+    stored = allocated if stored is None else stored
+    high_bit = header.whole("HighBit")
+    high_bit = stored - 1 if high_bit is None else high_bit
+    representation = header.whole("PixelRepresentation") or 0
+    if not 1 < stored <= high_bit + 1 <= allocated or representation not in (0, 1):
+        raise CorruptImageError("The DICOM object's bits contradict each other.")
+    return Layout(rows, columns, allocated, stored, high_bit, signed=representation == 1)
+
+
+def _factor(layout: Layout, needed: tuple[int, int] | None) -> int:
+    """Greatest power of 2 by which the picture may be reduced."""
+    factor = 1
+    if needed is None:
+        return factor
+    height, width = needed
+    while (
+        factor < _LARGEST_FACTOR
+        and layout.rows // (2 * factor) >= _MARGIN * height
+        and layout.columns // (2 * factor) >= _MARGIN * width
+    ):
+        factor *= 2
+    return factor

@@ -1,0 +1,26 @@
+"""Pictures of an examination to an answer for each breast and each patient."""
+
+from mammoscope.study.grouping import (
+    BreastResult,
+    JudgedPicture,
+    PatientResult,
+    Study,
+    judge_picture,
+    summarise,
+)
+from mammoscope.study.manifest import Placement, find_study
+from mammoscope.study.tables import COLUMNS, to_json, to_rows
+
+__all__ = [
+    "COLUMNS",
+    "BreastResult",
+    "JudgedPicture",
+    "PatientResult",
+    "Placement",
+    "Study",
+    "find_study",
+    "judge_picture",
+    "summarise",
+    "to_json",
+    "to_rows",
+]

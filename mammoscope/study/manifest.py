@@ -1,0 +1,89 @@
+"""Which pictures belong to a study, and whose they are where they do not say so themselves."""
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mammoscope.dicom import is_dicom
+from mammoscope.errors import MetadataError
+from mammoscope.mammogram import Laterality, View
+from mammoscope.reading import is_picture_name
+
+_MANIFEST_SUFFIX: Final = ".csv"
+_HEAD_BYTES: Final = 132
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What the caller says of a picture; None where the picture is to say it.
+
+    ``patient`` is any identifier; it is repeated in the result, so it must name nobody.
+    """
+
+    patient: str | None = None
+    laterality: Laterality | None = None
+    view: View | None = None
+
+
+def find_study(path: Path) -> Iterator[tuple[Path, Placement]]:
+    """List the pictures of a study.
+
+    Parameters
+    ----------
+    path
+        A picture; a folder, whose pictures and DICOM files in it and below it are taken, in the
+        order of their names; or a manifest, CSV with the column ``file`` and, where known,
+        ``patient_id``, ``laterality`` (L, R) and ``view``, whose files are sought beside it.
+
+    Raises
+    ------
+    MetadataError
+        If a manifest cannot be read, has no such column or a value that is not allowed.
+    """
+    if path.suffix.lower() == _MANIFEST_SUFFIX and path.is_file():
+        yield from _listed(path)
+    elif path.is_dir():
+        for current, folders, files in os.walk(path):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(files):
+                file = Path(current, name)
+                if is_picture_name(file) or (not file.suffix and _is_dicom_file(file)):
+                    yield file, Placement()
+    else:
+        yield path, Placement()
+
+
+def _is_dicom_file(path: Path) -> bool:
+    """Whether a file without a suffix, as archives export them, is DICOM."""
+    try:
+        with path.open("rb") as stream:
+            return is_dicom(stream.read(_HEAD_BYTES))
+    except OSError:
+        return False
+
+
+def _listed(manifest: Path) -> Iterator[tuple[Path, Placement]]:
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            if "file" not in (reader.fieldnames or ()):
+                raise MetadataError("The manifest lacks the column file.")
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        raise MetadataError("The manifest cannot be read as CSV in UTF-8.") from err
+    for row in rows:
+        try:
+            placement = Placement(
+                patient=row.get("patient_id") or None,
+                laterality=Laterality(row["laterality"]) if row.get("laterality") else None,
+                view=View(row["view"]) if row.get("view") else None,
+            )
+        except ValueError as err:
+            raise MetadataError(
+                "The manifest holds a value that is not allowed: laterality is L or R, view one "
+                f"of {', '.join(View)}."
+            ) from err
+        yield manifest.parent / (row["file"] or ""), placement

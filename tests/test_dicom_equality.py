@@ -1,0 +1,132 @@
+"""One picture in every container and syntax has one score."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mammoscope.artifact import load_artifact
+from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_picture
+from mammoscope.engine import Engine, load_engine
+from mammoscope.mammogram import Laterality
+from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.preparation import prepare
+from mammoscope.reading import read, read_file
+from tests.conftest import MODEL
+from tests.dicom_objects import changed
+
+LOSSLESS_TOLERANCE = 0.005
+LOSSY_TOLERANCE = 0.02
+RESAMPLED_TOLERANCE = 0.03
+"""Stretching resamples: noise and skin line are no longer the same."""
+REDUCED_TOLERANCE = 0.02
+"""Codecs average noise otherwise than area does, and the network sees it."""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return load_engine(load_artifact(MODEL))
+
+
+def probability(engine: Engine, data: bytes, needed: tuple[int, int] | None = None) -> float:
+    return engine.predict(read(data, needed=needed)).probability
+
+
+def picture(pixels: np.ndarray, kind: str, depth: type, **options) -> bytes:
+    stream = io.BytesIO()
+    stored = np.rint(pixels * np.iinfo(depth).max).astype(depth)
+    Image.fromarray(stored).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def originals(real_dataset) -> dict[str, np.ndarray]:
+    """A phantom, and a picture of the training folder: float32 (H, W)."""
+    phantom = draw_phantom(PhantomConfig(seed=7, mass=True, label_text=True)).pixels
+    real = read_file(min((real_dataset / "train" / "1").glob("*.jpg"))).pixels
+    return {"phantom": phantom, "data set": real}
+
+
+@pytest.mark.parametrize("which", ["phantom", "data set"])
+def test_every_container_and_syntax_scores_alike(engine, originals, which):
+    pixels = originals[which]
+    config = PhantomConfig(seed=7)
+    reference = probability(engine, picture(pixels, "PNG", np.uint16))
+    lossless = {"PNG 8": picture(pixels, "PNG", np.uint8)}
+    lossy = {"JPEG": picture(pixels, "JPEG", np.uint8, quality=95)}
+    for name, syntax in SYNTAXES.items():
+        bits = 12 if 12 in syntax.bits else syntax.bits[-1]
+        encodings = [Encoding(name, bits), Encoding(name, bits, inverted=True)]
+        if not syntax.lossy:
+            encodings += [
+                Encoding(name, bits, window=None),
+                Encoding(name, bits, window=None, inverted=True),
+                Encoding(name, bits, signed=True, window="LINEAR_EXACT"),
+            ]
+        group = lossy if syntax.lossy else lossless
+        # Slow ones in one sense only: what they decode is the same array.
+        for encoding in encodings if name in ("explicit", "jpeg-2000", "jpeg") else encodings[:2]:
+            group[str(encoding)] = encode_picture(pixels, config, encoding)
+    for group, tolerance in ((lossless, LOSSLESS_TOLERANCE), (lossy, LOSSY_TOLERANCE)):
+        differences = {
+            name: abs(probability(engine, data) - reference) for name, data in group.items()
+        }
+        assert max(differences.values()) <= tolerance, differences
+
+
+def test_stretching_to_a_square_changes_little(engine, originals):
+    pixels = originals["phantom"]
+    square = cv2.resize(pixels, (1024, 1024), interpolation=cv2.INTER_AREA)
+    config = PhantomConfig(seed=7)
+    scores = [probability(engine, encode_picture(each, config)) for each in (pixels, square)]
+    assert abs(scores[0] - scores[1]) <= RESAMPLED_TOLERANCE
+
+
+LARGE = PhantomConfig(seed=3, mass=True, height=2900, width=2300)
+
+
+@pytest.fixture(scope="module")
+def large() -> np.ndarray:
+    return draw_phantom(LARGE).pixels
+
+
+@pytest.mark.parametrize("name", ["explicit", "jpeg", "jpeg-2000", "htj2k"])
+def test_reduced_decoding_scores_like_full(engine, large, name):
+    bits = 12 if 12 in SYNTAXES[name].bits else SYNTAXES[name].bits[-1]
+    data = encode_picture(large, LARGE, Encoding(name, bits))
+    reduced = read(data, needed=engine.card.input_size)
+    assert reduced.pixels.shape == (1450, 1150)
+    full = probability(engine, data)
+    assert abs(engine.predict(reduced).probability - full) <= REDUCED_TOLERANCE
+
+
+def test_text_outside_the_breast_does_not_move_the_score(engine):
+    config = PhantomConfig(seed=7)  # the marker of side and view is there, as on every mammogram
+    plain = draw_phantom(config).pixels
+    lettered = plain.copy()
+    layer = np.zeros(plain.shape, np.uint8)
+    for line, text in enumerate(("DOE^JANE", "1957-03-11", "ID 4711", "R CC")):
+        cv2.putText(layer, text, (620, 700 + 34 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255, 2)
+    np.maximum(lettered, layer.astype(np.float32) / 255, out=lettered)
+    assert np.abs(lettered - plain).max() == 1.0
+    pictures = [read(encode_picture(each, config)) for each in (plain, lettered)]
+    prepared = [prepare(each, engine.card.input_size).pixels for each in pictures]
+    scores = [engine.predict(each).probability for each in pictures]
+    assert np.array_equal(*prepared)
+    assert scores[0] == scores[1]
+
+
+def test_a_mirrored_picture_is_reported(engine):
+    config = PhantomConfig(seed=7, laterality=Laterality.LEFT)
+    pixels = draw_phantom(config).pixels
+    upright = engine.predict(read(encode_picture(pixels, config)))
+    mirrored = encode_picture(np.ascontiguousarray(pixels[:, ::-1]), config)
+    warned = engine.predict(read(mirrored))
+    assert upright.warnings == ()
+    assert any("mirrored" in warning for warning in warned.warnings)
+    assert abs(upright.probability - warned.probability) < LOSSLESS_TOLERANCE
+    # Said to be flipped without an orientation, it contradicts nothing.
+    told = changed(mirrored, PatientOrientation=None, FieldOfViewHorizontalFlip="YES")
+    assert engine.predict(read(told)).warnings == ()

@@ -1,0 +1,99 @@
+"""Phantoms as DICOM objects: valid by what the standard asks of mammography objects."""
+
+import shutil
+import subprocess
+
+import pytest
+from pydicom import dcmread
+
+from mammoscope.__main__ import main
+from mammoscope.dicom_phantom import SYNTAXES, Encoding, write_phantom_exam
+from mammoscope.errors import ConfigurationError
+from mammoscope.reading import read_file
+from tests.dicom_objects import mammogram_object, parsed
+
+# PS3.3 A.26: elements of type 1, and what hangs on them.
+REQUIRED = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "PresentationIntentType",
+    "ImageType",
+    "PixelIntensityRelationship",
+    "PixelIntensityRelationshipSign",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "RescaleType",
+    "PresentationLUTShape",
+    "LossyImageCompression",
+    "BurnedInAnnotation",
+    "ImageLaterality",
+    "OrganExposed",
+    "PositionerType",
+    "ViewCodeSequence",
+    "AnatomicRegionSequence",
+    "PatientOrientation",
+    "ImagerPixelSpacing",
+    "DetectorType",
+)
+
+
+def encoding(name: str, **options) -> Encoding:
+    bits = SYNTAXES[name].bits
+    return Encoding(name, bits=12 if 12 in bits else bits[-1], **options)
+
+
+@pytest.mark.parametrize("name", SYNTAXES)
+def test_objects_hold_what_the_standard_requires(name):
+    elements = parsed(mammogram_object(encoding(name)))
+    assert elements.file_meta.TransferSyntaxUID == SYNTAXES[name].transfer_syntax
+    assert [each for each in REQUIRED if elements.get(each) in (None, "")] == []
+    assert (elements.LossyImageCompression == "01") is bool(SYNTAXES[name].lossy)
+    assert elements.WindowWidth > 1
+
+
+@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dicom3tools is not installed")
+# Its release of 2022 inflates nothing and knows no HTJ2K; all else of those objects is the same.
+@pytest.mark.parametrize("name", sorted(set(SYNTAXES) - {"deflated", "htj2k", "htj2k-lossy"}))
+def test_dciodvfy_finds_no_error(name, tmp_path):
+    for inverted in (False, True):
+        path = tmp_path / "object.dcm"
+        path.write_bytes(mammogram_object(encoding(name, inverted=inverted)))
+        report = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True,
+                                check=False).stderr  # fmt: skip
+        assert "MammographyImageForPresentation" in report
+        assert "Error" not in report, report
+
+
+def test_an_exam_has_four_views_of_one_study(tmp_path):
+    paths = write_phantom_exam(tmp_path, seed=4)
+    objects = [dcmread(path) for path in paths]
+    assert len({each.StudyInstanceUID for each in objects}) == 1
+    assert len({each.SOPInstanceUID for each in objects}) == 4
+    views = {(each.laterality, each.view) for each in map(read_file, paths)}
+    assert views == {("R", "CC"), ("R", "MLO"), ("L", "CC"), ("L", "MLO")}
+
+
+def test_equal_phantoms_are_equal_files():
+    assert mammogram_object() == mammogram_object()
+    assert mammogram_object() != mammogram_object(seed=4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"syntax": "gif"}, {"syntax": "jpeg", "bits": 12}, {"bits": 17},
+     {"syntax": "jpeg-ls-near", "signed": True}],
+)  # fmt: skip
+def test_encodings_that_do_not_exist(options):
+    with pytest.raises(ConfigurationError):
+        Encoding(**options)
+
+
+def test_the_command_writes_exams(tmp_path, capsys):
+    assert main(["phantoms", str(tmp_path), "--exams", "--count", "2", "--syntax", "jpeg"]) == 0
+    paths = capsys.readouterr().out.splitlines()
+    assert len(paths) == 8
+    assert read_file(tmp_path / "phantom_000_L_CC.dcm").source.bits == 8
+    assert main(["phantoms", str(tmp_path), "--exams", "--count", "0"]) == 1

@@ -1,0 +1,180 @@
+"""Pictures of an examination to breasts and patients."""
+
+import csv
+import io
+import json
+import math
+
+import pytest
+
+from mammoscope.__main__ import main
+from mammoscope.artifact import Card, CardCalibration, CardLevel, CardOperatingPoint, load_artifact
+from mammoscope.dicom_phantom import Encoding, write_phantom_exam
+from mammoscope.engine import load_engine
+from mammoscope.errors import CorruptImageError, MetadataError
+from mammoscope.mammogram import Laterality, View
+from mammoscope.phantom import write_phantoms
+from mammoscope.prediction import Prediction
+from mammoscope.study import COLUMNS, JudgedPicture, find_study, summarise, to_json, to_rows
+from tests.conftest import MODEL
+
+CARD = Card(version="test", sha256="0" * 64, input_size=(96, 96))
+L, R = Laterality.LEFT, Laterality.RIGHT
+CC, MLO = View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE
+
+
+def judged(logit: float, patient="a", laterality=L, view=CC, chest_wall="left") -> JudgedPicture:
+    probability = CARD.calibration.probability(logit)
+    answer = Prediction(probability, logit, 0.5, "test")
+    return JudgedPicture("x", answer, patient, laterality, view, chest_wall)
+
+
+def test_breasts_are_means_and_patients_the_higher_breast():
+    study = summarise(
+        [
+            judged(1.0, view=CC), judged(2.0, view=MLO), judged(6.0, view=View.MEDIO_LATERAL),
+            judged(-1.0, laterality=R, view=CC), judged(-3.0, laterality=R, view=MLO),
+            judged(0.5, patient="b"),
+        ],
+        CARD, "default",
+    )  # fmt: skip
+    assert [(each.patient, each.laterality, each.logit) for each in study.breasts] == [
+        ("a", L, 3.0),
+        ("a", R, -2.0),
+        ("b", L, 0.5),
+    ]
+    first, second = study.patients
+    assert first.logit == 3.0
+    assert first.probability == pytest.approx(1 / (1 + math.exp(-3)))
+    assert first.label == "tumour"
+    assert first.missing == ()
+    assert first.pictures == 5
+    assert second.missing == ("R CC", "R MLO", "L MLO")
+    assert study.breasts[2].missing == ("MLO",)
+
+
+def test_the_order_of_pictures_does_not_matter():
+    pictures = [judged(1.0), judged(3.0, view=MLO), judged(-1.0, laterality=R)]
+    forwards, backwards = (summarise(each, CARD, "default") for each in (pictures, pictures[::-1]))
+    assert forwards.patients == backwards.patients
+    assert set(forwards.breasts) == set(backwards.breasts)
+
+
+def test_views_of_unknown_side_are_grouped_by_the_chest_wall():
+    study = summarise(
+        [judged(1.0, laterality=None), judged(3.0, laterality=None, view=MLO),
+         judged(5.0, laterality=None, chest_wall="right")],
+        CARD, "default",
+    )  # fmt: skip
+    assert [each.logit for each in study.breasts] == [2.0, 5.0]
+    assert [each.laterality for each in study.breasts] == [None, None]
+
+
+def test_refused_pictures_and_unknown_patients_count_for_nobody():
+    refused = JudgedPicture("y", CorruptImageError("It is damaged."), "a", L, MLO)
+    study = summarise([judged(1.0), refused, judged(9.0, patient=None)], CARD, "default")
+    assert [each.logit for each in study.patients] == [1.0]
+    assert study.breasts[0].missing == ("MLO",)
+    assert len(study.pictures) == 3
+    rows = to_rows(study)
+    assert [row["level"] for row in rows] == ["image"] * 3 + ["breast", "patient"]
+    assert rows[1]["error"] == "corrupt_image"
+    assert all(tuple(row) == COLUMNS for row in rows)
+    assert to_json(study)["images"][1]["error"]["message"] == "It is damaged."
+
+
+def test_levels_have_their_own_calibration_and_operating_points():
+    card = CARD.model_copy(
+        update={
+            "levels": {
+                "breast": CardLevel(calibration=CardCalibration(slope=2.0)),
+                "patient": CardLevel(
+                    calibration=CardCalibration(intercept=-1.0),
+                    operating_points={"default": CardOperatingPoint(threshold=0.9)},
+                ),
+            }
+        }
+    )
+    assert Card.model_validate_json(card.model_dump_json()) == card
+    study = summarise([judged(1.0)], card, "default")
+    assert study.breasts[0].probability == pytest.approx(1 / (1 + math.exp(-2)))
+    assert study.breasts[0].threshold == 0.5
+    assert study.patients[0].probability == 0.5
+    assert study.patients[0].label == "no tumour"
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return load_engine(load_artifact(MODEL))
+
+
+@pytest.fixture
+def loaded_once(engine, monkeypatch):
+    monkeypatch.setattr("mammoscope.engine.load_engine", lambda artifact: engine)
+
+
+@pytest.fixture(scope="module")
+def exams(tmp_path_factory):
+    """Two women's four views, in folders, some without a suffix; one picture is damaged."""
+    folder = tmp_path_factory.mktemp("exams")
+    write_phantom_exam(folder / "first", seed=1, tumour=True)
+    second = write_phantom_exam(folder / "second", seed=2, encoding=Encoding("jpeg-2000"))
+    second[0].rename(second[0].with_suffix(""))
+    second[1].write_bytes(second[1].read_bytes()[:-5000])
+    (folder / "README").write_text("no picture")
+    return folder
+
+
+def test_score_study_of_a_folder(exams, capsys, loaded_once):
+    assert main(["score", "--study", "--model", str(MODEL), str(exams)]) == 1
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["level"] for row in rows] == ["image"] * 8 + ["breast"] * 4 + ["patient"] * 2
+    damaged = [row for row in rows if row["error"]]
+    assert [row["error"] for row in damaged] == ["corrupt_image"]
+    first, second = rows[-2:]
+    assert first["missing_views"] == ""
+    assert second["missing_views"] == "R MLO"
+    assert first["patient"] != second["patient"]
+    assert "PHANTOM" not in str([row["patient"] for row in rows])
+    hers = [row for row in rows if row["patient"] == first["patient"]]
+    breasts = [row for row in hers if row["level"] == "breast"]
+    assert float(first["logit"]) == max(float(row["logit"]) for row in breasts)
+
+
+def test_pseudonyms_are_stable_with_a_key_alone(exams, tmp_path, capsys, loaded_once):
+    (tmp_path / "key").write_bytes(b"sixteen bytes at least")
+    (tmp_path / "short").write_bytes(b"short")
+    answers = []
+    for options in (["--id-key", str(tmp_path / "key")],) * 2 + ([],):
+        to = str(tmp_path / "answer.json")
+        main(["score", "--study", "--model", str(MODEL), "--json", to, *options,
+              str(exams / "first" / "phantom_001_L_CC.dcm")])  # fmt: skip
+        answers.append(json.loads((tmp_path / "answer.json").read_text())["patients"][0]["patient"])
+    assert answers[0] == answers[1] != answers[2]
+    arguments = ["score", "--study", "--id-key", str(tmp_path / "short"), str(exams)]
+    assert main([*arguments, "--model", str(MODEL)]) == 1
+    assert "16 bytes" in capsys.readouterr().err
+
+
+def test_score_study_of_a_manifest(tmp_path, capsys, loaded_once):
+    names = [path.name for path in write_phantoms(tmp_path, 4)]
+    table = ["file,patient_id,laterality,view"]
+    places = ("R,CC", "R,MLO", "L,CC", "L,MLO")
+    table += [f"{name},woman 7,{place}" for name, place in zip(names, places, strict=True)]
+    (tmp_path / "manifest.csv").write_text("\n".join(table))
+    arguments = ["score", "--study", "--json", "-", "--model", str(MODEL)]
+    assert main([*arguments, str(tmp_path / "manifest.csv")]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [each["patient"] for each in answer["patients"]] == ["woman 7"]
+    assert answer["patients"][0]["missing_views"] == []
+    assert [each["laterality"] for each in answer["breasts"]] == ["R", "L"]
+
+
+@pytest.mark.parametrize(
+    "text", ["picture\na.png", "file,view\na.png,XX", "file,laterality\na.png,links", "\xff"]
+)
+def test_manifests_that_cannot_be_used(tmp_path, text):
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(MetadataError):
+        list(find_study(path))
