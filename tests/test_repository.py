@@ -45,6 +45,7 @@ SERVING = [
     "errors",
     "explanation",
     "fetching",
+    "keys",
     "mammogram",
     "prediction",
     "preparation",
@@ -53,6 +54,7 @@ SERVING = [
     "reading",
     "service",
     "settings",
+    "study",
 ]
 
 

@@ -49,7 +49,8 @@ class ServiceProcess:
         self._log = log
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAMMOSCOPE_")}
         inherited.pop("KERAS_BACKEND", None)
-        own = {f"MAMMOSCOPE_{name.upper()}": str(value) for name, value in settings.items()}
+        chosen = {"drain_s": 0, **settings}
+        own = {f"MAMMOSCOPE_{name.upper()}": str(value) for name, value in chosen.items()}
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", "predict:app", "--config", "gunicorn.conf.py"],
