@@ -34,6 +34,7 @@
     │   ├── InvalidRequestError
     │   ├── UnsupportedMediaTypeError
     │   ├── RequestTooLargeError
+    │   ├── UnknownModelError
     │   ├── UnauthorizedError
     │   ├── RateLimitedError
     │   ├── ServiceBusyError
@@ -242,6 +243,12 @@ class RequestTooLargeError(RequestError):
     """A body over the limit."""
 
     code = "request_too_large"
+
+
+class UnknownModelError(RequestError):
+    """A model asked for by a name that it does not have."""
+
+    code = "unknown_model"
 
 
 class UnauthorizedError(RequestError):

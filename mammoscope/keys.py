@@ -9,7 +9,7 @@ with the last day, in UTC, on which the key is valid. Empty lines and those that
 nothing.
 """
 
-import datetime
+import datetime as dt
 import hashlib
 import hmac
 import os
@@ -36,7 +36,7 @@ class ApiKey:
 
     name: str
     digest: bytes
-    expires: datetime.date | None = None
+    expires: dt.date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class ApiKeys:
         Takes as long for every guess: all keys are compared, each in constant time.
         """
         digest = _digest(secret)
-        today = datetime.datetime.now(datetime.UTC).date()
+        today = dt.datetime.now(dt.UTC).date()
         found = None
         for key in self.keys:
             valid = key.expires is None or today <= key.expires
@@ -78,7 +78,7 @@ class ApiKeys:
         return found
 
 
-def issue_key(file: Path, name: str, *, expires: datetime.date | None = None) -> str:
+def issue_key(file: Path, name: str, *, expires: dt.date | None = None) -> str:
     """Draw a key, append its hash to a file, and return the key, which is kept nowhere.
 
     Raises
@@ -118,7 +118,7 @@ def _parsed(lines: Iterable[str]) -> Iterable[ApiKey]:
         if digest is None or not _NAME.fullmatch(fields[0]):
             raise ConfigurationError(f"Line {number} of the file of API keys is no key.")
         try:
-            expires = datetime.date.fromisoformat(fields[2]) if len(fields) == 3 else None
+            expires = dt.date.fromisoformat(fields[2]) if len(fields) == 3 else None
         except ValueError as err:
             raise ConfigurationError(
                 f"Line {number} of the file of API keys ends in no date like 2030-12-31."

@@ -41,6 +41,7 @@ SERVING = [
     "client",
     "conversion",
     "dicom",
+    "drift",
     "engine",
     "errors",
     "explanation",

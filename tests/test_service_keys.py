@@ -1,7 +1,7 @@
 """API keys and what each may ask for."""
 
 import base64
-import datetime
+import datetime as dt
 import os
 import time
 from pathlib import Path
@@ -18,7 +18,7 @@ from mammoscope.settings import ServiceSettings
 from tests.fake_engine import PICTURE, FakeEngine, assert_problem, upload
 
 EXEMPT = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
-TODAY = datetime.datetime.now(datetime.UTC).date()
+TODAY = dt.datetime.now(dt.UTC).date()
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_every_route_but_the_probes_asks_for_a_key(file: Path) -> None:
 
 
 def test_keys_expire(file: Path) -> None:
-    yesterday, today = TODAY - datetime.timedelta(days=1), TODAY
+    yesterday, today = TODAY - dt.timedelta(days=1), TODAY
     expired = issue_key(file, "old", expires=yesterday)
     valid = issue_key(file, "new", expires=today)
     asking = client(file)

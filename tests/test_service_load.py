@@ -105,7 +105,10 @@ def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldE
     assert_good(client)
 
 
-def test_refused_body_is_not_read(engine: HeldEngine) -> None:
+@pytest.mark.parametrize(("announced", "read"), [(len(PICTURE), len(PICTURE)), (10**12, 0)])
+def test_refused_body_is_discarded_unless_it_is_too_large(
+    engine: HeldEngine, announced: int, read: int
+) -> None:
     app = service(engine)
     asking = Asking(app, 5)
     wait_until(lambda: admission_of(app).admitted == 5)
@@ -113,10 +116,14 @@ def test_refused_body_is_not_read(engine: HeldEngine) -> None:
     refused = app.test_client().post(
         "/predict",
         content_type="image/png",
-        environ_overrides={"wsgi.input": stream, "CONTENT_LENGTH": str(len(PICTURE))},
+        environ_overrides={
+            "wsgi.input": stream,
+            "wsgi.input_terminated": True,
+            "CONTENT_LENGTH": str(announced),
+        },
     )
     assert_problem(refused, 429, "service_busy")
-    assert stream.tell() == 0
+    assert stream.tell() == read
     engine.release.set()
     asking.finish()
 

@@ -1,7 +1,7 @@
 """``python -m mammoscope key NAME --file FILE``: a new API key for the service."""
 
 import argparse
-import datetime
+import datetime as dt
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.days is not None:
         if not 0 < args.days <= _LONGEST_DAYS:
             raise ConfigurationError(f"--days must be from 1 to {_LONGEST_DAYS}.")
-        today = datetime.datetime.now(datetime.UTC).date()
-        expires = today + datetime.timedelta(days=args.days)
+        today = dt.datetime.now(dt.UTC).date()
+        expires = today + dt.timedelta(days=args.days)
     print(issue_key(args.file, args.name, expires=expires))
     return 0

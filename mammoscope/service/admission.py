@@ -141,18 +141,13 @@ class Visit:
         UploadTimeoutError
             If it had not come by then.
         """
-        remaining = self._deadline - time.monotonic()
-        timer = threading.Timer(max(remaining, 0.0), self._connection.stop_reading)
-        timer.daemon = True
-        timer.start()
         try:
-            yield
+            with self._connection.reading(self._deadline - time.monotonic()):
+                yield
         except (RequestError, BadRequest) as err:  # as the body ended before its end
             if time.monotonic() >= self._deadline:
                 raise UploadTimeoutError("The body did not arrive in time.") from err
             raise
-        finally:
-            timer.cancel()
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -1,13 +1,16 @@
 """The application factory."""
 
+from http import HTTPStatus
 from typing import Final
 
-from flask import Flask
+from flask import Flask, Response, request
 
-from mammoscope.service import authorization, pictures, problems, routes, tracing
+from mammoscope.service import authorization, inference, pictures, problems, routes, tracing
 from mammoscope.service.admission import Admission
+from mammoscope.service.connection import discard_body
 from mammoscope.service.judging import Judging
 from mammoscope.service.loading import ScoringEngine
+from mammoscope.service.monitoring import Monitoring
 from mammoscope.service.submission import MULTIPART_OVERHEAD_BYTES, InMemoryRequest
 from mammoscope.settings import ServiceSettings
 
@@ -18,6 +21,7 @@ _MAX_FORM_FIELD_BYTES: Final = 128 * 1024
 """For text no form here has; Werkzeug needs room for a block of 64 kB of a file all the same."""
 
 _ADMISSION: Final = "mammoscope.admission"
+_MONITORING: Final = "mammoscope.monitoring"
 
 
 def create_app(settings: ServiceSettings, engine: ScoringEngine) -> Flask:
@@ -45,17 +49,33 @@ def create_app(settings: ServiceSettings, engine: ScoringEngine) -> Flask:
         queue_size=settings.queue_size,
         timeout_s=settings.request_timeout_s,
     )
-    app.extensions[_ADMISSION] = admission
-    judging = Judging(settings, engine, admission)
+    monitoring = Monitoring(engine, admission)
+    app.extensions.update({_ADMISSION: admission, _MONITORING: monitoring})
+    judging = Judging(settings, engine, admission, monitoring)
     tracing.install(app)
     problems.install(app)
+    app.after_request(monitoring.answered)
+    app.after_request(_finish_upload)
     authorization.install(app, settings)
     app.register_blueprint(routes.blueprint(settings, engine, admission))
     app.register_blueprint(pictures.blueprint(judging))
+    app.register_blueprint(inference.blueprint(judging))
     return app
+
+
+def _finish_upload(response: Response) -> Response:
+    if response.status_code >= HTTPStatus.BAD_REQUEST:
+        discard_body(request.environ, request.max_content_length or 0)
+    return response
 
 
 def admission_of(app: Flask) -> Admission:
     """Return who decides which requests `app` takes up."""
     admission: Admission = app.extensions[_ADMISSION]
     return admission
+
+
+def monitoring_of(app: Flask) -> Monitoring:
+    """Return what `app` tells Prometheus."""
+    monitoring: Monitoring = app.extensions[_MONITORING]
+    return monitoring

@@ -2,9 +2,14 @@
 
 import socket
 import ssl
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Final
+
+_BLOCK_BYTES: Final = 64 * 1024
+_DISCARD_S: Final = 5.0
+"""Seconds in which what is left of a body may still come."""
 
 _SOCKET_KEY: Final = "gunicorn.socket"
 """Where gunicorn puts the connection into the WSGI environment."""
@@ -39,8 +44,35 @@ class Connection:
         except OSError:
             return False
 
-    def stop_reading(self) -> None:
-        """Let whoever reads the body find its end now; an answer can still be sent."""
+    @contextmanager
+    def reading(self, seconds: float) -> Iterator[None]:
+        """Let whoever reads the body find its end after `seconds`; an answer can still be sent."""
+        timer = threading.Timer(max(seconds, 0.0), self._stop_reading)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _stop_reading(self) -> None:
         if self._socket is not None:
             with suppress(OSError):  # closed by the client meanwhile
                 self._socket.shutdown(socket.SHUT_RD)
+
+
+def discard_body(environ: Mapping[str, Any], max_bytes: int) -> None:
+    """Read what is left of a body, so that a client that is still sending hears the refusal.
+
+    A connection that is closed with bytes unread is reset, and the answer is lost on the way.
+    Nothing is read of bodies that announce more than `max_bytes`, nor where the server does not
+    say where a body ends; and no more than those bytes, nor for long.
+    """
+    announced = environ.get("CONTENT_LENGTH") or "0"
+    chunked = "HTTP_TRANSFER_ENCODING" in environ
+    if not environ.get("wsgi.input_terminated") or not (chunked or 0 < int(announced) <= max_bytes):
+        return
+    with Connection(environ).reading(_DISCARD_S), suppress(OSError):
+        left = max_bytes
+        while left > 0 and (block := environ["wsgi.input"].read(min(left, _BLOCK_BYTES))):
+            left -= len(block)

@@ -1,7 +1,7 @@
 """What every route does with a picture: take a place, read, wait for a turn, judge."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from flask import request
@@ -9,11 +9,12 @@ from flask import request
 from mammoscope import reading
 from mammoscope.artifact import DEFAULT_POINT, Card
 from mammoscope.dicom import Pseudonyms
-from mammoscope.engine import Judgement
+from mammoscope.engine import Float, Judgement, Pixels
 from mammoscope.mammogram import Mammogram
 from mammoscope.service.admission import Admission, Visit
 from mammoscope.service.connection import Connection
 from mammoscope.service.loading import ScoringEngine
+from mammoscope.service.monitoring import Monitoring
 from mammoscope.settings import ServiceSettings
 
 
@@ -28,14 +29,21 @@ class Judging:
         What judges.
     admission
         Who may come in.
+    monitoring
+        What is told about it.
     """
 
     def __init__(
-        self, settings: ServiceSettings, engine: ScoringEngine, admission: Admission
+        self,
+        settings: ServiceSettings,
+        engine: ScoringEngine,
+        admission: Admission,
+        monitoring: Monitoring,
     ) -> None:
         self.settings: Final = settings
         self.admission: Final = admission
         self._engine: Final = engine
+        self._monitoring: Final = monitoring
 
     @property
     def card(self) -> Card:
@@ -57,11 +65,20 @@ class Judging:
         with self.admission.place(Connection(request.environ)) as visit:
             yield visit
 
+    @contextmanager
+    def turn(self, visit: Visit) -> Iterator[None]:
+        """Wait for a turn and hold it; raises as `Visit.turn` does."""
+        with ExitStack() as held:
+            with self._monitoring.stage("queue"):
+                held.enter_context(visit.turn())
+            yield
+
     def read(self, picture: bytes, pseudonyms: Pseudonyms | None = None) -> Mammogram:
         """Decode a picture within the limits; raises as `mammoscope.reading.read` does."""
-        return reading.read(
-            picture, self.settings, needed=self.card.input_size, pseudonyms=pseudonyms
-        )
+        with self._monitoring.stage("decode"):
+            return reading.read(
+                picture, self.settings, needed=self.card.input_size, pseudonyms=pseudonyms
+            )
 
     def judge(
         self,
@@ -71,4 +88,11 @@ class Judging:
         age: float | None = None,
     ) -> Judgement:
         """Judge a picture; raises as `mammoscope.engine.Engine.judge` does."""
-        return self._engine.judge(mammogram, operating_point=operating_point, age=age)
+        judged = self._engine.judge(mammogram, operating_point=operating_point, age=age)
+        self._monitoring.judged(judged)
+        return judged
+
+    def score(self, pixels: Pixels) -> Float:
+        """Logits, float32 (N,), of prepared pictures, uint8 (N, H, W) of the card's size."""
+        with self._monitoring.stage("infer"):
+            return self._engine.score(pixels).logits

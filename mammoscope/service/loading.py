@@ -9,7 +9,7 @@ from typing import Protocol, Self
 import structlog
 
 from mammoscope.artifact import DEFAULT_POINT, Card
-from mammoscope.engine import Judgement
+from mammoscope.engine import Judgement, Pixels, Scores
 from mammoscope.errors import ArtifactError, MammoscopeError, NotReadyError
 from mammoscope.mammogram import Mammogram
 
@@ -28,6 +28,10 @@ class ScoringEngine(Protocol):
         self, mammogram: Mammogram, *, operating_point: str = ..., age: float | None = ...
     ) -> Judgement:
         """Judge one picture."""
+        ...
+
+    def score(self, pixels: Pixels) -> Scores:
+        """Score prepared pictures."""
         ...
 
 
@@ -75,6 +79,10 @@ class LoadingEngine:
     ) -> Judgement:
         """Judge one picture; raises like `card`."""
         return self._loaded().judge(mammogram, operating_point=operating_point, age=age)
+
+    def score(self, pixels: Pixels) -> Scores:
+        """Score prepared pictures; raises like `card`."""
+        return self._loaded().score(pixels)
 
     def _loaded(self) -> ScoringEngine:
         if not self._engine.done():

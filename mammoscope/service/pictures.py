@@ -35,7 +35,7 @@ def blueprint(judging: Judging) -> Blueprint:
         with judging.visit() as visit:
             with visit.uploading():
                 submitted = submission(request, judging.settings)
-            with visit.turn():
+            with judging.turn(visit):
                 mammogram = judging.read(submitted.picture)
                 visit.check()
                 judged = judging.judge(
@@ -64,7 +64,7 @@ def blueprint(judging: Judging) -> Blueprint:
             # A key of its own: pseudonyms of one answer cannot be linked with those of another.
             pseudonyms = Pseudonyms()
             judged = []
-            with visit.turn():
+            with judging.turn(visit):
                 for picture in submitted:
                     visit.check()
                     judged.append(

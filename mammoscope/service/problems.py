@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Final
 
 import structlog
-from flask import Flask, Response, g, json
+from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from mammoscope import errors
@@ -51,6 +51,7 @@ STATUSES: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.InvalidRequestError: HTTPStatus.BAD_REQUEST,
     errors.UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.RequestTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnknownModelError: HTTPStatus.NOT_FOUND,
     errors.UnauthorizedError: HTTPStatus.UNAUTHORIZED,
     errors.RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ServiceBusyError: HTTPStatus.TOO_MANY_REQUESTS,
@@ -95,6 +96,8 @@ def problem(
         "code": code,
         "request_id": g.get("request_id"),
     }
+    if request.path.startswith("/v2/"):
+        content["error"] = detail  # where clients of the inference protocol look
     return Response(json.dumps(content), status, headers, content_type="application/problem+json")
 
 

@@ -90,11 +90,11 @@ def submission(request: Request, settings: ServiceSettings) -> Submission:
     try:
         if request.mimetype == "application/json":
             request.max_content_length = _MAX_JSON_BYTES
-            url, age = _named(_body(request))
+            url, age = _named(whole_body(request))
         elif request.mimetype == "multipart/form-data":
             return _form(request)
         elif request.mimetype.startswith("image/") or request.mimetype == DICOM_TYPE:
-            return Submission(_body(request), _age(request.args.get(AGE_FIELD)))
+            return Submission(whole_body(request), _age(request.args.get(AGE_FIELD)))
         else:
             raise UnsupportedMediaTypeError(
                 "The Content-Type must be application/json with a url, multipart/form-data with "
@@ -169,9 +169,20 @@ def _placements(request: Request, files: int) -> list[Placement]:
         ) from err
 
 
-def _body(request: Request) -> bytes:
-    """Return the whole body, or refuse it; the framework may hand out a part in silence."""
-    data = request.get_data(cache=False)
+def whole_body(request: Request) -> bytes:
+    """Return the whole body, or refuse it; the framework may hand out a part in silence.
+
+    Raises
+    ------
+    RequestTooLargeError
+        If a body of unknown length does not end.
+    InvalidRequestError
+        If it broke off.
+    """
+    try:
+        data = request.get_data(cache=False)
+    except OSError as err:  # the connection, or its chunked encoding, broke
+        raise InvalidRequestError("The body broke off before its end.") from err
     announced, limit = request.content_length, request.max_content_length
     if announced is not None and len(data) != announced:
         raise InvalidRequestError("The body broke off before its end.")

@@ -8,9 +8,11 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
+from flask import Flask
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from mammoscope.service.app import admission_of
+from mammoscope.service.app import admission_of, monitoring_of
+from mammoscope.service.monitoring import serve
 from mammoscope.settings import ServiceSettings
 
 SPARE_THREADS: Final = 32
@@ -31,8 +33,14 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._drain_s = ServiceSettings.from_environment().drain_s
+        self._settings = ServiceSettings.from_environment()
         self._reading_heads: dict[TConn, float] = {}
+
+    def load_wsgi(self) -> None:
+        """Load the application and begin to tell Prometheus about it."""
+        super().load_wsgi()
+        if isinstance(self.wsgi, Flask):
+            serve(monitoring_of(self.wsgi), self._settings.metrics_bind)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle SIGTERM."""
@@ -44,7 +52,7 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if admission.draining:
             return
         admission.drain()
-        timer = threading.Timer(self._drain_s, super().handle_exit, (sig, frame))
+        timer = threading.Timer(self._settings.drain_s, super().handle_exit, (sig, frame))
         timer.daemon = True
         timer.start()
 
@@ -64,9 +72,15 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Handle one request of a connection."""
         self._reading_heads[conn] = time.monotonic() + HEADER_TIMEOUT_S
         try:
-            return super().handle(conn)
+            goes_on = super().handle(conn)
         finally:
             self._reading_heads.pop(conn, None)
+        if not goes_on:
+            # Closing waits for the client, up to seconds. gunicorn's does that in the one thread
+            # that takes connections, which would keep everybody else waiting.
+            conn.close(graceful=True)
+            conn.close = _is_closed
+        return goes_on
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
         """Answer a request whose head has been read."""
@@ -80,6 +94,10 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         for conn, deadline in list(self._reading_heads.items()):
             if now >= deadline and self._reading_heads.pop(conn, None) is not None:
                 _hang_up(conn)
+
+
+def _is_closed(graceful: bool = False) -> None:  # noqa: FBT001, FBT002 gunicorn's signature
+    """Do nothing: stands in for the closing of a connection that has been closed."""
 
 
 def _hang_up(conn: TConn) -> None:

@@ -85,6 +85,10 @@ class ServiceSettings(ReadingLimits):
             "balancers turn away, and still answers."
         ),
     )
+    metrics_bind: Annotated[str, Field(pattern=r"^(.+:\d{1,5})?$")] = Field(
+        default="127.0.0.1:9697",
+        description="Address and port that Prometheus asks; empty for none. Never public.",
+    )
     graceful_timeout_s: PositiveInt = Field(
         default=30, description="Seconds that requests in flight get after that."
     )
