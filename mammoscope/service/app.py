@@ -5,7 +5,15 @@ from typing import Final
 
 from flask import Flask, Response, request
 
-from mammoscope.service import authorization, inference, pictures, problems, routes, tracing
+from mammoscope.service import (
+    authorization,
+    description,
+    inference,
+    pictures,
+    problems,
+    routes,
+    tracing,
+)
 from mammoscope.service.admission import Admission
 from mammoscope.service.connection import discard_body
 from mammoscope.service.judging import Judging
@@ -60,6 +68,7 @@ def create_app(settings: ServiceSettings, engine: ScoringEngine) -> Flask:
     app.register_blueprint(routes.blueprint(settings, engine, admission))
     app.register_blueprint(pictures.blueprint(judging))
     app.register_blueprint(inference.blueprint(judging))
+    app.register_blueprint(description.blueprint(keys=settings.api_keys_file is not None))
     return app
 
 

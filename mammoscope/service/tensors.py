@@ -31,21 +31,27 @@ _BINARY_SIZE: Final = "binary_data_size"
 Array = npt.NDArray[Any]
 
 
-class _Output(BaseModel):
+class RequestedOutput(BaseModel):
+    """An output that is wished."""
+
     name: Annotated[str, Field(max_length=64)]
     parameters: dict[str, Any] = {}
 
 
-class _Input(_Output):
+class InputTensor(RequestedOutput):
+    """An input; its data stand here, or follow the JSON as bytes."""
+
     datatype: Annotated[str, Field(max_length=16)]
     shape: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(min_length=1, max_length=4)]
     data: list[Any] | None = None
 
 
-class _Request(BaseModel):
+class RequestHeader(BaseModel):
+    """The JSON of a request."""
+
     id: Annotated[str, Field(max_length=256)] = ""
-    inputs: Annotated[list[_Input], Field(min_length=1, max_length=4)]
-    outputs: Annotated[list[_Output], Field(max_length=16)] = []
+    inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=4)]
+    outputs: Annotated[list[RequestedOutput], Field(max_length=16)] = []
     parameters: dict[str, Any] = {}
 
 
@@ -94,7 +100,7 @@ def parse_request(body: bytes, header_length: str | None) -> InferenceRequest:
     if length > len(body):
         raise InvalidRequestError(f"{HEADER_LENGTH} is more than the body has.")
     try:
-        header = _Request.model_validate(json.loads(body[:length]))
+        header = RequestHeader.model_validate(json.loads(body[:length]))
     except ValidationError as err:
         places = {".".join(map(str, problem["loc"])) or "body" for problem in err.errors()}
         raise InvalidRequestError(
@@ -163,7 +169,7 @@ def _as_bytes(values: Array | list[str]) -> bytes:
     return b"".join(_LENGTH.pack(len(text)) + text for text in encoded)
 
 
-def _from_json(given: _Input) -> Array | list[bytes]:
+def _from_json(given: InputTensor) -> Array | list[bytes]:
     count = math.prod(given.shape)
     if given.data is None:
         raise InvalidRequestError("An input has neither data nor bytes.")
@@ -192,7 +198,7 @@ def _flattened(data: list[Any]) -> list[Any]:
     return [inner for each in data for inner in (each if isinstance(each, list) else [each])]
 
 
-def _from_bytes(given: _Input, data: memoryview) -> Array | list[bytes]:
+def _from_bytes(given: InputTensor, data: memoryview) -> Array | list[bytes]:
     count = math.prod(given.shape)
     if given.datatype == "BYTES":
         elements = []
@@ -212,6 +218,6 @@ def _from_bytes(given: _Input, data: memoryview) -> Array | list[bytes]:
     return np.frombuffer(data, np.uint8).reshape(given.shape)
 
 
-def _require_uint8(given: _Input) -> None:
+def _require_uint8(given: InputTensor) -> None:
     if given.datatype != "UINT8":
         raise InvalidRequestError("Inputs must be of the datatype UINT8 or BYTES.")
