@@ -56,7 +56,7 @@ def test_stages_and_probabilities(app: Flask, value: Read) -> None:
 
 
 def test_queue_and_readiness(app: Flask, value: Read) -> None:
-    assert value("mammoscope_places") == 8 + 16
+    assert value("mammoscope_places") == 8 + 32
     assert value("mammoscope_places_taken") == 0
     assert value("mammoscope_queue_waiting") == 0
     assert value("mammoscope_ready") == 1

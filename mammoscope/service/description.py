@@ -120,7 +120,7 @@ def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
     keys
         Whether it asks for API keys.
     """
-    models = [schemas.Problem]
+    models: list[type[BaseModel]] = [schemas.Problem]
     for operation in OPERATIONS.values():
         for schema in (*operation.answers.values(), *operation.takes.values()):
             if isinstance(schema, type) and schema not in models:
@@ -130,9 +130,9 @@ def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
     )
     paths: dict[str, Any] = {}
     for rule in app.url_map.iter_rules():
-        operation = OPERATIONS.get(rule.endpoint)
-        if operation is None:
+        if rule.endpoint not in OPERATIONS:
             continue
+        operation = OPERATIONS[rule.endpoint]
         path = re.sub(r"<(\w+)>", r"{\1}", rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             described = _described(operation, sorted(rule.arguments))

@@ -55,7 +55,7 @@ class ServiceSettings(ReadingLimits):
         description="Requests whose pictures are read and judged at a time, each by a thread.",
     )
     queue_size: Annotated[int, Field(ge=0)] = Field(
-        default=16,
+        default=32,
         description="Requests that may wait beside those; any more are refused with 429.",
     )
     request_timeout_s: PositiveFloat = Field(
