@@ -3,15 +3,18 @@
 import base64
 import datetime as dt
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.serving import make_server
 
 from mammoscope.__main__ import main
-from mammoscope.errors import ConfigurationError
+from mammoscope.client import Client
+from mammoscope.errors import ConfigurationError, ServerAnswerError
 from mammoscope.keys import issue_key
 from mammoscope.service import create_app
 from mammoscope.settings import ServiceSettings
@@ -61,20 +64,40 @@ def test_only_who_has_a_key_is_answered(file: Path) -> None:
 
 def test_every_route_but_the_probes_asks_for_a_key(file: Path) -> None:
     issue_key(file, "ward")
+    expired = issue_key(file, "old", expires=TODAY - dt.timedelta(days=1))
     asking = client(file)
     app = asking.application
     seen = set()
     for rule in app.url_map.iter_rules():
         path = rule.rule.replace("<path:filename>", "page.css").replace("<name>", "mammoscope")
         for method in rule.methods - {"HEAD", "OPTIONS"}:
-            with asking.open(path, method=method) as answer:
-                if path in EXEMPT:
-                    assert answer.status_code == 200
-                else:
-                    assert_problem(answer, 401, "unauthorized")
-                    seen.add(path)
-    assert {"/", "/predict", "/studies", "/model"} <= seen
+            for key in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": expired}):
+                with asking.open(path, method=method, headers=key) as answer:
+                    if path in EXEMPT:
+                        assert answer.status_code == 200
+                    else:
+                        assert_problem(answer, 401, "unauthorized")
+                        seen.add(path)
+    assert {"/", "/predict", "/studies", "/model", "/docs", "/openapi.json"} <= seen
     assert_problem(asking.get("/nothing"), 401, "unauthorized")
+
+
+def test_client_shows_its_key(file: Path) -> None:
+    key = issue_key(file, "ward")
+    server = make_server("127.0.0.1", 0, client(file).application)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        with Client(address, api_key=key) as ours:
+            assert ours.model()["version"] == "test-1"
+        with Client(address) as nobody, pytest.raises(ServerAnswerError) as caught:
+            nobody.model()
+        assert caught.value.problem_code == "unauthorized"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_keys_expire(file: Path) -> None:

@@ -68,9 +68,11 @@ def discard_body(environ: Mapping[str, Any], max_bytes: int) -> None:
     Nothing is read of bodies that announce more than `max_bytes`, nor where the server does not
     say where a body ends; and no more than those bytes, nor for long.
     """
-    announced = environ.get("CONTENT_LENGTH") or "0"
-    chunked = "HTTP_TRANSFER_ENCODING" in environ
-    if not environ.get("wsgi.input_terminated") or not (chunked or 0 < int(announced) <= max_bytes):
+    announced = environ.get("CONTENT_LENGTH") or ""
+    is_small = announced.isdecimal() and 0 < int(announced) <= max_bytes
+    if not environ.get("wsgi.input_terminated") or not (
+        is_small or "HTTP_TRANSFER_ENCODING" in environ
+    ):
         return
     with Connection(environ).reading(_DISCARD_S), suppress(OSError):
         left = max_bytes

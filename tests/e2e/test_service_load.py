@@ -38,6 +38,7 @@ class Crowd:
 
     def __init__(self, service: Any, picture: bytes, clients: int) -> None:
         self.statuses: Counter[int] = Counter()
+        self.probabilities: set[float] = set()
         self.dropped: list[requests.RequestException] = []
         self.refused_connections = 0
         self._service, self._picture = service, picture
@@ -57,6 +58,8 @@ class Crowd:
                 self.dropped.append(err)
                 return
             self.statuses[answer.status_code] += 1
+            if answer.status_code == 200:
+                self.probabilities.add(answer.json()["probability"])
             if answer.status_code == 429:
                 assert int(answer.headers["Retry-After"]) >= 1
                 time.sleep(0.05)
@@ -89,6 +92,7 @@ def test_ten_times_the_capacity(
     assert set(crowd.statuses) == {200, 429}, crowd.statuses
     assert not crowd.dropped
     assert max(probes) < 5, "a probe that takes this long counts as failed"
+    assert crowd.probabilities == {alone["probability"]}
     assert post(service, picture).json() == alone
 
 
