@@ -221,7 +221,8 @@ def test_every_error_class_is_answered(
     else:
         problem = assert_problem(response, STATUSES[kind], kind.code)
         assert problem["detail"] == "What is wrong."
-    assert ("Retry-After" in response.headers) == (kind in RETRY_AFTER_S)
+    waits = (*RETRY_AFTER_S, errors.RateLimitedError)
+    assert ("Retry-After" in response.headers) == (kind in waits)
     engine.failure = None
     assert_good(client)
 
