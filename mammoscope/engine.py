@@ -39,6 +39,9 @@ LOGIT_RANK: Final = 2
 _MAP_RANK: Final = 4
 
 
+_AGE_UNUSED: Final = "This model makes no use of the age."
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     """What the network says of N prepared pictures.
@@ -168,12 +171,13 @@ class Engine:
         stage_s = {"prepare": in_between - began, "infer": time.perf_counter() - in_between}
         logit = float(scores.logits[0])
         probability, age_used = self.card.probability(logit, age)
+        unused = (_AGE_UNUSED,) if age is not None and not age_used else ()
         prediction = Prediction(
             probability=probability,
             logit=logit,
             threshold=threshold,
             model_version=self.card.version,
-            warnings=(*mammogram.warnings, *discrepancies(mammogram, prepared)),
+            warnings=(*mammogram.warnings, *discrepancies(mammogram, prepared), *unused),
             age_used=age_used,
         )
         return Judgement(prediction, prepared, scores.logit_maps[0], stage_s)

@@ -55,6 +55,7 @@ SERVING = [
     "reading",
     "service",
     "settings",
+    "storing",
     "study",
 ]
 

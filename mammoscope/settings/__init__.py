@@ -14,10 +14,14 @@ from mammoscope.settings.service import (
 from mammoscope.settings.training import (
     POOLING_HEADS,
     PRESETS,
+    AugmentationName,
     BackboneName,
     HeadName,
+    HeadStartName,
+    PrecisionName,
     PresetName,
     ScheduleName,
+    SplitName,
     TrainConfig,
 )
 
@@ -25,13 +29,17 @@ __all__ = [
     "ENVIRONMENT_PREFIX",
     "POOLING_HEADS",
     "PRESETS",
+    "AugmentationName",
     "BackboneName",
     "HeadName",
+    "HeadStartName",
     "OperatingPointName",
     "PerformanceMode",
+    "PrecisionName",
     "PresetName",
     "ReadingLimits",
     "ScheduleName",
     "ServiceSettings",
+    "SplitName",
     "TrainConfig",
 ]
