@@ -266,6 +266,51 @@ def test_switched_off() -> None:
         fetch("http://pictures.example/", ServiceSettings(url_fetching=False), resolve=unreachable)
 
 
+HOSTS = ("pictures.example", "*.hospital.example")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["pictures.example", "PICTURES.example.", "pacs.hospital.example", "a.b.hospital.example"],
+)
+def test_hosts_of_the_list_are_fetched_from(host: str) -> None:
+    listing = LOCAL.model_copy(update={"fetch_hosts": HOSTS})
+    with server(send(PICTURE)) as address:
+        url = address.replace("127.0.0.1", host)
+        assert fetch(url, listing, resolve=resolver("127.0.0.1")) == PICTURE
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "other.example",
+        "a.pictures.example",
+        "hospital.example",
+        "xhospital.example",
+        "pictures.example.other.example",
+        "93.184.216.34",
+    ],
+)
+def test_other_hosts_are_not_even_looked_up(host: str) -> None:
+    listing = GUARDED.model_copy(update={"fetch_hosts": HOSTS})
+    with pytest.raises(UrlNotAllowedError, match="none that this service fetches from"):
+        fetch(f"http://{host}/", listing, resolve=unreachable)
+
+
+def test_a_listed_host_in_a_private_network_is_refused_all_the_same() -> None:
+    listing = GUARDED.model_copy(update={"fetch_hosts": HOSTS})
+    with pytest.raises(UrlNotAllowedError, match="public"):
+        fetch("http://pictures.example/", listing, resolve=resolver("10.0.0.1"))
+
+
+def test_redirect_to_a_host_that_is_not_listed_is_refused() -> None:
+    listing = LOCAL.model_copy(update={"fetch_hosts": HOSTS})
+    with server(send(b"", 302, Location="http://other.example/")) as address:
+        url = address.replace("127.0.0.1", "pictures.example")
+        with pytest.raises(UrlNotAllowedError, match="none that"):
+            fetch(url, listing, resolve=resolver("127.0.0.1"))
+
+
 def test_redirects_are_followed_up_to_the_limit() -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         left = int(handler.path.strip("/"))

@@ -9,7 +9,6 @@ from flask import Blueprint, Flask, current_app, render_template
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from mammoscope import __version__
 from mammoscope.mammogram import Laterality, View
 from mammoscope.prediction import AGES_YEARS, RESEARCH_USE_NOTICE
 from mammoscope.service import schemas
@@ -23,6 +22,7 @@ from mammoscope.service.submission import (
     VIEW_FIELD,
 )
 from mammoscope.service.tensors import RequestHeader
+from mammoscope.service.tracing import API_VERSION
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
@@ -151,7 +151,7 @@ def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Mammoscope",
-            "version": __version__,
+            "version": API_VERSION,
             "description": RESEARCH_USE_NOTICE,
         },
         "paths": dict(sorted(paths.items())),
