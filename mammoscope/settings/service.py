@@ -100,6 +100,13 @@ class ServiceSettings(ReadingLimits):
         default="127.0.0.1:9697",
         description="Address and port that Prometheus asks; empty for none. Never public.",
     )
+    traces_endpoint: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(
+        default=None,
+        description=(
+            "URL that OpenTelemetry traces are sent to, OTLP over HTTP, like "
+            "http://collector:4318/v1/traces; needs the packages of the category tracing."
+        ),
+    )
     graceful_timeout_s: PositiveInt = Field(
         default=30, description="Seconds that requests in flight get after that."
     )
