@@ -169,7 +169,8 @@ class Mammogram:
         """Pixels of the source, along each side, that one of `pixels` stands for."""
         if self.read_fully is None:
             return 1
-        return max(1, round(max(self.source.width, self.source.height) / max(self.pixels.shape)))
+        longest: int = max(self.pixels.shape)
+        return max(1, round(max(self.source.width, self.source.height) / longest))
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.size == 0:

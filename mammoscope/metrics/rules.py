@@ -112,7 +112,7 @@ def _compare(
 
 
 def _mean(members: Scored, groups: IntArray) -> FloatArray:
-    return np.bincount(groups, weights=members.logits) / np.bincount(groups)
+    return np.asarray(np.bincount(groups, weights=members.logits) / np.bincount(groups), np.float64)
 
 
 def _highest(members: Scored, groups: IntArray) -> FloatArray:
