@@ -66,8 +66,8 @@ bench-train:  ## the training pipeline beside that of the Keras tutorials
 	$(benchmark) train
 
 .PHONY: environment
-environment:  ## .venv with everything: service, training, tools
-	@$(environment) packages training dev-packages
+environment:  ## .venv with everything: service, traces, training, tools
+	@$(environment) packages tracing training dev-packages
 
 .PHONY: lint
 lint: environment  ## style, types and the layering of modules
@@ -83,6 +83,23 @@ test: lint  ## lint, then all tests
 	$(BIN)/pytest
 	$(BIN)/pytest -m training
 
+.PHONY: test-abuse
+test-abuse: environment  ## what the service must survive: bad bodies, pictures, URLs, loads, ends
+	$(BIN)/pytest -m 'abuse and not training' $(ARGS)
+
+# Both run short in `make test`, too.
+FUZZ_SECONDS := 600
+SOAK_SECONDS := 600
+
+.PHONY: fuzz
+fuzz: environment  ## bytes that a fuzzer thinks up, read and prepared ([FUZZ_SECONDS=600 CORPUS=DIR])
+	$(if $(CORPUS),mkdir -p '$(CORPUS)')
+	exec $(BIN)/python -m tests.fuzz $(FUZZ_SECONDS) $(CORPUS) $(ARGS)
+
+.PHONY: soak
+soak: environment  ## good and bad requests for a while, with memory flat ([SOAK_SECONDS=600])
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_MODEL=model $(BIN)/pytest -s tests/e2e/test_service_soak.py $(ARGS)
+
 .PHONY: format
 format: environment  ## rewrite the code in the project's style
 	@$(BIN)/ruff check --fix
@@ -91,4 +108,4 @@ format: environment  ## rewrite the code in the project's style
 .PHONY: lock
 lock: environment  ## resolve Pipfile into Pipfile.lock anew
 	@PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python .ci/lock.py .pipenv/bin/pipenv
-	$(environment) packages training dev-packages
+	$(environment) packages tracing training dev-packages
