@@ -65,6 +65,10 @@ bench-train:  ## the training pipeline beside that of the Keras tutorials
 	@$(environment) packages training
 	$(benchmark) train
 
+.PHONY: image
+image:  ## the container image mammoscope:VERSION, with Docker or buildah [TARGET=train]
+	@.ci/image.sh '$(or $(TARGET),serve)'
+
 .PHONY: environment
 environment:  ## .venv with everything: service, training, tools
 	@$(environment) packages training dev-packages
