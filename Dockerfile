@@ -21,12 +21,6 @@ RUN /opt/pipenv/bin/pipenv requirements --hash --categories packages >packages.t
         --requirement packages.txt
 
 
-FROM packages AS train-packages
-RUN /opt/pipenv/bin/pipenv requirements --hash --categories training >training.txt \
-    && /opt/mammoscope/bin/python -m pip install --quiet --no-compile --no-deps --require-hashes \
-        --requirement training.txt
-
-
 # What the service never loads goes, then the service is put together and tried: pictures in each
 # coding of DICOM are scored with the model of the image. Loading the model checks the sha256 of its
 # files against its card. Python keeps the bytecode of exactly the modules that were needed.
@@ -41,32 +35,6 @@ COPY LICENSE predict.py gunicorn.conf.py ./
 COPY .ci/try_image.py /build/
 RUN chmod -R a=rX,u+w /app \
     && PYTHONPATH=/app /opt/mammoscope/bin/python /build/try_image.py
-
-
-# The training environment: data in /data, runs in /runs.
-FROM ${BASE} AS train
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="Mammoscope, training" \
-      org.opencontainers.image.description="Trains mammogram classifiers. Research software, not a medical device." \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
-ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
-    PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED=1 \
-    HOME=/tmp \
-    MPLCONFIGDIR=/tmp/matplotlib
-WORKDIR /app
-COPY --from=train-packages /opt/mammoscope /opt/mammoscope
-COPY --from=assembled /app ./
-COPY train.py ./
-USER 10001:10001
-VOLUME ["/data", "/runs"]
-# Work that ends by itself; nothing listens.
-HEALTHCHECK NONE
-ENTRYPOINT ["python", "train.py"]
-CMD ["--help"]
 
 
 FROM ${BASE} AS serve
@@ -96,5 +64,38 @@ ENTRYPOINT ["gunicorn"]
 CMD ["predict:app", "--config", "gunicorn.conf.py"]
 
 
-# What plain `docker build .` makes. `train` stands before it, so that no builder makes both.
+FROM packages AS train-packages
+RUN /opt/pipenv/bin/pipenv requirements --hash --categories training >training.txt \
+    && /opt/mammoscope/bin/python -m pip install --quiet --no-compile --no-deps --require-hashes \
+        --requirement training.txt
+
+
+# The training environment: data in /data, runs in /runs.
+FROM ${BASE} AS train
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Mammoscope, training" \
+      org.opencontainers.image.description="Trains mammogram classifiers. Research software, not a medical device." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
+    MPLCONFIGDIR=/tmp/matplotlib
+WORKDIR /app
+COPY --from=train-packages /opt/mammoscope /opt/mammoscope
+COPY --from=assembled /app ./
+COPY train.py ./
+USER 10001:10001
+VOLUME ["/data", "/runs"]
+# Work that ends by itself; nothing listens.
+HEALTHCHECK NONE
+ENTRYPOINT ["python", "train.py"]
+CMD ["--help"]
+
+
+# What plain `docker build .` makes. Builders that make every stage before the one they are asked
+# for get no TensorFlow with `--target serve`.
 FROM serve AS default

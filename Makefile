@@ -69,16 +69,23 @@ bench-train:  ## the training pipeline beside that of the Keras tutorials
 image:  ## the container image mammoscope:VERSION, with Docker or buildah [TARGET=train]
 	@.ci/image.sh '$(or $(TARGET),serve)'
 
+.PHONY: manifests
+manifests: environment  ## render kube-config/base into kube-config/mammoscope.yaml
+	@.ci/manifests.sh render
+
 .PHONY: environment
 environment:  ## .venv with everything: service, training, tools
 	@$(environment) packages training dev-packages
 
 .PHONY: lint
-lint: environment  ## style, types and the layering of modules
+lint: environment  ## style, types, the layering of modules, Dockerfile and manifests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/yamllint --strict kube-config .checkov.yaml .yamllint.yaml
+	.ci/manifests.sh check
 
 # Keras takes one backend a process: the service's tests run on OpenVINO, those of training on
 # TensorFlow (tests/conftest.py sets it).
