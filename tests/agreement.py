@@ -1,0 +1,290 @@
+"""What must agree across the objects of one deployment, and no schema knows.
+
+`disagreements` takes rendered Kubernetes objects and says in sentences what does not fit.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from mammoscope.errors import ConfigurationError
+from mammoscope.settings import ENVIRONMENT_PREFIX, ServiceSettings
+
+Object = dict[str, Any]
+
+# Of Kubernetes' quantities those that the manifests use.
+_UNITS = {"m": Fraction(1, 1000), "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "": 1}
+
+
+def quantity(text: str) -> Fraction:
+    """Value of a Kubernetes quantity."""
+    digits = text.rstrip("KMGim")
+    return Fraction(digits) * _UNITS[text[len(digits) :]]
+
+
+def merged(objects: list[Object], pod: Object) -> dict[str, str]:
+    """Environment of a pod's first container, its ConfigMaps read."""
+    container = pod["containers"][0]
+    maps = {each["metadata"]["name"]: each for each in objects if each["kind"] == "ConfigMap"}
+    environment: dict[str, str] = {}
+    for source in container.get("envFrom", []):
+        environment |= maps.get(source["configMapRef"]["name"], {}).get("data", {})
+    return environment | {e["name"]: e["value"] for e in container.get("env", []) if "value" in e}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What runs pods: a Deployment, a Job or an InferenceService."""
+
+    source: Object
+    pod: Object
+    labels: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.source['kind']} {self.source['metadata']['name']}"
+
+    @property
+    def container(self) -> Object:
+        (container,) = self.pod["containers"]
+        return container
+
+    @property
+    def ports(self) -> dict[str, int]:
+        return {each["name"]: each["containerPort"] for each in self.container.get("ports", [])}
+
+
+def workloads(objects: list[Object]) -> list[Workload]:
+    """Everything in `objects` that runs pods."""
+    found = []
+    for each in objects:
+        if each["kind"] in ("Deployment", "Job"):
+            template = each["spec"]["template"]
+            labels = template["metadata"].get("labels", {})
+            found.append(Workload(each, template["spec"], labels))
+        elif each["kind"] == "InferenceService":
+            found.append(Workload(each, each["spec"]["predictor"], {}))
+    return found
+
+
+def disagreements(objects: list[Object], get_paths: set[str], user: int) -> list[str]:
+    """Sentences about what does not fit.
+
+    Parameters
+    ----------
+    objects
+        All objects of one deployment, rendered.
+    get_paths
+        Paths that the service answers to GET.
+    user
+        Number of the image's user.
+    """
+    running = workloads(objects)
+    found = [*_namespaces(objects), *_selectors(objects, running), *_references(objects)]
+    found += [*_scaling(objects)]
+    for each in running:
+        told = [
+            *_probes(each, get_paths),
+            *_ports(objects, each),
+            *_volumes(objects, each),
+            *_resources(each),
+            *_security(each, user),
+            *_sources(objects, each),
+            *_settings(objects, each),
+        ]
+        found += [f"{each.name}: {sentence}" for sentence in told]
+    return found
+
+
+def _of(objects: list[Object], kind: str) -> list[Object]:
+    return [each for each in objects if each["kind"] == kind]
+
+
+def _names(objects: list[Object], kind: str) -> set[str]:
+    return {each["metadata"]["name"] for each in _of(objects, kind)}
+
+
+def _namespaces(objects: list[Object]) -> Iterator[str]:
+    spaces = {each["metadata"].get("namespace") for each in objects if each["kind"] != "Namespace"}
+    if len(spaces) > 1:
+        yield f"objects are spread over namespaces {spaces}"
+    elif _names(objects, "Namespace") - spaces:
+        yield "the Namespace is not the one of the objects"
+
+
+def _selectors(objects: list[Object], running: list[Workload]) -> Iterator[str]:
+    selecting = [
+        *((each, each["spec"]["selector"]) for each in _of(objects, "Service")),
+        *(
+            (each, each["spec"]["selector"]["matchLabels"])
+            for kind in ("Deployment", "PodDisruptionBudget")
+            for each in _of(objects, kind)
+        ),
+        *(
+            (each, each["spec"]["podSelector"]["matchLabels"])
+            for each in _of(objects, "NetworkPolicy")
+        ),
+        *(
+            (each.source, constraint["labelSelector"]["matchLabels"])
+            for each in running
+            for constraint in each.pod.get("topologySpreadConstraints", [])
+        ),
+    ]
+    for source, selector in selecting:
+        chosen = [each for each in running if selector and selector.items() <= each.labels.items()]
+        if len(chosen) != 1:
+            yield f"{source['kind']} selects the pods of {len(chosen)} workloads"
+    for each in running:
+        policies = _of(objects, "NetworkPolicy")
+        if each.labels and not any(
+            policy["spec"]["podSelector"]["matchLabels"].items() <= each.labels.items()
+            for policy in policies
+        ):
+            yield f"{each.name} stands under no NetworkPolicy"
+
+
+def _references(objects: list[Object]) -> Iterator[str]:
+    deployments = _names(objects, "Deployment")
+    for kind in ("HorizontalPodAutoscaler", "ScaledObject"):
+        for each in _of(objects, kind):
+            target = each["spec"]["scaleTargetRef"]
+            if (
+                target["name"] not in deployments
+                or target.get("kind", "Deployment") != "Deployment"
+            ):
+                yield f"{kind} scales {target}, which is not there"
+    services = {each["metadata"]["name"]: each for each in _of(objects, "Service")}
+    for each in _of(objects, "Ingress"):
+        spec = each["spec"]
+        for rule in spec["rules"]:
+            if not any(rule["host"] in tls["hosts"] for tls in spec["tls"]):
+                yield f"Ingress has no TLS for {rule['host']}"
+            for path in rule["http"]["paths"]:
+                backend = path["backend"]["service"]
+                ports = services.get(backend["name"], {"spec": {"ports": []}})["spec"]["ports"]
+                if backend["port"]["name"] not in {port["name"] for port in ports}:
+                    yield f"Ingress names {backend}, which is not there"
+
+
+def _scaling(objects: list[Object]) -> Iterator[str]:
+    bounds = [
+        (each["spec"]["minReplicas"], each["spec"]["maxReplicas"])
+        for each in _of(objects, "HorizontalPodAutoscaler")
+    ] + [
+        (each["spec"]["minReplicaCount"], each["spec"]["maxReplicaCount"])
+        for each in _of(objects, "ScaledObject")
+    ]
+    if len(bounds) > 1:
+        yield "two autoscalers fight for one Deployment"
+    for least, most in bounds:
+        if not 1 <= least < most:
+            yield f"the autoscaler's bounds are {least} and {most}"
+        for budget in _of(objects, "PodDisruptionBudget"):
+            if least - budget["spec"]["maxUnavailable"] < 1:
+                yield "the PodDisruptionBudget lets the last pod go"
+    for each in _of(objects, "Deployment"):
+        if bounds and "replicas" in each["spec"]:
+            yield "the Deployment sets replicas that an autoscaler owns"
+        if not bounds and "replicas" not in each["spec"]:
+            yield "nobody says how many replicas there are"
+        update = each["spec"]["strategy"]["rollingUpdate"]
+        if update["maxUnavailable"] != 0 or update["maxSurge"] < 1:
+            yield "a rolling update takes pods away before others are there"
+
+
+def _probes(workload: Workload, get_paths: set[str]) -> Iterator[str]:
+    ports = workload.ports
+    for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+        probe = workload.container.get(kind)
+        if probe is None:
+            if ports:
+                yield f"there is no {kind}"
+            continue
+        if probe["httpGet"]["port"] not in ports:
+            yield f"{kind} asks port {probe['httpGet']['port']}"
+        if probe["httpGet"]["path"] not in get_paths:
+            yield f"{kind} asks for {probe['httpGet']['path']}"
+
+
+def _ports(objects: list[Object], workload: Workload) -> Iterator[str]:
+    ports = workload.ports
+    for service in _of(objects, "Service"):
+        for port in service["spec"]["ports"]:
+            if port["targetPort"] not in ports:
+                yield f"the Service targets port {port['targetPort']}"
+    for policy in _of(objects, "NetworkPolicy"):
+        for rule in policy["spec"]["ingress"]:
+            if {port["port"] for port in rule["ports"]} - set(ports):
+                yield "the NetworkPolicy lets in to another port"
+
+
+def _volumes(objects: list[Object], workload: Workload) -> Iterator[str]:
+    volumes = {each["name"]: each for each in workload.pod.get("volumes", [])}
+    mounts = {each["name"]: each for each in workload.container.get("volumeMounts", [])}
+    if set(volumes) != set(mounts):
+        yield f"volumes are {sorted(volumes)}, mounts {sorted(mounts)}"
+    if "/tmp" not in {each["mountPath"] for each in mounts.values()}:  # noqa: S108 a mount
+        yield "nothing can be written to /tmp"
+    claims = _names(objects, "PersistentVolumeClaim")
+    for volume in volumes.values():
+        claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+        if claim and claim not in claims:
+            yield f"there is no claim {claim}"
+
+
+def _resources(workload: Workload) -> Iterator[str]:
+    resources = workload.container["resources"]
+    for name in ("cpu", "memory", "ephemeral-storage"):
+        asked, limit = resources["requests"].get(name), resources["limits"].get(name)
+        if asked is None or limit is None or quantity(asked) > quantity(limit):
+            yield f"{asked} of {name} are requested where {limit} is the limit"
+
+
+def _security(workload: Workload, user: int) -> Iterator[str]:
+    pod, container = workload.pod["securityContext"], workload.container["securityContext"]
+    wanted = (
+        (pod, "runAsNonRoot", True),
+        (pod, "runAsUser", user),
+        (pod, "runAsGroup", user),
+        (pod, "seccompProfile", {"type": "RuntimeDefault"}),
+        (container, "allowPrivilegeEscalation", False),
+        (container, "readOnlyRootFilesystem", True),
+        (container, "capabilities", {"drop": ["ALL"]}),
+        (workload.pod, "automountServiceAccountToken", False),
+        # Else a Service's variable MAMMOSCOPE_PORT is an unknown setting.
+        (workload.pod, "enableServiceLinks", False),
+    )
+    for where, key, value in wanted:
+        if where.get(key) != value:
+            yield f"{key} is {where.get(key)}, not {value}"
+
+
+def _sources(objects: list[Object], workload: Workload) -> Iterator[str]:
+    maps, accounts = _names(objects, "ConfigMap"), _names(objects, "ServiceAccount")
+    for source in workload.container.get("envFrom", []):
+        if source["configMapRef"]["name"] not in maps:
+            yield f"there is no ConfigMap {source['configMapRef']['name']}"
+    if workload.pod.get("serviceAccountName", "default") not in {"default", *accounts}:
+        yield "there is no such ServiceAccount"
+
+
+def _settings(objects: list[Object], workload: Workload) -> Iterator[str]:
+    environment = merged(objects, workload.pod)
+    try:
+        settings = ServiceSettings.from_environment(environment)
+    except ConfigurationError as err:
+        yield str(err)
+        return
+    if not workload.ports:
+        if any(key.startswith(ENVIRONMENT_PREFIX) for key in environment):
+            yield "a Job reads no settings of the service"
+        return
+    if {int(settings.bind.rpartition(":")[2])} != set(workload.ports.values()):
+        yield f"the service listens on {settings.bind}, its ports are {workload.ports}"
+    pause = workload.container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    if pause + settings.graceful_timeout_s >= workload.pod["terminationGracePeriodSeconds"]:
+        yield "the grace period ends before requests in flight do"
+    for policy in _of(objects, "NetworkPolicy"):
+        if bool(policy["spec"].get("egress")) != settings.url_fetching:
+            yield "the NetworkPolicy and MAMMOSCOPE_URL_FETCHING differ"
