@@ -73,6 +73,11 @@ image:  ## the container image mammoscope:VERSION, with Docker or buildah [TARGE
 manifests: environment  ## render kube-config/base into kube-config/mammoscope.yaml
 	@.ci/manifests.sh render
 
+.PHONY: audit
+audit:  ## parts (CycloneDX), licences and known vulnerabilities of what is served, into audit/
+	@$(environment) packages
+	.ci/audit.sh audit
+
 .PHONY: environment
 environment:  ## .venv with everything: service, training, tools
 	@$(environment) packages training dev-packages
