@@ -56,9 +56,9 @@ COPY --from=assembled /app ./
 USER 10001:10001
 EXPOSE 9696
 STOPSIGNAL SIGTERM
-# Python alone, so that no shell and no curl is needed; anything but 200 is an exception.
+# Python alone, so that no shell and no curl is needed; anything but 200 is an exit code of 1.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
-    CMD ["python", "-I", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 9696, timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
+    CMD ["python", "-I", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', os.environ['MAMMOSCOPE_BIND'].rpartition(':')[2], timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
 # gunicorn itself is process 1: it gets SIGTERM, drains and reaps its worker.
 ENTRYPOINT ["gunicorn"]
 CMD ["predict:app", "--config", "gunicorn.conf.py"]

@@ -69,6 +69,11 @@ bench-train:  ## the training pipeline beside that of the Keras tutorials
 image:  ## the container image mammoscope:VERSION, with Docker or buildah [TARGET=train]
 	@.ci/image.sh '$(or $(TARGET),serve)'
 
+.PHONY: test-container
+test-container: image  ## the image as clusters run it: read-only, unprivileged, limited, stopped
+	@$(environment) packages
+	.ci/container.sh
+
 .PHONY: manifests
 manifests: environment  ## render kube-config/base into kube-config/mammoscope.yaml
 	@.ci/manifests.sh render

@@ -24,7 +24,6 @@ UNUSED: Final = (
     "openvino/include",
     # Tests of other projects.
     "h5py/tests",
-    "imagecodecs/tests",
     "keras/**/*_test.py",
     "numpy/**/tests",
     "scipy/**/tests",

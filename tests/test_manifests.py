@@ -283,7 +283,8 @@ def test_image_listens_where_it_says(get_paths: set[str]) -> None:
     (check,) = re.findall(r"^    CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
     program = json.loads(check)[-1]
     compile(program, "HEALTHCHECK", "exec")
-    assert f"'127.0.0.1', {port}" in program
+    assert "os.environ['MAMMOSCOPE_BIND']" in program
+    assert re.findall(r"MAMMOSCOPE_BIND=(\S+)", DOCKERFILE) == [ServiceSettings().bind]
     assert set(re.findall(r"'GET', '([^']*)'", program)) <= get_paths
 
 
