@@ -305,3 +305,19 @@ def test_build_sees_nothing_that_is_not_copied() -> None:
     }
     assert copied == allowed
     assert all((ROOT / name).exists() for name in copied)
+
+
+def test_readme_deploys_what_is_there() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    named = set(re.findall(r"kube-config/[a-z./]*[a-z]|kube-config/", readme))
+    assert named
+    assert all((ROOT / name).exists() for name in named)
+    table = set(re.findall(r"^\| `([a-z./]+)` \|", readme, re.MULTILINE))
+    optional = {f"components/{name}" for name in ("keda", "monitoring")}  # in observed
+    components = {f"components/{path.name}" for path in (MANIFESTS / "components").iterdir()}
+    assert table >= {*deployables(), *components} - optional - {"base"}
+    assert all((MANIFESTS / name).exists() for name in table)
+    tags = set(re.findall(r"(?:--tag|load docker-image|/tmp) (mammoscope\S*)", readme))
+    assert tags == {f"{name}:{PROJECT['version']}" for name in ("mammoscope", "mammoscope-train")}
+    service = yaml.safe_load((MANIFESTS / "base" / "service.yaml").read_text("utf-8"))
+    assert f"service/mammoscope {service['spec']['ports'][0]['port']}:" in readme
