@@ -74,6 +74,10 @@ test-container: image  ## the image as clusters run it: read-only, unprivileged,
 	@$(environment) packages
 	.ci/container.sh
 
+.PHONY: rehearse
+rehearse: environment  ## rolling update, killed replica, broken model, behind haproxy [ARGS="--rate 2"]
+	$(BIN)/python .ci/rehearse.py $(ARGS)
+
 .PHONY: manifests
 manifests: environment  ## render kube-config/base into kube-config/mammoscope.yaml
 	@.ci/manifests.sh render

@@ -31,6 +31,10 @@ UNUSED: Final = (
     "numpy/_core/include",
     "numpy/_core/lib/*.a",
     "cv2/**/*.pyi",
+    "numpy/**/*.pyi",
+    # AVIF, which the reader does not allow.
+    "PIL/_avif.*.so",
+    "pillow.libs/libavif-*",
     # Codecs that no transfer syntax of DICOM uses, and libraries that only they link.
     *(
         f"imagecodecs/_{codec}.*.so"
