@@ -55,7 +55,7 @@ held "the user is $(inspect "$image" '{{.Config.User}}')"
 
 port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
 container=$("$engine" run --detach --network host --env "MAMMOSCOPE_BIND=127.0.0.1:$port" \
-    --read-only --tmpfs /tmp:rw,noexec,nosuid,size=64m --user 10001:10001 --cap-drop ALL \
+    --read-only --tmpfs /tmp:rw,noexec,nosuid,size=256m --user 10001:10001 --cap-drop ALL \
     --security-opt no-new-privileges --memory 3g --cpus 2 --pids-limit 256 "$image")
 inside() { "$engine" exec "$container" python -c "$1"; }
 
