@@ -10,10 +10,14 @@ from typing import get_args
 
 from mammoscope.errors import MammoscopeError
 from mammoscope.settings import (
+    AugmentationName,
     BackboneName,
     HeadName,
+    HeadStartName,
+    PrecisionName,
     PresetName,
     ScheduleName,
+    SplitName,
     TrainConfig,
 )
 
@@ -46,16 +50,16 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--epochs", type=int)
     how.add_argument("--stop-after", type=int, metavar="EPOCH")
     how.add_argument("--head-epochs", type=int)
-    how.add_argument("--head-start", choices=("auto", "gradient", "regression"))
+    how.add_argument("--head-start", choices=get_args(HeadStartName))
     how.add_argument("--head", choices=get_args(HeadName))
     how.add_argument("--trainable-from", help="layer of the backbone, auto, all or none")
-    how.add_argument("--augmentation", choices=("none", "flips", "strong"))
+    how.add_argument("--augmentation", choices=get_args(AugmentationName))
     how.add_argument("--head-learns", action=argparse.BooleanOptionalAction)
     how.add_argument("--label-smoothing", type=float)
     how.add_argument("--ema-momentum", type=float)
     how.add_argument("--auxiliary", action=argparse.BooleanOptionalAction)
-    how.add_argument("--precision", choices=("auto", "float32", "mixed_bfloat16"))
-    how.add_argument("--split", choices=("patients", "published"))
+    how.add_argument("--precision", choices=get_args(PrecisionName))
+    how.add_argument("--split", choices=get_args(SplitName))
     how.add_argument("--validation-fraction", type=float)
     how.add_argument("--folds", type=int)
     how.add_argument("--seed", type=int)

@@ -37,6 +37,9 @@ LOGIT_RANK: Final = 2
 _MAP_RANK: Final = 4
 
 
+_AGE_UNUSED: Final = "This model makes no use of the age."
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     """What the network says of N prepared pictures.
@@ -161,12 +164,13 @@ class Engine:
         scores = self.score(prepared.pixels[None])
         logit = float(scores.logits[0])
         probability, age_used = self.card.probability(logit, age)
+        unused = (_AGE_UNUSED,) if age is not None and not age_used else ()
         prediction = Prediction(
             probability=probability,
             logit=logit,
             threshold=threshold,
             model_version=self.card.version,
-            warnings=(*mammogram.warnings, *discrepancies(mammogram, prepared)),
+            warnings=(*mammogram.warnings, *discrepancies(mammogram, prepared), *unused),
             age_used=age_used,
         )
         return Judgement(prediction, prepared, scores.logit_maps[0])

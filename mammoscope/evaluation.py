@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mammoscope.artifact import Card
 from mammoscope.dataset import Dataset, Example, breast_ids
-from mammoscope.errors import EmptyDatasetError, ImageError, SingleClassError
+from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.looks import Look, Seen, cluster_looks, look_of
 from mammoscope.metrics import (
     RESAMPLES,
@@ -22,6 +22,7 @@ from mammoscope.metrics import (
     Interval,
     Scored,
     evaluate_scores,
+    evaluate_with_age,
 )
 from mammoscope.preparation import prepare
 from mammoscope.quality import require_mammogram
@@ -231,7 +232,7 @@ def assess(
     evaluation = evaluate_scores(
         pictures,
         groups=_groups(scored),
-        thresholds={name: point.threshold for name, point in card.operating_points.items()},
+        thresholds=_thresholds(card),
         resamples=resamples,
     )
     return Assessment(
@@ -264,22 +265,17 @@ def _with_age(
     """Measure probabilities that the age entered; None where there is too little to measure."""
     if card.age_calibration is None:
         return None
-    known = [i for i, example in enumerate(examples) if example.facts.age is not None]
-    if np.unique(pictures.labels[known]).size < 2:
-        return None
-    calibration = AgeCalibration(**card.age_calibration.model_dump())
-    ages = [examples[i].facts.age for i in known]
-    informed = Scored.of(
-        pictures.labels[known],
-        calibration.log_odds(pictures.logits[known], np.array(ages, dtype=np.float64)),
-        patients=list(pictures.patients[known]),
-        breasts=list(pictures.breasts[known]),
+    return evaluate_with_age(
+        pictures,
+        [example.facts.age for example in examples],
+        AgeCalibration(**card.age_calibration.model_dump()),
+        thresholds=_thresholds(card),
+        resamples=resamples,
     )
-    thresholds = {name: point.threshold for name, point in card.operating_points.items()}
-    try:
-        return evaluate_scores(informed, thresholds=thresholds, resamples=resamples)
-    except SingleClassError:
-        return None
+
+
+def _thresholds(card: Card) -> dict[str, float]:
+    return {name: point.threshold for name, point in card.operating_points.items()}
 
 
 def map_ahead(

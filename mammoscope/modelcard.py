@@ -114,7 +114,7 @@ def _interval(found: Any) -> str:
     if found is None:
         return "–"
     if not isinstance(found, Mapping):
-        return _number(found)
+        return f"{found:g}"  # published by others: as they gave it
     if found["value"] is None:
         return "–"
     if found["low"] is None:

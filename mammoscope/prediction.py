@@ -15,6 +15,11 @@ AGES_YEARS: Final = (18, 120)
 """Youngest and oldest age that is taken for a woman's."""
 
 
+AGE_CENTRE_YEARS: Final = 60.0
+YEARS_A_DECADE: Final = 10.0
+"""Ages enter a calibration as decades from the centre, about the mean age in screening."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer about one picture.

@@ -31,11 +31,12 @@ MOST_COLOURED: Final = 0.05
 LEAST_CHEST_WALL: Final = 0.50
 """Share of the picture's height along which the breast lies on one side. Measured: from 0.56."""
 
-MOST_OPPOSITE: Final = 0.45
-"""Share of the height along which it may reach the other side too. Measured: to 0.36."""
+MOST_OPPOSITE: Final = 0.65
+"""Share of the height along which it may reach the other side too. Measured: to 0.36; the largest
+breasts of all 2,647 pictures for training and validation to 0.56."""
 
-LEAST_BACKGROUND: Final = 0.04
-"""Share of the picture that is background. Measured: from 0.08."""
+LEAST_BACKGROUND: Final = 0.03
+"""Share of the picture that is background. Measured: from 0.08; of all 2,647 from 0.04."""
 
 LEAST_EMPTY: Final = 0.88
 """Share of the background that has one grey value. Measured: from 0.95."""

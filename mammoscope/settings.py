@@ -18,6 +18,10 @@ ENVIRONMENT_PREFIX: Final = "MAMMOSCOPE_"
 OperatingPointName = Literal["default", "high_sensitivity", "high_specificity"]
 BackboneName = Literal["inceptionv3", "resnet101v2", "xception"]
 ScheduleName = Literal["constant", "cosine", "exponential", "cyclical", "plateau"]
+AugmentationName = Literal["none", "flips", "light", "strong"]
+PrecisionName = Literal["auto", "float32", "mixed_bfloat16"]
+SplitName = Literal["patients", "published"]
+HeadStartName = Literal["auto", "gradient", "regression"]
 PerformanceMode = Literal["latency", "throughput"]
 HeadName = Literal["mean", "mean_max", "depths", "logit_map"]
 POOLING_HEADS: Final = ("mean_max", "depths")
@@ -130,7 +134,7 @@ class TrainConfig(_Frozen):
     input_size: tuple[PositiveInt, PositiveInt] = (704, 416)
     """Height and width in pixels of the box every breast is stretched to."""
     layout: Literal["folders", "ddsm"] = "folders"
-    split: Literal["patients", "published"] = "patients"
+    split: SplitName = "patients"
     validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
     head: HeadName = "depths"
     trainable_from: str = "auto"
@@ -154,7 +158,7 @@ class TrainConfig(_Frozen):
     head_epochs: Annotated[int, Field(ge=0)] = 1
     """Epochs before those, in which only the head learns, at `head_learning_rate`."""
     head_learning_rate: PositiveFloat = 1e-3
-    head_start: Literal["auto", "gradient", "regression"] = "auto"
+    head_start: HeadStartName = "auto"
     """How the head learns in `head_epochs`: by steps, or by one logistic regression on the pooled
     features of the pictures as they are and of so many augmented passes; ``auto``: the latter for
     heads that have such features, ``mean_max`` and ``depths``."""
@@ -165,10 +169,10 @@ class TrainConfig(_Frozen):
     label_smoothing: Fraction = 0.05
     ema_momentum: Fraction = 0.99
     """Momentum a step of the moving average of weights; 0 switches it off."""
-    augmentation: Literal["none", "flips", "strong"] = "strong"
+    augmentation: AugmentationName = "strong"
     auxiliary: bool = True
     """Whether the metadata's columns serve as further targets while training."""
-    precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
+    precision: PrecisionName = "auto"
     """``auto``: bfloat16 where the processor multiplies it in hardware."""
     seed: Annotated[int, Field(ge=0)] = 0
 

@@ -36,6 +36,24 @@ def test_distortion_keeps_form_and_leaves_the_source_alone(pixels):
     assert np.array_equal(pixels, before)
 
 
+def test_a_distortion_of_no_strength_is_a_flip(pixels):
+    for seed in range(10):
+        changed = distort(pixels, np.random.default_rng(seed), strength=0.0)
+        assert np.array_equal(changed, flip(pixels, np.random.default_rng(seed)))
+
+
+def test_a_weaker_distortion_changes_less(pixels):
+    def change(strength):
+        upright = (
+            distort(pixels, np.random.default_rng(seed), strength).astype(float)
+            - flip(pixels, np.random.default_rng(seed))
+            for seed in range(30)
+        )
+        return np.mean([np.abs(difference).mean() for difference in upright])
+
+    assert change(0.25) < change(0.5) < change(1.0)
+
+
 def test_flips_exchange_top_and_bottom_in_half_of_the_cases(pixels):
     rng = np.random.default_rng(0)
     flipped = [not np.array_equal(flip(pixels, rng), pixels) for _ in range(400)]

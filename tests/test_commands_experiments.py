@@ -20,7 +20,12 @@ def entry(epoch: int, stage: str, auc: float) -> dict:
 def records(tmp_path: Path) -> Path:
     for name, history in {
         "first": [entry(0, "regression", 0.61), entry(1, "tune", 0.6), entry(2, "tune", 0.59)],
-        "second": [entry(1, "tune", 0.55), entry(2, "tune", 0.56)],
+        "second": [
+            entry(1, "tune", 0.55),
+            entry(2, "tune", 0.57),
+            entry(3, "tune", 0.54),
+            entry(4, "tune", 0.56),
+        ],
     }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps({"input_size": [96, 64]}))
@@ -37,7 +42,8 @@ def test_records_are_listed_with_where_they_began_and_ended(records, capsys):
         ["first", "96x64", "0", "0.700", "0.610", "0.620", "–", "2.0"],
         ["first", "96x64", "2", "0.700", "0.590", "0.620", "–", "6.0"],
         ["second", "96x64", "1", "–", "0.550", "0.620", "–", "2.0"],
-        ["second", "96x64", "2", "0.700", "0.560", "0.620", "–", "4.0"],
+        ["second", "96x64", "2", "0.700", "0.570", "0.620", "–", "4.0"],
+        ["second", "96x64", "4", "0.700", "0.560", "0.620", "–", "8.0"],
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mammoscope.artifact import Artifact, Card, load_artifact
+from mammoscope.artifact import Artifact, Card, CardAgeCalibration, load_artifact
 from mammoscope.engine import Engine, load_engine, make_engine
 from mammoscope.errors import ArtifactMismatchError, ConfigurationError, NoBreastError
 from mammoscope.mammogram import Mammogram, SourceFacts
@@ -88,6 +88,25 @@ def test_a_score_does_not_depend_on_company_or_threads(engine: Engine, inputs):
                                 [i % len(inputs) for i in range(24)]))  # fmt: skip
     assert alone == pytest.approx(together, abs=1e-5)
     assert crowded == pytest.approx(np.tile(together, 24)[:24], abs=1e-5)
+
+
+def test_the_age_enters_where_the_card_takes_it_and_is_told_where_not(
+    engine: Engine, phantom_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    mammogram = read_file(min(phantom_folder.iterdir()))
+    without = engine.predict(mammogram)
+    card = engine.card.model_copy(update={"age_calibration": None})
+    monkeypatch.setattr(engine, "card", card)
+    ignored = engine.predict(mammogram, age=70)
+    assert ignored.probability == pytest.approx(without.probability)
+    assert not ignored.age_used
+    assert any("age" in warning for warning in ignored.warnings)
+    taking = CardAgeCalibration(slope=1.0, intercept=0.0, per_decade=0.5)
+    monkeypatch.setattr(engine, "card", card.model_copy(update={"age_calibration": taking}))
+    entered = engine.predict(mammogram, age=70)
+    assert entered.age_used
+    assert entered.probability == pytest.approx(1 / (1 + np.exp(-entered.logit - 0.5)))
+    assert not any("age" in warning for warning in entered.warnings)
 
 
 def test_predictions_are_calibrated_scores(engine: Engine, phantom_folder: Path):

@@ -53,6 +53,7 @@ SERVING = [
     "reading",
     "service",
     "settings",
+    "storing",
 ]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mammoscope.errors import ConfigurationError
+from mammoscope.prediction import AGE_CENTRE_YEARS, YEARS_A_DECADE
 
 DEFAULT_POINT: Final = "default"
 
@@ -51,9 +52,8 @@ class CardAgeCalibration(_Frozen):
 
     def probability(self, logit: float, age: float) -> float:
         """Calibrated probability in [0, 1] of a raw logit and an age in years."""
-        return _probability(
-            self.slope * logit + self.per_decade * (age - 60.0) / 10.0 + self.intercept
-        )
+        decades = (age - AGE_CENTRE_YEARS) / YEARS_A_DECADE
+        return _probability(self.slope * logit + self.per_decade * decades + self.intercept)
 
 
 def _probability(log_odds: float) -> float:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from mammoscope.artifact.card import Card
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
+from mammoscope.storing import replacing
 
 NETWORK_NAME: Final = "model.keras"
 CARD_NAME: Final = "card.json"
@@ -97,10 +98,10 @@ def write_card(folder: Path, card: Card) -> None:
     StorageError
         If it cannot be written.
     """
-    partial = folder / f"{CARD_NAME}.partial"
+    text = json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
     try:
-        partial.write_text(json.dumps(card.model_dump(mode="json"), indent=2) + "\n", "utf-8")
-        partial.replace(folder / CARD_NAME)
+        with replacing(folder / CARD_NAME) as target:
+            target.write_text(text, "utf-8")
     except OSError as err:
         raise StorageError("The model's card cannot be stored.") from err
 

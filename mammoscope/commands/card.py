@@ -10,6 +10,7 @@ from mammoscope.artifact import CARD_NAME, Card, load_artifact, write_card
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
 from mammoscope.modelcard import MODEL_CARD_NAME, render
 from mammoscope.settings import ServiceSettings
+from mammoscope.storing import replacing
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -80,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     changed = card.model_copy(update={"metrics": metrics, "about": about})
     write_card(args.model, changed)
     try:
-        (args.model / MODEL_CARD_NAME).write_text(render(changed), encoding="utf-8")
+        with replacing(args.model / MODEL_CARD_NAME) as target:
+            target.write_text(render(changed), encoding="utf-8")
     except OSError as err:
         raise StorageError("The model card cannot be written.") from err
     print(f"{CARD_NAME} and {MODEL_CARD_NAME} are in {args.model}.")

@@ -27,6 +27,7 @@ from mammoscope.evaluation import (
 from mammoscope.looks import Seen
 from mammoscope.metrics import RESAMPLES
 from mammoscope.settings import ServiceSettings
+from mammoscope.storing import replacing
 
 ALL_SPLITS: Final = "all"
 
@@ -288,16 +289,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     StorageError
         If it cannot be written.
     """
-    # Pipes and devices are written as they are; files whole or not at all.
-    is_file = path.is_file() or not path.exists()
-    target = path.with_name(f".{path.name}.partial") if is_file else path
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     try:
-        target.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        if is_file:
-            target.replace(path)
+        with replacing(path) as target:
+            target.write_text(text, encoding="utf-8")
     except OSError as err:
-        if is_file:
-            target.unlink(missing_ok=True)
         raise StorageError(
             "The JSON file could not be written: no permission or no space."
         ) from err

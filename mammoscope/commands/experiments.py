@@ -20,10 +20,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "experiments",
         help="list what was tried, from the records",
         description=(
-            "A line for the first and the last epoch of each recorded run, 0 being a head fitted "
-            "by regression: AUC on training and on validation pictures, by breast, and the mean "
-            "within machines; minutes until then; and how the run's configuration differs from "
-            "the default preset."
+            "A line for the first, the best and the last epoch of each recorded run, 0 being a "
+            "head fitted by regression: AUC on training and on validation pictures, by breast, "
+            "and the mean within machines; minutes until then; and how the run's configuration "
+            "differs from the default preset."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -67,16 +67,17 @@ def describe(
     history: list[dict[str, Any]],
     measured: dict[str, Any] | None,
 ) -> Iterator[str]:
-    """Lines of one record: its first epoch, its last, and how it differs from the default.
+    """Lines of one record: its first, best and last epoch, and how it differs from the default.
 
     The last has the interval where the run came to its end, and so `measured` its network.
     """
     height, width = config["input_size"]
     minutes = 0.0
+    best = max(range(len(history)), key=lambda index: history[index]["validation"]["auc"])
     for index, entry in enumerate(history):
         minutes += sum(entry["seconds"].values()) / 60
         is_last = index == len(history) - 1
-        if index and not is_last:
+        if index not in (0, best) and not is_last:
             continue
         found = entry["validation"]
         area = f"{found['auc']:.3f}"

@@ -2,16 +2,17 @@
 
 import argparse
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from PIL import Image
 
-from mammoscope.artifact import DEFAULT_POINT, load_artifact
+from mammoscope.arguments import add_model, add_operating_point
+from mammoscope.artifact import load_artifact
 from mammoscope.errors import StorageError
 from mammoscope.explanation import Colours, heat_map, heat_range, overlay
 from mammoscope.prediction import RESEARCH_USE_NOTICE
 from mammoscope.reading import read_file
-from mammoscope.settings import OperatingPointName, ServiceSettings
+from mammoscope.storing import replacing
 
 _CANNOT_WRITE: Final = "The heat map could not be written: no permission or no space."
 
@@ -36,19 +37,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         required=True,
         help="picture to write; a file of this name is replaced",
     )
-    parser.add_argument(
-        "--model",
-        metavar="PATH",
-        type=Path,
-        default=ServiceSettings.model_fields["model"].default,
-        help="model folder, or a .keras file",
-    )
-    parser.add_argument(
-        "--operating-point",
-        choices=get_args(OperatingPointName),
-        default=DEFAULT_POINT,
-        help="operating point of the model's card that decides the label",
-    )
+    add_model(parser)
+    add_operating_point(parser)
     parser.set_defaults(run=run)
 
 
@@ -98,15 +88,8 @@ def _check_output(output: Path, source: Path) -> None:
 
 def _write(path: Path, pixels: Colours) -> None:
     """Write a PNG whole or not at all, whatever the file's name ends in."""
-    # Pipes and devices are written as they are.
-    is_file = path.is_file() or not path.exists()
-    target = path.with_name(f".{path.name}.partial") if is_file else path
     try:
-        with target.open("wb") as stream:
+        with replacing(path) as target, target.open("wb") as stream:
             Image.fromarray(pixels).save(stream, "PNG")
-        if is_file:
-            target.replace(path)
     except OSError as err:
-        if is_file:
-            target.unlink(missing_ok=True)
         raise StorageError(_CANNOT_WRITE) from err

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mammoscope.arguments import add_model
 from mammoscope.artifact import load_artifact
 from mammoscope.commands.evaluate import ALL_SPLITS, choose_split, write_json
 from mammoscope.dataset import SPLITS, Example, read_dataset
@@ -22,7 +23,6 @@ from mammoscope.robustness import (
     summarise,
     try_examples,
 )
-from mammoscope.settings import ServiceSettings
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -45,13 +45,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         choices=(*SPLITS, ALL_SPLITS),
         help="split to measure on where DIR has splits; test if there is one",
     )
-    parser.add_argument(
-        "--model",
-        metavar="PATH",
-        type=Path,
-        default=ServiceSettings.model_fields["model"].default,
-        help="model folder, or a .keras file",
-    )
+    add_model(parser)
     parser.add_argument(
         "--sample", metavar="N", type=_positive, help="pictures drawn at random; all without it"
     )

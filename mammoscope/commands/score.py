@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, Protocol, get_args
+from typing import IO, Any, Final, Protocol
 
-from mammoscope.artifact import DEFAULT_POINT, Card, load_artifact
+from mammoscope.arguments import add_model, add_operating_point
+from mammoscope.artifact import Card, load_artifact
 from mammoscope.commands.evaluate import shown
 from mammoscope.dicom import Pseudonyms
 from mammoscope.errors import (
@@ -25,7 +26,6 @@ from mammoscope.evaluation import map_ahead
 from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.reading import PICTURE_SUFFIXES, is_picture_name, read_file
-from mammoscope.settings import OperatingPointName, ServiceSettings
 from mammoscope.study import (
     COLUMNS,
     JudgedPicture,
@@ -68,19 +68,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="file or folder")
-    parser.add_argument(
-        "--model",
-        metavar="PATH",
-        type=Path,
-        default=ServiceSettings.model_fields["model"].default,
-        help="model folder, or a .keras file",
-    )
-    parser.add_argument(
-        "--operating-point",
-        choices=get_args(OperatingPointName),
-        default=DEFAULT_POINT,
-        help="operating point of the model's card that decides the label",
-    )
+    add_model(parser)
+    add_operating_point(parser)
     parser.add_argument(
         "--json",
         metavar="FILE",

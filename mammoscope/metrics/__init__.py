@@ -10,6 +10,7 @@ from mammoscope.metrics.assessment import (
     Evaluation,
     Group,
     evaluate_scores,
+    evaluate_with_age,
     within_groups,
 )
 from mammoscope.metrics.calibration import (
@@ -42,6 +43,7 @@ __all__ = [
     "draw_weights",
     "equal_mass_bins",
     "evaluate_scores",
+    "evaluate_with_age",
     "fit_platt",
     "fit_platt_with_age",
     "measure_points",

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from mammoscope.errors import SingleClassError
+from mammoscope.metrics.calibration import AgeCalibration
 from mammoscope.metrics.intervals import (
     RESAMPLES,
     FloatArray,
@@ -160,6 +161,50 @@ def evaluate_scores(
         within={fact: mean for fact, (_, mean) in tables.items()},
         operating_points=measure_points(thresholds or {}, scored, resamples=resamples, seed=seed),
     )
+
+
+def evaluate_with_age(
+    scored: Scored,
+    ages: Sequence[float | None],
+    calibration: AgeCalibration,
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    resamples: int = RESAMPLES,
+) -> Evaluation | None:
+    """Measure probabilities that the women's ages entered, of the pictures whose age is known.
+
+    Parameters
+    ----------
+    scored
+        Pictures.
+    ages
+        Age in years for each, None where unknown.
+    calibration
+        Makes log-odds of logits and ages.
+    thresholds, resamples
+        As for `evaluate_scores`.
+
+    Returns
+    -------
+    Evaluation or None
+        None where those pictures, or their patients, are not of both classes.
+    """
+    known = [i for i, age in enumerate(ages) if age is not None]
+    log_odds = calibration.log_odds(
+        scored.logits[known], np.array([ages[i] for i in known], dtype=np.float64)
+    )
+    informed = Scored.of(
+        scored.labels[known],
+        log_odds,
+        patients=list(scored.patients[known]),
+        breasts=list(scored.breasts[known]),
+    )
+    if np.unique(informed.labels).size < 2:
+        return None
+    try:
+        return evaluate_scores(informed, thresholds=thresholds, resamples=resamples)
+    except SingleClassError:  # by patient
+        return None
 
 
 def within_groups(

@@ -1,10 +1,11 @@
 """Logits into probabilities, and how far probabilities are from honest."""
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from mammoscope.prediction import AGE_CENTRE_YEARS, YEARS_A_DECADE
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -48,11 +49,6 @@ class Calibration:
         return sigmoid(self.log_odds(logits))
 
 
-AGE_CENTRE_YEARS: Final = 60.0
-YEARS_A_DECADE: Final = 10.0
-"""Ages enter as decades from the centre, which is about the mean age in screening."""
-
-
 @dataclass(frozen=True, slots=True)
 class AgeCalibration:
     """Log-odds from the network's logit and the woman's age.
@@ -85,9 +81,10 @@ class AgeCalibration:
 
     def log_odds(self, logits: npt.ArrayLike, ages: npt.ArrayLike) -> FloatArray:
         """Calibrated log-odds of label 1, float64 (N,), for logits (N,) and ages (N,) in years."""
-        decades = (np.asarray(ages, np.float64) - AGE_CENTRE_YEARS) / YEARS_A_DECADE
         return (
-            self.slope * np.asarray(logits, np.float64) + self.per_decade * decades + self.intercept
+            self.slope * np.asarray(logits, np.float64)
+            + self.per_decade * _decades(np.asarray(ages, np.float64))
+            + self.intercept
         )
 
 
@@ -163,7 +160,7 @@ def fit_platt_with_age(
         raise ValueError("ages must be as many as logits, and finite")
     if np.unique(y).size < 2 or not varies(x) or not varies(years):
         return None
-    decades = (years - AGE_CENTRE_YEARS) / YEARS_A_DECADE
+    decades = _decades(years)
     centre, spread = float(x.mean()), float(x.std())
     design = np.stack([np.ones_like(x), (x - centre) / spread, decades], axis=1)
     shift, slope, per_decade = (
@@ -172,6 +169,10 @@ def fit_platt_with_age(
     if slope < _MIN_STANDARD_SLOPE:
         return None
     return AgeCalibration(slope / spread, shift - slope / spread * centre, per_decade)
+
+
+def _decades(years: FloatArray) -> FloatArray:
+    return (years - AGE_CENTRE_YEARS) / YEARS_A_DECADE
 
 
 def _smoothed(x: FloatArray, y: npt.NDArray[np.generic]) -> FloatArray:

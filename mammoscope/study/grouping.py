@@ -67,15 +67,10 @@ class JudgedPicture:
 
 
 @dataclass(frozen=True, slots=True)
-class BreastResult:
-    """The answer about a breast, from the pictures of it that could be judged.
-
-    ``missing`` are the standard views of which there is no judged picture; views that nobody knows
-    are not counted as any.
-    """
+class _Result:
+    """The answer about several pictures, of those that could be judged."""
 
     patient: str
-    laterality: Laterality | None
     logit: float
     probability: float
     threshold: float
@@ -89,20 +84,19 @@ class BreastResult:
 
 
 @dataclass(frozen=True, slots=True)
-class PatientResult:
+class BreastResult(_Result):
+    """The answer about a breast, from the pictures of it that could be judged.
+
+    ``missing`` are the standard views of which there is no judged picture; views that nobody knows
+    are not counted as any.
+    """
+
+    laterality: Laterality | None
+
+
+@dataclass(frozen=True, slots=True)
+class PatientResult(_Result):
     """The answer about a patient; ``missing`` like ``R MLO``, of both breasts."""
-
-    patient: str
-    logit: float
-    probability: float
-    threshold: float
-    pictures: int
-    missing: tuple[str, ...]
-
-    @property
-    def label(self) -> str:
-        """One of `CLASS_NAMES`."""
-        return CLASS_NAMES[int(self.probability >= self.threshold)]
 
 
 @dataclass(frozen=True, slots=True)

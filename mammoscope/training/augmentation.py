@@ -25,7 +25,7 @@ def flip(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return pixels[::-1] if rng.random() < 0.5 else pixels
 
 
-def distort(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+def distort(pixels: Pixels, rng: np.random.Generator, strength: float = 1.0) -> Pixels:
     """Flip, rotate, scale by axis, shift, change grey values, blur, cut out.
 
     Parameters
@@ -34,6 +34,8 @@ def distort(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         uint8 (H, W) as `mammoscope.preparation.prepare` makes it.
     rng
         Source of every choice: equal states give equal pictures.
+    strength
+        Share in [0, 1] of the ranges and chances above that is used; flips stay at a half.
 
     Returns
     -------
@@ -43,16 +45,16 @@ def distort(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     height, width = pixels.shape
     moved = cv2.warpAffine(
         np.ascontiguousarray(flip(pixels, rng)),
-        _affine(height, width, rng),
+        _affine(height, width, rng, strength),
         (width, height),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=0,
     )
-    changed = cv2.LUT(moved, _grey_curve(rng))
-    if rng.random() < _BLUR_CHANCE:
+    changed = cv2.LUT(moved, _grey_curve(rng, strength))
+    if rng.random() < strength * _BLUR_CHANCE:
         changed = cv2.GaussianBlur(changed, (0, 0), float(rng.uniform(0.4, 1.2)))
-    if rng.random() < _CUT_OUT_CHANCE:
+    if rng.random() < strength * _CUT_OUT_CHANCE:
         rows, columns = (
             max(1, int(side * rng.uniform(*_CUT_OUT_SIZE))) for side in (height, width)
         )
@@ -62,21 +64,23 @@ def distort(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return np.asarray(changed, dtype=np.uint8)
 
 
-def _affine(height: int, width: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def _affine(
+    height: int, width: int, rng: np.random.Generator, strength: float
+) -> npt.NDArray[np.float64]:
     """Rotation and scaling about the centre, then a shift: float64 (2, 3)."""
-    angle = np.deg2rad(rng.uniform(-_ROTATION_DEG, _ROTATION_DEG))
-    scale = np.exp(rng.uniform(np.log(1 - _SCALE), np.log(1 + _SCALE), size=2))
+    angle = strength * np.deg2rad(rng.uniform(-_ROTATION_DEG, _ROTATION_DEG))
+    scale = np.exp(strength * rng.uniform(np.log(1 - _SCALE), np.log(1 + _SCALE), size=2))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = rotation * scale
     centre = np.array([width / 2.0, height / 2.0])
-    shift = rng.uniform(-_SHIFT, _SHIFT, size=2) * np.array([width, height])
+    shift = strength * rng.uniform(-_SHIFT, _SHIFT, size=2) * np.array([width, height])
     return np.column_stack([linear, centre - linear @ centre + shift])
 
 
-def _grey_curve(rng: np.random.Generator) -> Pixels:
+def _grey_curve(rng: np.random.Generator, strength: float) -> Pixels:
     """Table of gamma, contrast and brightness that keeps 0, the outside, at 0: uint8 (256,)."""
-    grey = np.linspace(0.0, 1.0, 256) ** np.exp(rng.uniform(-_GAMMA, _GAMMA))
-    grey = (grey - 0.5) * (1 + rng.uniform(-_CONTRAST, _CONTRAST)) + 0.5
-    grey = np.clip(grey + rng.uniform(-_BRIGHTNESS, _BRIGHTNESS), 0.0, 1.0) * 255.0
+    grey = np.linspace(0.0, 1.0, 256) ** np.exp(strength * rng.uniform(-_GAMMA, _GAMMA))
+    grey = (grey - 0.5) * (1 + strength * rng.uniform(-_CONTRAST, _CONTRAST)) + 0.5
+    grey = np.clip(grey + strength * rng.uniform(-_BRIGHTNESS, _BRIGHTNESS), 0.0, 1.0) * 255.0
     grey[0] = 0.0
     return np.asarray(np.rint(grey), dtype=np.uint8)

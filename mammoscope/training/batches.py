@@ -182,6 +182,12 @@ class Batches(keras.utils.PyDataset):
 def augmented(pixels: Pixels, config: TrainConfig, epoch: int, index: int) -> Pixels:
     """A prepared picture, uint8 (H, W), as it is seen in an epoch: the same whoever asks."""
     rng = np.random.default_rng((config.seed, epoch, index))
-    if config.augmentation == "none":
-        return pixels
-    return flip(pixels, rng) if config.augmentation == "flips" else distort(pixels, rng)
+    match config.augmentation:
+        case "none":
+            return pixels
+        case "flips":
+            return flip(pixels, rng)
+        case "light":
+            return distort(pixels, rng, strength=0.5)
+        case "strong":
+            return distort(pixels, rng)

@@ -28,15 +28,17 @@ from mammoscope.artifact import (
 from mammoscope.dataset import Example
 from mammoscope.errors import StorageError
 from mammoscope.metrics import (
+    Evaluation,
     Scored,
     evaluate_scores,
+    evaluate_with_age,
     fit_platt,
     fit_platt_with_age,
-    measure_points,
     operating_points,
 )
 from mammoscope.report import write_figures
 from mammoscope.settings import TrainConfig
+from mammoscope.storing import replacing
 from mammoscope.training.batches import PreparedExamples
 from mammoscope.training.validation import scored
 
@@ -81,7 +83,8 @@ def write_results(
         calibrated.probabilities, calibrated.labels, list(calibrated.patients)
     )
     thresholds = {DEFAULT_POINT: 0.5, **{name: each.threshold for name, each in chosen.items()}}
-    age_calibration, with_age = _with_age(validation, calibrated)
+    measured = evaluate_scores(calibrated, groups=_groups(validation), thresholds=thresholds)
+    age_calibration, with_age = _with_age(validation, calibrated, thresholds)
     _write_scores(output / "validation_scores.csv", validation, calibrated)
     write_figures(output)
     digest = sha256_of(output / NETWORK_NAME)
@@ -91,14 +94,12 @@ def write_results(
         input_size=config.input_size,
         calibration=CardCalibration(slope=calibration.slope, intercept=calibration.intercept),
         age_calibration=age_calibration,
-        operating_points=_points(thresholds, calibrated, with_age),
+        operating_points=_points(measured, with_age),
         training=facts,
         metrics={
             "validation": {
-                **evaluate_scores(
-                    calibrated, groups=_groups(validation), thresholds=thresholds
-                ).to_json(),
-                "with_age": None if with_age is None else evaluate_scores(with_age).to_json(),
+                **measured.to_json(),
+                "with_age": with_age.to_json() if with_age else None,
             }
         },
     )
@@ -106,38 +107,29 @@ def write_results(
 
 
 def _with_age(
-    validation: PreparedExamples, pictures: Scored
-) -> tuple[CardAgeCalibration | None, Scored | None]:
-    """The calibration with age, and the pictures whose age is known, scored with it."""
+    validation: PreparedExamples, pictures: Scored, thresholds: Mapping[str, float]
+) -> tuple[CardAgeCalibration | None, Evaluation | None]:
+    """The calibration with age and what it measures; None where there is too little of both."""
     ages = [example.facts.age for example in validation.examples]
-    known = np.flatnonzero([age is not None for age in ages])
-    years = np.array([ages[i] for i in known], dtype=np.float64)
-    if np.unique(pictures.labels[known]).size < 2:
+    known = [i for i, age in enumerate(ages) if age is not None]
+    if not known:
         return None, None
+    years = np.array([ages[i] for i in known], dtype=np.float64)
     fitted = fit_platt_with_age(pictures.logits[known], years, pictures.labels[known])
     if fitted is None:
         return None, None
-    scored_with_age = Scored.of(
-        pictures.labels[known],
-        fitted.log_odds(pictures.logits[known], years),
-        patients=list(pictures.patients[known]),
-        breasts=list(pictures.breasts[known]),
-    )
-    return CardAgeCalibration(**asdict(fitted)), scored_with_age
+    measured = evaluate_with_age(pictures, ages, fitted, thresholds=thresholds)
+    return (CardAgeCalibration(**asdict(fitted)) if measured else None), measured
 
 
-def _points(
-    thresholds: Mapping[str, float], pictures: Scored, with_age: Scored | None
-) -> dict[str, CardOperatingPoint]:
-    without = measure_points(thresholds, pictures)
-    informed = {} if with_age is None else measure_points(thresholds, with_age)
+def _points(measured: Evaluation, with_age: Evaluation | None) -> dict[str, CardOperatingPoint]:
     return {
         name: CardOperatingPoint(
-            threshold=threshold,
-            measured=without[name].to_json(),
-            measured_with_age=informed[name].to_json() if informed else {},
+            threshold=point.threshold,
+            measured=point.to_json(),
+            measured_with_age=with_age.operating_points[name].to_json() if with_age else {},
         )
-        for name, threshold in thresholds.items()
+        for name, point in measured.operating_points.items()
     }
 
 
@@ -235,9 +227,8 @@ def write_json(path: Path, content: object) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write text in UTF-8, whole or not at all; raises `StorageError`."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with replacing(path) as target:
+            target.write_text(text, encoding="utf-8")
     except OSError as err:
         raise StorageError("A result of the run cannot be stored.") from err

@@ -1,0 +1,29 @@
+"""Options that several commands have."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from mammoscope.artifact import DEFAULT_POINT
+from mammoscope.settings import OperatingPointName, ServiceSettings
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``, the model to judge with."""
+    parser.add_argument(
+        "--model",
+        metavar="PATH",
+        type=Path,
+        default=ServiceSettings.model_fields["model"].default,
+        help="model folder, or a .keras file",
+    )
+
+
+def add_operating_point(parser: argparse.ArgumentParser) -> None:
+    """Add ``--operating-point``, the point that decides labels."""
+    parser.add_argument(
+        "--operating-point",
+        choices=get_args(OperatingPointName),
+        default=DEFAULT_POINT,
+        help="operating point of the model's card that decides the label",
+    )
