@@ -3,6 +3,7 @@
 `disagreements` takes rendered Kubernetes objects and says in sentences what does not fit.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +13,8 @@ from mammoscope.errors import ConfigurationError
 from mammoscope.settings import ENVIRONMENT_PREFIX, ServiceSettings
 
 Object = dict[str, Any]
+
+INDEX = "JOB_COMPLETION_INDEX"
 
 # Of Kubernetes' quantities those that the manifests use.
 _UNITS = {"m": Fraction(1, 1000), "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "": 1}
@@ -92,6 +95,7 @@ def disagreements(objects: list[Object], get_paths: set[str], user: int) -> list
             *_security(each, user),
             *_sources(objects, each),
             *_settings(objects, each),
+            *_parts(each),
         ]
         found += [f"{each.name}: {sentence}" for sentence in told]
     return found
@@ -142,6 +146,28 @@ def _selectors(objects: list[Object], running: list[Workload]) -> Iterator[str]:
             for policy in policies
         ):
             yield f"{each.name} stands under no NetworkPolicy"
+
+
+def _parts(workload: Workload) -> Iterator[str]:
+    spec = workload.source["spec"]
+    given = {each["name"]: each.get("valueFrom", {}) for each in workload.container.get("env", [])}
+    arguments = workload.container.get("args", [])
+    asked = {name for each in arguments for name in re.findall(r"\$\((\w+)\)", each)}
+    if asked - set(given):
+        yield f"arguments name {asked - set(given)}, which nobody sets"
+    if spec.get("completionMode") != "Indexed":
+        return
+    parts = spec["completions"]
+    if f"--shard=$({INDEX})/{parts}" not in arguments:
+        yield f"no pod takes its part of {parts}"
+    field = given.get(INDEX, {}).get("fieldRef", {}).get("fieldPath")
+    if field != "metadata.annotations['batch.kubernetes.io/job-completion-index']":
+        yield f"{INDEX} is taken from {field}"
+    outputs = [each for each in arguments if each.startswith("--json=")]
+    if not all(f"$({INDEX})" in each for each in outputs):
+        yield "pods write to one file"
+    if not 1 <= spec["parallelism"] <= parts:
+        yield f"{spec['parallelism']} pods share {parts} parts"
 
 
 def _references(objects: list[Object]) -> Iterator[str]:

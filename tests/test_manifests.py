@@ -19,7 +19,8 @@ import yaml
 from mammoscope.fetching import addresses
 from mammoscope.service import LoadingEngine, create_app
 from mammoscope.settings import ServiceSettings
-from tests.agreement import Object, disagreements, merged, quantity, workloads
+from mammoscope.sharding import Shard
+from tests.agreement import INDEX, Object, disagreements, merged, quantity, workloads
 
 ROOT = Path(__file__).resolve().parents[1]
 MANIFESTS = ROOT / "kube-config"
@@ -157,6 +158,25 @@ def test_disagreement_is_noticed(
     assert disagreements(objects, get_paths, user)
 
 
+JOB_BREAKAGES: dict[str, Callable[[Any], object]] = {
+    "more parts": lambda spec: spec.update(completions=8),
+    "idle pods": lambda spec: spec.update(parallelism=5),
+    "no index": lambda spec: spec["template"]["spec"]["containers"][0].pop("env"),
+    "one file": lambda spec: spec["template"]["spec"]["containers"][0]["args"].append(
+        "--json=/results/all.jsonl"
+    ),
+}
+
+
+@pytest.mark.parametrize("breakage", JOB_BREAKAGES)
+def test_parts_that_do_not_make_a_whole(
+    rendered: dict[str, list[Object]], get_paths: set[str], user: int, breakage: str
+) -> None:
+    objects = copy.deepcopy(rendered["jobs/score"])
+    JOB_BREAKAGES[breakage](_spec(objects, "Job"))
+    assert disagreements(objects, get_paths, user)
+
+
 @pytest.mark.parametrize("version", SCHEMAS)
 def test_objects_keep_to_the_schema(rendered: dict[str, list[Object]], version: str) -> None:
     checked = 0
@@ -210,6 +230,20 @@ def test_policy_lets_out_what_the_guard_lets_out(rendered: dict[str, list[Object
     assert opened == {ipaddress.ip_network("0.0.0.0/0"), addresses._PUBLIC_V6}
 
 
+@pytest.mark.parametrize("name", ["base", "overlays/local", "overlays/observed"])
+def test_policy_lets_names_be_asked_for(rendered: dict[str, list[Object]], name: str) -> None:
+    (rule,) = (
+        rule
+        for rule in _spec(rendered[name], "NetworkPolicy")["egress"]
+        if {port["port"] for port in rule["ports"]} == {53}
+    )
+    assert {port["protocol"] for port in rule["ports"]} == {"UDP", "TCP"}
+    assert rule["to"][0] == {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+    }
+
+
 def test_ingress_takes_the_largest_picture(rendered: dict[str, list[Object]]) -> None:
     ingress = next(e for e in rendered["overlays/production"] if e["kind"] == "Ingress")
     size = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
@@ -260,7 +294,10 @@ def test_jobs_run_commands_that_exist(rendered: dict[str, list[Object]]) -> None
     for job in jobs:
         python, *program = job.container["command"]
         assert python == "python"
-        parsers[" ".join(program)].parse_args(job.container["args"])
+        arguments = [each.replace(f"$({INDEX})", "3") for each in job.container["args"]]
+        options = parsers[" ".join(program)].parse_args(arguments)
+        if shard := getattr(options, "shard", None):
+            Shard.parse(shard)
         mounted = [each["mountPath"] for each in job.container["volumeMounts"]]
         for argument in job.container["args"]:
             path = argument.rpartition("=")[2]
