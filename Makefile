@@ -65,6 +65,10 @@ bench-train:  ## the training pipeline beside that of the Keras tutorials
 	@$(environment) packages training
 	$(benchmark) train
 
+.PHONY: sizing
+sizing: environment  ## pods, time and cost for 10 to 10,000 requests a second, of bench-service's results
+	$(BIN)/python -m benchmarks.sizing $(ARGS)
+
 .PHONY: image
 image:  ## the container image mammoscope:VERSION, with Docker or buildah [TARGET=train]
 	@.ci/image.sh '$(or $(TARGET),serve)'
