@@ -21,16 +21,18 @@ RUN /opt/pipenv/bin/pipenv requirements --hash --categories packages >packages.t
         --requirement packages.txt
 
 
-# What the service never loads goes, then the service is put together and tried: pictures in each
-# coding of DICOM are scored with the model of the image. Loading the model checks the sha256 of its
-# files against its card. Python keeps the bytecode of exactly the modules that were needed.
+# A network that was not compiled is, in float: the service then needs no Keras. What it never loads
+# goes, then it is put together and tried: pictures in each coding of DICOM are scored with the model
+# of the image. Loading the model checks the sha256 of its files against its card. Python keeps the
+# bytecode of exactly the modules that were needed.
 FROM packages AS assembled
-COPY .ci/prune.py ./
-RUN /opt/mammoscope/bin/python prune.py \
-    && /opt/mammoscope/bin/python -m pip uninstall --quiet --yes setuptools pip
 WORKDIR /app
 COPY mammoscope ./mammoscope
 COPY model ./model
+RUN test -e model/model.xml \
+    || PYTHONDONTWRITEBYTECODE=1 /opt/mammoscope/bin/python -m mammoscope compile --kind float
+COPY .ci/prune.py /build/
+RUN PYTHONDONTWRITEBYTECODE=1 /opt/mammoscope/bin/python /build/prune.py
 COPY LICENSE predict.py gunicorn.conf.py ./
 COPY .ci/try_image.py /build/
 RUN chmod -R a=rX,u+w /app \

@@ -48,7 +48,10 @@ stand_in() {
     debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip,python3-venv \
         bookworm "$root" "$mirror" >/dev/null
     : >"$root/etc/apt/sources.list"
-    rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
+    # As slim images are made: without documentation and translations.
+    rm -rf "$root"/var/cache/apt/{archives/*.deb,*.bin} "$root"/var/lib/apt/lists/* \
+        "$root"/var/cache/debconf/*-old "$root"/var/log/* \
+        "$root"/usr/share/{doc,man,info,locale,lintian,linda}/*
     tar -C "$root" -c . | podman import --quiet - "$base" >/dev/null
     rm -rf "$root"
 }
