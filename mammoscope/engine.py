@@ -5,9 +5,11 @@ serving without Keras; a network that was not compiled is converted through Kera
 backend. Neither needs TensorFlow.
 """
 
+import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
@@ -56,12 +58,14 @@ class Scores:
 class Judgement:
     """The answer about one picture, and what a heat map of it is drawn from.
 
-    ``logit_map`` is float32 (h, w): the cells of `preparation`'s pixels.
+    ``logit_map`` is float32 (h, w): the cells of `preparation`'s pixels. ``stage_s`` are the
+    seconds that ``prepare`` and ``infer`` took.
     """
 
     prediction: Prediction
     preparation: Preparation
     logit_map: Float
+    stage_s: Mapping[str, float] = field(default_factory=dict)
 
 
 class Engine:
@@ -159,9 +163,12 @@ class Engine:
             If the card has no such operating point.
         """
         threshold = self.card.threshold(operating_point)
+        began = time.perf_counter()
         prepared = prepare(mammogram, self.card.input_size)
         require_mammogram(mammogram, prepared)
+        in_between = time.perf_counter()
         scores = self.score(prepared.pixels[None])
+        stage_s = {"prepare": in_between - began, "infer": time.perf_counter() - in_between}
         logit = float(scores.logits[0])
         probability, age_used = self.card.probability(logit, age)
         unused = (_AGE_UNUSED,) if age is not None and not age_used else ()
@@ -173,7 +180,7 @@ class Engine:
             warnings=(*mammogram.warnings, *discrepancies(mammogram, prepared), *unused),
             age_used=age_used,
         )
-        return Judgement(prediction, prepared, scores.logit_maps[0])
+        return Judgement(prediction, prepared, scores.logit_maps[0], stage_s)
 
     def _spare_request(self, *, wait: bool) -> Any:
         """Take a request out of the pool; None where there is none and the caller cannot wait.

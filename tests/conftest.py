@@ -70,3 +70,24 @@ def real_dataset(request: pytest.FixtureRequest) -> Path:
         return REAL_DATASET
     folder: Path = request.getfixturevalue("phantom_dataset")
     return folder
+
+
+@pytest.fixture(scope="session")
+def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder as training leaves it, of a network of one layer. Not to be written to."""
+    import keras
+
+    from mammoscope.artifact import CARD_NAME, NETWORK_NAME, Card, sha256_of, write_card
+
+    pixels = keras.Input((96, 72, 1), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(pixels)
+    drawn = keras.initializers.GlorotUniform(seed=0)
+    logit_map = keras.layers.Conv2D(1, 8, strides=8, kernel_initializer=drawn)(scaled)
+    logit = keras.layers.Flatten()(keras.layers.GlobalAveragePooling2D()(logit_map))
+    folder = tmp_path_factory.mktemp("model")
+    network = keras.Model(pixels, {"logit": logit, "logit_map": logit_map})
+    network.save(folder / NETWORK_NAME)
+    digest = sha256_of(folder / NETWORK_NAME)
+    write_card(folder, Card(version="tiny-1", sha256=digest, input_size=(96, 72)))
+    assert (folder / CARD_NAME).is_file()
+    return folder

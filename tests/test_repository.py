@@ -41,10 +41,12 @@ SERVING = [
     "client",
     "conversion",
     "dicom",
+    "drift",
     "engine",
     "errors",
     "explanation",
     "fetching",
+    "keys",
     "mammogram",
     "prediction",
     "preparation",
@@ -54,6 +56,7 @@ SERVING = [
     "service",
     "settings",
     "storing",
+    "study",
 ]
 
 

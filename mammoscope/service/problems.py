@@ -8,14 +8,17 @@ from http import HTTPStatus
 from typing import Final
 
 import structlog
-from flask import Flask, Response, g, json
+from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from mammoscope import errors
 
 _log = structlog.get_logger(__name__)
 
-STATUSES: Final[Mapping[type[errors.MammoscopeError], HTTPStatus]] = {
+CLIENT_CLOSED_REQUEST: Final = 499
+"""Not of the standard, but what nginx and those who count its statuses call this."""
+
+STATUSES: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.MammoscopeError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageError: HTTPStatus.INSUFFICIENT_STORAGE,
@@ -48,7 +51,13 @@ STATUSES: Final[Mapping[type[errors.MammoscopeError], HTTPStatus]] = {
     errors.InvalidRequestError: HTTPStatus.BAD_REQUEST,
     errors.UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.RequestTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnknownModelError: HTTPStatus.NOT_FOUND,
+    errors.UnauthorizedError: HTTPStatus.UNAUTHORIZED,
+    errors.RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ServiceBusyError: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.UploadTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
+    errors.DeadlineExceededError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ClientGoneError: CLIENT_CLOSED_REQUEST,
     errors.NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ServerAnswerError: HTTPStatus.BAD_GATEWAY,
     errors.ServerUnreachableError: HTTPStatus.BAD_GATEWAY,
@@ -57,9 +66,10 @@ STATUSES: Final[Mapping[type[errors.MammoscopeError], HTTPStatus]] = {
 
 RETRY_AFTER_S: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.ServiceBusyError: 1,
+    errors.DeadlineExceededError: 5,
     errors.NotReadyError: 2,
 }
-"""Seconds after which the same request may well succeed."""
+"""Seconds after which the same request may well succeed; rate limits know it themselves."""
 
 _FRAMEWORK_PROBLEMS: Final[Mapping[int, tuple[str, str]]] = {
     HTTPStatus.BAD_REQUEST: (errors.InvalidRequestError.code, "The request is not well-formed."),
@@ -86,6 +96,8 @@ def problem(
         "code": code,
         "request_id": g.get("request_id"),
     }
+    if request.path.startswith("/v2/"):
+        content["error"] = detail  # where clients of the inference protocol look
     return Response(json.dumps(content), status, headers, content_type="application/problem+json")
 
 
@@ -93,9 +105,16 @@ def _answer_mammoscope_error(error: errors.MammoscopeError) -> Response:
     status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return _answer_unexpected(error)
+    return problem(status, error.code, str(error), _headers(error))
+
+
+def _headers(error: errors.MammoscopeError) -> dict[str, str]:
+    if isinstance(error, errors.UnauthorizedError):
+        return {"WWW-Authenticate": 'Bearer realm="mammoscope", Basic realm="mammoscope"'}
+    if isinstance(error, errors.RateLimitedError):
+        return {"Retry-After": str(error.retry_after_s)}
     retry_after_s = RETRY_AFTER_S.get(type(error))
-    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-    return problem(status, error.code, str(error), headers)
+    return {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
 
 def _answer_framework_error(error: HTTPException) -> Response:

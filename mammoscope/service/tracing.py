@@ -56,6 +56,7 @@ def _finish(response: Response) -> Response:
         route=rule.rule if rule else None,
         status=response.status_code,
         code=g.get("problem_code"),
+        api_key=g.get("api_key"),
         duration_ms=round(1000 * (time.monotonic() - g.started), 1),
     )
     return response

@@ -1,4 +1,4 @@
-"""A small real model, and the service as a process of its own."""
+"""The service as a process of its own."""
 
 import os
 import signal
@@ -11,32 +11,12 @@ from typing import Any
 
 import pytest
 
-from mammoscope.artifact import CARD_NAME, NETWORK_NAME, Card, sha256_of, write_card
 from mammoscope.client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 
 PATIENCE_S = 300
 """Seconds after which a process is taken to hang; what it waits for may be a busy machine."""
-
-
-@pytest.fixture(scope="session")
-def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder as training leaves it, of a network of one layer. Not to be written to."""
-    import keras
-
-    pixels = keras.Input((96, 72, 1), dtype="uint8")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(pixels)
-    drawn = keras.initializers.GlorotUniform(seed=0)
-    logit_map = keras.layers.Conv2D(1, 8, strides=8, kernel_initializer=drawn)(scaled)
-    logit = keras.layers.Flatten()(keras.layers.GlobalAveragePooling2D()(logit_map))
-    folder = tmp_path_factory.mktemp("model")
-    network = keras.Model(pixels, {"logit": logit, "logit_map": logit_map})
-    network.save(folder / NETWORK_NAME)
-    digest = sha256_of(folder / NETWORK_NAME)
-    write_card(folder, Card(version="tiny-1", sha256=digest, input_size=(96, 72)))
-    assert (folder / CARD_NAME).is_file()
-    return folder
 
 
 class ServiceProcess:
@@ -49,7 +29,8 @@ class ServiceProcess:
         self._log = log
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAMMOSCOPE_")}
         inherited.pop("KERAS_BACKEND", None)
-        own = {f"MAMMOSCOPE_{name.upper()}": str(value) for name, value in settings.items()}
+        chosen = {"drain_s": 0, "metrics_bind": "", **settings}
+        own = {f"MAMMOSCOPE_{name.upper()}": str(value) for name, value in chosen.items()}
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", "predict:app", "--config", "gunicorn.conf.py"],
