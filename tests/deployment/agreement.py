@@ -4,71 +4,22 @@
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
+from collections.abc import Iterator
 
 from mammoscope.errors import ConfigurationError
 from mammoscope.settings import ENVIRONMENT_PREFIX, ServiceSettings
-
-Object = dict[str, Any]
+from tests.deployment.agreement_metrics import METRICS, metrics_disagreements
+from tests.deployment.objects import (
+    Object,
+    Workload,
+    merged,
+    names_of,
+    of_kind,
+    quantity,
+    workloads,
+)
 
 INDEX = "JOB_COMPLETION_INDEX"
-
-# Of Kubernetes' quantities those that the manifests use.
-_UNITS = {"m": Fraction(1, 1000), "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "": 1}
-
-
-def quantity(text: str) -> Fraction:
-    """Value of a Kubernetes quantity."""
-    digits = text.rstrip("KMGim")
-    return Fraction(digits) * _UNITS[text[len(digits) :]]
-
-
-def merged(objects: list[Object], pod: Object) -> dict[str, str]:
-    """Environment of a pod's first container, its ConfigMaps read."""
-    container = pod["containers"][0]
-    maps = {each["metadata"]["name"]: each for each in objects if each["kind"] == "ConfigMap"}
-    environment: dict[str, str] = {}
-    for source in container.get("envFrom", []):
-        environment |= maps.get(source["configMapRef"]["name"], {}).get("data", {})
-    return environment | {e["name"]: e["value"] for e in container.get("env", []) if "value" in e}
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What runs pods: a Deployment, a Job or an InferenceService."""
-
-    source: Object
-    pod: Object
-    labels: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        return f"{self.source['kind']} {self.source['metadata']['name']}"
-
-    @property
-    def container(self) -> Object:
-        (container,) = self.pod["containers"]
-        return container
-
-    @property
-    def ports(self) -> dict[str, int]:
-        return {each["name"]: each["containerPort"] for each in self.container.get("ports", [])}
-
-
-def workloads(objects: list[Object]) -> list[Workload]:
-    """Everything in `objects` that runs pods."""
-    found = []
-    for each in objects:
-        if each["kind"] in ("Deployment", "Job"):
-            template = each["spec"]["template"]
-            labels = template["metadata"].get("labels", {})
-            found.append(Workload(each, template["spec"], labels))
-        elif each["kind"] == "InferenceService":
-            found.append(Workload(each, each["spec"]["predictor"], {}))
-    return found
 
 
 def disagreements(objects: list[Object], get_paths: set[str], user: int) -> list[str]:
@@ -101,33 +52,25 @@ def disagreements(objects: list[Object], get_paths: set[str], user: int) -> list
     return found
 
 
-def _of(objects: list[Object], kind: str) -> list[Object]:
-    return [each for each in objects if each["kind"] == kind]
-
-
-def _names(objects: list[Object], kind: str) -> set[str]:
-    return {each["metadata"]["name"] for each in _of(objects, kind)}
-
-
 def _namespaces(objects: list[Object]) -> Iterator[str]:
     spaces = {each["metadata"].get("namespace") for each in objects if each["kind"] != "Namespace"}
     if len(spaces) > 1:
         yield f"objects are spread over namespaces {spaces}"
-    elif _names(objects, "Namespace") - spaces:
+    elif names_of(objects, "Namespace") - spaces:
         yield "the Namespace is not the one of the objects"
 
 
 def _selectors(objects: list[Object], running: list[Workload]) -> Iterator[str]:
     selecting = [
-        *((each, each["spec"]["selector"]) for each in _of(objects, "Service")),
+        *((each, each["spec"]["selector"]) for each in of_kind(objects, "Service")),
         *(
             (each, each["spec"]["selector"]["matchLabels"])
             for kind in ("Deployment", "PodDisruptionBudget")
-            for each in _of(objects, kind)
+            for each in of_kind(objects, kind)
         ),
         *(
             (each, each["spec"]["podSelector"]["matchLabels"])
-            for each in _of(objects, "NetworkPolicy")
+            for each in of_kind(objects, "NetworkPolicy")
         ),
         *(
             (each.source, constraint["labelSelector"]["matchLabels"])
@@ -140,7 +83,7 @@ def _selectors(objects: list[Object], running: list[Workload]) -> Iterator[str]:
         if len(chosen) != 1:
             yield f"{source['kind']} selects the pods of {len(chosen)} workloads"
     for each in running:
-        policies = _of(objects, "NetworkPolicy")
+        policies = of_kind(objects, "NetworkPolicy")
         if each.labels and not any(
             policy["spec"]["podSelector"]["matchLabels"].items() <= each.labels.items()
             for policy in policies
@@ -170,18 +113,22 @@ def _parts(workload: Workload) -> Iterator[str]:
         yield f"{spec['parallelism']} pods share {parts} parts"
 
 
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
 def _references(objects: list[Object]) -> Iterator[str]:
-    deployments = _names(objects, "Deployment")
+    deployments = names_of(objects, "Deployment")
     for kind in ("HorizontalPodAutoscaler", "ScaledObject"):
-        for each in _of(objects, kind):
+        for each in of_kind(objects, kind):
             target = each["spec"]["scaleTargetRef"]
             if (
                 target["name"] not in deployments
                 or target.get("kind", "Deployment") != "Deployment"
             ):
                 yield f"{kind} scales {target}, which is not there"
-    services = {each["metadata"]["name"]: each for each in _of(objects, "Service")}
-    for each in _of(objects, "Ingress"):
+    services = {each["metadata"]["name"]: each for each in of_kind(objects, "Service")}
+    for each in of_kind(objects, "Ingress"):
         spec = each["spec"]
         for rule in spec["rules"]:
             if not any(rule["host"] in tls["hosts"] for tls in spec["tls"]):
@@ -196,20 +143,20 @@ def _references(objects: list[Object]) -> Iterator[str]:
 def _scaling(objects: list[Object]) -> Iterator[str]:
     bounds = [
         (each["spec"]["minReplicas"], each["spec"]["maxReplicas"])
-        for each in _of(objects, "HorizontalPodAutoscaler")
+        for each in of_kind(objects, "HorizontalPodAutoscaler")
     ] + [
         (each["spec"]["minReplicaCount"], each["spec"]["maxReplicaCount"])
-        for each in _of(objects, "ScaledObject")
+        for each in of_kind(objects, "ScaledObject")
     ]
     if len(bounds) > 1:
         yield "two autoscalers fight for one Deployment"
     for least, most in bounds:
         if not 1 <= least < most:
             yield f"the autoscaler's bounds are {least} and {most}"
-        for budget in _of(objects, "PodDisruptionBudget"):
+        for budget in of_kind(objects, "PodDisruptionBudget"):
             if least - budget["spec"]["maxUnavailable"] < 1:
                 yield "the PodDisruptionBudget lets the last pod go"
-    for each in _of(objects, "Deployment"):
+    for each in of_kind(objects, "Deployment"):
         if bounds and "replicas" in each["spec"]:
             yield "the Deployment sets replicas that an autoscaler owns"
         if not bounds and "replicas" not in each["spec"]:
@@ -235,11 +182,11 @@ def _probes(workload: Workload, get_paths: set[str]) -> Iterator[str]:
 
 def _ports(objects: list[Object], workload: Workload) -> Iterator[str]:
     ports = workload.ports
-    for service in _of(objects, "Service"):
+    for service in of_kind(objects, "Service"):
         for port in service["spec"]["ports"]:
             if port["targetPort"] not in ports:
                 yield f"the Service targets port {port['targetPort']}"
-    for policy in _of(objects, "NetworkPolicy"):
+    for policy in of_kind(objects, "NetworkPolicy"):
         for rule in policy["spec"]["ingress"]:
             if {port["port"] for port in rule["ports"]} - set(ports):
                 yield "the NetworkPolicy lets in to another port"
@@ -252,7 +199,7 @@ def _volumes(objects: list[Object], workload: Workload) -> Iterator[str]:
         yield f"volumes are {sorted(volumes)}, mounts {sorted(mounts)}"
     if "/tmp" not in {each["mountPath"] for each in mounts.values()}:  # noqa: S108 a mount
         yield "nothing can be written to /tmp"
-    claims = _names(objects, "PersistentVolumeClaim")
+    claims = names_of(objects, "PersistentVolumeClaim")
     for volume in volumes.values():
         claim = volume.get("persistentVolumeClaim", {}).get("claimName")
         if claim and claim not in claims:
@@ -287,7 +234,7 @@ def _security(workload: Workload, user: int) -> Iterator[str]:
 
 
 def _sources(objects: list[Object], workload: Workload) -> Iterator[str]:
-    maps, accounts = _names(objects, "ConfigMap"), _names(objects, "ServiceAccount")
+    maps, accounts = names_of(objects, "ConfigMap"), names_of(objects, "ServiceAccount")
     for source in workload.container.get("envFrom", []):
         if source["configMapRef"]["name"] not in maps:
             yield f"there is no ConfigMap {source['configMapRef']['name']}"
@@ -306,11 +253,16 @@ def _settings(objects: list[Object], workload: Workload) -> Iterator[str]:
         if any(key.startswith(ENVIRONMENT_PREFIX) for key in environment):
             yield "a Job reads no settings of the service"
         return
-    if {int(settings.bind.rpartition(":")[2])} != set(workload.ports.values()):
-        yield f"the service listens on {settings.bind}, its ports are {workload.ports}"
+    listening = [settings.bind, settings.metrics_bind]
+    reached = {_port(each) for each in listening if each and not each.startswith("127.")}
+    if reached != set(workload.ports.values()):
+        yield f"the service listens on {listening}, its ports are {workload.ports}"
     pause = workload.container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    if pause + settings.graceful_timeout_s >= workload.pod["terminationGracePeriodSeconds"]:
+    at_most = pause + settings.drain_s + settings.graceful_timeout_s
+    if at_most >= workload.pod["terminationGracePeriodSeconds"]:
         yield "the grace period ends before requests in flight do"
-    for policy in _of(objects, "NetworkPolicy"):
+    if METRICS in workload.ports:
+        yield from metrics_disagreements(objects)
+    for policy in of_kind(objects, "NetworkPolicy"):
         if bool(policy["spec"].get("egress")) != settings.url_fetching:
             yield "the NetworkPolicy and MAMMOSCOPE_URL_FETCHING differ"
