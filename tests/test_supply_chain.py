@@ -1,4 +1,4 @@
-"""The judgement about licences of what is served."""
+"""The judgement about licences and vulnerabilities of what is served."""
 
 import importlib.util
 import json
@@ -7,17 +7,21 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / ".ci" / "licences.py"
+SCRIPTS = Path(__file__).resolve().parents[1] / ".ci"
 
 
-@pytest.fixture(scope="module")
-def licences() -> Any:
-    spec = importlib.util.spec_from_file_location("licences", SCRIPT)
+def script(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def licences() -> Any:
+    return script("licences")
 
 
 @pytest.mark.parametrize(
@@ -54,3 +58,28 @@ def test_review_is_for_unknown_licences_only(licences: Any) -> None:
     name = next(iter(licences.REVIEWED))
     assert licences.judged({name: "UNKNOWN"}, {name})[1] == []
     assert licences.judged({name: "GPL-3.0"}, {name})[1] != []
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "said"),
+    [
+        ([{"name": "a", "version": "1", "vulns": []}], 0, "none known of 1"),
+        ([{"name": "a", "skip_reason": "not found"}], 1, "Not looked up"),
+        (
+            [{"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}],
+            1,
+            "CVE-1, mended in 2",
+        ),
+    ],
+)
+def test_vulnerabilities(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    packages: list[dict[str, Any]],
+    code: int,
+    said: str,
+) -> None:
+    found = tmp_path / "vulnerabilities.json"
+    found.write_text(json.dumps({"dependencies": packages}))
+    assert script("vulnerabilities").main(found) == code
+    assert said in capsys.readouterr().out
