@@ -74,8 +74,7 @@ image:  ## the container image mammoscope:VERSION, with Docker or buildah [TARGE
 	@.ci/image.sh '$(or $(TARGET),serve)'
 
 .PHONY: test-container
-test-container: image  ## the image as clusters run it: read-only, unprivileged, limited, stopped
-	@$(environment) packages
+test-container: image environment  ## the image as clusters run it, the Job's command, the rehearsal
 	.ci/container.sh
 
 .PHONY: rehearse

@@ -153,6 +153,7 @@ backend replicas
         kept.pop("KERAS_BACKEND", None)
         own = {
             "MAMMOSCOPE_BIND": f"127.0.0.1:{self._ports[slot]}",
+            "MAMMOSCOPE_METRICS_BIND": "",  # replicas share this machine's ports
             "MAMMOSCOPE_MODEL": str(model or self._model),
         }
         with (self._work / f"replica-{slot}.log").open("ab") as log:
