@@ -261,6 +261,9 @@ def _settings(objects: list[Object], workload: Workload) -> Iterator[str]:
     at_most = pause + settings.drain_s + settings.graceful_timeout_s
     if at_most >= workload.pod["terminationGracePeriodSeconds"]:
         yield "the grace period ends before requests in flight do"
+    mounted = {each["mountPath"] for each in workload.container["volumeMounts"]}
+    if settings.api_keys_file and str(settings.api_keys_file.parent) not in mounted:
+        yield "no volume brings the API keys"
     if METRICS in workload.ports:
         yield from metrics_disagreements(objects)
     for policy in of_kind(objects, "NetworkPolicy"):

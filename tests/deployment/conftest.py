@@ -14,22 +14,23 @@ from tests.deployment.objects import Object
 
 
 @pytest.fixture(scope="session")
-def with_offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """kube-config with one overlay more: the base without URL fetching."""
+def with_components(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """kube-config with overlays more: the base with each component that no overlay has."""
     folder = tmp_path_factory.mktemp("manifests") / "kube-config"
     shutil.copytree(MANIFESTS, folder)
-    overlay = folder / "overlays" / "offline"
-    overlay.mkdir()
-    (overlay / "kustomization.yaml").write_text(
-        "kind: Kustomization\nresources: [../../base]\ncomponents: [../../components/offline]\n"
-    )
+    for name in ("keys", "offline"):
+        overlay = folder / "overlays" / name
+        overlay.mkdir()
+        (overlay / "kustomization.yaml").write_text(
+            f"kind: Kustomization\nresources: [../../base]\ncomponents: [../../components/{name}]\n"
+        )
     return folder
 
 
 @pytest.fixture(scope="session")
-def rendered(with_offline: Path) -> dict[str, list[Object]]:
-    names = deployables(with_offline)
-    return {name: list(yaml.safe_load_all(render(with_offline / name))) for name in names}
+def rendered(with_components: Path) -> dict[str, list[Object]]:
+    names = deployables(with_components)
+    return {name: list(yaml.safe_load_all(render(with_components / name))) for name in names}
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 from mammoscope.fetching import addresses
 from mammoscope.service.inference import MODEL_NAME
 from mammoscope.settings import ServiceSettings
-from tests.deployment.manifests import MANIFESTS, container_of, render, spec_of
+from tests.deployment.manifests import MANIFESTS, ROOT, container_of, render, spec_of
 from tests.deployment.objects import Object, merged, quantity, workloads
 
 SCHEMAS = ("1.33.0", "1.37.0")
@@ -56,6 +56,16 @@ def test_offline_lets_nothing_out(rendered: dict[str, list[Object]]) -> None:
     policy = spec_of(objects, "NetworkPolicy")
     assert policy["egress"] == []
     assert "Egress" in policy["policyTypes"]
+
+
+def test_keys_come_from_a_secret(rendered: dict[str, list[Object]]) -> None:
+    objects = rendered["overlays/keys"]
+    settings = ServiceSettings.from_environment(merged(objects, workloads(objects)[0].pod))
+    assert settings.api_keys_file is not None
+    (volume,) = (each for each in workloads(objects)[0].pod["volumes"] if "secret" in each)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    created = f"create secret generic {volume['secret']['secretName']} --from-file"
+    assert f"{created} {settings.api_keys_file.name}" in readme
 
 
 def test_policy_lets_out_what_the_guard_lets_out(rendered: dict[str, list[Object]]) -> None:
