@@ -108,6 +108,14 @@ with urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics", timeout=3
     raise SystemExit(b'mammoscope_requests_total{code="",route="/predict"' not in answer.read())
 PYTHON
 held "Prometheus is told on the port for it"
+clients=()
+for _ in 1 2 3 4 5 6 7 8; do
+    "$python" test.py "$work/exam" --server "http://127.0.0.1:$port" >/dev/null &
+    clients+=($!)
+done
+for client in "${clients[@]}"; do
+    wait "$client" || fail "pictures were refused, asked for by eight clients"
+done
 memory=$(inside '
 import glob
 print(sum(
@@ -116,7 +124,7 @@ print(sum(
     for line in open(status)
     if line.startswith("VmHWM")
 ) // 1000)')
-held "at most $memory MB of memory so far"
+held "eight clients at a time are answered, with at most $memory MB of memory"
 
 picture=$(find "$work/phantoms" -name '*.png' | head -n 1)
 # One picture after another until nobody answers, so that SIGTERM comes during a request.

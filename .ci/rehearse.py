@@ -285,10 +285,9 @@ def spoiled(model: Path, folder: Path) -> Path:
 
 def rehearse(model: Path, rate: float, work: Path) -> int:
     """Run the three scenes and print the table; 1 if a request failed."""
-    from mammoscope.phantom import write_phantoms
-
-    pictures = [path for path in write_phantoms(work / "phantoms", 3) if path.suffix == ".png"]
-    picture = pictures[0].read_bytes()
+    command = [sys.executable, "-m", "mammoscope", "phantoms", work / "phantoms", "--count", "3"]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    picture = min((work / "phantoms").glob("*.png")).read_bytes()
     cluster = Cluster(work, model, Manifest.rendered())
     broken = spoiled(model, work / "broken")
     scenes: dict[str, Callable[[], Any]] = {
