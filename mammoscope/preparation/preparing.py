@@ -74,7 +74,9 @@ class Preparation:
     breast: Mask
 
 
-def prepare(mammogram: Mammogram, size: tuple[int, int]) -> Preparation:
+def prepare(
+    mammogram: Mammogram, size: tuple[int, int], *, crop_to_breast: bool = True
+) -> Preparation:
     """Cut the breast out of a picture and bring it into the network's form.
 
     Parameters
@@ -84,6 +86,9 @@ def prepare(mammogram: Mammogram, size: tuple[int, int]) -> Preparation:
         than the result, it is read again with all its pixels.
     size
         Height and width of the result in pixels.
+    crop_to_breast
+        Whether the box is the breast's. If not, it is that of the whole picture without its
+        padding; all else stays the same, so that the two can be compared.
 
     Raises
     ------
@@ -93,16 +98,16 @@ def prepare(mammogram: Mammogram, size: tuple[int, int]) -> Preparation:
         If nothing in the picture could be a breast: it is blank, or what stands out from the
         background is too small.
     """
-    prepared = _prepare(mammogram.pixels, size)
+    prepared = _prepare(mammogram.pixels, size, crop_to_breast=crop_to_breast)
     top, left, bottom, right = prepared.box
     if mammogram.read_fully is None or (bottom - top >= size[0] and right - left >= size[1]):
         return prepared
     full = mammogram.read_fully().pixels
-    fully = _prepare(full, size)
+    fully = _prepare(full, size, crop_to_breast=crop_to_breast)
     return replace(fully, box=_scaled_box(fully.box, full.shape, mammogram.pixels.shape))
 
 
-def _prepare(source: Grey, size: tuple[int, int]) -> Preparation:
+def _prepare(source: Grey, size: tuple[int, int], *, crop_to_breast: bool) -> Preparation:
     whole = source.size
     # Padding goes first, at its own resolution: shrunk, its edge would blend into the picture.
     outer_top, outer_left, outer_bottom, outer_right = find_content(source)
@@ -118,9 +123,11 @@ def _prepare(source: Grey, size: tuple[int, int]) -> Preparation:
         small = 1.0 - small
     breast = find_breast(small)
     rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
+    chest_wall = _chest_wall(breast[:, columns[0] : columns[-1] + 1])
+    if not crop_to_breast:
+        rows = columns = np.arange(SEARCH_SIZE)
     y0, y1 = _to_source(rows, (top, bottom), (coarse.shape[0], source.shape[0]))
     x0, x1 = _to_source(columns, (left, right), (coarse.shape[1], source.shape[1]))
-    chest_wall = _chest_wall(breast[:, columns[0] : columns[-1] + 1])
 
     crop = source[y0:y1, x0:x1]
     height, width = size

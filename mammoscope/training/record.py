@@ -63,7 +63,7 @@ def write_results(
     facts
         What the card says of the training.
     config
-        The input size is used.
+        Input size and crop are used.
 
     Raises
     ------
@@ -92,6 +92,7 @@ def write_results(
         version=f"{__version__}+{digest[:8]}",
         sha256=digest,
         input_size=config.input_size,
+        crop=config.crop,
         calibration=CardCalibration(slope=calibration.slope, intercept=calibration.intercept),
         age_calibration=age_calibration,
         operating_points=_points(measured, with_age),
