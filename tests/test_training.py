@@ -318,7 +318,7 @@ def test_parameters_and_operations_are_those_of_the_papers():
     """Millions of parameters and of multiply-adds without the top, from the papers' tables."""
     import keras
 
-    from mammoscope.training.complexity import complexity
+    from mammoscope.complexity import complexity
 
     size = (224, 224, 3)
     plain = keras.applications.ResNet50(include_top=False, weights=None, input_shape=size)

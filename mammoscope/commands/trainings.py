@@ -4,6 +4,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +42,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--imagenet", metavar="FILE", type=Path, help="weights for runs that ask for imagenet"
     )
-    parser.add_argument("--only", metavar="NAME", nargs="+", help="runs to train; default: all")
+    parser.add_argument(
+        "--only", metavar="NAME", nargs="+", help="runs to train, * standing for anything"
+    )
     parser.add_argument(
         "--list", action="store_true", help="say how far each run is, and train nothing"
     )
@@ -60,10 +63,11 @@ def run(args: argparse.Namespace) -> int:
     """
     planned = read_plan(args.plan, args.imagenet)
     if args.only:
-        unknown = sorted(set(args.only) - {each.name for each in planned})
-        if unknown:
-            raise ConfigurationError(f"The plan has no run {', '.join(unknown)}.")
-        planned = tuple(each for each in planned if each.name in args.only)
+        planned = tuple(
+            each for each in planned if any(fnmatch(each.name, wish) for wish in args.only)
+        )
+        if not planned:
+            raise ConfigurationError("The plan has no run of such a name.")
     if args.list:
         for each in planned:
             print(f"{each.name:32}{_state(args.runs / each.name)}")

@@ -87,8 +87,8 @@ def prepare(
     size
         Height and width of the result in pixels.
     crop_to_breast
-        Whether the box is the breast's. If not, it is that of the whole picture without its
-        padding; all else stays the same, so that the two can be compared.
+        Whether the box is the breast's. If not, it is that of the whole picture, padding and
+        all, so that the two can be compared.
 
     Raises
     ------
@@ -110,10 +110,11 @@ def prepare(
 def _prepare(source: Grey, size: tuple[int, int], *, crop_to_breast: bool) -> Preparation:
     whole = source.size
     # Padding goes first, at its own resolution: shrunk, its edge would blend into the picture.
-    outer_top, outer_left, outer_bottom, outer_right = find_content(source)
+    find_box = find_content if crop_to_breast else _whole
+    outer_top, outer_left, outer_bottom, outer_right = find_box(source)
     source = source[outer_top:outer_bottom, outer_left:outer_right]
     coarse = shrink_for_search(source, size)
-    top, left, bottom, right = find_content(coarse)
+    top, left, bottom, right = find_box(coarse)
     pixels = coarse[top:bottom, left:right]
     small = stretch_contrast(
         cv2.resize(pixels, (SEARCH_SIZE, SEARCH_SIZE), interpolation=interpolation(pixels.shape))
@@ -154,6 +155,10 @@ def _prepare(source: Grey, size: tuple[int, int], *, crop_to_breast: bool) -> Pr
         search_copy=small,
         breast=breast,
     )
+
+
+def _whole(pixels: Grey) -> tuple[int, int, int, int]:
+    return 0, 0, pixels.shape[0], pixels.shape[1]
 
 
 def _scaled_box(

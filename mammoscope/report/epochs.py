@@ -16,9 +16,11 @@ from mammoscope.report.style import (
     PURPLE,
     duration_text,
     new_figure,
+    styled,
 )
 
 
+@styled
 def draw_curves(history: History) -> Figure:
     """Loss, accuracy and AUC of each epoch, on training and validation pictures."""
     figure = new_figure(9.0, 3.1)
@@ -44,6 +46,7 @@ def draw_curves(history: History) -> Figure:
     return figure
 
 
+@styled
 def draw_runtime(history: History) -> Figure:
     """Seconds that each epoch took for training and for validation."""
     figure = new_figure(5.0, 3.1)

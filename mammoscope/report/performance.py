@@ -17,12 +17,13 @@ from mammoscope.metrics import (
     draw_weights,
     equal_mass_bins,
 )
-from mammoscope.report.style import BLUE, GREY, VERMILION, interval_text, new_figure
+from mammoscope.report.style import BLUE, GREY, VERMILION, interval_text, new_figure, styled
 
 _ROC_GRID: Final = 201
 _HISTOGRAM_BINS: Final = 25
 
 
+@styled
 def draw_reliability(
     probabilities: npt.ArrayLike,
     labels: npt.ArrayLike,
@@ -90,6 +91,7 @@ def draw_reliability(
     return figure
 
 
+@styled
 def draw_roc(
     scores: npt.ArrayLike,
     labels: npt.ArrayLike,

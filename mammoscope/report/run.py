@@ -4,14 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from mammoscope.errors import RunError
 from mammoscope.report.epochs import draw_curves, draw_runtime
 from mammoscope.report.performance import draw_reliability, draw_roc
 from mammoscope.report.record import HISTORY_NAME, SCORES_NAME, read_history, read_scores
-from mammoscope.report.style import STYLE, save_figure
+from mammoscope.report.style import save_figure
 
 FIGURES_FOLDER: Final = "figures"
 
@@ -41,17 +40,15 @@ def write_figures(run: Path) -> list[Path]:
     }
     if (run / SCORES_NAME).is_file():
         scores = read_scores(run / SCORES_NAME)
-        labels, patients = scores["label"], scores["patient"]
         drawings["reliability.svg"] = lambda: draw_reliability(
-            scores["probability"], labels, patients
+            scores.probabilities, scores.labels, scores.patients
         )
-        drawings["roc.svg"] = lambda: draw_roc(scores["logit"], labels, patients)
+        drawings["roc.svg"] = lambda: draw_roc(scores.logits, scores.labels, scores.patients)
     written = []
     for name, draw in drawings.items():
-        with mpl.rc_context(STYLE):
-            try:
-                figure = draw()
-            except (KeyError, TypeError, ValueError) as err:
-                raise RunError("The record of the run lacks what its figures show.") from err
-            written.append(save_figure(figure, run / FIGURES_FOLDER / name))
+        try:
+            figure = draw()
+        except (KeyError, TypeError, ValueError) as err:
+            raise RunError("The record of the run lacks what its figures show.") from err
+        written.append(save_figure(figure, run / FIGURES_FOLDER / name))
     return written

@@ -5,14 +5,20 @@ References
 M. Okabe, K. Ito, "Color universal design", 2008: the palette.
 """
 
+import io
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from mammoscope.errors import StorageError
+from mammoscope.storing import replacing
+
+Arguments = ParamSpec("Arguments")
 
 BLUE: Final = "#0072B2"
 VERMILION: Final = "#D55E00"
@@ -20,6 +26,12 @@ GREEN: Final = "#009E73"
 PURPLE: Final = "#CC79A7"
 ORANGE: Final = "#E69F00"
 GREY: Final = "#666666"
+SKY: Final = "#56B4E9"
+BLACK: Final = "#000000"
+SERIES: Final = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+"""Colours of runs that are shown together, told apart by their markers as well."""
+
+MARKERS: Final = "os^vDPX"
 STYLE: Final[dict[Any, Any]] = {  # matplotlib types each key by its literal name
     "svg.hashsalt": "mammoscope",
     "font.family": "DejaVu Sans",  # comes with matplotlib, so text is the same everywhere
@@ -38,22 +50,47 @@ STYLE: Final[dict[Any, Any]] = {  # matplotlib types each key by its literal nam
 }
 
 
+class Drawing(Figure):
+    """A figure that notebooks show as SVG."""
+
+    def _repr_svg_(self) -> str:
+        return svg(self)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Make an empty figure of the given size in inches."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Drawing(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure
 
 
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Let a function draw in the one style, whatever else matplotlib is set to."""
+
+    @wraps(draw)
+    def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def svg(figure: Figure) -> str:
+    """Write a figure as SVG; the same figure gives the same text."""
+    text = io.StringIO()
+    with mpl.rc_context(STYLE):
+        # No date and no version: the same record gives the same bytes.
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as SVG, whole or not at all; raises `StorageError`."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # No date and no version: the same record gives the same bytes.
-        figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
-        partial.replace(path)
+        with replacing(path) as target:
+            target.write_text(svg(figure), encoding="utf-8")
     except OSError as err:
         raise StorageError("A figure could not be written: no permission or no space.") from err
     return path

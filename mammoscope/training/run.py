@@ -18,7 +18,7 @@ from mammoscope.networks import build_network, export_network, load_weights
 from mammoscope.pretraining import read_ddsm
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import Batches, PreparedExamples, prepare_examples
-from mammoscope.training.complexity import complexity
+from mammoscope.complexity import complexity
 from mammoscope.training.division import DividedData, divide, sentences
 from mammoscope.training.loop import REGRESSION, Loop, predict
 from mammoscope.training.packing import save_network
