@@ -32,6 +32,7 @@ from mammoscope.report.decisions import (
     draw_scores,
 )
 from mammoscope.report.epochs import draw_curves, draw_runtime
+from mammoscope.report.images import BACKBONES, BASELINE, TUNING, find_released, write_images
 from mammoscope.report.page import write_page
 from mammoscope.report.performance import draw_reliability, draw_roc
 from mammoscope.report.record import Run, Scores, read_run, read_runs
@@ -50,6 +51,9 @@ from mammoscope.report.tables import (
 )
 
 __all__ = [
+    "BACKBONES",
+    "BASELINE",
+    "TUNING",
     "Run",
     "Scores",
     "Table",
@@ -82,6 +86,7 @@ __all__ = [
     "draw_scores",
     "draw_shortcuts",
     "draw_sizes",
+    "find_released",
     "read_run",
     "read_runs",
     "save_figure",
@@ -91,5 +96,6 @@ __all__ = [
     "tabulate_epochs",
     "tabulate_performance",
     "write_figures",
+    "write_images",
     "write_page",
 ]

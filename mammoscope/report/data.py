@@ -175,15 +175,17 @@ def draw_looks(looks: Mapping[str, Sequence[Any]]) -> Figure:
 
 
 @styled
-def draw_gallery(pictures: Mapping[str, npt.NDArray[Any]]) -> Figure:
+def draw_gallery(pictures: Mapping[str, npt.NDArray[Any]], columns: int = 5) -> Figure:
     """Pictures in grey, side by side.
 
     Parameters
     ----------
     pictures
         By title: float in [0, 1] or uint8, (H, W).
+    columns
+        Pictures beside each other at most.
     """
-    columns = min(6, len(pictures))
+    columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     figure = new_figure(1.5 * columns, 2.1 * rows)
     panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()

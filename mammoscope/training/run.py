@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.artifact import CARD_NAME, NETWORK_NAME
+from mammoscope.complexity import complexity
 from mammoscope.dataset import Example, read_dataset, require_both_classes
 from mammoscope.errors import RunError, StorageError
 from mammoscope.networks import build_network, export_network, load_weights
 from mammoscope.pretraining import read_ddsm
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import Batches, PreparedExamples, prepare_examples
-from mammoscope.complexity import complexity
 from mammoscope.training.division import DividedData, divide, sentences
 from mammoscope.training.loop import REGRESSION, Loop, predict
 from mammoscope.training.packing import save_network
