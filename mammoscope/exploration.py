@@ -98,7 +98,7 @@ def explore_once(
     found = explore(read_dataset(data), on_picture)
     try:
         with replacing(record) as target:
-            target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            target.write_text(json.dumps(found) + "\n", encoding="utf-8")
     except OSError as err:
         raise StorageError("The record of the exploration cannot be written.") from err
     return found

@@ -264,8 +264,8 @@ def test_the_projects_figures_come_from_its_records(records, tmp_path, capsys):
     point = {"threshold": 0.4, "sensitivity": rate, "specificity": rate}
     card = {
         "version": "tuning-better",
-        "operating_points": {"default": {"threshold": 0.4}},
-        "metrics": {"validation": {"operating_points": {"default": point}}},
+        "operating_points": {"default": {"threshold": 0.4, "measured": point}},
+        "metrics": {"validation": {}},
     }
     (model / "card.json").write_text(json.dumps(card))
     assert main(["figures", "--model", str(model), "--to", str(tmp_path / "images")]) == 0

@@ -21,6 +21,8 @@ from mammoscope.report.tables import (
 _ROW: Final = 0.26
 """Height of a row of a forest plot in inches."""
 
+_LONGEST_LABEL: Final = 36
+
 
 @styled
 def draw_epochs_of(runs: Sequence[Run]) -> Figure:
@@ -114,7 +116,7 @@ def draw_areas(runs: Sequence[Run]) -> Figure:
 def draw_differences(baseline: Run, runs: Sequence[Run]) -> Figure:
     """Difference of AUC from a baseline on the same validation pictures, 95 % intervals."""
     return _forest(
-        [(describe_changes(run, baseline), auc_difference(run, baseline)) for run in runs],
+        [(_short_name(run, baseline), auc_difference(run, baseline)) for run in runs],
         0.0,
         "AUC less the baseline's, 95 % interval",
     )
@@ -163,6 +165,12 @@ def _forest(rows: Sequence[tuple[str, Interval | None]], nothing: float, label: 
     axes.set_yticklabels([name for name, _ in rows])
     axes.grid(visible=False, axis="y")
     return figure
+
+
+def _short_name(run: Run, baseline: Run) -> str:
+    """What was changed, where that fits beside a plot, else the run's name."""
+    changes = describe_changes(run, baseline)
+    return changes if 0 < len(changes) <= _LONGEST_LABEL else run.name
 
 
 def _scored(runs: Sequence[Run]) -> list[tuple[str, str, str, Scores]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -15,6 +16,9 @@ from mammoscope.report.style import BLUE, GREEN, GREY, ORANGE, VERMILION, new_fi
 _THRESHOLDS: Final = np.linspace(0.01, 0.7, 70)
 _CELL_COLOURS: Final = "cividis"
 """Even in lightness, and the same for readers with and without a colour vision deficiency."""
+
+_HEAT_ROWS: Final = 24
+"""Rows of cells of a heat map that are drawn: where it points is told, not what lies there."""
 
 
 @styled
@@ -144,7 +148,7 @@ def draw_robustness(measured: Mapping[str, Any]) -> Figure:
         As ``python -m mammoscope robustness --json`` writes it.
     """
     changes = measured["probability_change"]
-    figure = new_figure(6.4, 0.9 + 0.28 * len(changes))
+    figure = new_figure(6.4, 1.2 + 0.28 * len(changes))
     axes = figure.subplots()
     for place, spread in enumerate(changes.values()):
         axes.plot([spread["median"], spread["percentile_95"]], [place, place], color=BLUE, lw=1.2)
@@ -159,7 +163,7 @@ def draw_robustness(measured: Mapping[str, Any]) -> Figure:
     )
     axes.set_yticklabels(list(changes))
     axes.grid(visible=False, axis="y")
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -209,7 +213,7 @@ def choose_examples(scores: Scores, each: int = 2) -> dict[str, list[int]]:
 
 @styled
 def draw_heat_maps(maps: Mapping[str, npt.NDArray[np.float32]]) -> Figure:
-    """Heat maps as the coarse cells they are, without the pictures that they belong to.
+    """Heat maps as coarse cells, without the pictures that they belong to.
 
     Parameters
     ----------
@@ -221,7 +225,10 @@ def draw_heat_maps(maps: Mapping[str, npt.NDArray[np.float32]]) -> Figure:
     figure = new_figure(1.9 * columns, 2.9 * rows)
     panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for axes, (title, cells) in zip(panels, maps.items(), strict=False):
-        axes.pcolormesh(cells, cmap=_CELL_COLOURS)
+        height, width = cells.shape
+        rows_drawn = min(height, _HEAT_ROWS)
+        size = (max(1, round(width * rows_drawn / height)), rows_drawn)
+        axes.pcolormesh(cv2.resize(cells, size, interpolation=cv2.INTER_AREA), cmap=_CELL_COLOURS)
         axes.set_title(title, fontsize=8)
         axes.set_aspect("equal")
         axes.invert_yaxis()

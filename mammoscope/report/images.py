@@ -121,20 +121,17 @@ def _of_study(records: Path) -> _Drawings:
 
 
 def _of_model(card: Mapping[str, Any], run: Run | None) -> _Drawings:
-    drawings: _Drawings = {}
-    measured = {
-        part: card["metrics"][part]["operating_points"]
-        for part in ("validation", "test")
-        if part in card["metrics"]
-    }
-    if measured:
-        drawings["operating-points"] = lambda: draw_operating_points(measured)
+    points = card["operating_points"]
+    measured = {"validation": {name: point["measured"] for name, point in points.items()}}
+    if "test" in card["metrics"]:
+        measured["test"] = card["metrics"]["test"]["operating_points"]
+    drawings: _Drawings = {"operating-points": lambda: draw_operating_points(measured)}
     if "robustness" in card["metrics"]:
         drawings["robustness"] = lambda: draw_robustness(card["metrics"]["robustness"])
     if run is None or run.scores is None:
         return drawings
     scores = run.scores
-    thresholds = {name: each["threshold"] for name, each in card["operating_points"].items()}
+    thresholds = {name: point["threshold"] for name, point in points.items()}
     return drawings | {
         "curves": lambda: draw_curves(run.history),
         "roc": lambda: draw_roc(scores.logits, scores.labels, scores.patients),

@@ -167,8 +167,8 @@ def tabulate_changes(baseline: Run, runs: Sequence[Run]) -> Table:
     return Table(
         ("change", "AUC by picture", "difference of AUC", "log-loss", "train AUC"),
         tuple(rows),
-        "The difference is taken on the same resamples of patients for both runs, so that its "
-        "interval is narrower than those of the two AUCs.",
+        "The difference is taken on the pictures that both runs scored and on the same resamples "
+        "of their patients, so that its interval is narrower than those of the two AUCs.",
     )
 
 
