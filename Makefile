@@ -32,6 +32,23 @@ train:  ## train a model: DATA=DIR OUTPUT=RUN [ARGS="--preset reference ..."]
 	$(environment) packages training
 	exec $(BIN)/python train.py --data '$(DATA)' --output '$(OUTPUT)' $(ARGS)
 
+.PHONY: trainings
+trainings:  ## the trainings of model/experiments/plan.toml, one after another: DATA=DIR [ARGS=...]
+	@test -n '$(DATA)' || { echo 'Usage: make trainings DATA=DIR' >&2; exit 2; }
+	$(environment) packages training
+	exec $(BIN)/python -m mammoscope trainings --data '$(DATA)' $(ARGS)
+
+.PHONY: figures
+figures:  ## draw the figures in images/ from the records
+	@$(environment) packages training
+	exec $(BIN)/python -m mammoscope figures
+
+.PHONY: notebooks
+notebooks:  ## run the notebooks on DATA=DIR and keep them with their outputs [ARGS="04-final ..."]
+	@test -n '$(DATA)' || { echo 'Usage: make notebooks DATA=DIR' >&2; exit 2; }
+	$(environment) packages training dev-packages
+	exec $(BIN)/python .ci/notebooks.py '$(DATA)' $(ARGS)
+
 .PHONY: bench-stages
 bench-stages:  ## where the time goes from bytes to score: [ARGS="--model DIR --rounds N"]
 	@$(environment) packages
