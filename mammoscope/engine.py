@@ -249,6 +249,8 @@ def load_engine(
     ------
     ArtifactMismatchError
         If the network cannot be loaded or does not fit its card.
+    CompilationError
+        If it was not compiled, and Keras is not installed.
     """
     if artifact.compiled is None:
         model = convert_network(artifact.network)

@@ -7,6 +7,7 @@ training carry the marker `training` and run in a pytest of their own (``pytest 
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 import absl.logging
@@ -32,6 +33,26 @@ def pytest_configure(config: pytest.Config) -> None:
     absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
     # matplotlib draws into files, on machines without a screen too.
     os.environ["MPLBACKEND"] = "Agg"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        marker = item.get_closest_marker("abuse")
+        if marker is not None:
+            item.user_properties.append(("abuse", marker.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.stats
+    bad = {report.nodeid for kind in ("failed", "error") for report in reports.get(kind, [])}
+    survived: Counter[str] = Counter()
+    for report in reports.get("passed", []):
+        subject = dict(report.user_properties).get("abuse")
+        if report.when == "call" and subject is not None and report.nodeid not in bad:
+            survived[str(subject)] += 1
+    if survived:
+        listed = ", ".join(f"{subject} {count}" for subject, count in sorted(survived.items()))
+        terminalreporter.write_line(f"abuse: {survived.total()} cases survived ({listed})")
 
 
 def pytest_report_header() -> list[str]:

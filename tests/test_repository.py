@@ -95,7 +95,8 @@ def _pipfile_hash(pipfile: dict[str, Any]) -> str:
         "verify_ssl": True,
         "name": "pypi",
     }
-    names = {"packages": "default", "dev-packages": "develop", "training": "training"}
+    names = {"packages": "default", "dev-packages": "develop", "training": "training",
+             "tracing": "tracing"}  # fmt: skip
     sections = {
         renamed: {_canonical(name): wish for name, wish in pipfile[category].items()}
         for category, renamed in names.items()
@@ -106,7 +107,7 @@ def _pipfile_hash(pipfile: dict[str, Any]) -> str:
 
 
 def test_pipfile_names_no_source(pipfile: dict[str, Any]) -> None:
-    assert set(pipfile) == {"packages", "training", "dev-packages", "pipenv"}
+    assert set(pipfile) == {"packages", "tracing", "training", "dev-packages", "pipenv"}
 
 
 def test_lock_names_no_source(lock: dict[str, Any]) -> None:

@@ -86,6 +86,7 @@ class Asking:
         return self.answers
 
 
+@pytest.mark.abuse("load")
 def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldEngine) -> None:
     app = service(engine)
     admission = admission_of(app)
@@ -128,6 +129,7 @@ def test_refused_body_is_discarded_unless_it_is_too_large(
     asking.finish()
 
 
+@pytest.mark.abuse("load")
 def test_waiting_ends_at_the_deadline(engine: HeldEngine) -> None:
     app = service(engine, request_timeout_s=0.5)
     asking = Asking(app, 4)
@@ -142,6 +144,7 @@ def test_waiting_ends_at_the_deadline(engine: HeldEngine) -> None:
     assert_good(app.test_client())
 
 
+@pytest.mark.abuse("load")
 def test_work_of_a_client_that_has_left_is_dropped(engine: HeldEngine) -> None:
     app = service(engine)
     admission = admission_of(app)

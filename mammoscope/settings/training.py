@@ -31,6 +31,9 @@ class TrainConfig(Frozen):
     """``imagenet``, ``none``, a backbone's ``.weights.h5``, or the ``.keras`` of an earlier run."""
     input_size: tuple[PositiveInt, PositiveInt] = (704, 416)
     """Height and width in pixels of the box every breast is stretched to."""
+    crop: bool = True
+    """Whether the breast alone is shown, stretched to the box, or the whole picture around it, to
+    see what cropping brings; a network trained on whole pictures is not served."""
     layout: Literal["folders", "ddsm"] = "folders"
     split: SplitName = "patients"
     validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
