@@ -112,3 +112,51 @@ def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_card(folder, Card(version="tiny-1", sha256=digest, input_size=(96, 72)))
     assert (folder / CARD_NAME).is_file()
     return folder
+
+
+@pytest.fixture(scope="session")
+def compiled_folder(artifact_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with its network compiled, hence served without Keras. Not to be written to."""
+    import shutil
+
+    from mammoscope.artifact import (
+        NETWORK_NAME,
+        TOPOLOGY_NAME,
+        WEIGHTS_NAME,
+        CardComparison,
+        CardCompiled,
+        CardFile,
+        load_artifact,
+        sha256_of,
+        write_card,
+    )
+    from mammoscope.conversion import convert_network, import_openvino
+
+    folder = tmp_path_factory.mktemp("compiled")
+    shutil.copy(artifact_folder / NETWORK_NAME, folder)
+    converted = convert_network(folder / NETWORK_NAME)
+    import_openvino().save_model(converted, folder / TOPOLOGY_NAME, compress_to_fp16=False)
+    card = load_artifact(artifact_folder).card
+    compiled = CardCompiled(
+        kind="float",
+        source_sha256=card.sha256,
+        topology=CardFile(name=TOPOLOGY_NAME, sha256=sha256_of(folder / TOPOLOGY_NAME)),
+        weights=CardFile(name=WEIGHTS_NAME, sha256=sha256_of(folder / WEIGHTS_NAME)),
+        method="float32_weights",
+        comparison=CardComparison(
+            source="phantoms",
+            pictures=1,
+            positives=1,
+            auc_float=0.5,
+            auc_compiled=0.5,
+            max_difference=0.0,
+            percentile_95_difference=0.0,
+            mean_difference=0.0,
+            labels_changed=0,
+            allowed_auc_difference=0.0,
+            allowed_difference=0.0,
+        ),
+        speed=1.0,
+    )
+    write_card(folder, card.model_copy(update={"compiled": compiled}))
+    return folder

@@ -58,6 +58,7 @@ def create_app(settings: ServiceSettings, engine: ScoringEngine) -> Flask:
     admission = Admission(
         turns=settings.request_threads,
         queue_size=settings.queue_size,
+        max_bytes=settings.max_waiting_bytes,
         timeout_s=settings.request_timeout_s,
     )
     spans = CollectedSpans(settings.traces_endpoint) if settings.traces_endpoint else None

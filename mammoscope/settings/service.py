@@ -76,6 +76,13 @@ class ServiceSettings(ReadingLimits):
         default=32,
         description="Requests that may wait beside those; any more are refused with 429.",
     )
+    max_waiting_bytes: PositiveInt = Field(
+        default=1024 * 1024 * 1024,
+        description=(
+            "Bytes that the bodies of all these requests may have together; what goes beyond is "
+            "refused with 429."
+        ),
+    )
     request_timeout_s: PositiveFloat = Field(
         default=60.0,
         description="Seconds from a request's arrival within which its judging must have begun.",

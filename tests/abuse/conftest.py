@@ -22,7 +22,7 @@ Start = Callable[..., Abused]
 
 @pytest.fixture(scope="session")
 def start_abused(
-    tmp_path_factory: pytest.TempPathFactory, artifact_folder: Path
+    tmp_path_factory: pytest.TempPathFactory, compiled_folder: Path
 ) -> Iterator[Start]:
     """Starts services to be abused; stops them after all tests."""
     started: list[ServiceProcess] = []
@@ -34,7 +34,7 @@ def start_abused(
         service = ServiceProcess(
             folder / "log",
             environment={"TMPDIR": str(temporary), **PROXIES},
-            model=artifact_folder,
+            model=compiled_folder,
             **{**SETTINGS, **settings},
         )
         started.append(service)

@@ -86,11 +86,11 @@ class Crowd:
 @pytest.mark.abuse("load")
 def test_ten_times_the_capacity(
     start_service: StartService,
-    artifact_folder: Path,
+    compiled_folder: Path,
     picture: bytes,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    service = start_service(model=artifact_folder, request_threads=TURNS, queue_size=QUEUE)
+    service = start_service(model=compiled_folder, request_threads=TURNS, queue_size=QUEUE)
     service.wait_ready()
     alone = post(service, picture).json()
     alone_s = max(timed(service, picture) for _ in range(5))
@@ -126,9 +126,9 @@ def test_ten_times_the_capacity(
 
 @pytest.mark.abuse("load")
 def test_bad_requests_do_not_harm_those_beside_them(
-    start_service: StartService, artifact_folder: Path, picture: bytes
+    start_service: StartService, compiled_folder: Path, picture: bytes
 ) -> None:
-    service = start_service(model=artifact_folder)
+    service = start_service(model=compiled_folder)
     service.wait_ready()
     alone = post(service, picture).json()
     bad = (
@@ -154,9 +154,9 @@ def test_bad_requests_do_not_harm_those_beside_them(
 
 @pytest.mark.abuse("lifecycle")
 def test_no_request_is_lost_at_sigterm_under_load(
-    start_service: StartService, artifact_folder: Path, picture: bytes
+    start_service: StartService, compiled_folder: Path, picture: bytes
 ) -> None:
-    service = start_service(model=artifact_folder, drain_s=2, graceful_timeout_s=PATIENCE_S)
+    service = start_service(model=compiled_folder, drain_s=2, graceful_timeout_s=PATIENCE_S)
     service.wait_ready()
     crowd = Crowd(service, picture, clients=6)
     try:
@@ -179,9 +179,9 @@ def test_no_request_is_lost_at_sigterm_under_load(
 
 @pytest.mark.abuse("lifecycle")
 def test_a_killed_worker_is_replaced(
-    start_service: StartService, artifact_folder: Path, picture: bytes
+    start_service: StartService, compiled_folder: Path, picture: bytes
 ) -> None:
-    service = start_service(model=artifact_folder)
+    service = start_service(model=compiled_folder)
     service.wait_ready()
     killed = service.worker()
     os.kill(killed, signal.SIGKILL)
@@ -203,9 +203,9 @@ def slow_heads(port: int, count: int) -> Iterator[socket.socket]:
 
 @pytest.mark.abuse("load")
 def test_clients_that_never_finish_asking_are_hung_up_on(
-    start_service: StartService, artifact_folder: Path, picture: bytes
+    start_service: StartService, compiled_folder: Path, picture: bytes
 ) -> None:
-    service = start_service(model=artifact_folder)
+    service = start_service(model=compiled_folder)
     service.wait_ready()
     connections = list(slow_heads(service.port, 100))
     try:
@@ -219,10 +219,10 @@ def test_clients_that_never_finish_asking_are_hung_up_on(
 
 @pytest.mark.abuse("lifecycle")
 def test_a_client_that_hangs_does_not_hold_up_the_end(
-    start_service: StartService, artifact_folder: Path
+    start_service: StartService, compiled_folder: Path
 ) -> None:
     grace_s = 2
-    service = start_service(model=artifact_folder, graceful_timeout_s=grace_s)
+    service = start_service(model=compiled_folder, graceful_timeout_s=grace_s)
     service.wait_ready()
     head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n"
     with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_S) as connection:
@@ -253,7 +253,7 @@ def can_confine(environment: dict[str, str]) -> bool:
 
 @pytest.mark.abuse("lifecycle")
 def test_nothing_can_be_written(
-    artifact_folder: Path, picture: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    compiled_folder: Path, picture: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "tmp").mkdir()
     environment = {"TMPDIR": str(tmp_path / "tmp"), "HOME": "/nonexistent"}
@@ -279,7 +279,7 @@ def test_nothing_can_be_written(
         tmp_path / "log",
         prefix=CONFINED if confined else (),
         environment=environment,
-        model=artifact_folder,
+        model=compiled_folder,
     )
     try:
         service.wait_ready()

@@ -90,7 +90,7 @@ class Mixture:
 @pytest.mark.timeout(SECONDS + 2 * PATIENCE_S)
 def test_soak(
     start_service: Callable[..., Any],
-    artifact_folder: Path,
+    compiled_folder: Path,
     phantom_folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -98,7 +98,7 @@ def test_soak(
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     service = start_service(
-        model=Path(MODEL).resolve() if MODEL else artifact_folder,
+        model=Path(MODEL).resolve() if MODEL else compiled_folder,
         environment={"TMPDIR": str(temporary)},
     )
     service.wait_ready()
