@@ -82,16 +82,44 @@ bench-train:  ## the training pipeline beside that of the Keras tutorials
 	@$(environment) packages training
 	$(benchmark) train
 
+.PHONY: sizing
+sizing: environment  ## pods, time and cost for 10 to 10,000 requests a second, of bench-service's results
+	$(BIN)/python -m benchmarks.sizing $(ARGS)
+
+.PHONY: image
+image:  ## the container image mammoscope:VERSION, with Docker or buildah [TARGET=train]
+	@.ci/image.sh '$(or $(TARGET),serve)'
+
+.PHONY: test-container
+test-container: image environment  ## the image as clusters run it, the Job's command, the rehearsal
+	.ci/container.sh
+
+.PHONY: rehearse
+rehearse: environment  ## rolling update, killed replica, broken model, behind haproxy [ARGS="--rate 2"]
+	$(BIN)/python .ci/rehearse.py $(ARGS)
+
+.PHONY: manifests
+manifests: environment  ## render kube-config/base into kube-config/mammoscope.yaml
+	@.ci/manifests.sh render
+
+.PHONY: audit
+audit:  ## parts (CycloneDX), licences and known vulnerabilities of what is served, into audit/
+	@$(environment) packages
+	.ci/audit.sh audit
+
 .PHONY: environment
-environment:  ## .venv with everything: service, training, tools
-	@$(environment) packages training dev-packages
+environment:  ## .venv with everything: service, traces, training, tools
+	@$(environment) packages tracing training dev-packages
 
 .PHONY: lint
-lint: environment  ## style, types and the layering of modules
+lint: environment  ## style, types, the layering of modules, Dockerfile and manifests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/yamllint --strict kube-config .checkov.yaml .yamllint.yaml
+	.ci/manifests.sh check
 
 # Keras takes one backend a process: the service's tests run on OpenVINO, those of training on
 # TensorFlow (tests/conftest.py sets it).
@@ -99,6 +127,23 @@ lint: environment  ## style, types and the layering of modules
 test: lint  ## lint, then all tests
 	$(BIN)/pytest
 	$(BIN)/pytest -m training
+
+.PHONY: test-abuse
+test-abuse: environment  ## what the service must survive: bad bodies, pictures, URLs, loads, ends
+	$(BIN)/pytest -m 'abuse and not training' $(ARGS)
+
+# Both run short in `make test`, too.
+FUZZ_SECONDS := 600
+SOAK_SECONDS := 600
+
+.PHONY: fuzz
+fuzz: environment  ## bytes that a fuzzer thinks up, read and prepared ([FUZZ_SECONDS=600 CORPUS=DIR])
+	$(if $(CORPUS),mkdir -p '$(CORPUS)')
+	exec $(BIN)/python -m tests.fuzz $(FUZZ_SECONDS) $(CORPUS) $(ARGS)
+
+.PHONY: soak
+soak: environment  ## good and bad requests for a while, with memory flat ([SOAK_SECONDS=600])
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_MODEL=model $(BIN)/pytest -s tests/e2e/test_service_soak.py $(ARGS)
 
 .PHONY: format
 format: environment  ## rewrite the code in the project's style
@@ -108,4 +153,4 @@ format: environment  ## rewrite the code in the project's style
 .PHONY: lock
 lock: environment  ## resolve Pipfile into Pipfile.lock anew
 	@PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python .ci/lock.py .pipenv/bin/pipenv
-	$(environment) packages training dev-packages
+	$(environment) packages tracing training dev-packages

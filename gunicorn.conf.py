@@ -1,14 +1,19 @@
 """How gunicorn serves ``predict:app``; every choice a setting leaves open stands here."""
 
+import math
 import os
 from pathlib import Path
 
 from mammoscope.errors import ConfigurationError
+from mammoscope.keys import ApiKeys
 from mammoscope.service import logging_configuration
+from mammoscope.service.worker import SPARE_THREADS, PoliteWorker
 from mammoscope.settings import ServiceSettings
 
 try:
     _settings = ServiceSettings.from_environment()
+    if _settings.api_keys_file is not None:
+        ApiKeys.read(_settings.api_keys_file)
 except ConfigurationError as _error:
     raise SystemExit(f"mammoscope: {_error}") from None
 
@@ -18,13 +23,15 @@ bind = _settings.bind
 # One process: the engine uses all cores for one model in memory, and requests are threads. More
 # processes would hold the model several times and fight for the same cores; more pods scale.
 workers = 1
-worker_class = "gthread"
-threads = _settings.request_threads
+worker_class = PoliteWorker
+
+# A thread for whatever has a place, and enough beside them that probes are always answered.
+threads = _settings.request_threads + _settings.queue_size + SPARE_THREADS
 
 # The engine's threads do not survive a fork, so each worker loads the model itself.
 preload_app = False
 
-graceful_timeout = _settings.graceful_timeout_s
+graceful_timeout = math.ceil(_settings.drain_s) + _settings.graceful_timeout_s
 keepalive = 15  # seconds; longer than clients pause between two pictures
 
 # The worker's heartbeat is a file: never on a disk that may be slow, full or read-only.

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mammoscope.client import DEFAULT_SERVER, Client
-from mammoscope.errors import MammoscopeError, ServerAnswerError, ServerUnreachableError
+from mammoscope.errors import (
+    ConfigurationError,
+    MammoscopeError,
+    ServerAnswerError,
+    ServerUnreachableError,
+)
 from mammoscope.reading import PICTURE_SUFFIXES
 
 WIDTH = 44
@@ -24,6 +29,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("pictures", nargs="+", metavar="URL|FILE|FOLDER")
     parser.add_argument("--server", default=DEFAULT_SERVER, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, no table")
+    key = "file that holds the API key, for servers that ask for one"
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help=key)
     age = "the woman's age in years; enters the probability of every picture given"
     parser.add_argument("--age", type=float, metavar="YEARS", help=age)
     wait = "for a service that is still starting (default: %(default)s)"
@@ -54,6 +61,16 @@ def ask(client: Client, source: str | Path, age: float | None) -> dict[str, Any]
         return {"picture": str(source), "error": {"code": code or err.code, "detail": str(err)}}
 
 
+def read_key(file: Path | None) -> str | None:
+    """Return the API key that a file holds; None without a file."""
+    if file is None:
+        return None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigurationError("The file of the API key cannot be read.") from err
+
+
 def row(answer: dict[str, Any]) -> str:
     """Return the table's line about one picture."""
     picture, error = answer["picture"], answer.get("error")
@@ -69,7 +86,7 @@ def main() -> int:
     arguments = parse_arguments()
     waiting, refused = list(sources(arguments.pictures)), 0
     try:
-        with Client(arguments.server) as client:
+        with Client(arguments.server, api_key=read_key(arguments.key_file)) as client:
             client.wait_ready(arguments.wait)
             if not arguments.json:
                 print(f"{'picture':<{WIDTH}}  label       probability  remarks")
@@ -79,6 +96,9 @@ def main() -> int:
                 answer = ask(client, source, arguments.age)
                 refused += "error" in answer
                 print(json.dumps(answer) if arguments.json else row(answer), flush=True)
+    except ConfigurationError as err:
+        print(f"test.py: {err}", file=sys.stderr)
+        return 2
     except ServerAnswerError as err:
         print(f"test.py: {err} ({arguments.server})", file=sys.stderr)
         return 2

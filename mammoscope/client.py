@@ -27,13 +27,23 @@ class Client:
         The server's address: ``http://host:port``, with a path where it stands behind one.
     timeout_s
         Seconds to wait for a connection, and again for each part of an answer.
+    api_key
+        For servers that ask for one.
     """
 
-    def __init__(self, server: str = DEFAULT_SERVER, *, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        timeout_s: float = 60.0,
+        api_key: str | None = None,
+    ) -> None:
         self._server = server.rstrip("/")
         self._timeout_s = timeout_s
         self._session = requests.Session()
         self._session.trust_env = False
+        if api_key is not None:
+            self._session.headers["Authorization"] = f"Bearer {api_key}"
 
     def __enter__(self) -> Self:
         """Use the client, then let its connections go."""

@@ -34,7 +34,13 @@
     │   ├── InvalidRequestError
     │   ├── UnsupportedMediaTypeError
     │   ├── RequestTooLargeError
+    │   ├── UnknownModelError
+    │   ├── UnauthorizedError
+    │   ├── RateLimitedError
     │   ├── ServiceBusyError
+    │   ├── UploadTimeoutError
+    │   ├── DeadlineExceededError
+    │   ├── ClientGoneError           nobody is there to hear the answer
     │   └── NotReadyError
     └── ServerAnswerError             the client got no usable answer from a server
         └── ServerUnreachableError    nobody answers at the server's address
@@ -239,10 +245,58 @@ class RequestTooLargeError(RequestError):
     code = "request_too_large"
 
 
+class UnknownModelError(RequestError):
+    """A model asked for by a name that it does not have."""
+
+    code = "unknown_model"
+
+
+class UnauthorizedError(RequestError):
+    """No API key, or none that is valid."""
+
+    code = "unauthorized"
+
+
+class RateLimitedError(RequestError):
+    """An API key was used more often than it may be.
+
+    Parameters
+    ----------
+    message
+        For people.
+    retry_after_s
+        Seconds after which it may be used again.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_s: int = 60) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class ServiceBusyError(RequestError):
     """More requests are waiting than may wait."""
 
     code = "service_busy"
+
+
+class UploadTimeoutError(RequestError):
+    """A body that does not arrive in the time a request has."""
+
+    code = "upload_timeout"
+
+
+class DeadlineExceededError(RequestError):
+    """The request waited for its turn as long as it may."""
+
+    code = "deadline_exceeded"
+
+
+class ClientGoneError(RequestError):
+    """Whoever asked has closed the connection."""
+
+    code = "client_gone"
 
 
 class NotReadyError(RequestError):

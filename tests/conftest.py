@@ -7,6 +7,7 @@ training carry the marker `training` and run in a pytest of their own (``pytest 
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 import absl.logging
@@ -32,6 +33,26 @@ def pytest_configure(config: pytest.Config) -> None:
     absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
     # matplotlib draws into files, on machines without a screen too.
     os.environ["MPLBACKEND"] = "Agg"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        marker = item.get_closest_marker("abuse")
+        if marker is not None:
+            item.user_properties.append(("abuse", marker.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.stats
+    bad = {report.nodeid for kind in ("failed", "error") for report in reports.get(kind, [])}
+    survived: Counter[str] = Counter()
+    for report in reports.get("passed", []):
+        subject = dict(report.user_properties).get("abuse")
+        if report.when == "call" and subject is not None and report.nodeid not in bad:
+            survived[str(subject)] += 1
+    if survived:
+        listed = ", ".join(f"{subject} {count}" for subject, count in sorted(survived.items()))
+        terminalreporter.write_line(f"abuse: {survived.total()} cases survived ({listed})")
 
 
 def pytest_report_header() -> list[str]:
@@ -69,4 +90,25 @@ def real_dataset(request: pytest.FixtureRequest) -> Path:
     if REAL_DATASET.is_dir():
         return REAL_DATASET
     folder: Path = request.getfixturevalue("phantom_dataset")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder as training leaves it, of a network of one layer. Not to be written to."""
+    import keras
+
+    from mammoscope.artifact import CARD_NAME, NETWORK_NAME, Card, sha256_of, write_card
+
+    pixels = keras.Input((96, 72, 1), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(pixels)
+    drawn = keras.initializers.GlorotUniform(seed=0)
+    logit_map = keras.layers.Conv2D(1, 8, strides=8, kernel_initializer=drawn)(scaled)
+    logit = keras.layers.Flatten()(keras.layers.GlobalAveragePooling2D()(logit_map))
+    folder = tmp_path_factory.mktemp("model")
+    network = keras.Model(pixels, {"logit": logit, "logit_map": logit_map})
+    network.save(folder / NETWORK_NAME)
+    digest = sha256_of(folder / NETWORK_NAME)
+    write_card(folder, Card(version="tiny-1", sha256=digest, input_size=(96, 72)))
+    assert (folder / CARD_NAME).is_file()
     return folder

@@ -11,66 +11,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import structlog
 from flask.testing import FlaskClient
-from PIL import Image
 from werkzeug.test import TestResponse
 
 from mammoscope import errors
-from mammoscope.artifact import Card
-from mammoscope.mammogram import Mammogram
-from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
+from mammoscope.prediction import RESEARCH_USE_NOTICE
 from mammoscope.reading import read
 from mammoscope.service import LoadingEngine, configure_logging, create_app
-from mammoscope.service.problems import STATUSES
+from mammoscope.service.problems import RETRY_AFTER_S, STATUSES
 from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import changed, mammogram_object
+from tests.fake_engine import PICTURE, FakeEngine, assert_good, assert_problem, encoded, upload
 
 CAP = 200_000
 SETTINGS = ServiceSettings(max_image_bytes=CAP, fetch_private_addresses=True, fetch_timeout_s=2)
-CARD = Card(
-    version="test-1",
-    sha256="0" * 64,
-    input_size=(96, 96),
-    training={"data": "/home/somebody/patients"},
-)
-
-
-class FakeEngine:
-    """Takes the mean grey as the probability, unless told to fail."""
-
-    card = CARD
-
-    def __init__(self) -> None:
-        self.failure: Exception | None = None
-        self.operating_points: list[str] = []
-        self.ages: list[float | None] = []
-
-    def predict(
-        self, mammogram: Mammogram, *, operating_point: str = "default", age: float | None = None
-    ) -> Prediction:
-        if self.failure is not None:
-            raise self.failure
-        self.operating_points.append(operating_point)
-        self.ages.append(age)
-        return Prediction(
-            probability=float(mammogram.pixels.mean()),
-            logit=0.0,
-            threshold=0.5,
-            model_version=self.card.version,
-            warnings=(*mammogram.warnings, "Judged by a test."),
-        )
-
-
-def encoded(format: str = "PNG", size: tuple[int, int] = (64, 96)) -> bytes:  # noqa: A002
-    buffer = io.BytesIO()
-    Image.fromarray(np.full(size, 102, np.uint8)).save(buffer, format)
-    return buffer.getvalue()
-
-
-PICTURE = encoded()
 
 
 @pytest.fixture
@@ -81,13 +37,6 @@ def engine() -> FakeEngine:
 @pytest.fixture
 def client(engine: FakeEngine) -> FlaskClient:
     return create_app(SETTINGS, engine).test_client()
-
-
-def upload(*files: bytes, field: str = "file", name: str = "a.jpg", **fields: str) -> Any:
-    return {
-        "data": {field: [(io.BytesIO(file), name) for file in files], **fields},
-        "content_type": "multipart/form-data",
-    }
 
 
 def test_dicom_is_uploaded_like_any_picture(client: FlaskClient) -> None:
@@ -115,24 +64,6 @@ def test_dicom_that_is_no_mammogram_is_refused_in_silence(
     for place in (answer.text, str(answer.headers), str(log_lines())):
         assert planted not in place
     assert_good(client)
-
-
-def assert_problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
-    assert response.status_code == status, response.text
-    assert response.content_type == "application/problem+json"
-    content: dict[str, Any] = json.loads(response.data)
-    assert content["status"] == status
-    assert content["code"] == code
-    assert content["type"].endswith(code)
-    assert content["title"]
-    assert content["detail"]
-    assert content["request_id"] == response.headers["X-Request-Id"]
-    assert "Traceback" not in response.text
-    return content
-
-
-def assert_good(client: FlaskClient) -> None:
-    assert client.post("/predict", **upload(PICTURE)).status_code == 200
 
 
 @pytest.fixture
@@ -250,6 +181,12 @@ def test_answers_are_neither_stored_nor_sniffed(client: FlaskClient) -> None:
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_every_answer_says_of_which_version_it_is(client: FlaskClient) -> None:
+    version = client.get("/openapi.json").json["info"]["version"]
+    for response in (client.post("/predict", **upload(PICTURE)), client.get("/nothing")):
+        assert response.headers["Mammoscope-Api-Version"] == version
+
+
 def test_request_id_is_taken_over_where_it_is_harmless(client: FlaskClient) -> None:
     def returned(sent: str) -> str:
         return client.get("/healthz", headers={"X-Request-Id": sent}).headers["X-Request-Id"]
@@ -290,9 +227,8 @@ def test_every_error_class_is_answered(
     else:
         problem = assert_problem(response, STATUSES[kind], kind.code)
         assert problem["detail"] == "What is wrong."
-    assert ("Retry-After" in response.headers) == (
-        kind in (errors.ServiceBusyError, errors.NotReadyError)
-    )
+    waits = (*RETRY_AFTER_S, errors.RateLimitedError)
+    assert ("Retry-After" in response.headers) == (kind in waits)
     engine.failure = None
     assert_good(client)
 
@@ -306,7 +242,7 @@ def test_unexpected_exception_shows_nothing(
     lines = log_lines()
     unexpected = next(line for line in lines if line["event"] == "unexpected_error")
     assert unexpected["exception"] == "RuntimeError"
-    assert any("test_service" in frame for frame in unexpected["frames"])
+    assert any("fake_engine" in frame for frame in unexpected["frames"])
     assert unexpected["request_id"] == problem["request_id"]
     assert "meier" not in response.text + json.dumps(lines)
     engine.failure = None

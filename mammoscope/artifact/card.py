@@ -25,6 +25,10 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 """A plain name: a card cannot point out of its folder."""
 
 
+Deciles = Annotated[tuple[float, ...], Field(min_length=9, max_length=9)]
+"""Nine values, ascending, that divide a distribution into ten parts of the same size."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -185,6 +189,8 @@ class Card(_Frozen):
         the reference recipe.
     about
         What no command measures: intended use, data and licences, limits.
+    distributions
+        Deciles of what `mammoscope.drift` keeps of pictures, over the training pictures.
     compiled
         What was compiled from the .keras for serving; None where nothing was.
     """
@@ -202,6 +208,7 @@ class Card(_Frozen):
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
     about: dict[str, Any] = Field(default_factory=dict)
+    distributions: dict[str, Deciles] = Field(default_factory=dict)
     compiled: CardCompiled | None = None
 
     @model_validator(mode="after")

@@ -23,7 +23,14 @@ from mammoscope.metrics.calibration import (
 from mammoscope.metrics.decision import NetBenefit
 from mammoscope.metrics.intervals import CONFIDENCE, RESAMPLES, Interval, bootstrap, draw_weights
 from mammoscope.metrics.measures import ECE_BINS, Curve, Measures, equal_mass_bins
-from mammoscope.metrics.operating import OperatingPoint, measure_points, operating_points
+from mammoscope.metrics.operating import (
+    OperatingPoint,
+    Scale,
+    fit_scale,
+    measure_points,
+    operating_points,
+)
+from mammoscope.metrics.rules import RULES_IN_USE, RuleResult, compare_rules
 from mammoscope.metrics.scored import Scored
 
 __all__ = [
@@ -31,6 +38,7 @@ __all__ = [
     "ECE_BINS",
     "MIN_PER_CLASS",
     "RESAMPLES",
+    "RULES_IN_USE",
     "AgeCalibration",
     "Calibration",
     "Curve",
@@ -40,14 +48,18 @@ __all__ = [
     "Measures",
     "NetBenefit",
     "OperatingPoint",
+    "RuleResult",
+    "Scale",
     "Scored",
     "bootstrap",
+    "compare_rules",
     "draw_weights",
     "equal_mass_bins",
     "evaluate_scores",
     "evaluate_with_age",
     "fit_platt",
     "fit_platt_with_age",
+    "fit_scale",
     "measure_points",
     "operating_points",
     "sigmoid",

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
-from mammoscope.mammogram import Mammogram
+from mammoscope.mammogram import Mammogram, reduction_for
 from mammoscope.preparation.search import (
     SEARCH_SIZE,
     SMALLEST_CONTRAST,
@@ -82,8 +82,8 @@ def prepare(
     Parameters
     ----------
     mammogram
-        The picture. Where it was read reduced and its breast turns out to have fewer pixels
-        than the result, it is read again with all its pixels.
+        The picture. Where its breast, reduced, turns out to have fewer pixels than the result,
+        all its pixels are used, and read again if need be.
     size
         Height and width of the result in pixels.
     crop_to_breast
@@ -98,13 +98,30 @@ def prepare(
         If nothing in the picture could be a breast: it is blank, or what stands out from the
         background is too small.
     """
-    prepared = _prepare(mammogram.pixels, size, crop_to_breast=crop_to_breast)
+    pixels, already = mammogram.pixels, mammogram.reduction
+    shape = pixels.shape
+    factor = reduction_for((shape[0] * already, shape[1] * already), size)
+    # A whole picture is reduced too, as its reader would have done it: both come out alike.
+    unit = max(1, factor // already)
+    less = _reduced(pixels, unit)
+    prepared = _prepare(less, size, crop_to_breast=crop_to_breast)
     top, left, bottom, right = prepared.box
-    if mammogram.read_fully is None or (bottom - top >= size[0] and right - left >= size[1]):
+    if bottom - top >= size[0] and right - left >= size[1]:
+        return replace(prepared, box=(top * unit, left * unit, bottom * unit, right * unit))
+    full = pixels if mammogram.read_fully is None else mammogram.read_fully().pixels
+    if full.shape == less.shape:
         return prepared
-    full = mammogram.read_fully().pixels
     fully = _prepare(full, size, crop_to_breast=crop_to_breast)
-    return replace(fully, box=_scaled_box(fully.box, full.shape, mammogram.pixels.shape))
+    return replace(fully, box=_scaled_box(fully.box, full.shape, shape))
+
+
+def _reduced(pixels: Grey, factor: int) -> Grey:
+    """Means of `factor` x `factor` pixels, without what is left over at the bottom and right."""
+    if factor == 1:
+        return pixels
+    height, width = (side // factor for side in pixels.shape)
+    whole = pixels[: height * factor, : width * factor]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def _prepare(source: Grey, size: tuple[int, int], *, crop_to_breast: bool) -> Preparation:

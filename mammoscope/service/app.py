@@ -1,16 +1,27 @@
 """The application factory."""
 
+from http import HTTPStatus
 from typing import Final
 
-from flask import Flask
+from flask import Flask, Response, request
 
-from mammoscope.service import problems, routes, tracing
+from mammoscope.service import (
+    authorization,
+    description,
+    inference,
+    pictures,
+    problems,
+    routes,
+    tracing,
+)
+from mammoscope.service.admission import Admission
+from mammoscope.service.connection import discard_body
+from mammoscope.service.judging import Judging
 from mammoscope.service.loading import ScoringEngine
-from mammoscope.service.submission import InMemoryRequest
+from mammoscope.service.monitoring import Monitoring
+from mammoscope.service.spans import CollectedSpans
+from mammoscope.service.submission import MULTIPART_OVERHEAD_BYTES, InMemoryRequest
 from mammoscope.settings import ServiceSettings
-
-_MULTIPART_OVERHEAD_BYTES: Final = 64 * 1024
-"""What boundaries and part headers may add to a file of the largest size."""
 
 _MAX_FORM_PARTS: Final = 8
 """Enough to tell "two files" from "one file", and no more."""
@@ -18,23 +29,74 @@ _MAX_FORM_PARTS: Final = 8
 _MAX_FORM_FIELD_BYTES: Final = 128 * 1024
 """For text no form here has; Werkzeug needs room for a block of 64 kB of a file all the same."""
 
+_ADMISSION: Final = "mammoscope.admission"
+_MONITORING: Final = "mammoscope.monitoring"
+_SPANS: Final = "mammoscope.spans"
+
 
 def create_app(settings: ServiceSettings, engine: ScoringEngine) -> Flask:
     """Return the WSGI application that answers with `engine` under `settings`.
 
-    Building it starts nothing, reads nothing and fetches nothing.
+    Building it starts nothing, fetches nothing and reads nothing but the file of API keys.
+
+    Raises
+    ------
+    ConfigurationError
+        If API keys are asked for and their file cannot be read, or traces and their packages are
+        not installed.
     """
     app = Flask(__name__)
     app.request_class = InMemoryRequest
     app.config.update(
         # Held against Content-Length before a byte is read, and against the stream where the
         # body is chunked.
-        MAX_CONTENT_LENGTH=settings.max_image_bytes + _MULTIPART_OVERHEAD_BYTES,
+        MAX_CONTENT_LENGTH=settings.max_image_bytes + MULTIPART_OVERHEAD_BYTES,
         MAX_FORM_PARTS=_MAX_FORM_PARTS,
         MAX_FORM_MEMORY_SIZE=_MAX_FORM_FIELD_BYTES,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
+    admission = Admission(
+        turns=settings.request_threads,
+        queue_size=settings.queue_size,
+        timeout_s=settings.request_timeout_s,
+    )
+    spans = CollectedSpans(settings.traces_endpoint) if settings.traces_endpoint else None
+    monitoring = Monitoring(engine, admission, spans)
+    app.extensions.update({_ADMISSION: admission, _MONITORING: monitoring, _SPANS: spans})
+    judging = Judging(settings, engine, admission, monitoring)
     tracing.install(app)
+    if spans is not None:
+        spans.install(app)
     problems.install(app)
-    app.register_blueprint(routes.blueprint(settings, engine))
+    app.after_request(monitoring.answered)
+    app.after_request(_finish_upload)
+    authorization.install(app, settings)
+    app.register_blueprint(routes.blueprint(settings, engine, admission))
+    app.register_blueprint(pictures.blueprint(judging))
+    app.register_blueprint(inference.blueprint(judging))
+    app.register_blueprint(description.blueprint(keys=settings.api_keys_file is not None))
     return app
+
+
+def _finish_upload(response: Response) -> Response:
+    if response.status_code >= HTTPStatus.BAD_REQUEST:
+        discard_body(request.environ, request.max_content_length or 0)
+    return response
+
+
+def admission_of(app: Flask) -> Admission:
+    """Return who decides which requests `app` takes up."""
+    admission: Admission = app.extensions[_ADMISSION]
+    return admission
+
+
+def monitoring_of(app: Flask) -> Monitoring:
+    """Return what `app` tells Prometheus."""
+    monitoring: Monitoring = app.extensions[_MONITORING]
+    return monitoring
+
+
+def spans_of(app: Flask) -> CollectedSpans | None:
+    """Return what `app` sends to a collector of traces, None where there is none."""
+    spans: CollectedSpans | None = app.extensions[_SPANS]
+    return spans

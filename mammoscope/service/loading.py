@@ -4,47 +4,34 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import structlog
 
+from mammoscope.artifact import DEFAULT_POINT, Card
+from mammoscope.engine import Judgement, Pixels, Scores
 from mammoscope.errors import ArtifactError, MammoscopeError, NotReadyError
 from mammoscope.mammogram import Mammogram
-from mammoscope.prediction import Prediction
 
 _log = structlog.get_logger(__name__)
 
 
-class CardFacts(Protocol):
-    """What the service needs of a model card: version, input size, and its facts as JSON."""
-
-    @property
-    def version(self) -> str:
-        """Version of the model."""
-        ...
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """Height and width in pixels of the prepared picture."""
-        ...
-
-    def model_dump(self, *, mode: Any = ..., include: Any = ...) -> dict[str, Any]:
-        """Return the facts named in `include`."""
-        ...
-
-
 class ScoringEngine(Protocol):
-    """What the service needs of an engine; `predict` is called by many threads at a time."""
+    """What the service needs of `mammoscope.engine.Engine`; many threads call it at a time."""
 
     @property
-    def card(self) -> CardFacts:
+    def card(self) -> Card:
         """Card of the model that answers."""
         ...
 
-    def predict(
-        self, mammogram: Mammogram, *, operating_point: Any = ..., age: float | None = ...
-    ) -> Prediction:
+    def judge(
+        self, mammogram: Mammogram, *, operating_point: str = ..., age: float | None = ...
+    ) -> Judgement:
         """Judge one picture."""
+        ...
+
+    def score(self, pixels: Pixels) -> Scores:
+        """Score prepared pictures."""
         ...
 
 
@@ -71,7 +58,7 @@ class LoadingEngine:
         return self
 
     @property
-    def card(self) -> CardFacts:
+    def card(self) -> Card:
         """Card of the model that answers.
 
         Raises
@@ -83,15 +70,19 @@ class LoadingEngine:
         """
         return self._loaded().card
 
-    def predict(
+    def judge(
         self,
         mammogram: Mammogram,
         *,
-        operating_point: Any = "default",
+        operating_point: str = DEFAULT_POINT,
         age: float | None = None,
-    ) -> Prediction:
+    ) -> Judgement:
         """Judge one picture; raises like `card`."""
-        return self._loaded().predict(mammogram, operating_point=operating_point, age=age)
+        return self._loaded().judge(mammogram, operating_point=operating_point, age=age)
+
+    def score(self, pixels: Pixels) -> Scores:
+        """Score prepared pictures; raises like `card`."""
+        return self._loaded().score(pixels)
 
     def _loaded(self) -> ScoringEngine:
         if not self._engine.done():

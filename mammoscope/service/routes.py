@@ -1,13 +1,15 @@
-"""The routes: what each path answers."""
+"""The routes that tell of the service itself: the page, the probes and the model."""
 
 from typing import Any, Final
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, render_template
 
 from mammoscope import reading
+from mammoscope.errors import NotReadyError
 from mammoscope.prediction import AGES_YEARS, CLASS_NAMES, RESEARCH_USE_NOTICE
+from mammoscope.service.admission import Admission
 from mammoscope.service.loading import ScoringEngine
-from mammoscope.service.submission import AGE_FIELD, FILE_FIELD, submission
+from mammoscope.service.submission import AGE_FIELD, FILE_FIELD
 from mammoscope.settings import ServiceSettings
 
 _PUBLISHED_FACTS: Final = {
@@ -23,8 +25,8 @@ _PUBLISHED_FACTS: Final = {
 """What of the card is answered; how and where it was trained may name folders."""
 
 
-def blueprint(settings: ServiceSettings, engine: ScoringEngine) -> Blueprint:
-    """Return the routes, answering with `engine` under `settings`."""
+def blueprint(settings: ServiceSettings, engine: ScoringEngine, admission: Admission) -> Blueprint:
+    """Return the routes, telling of `engine` and `admission` under `settings`."""
     routes = Blueprint("service", __name__)
 
     @routes.get("/")
@@ -45,6 +47,8 @@ def blueprint(settings: ServiceSettings, engine: ScoringEngine) -> Blueprint:
 
     @routes.get("/readyz")
     def readyz() -> dict[str, Any]:
+        if admission.draining:
+            raise NotReadyError("The service is about to stop.")
         return {"status": "ready", "model_version": engine.card.version}
 
     @routes.get("/model")
@@ -56,14 +60,5 @@ def blueprint(settings: ServiceSettings, engine: ScoringEngine) -> Blueprint:
             "operating_point": settings.operating_point,
             "notice": RESEARCH_USE_NOTICE,
         }
-
-    @routes.post("/predict")
-    def predict() -> dict[str, Any]:
-        submitted = submission(request, settings)
-        mammogram = reading.read(submitted.picture, settings, needed=engine.card.input_size)
-        answer = engine.predict(
-            mammogram, operating_point=settings.operating_point, age=submitted.age
-        )
-        return answer.to_json()
 
     return routes

@@ -1,4 +1,4 @@
-"""HTTP request to the encoded picture it brings or names."""
+"""HTTP request to the encoded pictures it brings or names."""
 
 import io
 import json
@@ -10,8 +10,10 @@ from flask import Request
 
 from mammoscope.errors import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 from mammoscope.fetching import fetch
+from mammoscope.mammogram import Laterality, View
 from mammoscope.prediction import AGES_YEARS
 from mammoscope.settings import ServiceSettings
+from mammoscope.study import Placement
 
 FILE_FIELD: Final = "file"
 """Name of the form field that carries the picture."""
@@ -22,7 +24,16 @@ AGE_FIELD: Final = "age"
 DICOM_TYPE: Final = "application/dicom"
 """Media type of DICOM files (RFC 3240)."""
 
+PATIENT_FIELD: Final = "patient"
+LATERALITY_FIELD: Final = "laterality"
+VIEW_FIELD: Final = "view"
+"""Names of the form fields that say whose the pictures of an examination are, and which."""
+
+MULTIPART_OVERHEAD_BYTES: Final = 64 * 1024
+"""What boundaries and part headers may add to a file of the largest size."""
+
 _MAX_JSON_BYTES: Final = 16 * 1024
+_LONGEST_NAME: Final = 255
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +42,15 @@ class Submission:
 
     picture: bytes
     age: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StudyPicture:
+    """An encoded picture of an examination, named as the client names it."""
+
+    name: str
+    data: bytes
+    placement: Placement
 
 
 class InMemoryRequest(Request):
@@ -70,11 +90,11 @@ def submission(request: Request, settings: ServiceSettings) -> Submission:
     try:
         if request.mimetype == "application/json":
             request.max_content_length = _MAX_JSON_BYTES
-            url, age = _named(_body(request))
+            url, age = _named(whole_body(request))
         elif request.mimetype == "multipart/form-data":
             return _form(request)
         elif request.mimetype.startswith("image/") or request.mimetype == DICOM_TYPE:
-            return Submission(_body(request), _age(request.args.get(AGE_FIELD)))
+            return Submission(whole_body(request), _age(request.args.get(AGE_FIELD)))
         else:
             raise UnsupportedMediaTypeError(
                 "The Content-Type must be application/json with a url, multipart/form-data with "
@@ -85,9 +105,84 @@ def submission(request: Request, settings: ServiceSettings) -> Submission:
     return Submission(fetch(url, settings), age)
 
 
-def _body(request: Request) -> bytes:
-    """Return the whole body, or refuse it; the framework may hand out a part in silence."""
-    data = request.get_data(cache=False)
+def study_submission(request: Request, settings: ServiceSettings) -> list[StudyPicture]:
+    """Return the encoded pictures of an examination, in the order in which they were sent.
+
+    Raises
+    ------
+    UnsupportedMediaTypeError
+        If the body is no form.
+    RequestTooLargeError
+        If there are more pictures or bytes than are allowed.
+    InvalidRequestError
+        If a field is none of those known, has a value that is not allowed, or is there neither
+        once nor as often as there are files; if there is no file, or the body broke off.
+    """
+    if request.mimetype != "multipart/form-data":
+        raise UnsupportedMediaTypeError("The Content-Type must be multipart/form-data.")
+    most = settings.max_study_pictures
+    request.max_content_length = settings.max_study_bytes + most * MULTIPART_OVERHEAD_BYTES
+    request.max_form_parts = 4 * most + 1
+    try:
+        files = list(request.files.items(multi=True))
+    except OSError as err:  # the connection, or its chunked encoding, broke
+        raise InvalidRequestError("The body broke off before its end.") from err
+    if len(files) > most:
+        raise RequestTooLargeError(f"The form has {len(files)} files; at most {most} are allowed.")
+    unknown = set(request.form) - {PATIENT_FIELD, LATERALITY_FIELD, VIEW_FIELD}
+    if not files or unknown or any(name != FILE_FIELD for name, _ in files):
+        raise InvalidRequestError(
+            f'The form must have files, each as "{FILE_FIELD}", and no other fields than '
+            f'"{PATIENT_FIELD}", "{LATERALITY_FIELD}" and "{VIEW_FIELD}".'
+        )
+    placements = _placements(request, len(files))
+    pictures = []
+    for number, ((_, file), placement) in enumerate(zip(files, placements, strict=True), start=1):
+        name = (file.filename or f"picture {number}")[:_LONGEST_NAME]
+        pictures.append(StudyPicture(name, file.read(), placement))
+    return pictures
+
+
+def _placements(request: Request, files: int) -> list[Placement]:
+    """Whose the pictures of an examination are, and which, as far as the form says so."""
+    given = {}
+    for name in (PATIENT_FIELD, LATERALITY_FIELD, VIEW_FIELD):
+        values = request.form.getlist(name)
+        if len(values) not in (0, 1, files):
+            raise InvalidRequestError(
+                f'"{name}" must be given once for all files or once for each of them, in order.'
+            )
+        given[name] = values * files if len(values) == 1 else values or [""] * files
+    try:
+        return [
+            Placement(
+                patient=patient[:_LONGEST_NAME] or None,
+                laterality=Laterality(laterality) if laterality else None,
+                view=View(view) if view else None,
+            )
+            for patient, laterality, view in zip(*given.values(), strict=True)
+        ]
+    except ValueError as err:
+        raise InvalidRequestError(
+            f'"{LATERALITY_FIELD}" must be L or R and "{VIEW_FIELD}" one of {", ".join(View)}, '
+            "or empty where it is not known."
+        ) from err
+
+
+def whole_body(request: Request) -> bytes:
+    """Return the whole body, or refuse it; the framework may hand out a part in silence.
+
+    Raises
+    ------
+    RequestTooLargeError
+        If a body of unknown length does not end.
+    InvalidRequestError
+        If it broke off.
+    """
+    try:
+        data = request.get_data(cache=False)
+    except OSError as err:  # the connection, or its chunked encoding, broke
+        raise InvalidRequestError("The body broke off before its end.") from err
     announced, limit = request.content_length, request.max_content_length
     if announced is not None and len(data) != announced:
         raise InvalidRequestError("The body broke off before its end.")

@@ -1,76 +1,12 @@
-"""A small real model, and the service as a process of its own."""
+"""Services for tests that ask them over HTTP."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mammoscope.artifact import CARD_NAME, NETWORK_NAME, Card, sha256_of, write_card
-from mammoscope.client import Client
-
-ROOT = Path(__file__).resolve().parents[2]
-
-PATIENCE_S = 300
-"""Seconds after which a process is taken to hang; what it waits for may be a busy machine."""
-
-
-@pytest.fixture(scope="session")
-def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder as training leaves it, of a network of one layer. Not to be written to."""
-    import keras
-
-    pixels = keras.Input((96, 72, 1), dtype="uint8")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(pixels)
-    drawn = keras.initializers.GlorotUniform(seed=0)
-    logit_map = keras.layers.Conv2D(1, 8, strides=8, kernel_initializer=drawn)(scaled)
-    logit = keras.layers.Flatten()(keras.layers.GlobalAveragePooling2D()(logit_map))
-    folder = tmp_path_factory.mktemp("model")
-    network = keras.Model(pixels, {"logit": logit, "logit_map": logit_map})
-    network.save(folder / NETWORK_NAME)
-    digest = sha256_of(folder / NETWORK_NAME)
-    write_card(folder, Card(version="tiny-1", sha256=digest, input_size=(96, 72)))
-    assert (folder / CARD_NAME).is_file()
-    return folder
-
-
-class ServiceProcess:
-    """gunicorn as `make serve` starts it, on a free port."""
-
-    def __init__(self, log: Path, **settings: Any) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}"
-        self._log = log
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAMMOSCOPE_")}
-        inherited.pop("KERAS_BACKEND", None)
-        own = {f"MAMMOSCOPE_{name.upper()}": str(value) for name, value in settings.items()}
-        with log.open("wb") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "predict:app", "--config", "gunicorn.conf.py"],
-                cwd=ROOT,
-                env={**inherited, "MAMMOSCOPE_BIND": f"127.0.0.1:{self.port}", **own},
-                stdout=stream,
-                stderr=stream,
-            )
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def wait_ready(self) -> None:
-        with Client(self.address) as client:
-            client.wait_ready(PATIENCE_S)
-
-    def terminate(self) -> int:
-        """Ask it to stop; returns its exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE_S)
+from tests.service_process import ServiceProcess
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +31,4 @@ def start_service(tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
 
     yield start
     for service in started:
-        if service.process.poll() is None:
-            service.process.kill()
-            service.process.wait(10)
+        service.kill()

@@ -1,28 +1,19 @@
-"""Frozen settings of the service and of training.
+"""Configuration of a training run, and its presets."""
 
-This is the only module that reads the environment. Defaults stand here and nowhere else; an
-unknown key is an error.
-"""
-
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from mammoscope.errors import ConfigurationError
+from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, explain
 
-ENVIRONMENT_PREFIX: Final = "MAMMOSCOPE_"
-
-OperatingPointName = Literal["default", "high_sensitivity", "high_specificity"]
 BackboneName = Literal["inceptionv3", "resnet101v2", "xception"]
 ScheduleName = Literal["constant", "cosine", "exponential", "cyclical", "plateau"]
 AugmentationName = Literal["none", "flips", "light", "strong"]
 PrecisionName = Literal["auto", "float32", "mixed_bfloat16"]
 SplitName = Literal["patients", "published"]
 HeadStartName = Literal["auto", "gradient", "regression"]
-PerformanceMode = Literal["latency", "throughput"]
 HeadName = Literal["mean", "mean_max", "depths", "logit_map"]
 POOLING_HEADS: Final = ("mean_max", "depths")
 """Heads that weight pooled features, rather than pool a map of scores."""
@@ -30,102 +21,9 @@ POOLING_HEADS: Final = ("mean_max", "depths")
 PresetName = Literal["default", "reference", "smoke", "ddsm"]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0.0)]
 
 
-def _explain(error: ValidationError, origin: str) -> ConfigurationError:
-    """Turn pydantic's report into one message: which key, what was received, what is allowed."""
-    problems = "; ".join(
-        f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}"
-        for problem in error.errors()
-    )
-    return ConfigurationError(f"{origin} cannot be used: {problems}")
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
-class ReadingLimits(_Frozen):
-    """What a picture may be at most; checked before any pixel is decoded.
-
-    The defaults admit the largest mammography detectors in use (about 3,600 x 4,800 pixels) with
-    room to spare.
-    """
-
-    max_image_bytes: PositiveInt = Field(
-        default=64 * 1024 * 1024, description="Largest encoded picture in bytes."
-    )
-    max_pixels: PositiveInt = Field(
-        default=50_000_000, description="Largest width x height in pixels."
-    )
-    max_dimension: PositiveInt = Field(
-        default=16_384, description="Largest width or height in pixels."
-    )
-
-
-class ServiceSettings(ReadingLimits):
-    """Settings of the service, each from an environment variable ``MAMMOSCOPE_<NAME>``."""
-
-    model: Path = Field(default=Path("model"), description="Model folder, or a .keras file in one.")
-    operating_point: OperatingPointName = Field(
-        default="default", description="Operating point of the card that decides the label."
-    )
-    threads: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Threads of the engine; 0 means all processors of the quota."
-    )
-    performance_mode: PerformanceMode = Field(
-        default="throughput",
-        description=(
-            "Whether the engine's threads share one picture (latency) or each takes its own, so "
-            "that most pictures are answered in a given time (throughput)."
-        ),
-    )
-    request_threads: PositiveInt = Field(
-        default=8, description="HTTP threads, hence requests handled at a time."
-    )
-    bind: str = Field(default="0.0.0.0:9696", description="Address and port to listen on.")
-    graceful_timeout_s: PositiveInt = Field(
-        default=30, description="Seconds that requests in flight get after SIGTERM."
-    )
-    url_fetching: bool = Field(default=True, description="Whether pictures may be given by URL.")
-    fetch_timeout_s: PositiveFloat = Field(
-        default=10.0, description="Seconds for fetching one picture, all redirects included."
-    )
-    fetch_max_redirects: Annotated[int, Field(ge=0, le=10)] = Field(
-        default=3, description="Redirects followed, each checked like the first URL."
-    )
-    fetch_private_addresses: bool = Field(
-        default=False,
-        description="Whether URLs may point into private networks. Only for tests on one machine.",
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe event that is logged."
-    )
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Read the settings from `environment` (the process's own where None).
-
-        Raises
-        ------
-        ConfigurationError
-            If a ``MAMMOSCOPE_`` variable is unknown or holds a value that is not allowed.
-        """
-        source = os.environ if environment is None else environment
-        values = {
-            key.removeprefix(ENVIRONMENT_PREFIX).lower(): value
-            for key, value in source.items()
-            if key.startswith(ENVIRONMENT_PREFIX)
-        }
-        try:
-            return cls.model_validate(values)
-        except ValidationError as err:
-            raise _explain(err, "The environment") from err
-
-
-class TrainConfig(_Frozen):
+class TrainConfig(Frozen):
     """Everything a training run depends on but the pictures themselves."""
 
     backbone: BackboneName = "inceptionv3"
@@ -229,7 +127,7 @@ class TrainConfig(_Frozen):
         try:
             return cls.model_validate({**PRESETS[preset], **changes})
         except ValidationError as err:
-            raise _explain(err, "The training configuration") from err
+            raise explain(err, "The training configuration") from err
 
 
 PRESETS: Final[Mapping[PresetName, Mapping[str, Any]]] = {

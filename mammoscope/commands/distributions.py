@@ -1,0 +1,103 @@
+"""``python -m mammoscope distributions``: what training pictures are like, into the card."""
+
+import argparse
+import random
+import sys
+from pathlib import Path
+from typing import Final
+
+from tqdm import tqdm
+
+from mammoscope.artifact import load_artifact, write_card
+from mammoscope.dataset import Example, read_dataset
+from mammoscope.drift import deciles, statistics
+from mammoscope.errors import ArtifactNotFoundError, EmptyDatasetError, ImageError
+from mammoscope.evaluation import map_ahead
+from mammoscope.reading import read_file
+from mammoscope.settings import ServiceSettings
+
+_TRAINING_SPLITS: Final = ("train", "valid")
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "distributions",
+        help="put into a model's card what training pictures are like",
+        description=(
+            "Judge pictures of the splits train and valid, and put the deciles of their scores, "
+            "brightness, contrast and breast size into card.json. The service measures against "
+            "them whether the pictures that come are of another kind."
+        ),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the pictures")
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        type=Path,
+        default=ServiceSettings.model_fields["model"].default,
+        help="model folder",
+    )
+    parser.add_argument(
+        "--sample", metavar="N", type=_positive, default=1000, help="pictures at most"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same pictures")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge, print the deciles and write the card; 0.
+
+    Raises
+    ------
+    DatasetError
+        If the folder cannot be used, or no picture in it can be judged.
+    ArtifactError
+        If the model cannot be used or has no card.
+    StorageError
+        If the card cannot be written.
+    """
+    dataset = read_dataset(args.data)
+    artifact = load_artifact(args.model)
+    if artifact.card is None:
+        raise ArtifactNotFoundError("Only a model with a card can keep what pictures are like.")
+    examples = dataset.split(*_TRAINING_SPLITS) if dataset.splits else dataset.examples
+    chosen = random.Random(args.seed).sample(examples, min(args.sample, len(examples)))
+
+    from mammoscope.engine import load_engine
+
+    engine = load_engine(artifact)
+
+    def work(example: Example) -> dict[str, float] | None:
+        try:
+            return statistics(engine.judge(read_file(example.path, needed=engine.card.input_size)))
+        except ImageError:
+            return None
+
+    bar = tqdm(
+        map_ahead(work, chosen),
+        total=len(chosen),
+        unit="picture",
+        file=sys.stderr,
+        disable=None,
+        leave=False,
+    )
+    found = [each for each in bar if each is not None]
+    if not found:
+        raise EmptyDatasetError("No picture could be judged.")
+    distributions = {name: deciles([each[name] for each in found]) for name in found[0]}
+    write_card(
+        artifact.network.parent, artifact.card.model_copy(update={"distributions": distributions})
+    )
+    print(f"Deciles over {len(found):,} pictures; {len(chosen) - len(found):,} refused")
+    for name, values in distributions.items():
+        print(f"  {name:14}" + " ".join(f"{value:7.3f}" for value in values))
+    return 0
+
+
+def _positive(argument: str) -> int:
+    number = int(argument)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not above 0")
+    return number

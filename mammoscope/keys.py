@@ -1,0 +1,126 @@
+"""API keys: issued once, kept as hashes, looked up without telling how near a guess came.
+
+A key is 256 random bits, which nobody can try out; so one round of SHA-256 keeps it, as slow
+hashes are made for secrets that people choose. The file has a line for each key::
+
+    NAME sha256:HEX [EXPIRES]
+
+with the last day, in UTC, on which the key is valid. Empty lines and those that begin with # say
+nothing.
+"""
+
+import datetime as dt
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from mammoscope.errors import ConfigurationError, StorageError
+
+_KEY_BYTES: Final = 32
+_PREFIX: Final = "mammoscope_"
+"""Lets whoever finds a key somewhere, or a scanner for secrets, see what it opens."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it is kept: its name, its hash, and the last day on which it is valid."""
+
+    name: str
+    digest: bytes
+    expires: dt.date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeys:
+    """All keys of a file."""
+
+    keys: tuple[ApiKey, ...]
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read a file of keys.
+
+        Raises
+        ------
+        ConfigurationError
+            If it cannot be read, or has a line that is no key, or two keys of one name.
+        """
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as err:
+            raise ConfigurationError("The file of API keys cannot be read.") from err
+        keys = tuple(_parsed(lines))
+        if len({key.name for key in keys}) < len(keys):
+            raise ConfigurationError("The file of API keys has two keys of one name.")
+        return cls(keys)
+
+    def holder(self, secret: str) -> str | None:
+        """Name of the key that `secret` is, None where it is none that is valid today.
+
+        Takes as long for every guess: all keys are compared, each in constant time.
+        """
+        digest = _digest(secret)
+        today = dt.datetime.now(dt.UTC).date()
+        found = None
+        for key in self.keys:
+            valid = key.expires is None or today <= key.expires
+            if hmac.compare_digest(key.digest, digest) and valid:
+                found = key.name
+        return found
+
+
+def issue_key(file: Path, name: str, *, expires: dt.date | None = None) -> str:
+    """Draw a key, append its hash to a file, and return the key, which is kept nowhere.
+
+    Raises
+    ------
+    ConfigurationError
+        If the name is not allowed or taken, or the file is none of keys.
+    StorageError
+        If the file cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            "A key's name has up to 64 letters, digits, dots, hyphens and underscores."
+        )
+    if file.exists() and name in {key.name for key in ApiKeys.read(file).keys}:
+        raise ConfigurationError(f"There is a key named {name} already.")
+    secret = _PREFIX + secrets.token_urlsafe(_KEY_BYTES)
+    fields = [name, f"sha256:{_digest(secret).hex()}", *([str(expires)] if expires else [])]
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(" ".join(fields) + "\n")
+    except OSError as err:
+        raise StorageError("The file of API keys cannot be written.") from err
+    return secret
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _parsed(lines: Iterable[str]) -> Iterable[ApiKey]:
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if not fields or fields[0].startswith("#"):
+            continue
+        digest = _DIGEST.fullmatch(fields[1]) if len(fields) in (2, 3) else None
+        if digest is None or not _NAME.fullmatch(fields[0]):
+            raise ConfigurationError(f"Line {number} of the file of API keys is no key.")
+        try:
+            expires = dt.date.fromisoformat(fields[2]) if len(fields) == 3 else None
+        except ValueError as err:
+            raise ConfigurationError(
+                f"Line {number} of the file of API keys ends in no date like 2030-12-31."
+            ) from err
+        yield ApiKey(fields[0], bytes.fromhex(digest[1]), expires)

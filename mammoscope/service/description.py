@@ -1,0 +1,210 @@
+"""The description of all routes as OpenAPI, made from the routes and schemas themselves."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from flask import Blueprint, Flask, current_app, render_template
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from mammoscope.mammogram import Laterality, View
+from mammoscope.prediction import AGES_YEARS, RESEARCH_USE_NOTICE
+from mammoscope.service import problems, schemas
+from mammoscope.service.authorization import KEY_HEADER, PROBES
+from mammoscope.service.submission import (
+    AGE_FIELD,
+    DICOM_TYPE,
+    FILE_FIELD,
+    LATERALITY_FIELD,
+    PATIENT_FIELD,
+    VIEW_FIELD,
+)
+from mammoscope.service.tensors import RequestHeader
+from mammoscope.service.tracing import API_VERSION
+
+JSON: Final = "application/json"
+_FORM: Final = "multipart/form-data"
+_BINARY: Final[Mapping[str, Any]] = {"type": "string", "format": "binary"}
+_AGE: Final = {"type": "number", "minimum": AGES_YEARS[0], "maximum": AGES_YEARS[1]}
+
+Schema = type[BaseModel] | Mapping[str, Any]
+Content = Mapping[str, Schema]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a route is for, takes and answers; media types to schemas."""
+
+    summary: str
+    answers: Content
+    takes: Content = field(default_factory=dict)
+    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def _form(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": [FILE_FIELD],
+        "additionalProperties": False,
+    }
+
+
+def _each(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": values, "minItems": 1}
+
+
+_OBJECT: Final[Mapping[str, Any]] = {"type": "object"}
+_PAGE: Final[Content] = {"text/html": {"type": "string"}}
+
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    "service.page": Operation("The page", _PAGE),
+    "service.healthz": Operation("Is the process alive", {JSON: schemas.StatusAnswer}),
+    "service.readyz": Operation("Does it take requests", {JSON: schemas.StatusAnswer}),
+    "service.model": Operation("The model's card", {JSON: schemas.ModelAnswer}),
+    "pictures.predict": Operation(
+        "Judge one picture",
+        {JSON: schemas.PredictionAnswer, "image/png": _BINARY},
+        takes={
+            JSON: schemas.UrlRequest,
+            _FORM: _form({FILE_FIELD: _BINARY, AGE_FIELD: _AGE}),
+            "image/jpeg": _BINARY,
+            "image/png": _BINARY,
+            "image/tiff": _BINARY,
+            DICOM_TYPE: _BINARY,
+        },
+        query={"explain": {"type": "boolean"}, AGE_FIELD: _AGE},
+    ),
+    "pictures.studies": Operation(
+        "Judge the pictures of an examination",
+        {JSON: schemas.StudyAnswer},
+        takes={
+            _FORM: _form(
+                {
+                    FILE_FIELD: _each(_BINARY),
+                    PATIENT_FIELD: _each({"type": "string"}),
+                    LATERALITY_FIELD: _each({"enum": [*map(str, Laterality), ""]}),
+                    VIEW_FIELD: _each({"enum": [*map(str, View), ""]}),
+                }
+            )
+        },
+    ),
+    "description.openapi": Operation("This description", {JSON: _OBJECT}),
+    "description.docs": Operation("This description, to read", _PAGE),
+    "inference.server": Operation("Inference protocol: the server", {JSON: _OBJECT}),
+    "inference.live": Operation("Inference protocol: is the process alive", {JSON: _OBJECT}),
+    "inference.ready": Operation("Inference protocol: does it take requests", {JSON: _OBJECT}),
+    "inference.metadata": Operation("Inference protocol: the model", {JSON: _OBJECT}),
+    "inference.model_ready": Operation(
+        "Inference protocol: does the model take requests", {JSON: _OBJECT}
+    ),
+    "inference.infer": Operation(
+        "Inference protocol: judge pictures, encoded or prepared",
+        {JSON: schemas.InferenceAnswer, "application/octet-stream": _BINARY},
+        takes={JSON: RequestHeader, "application/octet-stream": _BINARY},
+    ),
+}
+"""Of each endpoint but static files; a test proves that none is missing."""
+
+
+def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of all routes of `app`.
+
+    Parameters
+    ----------
+    app
+        The application.
+    keys
+        Whether it asks for API keys.
+    """
+    models: list[type[BaseModel]] = [schemas.Problem]
+    for operation in OPERATIONS.values():
+        for schema in (*operation.answers.values(), *operation.takes.values()):
+            if isinstance(schema, type) and schema not in models:
+                models.append(schema)
+    _, definitions = models_json_schema(
+        [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    paths: dict[str, Any] = {}
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint not in OPERATIONS:
+            continue
+        operation = OPERATIONS[rule.endpoint]
+        path = re.sub(r"<(\w+)>", r"{\1}", rule.rule)
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            described = _described(operation, sorted(rule.arguments))
+            described["operationId"] = rule.endpoint.replace(".", "_")
+            if keys and rule.rule not in PROBES:
+                described["security"] = [{"bearer": []}, {"basic": []}, {"header": []}]
+            paths.setdefault(path, {})[method.lower()] = described
+    shapes = definitions["$defs"]
+    shapes["Problem"]["properties"]["code"]["enum"] = sorted(problems.CODES)
+    components: dict[str, Any] = {"schemas": shapes}
+    if keys:
+        components["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "basic": {"type": "http", "scheme": "basic"},
+            "header": {"type": "apiKey", "in": "header", "name": KEY_HEADER},
+        }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Mammoscope",
+            "version": API_VERSION,
+            "description": RESEARCH_USE_NOTICE,
+        },
+        "paths": dict(sorted(paths.items())),
+        "components": components,
+    }
+
+
+def _described(operation: Operation, arguments: list[str]) -> dict[str, Any]:
+    string = {"type": "string"}
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": string} for name in arguments
+    ] + [
+        {"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()
+    ]
+    described: dict[str, Any] = {
+        "summary": operation.summary,
+        "responses": {
+            "200": {"description": "The answer", "content": _content(operation.answers)},
+            "default": {
+                "description": "A refusal",
+                "content": _content({problems.MEDIA_TYPE: schemas.Problem}),
+            },
+        },
+    }
+    if parameters:
+        described["parameters"] = parameters
+    if operation.takes:
+        described["requestBody"] = {"required": True, "content": _content(operation.takes)}
+    return described
+
+
+def _content(schemas_by_type: Content) -> dict[str, Any]:
+    return {
+        media_type: {
+            "schema": {"$ref": f"#/components/schemas/{schema.__name__}"}
+            if isinstance(schema, type)
+            else dict(schema)
+        }
+        for media_type, schema in schemas_by_type.items()
+    }
+
+
+def blueprint(*, keys: bool) -> Blueprint:
+    """Return the routes that describe all routes."""
+    routes = Blueprint("description", __name__)
+
+    @routes.get("/openapi.json")
+    def openapi() -> dict[str, Any]:
+        return describe(current_app, keys=keys)
+
+    @routes.get("/docs")
+    def docs() -> str:
+        return render_template("docs.html", document=describe(current_app, keys=keys))
+
+    return routes

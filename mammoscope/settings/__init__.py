@@ -1,0 +1,45 @@
+"""Frozen settings of the service and of training.
+
+This is the only part of the package that reads the environment. Defaults stand here and nowhere
+else; an unknown key is an error.
+"""
+
+from mammoscope.settings.service import (
+    ENVIRONMENT_PREFIX,
+    OperatingPointName,
+    PerformanceMode,
+    ReadingLimits,
+    ServiceSettings,
+)
+from mammoscope.settings.training import (
+    POOLING_HEADS,
+    PRESETS,
+    AugmentationName,
+    BackboneName,
+    HeadName,
+    HeadStartName,
+    PrecisionName,
+    PresetName,
+    ScheduleName,
+    SplitName,
+    TrainConfig,
+)
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "POOLING_HEADS",
+    "PRESETS",
+    "AugmentationName",
+    "BackboneName",
+    "HeadName",
+    "HeadStartName",
+    "OperatingPointName",
+    "PerformanceMode",
+    "PrecisionName",
+    "PresetName",
+    "ReadingLimits",
+    "ScheduleName",
+    "ServiceSettings",
+    "SplitName",
+    "TrainConfig",
+]

@@ -1,0 +1,105 @@
+"""An engine whose answers are known beforehand, and how tests ask and check the service."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.test import TestResponse
+
+from mammoscope.artifact import Card
+from mammoscope.engine import Judgement, Pixels, Scores
+from mammoscope.mammogram import Mammogram
+from mammoscope.prediction import Prediction
+from mammoscope.preparation import Preparation
+
+CARD = Card(
+    version="test-1",
+    sha256="0" * 64,
+    input_size=(96, 96),
+    training={"data": "/home/somebody/patients"},
+)
+
+
+class FakeEngine:
+    """Takes the mean grey as the probability and is hottest below, unless told to fail."""
+
+    card = CARD
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.operating_points: list[str] = []
+        self.ages: list[float | None] = []
+
+    def judge(
+        self, mammogram: Mammogram, *, operating_point: str = "default", age: float | None = None
+    ) -> Judgement:
+        if self.failure is not None:
+            raise self.failure
+        self.operating_points.append(operating_point)
+        self.ages.append(age)
+        prediction = Prediction(
+            probability=float(mammogram.pixels.mean()),
+            logit=float(mammogram.pixels.mean()),
+            threshold=0.5,
+            model_version=self.card.version,
+            warnings=(*mammogram.warnings, "Judged by a test."),
+        )
+        height, width = mammogram.pixels.shape
+        everywhere = np.ones((96, 96), bool)
+        preparation = Preparation(
+            pixels=np.full(self.card.input_size, 100, np.uint8),
+            inverted=False,
+            mirrored=False,
+            chest_wall="left",
+            box=(0, 0, height, width),
+            breast_share=1.0,
+            search_copy=everywhere.astype(np.float32),
+            breast=everywhere,
+        )
+        logit_map = np.repeat(np.arange(3, dtype=np.float32)[:, None], 3, axis=1)
+        return Judgement(prediction, preparation, logit_map)
+
+    def score(self, pixels: Pixels) -> Scores:
+        logits = pixels.mean(axis=(1, 2), dtype=np.float32) / np.float32(255)
+        return Scores(logits, np.zeros((len(pixels), 3, 3), np.float32))
+
+
+def encoded(
+    format: str = "PNG",  # noqa: A002
+    size: tuple[int, int] = (64, 96),
+    grey: int = 102,
+) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full(size, grey, np.uint8)).save(buffer, format)
+    return buffer.getvalue()
+
+
+PICTURE = encoded()
+
+
+def upload(*files: bytes, field: str = "file", name: str = "a.jpg", **fields: str) -> Any:
+    return {
+        "data": {field: [(io.BytesIO(file), name) for file in files], **fields},
+        "content_type": "multipart/form-data",
+    }
+
+
+def assert_problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.content_type == "application/problem+json"
+    content: dict[str, Any] = json.loads(response.data)
+    assert content["status"] == status
+    assert content["code"] == code
+    assert content["type"].endswith(code)
+    assert content["title"]
+    assert content["detail"]
+    assert content["request_id"] == response.headers["X-Request-Id"]
+    assert "Traceback" not in response.text
+    return content
+
+
+def assert_good(client: FlaskClient) -> None:
+    assert client.post("/predict", **upload(PICTURE)).status_code == 200

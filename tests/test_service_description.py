@@ -1,0 +1,90 @@
+"""The description of the API, and that the API keeps to it whatever is sent."""
+
+import re
+
+import pytest
+import schemathesis
+from flask import Flask
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from mammoscope.service import create_app
+from mammoscope.service.description import OPERATIONS
+from mammoscope.service.submission import DICOM_TYPE
+from mammoscope.settings import ServiceSettings
+from tests.dicom_objects import mammogram_object
+from tests.fake_engine import PICTURE, FakeEngine, assert_good, encoded, upload
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+def make_app() -> Flask:
+    # No name is looked up and nothing is fetched, whatever URLs are thought up.
+    return create_app(ServiceSettings(url_fetching=False, max_study_pictures=4), FakeEngine())
+
+
+def pictures(*good: bytes) -> st.SearchStrategy[bytes]:
+    return st.sampled_from(good) | st.binary(max_size=200)
+
+
+for media_type, strategy in {
+    "image/png": pictures(PICTURE),
+    "image/jpeg": pictures(encoded("JPEG")),
+    "image/tiff": pictures(encoded("TIFF")),
+    DICOM_TYPE: pictures(mammogram_object()),
+}.items():
+    schemathesis.openapi.media_type(media_type, strategy)
+
+SCHEMA = schemathesis.openapi.from_wsgi("/openapi.json", make_app())
+
+
+@SCHEMA.parametrize()
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_as_described(case: schemathesis.Case) -> None:
+    case.call_and_validate(checks=CHECKS)
+
+
+def test_every_route_is_described() -> None:
+    app = make_app()
+    endpoints = {rule.endpoint for rule in app.url_map.iter_rules()} - {"static"}
+    assert set(OPERATIONS) == endpoints
+    paths = app.test_client().get("/openapi.json").json["paths"]
+    assert {"/predict", "/studies", "/v2/models/{name}/infer"} <= set(paths)
+    assert len(paths) == len(endpoints)
+
+
+@pytest.mark.parametrize("request_", ["plain", "explained", "study"])
+def test_good_answers_are_as_described(request_: str) -> None:
+    client = make_app().test_client()
+    path, form = {
+        "plain": ("/predict", upload(PICTURE)),
+        "explained": ("/predict?explain=true", upload(PICTURE)),
+        "study": ("/studies", upload(PICTURE, b"no picture", patient="A", laterality="L")),
+    }[request_]
+    answer = client.post(path, **form)
+    assert answer.status_code == 200
+    operation = SCHEMA[path.split("?")[0]]["POST"]
+    operation.validate_response(answer)
+
+
+def test_docs_can_be_read() -> None:
+    client = make_app().test_client()
+    page = client.get("/docs")
+    assert page.mimetype == "text/html"
+    for path in client.get("/openapi.json").json["paths"]:
+        assert path in page.text
+    anchors = set(re.findall(r'href="#([^"]+)"', page.text))
+    assert anchors
+    assert anchors <= set(re.findall(r'id="([^"]+)"', page.text))
+    assert_good(client)

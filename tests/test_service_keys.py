@@ -1,0 +1,172 @@
+"""API keys and what each may ask for."""
+
+import base64
+import datetime as dt
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.serving import make_server
+
+from mammoscope.__main__ import main
+from mammoscope.client import Client
+from mammoscope.errors import ConfigurationError, ServerAnswerError
+from mammoscope.keys import issue_key
+from mammoscope.service import create_app
+from mammoscope.settings import ServiceSettings
+from tests.fake_engine import PICTURE, FakeEngine, assert_problem, upload
+
+EXEMPT = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
+TODAY = dt.datetime.now(dt.UTC).date()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "keys"
+
+
+def client(file: Path, **settings: Any) -> FlaskClient:
+    return create_app(ServiceSettings(api_keys_file=file, **settings), FakeEngine()).test_client()
+
+
+def ask(client: FlaskClient, key: str | None) -> Any:
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    return client.post("/predict", **upload(PICTURE), headers=headers)
+
+
+def rewrite(file: Path, text: str) -> None:
+    """Replace the file, as mounted secrets are, and make sure that it looks changed."""
+    other = file.with_name("other")
+    other.write_text(text)
+    later = time.time_ns() + 10**9
+    os.utime(other, ns=(later, later))
+    other.replace(file)
+
+
+@pytest.mark.abuse("auth")
+def test_only_who_has_a_key_is_answered(file: Path) -> None:
+    first, second = issue_key(file, "ward"), issue_key(file, "archive")
+    asking = client(file)
+    assert ask(asking, first).status_code == 200
+    assert ask(asking, second).status_code == 200
+    basic = base64.b64encode(f"anybody:{first}".encode()).decode()
+    for headers in ({"X-API-Key": first}, {"Authorization": f"Basic {basic}"}):
+        assert asking.post("/predict", **upload(PICTURE), headers=headers).status_code == 200
+    for wrong in (None, "", "x", first[:-1], first + "x", first.upper(), "é"):
+        refused = ask(asking, wrong)
+        assert_problem(refused, 401, "unauthorized")
+        assert "Bearer" in refused.headers["WWW-Authenticate"]
+    assert first not in file.read_text()
+
+
+@pytest.mark.abuse("auth")
+def test_every_route_but_the_probes_asks_for_a_key(file: Path) -> None:
+    issue_key(file, "ward")
+    expired = issue_key(file, "old", expires=TODAY - dt.timedelta(days=1))
+    asking = client(file)
+    app = asking.application
+    seen = set()
+    for rule in app.url_map.iter_rules():
+        path = rule.rule.replace("<path:filename>", "page.css").replace("<name>", "mammoscope")
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
+            for key in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": expired}):
+                with asking.open(path, method=method, headers=key) as answer:
+                    if path in EXEMPT:
+                        assert answer.status_code == 200
+                    else:
+                        assert_problem(answer, 401, "unauthorized")
+                        seen.add(path)
+    assert {"/", "/predict", "/studies", "/model", "/docs", "/openapi.json"} <= seen
+    assert_problem(asking.get("/nothing"), 401, "unauthorized")
+
+
+def test_client_shows_its_key(file: Path) -> None:
+    key = issue_key(file, "ward")
+    server = make_server("127.0.0.1", 0, client(file).application)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        with Client(address, api_key=key) as ours:
+            assert ours.model()["version"] == "test-1"
+        with Client(address) as nobody, pytest.raises(ServerAnswerError) as caught:
+            nobody.model()
+        assert caught.value.problem_code == "unauthorized"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.abuse("auth")
+def test_keys_expire(file: Path) -> None:
+    yesterday, today = TODAY - dt.timedelta(days=1), TODAY
+    expired = issue_key(file, "old", expires=yesterday)
+    valid = issue_key(file, "new", expires=today)
+    asking = client(file)
+    assert_problem(ask(asking, expired), 401, "unauthorized")
+    assert ask(asking, valid).status_code == 200
+
+
+@pytest.mark.abuse("auth")
+def test_keys_rotate_without_a_restart(file: Path) -> None:
+    first = issue_key(file, "ward")
+    asking = client(file)
+    assert ask(asking, first).status_code == 200
+    lines = file.read_text()
+    rewrite(file, lines)
+    second = issue_key(file, "ward-2")
+    rewrite(file, file.read_text())
+    assert ask(asking, first).status_code == ask(asking, second).status_code == 200
+    rewrite(file, file.read_text().replace(lines, ""))
+    assert_problem(ask(asking, first), 401, "unauthorized")
+    assert ask(asking, second).status_code == 200
+
+
+@pytest.mark.abuse("auth")
+def test_a_damaged_file_opens_nothing_and_closes_nothing(file: Path) -> None:
+    key = issue_key(file, "ward")
+    asking = client(file)
+    for damage in ("nonsense", "\x00", "ward sha256:12"):
+        rewrite(file, damage)
+        assert ask(asking, key).status_code == 200
+        assert_problem(ask(asking, "nonsense"), 401, "unauthorized")
+    file.unlink()
+    assert ask(asking, key).status_code == 200
+    rewrite(file, "# nobody\n")
+    assert_problem(ask(asking, key), 401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    "content", [None, "ward", "ward sha256:xyz", "ward sha256:" + "0" * 64 + " soon"]
+)
+def test_service_does_not_start_without_its_keys(file: Path, content: str | None) -> None:
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigurationError, match="API keys"):
+        client(file)
+
+
+@pytest.mark.abuse("auth")
+def test_rate_limit_is_each_keys_own(file: Path) -> None:
+    first, second = issue_key(file, "ward"), issue_key(file, "archive")
+    asking = client(file, rate_limit_per_minute=3)
+    assert [ask(asking, first).status_code for _ in range(4)] == [200, 200, 200, 429]
+    refused = ask(asking, first)
+    assert_problem(refused, 429, "rate_limited")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert ask(asking, second).status_code == 200
+    assert asking.get("/healthz").status_code == 200
+
+
+def test_command_issues_keys(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["key", "ward", "--file", str(file), "--days", "30"]) == 0
+    key = capsys.readouterr().out.strip()
+    assert ask(client(file), key).status_code == 200
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert main(["key", "ward", "--file", str(file)]) == 1
+    assert main(["key", "two words", "--file", str(file)]) == 1

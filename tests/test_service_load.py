@@ -1,0 +1,223 @@
+"""Admission: places, turns, deadlines, clients that leave, and the end."""
+
+import contextlib
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from mammoscope import errors
+from mammoscope.engine import Judgement
+from mammoscope.mammogram import Mammogram
+from mammoscope.service import create_app
+from mammoscope.service.admission import Admission
+from mammoscope.service.app import admission_of
+from mammoscope.service.connection import Connection
+from mammoscope.settings import ServiceSettings
+from tests.fake_engine import PICTURE, FakeEngine, assert_good, assert_problem, upload
+
+PATIENCE_S = 20
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+class HeldEngine(FakeEngine):
+    """Judges when it is told to, and counts how many it is asked for at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = threading.Event()
+        self.at_work = 0
+        self.most = 0
+        self._lock = threading.Lock()
+
+    def judge(self, mammogram: Mammogram, **options: Any) -> Judgement:
+        with self._lock:
+            self.at_work += 1
+            self.most = max(self.most, self.at_work)
+        try:
+            assert self.release.wait(PATIENCE_S)
+            return super().judge(mammogram, **options)
+        finally:
+            with self._lock:
+                self.at_work -= 1
+
+
+@pytest.fixture
+def engine() -> Iterator[HeldEngine]:
+    engine = HeldEngine()
+    yield engine
+    engine.release.set()
+
+
+def service(engine: FakeEngine, **settings: Any) -> Flask:
+    return create_app(ServiceSettings(request_threads=2, queue_size=3, **settings), engine)
+
+
+class Asking:
+    """Requests in threads of their own."""
+
+    def __init__(self, app: Flask, count: int, **options: Any) -> None:
+        self.answers: list[TestResponse] = []
+        self._threads = [
+            threading.Thread(target=self._ask, args=(app, options)) for _ in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, app: Flask, options: dict[str, Any]) -> None:
+        self.answers.append(app.test_client().post("/predict", **upload(PICTURE), **options))
+
+    def finish(self) -> list[TestResponse]:
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+        return self.answers
+
+
+@pytest.mark.abuse("load")
+def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldEngine) -> None:
+    app = service(engine)
+    admission = admission_of(app)
+    asking = Asking(app, 5)
+    wait_until(lambda: admission.waiting == 3)
+    client = app.test_client()
+    for _ in range(3):
+        refused = client.post("/predict", **upload(PICTURE))
+        assert_problem(refused, 429, "service_busy")
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 200
+    engine.release.set()
+    assert [answer.status_code for answer in asking.finish()] == [200] * 5
+    assert engine.most == 2
+    assert (admission.admitted, admission.waiting) == (0, 0)
+    assert_good(client)
+
+
+@pytest.mark.parametrize(("announced", "read"), [(len(PICTURE), len(PICTURE)), (10**12, 0)])
+def test_refused_body_is_discarded_unless_it_is_too_large(
+    engine: HeldEngine, announced: int, read: int
+) -> None:
+    app = service(engine)
+    asking = Asking(app, 5)
+    wait_until(lambda: admission_of(app).admitted == 5)
+    stream = io.BytesIO(PICTURE)
+    refused = app.test_client().post(
+        "/predict",
+        content_type="image/png",
+        environ_overrides={
+            "wsgi.input": stream,
+            "wsgi.input_terminated": True,
+            "CONTENT_LENGTH": str(announced),
+        },
+    )
+    assert_problem(refused, 429, "service_busy")
+    assert stream.tell() == read
+    engine.release.set()
+    asking.finish()
+
+
+@pytest.mark.abuse("load")
+def test_waiting_ends_at_the_deadline(engine: HeldEngine) -> None:
+    app = service(engine, request_timeout_s=0.5)
+    asking = Asking(app, 4)
+    wait_until(lambda: len(asking.answers) == 2)
+    for answer in asking.answers:
+        assert_problem(answer, 503, "deadline_exceeded")
+        assert answer.headers["Retry-After"]
+    engine.release.set()
+    statuses = sorted(answer.status_code for answer in asking.finish())
+    assert statuses == [200, 200, 503, 503]
+    assert len(engine.operating_points) == 2
+    assert_good(app.test_client())
+
+
+@pytest.mark.abuse("load")
+def test_work_of_a_client_that_has_left_is_dropped(engine: HeldEngine) -> None:
+    app = service(engine)
+    admission = admission_of(app)
+    working = Asking(app, 2)
+    wait_until(lambda: engine.at_work == 2)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        left = Asking(app, 1, environ_overrides={"gunicorn.socket": ours})
+        wait_until(lambda: admission.waiting == 1)
+        theirs.close()
+        (answer,) = left.finish()
+    assert answer.status_code == 499
+    assert admission.waiting == 0
+    engine.release.set()
+    assert [answer.status_code for answer in working.finish()] == [200, 200]
+    assert len(engine.operating_points) == 2
+
+
+def test_upload_ends_at_the_deadline() -> None:
+    app = service(FakeEngine(), request_timeout_s=0.4)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ours.makefile("rb") as body:
+        theirs.sendall(PICTURE[:50])  # and nothing more
+        answer = app.test_client().post(
+            "/predict",
+            content_type="image/png",
+            environ_overrides={
+                "wsgi.input": body,
+                "CONTENT_LENGTH": str(len(PICTURE)),
+                "gunicorn.socket": ours,
+            },
+        )
+        assert_problem(answer, 408, "upload_timeout")
+    assert admission_of(app).admitted == 0
+
+
+def test_first_come_first_served() -> None:
+    admission = Admission(turns=1, queue_size=10, timeout_s=PATIENCE_S)
+    connection = Connection({})
+    order: list[int] = []
+
+    def come(number: int) -> None:
+        with admission.place(connection) as visit, visit.turn():
+            order.append(number)
+
+    threads = [threading.Thread(target=come, args=(number,)) for number in range(8)]
+    with admission.place(connection) as first, first.turn():
+        for number, thread in enumerate(threads):
+            thread.start()
+            wait_until(lambda number=number: admission.waiting == number + 1)
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert order == list(range(8))
+
+
+def test_failures_give_places_and_turns_back() -> None:
+    admission = Admission(turns=1, queue_size=0, timeout_s=PATIENCE_S)
+    for _ in range(5):
+        with (
+            contextlib.suppress(RuntimeError),
+            admission.place(Connection({})) as visit,
+            visit.turn(),
+        ):
+            with pytest.raises(errors.ServiceBusyError), admission.place(Connection({})):
+                pass
+            raise RuntimeError
+    assert admission.admitted == 0
+
+
+def test_readiness_falls_before_the_end() -> None:
+    app = service(FakeEngine())
+    client = app.test_client()
+    admission_of(app).drain()
+    assert_problem(client.get("/readyz"), 503, "not_ready")
+    assert client.get("/healthz").status_code == 200
+    assert_good(client)

@@ -1,0 +1,94 @@
+"""What Prometheus is told."""
+
+import logging
+import socket
+from collections.abc import Callable
+
+import pytest
+import requests
+from flask import Flask
+from prometheus_client.parser import text_string_to_metric_families
+
+from mammoscope.service import create_app
+from mammoscope.service.app import admission_of, monitoring_of
+from mammoscope.service.monitoring import serve
+from mammoscope.settings import ServiceSettings
+from tests.fake_engine import CARD, PICTURE, FakeEngine, upload
+
+Read = Callable[..., float | None]
+
+
+@pytest.fixture
+def app() -> Flask:
+    engine = FakeEngine()
+    engine.card = CARD.model_copy(update={"distributions": {"logit": tuple(range(9))}})
+    return create_app(ServiceSettings(), engine)
+
+
+@pytest.fixture
+def value(app: Flask) -> Read:
+    return monitoring_of(app).registry.get_sample_value
+
+
+def test_requests_are_counted_by_route_status_and_reason(app: Flask, value: Read) -> None:
+    client = app.test_client()
+    for _ in range(2):
+        client.post("/predict", **upload(PICTURE))
+    client.post("/predict", **upload(b"no picture"))
+    client.get("/meier")
+
+    def counted(route: str, status: str, code: str) -> float | None:
+        labels = {"route": route, "status": status, "code": code}
+        return value("mammoscope_requests_total", labels)
+
+    assert counted("/predict", "200", "") == 2
+    assert counted("/predict", "415", "unsupported_image") == 1
+    assert counted("none", "404", "not_found") == 1
+    assert value("mammoscope_request_seconds_count", {"route": "/predict"}) == 3
+
+
+def test_stages_and_probabilities(app: Flask, value: Read) -> None:
+    app.test_client().post("/predict", **upload(PICTURE))
+    for stage in ("queue", "decode"):
+        assert value("mammoscope_stage_seconds_count", {"stage": stage}) == 1
+    assert value("mammoscope_probability_count") == 1
+    assert value("mammoscope_probability_sum") == pytest.approx(0.4, abs=1e-6)
+
+
+def test_queue_and_readiness(app: Flask, value: Read) -> None:
+    assert value("mammoscope_places") == 8 + 32
+    assert value("mammoscope_places_taken") == 0
+    assert value("mammoscope_queue_waiting") == 0
+    assert value("mammoscope_ready") == 1
+    admission_of(app).drain()
+    assert value("mammoscope_ready") == 0
+
+
+def test_drift_is_told_once_there_are_enough_pictures(app: Flask, value: Read) -> None:
+    client = app.test_client()
+    for _ in range(200):
+        assert value("mammoscope_drift_index", {"statistic": "logit"}) is None
+        client.post("/predict", **upload(PICTURE))
+    index = value("mammoscope_drift_index", {"statistic": "logit"})
+    assert index is not None
+    assert index > 0.25
+
+
+@pytest.mark.abuse("auth")
+def test_port_of_its_own(app: Flask) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        bind = f"127.0.0.1:{free.getsockname()[1]}"
+    serve(monitoring_of(app), bind)
+    told = requests.get(f"http://{bind}/metrics", timeout=10).text
+    names = {family.name for family in text_string_to_metric_families(told)}
+    assert {"mammoscope_requests", "mammoscope_stage_seconds", "mammoscope_ready"} <= names
+    assert app.test_client().get("/metrics").status_code == 404
+
+
+def test_a_port_that_is_taken_stops_nothing(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        caplog.at_level(logging.ERROR, logger="mammoscope"),
+    ):
+        serve(monitoring_of(app), f"127.0.0.1:{taken.getsockname()[1]}")
+    assert app.test_client().post("/predict", **upload(PICTURE)).status_code == 200
