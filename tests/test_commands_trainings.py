@@ -18,6 +18,7 @@ validation_fraction = 0.34
 head = "mean"
 head_epochs = 0
 epochs = 1
+trainable_from = "none"
 
 [[run]]
 name = "first"

@@ -97,6 +97,15 @@ def test_a_notebook_imports_the_package_and_defines_nothing(name: str):
     assert any(module.startswith("mammoscope") for module in imported)
 
 
+def test_readme_shows_figures_and_notebooks_that_are_there():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    shown = re.findall(r"\]\(((?:images|notebooks|model)/[^)]*)\)", readme)
+    assert len(shown) > 8
+    assert [place for place in shown if not (ROOT / place).exists()] == []
+    named = {place.removeprefix("notebooks/") for place in shown if place.endswith(".ipynb")}
+    assert named <= {f"{name}.ipynb" for name in NAMES}
+
+
 PLAN = """
 [base.small]
 preset = "smoke"
@@ -105,6 +114,7 @@ validation_fraction = 0.34
 head = "mean"
 head_epochs = 0
 epochs = 1
+trainable_from = "none"
 
 [[run]]
 name = "backbone-inceptionv3"

@@ -23,6 +23,7 @@ from mammoscope.report import (
     draw_epochs_of,
     draw_gallery,
     draw_heat_maps,
+    draw_operating_points,
     draw_rocs,
     draw_scores,
     read_run,
@@ -213,6 +214,14 @@ def test_decisions_are_drawn(records):
         scores.probabilities[scores.labels == 1]
     )
     assert len(draw_scores(scores, chosen["right, tumour"]).axes[0].texts) == 3
+
+
+def test_each_part_stands_in_the_legend_once_even_where_its_first_point_is_not_known():
+    rate = {"value": 0.5, "low": 0.4, "high": 0.6}
+    point = {"sensitivity": rate, "specificity": rate}
+    parts = {"validation": {"a": {}, "b": point, "c": point}, "test": {"a": point, "b": point}}
+    (legend,) = draw_operating_points(parts).legends
+    assert sorted(text.get_text() for text in legend.get_texts()) == ["test", "validation"]
 
 
 def test_heat_maps_and_plots_hold_no_raster_and_galleries_do():

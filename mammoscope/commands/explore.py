@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         If the record cannot be written.
     """
     from mammoscope.exploration import explore_once
+    from mammoscope.report import cell
 
     try:
         args.json.unlink(missing_ok=True)
@@ -47,11 +48,17 @@ def run(args: argparse.Namespace) -> int:
         raise StorageError("The earlier record cannot be replaced.") from err
     with tqdm(desc="pictures", unit="picture", disable=None) as bar:
         found = explore_once(args.data, args.json, bar.update)
-    leakage = found["leakage"]
-    by_image, by_patient = (leakage[kind]["auc"]["value"] for kind in ("by_image", "by_patient"))
-    print(f"{found['pictures']} pictures of {found['patients']['count']} patients")
-    print(f"One small model: AUC {by_image:.3f} split by image, {by_patient:.3f} by patient")
+    for name, part in (
+        ("image", found["leakage"]["by_image"]),
+        ("patient", found["leakage"]["by_patient"]),
+    ):
+        print(
+            f"One small model, split by {name}: AUC {cell(part['auc'])}; of "
+            f"{part['judged_patients']:.0f} judged patients a fold {part['shared_patients']:.0f} "
+            "were learned from too"
+        )
+    print(f"The difference: {cell(found['leakage']['difference'], signed=True)}")
     for name, area in found["shortcuts"].items():
-        print(f"AUC of {name} alone: {area['value']:.3f}")
+        print(f"AUC of {name} alone: {cell(area)}")
     print(f"The record is in {args.json}.")
     return 0

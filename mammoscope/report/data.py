@@ -22,6 +22,9 @@ from mammoscope.report.style import (
 
 _LABELS: Final = (("no_tumour", "no tumour", GREY), ("tumour", "tumour", VERMILION))
 
+_MOST_POINTS: Final = 900
+"""Pictures of a scatter plot: evenly taken, as many as a reader can tell apart."""
+
 
 @styled
 def draw_counts(found: Mapping[str, Any]) -> Figure:
@@ -157,11 +160,12 @@ def draw_shortcuts(shortcuts: Mapping[str, Mapping[str, float]]) -> Figure:
 def draw_looks(looks: Mapping[str, Sequence[Any]]) -> Figure:
     """Looks of pictures in the plane in which they differ most, by what may explain them."""
     titles = {"machine": "by machine", "cluster": "by cluster", "label": "by label"}
-    plane = np.array([looks["x"], looks["y"]])
+    shown = np.unique(np.linspace(0, len(looks["x"]) - 1, _MOST_POINTS).astype(int))
+    plane = np.array([looks["x"], looks["y"]])[:, shown]
     figure = new_figure(3.4 * len(titles), 3.4)
     panels = figure.subplots(1, len(titles))
     for axes, (key, title) in zip(panels, titles.items(), strict=True):
-        values = np.array(["unknown" if name is None else str(name) for name in looks[key]])
+        values = np.array(["unknown" if name is None else str(name) for name in looks[key]])[shown]
         common, counts = np.unique(values, return_counts=True)
         for i, name in enumerate(common[np.argsort(-counts, kind="stable")][: len(SERIES)]):
             where = values == name

@@ -17,7 +17,7 @@ _THRESHOLDS: Final = np.linspace(0.01, 0.7, 70)
 _CELL_COLOURS: Final = "cividis"
 """Even in lightness, and the same for readers with and without a colour vision deficiency."""
 
-_HEAT_ROWS: Final = 24
+_HEAT_ROWS: Final = 18
 """Rows of cells of a heat map that are drawn: where it points is told, not what lies there."""
 
 
@@ -127,14 +127,15 @@ def draw_operating_points(parts: Mapping[str, Mapping[str, Any]]) -> Figure:
                     color=(BLUE, ORANGE, GREEN)[offset % 3],
                     marker="os^"[offset % 3],
                     capsize=2.5,
-                    label=part if place == 0 else None,
+                    label=part,
                 )
         axes.set(xlim=(0, 1), xlabel=rate, yticks=range(len(names)))
         axes.grid(visible=False, axis="y")
     panels[0].set_yticklabels([name.replace("_", " ") for name in names])
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    named = dict(zip(labels, handles, strict=True))  # a point each, one entry a part
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3)
     return figure
 
 

@@ -69,7 +69,7 @@ def _epoch_axis(axes: Axes, history: History) -> None:
     """Number the epochs and mark where a stage begins."""
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlim(0.4, len(history) + 0.6)
+    axes.set_xlim(history[0]["epoch"] - 0.6, history[-1]["epoch"] + 0.6)
     for before, after in pairwise(history):
         if before.get("stage") != after.get("stage"):
             axes.axvline(after["epoch"] - 0.5, color=GREY, lw=0.8)
