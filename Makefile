@@ -32,6 +32,23 @@ train:  ## train a model: DATA=DIR OUTPUT=RUN [ARGS="--preset reference ..."]
 	$(environment) packages training
 	exec $(BIN)/python train.py --data '$(DATA)' --output '$(OUTPUT)' $(ARGS)
 
+.PHONY: trainings
+trainings:  ## the trainings of model/experiments/plan.toml, one after another: DATA=DIR [ARGS=...]
+	@test -n '$(DATA)' || { echo 'Usage: make trainings DATA=DIR' >&2; exit 2; }
+	$(environment) packages training
+	exec $(BIN)/python -m mammoscope trainings --data '$(DATA)' $(ARGS)
+
+.PHONY: figures
+figures:  ## draw the figures in images/ from the records
+	@$(environment) packages training
+	exec $(BIN)/python -m mammoscope figures
+
+.PHONY: notebooks
+notebooks:  ## run the notebooks on DATA=DIR and keep them with their outputs [ARGS="04-final ..."]
+	@test -n '$(DATA)' || { echo 'Usage: make notebooks DATA=DIR' >&2; exit 2; }
+	$(environment) packages training dev-packages
+	exec $(BIN)/python .ci/notebooks.py '$(DATA)' $(ARGS)
+
 .PHONY: bench-stages
 bench-stages:  ## where the time goes from bytes to score: [ARGS="--model DIR --rounds N"]
 	@$(environment) packages
@@ -65,16 +82,44 @@ bench-train:  ## the training pipeline beside that of the Keras tutorials
 	@$(environment) packages training
 	$(benchmark) train
 
+.PHONY: sizing
+sizing: environment  ## pods, time and cost for 10 to 10,000 requests a second, of bench-service's results
+	$(BIN)/python -m benchmarks.sizing $(ARGS)
+
+.PHONY: image
+image:  ## the container image mammoscope:VERSION, with Docker or buildah [TARGET=train]
+	@.ci/image.sh '$(or $(TARGET),serve)'
+
+.PHONY: test-container
+test-container: image environment  ## the image as clusters run it, the Job's command, the rehearsal
+	.ci/container.sh
+
+.PHONY: rehearse
+rehearse: environment  ## rolling update, killed replica, broken model, behind haproxy [ARGS="--rate 2"]
+	$(BIN)/python .ci/rehearse.py $(ARGS)
+
+.PHONY: manifests
+manifests: environment  ## render kube-config/base into kube-config/mammoscope.yaml
+	@.ci/manifests.sh render
+
+.PHONY: audit
+audit:  ## parts (CycloneDX), licences and known vulnerabilities of what is served, into audit/
+	@$(environment) packages
+	.ci/audit.sh audit
+
 .PHONY: environment
 environment:  ## .venv with everything: service, traces, training, tools
 	@$(environment) packages tracing training dev-packages
 
 .PHONY: lint
-lint: environment  ## style, types and the layering of modules
+lint: environment  ## style, types, the layering of modules, Dockerfile and manifests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/yamllint --strict kube-config .checkov.yaml .yamllint.yaml
+	.ci/manifests.sh check
 
 # Keras takes one backend a process: the service's tests run on OpenVINO, those of training on
 # TensorFlow (tests/conftest.py sets it).

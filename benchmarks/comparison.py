@@ -26,6 +26,9 @@ class Seen:
     per_s: dict[int, list[float]] = field(default_factory=dict)
     latencies_s: dict[int, list[float]] = field(default_factory=dict)
     client_cpu_s: list[float] = field(default_factory=list)
+    server_cpu_s: dict[int, list[float]] = field(default_factory=dict)
+    """Processor time of the server an answer, by clients."""
+
     errors: list[str] = field(default_factory=list)
     failure: str | None = None
 
@@ -110,6 +113,7 @@ def _server(seen: Seen) -> dict[str, Any]:
         "clients": {
             str(clients): {
                 "per_s": _spread(seen.per_s[clients]),
+                "server_cpu_s": _spread(seen.server_cpu_s[clients]),
                 "answers": len(latencies),
                 "p50_s": percentile(latencies, 50) if latencies else None,
                 "p99_s": percentile(latencies, 99) if latencies else None,

@@ -39,6 +39,8 @@ class LoadResult:
 
     Parameters
     ----------
+    answers
+        Right answers in all, those of the warm-up included.
     answers_per_s
         Right answers a second within the window.
     latencies_s
@@ -49,6 +51,7 @@ class LoadResult:
         Processor time of this process, one right answer's share.
     """
 
+    answers: int
     answers_per_s: float
     latencies_s: list[float]
     errors: list[str]
@@ -156,6 +159,7 @@ def closed_loop(
         thread.join()
     inside = [latency for finished, latency in log.answers if begin < finished <= end]
     return LoadResult(
+        answers=len(log.answers),
         answers_per_s=rate([finished for finished, _ in log.answers], begin, end),
         latencies_s=inside,
         errors=log.errors,

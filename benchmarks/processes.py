@@ -105,6 +105,10 @@ class Server:
         """Proportional set size of all its processes: shared pages count once in the sum."""
         return sum(proportional_set_size(pid) for pid in self.family())
 
+    def processor_s(self) -> float:
+        """Processor time of all its processes since they began, in seconds."""
+        return sum(processor_time_s(pid) for pid in self.family())
+
     def _gone(self, family: set[int], within_s: float) -> bool:
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
@@ -130,6 +134,21 @@ def proportional_set_size(pid: int) -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def processor_time_s(pid: int) -> float:
+    """Seconds that a process computed, in user and system mode; 0 if it is gone.
+
+    References
+    ----------
+    proc(5): /proc/pid/stat, utime (14) and stime (15), in clock ticks.
+    """
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return 0.0
+    after_name = stat.rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _lives(pid: int) -> bool:

@@ -141,12 +141,15 @@ def _measure(
 ) -> None:
     largest = 0
     for clients in CLIENTS:
+        computed = server.processor_s()
         result = closed_loop(
             port, requests, clients=clients, seconds=setting.seconds, warm_up_s=_WARM_UP_S
         )
         seen.per_s.setdefault(clients, []).append(result.answers_per_s)
         seen.latencies_s.setdefault(clients, []).extend(result.latencies_s)
         seen.client_cpu_s.append(result.client_cpu_s_per_answer)
+        share = (server.processor_s() - computed) / max(result.answers, 1)
+        seen.server_cpu_s.setdefault(clients, []).append(share)
         seen.errors += result.errors
         largest = max(largest, server.memory_bytes())
     seen.memory_bytes.append(largest)

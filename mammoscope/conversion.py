@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mammoscope.errors import ArtifactMismatchError
+from mammoscope.errors import ArtifactMismatchError, CompilationError
 
 DAMAGED: Final = "The network is damaged or of another kind."
 
@@ -35,11 +35,19 @@ def convert_network(network: Path) -> Any:
     ------
     ArtifactMismatchError
         If the file is no network.
+    CompilationError
+        If Keras is not installed.
     """
     core = import_openvino().Core()
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "openvino"
-    import keras
+    try:
+        import keras
+    except ImportError as err:
+        raise CompilationError(
+            "The network was not compiled, and Keras is not installed here; compile it with "
+            "python -m mammoscope compile."
+        ) from err
 
     try:
         loaded = keras.saving.load_model(network, compile=False)

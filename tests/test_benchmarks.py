@@ -192,6 +192,7 @@ def test_closed_loop_keeps_as_many_requests_in_flight_as_there_are_clients():
     mean = sum(result.latencies_s) / len(result.latencies_s)
     assert result.answers_per_s == pytest.approx(4 / mean, rel=0.35)
     assert 0 < result.client_cpu_s_per_answer < 0.03
+    assert result.answers >= len(result.latencies_s)
 
 
 def test_closed_loop_waits_until_every_client_had_an_answer():
@@ -279,6 +280,21 @@ def test_server_knows_and_ends_processes_that_left_it(tmp_path: Path):
         assert server.memory_bytes() > 64 << 20
     assert server.family() == set()
     assert all(proportional_set_size(pid) == 0 for pid in family)
+
+
+def test_processor_time_is_that_of_all_processes(tmp_path: Path):
+    busy = (
+        "import os, time\n"
+        "while time.process_time() < 0.5: pass\n"
+        "os.fork() or exec('while time.process_time() < 0.5: pass')\n"
+        "time.sleep(600)"
+    )
+    with Server([sys.executable, "-c", busy], tmp_path, {}, tmp_path / "log") as server:
+        deadline = time.monotonic() + 60
+        while server.processor_s() < 0.95 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.2)
+        assert 0.95 <= server.processor_s() < 1.5
 
 
 def test_server_that_ends_says_its_last_words(tmp_path: Path):
@@ -387,6 +403,7 @@ def seen(per_s: float, *, p99: float = 1.0, start: float = 6.0, memory: int = 90
         per_s={clients: [per_s * 0.9, per_s, per_s * 1.1] for clients in comparison.CLIENTS},
         latencies_s={clients: [p99 / 2] * 98 + [p99] * 2 for clients in comparison.CLIENTS},
         client_cpu_s=[0.001],
+        server_cpu_s={clients: [0.21, 0.2, 0.19] for clients in comparison.CLIENTS},
     )
 
 

@@ -253,6 +253,23 @@ class TestScore:
         found = [json.loads(line)["path"] for line in lines.read_text().splitlines()]
         assert found == [str(path) for path in files]
 
+    def test_shards_are_all_files_each_once(self, pictures, tmp_path):
+        found = []
+        for index in range(3):
+            lines = tmp_path / f"{index}.jsonl"
+            assert score(pictures, "--json", lines, "--shard", f"{index}/3") == 0
+            found += [json.loads(line)["path"] for line in lines.read_text().splitlines()]
+        assert sorted(found) == sorted(str(p) for p in pictures.rglob("*") if p.is_file())
+
+    @pytest.mark.parametrize("shard", ["4/4", "0/0", "-1/4", "1", "a/b", "1/2/3"])
+    def test_a_shard_that_is_none(self, pictures, capsys, shard):
+        assert score(pictures, f"--shard={shard}") == 1
+        assert "part" in capsys.readouterr().err
+
+    def test_examinations_are_not_torn_apart(self, pictures, capsys):
+        assert score(pictures, "--study", "--shard", "0/2") == 1
+        assert "--shard" in capsys.readouterr().err
+
     def test_json_to_standard_output(self, pictures, capsys):
         assert score(pictures, "--json", "-") == 0
         lines = capsys.readouterr().out.splitlines()

@@ -5,7 +5,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from mammoscope.evaluation import map_ahead
 from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.reading import PICTURE_SUFFIXES, is_picture_name, read_file
+from mammoscope.sharding import Shard
 from mammoscope.study import (
     COLUMNS,
     JudgedPicture,
@@ -41,6 +42,9 @@ from mammoscope.study.grouping import Judge
 STANDARD_OUTPUT: Final = "-"
 
 Outcome = Prediction | MammoscopeError
+
+Found = Path | tuple[Path, MammoscopeError]
+"""A file to be judged, or a place where files cannot be had."""
 
 
 class Predictor(Protocol):
@@ -77,6 +81,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "instead of the table",
     )
     parser.add_argument(
+        "--shard",
+        metavar="INDEX/COUNT",
+        help="score this part of the files alone, for several machines that share the work: 0/4 is "
+        "the first of four parts; a file's path says to which it belongs",
+    )
+    parser.add_argument(
         "--study",
         action="store_true",
         help="take each PATH for pictures of examinations, a folder or a manifest (CSV: file, "
@@ -98,10 +108,13 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     ArtifactError, ConfigurationError
-        If the model cannot be used or has no such operating point.
+        If the model cannot be used or has no such operating point, or there is no such shard.
     StorageError
         If a result cannot be written; those before it are.
     """
+    shard = Shard.parse(args.shard) if args.shard else None
+    if shard and args.study:
+        raise ConfigurationError("--shard divides files, which would tear examinations apart.")
     artifact = load_artifact(args.model)
 
     from mammoscope.engine import load_engine
@@ -116,7 +129,8 @@ def run(args: argparse.Namespace) -> int:
         raise StorageError("The JSON file cannot be written.") from err
     table = None if args.json == STANDARD_OUTPUT else sys.stdout
     try:
-        refused = _score(args.paths, predictor, args.operating_point, (table, lines))
+        found = (each for each in find_pictures(args.paths) if shard is None or _in(shard, each))
+        refused = _score(found, predictor, args.operating_point, (table, lines))
         if lines is not None and lines is not sys.stdout:
             lines.close()
     except BrokenPipeError:  # told once for all commands
@@ -170,7 +184,7 @@ def _pseudonyms(key_file: Path | None) -> Pseudonyms:
         ) from err
 
 
-def find_pictures(paths: Sequence[Path]) -> Iterator[Path | tuple[Path, MammoscopeError]]:
+def find_pictures(paths: Sequence[Path]) -> Iterator[Found]:
     """Files as given, and the pictures of folders in the order of their names.
 
     A folder that cannot be listed, or holds no picture, comes with the error that says so.
@@ -212,15 +226,19 @@ def to_line(path: Path, outcome: Outcome) -> str:
     return f"{outcome.probability:<11.3f}  {outcome.label:9}  {shown(path)}{warnings}"
 
 
+def _in(shard: Shard, found: Found) -> bool:
+    return shard.holds(found[0] if isinstance(found, tuple) else found)
+
+
 def _score(
-    paths: Sequence[Path],
+    pictures: Iterable[Found],
     predictor: Predictor,
     operating_point: str,
     outputs: tuple[IO[str] | None, IO[str] | None],
 ) -> int:
     """Score and write; returns how many were refused."""
 
-    def judge(found: Path | tuple[Path, MammoscopeError]) -> tuple[Path, Outcome]:
+    def judge(found: Found) -> tuple[Path, Outcome]:
         if isinstance(found, tuple):
             return found
         try:
@@ -233,7 +251,7 @@ def _score(
     refused = 0
     if table is not None:
         print(f"{'probability':11}  {'label':9}  file", file=table, flush=True)
-    for path, outcome in map_ahead(judge, find_pictures(paths)):
+    for path, outcome in map_ahead(judge, pictures):
         refused += isinstance(outcome, MammoscopeError)
         # The file first: where standard output breaks, the result is kept.
         if lines is not None:
@@ -243,7 +261,7 @@ def _score(
     return refused
 
 
-def _walk(folder: Path) -> Iterator[Path | tuple[Path, MammoscopeError]]:
+def _walk(folder: Path) -> Iterator[Found]:
     unlisted: list[OSError] = []
     for current, folders, files in os.walk(folder, onerror=unlisted.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -51,6 +51,13 @@ class ServiceSettings(ReadingLimits):
     operating_point: OperatingPointName = Field(
         default="default", description="Operating point of the card that decides the label."
     )
+    age_from_dicom: bool = Field(
+        default=False,
+        description=(
+            "Whether the age that a DICOM file gives enters the probability where the request "
+            "gives none."
+        ),
+    )
     threads: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Threads of the engine; 0 means all processors of the quota."
     )

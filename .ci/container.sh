@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# Runs the image as a cluster would, rehearses a cluster's life with its model, and says what held:
+# `make test-container`.
+#
+# Docker where its engine answers, else podman with runc, as root. What cannot be tried on this
+# machine is said.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly root=$PWD
+readonly python=$root/.venv/bin/python
+readonly most_mb=700
+readonly ready_within_s=300
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+held() { echo "held: $*"; }
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/mammoscope-container.XXXXXX")
+container=
+finish() {
+    local code=$?
+    if [[ -n $container ]]; then
+        ((code == 0)) || "$engine" logs "$container" 2>&1 | tail -n 20
+        "$engine" rm --force "$container" >/dev/null 2>&1 || true
+    fi
+    rm -rf "$work"
+    exit "$code"
+}
+trap finish EXIT
+
+if docker info >/dev/null 2>&1; then
+    engine=docker
+else
+    engine=podman
+    printf '%s\n' '[engine]' 'runtime = "runc"' '[containers]' \
+        'default_ulimits = ["nofile=8192:8192", "nproc=16384:16384"]' >"$work/containers.conf"
+    export CONTAINERS_CONF=$work/containers.conf
+fi
+readonly engine
+
+version=$(awk -F'"' '/^version = / { print $2; exit }' pyproject.toml)
+base=$(awk -F= '/^ARG BASE=/ { print $2; exit }' Dockerfile)
+readonly version base image=mammoscope:$version
+inspect() { "$engine" image inspect --format "$2" "$1"; }
+
+size_mb=$(($(inspect "$image" '{{.Size}}') / 1000000))
+base_mb=$(($(inspect "$base" '{{.Size}}') / 1000000))
+((size_mb <= most_mb)) || fail "the image has $size_mb MB unpacked, $most_mb are allowed"
+held "$size_mb MB unpacked, of which the base has $base_mb"
+[[ $(inspect "$image" '{{.Config.User}}') =~ ^[1-9][0-9]+:[1-9][0-9]+$ ]] || fail "the user is no number"
+held "the user is $(inspect "$image" '{{.Config.User}}')"
+
+free_port() {
+    "$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+port=$(free_port)
+metrics_port=$(free_port)
+# As the manifests have it: no privileges, nothing to write to but a small /tmp, limits.
+readonly confined=(
+    --read-only --tmpfs /tmp:rw,noexec,nosuid,size=64m --user 10001:10001 --cap-drop ALL
+    --security-opt no-new-privileges --memory 3g --cpus 2 --pids-limit 256
+)
+container=$("$engine" run --detach --network host --env "MAMMOSCOPE_BIND=127.0.0.1:$port" \
+    --env "MAMMOSCOPE_METRICS_BIND=127.0.0.1:$metrics_port" "${confined[@]}" "$image")
+inside() { "$engine" exec "$container" python -c "$1"; }
+
+healthy() {
+    if [[ $engine == podman ]]; then
+        podman healthcheck run "$container" >/dev/null 2>&1
+    else
+        [[ $(docker inspect --format '{{.State.Health.Status}}' "$container") == healthy ]]
+    fi
+}
+SECONDS=0
+until healthy; do
+    ((SECONDS < ready_within_s)) || fail "HEALTHCHECK is not content after $ready_within_s s"
+    sleep 1
+done
+held "HEALTHCHECK is content after $SECONDS s"
+if [[ $engine == podman ]]; then echo "not tried: HEALTHCHECK's timer, which podman leaves to systemd"; fi
+
+inside 'import os; raise SystemExit(os.getuid() != 10001)' || fail "it runs as another user"
+if inside 'open("/app/written", "w")' 2>/dev/null; then fail "the root file system can be written to"; fi
+held "the root file system is read-only"
+inside 'status = open("/proc/1/status").read(); raise SystemExit("CapEff:\t0000000000000000" not in status)' ||
+    fail "process 1 has capabilities"
+held "no capabilities"
+inside 'raise SystemExit(b"gunicorn" not in open("/proc/1/cmdline", "rb").read())' || fail "process 1 is not gunicorn"
+held "process 1 is gunicorn"
+for absent in keras tensorflow scipy pip; do
+    if inside "import $absent" 2>/dev/null; then fail "$absent is in the image"; fi
+done
+held "neither Keras, TensorFlow, SciPy nor pip is there"
+
+"$python" -m mammoscope phantoms "$work/phantoms" --count 4 >/dev/null
+"$python" -m mammoscope phantoms "$work/exam" --exams --count 1 --syntax jpeg-2000 >/dev/null
+"$python" test.py "$work/phantoms" "$work/exam" --server "http://127.0.0.1:$port" ||
+    fail "pictures were refused"
+held "JPEG, PNG and DICOM are answered"
+"$python" - "$metrics_port" <<'PYTHON' || fail "Prometheus is not told"
+import sys
+import urllib.request
+
+with urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics", timeout=30) as answer:
+    raise SystemExit(b'mammoscope_requests_total{code="",route="/predict"' not in answer.read())
+PYTHON
+held "Prometheus is told on the port for it"
+clients=()
+for _ in 1 2 3 4 5 6 7 8; do
+    "$python" test.py "$work/exam" --server "http://127.0.0.1:$port" >/dev/null &
+    clients+=($!)
+done
+for client in "${clients[@]}"; do
+    wait "$client" || fail "pictures were refused, asked for by eight clients"
+done
+memory=$(inside '
+import glob
+print(sum(
+    int(line.split()[1])
+    for status in glob.glob("/proc/[0-9]*/status")
+    for line in open(status)
+    if line.startswith("VmHWM")
+) // 1000)')
+held "eight clients at a time are answered, with at most $memory MB of memory"
+
+picture=$(find "$work/phantoms" -name '*.png' | head -n 1)
+# One picture after another until nobody answers, so that SIGTERM comes during a request.
+"$python" - "$port" "$picture" >"$work/answered" <<'PYTHON' &
+import sys
+import time
+from pathlib import Path
+
+import requests
+
+picture = Path(sys.argv[2]).read_bytes()
+while True:
+    began = time.time()
+    try:
+        answer = requests.post(
+            f"http://127.0.0.1:{sys.argv[1]}/predict",
+            data=picture,
+            headers={"Content-Type": "image/png"},
+            timeout=60,
+        )
+    except requests.ConnectionError:
+        break
+    print(began, time.time(), answer.status_code, flush=True)
+PYTHON
+client=$!
+sleep 3
+"$engine" stop --time 45 "$container" >/dev/null
+wait "$client"
+# The one that the service was at when the signal came has its answer; what comes later is refused,
+# and preStop keeps it from coming.
+stopped=$("$engine" logs "$container" 2>&1 | sed -n 's/.*Handling signal: term.*"timestamp": "\([^"]*\)".*/\1/p')
+awk -v at="$(date --date "$stopped" +%s.%N)" '$3 != 200 { exit 1 }
+    $1 < at && at < $2 { met = 1 } END { exit !met }' "$work/answered" ||
+    fail "the request in flight was not answered"
+code=$("$engine" inspect --format '{{.State.ExitCode}}' "$container")
+((code == 0)) || fail "the exit code after SIGTERM is $code"
+held "SIGTERM: what is in flight is answered, exit code 0"
+
+# The Job's own command, a container for each part, without a network.
+mkdir "$work/results"
+chmod 777 "$work/results"
+chmod -R a+rX "$work"
+"$python" - "$root/kube-config/jobs/score/job.yaml" >"$work/job" <<'PYTHON'
+import sys
+from pathlib import Path
+
+import yaml
+
+spec = yaml.safe_load(Path(sys.argv[1]).read_text("utf-8"))["spec"]
+(container,) = spec["template"]["spec"]["containers"]
+for index in range(spec["completions"]):
+    words = [*container["command"], *container["args"]]
+    print("\t".join(each.replace("$(JOB_COMPLETION_INDEX)", str(index)) for each in words))
+PYTHON
+while IFS=$'\t' read -r program rest; do
+    read -r -a words <<<"$rest"
+    "$engine" run --rm --network none "${confined[@]}" --volume "$work/phantoms:/data:ro" \
+        --volume "$work/results:/results" --entrypoint "$program" "$image" "${words[@]}" \
+        </dev/null >/dev/null || fail "the Job's command failed: ${words[*]}"
+done <"$work/job"
+pictures=$(find "$work/phantoms" -name '*.png' -o -name '*.jpg' | wc -l)
+scored=$(cat "$work"/results/*.jsonl | "$python" -c \
+    'import json, sys; print(len({e["path"] for e in map(json.loads, sys.stdin) if "probability" in e}))')
+((scored == pictures)) || fail "the Job's parts scored $scored of $pictures pictures"
+held "the Job's $(wc -l <"$work/job") parts score all $pictures pictures, without a network"
+
+# Its replicas are processes, not containers: one port a replica is all that this machine has.
+"$engine" cp "$container:/app/model" "$work/model"
+"$python" .ci/rehearse.py --model "$work/model" || fail "requests failed during the rehearsal"
+held "no request fails while replicas are replaced, killed or broken"
+echo "not tried: a cluster; its API, network policies and autoscaler need one"

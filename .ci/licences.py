@@ -1,0 +1,58 @@
+"""Show the licences of what is served; 1 if one is GPL or nobody knows it.
+
+Usage: python .ci/licences.py LICENCES.json Pipfile.lock
+"""
+
+import json
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+REVIEWED: Final = {
+    "keras-image-helper": "WTFPL-2.0",
+    "namex": "Apache-2.0",
+}
+"""Of packages whose metadata names none: the licence file that they bring."""
+
+COPYLEFT: Final = re.compile(r"(?<![A-Za-z])A?GPL|(?<!Lesser )General Public", re.IGNORECASE)
+UNKNOWN: Final = re.compile(r"unknown|proprietary", re.IGNORECASE)
+
+
+def normalised(name: str) -> str:
+    """Name of a package as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def judged(listed: dict[str, str], locked: set[str]) -> tuple[dict[str, str], list[str]]:
+    """Licence of each package of `locked`, and what is wrong with them."""
+    licences = {
+        name: REVIEWED.get(name, listed[name]) if UNKNOWN.search(listed[name]) else listed[name]
+        for name in sorted(locked & set(listed))
+    }
+    wrong = [f"{name}: not installed, so nothing tells" for name in sorted(locked - set(listed))]
+    for name, licence in licences.items():
+        if UNKNOWN.search(licence):
+            wrong.append(f"{name}: its metadata names no licence")
+        elif COPYLEFT.search(licence):
+            wrong.append(f"{name}: {licence}")
+    return licences, wrong
+
+
+def main(listing: Path, lock: Path) -> int:
+    """Print the count of each licence, then what is wrong."""
+    listed = {
+        normalised(each["Name"]): each["License"] for each in json.loads(listing.read_text("utf-8"))
+    }
+    locked = {normalised(name) for name in json.loads(lock.read_text("utf-8"))["default"]}
+    licences, wrong = judged(listed, locked)
+    print(f"Licences of {len(licences)} packages:")
+    for licence, count in Counter(licences.values()).most_common():
+        print(f"  {count:3}  {licence}")
+    print("\n".join(wrong) or "  none is GPL")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,103 @@
+# The service: docker build --tag mammoscope:0.1.0 .
+# Training:    docker build --tag mammoscope-train:0.1.0 --target train .
+#
+# The base is an argument, for mirrors, for other Debian images with Python 3.11 and for digests:
+# --build-arg BASE=docker.io/library/python:3.11-slim@sha256:...
+ARG BASE=docker.io/library/python:3.11-slim
+
+
+# Packages exactly as locked: pip refuses every file whose hash is not in Pipfile.lock.
+FROM ${BASE} AS packages
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+ARG PIPENV_VERSION=2026.10.3
+RUN python3 -m venv /opt/pipenv \
+    && /opt/pipenv/bin/python -m pip install --quiet "pipenv==${PIPENV_VERSION}" \
+    && python3 -m venv /opt/mammoscope
+COPY Pipfile Pipfile.lock ./
+RUN /opt/pipenv/bin/pipenv requirements --hash --categories packages >packages.txt \
+    && /opt/mammoscope/bin/python -m pip install --quiet --no-compile --no-deps --require-hashes \
+        --requirement packages.txt
+
+
+# A network that was not compiled is, in float: the service then needs no Keras. What it never loads
+# goes, then it is put together and tried: pictures in each coding of DICOM are scored with the model
+# of the image. Loading the model checks the sha256 of its files against its card. Python keeps the
+# bytecode of exactly the modules that were needed.
+FROM packages AS assembled
+WORKDIR /app
+COPY mammoscope ./mammoscope
+COPY model ./model
+RUN test -e model/model.xml \
+    || PYTHONDONTWRITEBYTECODE=1 /opt/mammoscope/bin/python -m mammoscope compile --kind float
+COPY .ci/prune.py /build/
+RUN PYTHONDONTWRITEBYTECODE=1 /opt/mammoscope/bin/python /build/prune.py
+COPY LICENSE predict.py gunicorn.conf.py ./
+COPY .ci/try_image.py /build/
+RUN chmod -R a=rX,u+w /app \
+    && PYTHONPATH=/app /opt/mammoscope/bin/python /build/try_image.py
+
+
+FROM ${BASE} AS serve
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Mammoscope" \
+      org.opencontainers.image.description="Classifies mammograms over HTTP. Research software, not a medical device." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
+    MAMMOSCOPE_BIND=0.0.0.0:9696
+WORKDIR /app
+COPY --from=assembled /opt/mammoscope /opt/mammoscope
+COPY --from=assembled /app ./
+USER 10001:10001
+EXPOSE 9696
+STOPSIGNAL SIGTERM
+# Python alone, so that no shell and no curl is needed; anything but 200 is an exit code of 1.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
+    CMD ["python", "-I", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', os.environ['MAMMOSCOPE_BIND'].rpartition(':')[2], timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
+# gunicorn itself is process 1: it gets SIGTERM, drains and reaps its worker.
+ENTRYPOINT ["gunicorn"]
+CMD ["predict:app", "--config", "gunicorn.conf.py"]
+
+
+FROM packages AS train-packages
+RUN /opt/pipenv/bin/pipenv requirements --hash --categories training >training.txt \
+    && /opt/mammoscope/bin/python -m pip install --quiet --no-compile --no-deps --require-hashes \
+        --requirement training.txt
+
+
+# The training environment: data in /data, runs in /runs.
+FROM ${BASE} AS train
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Mammoscope, training" \
+      org.opencontainers.image.description="Trains mammogram classifiers. Research software, not a medical device." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
+    MPLCONFIGDIR=/tmp/matplotlib
+WORKDIR /app
+COPY --from=train-packages /opt/mammoscope /opt/mammoscope
+COPY --from=assembled /app ./
+COPY train.py ./
+USER 10001:10001
+VOLUME ["/data", "/runs"]
+# Work that ends by itself; nothing listens.
+HEALTHCHECK NONE
+ENTRYPOINT ["python", "train.py"]
+CMD ["--help"]
+
+
+# What plain `docker build .` makes. Builders that make every stage before the one they are asked
+# for get no TensorFlow with `--target serve`.
+FROM serve AS default

@@ -1,0 +1,257 @@
+"""``make sizing``: pods, time and money for 10 to 10,000 requests a second, from what was measured.
+
+What a request costs is the service's processor time an answer in ``results/service.json``, or, in
+``results/engine.json``, the network's alone. Everything else is the deployment's own: the
+autoscaler's target, bounds and steps, and what a pod requests.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final, Self
+
+import yaml
+
+from benchmarks import report
+from benchmarks.comparison import JUDGED
+from benchmarks.contenders import OURS
+from benchmarks.environments import ROOT
+
+RATES: Final = (10, 30, 100, 300, 1000, 3000, 10_000)
+"""Requests a second."""
+
+CORE_HOUR: Final = 0.04
+GIB_HOUR: Final = 0.005
+"""Prices in the order of what clouds ask for machines of general purpose, on demand."""
+
+_BINARY: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+_GIB: Final = 2**30
+_HOUR_S: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What the manifests say about pods and how many there are.
+
+    Parameters
+    ----------
+    cores, memory_bytes
+        Requested by a pod.
+    utilisation
+        Share of the requested cores that the autoscaler aims at.
+    least, most
+        Pods.
+    percent, pods, period_s
+        By how much pods may grow a period: by the larger of a percentage and a number.
+    """
+
+    cores: float
+    memory_bytes: int
+    utilisation: float
+    least: int
+    most: int
+    percent: int
+    pods: int
+    period_s: int
+
+    @classmethod
+    def rendered(cls, folder: Path) -> Self:
+        """Read it from what kustomize makes of a folder."""
+        kubectl = Path(sys.executable).with_name("kubectl")
+        text = subprocess.run(
+            [kubectl, "kustomize", folder], check=True, capture_output=True, text=True
+        ).stdout
+        specs = {each["kind"]: each.get("spec") for each in yaml.safe_load_all(text)}
+        (container,) = specs["Deployment"]["template"]["spec"]["containers"]
+        scaler = specs["HorizontalPodAutoscaler"]
+        (target,) = (each["resource"]["target"] for each in scaler["metrics"])
+        policies = scaler["behavior"]["scaleUp"]["policies"]
+        steps = {each["type"]: each["value"] for each in policies}
+        (period_s,) = {each["periodSeconds"] for each in policies}
+        requests = container["resources"]["requests"]
+        return cls(
+            float(quantity(requests["cpu"])),
+            int(quantity(requests["memory"])),
+            target["averageUtilization"] / 100,
+            scaler["minReplicas"],
+            scaler["maxReplicas"],
+            steps["Percent"],
+            steps["Pods"],
+            period_s,
+        )
+
+    def pods_for(self, rate: float, core_s: float) -> int:
+        """Pods that `rate` requests a second ask for, of `core_s` processor seconds each."""
+        return max(self.least, math.ceil(rate * core_s / (self.cores * self.utilisation)))
+
+    def seconds_to_grow(self, before: int, after: int) -> int:
+        """Seconds until there are `after` pods where there are `before`."""
+        seconds = 0
+        while before < after:
+            before += max(self.pods, math.ceil(before * self.percent / 100))
+            seconds += self.period_s
+        return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a rate asks for."""
+
+    requests_per_s: int
+    pods: int
+    cores: float
+    memory_gib: float
+    seconds_to_grow: int
+    cost_per_hour: float
+    cost_per_million: float
+
+
+def quantity(text: str) -> Fraction:
+    """Value of one of Kubernetes' quantities, such as 500m or 3Gi."""
+    for unit, factor in _BINARY.items():
+        if text.endswith(unit):
+            return Fraction(text.removesuffix(unit)) * factor
+    return Fraction(text.removesuffix("m")) / (1000 if text.endswith("m") else 1)
+
+
+def core_seconds(results: Mapping[str, Any]) -> float:
+    """Processor seconds of a request.
+
+    Parameters
+    ----------
+    results
+        Of ``make bench-service``, or of ``make bench-engine``: there, of the fastest engine.
+
+    Raises
+    ------
+    ValueError
+        If they hold no such figure.
+    """
+    try:
+        if results["benchmark"] == "service":
+            at = results["servers"][OURS.name]["clients"][str(JUDGED)]
+            return float(at["server_cpu_s"]["median"])
+        rates = [
+            float(engine["many_per_s"]["median"])
+            for name, engine in results["engines"].items()
+            if name.startswith("OpenVINO") and "failure" not in engine
+        ]
+        return float(results["machine"]["processors"] / max(rates))
+    except (KeyError, ValueError) as err:
+        raise ValueError("The results hold no time of a request.") from err
+
+
+def rows(deployment: Deployment, core_s: float, core_hour: float, gib_hour: float) -> list[Row]:
+    """A row for each of `RATES`; pods grow from those of the row before."""
+    found: list[Row] = []
+    before = deployment.least
+    for rate in RATES:
+        pods = deployment.pods_for(rate, core_s)
+        cores, memory_gib = pods * deployment.cores, pods * deployment.memory_bytes / _GIB
+        per_hour = cores * core_hour + memory_gib * gib_hour
+        found.append(
+            Row(
+                rate,
+                pods,
+                cores,
+                memory_gib,
+                deployment.seconds_to_grow(before, pods),
+                per_hour,
+                1e6 * per_hour / (rate * _HOUR_S),
+            )
+        )
+        before = pods
+    return found
+
+
+def text(results: Mapping[str, Any], deployment: Deployment, found: list[Row]) -> str:
+    """The rows as a table, with what they rest on."""
+    core_s = core_seconds(results)
+    cells = [
+        [
+            f"{row.requests_per_s:,}",
+            f"{row.pods:,}" + ("*" if row.pods > deployment.most else ""),
+            f"{row.cores:,.0f}",
+            f"{row.memory_gib:,.0f}",
+            f"{row.seconds_to_grow / 60:.0f}",
+            f"{row.cost_per_hour:,.2f}",
+            f"{row.cost_per_million:,.2f}",
+        ]
+        for row in found
+    ]
+    titles = (
+        "requests/s", "pods", "cores", "GiB", "minutes to grow", "cost an hour",
+        "a million pictures",
+    )  # fmt: skip
+    lines = [
+        report.heading(results["machine"]),
+        f"{1 / core_s:.2f} requests a second a core ({core_s * 1000:.0f} ms of processor time each"
+        + (")." if results["benchmark"] == "service" else ", of the network alone)."),
+        f"Pods request {deployment.cores:g} cores and {deployment.memory_bytes / _GIB:g} GiB; the "
+        f"autoscaler aims at {deployment.utilisation:.0%} of the cores, from {deployment.least} to "
+        f"{deployment.most} pods.",
+        "",
+        report.table(titles, cells),
+        "",
+        "Minutes to grow: from the row above, or from the fewest pods.",
+    ]
+    if any(row.pods > deployment.most for row in found):
+        lines.append(f"* more than maxReplicas, {deployment.most}: raise it for such rates.")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read results and manifests, print the table, write JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.sizing",
+        description=(__doc__ or "").partition("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--results", type=Path, default=report.RESULTS / "service.json", help="what was measured"
+    )
+    parser.add_argument(
+        "--manifests",
+        type=Path,
+        default=ROOT / "kube-config" / "overlays" / "production",
+        help="folder for kustomize, with a Deployment and its autoscaler",
+    )
+    parser.add_argument(
+        "--core-hour", type=float, default=CORE_HOUR, help="price of a core an hour"
+    )
+    parser.add_argument("--gib-hour", type=float, default=GIB_HOUR, help="price of a GiB an hour")
+    options = parser.parse_args()
+    try:
+        results = json.loads(options.results.read_text("utf-8"))
+        core_s = core_seconds(results)
+    except (OSError, ValueError):
+        raise SystemExit(
+            f"{options.results.name} holds no such results; run make bench-service first."
+        ) from None
+    deployment = Deployment.rendered(options.manifests)
+    found = rows(deployment, core_s, options.core_hour, options.gib_hour)
+    path = report.write(
+        "sizing",
+        {
+            "benchmark": "sizing",
+            "machine": results["machine"],
+            "core_s": core_s,
+            "core_hour": options.core_hour,
+            "gib_hour": options.gib_hour,
+            "deployment": asdict(deployment),
+            "rows": [asdict(row) for row in found],
+        },
+    )
+    print(text(results, deployment, found))
+    print(f"A core costs {options.core_hour:g} an hour, a GiB {options.gib_hour:g}.")
+    print(f"\nWritten to {path.relative_to(Path.cwd())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""One part of many files, for work that is divided among machines.
+
+Which part a file belongs to depends on its path alone: the parts neither overlap nor leave a file
+out, whoever lists them in whatever order, and a file that comes later moves no other.
+"""
+
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from mammoscope.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part `index` of `count`, the first being 0.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such part.
+    """
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ConfigurationError(
+                f"There is no part {self.index} of {self.count}; the first is 0."
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``INDEX/COUNT``; raises ConfigurationError where it is not that."""
+        if re.fullmatch(r"\d{1,9}/\d{1,9}", text, re.ASCII) is None:
+            raise ConfigurationError("A part must be INDEX/COUNT, such as 0/4, in whole numbers.")
+        index, count = map(int, text.split("/"))
+        return cls(index, count)
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file belongs to this part."""
+        return zlib.crc32(bytes(path)) % self.count == self.index

@@ -1,0 +1,271 @@
+"""What must agree across the objects of one deployment, and no schema knows.
+
+`disagreements` takes rendered Kubernetes objects and says in sentences what does not fit.
+"""
+
+import re
+from collections.abc import Iterator
+
+from mammoscope.errors import ConfigurationError
+from mammoscope.settings import ENVIRONMENT_PREFIX, ServiceSettings
+from tests.deployment.agreement_metrics import METRICS, metrics_disagreements
+from tests.deployment.objects import (
+    Object,
+    Workload,
+    merged,
+    names_of,
+    of_kind,
+    quantity,
+    workloads,
+)
+
+INDEX = "JOB_COMPLETION_INDEX"
+
+
+def disagreements(objects: list[Object], get_paths: set[str], user: int) -> list[str]:
+    """Sentences about what does not fit.
+
+    Parameters
+    ----------
+    objects
+        All objects of one deployment, rendered.
+    get_paths
+        Paths that the service answers to GET.
+    user
+        Number of the image's user.
+    """
+    running = workloads(objects)
+    found = [*_namespaces(objects), *_selectors(objects, running), *_references(objects)]
+    found += [*_scaling(objects)]
+    for each in running:
+        told = [
+            *_probes(each, get_paths),
+            *_ports(objects, each),
+            *_volumes(objects, each),
+            *_resources(each),
+            *_security(each, user),
+            *_sources(objects, each),
+            *_settings(objects, each),
+            *_parts(each),
+        ]
+        found += [f"{each.name}: {sentence}" for sentence in told]
+    return found
+
+
+def _namespaces(objects: list[Object]) -> Iterator[str]:
+    spaces = {each["metadata"].get("namespace") for each in objects if each["kind"] != "Namespace"}
+    if len(spaces) > 1:
+        yield f"objects are spread over namespaces {spaces}"
+    elif names_of(objects, "Namespace") - spaces:
+        yield "the Namespace is not the one of the objects"
+
+
+def _selectors(objects: list[Object], running: list[Workload]) -> Iterator[str]:
+    selecting = [
+        *((each, each["spec"]["selector"]) for each in of_kind(objects, "Service")),
+        *(
+            (each, each["spec"]["selector"]["matchLabels"])
+            for kind in ("Deployment", "PodDisruptionBudget")
+            for each in of_kind(objects, kind)
+        ),
+        *(
+            (each, each["spec"]["podSelector"]["matchLabels"])
+            for each in of_kind(objects, "NetworkPolicy")
+        ),
+        *(
+            (each.source, constraint["labelSelector"]["matchLabels"])
+            for each in running
+            for constraint in each.pod.get("topologySpreadConstraints", [])
+        ),
+    ]
+    for source, selector in selecting:
+        chosen = [each for each in running if selector and selector.items() <= each.labels.items()]
+        if len(chosen) != 1:
+            yield f"{source['kind']} selects the pods of {len(chosen)} workloads"
+    for each in running:
+        policies = of_kind(objects, "NetworkPolicy")
+        if each.labels and not any(
+            policy["spec"]["podSelector"]["matchLabels"].items() <= each.labels.items()
+            for policy in policies
+        ):
+            yield f"{each.name} stands under no NetworkPolicy"
+
+
+def _parts(workload: Workload) -> Iterator[str]:
+    spec = workload.source["spec"]
+    given = {each["name"]: each.get("valueFrom", {}) for each in workload.container.get("env", [])}
+    arguments = workload.container.get("args", [])
+    asked = {name for each in arguments for name in re.findall(r"\$\((\w+)\)", each)}
+    if asked - set(given):
+        yield f"arguments name {asked - set(given)}, which nobody sets"
+    if spec.get("completionMode") != "Indexed":
+        return
+    parts = spec["completions"]
+    if f"--shard=$({INDEX})/{parts}" not in arguments:
+        yield f"no pod takes its part of {parts}"
+    field = given.get(INDEX, {}).get("fieldRef", {}).get("fieldPath")
+    if field != "metadata.annotations['batch.kubernetes.io/job-completion-index']":
+        yield f"{INDEX} is taken from {field}"
+    outputs = [each for each in arguments if each.startswith("--json=")]
+    if not all(f"$({INDEX})" in each for each in outputs):
+        yield "pods write to one file"
+    if not 1 <= spec["parallelism"] <= parts:
+        yield f"{spec['parallelism']} pods share {parts} parts"
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+def _references(objects: list[Object]) -> Iterator[str]:
+    deployments = names_of(objects, "Deployment")
+    for kind in ("HorizontalPodAutoscaler", "ScaledObject"):
+        for each in of_kind(objects, kind):
+            target = each["spec"]["scaleTargetRef"]
+            if (
+                target["name"] not in deployments
+                or target.get("kind", "Deployment") != "Deployment"
+            ):
+                yield f"{kind} scales {target}, which is not there"
+    services = {each["metadata"]["name"]: each for each in of_kind(objects, "Service")}
+    for each in of_kind(objects, "Ingress"):
+        spec = each["spec"]
+        for rule in spec["rules"]:
+            if not any(rule["host"] in tls["hosts"] for tls in spec["tls"]):
+                yield f"Ingress has no TLS for {rule['host']}"
+            for path in rule["http"]["paths"]:
+                backend = path["backend"]["service"]
+                ports = services.get(backend["name"], {"spec": {"ports": []}})["spec"]["ports"]
+                if backend["port"]["name"] not in {port["name"] for port in ports}:
+                    yield f"Ingress names {backend}, which is not there"
+
+
+def _scaling(objects: list[Object]) -> Iterator[str]:
+    bounds = [
+        (each["spec"]["minReplicas"], each["spec"]["maxReplicas"])
+        for each in of_kind(objects, "HorizontalPodAutoscaler")
+    ] + [
+        (each["spec"]["minReplicaCount"], each["spec"]["maxReplicaCount"])
+        for each in of_kind(objects, "ScaledObject")
+    ]
+    if len(bounds) > 1:
+        yield "two autoscalers fight for one Deployment"
+    for least, most in bounds:
+        if not 1 <= least < most:
+            yield f"the autoscaler's bounds are {least} and {most}"
+        for budget in of_kind(objects, "PodDisruptionBudget"):
+            if least - budget["spec"]["maxUnavailable"] < 1:
+                yield "the PodDisruptionBudget lets the last pod go"
+    for each in of_kind(objects, "Deployment"):
+        if bounds and "replicas" in each["spec"]:
+            yield "the Deployment sets replicas that an autoscaler owns"
+        if not bounds and "replicas" not in each["spec"]:
+            yield "nobody says how many replicas there are"
+        update = each["spec"]["strategy"]["rollingUpdate"]
+        if update["maxUnavailable"] != 0 or update["maxSurge"] < 1:
+            yield "a rolling update takes pods away before others are there"
+
+
+def _probes(workload: Workload, get_paths: set[str]) -> Iterator[str]:
+    ports = workload.ports
+    for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+        probe = workload.container.get(kind)
+        if probe is None:
+            if ports:
+                yield f"there is no {kind}"
+            continue
+        if probe["httpGet"]["port"] not in ports:
+            yield f"{kind} asks port {probe['httpGet']['port']}"
+        if probe["httpGet"]["path"] not in get_paths:
+            yield f"{kind} asks for {probe['httpGet']['path']}"
+
+
+def _ports(objects: list[Object], workload: Workload) -> Iterator[str]:
+    ports = workload.ports
+    for service in of_kind(objects, "Service"):
+        for port in service["spec"]["ports"]:
+            if port["targetPort"] not in ports:
+                yield f"the Service targets port {port['targetPort']}"
+    for policy in of_kind(objects, "NetworkPolicy"):
+        for rule in policy["spec"]["ingress"]:
+            if {port["port"] for port in rule["ports"]} - set(ports):
+                yield "the NetworkPolicy lets in to another port"
+
+
+def _volumes(objects: list[Object], workload: Workload) -> Iterator[str]:
+    volumes = {each["name"]: each for each in workload.pod.get("volumes", [])}
+    mounts = {each["name"]: each for each in workload.container.get("volumeMounts", [])}
+    if set(volumes) != set(mounts):
+        yield f"volumes are {sorted(volumes)}, mounts {sorted(mounts)}"
+    if "/tmp" not in {each["mountPath"] for each in mounts.values()}:  # noqa: S108 a mount
+        yield "nothing can be written to /tmp"
+    claims = names_of(objects, "PersistentVolumeClaim")
+    for volume in volumes.values():
+        claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+        if claim and claim not in claims:
+            yield f"there is no claim {claim}"
+
+
+def _resources(workload: Workload) -> Iterator[str]:
+    resources = workload.container["resources"]
+    for name in ("cpu", "memory", "ephemeral-storage"):
+        asked, limit = resources["requests"].get(name), resources["limits"].get(name)
+        if asked is None or limit is None or quantity(asked) > quantity(limit):
+            yield f"{asked} of {name} are requested where {limit} is the limit"
+
+
+def _security(workload: Workload, user: int) -> Iterator[str]:
+    pod, container = workload.pod["securityContext"], workload.container["securityContext"]
+    wanted = (
+        (pod, "runAsNonRoot", True),
+        (pod, "runAsUser", user),
+        (pod, "runAsGroup", user),
+        (pod, "seccompProfile", {"type": "RuntimeDefault"}),
+        (container, "allowPrivilegeEscalation", False),
+        (container, "readOnlyRootFilesystem", True),
+        (container, "capabilities", {"drop": ["ALL"]}),
+        (workload.pod, "automountServiceAccountToken", False),
+        # Else a Service's variable MAMMOSCOPE_PORT is an unknown setting.
+        (workload.pod, "enableServiceLinks", False),
+    )
+    for where, key, value in wanted:
+        if where.get(key) != value:
+            yield f"{key} is {where.get(key)}, not {value}"
+
+
+def _sources(objects: list[Object], workload: Workload) -> Iterator[str]:
+    maps, accounts = names_of(objects, "ConfigMap"), names_of(objects, "ServiceAccount")
+    for source in workload.container.get("envFrom", []):
+        if source["configMapRef"]["name"] not in maps:
+            yield f"there is no ConfigMap {source['configMapRef']['name']}"
+    if workload.pod.get("serviceAccountName", "default") not in {"default", *accounts}:
+        yield "there is no such ServiceAccount"
+
+
+def _settings(objects: list[Object], workload: Workload) -> Iterator[str]:
+    environment = merged(objects, workload.pod)
+    try:
+        settings = ServiceSettings.from_environment(environment)
+    except ConfigurationError as err:
+        yield str(err)
+        return
+    if not workload.ports:
+        if any(key.startswith(ENVIRONMENT_PREFIX) for key in environment):
+            yield "a Job reads no settings of the service"
+        return
+    listening = [settings.bind, settings.metrics_bind]
+    reached = {_port(each) for each in listening if each and not each.startswith("127.")}
+    if reached != set(workload.ports.values()):
+        yield f"the service listens on {listening}, its ports are {workload.ports}"
+    pause = workload.container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    at_most = pause + settings.drain_s + settings.graceful_timeout_s
+    if at_most >= workload.pod["terminationGracePeriodSeconds"]:
+        yield "the grace period ends before requests in flight do"
+    mounted = {each["mountPath"] for each in workload.container["volumeMounts"]}
+    if settings.api_keys_file and str(settings.api_keys_file.parent) not in mounted:
+        yield "no volume brings the API keys"
+    if METRICS in workload.ports:
+        yield from metrics_disagreements(objects)
+    for policy in of_kind(objects, "NetworkPolicy"):
+        if bool(policy["spec"].get("egress")) != settings.url_fetching:
+            yield "the NetworkPolicy and MAMMOSCOPE_URL_FETCHING differ"

@@ -1,0 +1,46 @@
+"""Everything that can be deployed, and what it has to agree with."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mammoscope.service import LoadingEngine, create_app
+from mammoscope.settings import ServiceSettings
+from tests.deployment.manifests import DOCKERFILE, MANIFESTS, deployables, render
+from tests.deployment.objects import Object
+
+
+@pytest.fixture(scope="session")
+def with_components(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """kube-config with overlays more: the base with each component that no overlay has."""
+    folder = tmp_path_factory.mktemp("manifests") / "kube-config"
+    shutil.copytree(MANIFESTS, folder)
+    for name in ("keys", "offline"):
+        overlay = folder / "overlays" / name
+        overlay.mkdir()
+        (overlay / "kustomization.yaml").write_text(
+            f"kind: Kustomization\nresources: [../../base]\ncomponents: [../../components/{name}]\n"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rendered(with_components: Path) -> dict[str, list[Object]]:
+    names = deployables(with_components)
+    return {name: list(yaml.safe_load_all(render(with_components / name))) for name in names}
+
+
+@pytest.fixture(scope="session")
+def get_paths() -> set[str]:
+    app = create_app(ServiceSettings(), LoadingEngine(lambda: pytest.fail("is not needed")))
+    return {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
+
+
+@pytest.fixture(scope="session")
+def user() -> int:
+    users = set(re.findall(r"^USER (\d+):\1$", DOCKERFILE, re.MULTILINE))
+    assert len(users) == 1
+    return int(users.pop())

@@ -1,0 +1,51 @@
+"""kube-config, rendered, and the Dockerfile, for tests."""
+
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.deployment.objects import Object
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFESTS = ROOT / "kube-config"
+KUBECTL = Path(sys.executable).with_name("kubectl")
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+Break = Callable[[list[Object]], object]
+"""Spoils one thing in the objects of a deployment."""
+
+
+def deployables(folder: Path = MANIFESTS) -> list[str]:
+    """Folders below `folder` that `kubectl apply --kustomize` takes."""
+    found = folder.rglob("kustomization.yaml")
+    return sorted(
+        str(path.parent.relative_to(folder))
+        for path in found
+        if yaml.safe_load(path.read_text("utf-8"))["kind"] == "Kustomization"
+    )
+
+
+def render(folder: Path) -> str:
+    answer = subprocess.run(
+        [KUBECTL, "kustomize", folder], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def spec_of(objects: list[Object], kind: str) -> Any:
+    return next(each for each in objects if each["kind"] == kind)["spec"]
+
+
+def pod_of(objects: list[Object]) -> Any:
+    return spec_of(objects, "Deployment")["template"]["spec"]
+
+
+def container_of(objects: list[Object]) -> Any:
+    return pod_of(objects)["containers"][0]

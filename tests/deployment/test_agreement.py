@@ -1,0 +1,120 @@
+"""What must agree across the objects of a deployment does, and where it does not it is noticed."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.deployment.agreement import disagreements
+from tests.deployment.manifests import Break, container_of, deployables, pod_of, spec_of
+from tests.deployment.objects import Object
+
+
+def test_there_is_something_to_deploy() -> None:
+    assert set(deployables()) >= {"base", "overlays/local", "overlays/production", "jobs/score"}
+
+
+def test_nothing_disagrees(
+    rendered: dict[str, list[Object]], get_paths: set[str], user: int
+) -> None:
+    found = {name: disagreements(objects, get_paths, user) for name, objects in rendered.items()}
+    assert {name: told for name, told in found.items() if told} == {}
+
+
+def _data(objects: list[Object]) -> Any:
+    return next(each for each in objects if each["kind"] == "ConfigMap")["data"]
+
+
+BREAKAGES: dict[str, Break] = {
+    "selector": lambda o: spec_of(o, "Service")["selector"].update(other="label"),
+    "budget's selector": lambda o: spec_of(o, "PodDisruptionBudget")["selector"].update(
+        matchLabels={"app": "other"}
+    ),
+    "no policy": lambda o: o.remove(next(e for e in o if e["kind"] == "NetworkPolicy")),
+    "target port": lambda o: spec_of(o, "Service")["ports"][0].update(targetPort="other"),
+    "probe's path": lambda o: container_of(o)["readinessProbe"]["httpGet"].update(path="/ready"),
+    "probe's port": lambda o: container_of(o)["livenessProbe"]["httpGet"].update(port="other"),
+    "no probe": lambda o: container_of(o).pop("startupProbe"),
+    "policy's port": lambda o: spec_of(o, "NetworkPolicy")["ingress"][0]["ports"][0].update(
+        port=80
+    ),
+    "listens elsewhere": lambda o: _data(o).update(MAMMOSCOPE_BIND="0.0.0.0:8080"),
+    "unknown setting": lambda o: _data(o).update(MAMMOSCOPE_PORT="9696"),
+    "wrong value": lambda o: _data(o).update(MAMMOSCOPE_LOG_LEVEL="loud"),
+    "grace": lambda o: _data(o).update(MAMMOSCOPE_GRACEFUL_TIMEOUT_S="40"),
+    "drain": lambda o: _data(o).update(MAMMOSCOPE_DRAIN_S="12"),
+    "metrics for all": lambda o: _data(o).update(MAMMOSCOPE_METRICS_BIND="0.0.0.0:9697"),
+    "fetching": lambda o: _data(o).update(MAMMOSCOPE_URL_FETCHING="false"),
+    "mount": lambda o: container_of(o)["volumeMounts"].clear(),
+    "limit": lambda o: container_of(o)["resources"]["limits"].update(memory="512Mi"),
+    "no limit": lambda o: container_of(o)["resources"]["limits"].pop("memory"),
+    "root": lambda o: pod_of(o)["securityContext"].update(runAsUser=0),
+    "links": lambda o: pod_of(o).pop("enableServiceLinks"),
+    "capabilities": lambda o: container_of(o)["securityContext"].pop("capabilities"),
+    "replicas": lambda o: spec_of(o, "Deployment").update(replicas=2),
+    "scaled target": lambda o: spec_of(o, "HorizontalPodAutoscaler")["scaleTargetRef"].update(
+        name="other"
+    ),
+    "bounds": lambda o: spec_of(o, "HorizontalPodAutoscaler").update(maxReplicas=1),
+    "budget": lambda o: spec_of(o, "PodDisruptionBudget").update(maxUnavailable=3),
+    "update": lambda o: spec_of(o, "Deployment")["strategy"]["rollingUpdate"].update(
+        maxUnavailable=1
+    ),
+    "backend": lambda o: spec_of(o, "Ingress")["rules"][0]["http"]["paths"][0]["backend"][
+        "service"
+    ].update(name="other"),
+    "certificate": lambda o: spec_of(o, "Ingress")["tls"][0].update(hosts=["other.example.org"]),
+    "namespace": lambda o: o[-1]["metadata"].update(namespace="other"),
+    "account": lambda o: o.remove(next(e for e in o if e["kind"] == "ServiceAccount")),
+    "settings": lambda o: o.remove(next(e for e in o if e["kind"] == "ConfigMap")),
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_disagreement_is_noticed(
+    rendered: dict[str, list[Object]], get_paths: set[str], user: int, breakage: str
+) -> None:
+    objects = copy.deepcopy(rendered["overlays/production"])
+    BREAKAGES[breakage](objects)
+    assert disagreements(objects, get_paths, user)
+
+
+METRICS_BREAKAGES: dict[str, Break] = {
+    "anybody asks": lambda o: spec_of(o, "NetworkPolicy")["ingress"][1].pop("from"),
+    "nobody listens": lambda o: _data(o).update(MAMMOSCOPE_METRICS_BIND=""),
+    "other port": lambda o: spec_of(o, "ServiceMonitor")["endpoints"][0].update(port="http"),
+    "other service": lambda o: spec_of(o, "ServiceMonitor")["selector"]["matchLabels"].update(
+        {"app.kubernetes.io/component": "service"}
+    ),
+    "public": lambda o: spec_of(o, "Ingress")["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    .update(name="mammoscope-metrics", port={"name": "metrics"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("breakage", METRICS_BREAKAGES)
+def test_metrics_that_nobody_or_everybody_gets(
+    rendered: dict[str, list[Object]], get_paths: set[str], user: int, breakage: str
+) -> None:
+    objects = copy.deepcopy(rendered["overlays/observed"])
+    METRICS_BREAKAGES[breakage](objects)
+    assert disagreements(objects, get_paths, user)
+
+
+JOB_BREAKAGES: dict[str, Callable[[Any], object]] = {
+    "more parts": lambda spec: spec.update(completions=8),
+    "idle pods": lambda spec: spec.update(parallelism=5),
+    "no index": lambda spec: spec["template"]["spec"]["containers"][0].pop("env"),
+    "one file": lambda spec: spec["template"]["spec"]["containers"][0]["args"].append(
+        "--json=/results/all.jsonl"
+    ),
+}
+
+
+@pytest.mark.parametrize("breakage", JOB_BREAKAGES)
+def test_parts_that_do_not_make_a_whole(
+    rendered: dict[str, list[Object]], get_paths: set[str], user: int, breakage: str
+) -> None:
+    objects = copy.deepcopy(rendered["jobs/score"])
+    JOB_BREAKAGES[breakage](spec_of(objects, "Job"))
+    assert disagreements(objects, get_paths, user)

@@ -1,0 +1,101 @@
+"""The Dockerfile, and what manifests, README and Makefile say of its images."""
+
+import json
+import re
+
+import yaml
+
+from mammoscope.settings import ServiceSettings
+from mammoscope.sharding import Shard
+from tests.deployment.agreement import INDEX
+from tests.deployment.manifests import DOCKERFILE, MANIFESTS, PROJECT, ROOT, deployables
+from tests.deployment.objects import Object, workloads
+
+
+def test_images_are_those_of_the_dockerfile(rendered: dict[str, list[Object]]) -> None:
+    targets = {"mammoscope": "serve", "mammoscope-train": "train"}
+    stages = dict(re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)[::-1])
+    assert set(targets.values()) <= set(re.findall(r" AS (\S+)$", DOCKERFILE, re.MULTILINE))
+    assert stages["serve"] == "default"
+    for objects in rendered.values():
+        for each in workloads(objects):
+            name, _, tag = each.container["image"].rpartition(":")
+            assert name.rpartition("/")[2] in targets
+            assert tag == PROJECT["version"]
+    assert set(re.findall(r"^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE)) == {PROJECT["version"]}
+
+
+def test_jobs_run_commands_that_exist(rendered: dict[str, list[Object]]) -> None:
+    import train
+    from mammoscope.__main__ import parser
+
+    parsers = {"train.py": train.parser(), "-m mammoscope": parser()}
+    jobs = [e for objects in rendered.values() for e in workloads(objects) if "Job" in e.name]
+    assert len(jobs) == 2
+    for job in jobs:
+        python, *program = job.container["command"]
+        assert python == "python"
+        arguments = [each.replace(f"$({INDEX})", "3") for each in job.container["args"]]
+        options = parsers[" ".join(program)].parse_args(arguments)
+        if shard := getattr(options, "shard", None):
+            Shard.parse(shard)
+        mounted = [each["mountPath"] for each in job.container["volumeMounts"]]
+        for argument in job.container["args"]:
+            path = argument.rpartition("=")[2]
+            assert not path.startswith("/") or any(path.startswith(m) for m in mounted)
+
+
+def test_image_starts_what_make_serve_starts() -> None:
+    serve = DOCKERFILE.split(" AS serve")[1].split("\nFROM ")[0]
+    command = [
+        word
+        for name in ("ENTRYPOINT", "CMD")
+        for word in json.loads(re.findall(rf"^{name} (\[.*\])$", serve, re.MULTILINE)[0])
+    ]
+    assert f"$(BIN)/{' '.join(command)}" in (ROOT / "Makefile").read_text("utf-8")
+
+
+def test_image_listens_where_it_says(get_paths: set[str]) -> None:
+    port = ServiceSettings().bind.rpartition(":")[2]
+    assert re.findall(r"^EXPOSE (.*)$", DOCKERFILE, re.MULTILINE) == [port]
+    (check,) = re.findall(r"^    CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    program = json.loads(check)[-1]
+    compile(program, "HEALTHCHECK", "exec")
+    assert "os.environ['MAMMOSCOPE_BIND']" in program
+    assert re.findall(r"MAMMOSCOPE_BIND=(\S+)", DOCKERFILE) == [ServiceSettings().bind]
+    assert set(re.findall(r"'GET', '([^']*)'", program)) <= get_paths
+
+
+def test_one_pipenv_reads_the_lock() -> None:
+    script = (ROOT / ".ci" / "environment.sh").read_text("utf-8")
+    versions = re.findall(r"^readonly pipenv_version=(.*)$", script, re.MULTILINE)
+    assert re.findall(r"^ARG PIPENV_VERSION=(.*)$", DOCKERFILE, re.MULTILINE) == versions
+
+
+def test_build_sees_nothing_that_is_not_copied() -> None:
+    lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    assert "*" in lines
+    allowed = {line[1:] for line in lines if line.startswith("!")}
+    copied = {
+        source.removeprefix("./")
+        for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    assert copied == allowed
+    assert all((ROOT / name).exists() for name in copied)
+
+
+def test_readme_deploys_what_is_there() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    named = set(re.findall(r"kube-config/[a-z./]*[a-z]|kube-config/", readme))
+    assert named
+    assert all((ROOT / name).exists() for name in named)
+    table = set(re.findall(r"^\| `([a-z./]+)` \|", readme, re.MULTILINE))
+    optional = {f"components/{name}" for name in ("keda", "monitoring")}  # in observed
+    components = {f"components/{path.name}" for path in (MANIFESTS / "components").iterdir()}
+    assert table >= {*deployables(), *components} - optional - {"base"}
+    assert all((MANIFESTS / name).exists() for name in table)
+    tags = set(re.findall(r"(?:--tag|load docker-image|/tmp) (mammoscope\S*)", readme))
+    assert tags == {f"{name}:{PROJECT['version']}" for name in ("mammoscope", "mammoscope-train")}
+    service = yaml.safe_load((MANIFESTS / "base" / "service.yaml").read_text("utf-8"))
+    assert f"service/mammoscope {service['spec']['ports'][0]['port']}:" in readme
