@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mammoscope.errors import ArtifactMismatchError, CompilationError
+from mammoscope.errors import ArtifactError, ArtifactMismatchError, CompilationError
 
 DAMAGED: Final = "The network is damaged or of another kind."
 
@@ -50,8 +50,14 @@ def convert_network(network: Path) -> Any:
         ) from err
 
     try:
-        loaded = keras.saving.load_model(network, compile=False)
-        with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
+        temporary = tempfile.TemporaryDirectory(prefix="mammoscope-")
+    except OSError as err:
+        raise ArtifactError(
+            "The network is not compiled, and no temporary folder can be written to convert it in."
+        ) from err
+    try:
+        with temporary as folder:
+            loaded = keras.saving.load_model(network, compile=False)
             path = Path(folder) / "network.xml"
             loaded.export(str(path), format="openvino", verbose=False)
             # Copied, not mapped: the file is gone in a moment.

@@ -12,7 +12,12 @@ import pytest
 
 from mammoscope.artifact import Artifact, Card, CardAgeCalibration, load_artifact
 from mammoscope.engine import Engine, load_engine, make_engine
-from mammoscope.errors import ArtifactMismatchError, ConfigurationError, NoBreastError
+from mammoscope.errors import (
+    ArtifactError,
+    ArtifactMismatchError,
+    ConfigurationError,
+    NoBreastError,
+)
 from mammoscope.mammogram import Mammogram, SourceFacts
 from mammoscope.preparation import prepare
 from mammoscope.reading import read, read_file
@@ -184,6 +189,14 @@ def test_a_network_without_card_is_scored_uncalibrated(tmp_path: Path, phantom_f
     assert bare.card.version.startswith("sha256:")
     assert bare.card.calibration.slope == 1
     assert bare.predict(read_file(min(phantom_folder.iterdir()))).threshold == 0.5
+
+
+def test_a_network_cannot_be_converted_without_a_temporary_folder(
+    artifact_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(ArtifactError, match="temporary folder"):
+        load_engine(load_artifact(artifact_folder))
 
 
 def test_a_damaged_network_is_refused(tmp_path: Path):

@@ -21,6 +21,7 @@ from mammoscope.service.loading import ScoringEngine
 from mammoscope.service.spans import NoSpans, Spans
 
 _STAGE_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_NO_ROUTE: Final = "none"
 _PROBABILITIES: Final = tuple(step / 20 for step in range(1, 20))
 
 _log = structlog.get_logger(__name__)
@@ -105,11 +106,15 @@ class Monitoring:
 
     def answered(self, response: Response) -> Response:
         """Count an answer; to be called after each request."""
-        route = request.url_rule.rule if request.url_rule else "none"
+        route = request.url_rule.rule if request.url_rule else _NO_ROUTE
         code = g.get("problem_code") or ""
         self._requests.labels(route, str(response.status_code), code).inc()
         self._request_seconds.labels(route).observe(time.monotonic() - g.started)
         return response
+
+    def refused(self, status: int, code: str) -> None:
+        """Count a refusal that the application knows nothing of."""
+        self._requests.labels(_NO_ROUTE, str(int(status)), code).inc()
 
     def _show(self, name: str, description: str, value: Callable[[], float]) -> None:
         Gauge(name, description, registry=self.registry).set_function(value)

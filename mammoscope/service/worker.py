@@ -119,7 +119,10 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             _log.error("unexpected_error", request_id=request_id, exc_info=exc)
-        body = json.dumps(problems.framework_document(status, request_id)).encode()
+        problem = problems.framework_document(status, request_id)
+        if isinstance(self.wsgi, Flask):
+            monitoring_of(self.wsgi).refused(status, problem["code"])
+        body = json.dumps(problem).encode()
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\n"
             "Connection: close\r\n"

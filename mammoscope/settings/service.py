@@ -77,7 +77,7 @@ class ServiceSettings(ReadingLimits):
         description="Requests that may wait beside those; any more are refused with 429.",
     )
     max_waiting_bytes: PositiveInt = Field(
-        default=1024 * 1024 * 1024,
+        default=512 * 1024 * 1024,
         description=(
             "Bytes that the bodies of all these requests may have together; what goes beyond is "
             "refused with 429."

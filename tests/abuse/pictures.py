@@ -45,9 +45,9 @@ def zeros(count: int) -> bytes:
     return b"".join((*parts, packer.compress(bytes(count % len(block))), packer.flush()))
 
 
-def bomb(width: int, height: int) -> bytes:
-    """Return a valid PNG of one grey, a thousandth of its pixels in size."""
+def bomb(width: int, height: int, rows: int) -> bytes:
+    """Return a PNG of one grey, a thousandth of its pixels in size; valid with all its rows."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    pixels = zeros((width + 1) * height)
+    pixels = zeros((width + 1) * rows)
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks

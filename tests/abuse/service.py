@@ -17,7 +17,7 @@ CAP: Final = 4_000_000
 
 SETTINGS: Final[dict[str, Any]] = {
     "max_image_bytes": CAP,
-    "request_timeout_s": 5,
+    "request_timeout_s": 6,
     "fetch_timeout_s": 2,
     "request_threads": 2,
     "queue_size": 6,

@@ -52,7 +52,9 @@ def test_from_start_to_stop(
     pictures: list[Path],
     tmp_path: Path,
 ) -> None:
-    service = start_service(model=artifact_folder)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        metrics = f"127.0.0.1:{free.getsockname()[1]}"
+    service = start_service(model=artifact_folder, metrics_bind=metrics)
     service.wait_ready()
 
     def ask(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -83,6 +85,18 @@ def test_from_start_to_stop(
         requests.get(f"{service.address}/model", timeout=PATIENCE_S).json()["version"] == "tiny-1"
     )
     assert RESEARCH_WORDS in requests.get(service.address, timeout=PATIENCE_S).text
+
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_S) as connection:
+        connection.sendall(b"meier\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+    told = requests.get(f"http://{metrics}/metrics", timeout=PATIENCE_S).text
+    for counted in (
+        'mammoscope_requests_total{code="",route="/predict",status="200"}',
+        'mammoscope_requests_total{code="unsupported_image",route="/predict",status="415"}',
+        'mammoscope_requests_total{code="invalid_request",route="none",status="400"}',
+        'mammoscope_stage_seconds_count{stage="infer"}',
+    ):
+        assert counted in told
 
     workers = service.workers()
     assert len(workers) == 1
