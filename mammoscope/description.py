@@ -1,10 +1,10 @@
 """An assessment as lines that a person understands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mammoscope.evaluation import Assessment
-from mammoscope.metrics import MIN_PER_CLASS, RESAMPLES, Evaluation, Interval
+from mammoscope.metrics import MIN_PER_CLASS, RESAMPLES, Evaluation, Interval, OperatingPoint
 
 _TITLES: Final = {
     "auc": "AUC",
@@ -52,12 +52,19 @@ def describe(assessment: Assessment) -> Iterator[str]:
     if found.operating_points:
         yield ""
         yield f"{'Operating point':22}{'from':8}{'sensitivity':21}specificity"
-        for name, point in found.operating_points.items():
-            yield (
-                f"  {name:20}{point.threshold:<8.3f}{text(point.sensitivity):21}"
-                f"{text(point.specificity)}"
-            )
+        yield from _points(found.operating_points)
+        for level, points in found.level_points.items():
+            yield f"By {level}"
+            yield from _points(points)
     yield from _describe_groups(assessment)
+
+
+def _points(points: Mapping[str, OperatingPoint]) -> Iterator[str]:
+    for name, point in points.items():
+        yield (
+            f"  {name:20}{point.threshold:<8.3f}{text(point.sensitivity):21}"
+            f"{text(point.specificity)}"
+        )
 
 
 def _warnings(assessment: Assessment) -> Iterator[str]:
@@ -104,11 +111,7 @@ def _describe_age(found: Evaluation) -> Iterator[str]:
     for name in _WITH_AGE:
         cells = (level[name] for level in (found.image, found.breast, found.patient))
         yield f"  {_TITLES[name]:32}{' '.join(f'{text(cell):20}' for cell in cells)}".rstrip()
-    for name, point in found.operating_points.items():
-        yield (
-            f"  {name:20}{point.threshold:<8.3f}{text(point.sensitivity):21}"
-            f"{text(point.specificity)}"
-        )
+    yield from _points(found.operating_points)
 
 
 def text(interval: Interval) -> str:

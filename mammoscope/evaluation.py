@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mammoscope.artifact import Card
 from mammoscope.dataset import Dataset, Example, breast_ids
 from mammoscope.errors import EmptyDatasetError, ImageError
+from mammoscope.levels import scales_of
 from mammoscope.looks import Look, Seen, cluster_looks, look_of
 from mammoscope.metrics import (
     RESAMPLES,
@@ -233,6 +234,7 @@ def assess(
         pictures,
         groups=_groups(scored),
         thresholds=_thresholds(card),
+        scales=scales_of(card),
         resamples=resamples,
     )
     return Assessment(

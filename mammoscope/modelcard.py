@@ -37,6 +37,17 @@ _MEASURES: Final = {
     "calibration_slope": "calibration slope",
     "calibration_intercept": "calibration intercept",
 }
+_LOGITS: Final = {
+    "breast": "mean of those of its pictures",
+    "patient": "higher one of the breasts",
+}
+"""What the logit of a level is made of."""
+
+_RULES: Final = {
+    "mean": "mean of the logits",
+    "highest": "highest logit",
+    "noisy_or": "noisy-or of the probabilities",
+}
 _WITH_AGE: Final = ("auc", "breast.auc", "patient.auc", "accuracy", "log_loss", "ece")
 
 
@@ -64,6 +75,8 @@ def render(card: Card) -> str:
         measures=_MEASURES,
         with_age={name: _MEASURES[name] for name in _WITH_AGE},
         value=_value,
+        logits=_LOGITS,
+        rules=_RULES,
         predictive=_predictive_values,
         prevalences=_prevalences(card),
     )

@@ -160,9 +160,32 @@ def test_a_killed_run_resumes_and_ends_like_one_that_was_not(
     answer = run(*arguments, "--resume")
     assert answer.returncode == 0, answer.stderr
     assert record(output) == record(finished)
-    again = run(*arguments, "--resume")
-    assert again.returncode == 1
-    assert "complete" in again.stderr
+
+
+def test_resuming_a_complete_run_fits_breasts_and_patients_of_its_card_anew(
+    finished: Path, phantom_dataset: Path, tmp_path: Path
+):
+    """As for a run that ended before cards knew levels; nothing else changes."""
+    output = tmp_path / "complete"
+    shutil.copytree(finished, output)
+    whole = json.loads((output / "card.json").read_text())
+    assert set(whole["levels"]) == {"breast", "patient"}
+    bare = json.loads(json.dumps(whole))
+    bare["levels"] = {}
+    del bare["metrics"]["validation"]["rules"]
+    (output / "card.json").write_text(json.dumps(bare))
+    answer = run(*STAGES, "--data", phantom_dataset, "--output", output, "--resume")
+    assert answer.returncode == 0, answer.stderr
+    assert "complete" in answer.stdout
+    renewed = json.loads((output / "card.json").read_text())
+    for level, fitted in whole["levels"].items():
+        # Scores are stored with six digits.
+        assert renewed["levels"][level]["calibration"] == pytest.approx(
+            fitted["calibration"], abs=1e-3
+        )
+    assert {**renewed, "levels": None, "metrics": None} == {
+        **whole, "levels": None, "metrics": None,
+    }  # fmt: skip
 
 
 def test_a_head_is_cross_fitted_to_every_patient(phantom_dataset: Path, tmp_path: Path):

@@ -8,6 +8,7 @@ from typing import Any
 
 from mammoscope.artifact import CARD_NAME, Card, load_artifact, write_card
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
+from mammoscope.levels import read_scores, with_levels
 from mammoscope.modelcard import MODEL_CARD_NAME, render
 from mammoscope.settings import ServiceSettings
 from mammoscope.storing import replacing
@@ -30,6 +31,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         default=ServiceSettings.model_fields["model"].default,
         help="model folder",
+    )
+    parser.add_argument(
+        "--validation-scores",
+        metavar="CSV",
+        type=Path,
+        help="of the model's run: fit calibration and operating points of breasts and patients",
     )
     parser.add_argument("--test", metavar="JSON", type=Path, help="of evaluate --json")
     parser.add_argument("--robustness", metavar="JSON", type=Path, help="of robustness --json")
@@ -60,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         If a file cannot be written.
     """
     card = _card_of(args.model)
+    if args.validation_scores is not None:
+        card = with_levels(card, read_scores(args.validation_scores, card))
     metrics: dict[str, Any] = dict(card.metrics)
     about = card.about
     if args.about is not None:

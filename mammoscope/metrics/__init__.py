@@ -22,7 +22,14 @@ from mammoscope.metrics.calibration import (
 )
 from mammoscope.metrics.intervals import CONFIDENCE, RESAMPLES, Interval, bootstrap, draw_weights
 from mammoscope.metrics.measures import ECE_BINS, Curve, Measures, equal_mass_bins
-from mammoscope.metrics.operating import OperatingPoint, measure_points, operating_points
+from mammoscope.metrics.operating import (
+    OperatingPoint,
+    Scale,
+    fit_scale,
+    measure_points,
+    operating_points,
+)
+from mammoscope.metrics.rules import RULES_IN_USE, RuleResult, compare_rules
 from mammoscope.metrics.scored import Scored
 
 __all__ = [
@@ -30,6 +37,7 @@ __all__ = [
     "ECE_BINS",
     "MIN_PER_CLASS",
     "RESAMPLES",
+    "RULES_IN_USE",
     "AgeCalibration",
     "Calibration",
     "Curve",
@@ -38,14 +46,18 @@ __all__ = [
     "Interval",
     "Measures",
     "OperatingPoint",
+    "RuleResult",
+    "Scale",
     "Scored",
     "bootstrap",
+    "compare_rules",
     "draw_weights",
     "equal_mass_bins",
     "evaluate_scores",
     "evaluate_with_age",
     "fit_platt",
     "fit_platt_with_age",
+    "fit_scale",
     "measure_points",
     "operating_points",
     "sigmoid",

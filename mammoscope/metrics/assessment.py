@@ -1,7 +1,7 @@
 """The whole evaluation of scored pictures: levels, groups, operating points."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from mammoscope.metrics.intervals import (
     bootstrap,
 )
 from mammoscope.metrics.measures import Curve, Measures
-from mammoscope.metrics.operating import OperatingPoint, measure_points
+from mammoscope.metrics.operating import OperatingPoint, Scale, measure_points
 from mammoscope.metrics.scored import Scored
 
 MIN_PER_CLASS: Final = 10
@@ -68,6 +68,8 @@ class Evaluation:
         two are.
     operating_points
         Given thresholds as measured here.
+    level_points
+        By level, ``breast`` and ``patient``: the same of thresholds of its own; empty without any.
     """
 
     images: int
@@ -81,6 +83,7 @@ class Evaluation:
     groups: Mapping[str, Mapping[str, Group]] = field(default_factory=dict)
     within: Mapping[str, Interval | None] = field(default_factory=dict)
     operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
+    level_points: Mapping[str, Mapping[str, OperatingPoint]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON object: the image level flat at the top, the rest below its name."""
@@ -93,7 +96,13 @@ class Evaluation:
             "threshold": self.threshold,
             **{name: interval.to_json() for name, interval in self.image.items()},
             **{
-                level: {name: interval.to_json() for name, interval in measures.items()}
+                level: {
+                    **{name: interval.to_json() for name, interval in measures.items()},
+                    "operating_points": {
+                        name: point.to_json()
+                        for name, point in self.level_points.get(level, {}).items()
+                    },
+                }
                 for level, measures in levels.items()
             },
             **{
@@ -115,8 +124,8 @@ def evaluate_scores(
     *,
     groups: Mapping[str, Sequence[str | None]] | None = None,
     thresholds: Mapping[str, float] | None = None,
+    scales: Mapping[str, Scale] | None = None,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Evaluation:
     """Measure everything, each with a 95 % interval from resamples of patients.
 
@@ -127,8 +136,11 @@ def evaluate_scores(
     groups
         By fact (``machine``, ``view``, ...), the value of each picture, None where unknown.
     thresholds
-        Named operating points to measure, as probabilities.
-    resamples, seed
+        Named operating points of pictures to measure, as probabilities.
+    scales
+        By level, ``breast`` and ``patient``: what was fitted to it. A level without takes the
+        pictures' calibration.
+    resamples
         Of the intervals.
 
     Raises
@@ -140,14 +152,15 @@ def evaluate_scores(
     for level in ("image", "patient"):
         if np.unique(levels[level].labels).size < 2:
             raise SingleClassError(f"Nothing can be measured: only one class by {level}.")
+    scales = scales or {}
+    for level, scale in scales.items():
+        levels[level] = replace(levels[level], calibration=scale.calibration)
     measured = {
-        name: bootstrap(
-            Measures(level), level.labels, level.patients, resamples=resamples, seed=seed
-        )
+        name: bootstrap(Measures(level), level.labels, level.patients, resamples=resamples)
         for name, level in levels.items()
     }
     tables = {
-        fact: _groups(scored, values, resamples=resamples, seed=seed)
+        fact: _groups(scored, values, resamples=resamples)
         for fact, values in (groups or {}).items()
     }
     return Evaluation(
@@ -159,7 +172,11 @@ def evaluate_scores(
         **measured,
         groups={fact: table for fact, (table, _) in tables.items()},
         within={fact: mean for fact, (_, mean) in tables.items()},
-        operating_points=measure_points(thresholds or {}, scored, resamples=resamples, seed=seed),
+        operating_points=measure_points(thresholds or {}, scored, resamples=resamples),
+        level_points={
+            level: measure_points(scale.thresholds, levels[level], resamples=resamples)
+            for level, scale in scales.items()
+        },
     )
 
 
@@ -212,18 +229,17 @@ def within_groups(
     values: Sequence[str | None],
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Interval | None:
     """Mean of the AUCs within the groups that have at least `MIN_PER_CLASS` pictures a class.
 
     No difference between groups, such as one scanner's share of cancers, can buy this figure.
     None where fewer than two groups are large enough.
     """
-    return _groups(scored, values, resamples=resamples, seed=seed)[1]
+    return _groups(scored, values, resamples=resamples)[1]
 
 
 def _groups(
-    scored: Scored, values: Sequence[str | None], *, resamples: int, seed: int
+    scored: Scored, values: Sequence[str | None], *, resamples: int
 ) -> tuple[dict[str, Group], Interval | None]:
     members = {
         value: np.flatnonzero([each == value for each in values])
@@ -244,9 +260,7 @@ def _groups(
 
     intervals: Mapping[str, Interval] = {}
     if curves:
-        intervals = bootstrap(
-            within, scored.labels, scored.patients, resamples=resamples, seed=seed
-        )
+        intervals = bootstrap(within, scored.labels, scored.patients, resamples=resamples)
     table = {
         value: Group(
             images=where.size,

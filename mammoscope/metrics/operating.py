@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from mammoscope.metrics.calibration import Calibration, fit_platt
 from mammoscope.metrics.intervals import (
     RESAMPLES,
     FloatArray,
@@ -45,6 +46,46 @@ class OperatingPoint:
             "sensitivity": self.sensitivity.to_json(),
             "specificity": self.specificity.to_json(),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How the scores of one level, such as breasts, are read.
+
+    Parameters
+    ----------
+    calibration
+        Makes probabilities of the level's logits.
+    thresholds
+        Operating points by name, in those probabilities.
+    """
+
+    calibration: Calibration
+    thresholds: Mapping[str, float]
+
+
+def fit_scale(scored: Scored, default: str) -> Scale:
+    """Fit calibration and operating points to validation scores of one level.
+
+    Parameters
+    ----------
+    scored
+        Of both classes; its own calibration is not used.
+    default
+        Name of the point that stands at probability 0.5, beside those of `operating_points`.
+
+    Raises
+    ------
+    ValueError
+        If there are not scores of both classes.
+    """
+    calibration = fit_platt(scored.logits, scored.labels)
+    points = operating_points(
+        calibration.probabilities(scored.logits), scored.labels, list(scored.patients)
+    )
+    return Scale(
+        calibration, {default: 0.5, **{name: each.threshold for name, each in points.items()}}
+    )
 
 
 def operating_points(

@@ -5,7 +5,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -22,19 +22,20 @@ from mammoscope.artifact import (
     CardAgeCalibration,
     CardCalibration,
     CardOperatingPoint,
+    load_artifact,
     sha256_of,
     write_card,
 )
 from mammoscope.dataset import Example
-from mammoscope.errors import StorageError
+from mammoscope.errors import ArtifactNotFoundError, StorageError
+from mammoscope.levels import SCORES_NAME, read_scores, with_levels
 from mammoscope.metrics import (
     Evaluation,
     Scored,
     evaluate_scores,
     evaluate_with_age,
-    fit_platt,
     fit_platt_with_age,
-    operating_points,
+    fit_scale,
 )
 from mammoscope.report import write_figures
 from mammoscope.settings import TrainConfig
@@ -71,28 +72,20 @@ def write_results(
         If a file cannot be written.
     """
     pictures = scored(validation, logits)
-    calibration = fit_platt(pictures.logits, pictures.labels)
-    calibrated = Scored.of(
-        pictures.labels,
-        pictures.logits,
-        patients=list(pictures.patients),
-        breasts=list(pictures.breasts),
-        calibration=calibration,
-    )
-    chosen = operating_points(
-        calibrated.probabilities, calibrated.labels, list(calibrated.patients)
-    )
-    thresholds = {DEFAULT_POINT: 0.5, **{name: each.threshold for name, each in chosen.items()}}
-    measured = evaluate_scores(calibrated, groups=_groups(validation), thresholds=thresholds)
-    age_calibration, with_age = _with_age(validation, calibrated, thresholds)
-    _write_scores(output / "validation_scores.csv", validation, calibrated)
+    scale = fit_scale(pictures, DEFAULT_POINT)
+    calibrated = replace(pictures, calibration=scale.calibration)
+    measured = evaluate_scores(calibrated, groups=_groups(validation), thresholds=scale.thresholds)
+    age_calibration, with_age = _with_age(validation, calibrated, scale.thresholds)
+    _write_scores(output / SCORES_NAME, validation, calibrated)
     write_figures(output)
     digest = sha256_of(output / NETWORK_NAME)
     card = Card(
         version=f"{__version__}+{digest[:8]}",
         sha256=digest,
         input_size=config.input_size,
-        calibration=CardCalibration(slope=calibration.slope, intercept=calibration.intercept),
+        calibration=CardCalibration(
+            slope=scale.calibration.slope, intercept=scale.calibration.intercept
+        ),
         age_calibration=age_calibration,
         operating_points=_points(measured, with_age),
         training=facts,
@@ -103,7 +96,23 @@ def write_results(
             }
         },
     )
-    write_card(output, card)
+    write_card(output, with_levels(card, calibrated))
+
+
+def renew_card(output: Path) -> None:
+    """Fit breasts and patients of a finished run's card anew, from its stored validation scores.
+
+    Raises
+    ------
+    ArtifactError
+        If the run's model or scores are missing, damaged or not of one another.
+    StorageError
+        If the card cannot be written.
+    """
+    card = load_artifact(output).card
+    if card is None:
+        raise ArtifactNotFoundError("The run has no card.")
+    write_card(output, with_levels(card, read_scores(output / SCORES_NAME, card)))
 
 
 def _with_age(

@@ -24,6 +24,7 @@ from mammoscope.training.packing import save_network
 from mammoscope.training.record import (
     environment,
     precision,
+    renew_card,
     write_json,
     write_results,
     write_split,
@@ -81,7 +82,8 @@ def train(
 
     The folder gets config.json, environment.json, split.csv, history.json, summary.txt,
     validation_scores.csv, figures/, model.keras and card.json. A run that was killed continues
-    after its last whole epoch.
+    after its last whole epoch; of one that is complete, the card's breasts and patients are fitted
+    anew.
 
     Parameters
     ----------
@@ -99,6 +101,8 @@ def train(
         If the pictures cannot be used.
     RunError
         If the folder holds another run, or this one and `resume` is False.
+    ArtifactError
+        If the run is complete, and its model, card and scores are not of one another.
     StorageError
         If a result cannot be written.
     """
@@ -107,7 +111,10 @@ def train(
         if config.layout == "ddsm"
         else read_dataset(paths.data, paths.metadata)
     )
-    _open_run(config, paths.output, resume=resume)
+    if _open_run(config, paths.output, resume=resume):
+        renew_card(paths.output)
+        say("The run is complete; its card was written anew from its validation scores.")
+        return
     divided = divide(dataset, config)
     for sentence in sentences(divided.facts):
         say(sentence)
@@ -211,8 +218,8 @@ def _network(config: TrainConfig, losses: dict[str, str]) -> tuple[keras.Model, 
     return network, load_weights(network, config)
 
 
-def _open_run(config: TrainConfig, output: Path, *, resume: bool) -> None:
-    """Make the run's folder, or see that it holds this very run."""
+def _open_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
+    """Make the run's folder, or see that it holds this very run; say whether that is complete."""
     resolved = config.model_dump(mode="json")
     stored_path = output / CONFIG_NAME
     if not stored_path.exists():
@@ -223,11 +230,9 @@ def _open_run(config: TrainConfig, output: Path, *, resume: bool) -> None:
         except OSError as err:
             raise StorageError("The output folder cannot be made.") from err
         write_json(stored_path, resolved)
-        return
+        return False
     if not resume:
         raise RunError("The output folder holds a run; continue it with --resume.")
-    if (output / CARD_NAME).exists():
-        raise RunError("The run in the output folder is complete.")
     try:
         stored = json.loads(stored_path.read_text("utf-8"))
     except (OSError, ValueError) as err:
@@ -239,7 +244,10 @@ def _open_run(config: TrainConfig, output: Path, *, resume: bool) -> None:
         raise RunError(
             f"The run in the output folder was started with other values of {', '.join(differing)}."
         )
+    if (output / CARD_NAME).exists():
+        return True
     write_json(stored_path, resolved)
+    return False
 
 
 def _summary(network: keras.Model) -> str:

@@ -1,0 +1,131 @@
+"""What a model's card says of breasts and patients, fitted to its validation pictures.
+
+A breast's score is a mean of several logits and a patient's the higher of two, so that neither
+the calibration nor the operating points of pictures fit them.
+"""
+
+import csv
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from mammoscope.artifact import (
+    DEFAULT_POINT,
+    Card,
+    CardCalibration,
+    CardLevel,
+    CardOperatingPoint,
+)
+from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
+from mammoscope.metrics import (
+    Calibration,
+    Evaluation,
+    Scale,
+    Scored,
+    compare_rules,
+    evaluate_scores,
+    fit_scale,
+)
+
+SCORES_NAME: Final = "validation_scores.csv"
+"""A run's table of scores on its validation pictures."""
+
+_TOLERANCE: Final = 1e-4
+"""Between stored probabilities and those of the card: they are stored with six digits."""
+
+_LEVELS: Final[tuple[Literal["breast"], Literal["patient"]]] = ("breast", "patient")
+
+
+def with_levels(card: Card, pictures: Scored) -> Card:
+    """Fit breasts and patients, measure them, compare the rules that make their scores.
+
+    Parameters
+    ----------
+    card
+        Keeps all that concerns pictures.
+    pictures
+        The model's validation pictures with their patients and breasts, calibrated as the card
+        says.
+
+    Returns
+    -------
+    Card
+        With ``levels``, and with ``breast``, ``patient`` and ``rules`` in its validation metrics.
+    """
+    scales = {
+        "breast": fit_scale(pictures.by_breast(), DEFAULT_POINT),
+        "patient": fit_scale(pictures.by_patient(), DEFAULT_POINT),
+    }
+    measured = evaluate_scores(pictures, scales=scales)
+    rules = compare_rules(pictures)
+    content = measured.to_json()
+    validation: dict[str, Any] = {
+        **card.metrics.get("validation", {}),
+        **{level: content[level] for level in _LEVELS},
+        "rules": {
+            level: {name: result.to_json() for name, result in results.items()}
+            for level, results in rules.items()
+        },
+    }
+    return card.model_copy(
+        update={
+            "levels": {level: _card_level(scales[level], measured, level) for level in _LEVELS},
+            "metrics": {**card.metrics, "validation": validation},
+        }
+    )
+
+
+def _card_level(scale: Scale, measured: Evaluation, level: str) -> CardLevel:
+    return CardLevel(
+        calibration=CardCalibration(
+            slope=scale.calibration.slope, intercept=scale.calibration.intercept
+        ),
+        operating_points={
+            name: CardOperatingPoint(threshold=point.threshold, measured=point.to_json())
+            for name, point in measured.level_points[level].items()
+        },
+    )
+
+
+def scales_of(card: Card) -> dict[str, Scale]:
+    """What the card says of breasts and patients, as `evaluate_scores` takes it."""
+    return {
+        level: Scale(
+            Calibration(of_level.calibration.slope, of_level.calibration.intercept),
+            {name: point.threshold for name, point in of_level.operating_points.items()},
+        )
+        for level, of_level in card.levels.items()
+    }
+
+
+def read_scores(path: Path, card: Card) -> Scored:
+    """Read a run's `SCORES_NAME`, or its published form without names.
+
+    Raises
+    ------
+    ArtifactNotFoundError
+        If it cannot be read.
+    ArtifactMismatchError
+        If its probabilities are not those that the card's calibration makes of its logits: it
+        belongs to another model.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        probabilities = np.array([float(row["probability"]) for row in rows])
+        scored = Scored.of(
+            [int(row["label"]) for row in rows],
+            [float(row["logit"]) for row in rows],
+            patients=[row["patient"] for row in rows],
+            breasts=[row["breast"] for row in rows],
+            calibration=Calibration(card.calibration.slope, card.calibration.intercept),
+        )
+        patients = scored.by_patient()
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as err:
+        raise ArtifactNotFoundError("The validation scores are missing or damaged.") from err
+    if np.unique(patients.labels).size < 2:
+        raise ArtifactNotFoundError("The validation scores are not of patients of both classes.")
+    if np.abs(scored.probabilities - probabilities).max() > _TOLERANCE:
+        raise ArtifactMismatchError("The validation scores are those of another model.")
+    return scored
