@@ -45,6 +45,38 @@ def test_threads_and_mode_are_openvinos(monkeypatch, threads, mode, expected):
     assert core.options["INFERENCE_PRECISION_HINT"] == "f32"
 
 
+FIRST_USE = """
+import sys, threading
+import numpy as np
+from mammoscope.artifact import Card
+from mammoscope.conversion import import_openvino
+from mammoscope.engine import Engine
+sys.setswitchinterval(1e-6)
+openvino = import_openvino()
+from openvino import opset13
+picture = opset13.parameter([1, 4, 4, 1], np.uint8)
+grey = opset13.convert(picture, "f32")
+logit = opset13.reduce_mean(grey, np.array([1, 2]), False)
+model = openvino.Model([logit, grey], [picture])
+options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": 4, "NUM_STREAMS": 4}
+compiled = openvino.Core().compile_model(model, "CPU", options)
+engine = Engine(compiled, Card(version="1", sha256="0" * 64, input_size=(4, 4)))
+start = threading.Barrier(4)
+def score():
+    start.wait()
+    assert engine.score(np.full((1, 4, 4), 7, np.uint8)).logits[0] == 7
+threads = [threading.Thread(target=score) for _ in range(4)]
+for each in threads: each.start()
+for each in threads: each.join()
+"""
+
+
+@pytest.mark.parametrize("process", range(3))
+def test_threads_that_come_first_do_not_stop_each_other(process):
+    """It happens once in a process, and then only sometimes."""
+    subprocess.run([sys.executable, "-c", FIRST_USE], check=True, timeout=120, cwd=MODEL.parent)
+
+
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     return load_engine(load_artifact(MODEL))
