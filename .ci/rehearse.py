@@ -326,7 +326,7 @@ def main() -> int:
     """Read the options and rehearse."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", type=Path, default=ROOT / "model", help="model folder")
-    parser.add_argument("--rate", type=float, default=2.0, help="requests a second")
+    parser.add_argument("--rate", type=float, default=1.0, help="requests a second")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         return rehearse(args.model.resolve(), args.rate, Path(work))
