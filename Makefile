@@ -32,6 +32,23 @@ train:  ## train a model: DATA=DIR OUTPUT=RUN [ARGS="--preset reference ..."]
 	$(environment) packages training
 	exec $(BIN)/python train.py --data '$(DATA)' --output '$(OUTPUT)' $(ARGS)
 
+.PHONY: trainings
+trainings:  ## the trainings of model/experiments/plan.toml, one after another: DATA=DIR [ARGS=...]
+	@test -n '$(DATA)' || { echo 'Usage: make trainings DATA=DIR' >&2; exit 2; }
+	$(environment) packages training
+	exec $(BIN)/python -m mammoscope trainings --data '$(DATA)' $(ARGS)
+
+.PHONY: figures
+figures:  ## draw the figures in images/ from the records
+	@$(environment) packages training
+	exec $(BIN)/python -m mammoscope figures
+
+.PHONY: notebooks
+notebooks:  ## run the notebooks on DATA=DIR and keep them with their outputs [ARGS="04-final ..."]
+	@test -n '$(DATA)' || { echo 'Usage: make notebooks DATA=DIR' >&2; exit 2; }
+	$(environment) packages training dev-packages
+	exec $(BIN)/python .ci/notebooks.py '$(DATA)' $(ARGS)
+
 .PHONY: bench-stages
 bench-stages:  ## where the time goes from bytes to score: [ARGS="--model DIR --rounds N"]
 	@$(environment) packages
@@ -91,8 +108,8 @@ audit:  ## parts (CycloneDX), licences and known vulnerabilities of what is serv
 	.ci/audit.sh audit
 
 .PHONY: environment
-environment:  ## .venv with everything: service, training, tools
-	@$(environment) packages training dev-packages
+environment:  ## .venv with everything: service, traces, training, tools
+	@$(environment) packages tracing training dev-packages
 
 .PHONY: lint
 lint: environment  ## style, types, the layering of modules, Dockerfile and manifests
@@ -111,6 +128,23 @@ test: lint  ## lint, then all tests
 	$(BIN)/pytest
 	$(BIN)/pytest -m training
 
+.PHONY: test-abuse
+test-abuse: environment  ## what the service must survive: bad bodies, pictures, URLs, loads, ends
+	$(BIN)/pytest -m 'abuse and not training' $(ARGS)
+
+# Both run short in `make test`, too.
+FUZZ_SECONDS := 600
+SOAK_SECONDS := 600
+
+.PHONY: fuzz
+fuzz: environment  ## bytes that a fuzzer thinks up, read and prepared ([FUZZ_SECONDS=600 CORPUS=DIR])
+	$(if $(CORPUS),mkdir -p '$(CORPUS)')
+	exec $(BIN)/python -m tests.fuzz $(FUZZ_SECONDS) $(CORPUS) $(ARGS)
+
+.PHONY: soak
+soak: environment  ## good and bad requests for a while, with memory flat ([SOAK_SECONDS=600])
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_MODEL=model $(BIN)/pytest -s tests/e2e/test_service_soak.py $(ARGS)
+
 .PHONY: format
 format: environment  ## rewrite the code in the project's style
 	@$(BIN)/ruff check --fix
@@ -119,4 +153,4 @@ format: environment  ## rewrite the code in the project's style
 .PHONY: lock
 lock: environment  ## resolve Pipfile into Pipfile.lock anew
 	@PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python .ci/lock.py .pipenv/bin/pipenv
-	$(environment) packages training dev-packages
+	$(environment) packages tracing training dev-packages

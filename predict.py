@@ -19,6 +19,7 @@ def make_engine() -> Engine:
         load_artifact(settings.model),
         threads=settings.threads,
         performance_mode=settings.performance_mode,
+        age_from_dicom=settings.age_from_dicom,
     )
     engine.card.threshold(settings.operating_point)  # refuses now what no request could use
     return engine

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv hold what Pipfile.lock says for the categories named; does nothing when it does.
 #
-# Usage: PYTHON=python3 .ci/environment.sh CATEGORY...    (packages, training, dev-packages)
+# Usage: PYTHON=python3 .ci/environment.sh CATEGORY...    (packages, tracing, training, dev-packages)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -2,8 +2,8 @@
 
 For each transfer syntax and size: milliseconds (best of several) and peak memory, as multiples of
 the uncompressed frame, of reading at full and at reduced resolution and of pydicom's
-`pixel_array`; and how far the scores of full and reduced reading are apart. Each measurement runs
-in a process of its own, so that peaks do not mix.
+`pixel_array`; and how far prepared pixels and scores of full and reduced reading are apart. Each
+measurement runs in a process of its own, so that peaks do not mix.
 """
 
 import argparse
@@ -54,7 +54,10 @@ def main() -> int:
         phantom = _phantom(*size)
         for name in args.syntax or SYNTAXES:
             data = _encoded(phantom, name)
-            costs = {mode: _in_a_process(_reader(mode, data, needed)) for mode in MODES}
+            costs = {
+                mode: cost_in_a_process(_reader(mode, data, needed), frame_bytes(name, *size))
+                for mode in MODES
+            }
             prepared = [
                 prepare(read(data, needed=wanted), needed).pixels for wanted in (None, needed)
             ]
@@ -65,7 +68,7 @@ def main() -> int:
     print(f"network: {network_ms:.0f} ms a picture, input {needed[0]} x {needed[1]}")
     print(
         f"{'syntax':18} {'size':>10} {'MB':>6}  {'full':>14} {'reduced':>14} {'pydicom':>14}"
-        "  score differs by"
+        "  differ: pixels, score"
     )
     report_rows = []
     for name, (width, height), size_bytes, costs, pictures in rows:
@@ -73,7 +76,7 @@ def main() -> int:
         cells = " ".join(f"{_cell(costs[mode]):>14}" for mode in MODES)
         print(
             f"{name:18} {f'{width}x{height}':>10} {size_bytes / 1e6:6.1f}  {cells}"
-            f"  {difference:.4f}"
+            f"  {_pixel_difference(pictures):6.3f} {difference:.4f}"
         )
         report_rows.append(
             {
@@ -81,6 +84,7 @@ def main() -> int:
                 "width": width,
                 "height": height,
                 "bytes": size_bytes,
+                "prepared_pixel_difference": _pixel_difference(pictures),
                 "score_difference": difference,
                 **costs,
             }
@@ -111,8 +115,14 @@ def _reader(mode: str, data: bytes, needed: tuple[int, int]) -> Callable[[], obj
     return lambda: read(data, needed=needed if mode == "reduced" else None).pixels
 
 
-def _in_a_process(work: Callable[[], object]) -> dict[str, float] | None:
-    """Milliseconds and peak memory of `work`; None where it cannot be done."""
+def frame_bytes(name: str, width: int, height: int) -> int:
+    """Bytes of the uncompressed frame that `_encoded` encodes."""
+    bits = SYNTAXES[name].bits
+    return width * height * (2 if 12 in bits or bits[-1] > 8 else 1)
+
+
+def cost_in_a_process(work: Callable[[], object], frame: int) -> dict[str, float] | None:
+    """Milliseconds, peak memory and that in frames of `frame` bytes; None if it cannot be done."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
 
@@ -130,7 +140,8 @@ def _in_a_process(work: Callable[[], object]) -> dict[str, float] | None:
                 times.append(1000 * (time.perf_counter() - start))
             status = Path("/proc/self/status").read_text("ascii")
             peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
-            sender.send({"ms": min(times), "peak_bytes": peak - rss_before})
+            taken = peak - rss_before
+            sender.send({"ms": min(times), "peak_bytes": taken, "frames": taken / frame})
         except (RuntimeError, NotImplementedError, AttributeError):
             sender.send(None)  # pydicom has no decoder for it
 
@@ -162,8 +173,14 @@ def _difference(engine: Engine, pictures: npt.NDArray[np.uint8]) -> float:
     return abs(first - second)
 
 
+def _pixel_difference(pictures: npt.NDArray[np.uint8]) -> float:
+    """Mean difference of two prepared pictures, in ranks of 1 to 255."""
+    first, second = pictures.astype(np.int16)
+    return float(np.abs(first - second).mean())
+
+
 def _cell(cost: dict[str, float] | None) -> str:
-    return f"{cost['ms']:6.0f} {cost['peak_bytes'] / 2**20:4.0f} MiB" if cost else "–"
+    return f"{cost['ms']:6.0f} ms {cost['frames']:4.1f}x" if cost else "–"
 
 
 if __name__ == "__main__":

@@ -124,8 +124,7 @@ def text(results: dict[str, Any]) -> str:
     return "\n".join(
         [
             report.heading(results["machine"]),
-            f"The default preset's network on {height}x{width}, weights drawn, the upper two "
-            "thirds of the backbone learning",
+            f"The default preset's network on {height}x{width}, weights drawn, all layers learning",
             "",
             report.table(titles, rows),
             *notes,

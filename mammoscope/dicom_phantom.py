@@ -82,6 +82,10 @@ class Encoding:
             raise ConfigurationError("Signed values are stored without loss only.")
 
 
+_SIGMOID_WIDTH: Final = 0.25
+"""Width of a sigmoid window over the range of stored values: its ends show 0.0003 and 0.9997."""
+
+
 @dataclass(frozen=True, slots=True)
 class Syntax:
     """A transfer syntax that can be written.
@@ -307,6 +311,14 @@ def _acquired(config: PhantomConfig) -> Dataset:
     return elements
 
 
+def _sigmoid_inverse(shown: Grey) -> Grey:
+    """Values in [0, 1] that a sigmoid window as broad as `_SIGMOID_WIDTH` displays as `shown`."""
+    steepness = 4.0 / _SIGMOID_WIDTH
+    darkest = 1.0 / (1.0 + np.exp(steepness / 2.0))
+    grey = np.clip(shown, darkest, 1.0 - darkest)
+    return np.asarray(0.5 + np.log(grey / (1.0 - grey)) / steepness, np.float32)
+
+
 def _stored(pixels: Grey, encoding: Encoding) -> Dataset:
     """Image Pixel and VOI LUT modules, with the pixels."""
     syntax = SYNTAXES[encoding.syntax]
@@ -314,6 +326,8 @@ def _stored(pixels: Grey, encoding: Encoding) -> Dataset:
     highest = (1 << encoding.bits) - 1
     lowest = -(1 << (encoding.bits - 1)) if encoding.signed else 0
     shown = 1.0 - pixels if encoding.inverted else pixels
+    if encoding.window == "SIGMOID":
+        shown = _sigmoid_inverse(shown)
     values = np.rint(shown * highest).astype(np.int32) + lowest
     words = (values & highest).astype(np.uint8 if allocated == 8 else np.uint16)
 
@@ -331,6 +345,8 @@ def _stored(pixels: Grey, encoding: Encoding) -> Dataset:
         exact = encoding.window != "LINEAR"
         elements.WindowCenter = lowest + (highest + (not exact)) / 2
         elements.WindowWidth = highest + (not exact)
+        if encoding.window == "SIGMOID":
+            elements.WindowWidth = round(highest * _SIGMOID_WIDTH)
         elements.VOILUTFunction = encoding.window
     elements.LossyImageCompression = "01" if syntax.lossy else "00"
     if syntax.encode is None:

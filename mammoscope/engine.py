@@ -21,7 +21,7 @@ from mammoscope.artifact import DEFAULT_POINT, Artifact, Card, CompiledFiles, sh
 from mammoscope.conversion import DAMAGED, convert_network, import_openvino
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.mammogram import Mammogram
-from mammoscope.prediction import Prediction
+from mammoscope.prediction import AGES_YEARS, Prediction
 from mammoscope.preparation import Preparation, prepare
 from mammoscope.processors import available_processors
 from mammoscope.quality import discrepancies, require_mammogram
@@ -78,6 +78,8 @@ class Engine:
         and 4 (logit map).
     card
         Facts that belong to the network.
+    age_from_dicom
+        Whether the age that a DICOM object gives enters the calibration where no other is given.
 
     Raises
     ------
@@ -85,7 +87,7 @@ class Engine:
         If inputs or outputs are not those, or not of the card's size.
     """
 
-    def __init__(self, compiled: Any, card: Card) -> None:
+    def __init__(self, compiled: Any, card: Card, *, age_from_dicom: bool = False) -> None:
         height, width = card.input_size
         shape = compiled.input(0).partial_shape
         if list(shape)[1:] != [height, width, 1]:
@@ -94,6 +96,7 @@ class Engine:
         if set(ranks) != {LOGIT_RANK, _MAP_RANK}:
             raise ArtifactMismatchError("The network's outputs are not a logit and a logit map.")
         self.card: Final = card
+        self._age_from_dicom: Final = age_from_dicom
         self._logit = ranks[LOGIT_RANK]
         self._map = ranks[_MAP_RANK]
         # A request holds its own buffers; as many as there are streams keep every core at work.
@@ -156,7 +159,8 @@ class Engine:
         operating_point
             Point of the card whose threshold decides the label.
         age
-            The woman's age in years where it is known; it enters the calibration alone.
+            The woman's age in years where it is known; it enters the calibration alone, and goes
+            before what a DICOM object says.
 
         Raises
         ------
@@ -175,7 +179,8 @@ class Engine:
         scores = self.score(prepared.pixels[None])
         stage_s = {"prepare": in_between - began, "infer": time.perf_counter() - in_between}
         logit = float(scores.logits[0])
-        probability, age_used = self.card.probability(logit, age)
+        years = self._age_in(mammogram) if age is None else age
+        probability, age_used = self.card.probability(logit, years)
         unused = (_AGE_UNUSED,) if age is not None and not age_used else ()
         prediction = Prediction(
             probability=probability,
@@ -186,6 +191,14 @@ class Engine:
             age_used=age_used,
         )
         return Judgement(prediction, prepared, scores.logit_maps[0], stage_s)
+
+    def _age_in(self, mammogram: Mammogram) -> float | None:
+        """Age of an adult that the picture itself gives, where it may be used."""
+        years = mammogram.exposure.age
+        if not self._age_from_dicom or years is None:
+            return None
+        low, high = AGES_YEARS
+        return years if low <= years <= high else None
 
     def _spare_request(self, *, wait: bool) -> Any:
         """Take a request out of the pool; None where there is none and the caller cannot wait.
@@ -217,7 +230,11 @@ class Engine:
 
 
 def load_engine(
-    artifact: Artifact, *, threads: int = 0, performance_mode: PerformanceMode = "throughput"
+    artifact: Artifact,
+    *,
+    threads: int = 0,
+    performance_mode: PerformanceMode = "throughput",
+    age_from_dicom: bool = False,
 ) -> Engine:
     """Make an engine of an artifact: of what was compiled from its network, or of the network.
 
@@ -230,6 +247,8 @@ def load_engine(
     performance_mode
         ``latency``: all threads compute one picture; ``throughput``: several pictures are
         computed at a time, each by one or a few threads.
+    age_from_dicom
+        As `Engine` takes it.
 
     Raises
     ------
@@ -247,11 +266,17 @@ def load_engine(
         artifact.card or _bare_card(artifact.network, model),
         threads=threads,
         performance_mode=performance_mode,
+        age_from_dicom=age_from_dicom,
     )
 
 
 def make_engine(
-    model: Any, card: Card, *, threads: int = 0, performance_mode: PerformanceMode = "throughput"
+    model: Any,
+    card: Card,
+    *,
+    threads: int = 0,
+    performance_mode: PerformanceMode = "throughput",
+    age_from_dicom: bool = False,
 ) -> Engine:
     """Make an engine of an OpenVINO model; parameters and errors are those of `load_engine`."""
     options: dict[str, Any] = {
@@ -268,7 +293,7 @@ def make_engine(
         compiled = import_openvino().Core().compile_model(model, "CPU", options)
     except RuntimeError as err:
         raise ArtifactMismatchError(DAMAGED) from err
-    return Engine(compiled, card)
+    return Engine(compiled, card, age_from_dicom=age_from_dicom)
 
 
 def read_network(files: CompiledFiles) -> Any:

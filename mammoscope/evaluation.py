@@ -14,7 +14,7 @@ from mammoscope.artifact import Card
 from mammoscope.dataset import Dataset, Example, breast_ids
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.levels import scales_of
-from mammoscope.looks import Look, Seen, cluster_looks, look_of
+from mammoscope.looks import Look, Seen, cluster_looks, look_of, thumbnail_of
 from mammoscope.metrics import (
     RESAMPLES,
     AgeCalibration,
@@ -181,7 +181,7 @@ def see_examples(
             require_mammogram(mammogram, prepared)
         except ImageError as err:
             return RefusedExample(example, err.code, str(err))
-        return Seen(example, look_of(mammogram, prepared))
+        return Seen(example, look_of(mammogram, prepared), thumbnail_of(prepared))
 
     return map_ahead(see, examples, workers=workers)
 

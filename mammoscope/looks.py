@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -27,10 +28,21 @@ CLUSTERS: Final = 6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """A picture and its look."""
+    """A picture and its look; the thumbnail is its prepared pixels made small, uint8 (24, 18)."""
 
     example: Example
     look: Look
+    thumbnail: npt.NDArray[np.uint8] | None = None
+
+
+THUMBNAIL: Final = (24, 18)
+
+
+def thumbnail_of(preparation: Preparation) -> npt.NDArray[np.uint8]:
+    """Prepared pixels, made small: uint8 `THUMBNAIL`."""
+    height, width = THUMBNAIL
+    small = cv2.resize(preparation.pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
 
 
 def look_of(mammogram: Mammogram, preparation: Preparation) -> Look:

@@ -3,12 +3,54 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import CorruptImageError
+
+_LARGEST_REDUCTION: Final = 8
+_MARGIN: Final = 2
+"""Pixels that a reduced picture keeps along each side for one that is needed: the breast that is
+cut out of it has enough of them where it covers half of each side. Where it covers less,
+`mammoscope.preparation` reads the picture again."""
+
+_LEAST_SIDE: Final = 512
+"""Pixels below which no side is reduced, however few are needed: the breast is sought, and
+mammograms told from other pictures, on a copy of half that side."""
+
+LEFT_TO_AREA: Final = 2
+"""Factor of a reduction that JPEG leaves to the mean of whole pixels: what its own reduction does
+to noise is then averaged away. JPEG 2000 costs too much for that."""
+
+
+def reduction_for(shape: tuple[int, int], needed: tuple[int, int]) -> int:
+    """Power of 2 by which a picture is reduced when it is read.
+
+    All readers reduce by it, and `mammoscope.preparation` cuts whole pictures where it would cut
+    reduced ones, so that both come out alike.
+
+    Parameters
+    ----------
+    shape
+        Height and width of the picture in pixels.
+    needed
+        Height and width in pixels that the breast is wanted in.
+
+    Returns
+    -------
+    int
+        From 1 to 8. Pixels beyond a whole multiple of it, at the bottom and at the right, are
+        left out.
+    """
+    factor = 1
+    while factor < _LARGEST_REDUCTION and all(
+        side // (2 * factor) >= max(_MARGIN * wanted, _LEAST_SIDE)
+        for side, wanted in zip(shape, needed, strict=True)
+    ):
+        factor *= 2
+    return factor
 
 
 class Laterality(StrEnum):
@@ -121,6 +163,14 @@ class Mammogram:
     warnings: tuple[str, ...] = field(default=())
     read_fully: Callable[[], "Mammogram"] | None = field(default=None, repr=False)
     exposure: Exposure = Exposure()
+
+    @property
+    def reduction(self) -> int:
+        """Pixels of the source, along each side, that one of `pixels` stands for."""
+        if self.read_fully is None:
+            return 1
+        longest: int = max(self.pixels.shape)
+        return max(1, round(max(self.source.width, self.source.height) / longest))
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.size == 0:

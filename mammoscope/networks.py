@@ -278,16 +278,17 @@ def _copy(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
 def choose_trainable(
     network: keras.Model, config: TrainConfig, trainable_from: str, *, head_learns: bool = True
 ) -> None:
-    """Let the backbone learn from the named layer on; batch normalisation stays frozen.
+    """Let the backbone learn from the named layer on; batch normalisation mostly stays frozen.
 
-    Frozen batch normalisation keeps its statistics: batches are too small to estimate them.
+    Frozen batch normalisation keeps its statistics: batches are too small to estimate them. Only
+    a backbone that starts from nothing, which has none to keep, learns them along.
 
     Parameters
     ----------
     network
         As `build_network` made it of `config`.
     config
-        The backbone's name is used.
+        Names of the backbone and of its weights are used.
     trainable_from
         Name of a layer of the backbone; convolutions after it learn. ``auto``, ``all``, ``none``.
     head_learns
@@ -310,8 +311,10 @@ def choose_trainable(
             "allowed."
         )
     learns = trainable_from == _ALL
+    from_scratch = config.weights == "none"
     for layer in backbone.layers:
-        layer.trainable = learns and not isinstance(layer, layers.BatchNormalization)
+        normalises = isinstance(layer, layers.BatchNormalization)
+        layer.trainable = learns and (from_scratch or not normalises)
         learns = learns or layer.name == trainable_from
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mammoscope.dicom import Pseudonyms, is_dicom, read_dicom
+from mammoscope.dicom import Pseudonyms, is_dicom
 from mammoscope.errors import (
     CorruptImageError,
     EmptyImageError,
@@ -31,7 +31,7 @@ from mammoscope.errors import (
     UnreadableFileError,
     UnsupportedImageError,
 )
-from mammoscope.mammogram import Mammogram, SourceFacts
+from mammoscope.mammogram import LEFT_TO_AREA, Mammogram, SourceFacts, reduction_for
 from mammoscope.settings import ReadingLimits
 
 PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
@@ -79,14 +79,6 @@ _SAMPLE_BITS: Final = {
 # photograph does not (measured by tests/test_reading.py on grey pictures saved as RGB JPEG).
 _COLOUR_TOLERANCE: Final = 0.06
 
-_BREAST_SHARE: Final = 0.5
-"""Share of a picture's width and height that a breast is taken to cover when the picture is
-reduced. Where it covers less, `mammoscope.preparation` reads the picture again."""
-
-_LEAST_SIDE: Final = 512
-"""Pixels below which no side is reduced, however small the network: the breast is sought, and
-mammograms told from other pictures, on a copy of half that side."""
-
 _ORIENTATION: Final = 0x0112
 _QUARTER_TURNS: Final = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
@@ -111,8 +103,8 @@ def read(
     limits
         Largest size allowed; the defaults of `ReadingLimits` where None.
     needed
-        Height and width in pixels that the breast is wanted in; the picture may be reduced as
-        far as a breast that covers half of each of its sides still has them. All pixels where None.
+        Height and width in pixels that the breast is wanted in; the picture is reduced by
+        `mammoscope.mammogram.reduction_for`. All pixels where None.
     pseudonyms
         Names the patient and examination of DICOM files; they stay unnamed where None.
 
@@ -138,6 +130,8 @@ def read(
             f"The picture has {len(data)} bytes; at most {limits.max_image_bytes} are allowed."
         )
     if is_dicom(data):
+        from mammoscope.dicom.mammography import read_dicom  # brings pydicom: a tenth of a second
+
         mammogram = read_dicom(data, limits, needed=needed, pseudonyms=pseudonyms)
     elif data.startswith(_SIGNATURES):
         with _typed_errors(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
@@ -230,19 +224,24 @@ def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
 
 def _decode(image: Image.Image, needed: Size | None) -> Mammogram:
     layout, size, bits = image.mode, image.size, _SAMPLE_BITS[image.mode]
-    if needed is not None:
-        _decode_reduced(image, _smallest(needed))
+    kind = image.format or ""
+    factor = _reduction(image, needed) if needed is not None else 1
+    if (drafted := factor // LEFT_TO_AREA) > 1:
+        image.draft(None, (size[0] // drafted, size[1] // drafted))
     image.load()
+    drafted = round(max(size) / max(image.size))
+    if drafted > 1:  # without the pixels that stand for fewer than the others
+        image = image.crop((0, 0, size[0] // drafted, size[1] // drafted))
     # Without an orientation there is nothing to do, and Pillow would copy.
     upright = image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
     coloured = 0.0
     if bits <= 8:
         upright, coloured = _to_grey(upright)
     samples = np.asarray(upright)
-    pixels = _scale(samples if needed is None else _shrink(samples, _smallest(needed)))
+    pixels = _scale(_shrink(samples, factor // drafted))
     notes = ("The picture has colours; mammograms are grey.",) if coloured else ()
     facts = SourceFacts(
-        format=image.format or "",
+        format=kind,
         width=size[0],
         height=size[1],
         bits=bits,
@@ -256,34 +255,23 @@ def _orientation(image: Image.Image) -> int:
     return int(image.getexif().get(_ORIENTATION, 1))
 
 
-def _smallest(needed: Size) -> Size:
-    """Height and width below which a picture is not reduced."""
-    height, width = (max(round(side / _BREAST_SHARE), _LEAST_SIDE) for side in needed)
-    return height, width
+def _reduction(image: Image.Image, needed: Size) -> int:
+    width, height = image.size
+    shape = (width, height) if _orientation(image) in _QUARTER_TURNS else (height, width)
+    return reduction_for(shape, needed)
 
 
-def _decode_reduced(image: Image.Image, smallest: Size) -> None:
-    """Have a picture decoded at a fraction of its size, where its format can do that.
-
-    A JPEG decoder leaves the fine frequencies of each block out (a half, a quarter, an eighth).
-    """
-    height, width = smallest
-    turned = _orientation(image) in _QUARTER_TURNS
-    image.draft(None, (height, width) if turned else (width, height))
-
-
-def _shrink(samples: npt.NDArray[Any], smallest: Size) -> npt.NDArray[Any]:
-    """Shrink by a whole number, each sample the mean of those it stands for; 8 bits become 16."""
-    height, width = samples.shape
-    factor = min(height // smallest[0], width // smallest[1])
+def _shrink(samples: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
+    """Shrink, each sample the mean of those it stands for; 8 bits become 16."""
     if factor < 2 or samples.dtype.itemsize > 2:
         return samples
+    height, width = (side // factor for side in samples.shape)
+    samples = samples[: height * factor, : width * factor]
     if samples.dtype == np.uint8:
         # Means keep what 8 bits would round away.
         samples = np.multiply(samples, 257, dtype=np.uint16)
-    size = (-(-width // factor), -(-height // factor))
     native = np.asarray(samples, dtype=np.uint16)
-    return np.asarray(cv2.resize(native, size, interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(native, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def _scale(samples: npt.NDArray[Any]) -> Grey:

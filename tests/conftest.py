@@ -7,6 +7,7 @@ training carry the marker `training` and run in a pytest of their own (``pytest 
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 import absl.logging
@@ -32,6 +33,26 @@ def pytest_configure(config: pytest.Config) -> None:
     absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
     # matplotlib draws into files, on machines without a screen too.
     os.environ["MPLBACKEND"] = "Agg"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        marker = item.get_closest_marker("abuse")
+        if marker is not None:
+            item.user_properties.append(("abuse", marker.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.stats
+    bad = {report.nodeid for kind in ("failed", "error") for report in reports.get(kind, [])}
+    survived: Counter[str] = Counter()
+    for report in reports.get("passed", []):
+        subject = dict(report.user_properties).get("abuse")
+        if report.when == "call" and subject is not None and report.nodeid not in bad:
+            survived[str(subject)] += 1
+    if survived:
+        listed = ", ".join(f"{subject} {count}" for subject, count in sorted(survived.items()))
+        terminalreporter.write_line(f"abuse: {survived.total()} cases survived ({listed})")
 
 
 def pytest_report_header() -> list[str]:
@@ -90,4 +111,52 @@ def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     digest = sha256_of(folder / NETWORK_NAME)
     write_card(folder, Card(version="tiny-1", sha256=digest, input_size=(96, 72)))
     assert (folder / CARD_NAME).is_file()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compiled_folder(artifact_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with its network compiled, hence served without Keras. Not to be written to."""
+    import shutil
+
+    from mammoscope.artifact import (
+        NETWORK_NAME,
+        TOPOLOGY_NAME,
+        WEIGHTS_NAME,
+        CardComparison,
+        CardCompiled,
+        CardFile,
+        load_artifact,
+        sha256_of,
+        write_card,
+    )
+    from mammoscope.conversion import convert_network, import_openvino
+
+    folder = tmp_path_factory.mktemp("compiled")
+    shutil.copy(artifact_folder / NETWORK_NAME, folder)
+    converted = convert_network(folder / NETWORK_NAME)
+    import_openvino().save_model(converted, folder / TOPOLOGY_NAME, compress_to_fp16=False)
+    card = load_artifact(artifact_folder).card
+    compiled = CardCompiled(
+        kind="float",
+        source_sha256=card.sha256,
+        topology=CardFile(name=TOPOLOGY_NAME, sha256=sha256_of(folder / TOPOLOGY_NAME)),
+        weights=CardFile(name=WEIGHTS_NAME, sha256=sha256_of(folder / WEIGHTS_NAME)),
+        method="float32_weights",
+        comparison=CardComparison(
+            source="phantoms",
+            pictures=1,
+            positives=1,
+            auc_float=0.5,
+            auc_compiled=0.5,
+            max_difference=0.0,
+            percentile_95_difference=0.0,
+            mean_difference=0.0,
+            labels_changed=0,
+            allowed_auc_difference=0.0,
+            allowed_difference=0.0,
+        ),
+        speed=1.0,
+    )
+    write_card(folder, card.model_copy(update={"compiled": compiled}))
     return folder

@@ -16,7 +16,8 @@ from mammoscope.engine import Engine, load_engine, make_engine
 from mammoscope.errors import ArtifactMismatchError, ConfigurationError, NoBreastError
 from mammoscope.mammogram import Mammogram, SourceFacts
 from mammoscope.preparation import prepare
-from mammoscope.reading import read_file
+from mammoscope.reading import read, read_file
+from tests.dicom_objects import changed, mammogram_object
 
 MODEL = Path(__file__).resolve().parents[1] / "model"
 
@@ -138,6 +139,51 @@ def test_the_age_enters_where_the_card_takes_it_and_is_told_where_not(
     assert entered.age_used
     assert entered.probability == pytest.approx(1 / (1 + np.exp(-entered.logit - 0.5)))
     assert not any("age" in warning for warning in entered.warnings)
+
+
+class _Compiled:
+    """Stands in for a network: scores 0 whatever it sees."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.outputs = [SimpleNamespace(partial_shape=shape) for shape in ((1, 1), (1, 2, 2, 1))]
+        self._input = SimpleNamespace(partial_shape=(1, *size, 1))
+
+    def input(self, _index):
+        return self._input
+
+    def get_property(self, _name):
+        return 1
+
+    def create_infer_request(self):
+        def tensor(output):
+            return SimpleNamespace(data=np.zeros(output.partial_shape, np.float32))
+
+        return SimpleNamespace(
+            start_async=lambda _pixels: None, wait=lambda: None, get_tensor=tensor
+        )
+
+
+@pytest.mark.parametrize(
+    ("setting", "said", "given", "years"),
+    [
+        (True, "070Y", None, 70), (True, "070Y", 50, 50), (True, None, 50, 50),
+        (True, "004Y", None, None), (True, None, None, None), (False, "070Y", None, None),
+    ],
+)  # fmt: skip
+def test_the_age_in_a_dicom_file_enters_only_where_it_may(setting, said, given, years):
+    """A caller's age goes before it."""
+    card = Card(
+        version="1",
+        sha256="0" * 64,
+        input_size=(96, 72),
+        age_calibration=CardAgeCalibration(slope=1.0, intercept=0.0, per_decade=0.5),
+    )
+    engine = Engine(_Compiled(card.input_size), card, age_from_dicom=setting)
+    picture = read(changed(mammogram_object(height=512, width=416), PatientAge=said))
+    answer = engine.predict(picture, age=given)
+    assert answer.age_used == (years is not None)
+    log_odds = 0.0 if years is None else 0.05 * (years - 60)
+    assert answer.probability == pytest.approx(1 / (1 + np.exp(-log_odds)))
 
 
 def test_predictions_are_calibrated_scores(engine: Engine, phantom_folder: Path):

@@ -3,11 +3,9 @@
 import gzip
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import trustme
@@ -23,54 +21,13 @@ from mammoscope.errors import (
 )
 from mammoscope.fetching import MAX_URL_LENGTH, fetch, is_public, resolve_addresses
 from mammoscope.settings import ServiceSettings
+from tests.servers import Answer, send, server, trickle, trickle_body, trickle_headers
 
 PICTURE = b"\xff\xd8\xff picture"
 PUBLIC = "93.184.216.34"
 
 LOCAL = ServiceSettings(fetch_private_addresses=True, max_image_bytes=100_000, fetch_timeout_s=5)
 GUARDED = ServiceSettings(fetch_timeout_s=5)
-
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-@contextmanager
-def server(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A server on a free local port that answers every GET with `answer`; yields its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            try:
-                answer(self)
-            except OSError:  # the client went away, as several tests want
-                self.close_connection = True
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    class QuietServer(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            pass
-
-    with QuietServer(("127.0.0.1", 0), Handler) as running:
-        if tls is not None:
-            running.socket = tls.wrap_socket(running.socket, server_side=True)
-        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
-def send(body: bytes, status: int = 200, **headers: str) -> Answer:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        headers.setdefault("Content_Length", str(len(body)))
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return answer
 
 
 def resolver(*addresses: str) -> Callable[[str, int], list[str]]:
@@ -103,6 +60,7 @@ def test_request_asks_for_no_compression_and_names_the_host_of_the_url() -> None
     assert "Authorization" not in seen
 
 
+@pytest.mark.abuse("URL")
 def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
@@ -214,6 +172,7 @@ NOT_PUBLIC = [
 ]
 
 
+@pytest.mark.abuse("URL")
 @pytest.mark.parametrize("address", NOT_PUBLIC)
 def test_addresses_outside_the_public_internet_are_refused(address: str) -> None:
     assert not is_public(address)
@@ -223,6 +182,7 @@ def test_addresses_outside_the_public_internet_are_refused(address: str) -> None
         fetch("http://pictures.example/", GUARDED, resolve=resolver(PUBLIC, address))
 
 
+@pytest.mark.abuse("URL")
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost"])
 def test_local_hosts_are_refused_with_the_real_resolver(host: str) -> None:
     with pytest.raises(UrlNotAllowedError):
@@ -240,6 +200,7 @@ def test_nothing_that_the_standard_library_calls_private_is_public(address: obje
         assert not is_public(str(address))
 
 
+@pytest.mark.abuse("URL")
 def test_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([[PUBLIC], ["127.0.0.1"]])  # a name that changes between check and connect
     connected: list[tuple[str, int]] = []
@@ -266,6 +227,51 @@ def test_switched_off() -> None:
         fetch("http://pictures.example/", ServiceSettings(url_fetching=False), resolve=unreachable)
 
 
+HOSTS = ("pictures.example", "*.hospital.example")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["pictures.example", "PICTURES.example.", "pacs.hospital.example", "a.b.hospital.example"],
+)
+def test_hosts_of_the_list_are_fetched_from(host: str) -> None:
+    listing = LOCAL.model_copy(update={"fetch_hosts": HOSTS})
+    with server(send(PICTURE)) as address:
+        url = address.replace("127.0.0.1", host)
+        assert fetch(url, listing, resolve=resolver("127.0.0.1")) == PICTURE
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "other.example",
+        "a.pictures.example",
+        "hospital.example",
+        "xhospital.example",
+        "pictures.example.other.example",
+        "93.184.216.34",
+    ],
+)
+def test_other_hosts_are_not_even_looked_up(host: str) -> None:
+    listing = GUARDED.model_copy(update={"fetch_hosts": HOSTS})
+    with pytest.raises(UrlNotAllowedError, match="none that this service fetches from"):
+        fetch(f"http://{host}/", listing, resolve=unreachable)
+
+
+def test_a_listed_host_in_a_private_network_is_refused_all_the_same() -> None:
+    listing = GUARDED.model_copy(update={"fetch_hosts": HOSTS})
+    with pytest.raises(UrlNotAllowedError, match="public"):
+        fetch("http://pictures.example/", listing, resolve=resolver("10.0.0.1"))
+
+
+def test_redirect_to_a_host_that_is_not_listed_is_refused() -> None:
+    listing = LOCAL.model_copy(update={"fetch_hosts": HOSTS})
+    with server(send(b"", 302, Location="http://other.example/")) as address:
+        url = address.replace("127.0.0.1", "pictures.example")
+        with pytest.raises(UrlNotAllowedError, match="none that"):
+            fetch(url, listing, resolve=resolver("127.0.0.1"))
+
+
 def test_redirects_are_followed_up_to_the_limit() -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         left = int(handler.path.strip("/"))
@@ -289,6 +295,7 @@ def test_redirect_is_checked_like_the_first_url(location: str) -> None:
         fetch(address, LOCAL)
 
 
+@pytest.mark.abuse("URL")
 def test_redirect_to_a_private_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"pictures.example": [PUBLIC], "inside.example": ["10.0.0.1"]}
     connect = socket.create_connection
@@ -344,17 +351,6 @@ def test_body_shorter_than_announced_is_refused() -> None:
         fetch(address, LOCAL)
 
 
-def trickle_headers(handler: BaseHTTPRequestHandler) -> None:
-    handler.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
-    trickle(handler)
-
-
-def trickle_body(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    trickle(handler)
-
-
 def trickle_announced_body(handler: BaseHTTPRequestHandler) -> None:
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
@@ -362,13 +358,7 @@ def trickle_announced_body(handler: BaseHTTPRequestHandler) -> None:
     trickle(handler)
 
 
-def trickle(handler: BaseHTTPRequestHandler) -> None:
-    while True:
-        handler.wfile.write(b"x")
-        handler.wfile.flush()
-        time.sleep(0.05)
-
-
+@pytest.mark.abuse("URL")
 @pytest.mark.parametrize("answer", [trickle_headers, trickle_body, trickle_announced_body])
 def test_slow_server_is_left_at_the_deadline(answer: Answer) -> None:
     hasty = LOCAL.model_copy(update={"fetch_timeout_s": 0.4})
@@ -378,6 +368,7 @@ def test_slow_server_is_left_at_the_deadline(answer: Answer) -> None:
     assert time.monotonic() - started < 3
 
 
+@pytest.mark.abuse("URL")
 def test_silent_tls_handshake_is_left_at_the_deadline() -> None:
     hasty = LOCAL.model_copy(update={"fetch_timeout_s": 0.4})
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -386,6 +377,7 @@ def test_silent_tls_handshake_is_left_at_the_deadline() -> None:
             fetch(url, hasty)
 
 
+@pytest.mark.abuse("URL")
 def test_slow_resolver_is_left_at_the_deadline() -> None:
     hasty = GUARDED.model_copy(update={"fetch_timeout_s": 0.2})
 
@@ -425,6 +417,7 @@ def test_answer_that_is_not_http() -> None:
         fetch(address, LOCAL)
 
 
+@pytest.mark.abuse("URL")
 def test_certificates_are_checked_against_the_name_in_the_url() -> None:
     authority = trustme.CA()
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -88,6 +88,8 @@ def test_curves_hold_the_history():
 
 def test_one_epoch_is_enough():
     assert len(draw_curves(HISTORY[:1]).axes) == 3
+    left, right = draw_curves([{**HISTORY[0], "epoch": 0}]).axes[0].get_xlim()
+    assert left < 0 < right
     assert draw_runtime(HISTORY[:1]).axes[0].get_title() == "Runtime per epoch; 2 min in all"
 
 

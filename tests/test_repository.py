@@ -95,7 +95,8 @@ def _pipfile_hash(pipfile: dict[str, Any]) -> str:
         "verify_ssl": True,
         "name": "pypi",
     }
-    names = {"packages": "default", "dev-packages": "develop", "training": "training"}
+    names = {"packages": "default", "dev-packages": "develop", "training": "training",
+             "tracing": "tracing"}  # fmt: skip
     sections = {
         renamed: {_canonical(name): wish for name, wish in pipfile[category].items()}
         for category, renamed in names.items()
@@ -106,7 +107,7 @@ def _pipfile_hash(pipfile: dict[str, Any]) -> str:
 
 
 def test_pipfile_names_no_source(pipfile: dict[str, Any]) -> None:
-    assert set(pipfile) == {"packages", "training", "dev-packages", "pipenv"}
+    assert set(pipfile) == {"packages", "tracing", "training", "dev-packages", "pipenv"}
 
 
 def test_lock_names_no_source(lock: dict[str, Any]) -> None:
@@ -175,7 +176,11 @@ def test_module_has_a_docstring(module: str) -> None:
     assert ast.get_docstring(ast.parse((ROOT / module).read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("module", SERVING)
+# A tenth of a second of every start; they come with the first DICOM file.
+DICOM_ONLY = {"pydicom", "imagecodecs"}
+
+
+@pytest.mark.parametrize("module", [*SERVING, "dicom.mammography"])
 def test_serving_module_imports_nothing_of_training(module: str) -> None:
     # As gunicorn would: whatever the tests chose as Keras' backend is not passed on.
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
@@ -190,6 +195,8 @@ def test_serving_module_imports_nothing_of_training(module: str) -> None:
     )
     loaded = {name.partition(".")[0] for name in result.stdout.split()}
     assert loaded.isdisjoint(TRAINING_ONLY)
+    if module != "dicom.mammography":
+        assert loaded.isdisjoint(DICOM_ONLY)
 
 
 def test_commands_are_listed_without_what_only_training_needs() -> None:

@@ -181,6 +181,12 @@ def test_answers_are_neither_stored_nor_sniffed(client: FlaskClient) -> None:
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_every_answer_says_of_which_version_it_is(client: FlaskClient) -> None:
+    version = client.get("/openapi.json").json["info"]["version"]
+    for response in (client.post("/predict", **upload(PICTURE)), client.get("/nothing")):
+        assert response.headers["Mammoscope-Api-Version"] == version
+
+
 def test_request_id_is_taken_over_where_it_is_harmless(client: FlaskClient) -> None:
     def returned(sent: str) -> str:
         return client.get("/healthz", headers={"X-Request-Id": sent}).headers["X-Request-Id"]

@@ -178,9 +178,9 @@ def test_bad_header_length(client: FlaskClient, length: str) -> None:
 
 def test_a_body_that_is_too_large(app: Flask) -> None:
     small = create_app(ServiceSettings(max_study_bytes=1000), FakeEngine()).test_client()
-    large = io.BytesIO(bytes(100_000))
+    large = io.BytesIO(bytes(2_000_000))
     assert_problem(
-        small.post(INFER, input_stream=large, content_length=100_000), 413, "request_too_large"
+        small.post(INFER, input_stream=large, content_length=2_000_000), 413, "request_too_large"
     )
     assert_good(small)
 

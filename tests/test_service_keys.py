@@ -47,6 +47,7 @@ def rewrite(file: Path, text: str) -> None:
     other.replace(file)
 
 
+@pytest.mark.abuse("auth")
 def test_only_who_has_a_key_is_answered(file: Path) -> None:
     first, second = issue_key(file, "ward"), issue_key(file, "archive")
     asking = client(file)
@@ -62,6 +63,7 @@ def test_only_who_has_a_key_is_answered(file: Path) -> None:
     assert first not in file.read_text()
 
 
+@pytest.mark.abuse("auth")
 def test_every_route_but_the_probes_asks_for_a_key(file: Path) -> None:
     issue_key(file, "ward")
     expired = issue_key(file, "old", expires=TODAY - dt.timedelta(days=1))
@@ -100,6 +102,7 @@ def test_client_shows_its_key(file: Path) -> None:
         server.server_close()
 
 
+@pytest.mark.abuse("auth")
 def test_keys_expire(file: Path) -> None:
     yesterday, today = TODAY - dt.timedelta(days=1), TODAY
     expired = issue_key(file, "old", expires=yesterday)
@@ -109,6 +112,7 @@ def test_keys_expire(file: Path) -> None:
     assert ask(asking, valid).status_code == 200
 
 
+@pytest.mark.abuse("auth")
 def test_keys_rotate_without_a_restart(file: Path) -> None:
     first = issue_key(file, "ward")
     asking = client(file)
@@ -123,6 +127,7 @@ def test_keys_rotate_without_a_restart(file: Path) -> None:
     assert ask(asking, second).status_code == 200
 
 
+@pytest.mark.abuse("auth")
 def test_a_damaged_file_opens_nothing_and_closes_nothing(file: Path) -> None:
     key = issue_key(file, "ward")
     asking = client(file)
@@ -146,6 +151,7 @@ def test_service_does_not_start_without_its_keys(file: Path, content: str | None
         client(file)
 
 
+@pytest.mark.abuse("auth")
 def test_rate_limit_is_each_keys_own(file: Path) -> None:
     first, second = issue_key(file, "ward"), issue_key(file, "archive")
     asking = client(file, rate_limit_per_minute=3)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse
 
 from mammoscope import errors
 from mammoscope.engine import Judgement
@@ -86,6 +86,7 @@ class Asking:
         return self.answers
 
 
+@pytest.mark.abuse("load")
 def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldEngine) -> None:
     app = service(engine)
     admission = admission_of(app)
@@ -128,6 +129,7 @@ def test_refused_body_is_discarded_unless_it_is_too_large(
     asking.finish()
 
 
+@pytest.mark.abuse("load")
 def test_waiting_ends_at_the_deadline(engine: HeldEngine) -> None:
     app = service(engine, request_timeout_s=0.5)
     asking = Asking(app, 4)
@@ -142,6 +144,7 @@ def test_waiting_ends_at_the_deadline(engine: HeldEngine) -> None:
     assert_good(app.test_client())
 
 
+@pytest.mark.abuse("load")
 def test_work_of_a_client_that_has_left_is_dropped(engine: HeldEngine) -> None:
     app = service(engine)
     admission = admission_of(app)
@@ -179,16 +182,16 @@ def test_upload_ends_at_the_deadline() -> None:
 
 
 def test_first_come_first_served() -> None:
-    admission = Admission(turns=1, queue_size=10, timeout_s=PATIENCE_S)
+    admission = Admission(turns=1, queue_size=10, max_bytes=100, timeout_s=PATIENCE_S)
     connection = Connection({})
     order: list[int] = []
 
     def come(number: int) -> None:
-        with admission.place(connection) as visit, visit.turn():
+        with admission.place(connection, 0) as visit, visit.turn():
             order.append(number)
 
     threads = [threading.Thread(target=come, args=(number,)) for number in range(8)]
-    with admission.place(connection) as first, first.turn():
+    with admission.place(connection, 0) as first, first.turn():
         for number, thread in enumerate(threads):
             thread.start()
             wait_until(lambda number=number: admission.waiting == number + 1)
@@ -198,17 +201,44 @@ def test_first_come_first_served() -> None:
 
 
 def test_failures_give_places_and_turns_back() -> None:
-    admission = Admission(turns=1, queue_size=0, timeout_s=PATIENCE_S)
+    admission = Admission(turns=1, queue_size=0, max_bytes=100, timeout_s=PATIENCE_S)
     for _ in range(5):
         with (
             contextlib.suppress(RuntimeError),
-            admission.place(Connection({})) as visit,
+            admission.place(Connection({}), 10) as visit,
             visit.turn(),
         ):
-            with pytest.raises(errors.ServiceBusyError), admission.place(Connection({})):
+            with pytest.raises(errors.ServiceBusyError), admission.place(Connection({}), 10):
                 pass
             raise RuntimeError
     assert admission.admitted == 0
+
+
+def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
+    size = int(EnvironBuilder(method="POST", **upload(PICTURE)).get_environ()["CONTENT_LENGTH"])
+    app = service(engine, max_waiting_bytes=5 * size // 2, max_image_bytes=100_000)
+    client = app.test_client()
+    asking = Asking(app, 2)
+    wait_until(lambda: engine.at_work == 2)
+    refused = client.post("/predict", **upload(PICTURE))
+    assert_problem(refused, 429, "service_busy")
+    assert refused.headers["Retry-After"]
+    # Nobody knows the size of a body in chunks, and nothing is read of one that is too large.
+    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    for environ, status, code in (
+        ({**chunked, "wsgi.input": io.BytesIO(PICTURE)}, 429, "service_busy"),
+        ({"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "1" * 12}, 413, "request_too_large"),
+    ):
+        answer = client.post("/predict", content_type="image/png", environ_overrides=environ)
+        assert_problem(answer, status, code)
+    engine.release.set()
+    assert [answer.status_code for answer in asking.finish()] == [200, 200]
+    assert_good(client)
+
+
+def test_a_body_that_is_alone_has_room(engine: HeldEngine) -> None:
+    engine.release.set()
+    assert_good(service(engine, max_waiting_bytes=1).test_client())
 
 
 def test_readiness_falls_before_the_end() -> None:

@@ -74,6 +74,7 @@ def test_drift_is_told_once_there_are_enough_pictures(app: Flask, value: Read) -
     assert index > 0.25
 
 
+@pytest.mark.abuse("auth")
 def test_port_of_its_own(app: Flask) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         bind = f"127.0.0.1:{free.getsockname()[1]}"

@@ -15,9 +15,19 @@ def test_settings_come_from_the_environment():
     assert quick.performance_mode == "latency"
 
 
+def test_hosts_are_a_list():
+    given = {"MAMMOSCOPE_FETCH_HOSTS": "pictures.example, *.hospital.example"}
+    hosts = ServiceSettings.from_environment(given).fetch_hosts
+    assert hosts == ("pictures.example", "*.hospital.example")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("MAMMOSCOPE_FETCH_HOSTS", ""),
+        ("MAMMOSCOPE_FETCH_HOSTS", "*"),
+        ("MAMMOSCOPE_FETCH_HOSTS", "https://pictures.example/"),
+        ("MAMMOSCOPE_FETCH_HOSTS", "a.example,,b.example"),
         ("MAMMOSCOPE_TREADS", "3"),
         ("MAMMOSCOPE_THREADS", "-1"),
         ("MAMMOSCOPE_THREADS", "many"),
@@ -62,4 +72,4 @@ def test_a_configuration_refuses_what_it_does_not_know(change):
 
 def test_a_run_in_which_nothing_would_learn_is_refused():
     with pytest.raises(ConfigurationError, match="nothing would learn"):
-        TrainConfig.from_preset("default", {"head_epochs": 0})
+        TrainConfig.from_preset("frozen", {"head_epochs": 0})

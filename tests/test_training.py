@@ -37,7 +37,7 @@ def run(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
 def record(folder: Path) -> list[dict]:
     """History without the times, which no seed can repeat."""
     history = json.loads((folder / "history.json").read_text())
-    return [{key: entry[key] for key in entry if key != "seconds"} for entry in history]
+    return [{key: entry[key] for key in entry if "seconds" not in key} for entry in history]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_a_run_leaves_its_whole_record(finished: Path):
     names = {path.name for path in finished.iterdir()}
     assert names >= {
         "card.json", "config.json", "environment.json", "figures", "history.json", "model.keras",
-        "split.csv", "summary.txt", "validation_scores.csv",
+        "network.json", "split.csv", "summary.txt", "validation_scores.csv",
     }  # fmt: skip
     assert "checkpoint.npz" not in names
     assert TrainConfig.model_validate_json((finished / "config.json").read_bytes()).epochs == 2
@@ -66,6 +66,9 @@ def test_a_run_leaves_its_whole_record(finished: Path):
             assert 0 <= entry[part]["auc"] <= 1
             assert entry[part]["loss"] > 0
         assert entry["seconds"]["train"] > 0
+        assert entry["processor_seconds"]["train"] > 0
+    network = json.loads((finished / "network.json").read_text())
+    assert network["parameters"] > 20_000_000
     environment = json.loads((finished / "environment.json").read_text())
     assert environment["backend"] == "tensorflow"
     assert "mixed10" in (finished / "summary.txt").read_text()
@@ -332,6 +335,31 @@ def test_every_backbone_builds_with_every_head(backbone: str):
         everything = len(network.get_layer("backbone").trainable_variables)
         choose_trainable(network, config, "auto")
         assert 0.3 < len(network.get_layer("backbone").trainable_variables) / everything < 1
+
+
+def test_parameters_and_operations_are_those_of_the_papers():
+    """Millions of parameters and of multiply-adds without the top, from the papers' tables."""
+    import keras
+
+    from mammoscope.complexity import complexity
+
+    size = (224, 224, 3)
+    plain = keras.applications.ResNet50(include_top=False, weights=None, input_shape=size)
+    assert complexity(plain)["multiply_adds"] == pytest.approx(3.86e9, rel=0.01)  # of 3.8e9
+    mobile = keras.applications.MobileNet(include_top=False, weights=None, input_shape=size)
+    assert complexity(mobile)["multiply_adds"] == pytest.approx(568e6, rel=0.01)  # of 569e6
+    assert complexity(mobile)["parameters"] == mobile.count_params()
+
+
+def test_a_network_of_whole_pictures_is_not_served(tmp_path: Path):
+    from mammoscope.artifact import Card, sha256_of, write_card
+    from mammoscope.errors import ArtifactMismatchError
+
+    (tmp_path / "model.keras").write_bytes(b"weights")
+    digest = sha256_of(tmp_path / "model.keras")
+    write_card(tmp_path, Card(version="1", sha256=digest, input_size=(96, 96), crop=False))
+    with pytest.raises(ArtifactMismatchError, match="whole pictures"):
+        load_artifact(tmp_path)
 
 
 @pytest.mark.parametrize("head", ["mean", "mean_max", "depths"])

@@ -173,6 +173,8 @@ class Card(_Frozen):
         Of the .keras file, in hexadecimal.
     input_size
         Height and width in pixels of the prepared picture.
+    crop
+        Whether it shows the breast alone, as what is served does; `load_artifact` refuses others.
     calibration, operating_points
         Fitted on validation patients; ``default`` is always there.
     age_calibration
@@ -196,6 +198,7 @@ class Card(_Frozen):
     version: str
     sha256: Sha256
     input_size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+    crop: bool = True
     calibration: CardCalibration = CardCalibration()
     age_calibration: CardAgeCalibration | None = None
     operating_points: dict[str, CardOperatingPoint] = Field(

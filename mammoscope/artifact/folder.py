@@ -67,7 +67,7 @@ def load_artifact(path: Path) -> Artifact:
         If there is no model, or a folder has no card.
     ArtifactMismatchError
         If the card cannot be read, or it was written for another network or names a compiled
-        network that is missing or another.
+        network that is missing or another, or the network was trained on whole pictures.
     """
     is_folder = path.is_dir()
     network = path / NETWORK_NAME if is_folder else path
@@ -87,6 +87,11 @@ def load_artifact(path: Path) -> Artifact:
         if not is_folder and network.name != NETWORK_NAME:
             return Artifact(network, None)
         raise ArtifactMismatchError("The card was written for another network (sha256 differs).")
+    if not card.crop:
+        raise ArtifactMismatchError(
+            "The network was trained on whole pictures, for comparison; only those trained on "
+            "the breast alone can judge pictures."
+        )
     return Artifact(network, card, _compiled_files(network.parent, card))
 
 

@@ -90,7 +90,7 @@ def describe(
             f"{_cell(found['breast_auc']):>7}{_cell(found.get('within_machine_auc')):>8}"
             f"{minutes:>9.1f}"
         )
-    default = TrainConfig().model_dump(mode="json")
+    default = TrainConfig.from_preset("default", {}).model_dump(mode="json")
     differing = [
         f"{key} {value}"
         for key, value in config.items()

@@ -24,6 +24,7 @@ from mammoscope.settings import TrainConfig
 
 RECORD_FOLDER: Final = "experiments"
 _RECORD_NAMES: Final = ("environment.json", "history.json")
+_NETWORK_NAME: Final = "network.json"
 _SCORES_NAME: Final = "validation_scores.csv"
 _SPLIT_NAME: Final = "split.csv"
 _ID_DIGITS: Final = 12
@@ -66,22 +67,44 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If something cannot be written.
     """
-    source: Path = args.training_run
-    artifact = None if args.record_only else load_artifact(source)
-    record: Path = args.to / RECORD_FOLDER / source.resolve().name
-    texts = _record(source, args.data)
+    artifact = None if args.record_only else load_artifact(args.training_run)
+    record = copy_record(args.training_run, args.data, args.to / RECORD_FOLDER)
+    print(f"The record is in {record}.")
+    if artifact is not None:
+        try:
+            _copy_model(artifact, args.to)
+        except OSError as err:
+            raise StorageError("The release cannot be written.") from err
+        print(f"The model is in {args.to}.")
+    return 0
+
+
+def copy_record(source: Path, data: Path, to: Path) -> Path:
+    """Copy what of a run's record may be published into a folder of its name below `to`.
+
+    Returns
+    -------
+    Path
+        That folder.
+
+    Raises
+    ------
+    DatasetError
+        If the pictures in `data` cannot be listed.
+    RunError
+        If the record is damaged or speaks of pictures that are not there.
+    StorageError
+        If it cannot be written.
+    """
+    texts = _record(source, data)
+    record = to / source.resolve().name
     try:
         record.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (record / name).write_text(text, encoding="utf-8")
-        if artifact is not None:
-            _copy_model(artifact, args.to)
     except OSError as err:
-        raise StorageError("The release cannot be written.") from err
-    print(f"The record is in {record}.")
-    if not args.record_only:
-        print(f"The model is in {args.to}.")
-    return 0
+        raise StorageError("The record cannot be written.") from err
+    return record
 
 
 def _copy_model(artifact: Artifact, to: Path) -> None:
@@ -102,6 +125,8 @@ def _record(source: Path, data: Path) -> dict[str, str]:
         texts = {"config.json": json.dumps(config.described(), indent=2) + "\n"}
         for name in _RECORD_NAMES:
             texts[name] = (source / name).read_text(encoding="utf-8")
+        if (source / _NETWORK_NAME).is_file():
+            texts[_NETWORK_NAME] = (source / _NETWORK_NAME).read_text(encoding="utf-8")
         if (source / CARD_NAME).is_file():
             card = json.loads((source / CARD_NAME).read_bytes())
             metrics = {"model_version": card["version"], **card["metrics"]}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import cv2
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from pydicom import uid
 from mammoscope.dicom.codestreams import Codestream, jpeg_2000_header, jpeg_header
 from mammoscope.dicom.part10 import UNDEFINED_LENGTH, Part10
 from mammoscope.errors import CorruptImageError, UnsupportedImageError
+from mammoscope.mammogram import LEFT_TO_AREA
 
 Words = npt.NDArray[Any]
 
@@ -51,6 +53,7 @@ class Frame:
         int32 (256,) or (65536,): the stored value of each word.
     reduction
         How many pixels of the picture, along each side, one pixel here stands for: 1, 2, 4, ...
+        Those beyond a whole multiple of it are left out.
     """
 
     words: Words
@@ -92,7 +95,7 @@ def decode(part: Part10, layout: Layout, factor: int) -> Frame:
     if not part.encapsulated:
         raise CorruptImageError("The DICOM file's pixels are not encoded as it says.")
     frame = codec(b"".join(_fragments(part.pixels)), layout, factor)
-    if frame.reduction == 1 and frame.words.shape != (layout.rows, layout.columns):
+    if frame.words.shape != (layout.rows // frame.reduction, layout.columns // frame.reduction):
         raise CorruptImageError("The DICOM file's pixels are not as many as it says.")
     return frame
 
@@ -169,10 +172,11 @@ def _jpeg(data: bytes, layout: Layout, factor: int) -> Frame:
     values = _code_values(header, layout)
     if header.precision == 8 and not header.lossless:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            if factor > 1:
-                image.draft("L", (layout.columns // factor, layout.rows // factor))
+            if (drafted := factor // LEFT_TO_AREA) > 1:
+                image.draft("L", (layout.columns // drafted, layout.rows // drafted))
             words = np.asarray(image)
-        return Frame(words, values, max(1, round(layout.columns / words.shape[1])))
+        reduction = max(1, round(layout.columns / words.shape[1]))
+        return Frame(_whole(words, layout, reduction), values, reduction)
     return Frame(np.asarray(imagecodecs.jpeg_decode(data)), values)
 
 
@@ -198,7 +202,34 @@ def _jpeg_2000(data: bytes, layout: Layout, factor: int) -> Frame:
         values = code - (1 << (header.precision - 1))
     else:
         values = _with_sign(code, layout.stored) if layout.signed else code
-    return Frame(words, values, 1 << levels)
+    return Frame(_whole(_centred(words, levels), layout, 1 << levels), values, 1 << levels)
+
+
+def _whole(words: Words, layout: Layout, reduction: int) -> Words:
+    """Drop pixels that stand for fewer than `reduction` along a side."""
+    return words[: layout.rows // reduction, : layout.columns // reduction]
+
+
+def _centred(words: Words, levels: int) -> Words:
+    """Move a picture without its finest `levels` under the pixels that it stands for.
+
+    The low band's filters are centred on the first of the pixels that each of its samples stands
+    for (ISO/IEC 15444-1 annex F), not on their middle, whence half a pixel a level, and twice that
+    of the next.
+    """
+    if not levels:
+        return words
+    shift = (1.0 - 0.5**levels) / 2.0
+    height, width = words.shape
+    return np.asarray(
+        cv2.warpAffine(
+            words,
+            np.array([[1.0, 0.0, shift], [0.0, 1.0, shift]]),
+            (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+    )
 
 
 def _code_values(header: Codestream, layout: Layout) -> npt.NDArray[np.int32]:

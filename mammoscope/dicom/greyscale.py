@@ -18,8 +18,9 @@ Grey = npt.NDArray[np.float32]
 Table = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-_STRIP_PIXELS: Final = 1 << 20
-"""Pixels looked up at a time: few enough to stay in the processor's cache."""
+_STRIP_PIXELS: Final = 1 << 17
+"""Pixels looked up at a time: few enough for their indices, 8 bytes each, to stay in the
+processor's cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 from mammoscope.dicom.acceptance import require_mammogram
 from mammoscope.dicom.acquisition import acquisition
@@ -18,13 +17,8 @@ from mammoscope.errors import (
     ImageTooLargeError,
     UnsupportedImageError,
 )
-from mammoscope.mammogram import Mammogram, SourceFacts
+from mammoscope.mammogram import Mammogram, SourceFacts, reduction_for
 from mammoscope.settings import ReadingLimits
-
-_LARGEST_FACTOR: Final = 8
-_MARGIN: Final = 2
-"""How many times the size needed a reduced picture has at least: the breast that is cut out of it
-must still fill the network's input."""
 
 
 def read_dicom(
@@ -43,8 +37,8 @@ def read_dicom(
     limits
         Largest size allowed.
     needed
-        Height and width in pixels of what the picture is wanted for: it may be reduced to twice
-        that. Full resolution where None.
+        Height and width in pixels that the breast is wanted in: the picture is reduced by
+        `mammoscope.mammogram.reduction_for`. Full resolution where None.
     pseudonyms
         Makes the patient's and the examination's pseudonyms; none where None.
 
@@ -60,7 +54,7 @@ def read_dicom(
         require_mammogram(header, header.identifier("SOPClassUID") or part.media_storage_class)
         layout = _layout(header, part, limits)
         taken = acquisition(header, pseudonyms)
-        factor = _factor(layout, needed)
+        factor = reduction_for((layout.rows, layout.columns), needed) if needed else 1
         pixels, notes = displayed(decode(part, layout, factor), header, layout, factor)
         return Mammogram(
             pixels=pixels,
@@ -119,18 +113,3 @@ def _layout(header: Header, part: Part10, limits: ReadingLimits) -> Layout:
     if not 1 < stored <= high_bit + 1 <= allocated or representation not in (0, 1):
         raise CorruptImageError("The DICOM object's bits contradict each other.")
     return Layout(rows, columns, allocated, stored, high_bit, signed=representation == 1)
-
-
-def _factor(layout: Layout, needed: tuple[int, int] | None) -> int:
-    """Greatest power of 2 by which the picture may be reduced."""
-    factor = 1
-    if needed is None:
-        return factor
-    height, width = needed
-    while (
-        factor < _LARGEST_FACTOR
-        and layout.rows // (2 * factor) >= _MARGIN * height
-        and layout.columns // (2 * factor) >= _MARGIN * width
-    ):
-        factor *= 2
-    return factor

@@ -16,11 +16,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from mammoscope.dicom.signature import PREAMBLE, PREFIX
 from mammoscope.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
 from mammoscope.settings import ReadingLimits
-
-_PREAMBLE: Final = 128
-_PREFIX: Final = b"DICM"
 
 # What operating systems, shells and viewers would run or open instead: PE and MS-DOS, ELF, Mach-O
 # in its four forms and the universal one, scripts, PDF, ZIP, HTML.
@@ -79,11 +77,6 @@ class Part10:
     word_vr: bool
 
 
-def is_dicom(data: bytes) -> bool:
-    """Whether the bytes carry the prefix of a DICOM file."""
-    return data[_PREAMBLE : _PREAMBLE + len(_PREFIX)] == _PREFIX
-
-
 def take_apart(data: bytes, tags: Collection[int], limits: ReadingLimits) -> Part10:
     """Read the elements `tags` of a DICOM file and find its pixels, copying neither.
 
@@ -102,7 +95,7 @@ def take_apart(data: bytes, tags: Collection[int], limits: ReadingLimits) -> Par
             "empty, or those of a TIFF."
         )
     stream = _BoundedReads(data)
-    stream.seek(_PREAMBLE + len(_PREFIX))
+    stream.seek(PREAMBLE + len(PREFIX))
     meta = read_dataset(
         stream,
         is_implicit_VR=False,

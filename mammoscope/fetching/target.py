@@ -1,6 +1,7 @@
 """A URL taken apart, once, by one parser."""
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -28,6 +29,13 @@ class Target:
         """Value of the Host field."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def is_one_of(self, patterns: Iterable[str]) -> bool:
+        """Whether the host is one of `patterns`; ``*.name`` stands for all hosts below a name."""
+        return any(
+            self.host.endswith(pattern[1:]) if pattern.startswith("*.") else self.host == pattern
+            for pattern in patterns
+        )
 
 
 def parse(url: str) -> Target:
@@ -80,4 +88,4 @@ def _host(host: str, *, bracketed: bool) -> str:
             return str(ipaddress.IPv4Address(ascii_host))
         except ValueError as err:
             raise UrlNotAllowedError("The URL's host is not a plain IPv4 address.") from err
-    return ascii_host
+    return ascii_host.removesuffix(".")

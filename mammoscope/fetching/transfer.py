@@ -51,7 +51,7 @@ def fetch(
     url
         An absolute http or https URL without user-info, on port 80 or 443.
     settings
-        Limits: time for everything, bytes, redirects.
+        Which hosts, and limits: time for everything, bytes, redirects.
     resolve
         How host names become addresses.
     tls
@@ -116,6 +116,9 @@ class _Hop:
         target = parse(url)
         if not self.settings.fetch_private_addresses and target.port not in PORTS.values():
             raise UrlNotAllowedError("Only ports 80 and 443 are fetched from.")
+        hosts = self.settings.fetch_hosts
+        if hosts is not None and not target.is_one_of(hosts):
+            raise UrlNotAllowedError("The URL's host is none that this service fetches from.")
         connection = http.client.HTTPConnection(target.host, target.port)
         with closing(connection):
             connection.sock = self._connect(target)

@@ -20,6 +20,7 @@ from mammoscope.metrics.calibration import (
     fit_platt_with_age,
     sigmoid,
 )
+from mammoscope.metrics.decision import NetBenefit
 from mammoscope.metrics.intervals import CONFIDENCE, RESAMPLES, Interval, bootstrap, draw_weights
 from mammoscope.metrics.measures import ECE_BINS, Curve, Measures, equal_mass_bins
 from mammoscope.metrics.operating import (
@@ -45,6 +46,7 @@ __all__ = [
     "Group",
     "Interval",
     "Measures",
+    "NetBenefit",
     "OperatingPoint",
     "RuleResult",
     "Scale",

@@ -90,7 +90,7 @@ def _compare(
     def pairs(weights: FloatArray) -> FloatArray:
         ones = [weights[:, where] @ (whole.labels[where] == 1) for where in strata]
         zeros = [weights[:, where] @ (whole.labels[where] == 0) for where in strata]
-        return np.asarray(np.stack(ones) * np.stack(zeros), dtype=np.float64)
+        return np.asarray(np.stack(ones) * np.stack(zeros), np.float64)
 
     def area(parts: list[Curve], weights: FloatArray, counted: FloatArray) -> FloatArray:
         areas = [curve.auc(weights[:, where]) for curve, where in zip(parts, strata, strict=True)]
@@ -112,7 +112,7 @@ def _compare(
 
 
 def _mean(members: Scored, groups: IntArray) -> FloatArray:
-    return np.bincount(groups, weights=members.logits) / np.bincount(groups)
+    return np.asarray(np.bincount(groups, weights=members.logits) / np.bincount(groups), np.float64)
 
 
 def _highest(members: Scored, groups: IntArray) -> FloatArray:

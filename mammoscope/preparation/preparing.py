@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
-from mammoscope.mammogram import Mammogram
+from mammoscope.mammogram import Mammogram, reduction_for
 from mammoscope.preparation.search import (
     SEARCH_SIZE,
     SMALLEST_CONTRAST,
@@ -74,16 +74,21 @@ class Preparation:
     breast: Mask
 
 
-def prepare(mammogram: Mammogram, size: tuple[int, int]) -> Preparation:
+def prepare(
+    mammogram: Mammogram, size: tuple[int, int], *, crop_to_breast: bool = True
+) -> Preparation:
     """Cut the breast out of a picture and bring it into the network's form.
 
     Parameters
     ----------
     mammogram
-        The picture. Where it was read reduced and its breast turns out to have fewer pixels
-        than the result, it is read again with all its pixels.
+        The picture. Where its breast, reduced, turns out to have fewer pixels than the result,
+        all its pixels are used, and read again if need be.
     size
         Height and width of the result in pixels.
+    crop_to_breast
+        Whether the box is the breast's. If not, it is that of the whole picture, padding and
+        all, so that the two can be compared.
 
     Raises
     ------
@@ -93,22 +98,40 @@ def prepare(mammogram: Mammogram, size: tuple[int, int]) -> Preparation:
         If nothing in the picture could be a breast: it is blank, or what stands out from the
         background is too small.
     """
-    prepared = _prepare(mammogram.pixels, size)
+    pixels, already = mammogram.pixels, mammogram.reduction
+    shape = pixels.shape
+    factor = reduction_for((shape[0] * already, shape[1] * already), size)
+    # A whole picture is reduced too, as its reader would have done it: both come out alike.
+    unit = max(1, factor // already)
+    less = _reduced(pixels, unit)
+    prepared = _prepare(less, size, crop_to_breast=crop_to_breast)
     top, left, bottom, right = prepared.box
-    if mammogram.read_fully is None or (bottom - top >= size[0] and right - left >= size[1]):
+    if bottom - top >= size[0] and right - left >= size[1]:
+        return replace(prepared, box=(top * unit, left * unit, bottom * unit, right * unit))
+    full = pixels if mammogram.read_fully is None else mammogram.read_fully().pixels
+    if full.shape == less.shape:
         return prepared
-    full = mammogram.read_fully().pixels
-    fully = _prepare(full, size)
-    return replace(fully, box=_scaled_box(fully.box, full.shape, mammogram.pixels.shape))
+    fully = _prepare(full, size, crop_to_breast=crop_to_breast)
+    return replace(fully, box=_scaled_box(fully.box, full.shape, shape))
 
 
-def _prepare(source: Grey, size: tuple[int, int]) -> Preparation:
+def _reduced(pixels: Grey, factor: int) -> Grey:
+    """Means of `factor` x `factor` pixels, without what is left over at the bottom and right."""
+    if factor == 1:
+        return pixels
+    height, width = (side // factor for side in pixels.shape)
+    whole = pixels[: height * factor, : width * factor]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def _prepare(source: Grey, size: tuple[int, int], *, crop_to_breast: bool) -> Preparation:
     whole = source.size
     # Padding goes first, at its own resolution: shrunk, its edge would blend into the picture.
-    outer_top, outer_left, outer_bottom, outer_right = find_content(source)
+    find_box = find_content if crop_to_breast else _whole
+    outer_top, outer_left, outer_bottom, outer_right = find_box(source)
     source = source[outer_top:outer_bottom, outer_left:outer_right]
     coarse = shrink_for_search(source, size)
-    top, left, bottom, right = find_content(coarse)
+    top, left, bottom, right = find_box(coarse)
     pixels = coarse[top:bottom, left:right]
     small = stretch_contrast(
         cv2.resize(pixels, (SEARCH_SIZE, SEARCH_SIZE), interpolation=interpolation(pixels.shape))
@@ -118,9 +141,11 @@ def _prepare(source: Grey, size: tuple[int, int]) -> Preparation:
         small = 1.0 - small
     breast = find_breast(small)
     rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
+    chest_wall = _chest_wall(breast[:, columns[0] : columns[-1] + 1])
+    if not crop_to_breast:
+        rows = columns = np.arange(SEARCH_SIZE)
     y0, y1 = _to_source(rows, (top, bottom), (coarse.shape[0], source.shape[0]))
     x0, x1 = _to_source(columns, (left, right), (coarse.shape[1], source.shape[1]))
-    chest_wall = _chest_wall(breast[:, columns[0] : columns[-1] + 1])
 
     crop = source[y0:y1, x0:x1]
     height, width = size
@@ -147,6 +172,10 @@ def _prepare(source: Grey, size: tuple[int, int]) -> Preparation:
         search_copy=small,
         breast=breast,
     )
+
+
+def _whole(pixels: Grey) -> tuple[int, int, int, int]:
+    return 0, 0, pixels.shape[0], pixels.shape[1]
 
 
 def _scaled_box(

@@ -36,12 +36,15 @@ class Admission:
         Requests that work at a time, at least 1.
     queue_size
         Requests that have a place beside those.
+    max_bytes
+        Of the bodies of all who have a place.
     timeout_s
         Seconds from a request's arrival within which its work must have begun.
     """
 
-    def __init__(self, *, turns: int, queue_size: int, timeout_s: float) -> None:
+    def __init__(self, *, turns: int, queue_size: int, max_bytes: int, timeout_s: float) -> None:
         self.places: Final = turns + queue_size
+        self._bytes_left = max_bytes
         self._timeout_s: Final = timeout_s
         self._lock = threading.Lock()
         self._places_left = self.places
@@ -69,25 +72,37 @@ class Admission:
         self._draining = True  # no lock: called by a signal handler
 
     @contextmanager
-    def place(self, connection: Connection) -> Iterator["Visit"]:
+    def place(self, connection: Connection, size: int) -> Iterator["Visit"]:
         """Hold a place.
+
+        Parameters
+        ----------
+        connection
+            The client's.
+        size
+            Bytes that the body has, or may have where nobody knows.
 
         Raises
         ------
         ServiceBusyError
-            If none is left.
+            If none is left, or the bodies of the others leave no room for this one. One that is
+            larger than all bodies may be together has room where it is alone.
         """
         with self._lock:
             if self._places_left == 0:
                 raise ServiceBusyError(
                     f"{self.places} requests are at work or waiting, as many as may be."
                 )
+            if size > self._bytes_left and self._places_left < self.places:
+                raise ServiceBusyError("Requests at work or waiting leave no memory for this one.")
             self._places_left -= 1
+            self._bytes_left -= size
         try:
             yield Visit(self, connection, time.monotonic() + self._timeout_s)
         finally:
             with self._lock:
                 self._places_left += 1
+                self._bytes_left += size
 
     @contextmanager
     def turn(self, visit: "Visit") -> Iterator[None]:

@@ -19,6 +19,7 @@ from mammoscope.service.connection import discard_body
 from mammoscope.service.judging import Judging
 from mammoscope.service.loading import ScoringEngine
 from mammoscope.service.monitoring import Monitoring
+from mammoscope.service.spans import CollectedSpans
 from mammoscope.service.submission import MULTIPART_OVERHEAD_BYTES, InMemoryRequest
 from mammoscope.settings import ServiceSettings
 
@@ -30,6 +31,7 @@ _MAX_FORM_FIELD_BYTES: Final = 128 * 1024
 
 _ADMISSION: Final = "mammoscope.admission"
 _MONITORING: Final = "mammoscope.monitoring"
+_SPANS: Final = "mammoscope.spans"
 
 
 def create_app(settings: ServiceSettings, engine: ScoringEngine) -> Flask:
@@ -40,7 +42,8 @@ def create_app(settings: ServiceSettings, engine: ScoringEngine) -> Flask:
     Raises
     ------
     ConfigurationError
-        If API keys are asked for and their file cannot be read.
+        If API keys are asked for and their file cannot be read, or traces and their packages are
+        not installed.
     """
     app = Flask(__name__)
     app.request_class = InMemoryRequest
@@ -55,12 +58,16 @@ def create_app(settings: ServiceSettings, engine: ScoringEngine) -> Flask:
     admission = Admission(
         turns=settings.request_threads,
         queue_size=settings.queue_size,
+        max_bytes=settings.max_waiting_bytes,
         timeout_s=settings.request_timeout_s,
     )
-    monitoring = Monitoring(engine, admission)
-    app.extensions.update({_ADMISSION: admission, _MONITORING: monitoring})
+    spans = CollectedSpans(settings.traces_endpoint) if settings.traces_endpoint else None
+    monitoring = Monitoring(engine, admission, spans)
+    app.extensions.update({_ADMISSION: admission, _MONITORING: monitoring, _SPANS: spans})
     judging = Judging(settings, engine, admission, monitoring)
     tracing.install(app)
+    if spans is not None:
+        spans.install(app)
     problems.install(app)
     app.after_request(monitoring.answered)
     app.after_request(_finish_upload)
@@ -88,3 +95,9 @@ def monitoring_of(app: Flask) -> Monitoring:
     """Return what `app` tells Prometheus."""
     monitoring: Monitoring = app.extensions[_MONITORING]
     return monitoring
+
+
+def spans_of(app: Flask) -> CollectedSpans | None:
+    """Return what `app` sends to a collector of traces, None where there is none."""
+    spans: CollectedSpans | None = app.extensions[_SPANS]
+    return spans

@@ -9,10 +9,9 @@ from flask import Blueprint, Flask, current_app, render_template
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from mammoscope import __version__
 from mammoscope.mammogram import Laterality, View
 from mammoscope.prediction import AGES_YEARS, RESEARCH_USE_NOTICE
-from mammoscope.service import schemas
+from mammoscope.service import problems, schemas
 from mammoscope.service.authorization import KEY_HEADER, PROBES
 from mammoscope.service.submission import (
     AGE_FIELD,
@@ -23,9 +22,9 @@ from mammoscope.service.submission import (
     VIEW_FIELD,
 )
 from mammoscope.service.tensors import RequestHeader
+from mammoscope.service.tracing import API_VERSION
 
 JSON: Final = "application/json"
-PROBLEM: Final = "application/problem+json"
 _FORM: Final = "multipart/form-data"
 _BINARY: Final[Mapping[str, Any]] = {"type": "string", "format": "binary"}
 _AGE: Final = {"type": "number", "minimum": AGES_YEARS[0], "maximum": AGES_YEARS[1]}
@@ -140,7 +139,9 @@ def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
             if keys and rule.rule not in PROBES:
                 described["security"] = [{"bearer": []}, {"basic": []}, {"header": []}]
             paths.setdefault(path, {})[method.lower()] = described
-    components: dict[str, Any] = {"schemas": definitions.get("$defs", {})}
+    shapes = definitions["$defs"]
+    shapes["Problem"]["properties"]["code"]["enum"] = sorted(problems.CODES)
+    components: dict[str, Any] = {"schemas": shapes}
     if keys:
         components["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer"},
@@ -151,7 +152,7 @@ def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Mammoscope",
-            "version": __version__,
+            "version": API_VERSION,
             "description": RESEARCH_USE_NOTICE,
         },
         "paths": dict(sorted(paths.items())),
@@ -172,7 +173,7 @@ def _described(operation: Operation, arguments: list[str]) -> dict[str, Any]:
             "200": {"description": "The answer", "content": _content(operation.answers)},
             "default": {
                 "description": "A refusal",
-                "content": _content({PROBLEM: schemas.Problem}),
+                "content": _content({problems.MEDIA_TYPE: schemas.Problem}),
             },
         },
     }

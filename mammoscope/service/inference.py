@@ -14,7 +14,7 @@ from mammoscope.errors import InvalidRequestError, NotReadyError, UnknownModelEr
 from mammoscope.prediction import CLASS_NAMES
 from mammoscope.service.admission import Visit
 from mammoscope.service.judging import Judging
-from mammoscope.service.submission import MULTIPART_OVERHEAD_BYTES, whole_body
+from mammoscope.service.submission import whole_body
 from mammoscope.service.tensors import (
     HEADER_LENGTH,
     Array,
@@ -75,11 +75,8 @@ def blueprint(judging: Judging) -> Blueprint:
     @routes.post("/models/<name>/infer")
     def infer(name: str) -> Response:
         _require_name(name)
-        with judging.visit() as visit:
+        with judging.visit(many=True) as visit:
             with visit.uploading():
-                request.max_content_length = (
-                    judging.settings.max_study_bytes + MULTIPART_OVERHEAD_BYTES
-                )
                 asked = parse_request(whole_body(request), request.headers.get(HEADER_LENGTH))
             outputs = _outputs_wished(asked)
             picture = _only_input(asked, judging)

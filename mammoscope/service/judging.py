@@ -15,6 +15,7 @@ from mammoscope.service.admission import Admission, Visit
 from mammoscope.service.connection import Connection
 from mammoscope.service.loading import ScoringEngine
 from mammoscope.service.monitoring import Monitoring
+from mammoscope.service.submission import MULTIPART_OVERHEAD_BYTES
 from mammoscope.settings import ServiceSettings
 
 
@@ -51,8 +52,13 @@ class Judging:
         return self._engine.card
 
     @contextmanager
-    def visit(self) -> Iterator[Visit]:
-        """Hold a place for the request that is being handled.
+    def visit(self, *, many: bool = False) -> Iterator[Visit]:
+        """Hold a place for the request that is being handled, whose body is limited from now on.
+
+        Parameters
+        ----------
+        many
+            Whether it may bring several pictures.
 
         Raises
         ------
@@ -62,7 +68,14 @@ class Judging:
             If there is no model to ask.
         """
         _ = self.card  # nobody needs to upload to learn that there is no model
-        with self.admission.place(Connection(request.environ)) as visit:
+        if many:
+            overhead = self.settings.max_study_pictures * MULTIPART_OVERHEAD_BYTES
+            request.max_content_length = self.settings.max_study_bytes + overhead
+        most = request.max_content_length or 0
+        announced = request.content_length
+        # What is too large is refused without being read.
+        size = most if announced is None else announced if announced <= most else 0
+        with self.admission.place(Connection(request.environ), size) as visit:
             yield visit
 
     @contextmanager

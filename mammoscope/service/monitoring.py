@@ -18,6 +18,7 @@ from mammoscope.engine import Judgement
 from mammoscope.errors import MammoscopeError
 from mammoscope.service.admission import Admission
 from mammoscope.service.loading import ScoringEngine
+from mammoscope.service.spans import NoSpans, Spans
 
 _STAGE_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _PROBABILITIES: Final = tuple(step / 20 for step in range(1, 20))
@@ -34,9 +35,14 @@ class Monitoring:
         Whose card says what training pictures were like, once it is there.
     admission
         Of which the queue is shown.
+    spans
+        What is told of the stages besides.
     """
 
-    def __init__(self, engine: ScoringEngine, admission: Admission) -> None:
+    def __init__(
+        self, engine: ScoringEngine, admission: Admission, spans: Spans | None = None
+    ) -> None:
+        self._spans: Final = spans or NoSpans()
         self.registry: Final = CollectorRegistry()
         self._requests = Counter(
             "mammoscope_requests",
@@ -85,13 +91,15 @@ class Monitoring:
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage; one that fails is not counted."""
         began = time.perf_counter()
-        yield
+        with self._spans.stage(name):
+            yield
         self._stage_seconds.labels(name).observe(time.perf_counter() - began)
 
     def judged(self, judged: Judgement) -> None:
         """Count a judgement."""
         for stage, seconds in judged.stage_s.items():
             self._stage_seconds.labels(stage).observe(seconds)
+        self._spans.past(judged.stage_s)
         self._probability.observe(judged.prediction.probability)
         self._drift.see(judged)
 

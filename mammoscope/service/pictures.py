@@ -58,7 +58,7 @@ def blueprint(judging: Judging) -> Blueprint:
 
     @routes.post("/studies")
     def studies() -> Response:
-        with judging.visit() as visit:
+        with judging.visit(many=True) as visit:
             with visit.uploading():
                 submitted = study_submission(request, judging.settings)
             # A key of its own: pseudonyms of one answer cannot be linked with those of another.

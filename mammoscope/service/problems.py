@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from flask import Flask, Response, g, json, request
@@ -79,26 +79,69 @@ _FRAMEWORK_PROBLEMS: Final[Mapping[int, tuple[str, str]]] = {
         errors.RequestTooLargeError.code,
         "The body is larger, or has more parts, than this service takes.",
     ),
+    HTTPStatus.REQUEST_URI_TOO_LONG: (
+        errors.RequestTooLargeError.code,
+        "The path is longer than this service takes.",
+    ),
+    HTTPStatus.EXPECTATION_FAILED: (
+        errors.InvalidRequestError.code,
+        "The only expectation that is met is 100-continue.",
+    ),
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
+        errors.RequestTooLargeError.code,
+        "The headers are more, or longer, than this service takes.",
+    ),
+    HTTPStatus.NOT_IMPLEMENTED: (
+        errors.InvalidRequestError.code,
+        "The body's transfer coding is none that this service knows.",
+    ),
+    HTTPStatus.INTERNAL_SERVER_ERROR: (
+        errors.MammoscopeError.code,
+        "Something went wrong inside the service; the request id leads to it in the log.",
+    ),
 }
-"""Code and detail of what Flask and Werkzeug refuse themselves."""
+"""Code and detail of what gunicorn, Flask and Werkzeug refuse themselves."""
+
+CODES: Final = frozenset(
+    {kind.code for kind in STATUSES} | {code for code, _ in _FRAMEWORK_PROBLEMS.values()}
+)
+"""Every ``code`` that a problem document may have."""
+
+MEDIA_TYPE: Final = "application/problem+json"
 
 
-def problem(
-    status: int, code: str, detail: str, headers: Mapping[str, str] | None = None
-) -> Response:
+def document(status: int, code: str, detail: str, request_id: str | None) -> dict[str, Any]:
     """Return a problem document; its ``code`` is for programs, its ``detail`` for people."""
-    g.problem_code = code
-    content = {
+    return {
         "type": f"urn:mammoscope:problem:{code}",
         "title": code.replace("_", " ").capitalize(),
         "status": int(status),
         "detail": detail,
         "code": code,
-        "request_id": g.get("request_id"),
+        "request_id": request_id,
     }
+
+
+def framework_document(status: int, request_id: str | None) -> dict[str, Any]:
+    """Return the problem document of what was refused before the application saw it."""
+    return document(status, *_framework_problem(status), request_id)
+
+
+def _framework_problem(status: int) -> tuple[str, str]:
+    return _FRAMEWORK_PROBLEMS.get(
+        status, (errors.RequestError.code, "The request cannot be served.")
+    )
+
+
+def problem(
+    status: int, code: str, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a problem document as the answer to the request that is being handled."""
+    g.problem_code = code
+    content = document(status, code, detail, g.get("request_id"))
     if request.path.startswith("/v2/"):
         content["error"] = detail  # where clients of the inference protocol look
-    return Response(json.dumps(content), status, headers, content_type="application/problem+json")
+    return Response(json.dumps(content), status, headers, content_type=MEDIA_TYPE)
 
 
 def _answer_mammoscope_error(error: errors.MammoscopeError) -> Response:
@@ -119,22 +162,16 @@ def _headers(error: errors.MammoscopeError) -> dict[str, str]:
 
 def _answer_framework_error(error: HTTPException) -> Response:
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    code, detail = _FRAMEWORK_PROBLEMS.get(
-        status, (errors.RequestError.code, "The request cannot be served.")
-    )
     headers = {}
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    return problem(status, code, detail, headers)
+    return problem(status, *_framework_problem(status), headers)
 
 
 def _answer_unexpected(error: Exception) -> Response:
     _log.error("unexpected_error", exc_info=error)
-    return problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        errors.MammoscopeError.code,
-        "Something went wrong inside the service; the request id leads to it in the log.",
-    )
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return problem(status, *_framework_problem(status))
 
 
 def install(app: Flask) -> None:

@@ -18,6 +18,7 @@ _PUBLISHED_FACTS: Final = {
     "calibration",
     "age_calibration",
     "operating_points",
+    "levels",
     "metrics",
     "sha256",
     "compiled",

@@ -121,7 +121,6 @@ def study_submission(request: Request, settings: ServiceSettings) -> list[StudyP
     if request.mimetype != "multipart/form-data":
         raise UnsupportedMediaTypeError("The Content-Type must be multipart/form-data.")
     most = settings.max_study_pictures
-    request.max_content_length = settings.max_study_bytes + most * MULTIPART_OVERHEAD_BYTES
     request.max_form_parts = 4 * most + 1
     try:
         files = list(request.files.items(multi=True))

@@ -17,8 +17,15 @@ from flask import Flask, Response, g, request
 
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 
+API_VERSION: Final = "1"
+"""Grows when an answer changes so that a program that understood it may not understand it any more;
+new members of objects are no such change."""
+
+API_VERSION_HEADER: Final = "Mammoscope-Api-Version"
+
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS: Final = {
+    API_VERSION_HEADER: API_VERSION,
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "

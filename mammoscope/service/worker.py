@@ -1,18 +1,26 @@
 """gunicorn's threaded worker, leaving and greeting more carefully."""
 
+import json
 import selectors
 import socket
 import threading
 import time
+import uuid
+from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from types import FrameType
 from typing import Any, Final
 
+import structlog
 from flask import Flask
+from gunicorn.http import errors as http_errors
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from mammoscope.service import problems
 from mammoscope.service.app import admission_of, monitoring_of
 from mammoscope.service.monitoring import serve
+from mammoscope.service.tracing import API_VERSION, API_VERSION_HEADER, REQUEST_ID_HEADER
 from mammoscope.settings import ServiceSettings
 
 SPARE_THREADS: Final = 32
@@ -21,6 +29,16 @@ what they want. A thread that waits costs next to nothing."""
 
 HEADER_TIMEOUT_S: Final = 10.0
 """Seconds in which the head of a request must have come."""
+
+_HEAD_STATUSES: Final[Mapping[type[Exception], HTTPStatus]] = {
+    http_errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    http_errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    http_errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+    http_errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
+}
+"""Statuses of what gunicorn refuses, where not 400."""
+
+_log = structlog.get_logger(__name__)
 
 
 class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -85,7 +103,33 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle_request(self, req: Any, conn: TConn) -> Any:
         """Answer a request whose head has been read."""
         self._reading_heads.pop(conn, None)
+        req.body.reader = _BodyReader(req.body.reader)
         return super().handle_request(req, conn)
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ARG002 gunicorn's signature
+        """Refuse a request that the application never saw.
+
+        gunicorn's own answer is a page that repeats what came, and its log line names the client.
+        """
+        request_id = uuid.uuid4().hex
+        is_clients = isinstance(exc, http_errors.ParseException)
+        status = _HEAD_STATUSES.get(type(exc), HTTPStatus.BAD_REQUEST)
+        if is_clients:
+            _log.info("malformed_request", request_id=request_id, reason=type(exc).__name__)
+        else:
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            _log.error("unexpected_error", request_id=request_id, exc_info=exc)
+        body = json.dumps(problems.framework_document(status, request_id)).encode()
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+            "Connection: close\r\n"
+            f"Content-Type: {problems.MEDIA_TYPE}\r\n"
+            f"Content-Length: {len(body)}\r\n"
+            f"{API_VERSION_HEADER}: {API_VERSION}\r\n"
+            f"{REQUEST_ID_HEADER}: {request_id}\r\n\r\n"
+        )
+        with suppress(OSError):  # nobody is there to hear it
+            client.sendall(head.encode() + body)
 
     def murder_pending(self) -> None:
         """Close connections that have been sending the head of a request for too long."""
@@ -94,6 +138,20 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         for conn, deadline in list(self._reading_heads.items()):
             if now >= deadline and self._reading_heads.pop(conn, None) is not None:
                 _hang_up(conn)
+
+
+class _BodyReader:
+    """Reads a body for the application, to which bad chunks are a body that broke off."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def read(self, size: int) -> bytes:
+        try:
+            data: bytes = self._reader.read(size)
+        except http_errors.ParseException as err:
+            raise OSError("The body is not in the chunks that its head announces.") from err
+        return data
 
 
 def _is_closed(graceful: bool = False) -> None:  # noqa: FBT001, FBT002 gunicorn's signature

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, explain
 
@@ -13,6 +13,17 @@ ENVIRONMENT_PREFIX: Final = "MAMMOSCOPE_"
 
 OperatingPointName = Literal["default", "high_sensitivity", "high_specificity"]
 PerformanceMode = Literal["latency", "throughput"]
+
+
+def _listed(given: object) -> object:
+    """Parts of a text that are separated by commas; anything else as it is."""
+    return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
+
+
+HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$")]
+"""A host's name in lower case and ASCII, or ``*.`` and the name that those meant end with."""
+
+HostPatterns = Annotated[tuple[HostPattern, ...], BeforeValidator(_listed)]
 
 
 class ReadingLimits(Frozen):
@@ -40,6 +51,13 @@ class ServiceSettings(ReadingLimits):
     operating_point: OperatingPointName = Field(
         default="default", description="Operating point of the card that decides the label."
     )
+    age_from_dicom: bool = Field(
+        default=False,
+        description=(
+            "Whether the age that a DICOM file gives enters the probability where the request "
+            "gives none."
+        ),
+    )
     threads: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Threads of the engine; 0 means all processors of the quota."
     )
@@ -57,6 +75,13 @@ class ServiceSettings(ReadingLimits):
     queue_size: Annotated[int, Field(ge=0)] = Field(
         default=32,
         description="Requests that may wait beside those; any more are refused with 429.",
+    )
+    max_waiting_bytes: PositiveInt = Field(
+        default=1024 * 1024 * 1024,
+        description=(
+            "Bytes that the bodies of all these requests may have together; what goes beyond is "
+            "refused with 429."
+        ),
     )
     request_timeout_s: PositiveFloat = Field(
         default=60.0,
@@ -89,10 +114,24 @@ class ServiceSettings(ReadingLimits):
         default="127.0.0.1:9697",
         description="Address and port that Prometheus asks; empty for none. Never public.",
     )
+    traces_endpoint: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(
+        default=None,
+        description=(
+            "URL that OpenTelemetry traces are sent to, OTLP over HTTP, like "
+            "http://collector:4318/v1/traces; needs the packages of the category tracing."
+        ),
+    )
     graceful_timeout_s: PositiveInt = Field(
         default=30, description="Seconds that requests in flight get after that."
     )
     url_fetching: bool = Field(default=True, description="Whether pictures may be given by URL.")
+    fetch_hosts: HostPatterns | None = Field(
+        default=None,
+        description=(
+            "Hosts that URLs and their redirects may name, separated by commas; *.example.org for "
+            "all below one. None for any."
+        ),
+    )
     fetch_timeout_s: PositiveFloat = Field(
         default=10.0, description="Seconds for fetching one picture, all redirects included."
     )

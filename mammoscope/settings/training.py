@@ -18,7 +18,7 @@ HeadName = Literal["mean", "mean_max", "depths", "logit_map"]
 POOLING_HEADS: Final = ("mean_max", "depths")
 """Heads that weight pooled features, rather than pool a map of scores."""
 
-PresetName = Literal["default", "reference", "smoke", "ddsm"]
+PresetName = Literal["default", "frozen", "reference", "smoke", "ddsm"]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -31,6 +31,9 @@ class TrainConfig(Frozen):
     """``imagenet``, ``none``, a backbone's ``.weights.h5``, or the ``.keras`` of an earlier run."""
     input_size: tuple[PositiveInt, PositiveInt] = (704, 416)
     """Height and width in pixels of the box every breast is stretched to."""
+    crop: bool = True
+    """Whether the breast alone is shown, stretched to the box, or the whole picture around it, to
+    see what cropping brings; a network trained on whole pictures is not served."""
     layout: Literal["folders", "ddsm"] = "folders"
     split: SplitName = "patients"
     validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
@@ -129,7 +132,24 @@ class TrainConfig(Frozen):
 
 PRESETS: Final[Mapping[PresetName, Mapping[str, Any]]] = {
     # Ours: see README, "How the model is trained".
-    "default": {},
+    "default": {
+        "input_size": (299, 299),
+        "head": "mean",
+        "trainable_from": "all",
+        "batch_size": 32,
+        "drop_rate": 0.5,
+        "learning_rate": 2e-5,
+        "warmup_fraction": 0.0,
+        "epochs": 10,
+        "head_epochs": 0,
+        "weight_decay": 0.0,
+        "label_smoothing": 0.0,
+        "augmentation": "flips",
+        "auxiliary": False,
+        "ema_momentum": 0.98,
+    },
+    # The backbone as it is, the head by regression on its features at five depths: minutes.
+    "frozen": {},
     # The reference project's final recipe, on our preparation and splits.
     "reference": {
         "input_size": (299, 299),

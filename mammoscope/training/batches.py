@@ -50,7 +50,12 @@ class PreparedExamples:
 
 
 def prepare_examples(
-    examples: Sequence[Example], size: tuple[int, int], cache: Path, label: str
+    examples: Sequence[Example],
+    size: tuple[int, int],
+    cache: Path,
+    label: str,
+    *,
+    crop: bool = True,
 ) -> PreparedExamples:
     """Read and prepare pictures, or take them from an earlier run's cache.
 
@@ -67,18 +72,20 @@ def prepare_examples(
         Folder for the cache; made if it is missing.
     label
         Shown beside the progress bar.
+    crop
+        Whether to show the breast alone or the whole picture.
 
     Raises
     ------
     StorageError
         If the cache cannot be written.
     """
-    path = cache / f"{_fingerprint(examples, size)}.npz"
+    path = cache / f"{_fingerprint(examples, size, crop=crop)}.npz"
     if path.is_file():
         with np.load(path) as stored:
             pixels, outcomes = stored["pixels"], [str(outcome) for outcome in stored["outcomes"]]
     else:
-        pixels, outcomes = _prepare_all(examples, size, label)
+        pixels, outcomes = _prepare_all(examples, size, label, crop=crop)
         _write(path, pixels, outcomes)
     kept = [i for i, outcome in enumerate(outcomes) if outcome in _CHEST_WALLS]
     refused = Counter(outcome for outcome in outcomes if outcome not in _CHEST_WALLS)
@@ -87,8 +94,9 @@ def prepare_examples(
     return PreparedExamples(examples, pixels, tuple(breasts), dict(sorted(refused.items())))
 
 
-def _fingerprint(examples: Sequence[Example], size: tuple[int, int]) -> str:
-    digest = hashlib.sha256(f"{_CACHE_FORMAT} {size}".encode())
+def _fingerprint(examples: Sequence[Example], size: tuple[int, int], *, crop: bool) -> str:
+    whole = "" if crop else " whole"
+    digest = hashlib.sha256(f"{_CACHE_FORMAT} {size}{whole}".encode())
     for example in examples:
         facts = example.path.stat()
         digest.update(f"{example.path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
@@ -96,13 +104,13 @@ def _fingerprint(examples: Sequence[Example], size: tuple[int, int]) -> str:
 
 
 def _prepare_all(
-    examples: Sequence[Example], size: tuple[int, int], label: str
+    examples: Sequence[Example], size: tuple[int, int], label: str, *, crop: bool
 ) -> tuple[Pixels, list[str]]:
     """Prepared pictures and, for every example, its chest wall's side or why it was refused."""
 
     def one(example: Example) -> tuple[Pixels | None, str]:
         try:
-            prepared = prepare(read_file(example.path, needed=size), size)
+            prepared = prepare(read_file(example.path, needed=size), size, crop_to_breast=crop)
         except ImageError as err:
             return None, err.code
         return prepared.pixels, prepared.chest_wall

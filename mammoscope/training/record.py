@@ -64,7 +64,7 @@ def write_results(
     facts
         What the card says of the training.
     config
-        The input size is used.
+        Input size and crop are used.
 
     Raises
     ------
@@ -83,6 +83,7 @@ def write_results(
         version=f"{__version__}+{digest[:8]}",
         sha256=digest,
         input_size=config.input_size,
+        crop=config.crop,
         calibration=CardCalibration(
             slope=scale.calibration.slope, intercept=scale.calibration.intercept
         ),

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, process_time
 from typing import Final
 
 import keras
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.artifact import CARD_NAME, NETWORK_NAME
+from mammoscope.complexity import complexity
 from mammoscope.dataset import Example, read_dataset, require_both_classes
 from mammoscope.errors import RunError, StorageError
 from mammoscope.networks import build_network, export_network, load_weights
@@ -81,9 +82,9 @@ def train(
     """Train a network and leave a model folder in ``paths.output``.
 
     The folder gets config.json, environment.json, split.csv, history.json, summary.txt,
-    validation_scores.csv, figures/, model.keras and card.json. A run that was killed continues
-    after its last whole epoch; of one that is complete, the card's breasts and patients are fitted
-    anew.
+    network.json, validation_scores.csv, figures/, model.keras and card.json. A run that was
+    killed continues after its last whole epoch; of one that is complete, the card's breasts and
+    patients are fitted anew.
 
     Parameters
     ----------
@@ -124,6 +125,7 @@ def train(
     trained = (_cross_fit if config.is_cross_fitted else _tune)(config, divided, paths)
     write_json(paths.output / HISTORY_NAME, trained.history)
     write_text(paths.output / "summary.txt", _summary(trained.network))
+    write_json(paths.output / "network.json", complexity(trained.network))
     facts = {
         "config": config.described(),
         "data": {**divided.facts, "refused": trained.refused},
@@ -137,7 +139,7 @@ def train(
 
 def _cross_fit(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Trained:
     """Fit the head alone, to all pictures; validate on every patient once, in folds."""
-    began = monotonic()
+    began, worked = monotonic(), process_time()
     pool = _prepare(divided.split.train + divided.split.validation, config, paths, "pictures")
     network, _ = _network(config, {})
     learned, logits, folds = cross_fit_head(network, pool, config)
@@ -152,6 +154,7 @@ def _cross_fit(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _T
         "train": measure(pool, learned),
         "validation": measure(pool, logits),
         "seconds": {"train": round(monotonic() - began, 3), "validation": 0.0},
+        "processor_seconds": {"train": round(process_time() - worked, 3), "validation": 0.0},
     }
     exported = export_network(network, config)
     save_network(exported, paths.output / NETWORK_NAME)
@@ -172,9 +175,9 @@ def _tune(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Traine
     batches = Batches(learned, config, list(losses))
     loop = Loop(network, config, batches, validation, losses, paths.output / _CHECKPOINT_NAME)
     if config.starts_from_regression and not head_is_trained and not loop.checkpoint.is_file():
-        began = monotonic()
+        began, worked = monotonic(), process_time()
         fitted = fit_head(network, learned, config)
-        trained = monotonic()
+        trained, worked_on = monotonic(), process_time()
         entry = {
             "epoch": 0,
             "stage": REGRESSION,
@@ -184,6 +187,10 @@ def _tune(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Traine
             "seconds": {
                 "train": round(trained - began, 3),
                 "validation": round(monotonic() - trained, 3),
+            },
+            "processor_seconds": {
+                "train": round(worked_on - worked, 3),
+                "validation": round(process_time() - worked_on, 3),
             },
         }
         loop.history.append(entry)
@@ -202,7 +209,9 @@ def _tune(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Traine
 def _prepare(
     examples: tuple[Example, ...], config: TrainConfig, paths: RunPaths, name: str
 ) -> PreparedExamples:
-    prepared = prepare_examples(examples, config.input_size, paths.cache, f"prepare {name}")
+    prepared = prepare_examples(
+        examples, config.input_size, paths.cache, f"prepare {name}", crop=config.crop
+    )
     require_both_classes(prepared.examples, name)
     return prepared
 

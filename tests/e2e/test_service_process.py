@@ -16,9 +16,9 @@ import requests
 from mammoscope.artifact import CARD_NAME, NETWORK_NAME
 from mammoscope.client import Client
 from mammoscope.errors import ServerAnswerError
+from tests.service_process import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 300
 
 RESEARCH_WORDS = "not a medical device"
 
@@ -84,7 +84,7 @@ def test_from_start_to_stop(
     )
     assert RESEARCH_WORDS in requests.get(service.address, timeout=PATIENCE_S).text
 
-    workers = worker_ids(service)
+    workers = service.workers()
     assert len(workers) == 1
     assert "libtensorflow" not in Path(f"/proc/{workers[0]}/maps").read_text()
 
@@ -94,11 +94,6 @@ def test_from_start_to_stop(
     assert sum(line["event"] == "request" for line in lines) >= len(pictures)
     assert "meier" not in service.log
     assert "Traceback" not in service.log
-
-
-def worker_ids(service: Any) -> list[str]:
-    master = service.process.pid
-    return Path(f"/proc/{master}/task/{master}/children").read_text().split()
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -112,6 +107,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.abuse("lifecycle")
 @pytest.mark.parametrize("case", DAMAGES)
 def test_unusable_model_never_becomes_ready(
     start_service: StartService,
@@ -159,6 +155,7 @@ def test_bodies_over_the_cap(
     assert service.terminate() == 0
 
 
+@pytest.mark.abuse("lifecycle")
 def test_request_in_flight_is_answered_after_sigterm(
     start_service: StartService, artifact_folder: Path, pictures: list[Path]
 ) -> None:

@@ -1,0 +1,173 @@
+"""What a data set is, and what would spoil a result on it, as numbers without names."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from mammoscope.audit import AuditReport, audit
+from mammoscope.dataset import Dataset, Example, read_dataset
+from mammoscope.errors import EmptyDatasetError, RunError, StorageError
+from mammoscope.evaluation import see_examples
+from mammoscope.leakage import measure_leakage
+from mammoscope.looks import Seen, cluster_looks
+from mammoscope.shortcuts import measure_shortcuts
+from mammoscope.storing import replacing
+
+NOT_LEARNED_FROM: Final = "test"
+"""Split of which files are counted, and nothing is measured."""
+
+
+def explore(
+    dataset: Dataset, on_picture: Callable[[], object] = lambda: None, *, seed: int = 0
+) -> dict[str, Any]:
+    """Audit a data set, and measure what leakage and shortcuts would buy on it.
+
+    Parameters
+    ----------
+    dataset
+        As `read_dataset` lists it.
+    on_picture
+        Called after each picture that was read, for a progress bar; those that may be learned
+        from are read twice.
+    seed
+        Of splits, models and intervals.
+
+    Returns
+    -------
+    dict
+        JSON object of counts and measures without the name of a file or patient: pictures,
+        ``splits`` and ``merged`` by label, sizes, modes, formats, refused, patients, breasts,
+        duplicates, leaks and inverted pictures, as in `AuditReport`, of all splits; of those that
+        may be learned from, ``groups`` (labels by what metadata knows), ``looks`` (for each
+        picture its place in the plane in which looks differ most, and its cluster, machine and
+        label), ``leakage`` and ``shortcuts``.
+
+    Raises
+    ------
+    EmptyDatasetError
+        If no picture outside the test split can be judged, or too few patients are left.
+    SingleClassError
+        If those are of one label only.
+    """
+    report = audit(dataset, on_picture)
+    seen = []
+    for outcome in see_examples(e for e in dataset.examples if e.split != NOT_LEARNED_FROM):
+        on_picture()
+        if isinstance(outcome, Seen):
+            seen.append(outcome)
+    if not seen:
+        raise EmptyDatasetError("No picture outside the test split can be judged.")
+    shortcuts = measure_shortcuts(seen, (), seed=seed)
+    return {
+        **_counted(report),
+        "groups": {
+            name: _tumours_by(value, (each.example for each in seen))
+            for name, value in _FACTS.items()
+        },
+        "looks": _looks(seen, seed),
+        "leakage": measure_leakage(seen, seed=seed).to_json(),
+        "shortcuts": {name: area.to_json() for name, area in shortcuts.items()},
+    }
+
+
+def explore_once(
+    data: Path, record: Path, on_picture: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
+    """Take what was found in a data set from its record; without one, explore and keep it.
+
+    Raises
+    ------
+    DatasetError
+        If the pictures cannot be used.
+    RunError
+        If the record is damaged.
+    StorageError
+        If it cannot be written.
+    """
+    if record.is_file():
+        try:
+            stored: dict[str, Any] = json.loads(record.read_bytes())
+        except (OSError, ValueError) as err:
+            raise RunError("The record of the exploration is damaged.") from err
+        return stored
+    found = explore(read_dataset(data), on_picture)
+    try:
+        with replacing(record) as target:
+            target.write_text(json.dumps(found) + "\n", encoding="utf-8")
+    except OSError as err:
+        raise StorageError("The record of the exploration cannot be written.") from err
+    return found
+
+
+def _counted(report: AuditReport) -> dict[str, Any]:
+    near = asdict(report.near_duplicates)
+    del near["listed"]  # names files
+    return {
+        "pictures": report.pictures,
+        "splits": {name: asdict(count) for name, count in report.splits.items()},
+        "merged": {name: asdict(count) for name, count in report.merged.items()},
+        "sizes": dict(report.sizes),
+        "modes": dict(report.modes),
+        "formats": dict(report.formats),
+        "refused": dict(Counter(file.code for file in report.refused)),
+        "patients": asdict(report.patients),
+        "breasts": asdict(report.breasts),
+        "same_pictures": len(report.same_pictures),
+        "conflicts": len(report.conflicts),
+        "near_duplicates": near,
+        "leaks": {
+            "patients": len(report.leaks.patients),
+            "pictures": len(report.leaks.pictures),
+            "excluded": report.leaks.excluded,
+        },
+        "inverted": asdict(report.inverted),
+    }
+
+
+_FACTS: Final[Mapping[str, Callable[[Example], str | None]]] = {
+    "machine": lambda example: example.facts.machine_id,
+    "site": lambda example: example.facts.site_id,
+    "view": lambda example: example.facts.view,
+    "density": lambda example: example.facts.density,
+    "age": lambda example: (
+        None if example.facts.age is None else f"{int(example.facts.age // 10) * 10}s"
+    ),
+}
+
+
+def _tumours_by(
+    value: Callable[[Example], str | None], examples: Iterable[Example]
+) -> dict[str, dict[str, int]]:
+    """Pictures without and with a tumour by the value of a fact; unknown ones are left out."""
+    counts: Counter[tuple[str, int]] = Counter()
+    for example in examples:
+        found = value(example)
+        if found is not None:
+            counts[str(found), example.label] += 1
+    return {
+        name: {"no_tumour": counts[name, 0], "tumour": counts[name, 1]}
+        for name in sorted({name for name, _ in counts}, key=lambda name: (len(name), name))
+    }
+
+
+def _looks(seen: Sequence[Seen], seed: int) -> dict[str, list[Any]]:
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
+    looks = [each.look for each in seen]
+    plane = PCA(2).fit_transform(StandardScaler().fit_transform(np.stack(looks)))
+    # Ordered by place, so that nothing tells which picture stands where in the folder.
+    order = np.lexsort(plane.T)
+    clusters = cluster_looks(looks, seed=seed)
+    return {
+        "x": [round(float(plane[i, 0]), 3) for i in order],
+        "y": [round(float(plane[i, 1]), 3) for i in order],
+        "cluster": [clusters[i] for i in order],
+        "machine": [seen[i].example.facts.machine_id for i in order],
+        "label": [seen[i].example.label for i in order],
+    }

@@ -1,0 +1,148 @@
+"""What a split by image does to a result: the same small model, trained both ways.
+
+Pictures of one patient are alike. Where some of them stand in training and others are judged, a
+model is rewarded for knowing the patient again, and nobody is told.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.model_selection import StratifiedKFold
+
+from mammoscope.dataset import Example
+from mammoscope.looks import Seen
+from mammoscope.metrics import Curve, Interval, bootstrap
+from mammoscope.splitting import folds, shared_patients
+
+FOLDS: Final = 5
+
+_TREES: Final = 100
+_SMALLEST_LEAF: Final = 3
+
+_Parts = tuple[list[int], list[int]]
+"""Places of the pictures to learn from, and of those to judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitOutcome:
+    """What the small model reaches under one kind of split.
+
+    Parameters
+    ----------
+    auc
+        By picture, every picture judged once.
+    judged_patients, shared_patients
+        Patients a fold judges on average, and how many of them stand in its training part too.
+    """
+
+    auc: Interval
+    judged_patients: float
+    shared_patients: float
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object."""
+        return {
+            "auc": self.auc.to_json(),
+            "judged_patients": self.judged_patients,
+            "shared_patients": self.shared_patients,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Leakage:
+    """The same small model under a split by image and under one by patient.
+
+    ``difference`` is the AUC by image less that by patient, on the same resamples of patients.
+    """
+
+    by_image: SplitOutcome
+    by_patient: SplitOutcome
+    difference: Interval
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object."""
+        return {
+            "folds": FOLDS,
+            "by_image": self.by_image.to_json(),
+            "by_patient": self.by_patient.to_json(),
+            "difference": self.difference.to_json(),
+        }
+
+
+def measure_leakage(seen: Sequence[Seen], *, seed: int = 0) -> Leakage:
+    """Cross-fit a forest of trees to looks and thumbnails, by image and by patient.
+
+    Parameters
+    ----------
+    seen
+        Pictures with thumbnails, of both labels. None may be of a test split: this is for
+        learning about the data.
+    seed
+        Of splits, trees and intervals.
+
+    Raises
+    ------
+    EmptyDatasetError, SingleClassError
+        As `mammoscope.splitting.folds` does.
+    """
+    examples = [each.example for each in seen]
+    features = np.stack([_features(each) for each in seen])
+    labels = np.array([example.label for example in examples], dtype=np.int64)
+    _, patients = np.unique([e.patient_id for e in examples], return_inverse=True)
+    curves, shared = {}, {}
+    for name, parts in (
+        ("patient", list(_by_patient(examples, seed))),
+        ("image", list(_by_image(labels, seed))),
+    ):
+        scores = np.zeros(labels.size)
+        for learned, judged in parts:
+            model = ExtraTreesClassifier(
+                _TREES, min_samples_leaf=_SMALLEST_LEAF, random_state=seed
+            ).fit(features[learned], labels[learned])
+            scores[judged] = model.predict_proba(features[judged])[:, 1]
+        curves[name] = Curve(scores, labels)
+        shared[name] = _shared(examples, parts)
+
+    def areas(weights: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
+        found = {name: curve.auc(weights) for name, curve in curves.items()}
+        return found | {"difference": found["image"] - found["patient"]}
+
+    measured = bootstrap(areas, labels, patients.astype(np.int64), seed=seed)
+    return Leakage(
+        by_image=SplitOutcome(measured["image"], *shared["image"]),
+        by_patient=SplitOutcome(measured["patient"], *shared["patient"]),
+        difference=measured["difference"],
+    )
+
+
+def _features(seen: Seen) -> npt.NDArray[np.float32]:
+    if seen.thumbnail is None:
+        raise ValueError("leakage is measured on pictures with thumbnails")
+    return np.concatenate([seen.look, seen.thumbnail.ravel().astype(np.float32) / 255.0])
+
+
+def _by_patient(examples: Sequence[Example], seed: int) -> Iterator[_Parts]:
+    place = {example: i for i, example in enumerate(examples)}
+    for large, small in folds(examples, FOLDS, seed):
+        yield [place[e] for e in large], [place[e] for e in small]
+
+
+def _by_image(labels: npt.NDArray[np.int64], seed: int) -> Iterator[_Parts]:
+    """As the published folders were made; nothing else in the package splits so."""
+    divider = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    for large, small in divider.split(np.zeros(labels.size), labels):
+        yield large.tolist(), small.tolist()
+
+
+def _shared(examples: Sequence[Example], parts: Sequence[_Parts]) -> tuple[float, float]:
+    """Patients judged a fold, and how many of them were learned from, on average."""
+    judged, both = [], []
+    for learned, kept in parts:
+        kept_examples = [examples[i] for i in kept]
+        judged.append(len({e.patient_id for e in kept_examples}))
+        both.append(len(shared_patients([examples[i] for i in learned], kept_examples)))
+    return float(np.mean(judged)), float(np.mean(both))

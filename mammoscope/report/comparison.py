@@ -1,0 +1,194 @@
+"""Figures of several runs beside each other."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mammoscope.errors import RunError
+from mammoscope.metrics import Curve, Interval, equal_mass_bins
+from mammoscope.report.record import Run, Scores
+from mammoscope.report.style import BLUE, GREY, MARKERS, ORANGE, SERIES, new_figure, styled
+from mammoscope.report.tables import (
+    WATTS_PER_PROCESSOR,
+    auc_difference,
+    describe_changes,
+)
+
+_ROW: Final = 0.26
+"""Height of a row of a forest plot in inches."""
+
+_LONGEST_LABEL: Final = 36
+
+
+@styled
+def draw_epochs_of(runs: Sequence[Run]) -> Figure:
+    """Loss, accuracy and AUC on validation pictures after each epoch, a line a run.
+
+    Thin lines: the same on the pictures that were learned from.
+    """
+    figure = new_figure(9.0, 3.4)
+    panels = figure.subplots(1, 3)
+    for axes, measure, title in zip(
+        panels, ("loss", "accuracy", "auc"), ("Loss (log-loss)", "Accuracy", "AUC"), strict=True
+    ):
+        for (colour, marker), run in zip(_looks(runs), runs, strict=True):
+            epochs = [entry["epoch"] for entry in run.history]
+            axes.plot(epochs, run.epochs("train", measure), color=colour, lw=0.7, ls="--")
+            axes.plot(
+                epochs,
+                run.epochs("validation", measure),
+                color=colour,
+                marker=marker,
+                label=run.name,
+            )
+        axes.set_title(title)
+        axes.set_xlabel("epoch (dashed: training pictures)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    _legend_below(figure, panels[0], len(runs))
+    return figure
+
+
+@styled
+def draw_rocs(runs: Sequence[Run]) -> Figure:
+    """Receiver operating characteristics on each run's validation pictures.
+
+    Raises
+    ------
+    RunError
+        If none of the runs has scores.
+    """
+    figure = new_figure(4.8, 5.0)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, ls=":", label="chance")
+    for name, colour, _, scores in _scored(runs):
+        curve = Curve(scores.logits, scores.labels)
+        false_rate, true_rate = curve.rates(np.ones((1, scores.labels.size)))
+        axes.plot(false_rate[0], true_rate[0], color=colour, label=name)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="1 – specificity", ylabel="sensitivity")
+    axes.set_aspect("equal")
+    axes.set_title("ROC on validation pictures")
+    _legend_below(figure, axes, len(runs))
+    return figure
+
+
+@styled
+def draw_reliabilities(runs: Sequence[Run]) -> Figure:
+    """Observed share of tumours in tenths of the pictures by predicted probability, a line a run.
+
+    Raises
+    ------
+    RunError
+        If none of the runs has scores.
+    """
+    figure = new_figure(4.8, 5.0)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, ls=":", label="perfect calibration")
+    for name, colour, marker, scores in _scored(runs):
+        bins = equal_mass_bins(scores.probabilities)
+        members = [bins == number for number in np.unique(bins)]
+        axes.plot(
+            [scores.probabilities[where].mean() for where in members],
+            [scores.labels[where].mean() for where in members],
+            color=colour,
+            marker=marker,
+            label=name,
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="observed share")
+    axes.set_aspect("equal")
+    axes.set_title("Reliability on validation pictures")
+    _legend_below(figure, axes, len(runs))
+    return figure
+
+
+@styled
+def draw_areas(runs: Sequence[Run]) -> Figure:
+    """AUC by picture of each run with its 95 % interval by patient."""
+    return _forest(
+        [(run.name, run.interval("auc")) for run in runs], 0.5, "AUC by picture, 95 % interval"
+    )
+
+
+@styled
+def draw_differences(baseline: Run, runs: Sequence[Run]) -> Figure:
+    """Difference of AUC from a baseline on the same validation pictures, 95 % intervals."""
+    return _forest(
+        [(_short_name(run, baseline), auc_difference(run, baseline)) for run in runs],
+        0.0,
+        "AUC less the baseline's, 95 % interval",
+    )
+
+
+@styled
+def draw_costs(runs: Sequence[Run], watts: float = WATTS_PER_PROCESSOR) -> Figure:
+    """Processor time an epoch, and estimated energy of the whole training.
+
+    Parameters
+    ----------
+    runs
+        Runs whose processor time was taken.
+    watts
+        What one busy processor is taken to draw.
+    """
+    figure = new_figure(9.0, 0.9 + 0.4 * len(runs))
+    left, right = figure.subplots(1, 2, sharey=True)
+    places = np.arange(len(runs))
+    epochs = np.array([max(1, sum(e["epoch"] > 0 for e in run.history)) for run in runs])
+    seconds = np.array([run.processor_seconds for run in runs])
+    left.barh(places, seconds / epochs, color=BLUE)
+    left.set(xlabel="processor seconds an epoch", yticks=places)
+    left.set_yticklabels([run.name for run in runs])
+    left.invert_yaxis()
+    right.barh(places, seconds / 3600 * watts, color=ORANGE)
+    right.set_xlabel(f"Wh in all, at {watts:g} W a processor (estimate)")
+    for axes in (left, right):
+        axes.grid(visible=False, axis="y")
+    return figure
+
+
+def _forest(rows: Sequence[tuple[str, Interval | None]], nothing: float, label: str) -> Figure:
+    """Values with intervals, one below the other, and a line where there is no effect."""
+    figure = new_figure(6.4, 0.8 + _ROW * max(len(rows), 2))
+    axes = figure.subplots()
+    axes.axvline(nothing, color=GREY, lw=0.8)
+    for place, (_, interval) in enumerate(rows):
+        if interval is None:
+            continue
+        ends = [[interval.value - interval.low], [interval.high - interval.value]]
+        axes.errorbar(
+            [interval.value], [place], xerr=ends, color=BLUE, marker="o", capsize=2.5, lw=1.2
+        )
+    axes.set(yticks=range(len(rows)), xlabel=label, ylim=(len(rows) - 0.4, -0.6))
+    axes.set_yticklabels([name for name, _ in rows])
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def _short_name(run: Run, baseline: Run) -> str:
+    """What was changed, where that fits beside a plot, else the run's name."""
+    changes = describe_changes(run, baseline)
+    return changes if 0 < len(changes) <= _LONGEST_LABEL else run.name
+
+
+def _scored(runs: Sequence[Run]) -> list[tuple[str, str, str, Scores]]:
+    """Name, colour, marker and scores of the runs that have scores."""
+    found = [
+        (run.name, colour, marker, run.scores)
+        for run, (colour, marker) in zip(runs, _looks(runs), strict=True)
+        if run.scores is not None
+    ]
+    if not found:
+        raise RunError("None of the runs came to its end, so there are no scores to draw.")
+    return found
+
+
+def _looks(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    return [(SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]) for i in range(len(runs))]
+
+
+def _legend_below(figure: Figure, axes: Axes, entries: int) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if entries > 1 else 1)

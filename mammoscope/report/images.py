@@ -1,0 +1,143 @@
+"""The project's own figures, all from its records."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.figure import Figure
+
+from mammoscope.errors import RunError
+from mammoscope.report.comparison import (
+    draw_areas,
+    draw_costs,
+    draw_differences,
+    draw_epochs_of,
+    draw_rocs,
+)
+from mammoscope.report.data import (
+    draw_classes,
+    draw_counts,
+    draw_inverted,
+    draw_leakage,
+    draw_shortcuts,
+    draw_sizes,
+)
+from mammoscope.report.decisions import (
+    draw_confusion_matrices,
+    draw_decision_curve,
+    draw_operating_points,
+    draw_robustness,
+)
+from mammoscope.report.epochs import draw_curves
+from mammoscope.report.performance import draw_reliability, draw_roc
+from mammoscope.report.record import Run, read_runs
+from mammoscope.report.style import save_figure
+
+BACKBONES: Final = "backbone-*"
+TUNING: Final = "tuning-*"
+BASELINE: Final = "tuning-baseline"
+
+_Drawings = dict[str, Callable[[], Figure]]
+
+
+def write_images(
+    card: Mapping[str, Any], records: Path, dataset: Mapping[str, Any] | None, to: Path
+) -> list[Path]:
+    """Draw what the records hold; what they do not hold is not drawn.
+
+    Parameters
+    ----------
+    card
+        The released model's card.json.
+    records
+        Folder of the records, that of the released model's run among them.
+    dataset
+        What `mammoscope.exploration.explore` found; None where that was not recorded.
+    to
+        Folder of the figures.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    RunError
+        If a record is damaged or lacks what its figures show.
+    StorageError
+        If a figure cannot be written.
+    """
+    runs = read_runs(records)
+    drawings = {
+        **(_of_dataset(dataset) if dataset else {}),
+        **_of_study(records),
+        **_of_model(card, find_released(runs, card)),
+    }
+    written = []
+    for name, draw in drawings.items():
+        try:
+            figure = draw()
+        except (KeyError, TypeError, ValueError, IndexError) as err:
+            raise RunError("A record lacks what its figures show.") from err
+        written.append(save_figure(figure, to / f"{name}.svg"))
+    return written
+
+
+def find_released(runs: tuple[Run, ...], card: Mapping[str, Any]) -> Run | None:
+    """The run that the model of `card` came out of; None where its record is not there."""
+    return next((run for run in runs if run.model_version == card["version"]), None)
+
+
+def _of_dataset(found: Mapping[str, Any]) -> _Drawings:
+    return {
+        "data-counts": lambda: draw_counts(found),
+        "data-classes": lambda: draw_classes(found),
+        "data-sizes": lambda: draw_sizes(found["sizes"]),
+        "data-inverted": lambda: draw_inverted(found["inverted"]),
+        "data-leakage": lambda: draw_leakage(found["leakage"]),
+        "data-shortcuts": lambda: draw_shortcuts(found["shortcuts"]),
+    }
+
+
+def _of_study(records: Path) -> _Drawings:
+    drawings: _Drawings = {}
+    backbones = read_runs(records, BACKBONES)
+    if backbones:
+        drawings |= {
+            "backbones-epochs": lambda: draw_epochs_of(backbones),
+            "backbones-roc": lambda: draw_rocs(backbones),
+            "backbones-auc": lambda: draw_areas(backbones),
+            "backbones-work": lambda: draw_costs(backbones),
+        }
+    tuned = read_runs(records, TUNING)
+    baseline = next((run for run in tuned if run.name == BASELINE), None)
+    if baseline is not None:
+        others = [run for run in tuned if run is not baseline]
+        drawings["tuning-epochs"] = lambda: draw_epochs_of([baseline])
+        if others:
+            drawings["tuning-differences"] = lambda: draw_differences(baseline, others)
+    return drawings
+
+
+def _of_model(card: Mapping[str, Any], run: Run | None) -> _Drawings:
+    points = card["operating_points"]
+    measured = {"validation": {name: point["measured"] for name, point in points.items()}}
+    if "test" in card["metrics"]:
+        measured["test"] = card["metrics"]["test"]["operating_points"]
+    drawings: _Drawings = {"operating-points": lambda: draw_operating_points(measured)}
+    if "robustness" in card["metrics"]:
+        drawings["robustness"] = lambda: draw_robustness(card["metrics"]["robustness"])
+    if run is None or run.scores is None:
+        return drawings
+    scores = run.scores
+    thresholds = {name: point["threshold"] for name, point in points.items()}
+    return drawings | {
+        "curves": lambda: draw_curves(run.history),
+        "roc": lambda: draw_roc(scores.logits, scores.labels, scores.patients),
+        "reliability": lambda: draw_reliability(
+            scores.probabilities, scores.labels, scores.patients
+        ),
+        "decision-curve": lambda: draw_decision_curve(scores),
+        "confusion": lambda: draw_confusion_matrices(scores, thresholds),
+    }

@@ -1,0 +1,97 @@
+"""Runs compared as one HTML page that needs no other file."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from mammoscope.errors import RunError, StorageError
+from mammoscope.report.comparison import (
+    draw_areas,
+    draw_costs,
+    draw_differences,
+    draw_epochs_of,
+    draw_reliabilities,
+    draw_rocs,
+)
+from mammoscope.report.epochs import draw_curves
+from mammoscope.report.performance import draw_reliability, draw_roc
+from mammoscope.report.record import Run
+from mammoscope.report.style import svg
+from mammoscope.report.tables import (
+    tabulate_changes,
+    tabulate_costs,
+    tabulate_epochs,
+    tabulate_performance,
+)
+from mammoscope.storing import replacing
+
+_PROLOGUE: Final = re.compile(r"^.*?(?=<svg)", re.DOTALL)
+"""Declarations that a file of its own begins with, and SVG inside HTML does not."""
+
+
+def write_page(runs: Sequence[Run], path: Path) -> None:
+    """Write tables and figures of runs into a page; the first finished one is the baseline.
+
+    Raises
+    ------
+    RunError
+        If there are no runs, or a record lacks what its figures show.
+    StorageError
+        If the page cannot be written.
+    """
+    if not runs:
+        raise RunError("There is no run to report on.")
+    try:
+        page = _render(runs)
+    except (KeyError, TypeError, ValueError, IndexError) as err:
+        raise RunError("The record of a run lacks what its figures show.") from err
+    try:
+        with replacing(path) as target:
+            target.write_text(page, encoding="utf-8")
+    except OSError as err:
+        raise StorageError("The report cannot be written.") from err
+
+
+def _render(runs: Sequence[Run]) -> str:
+    finished = [run for run in runs if run.scores is not None]
+    figures = {"Epochs": draw_epochs_of(runs)}
+    tables = {"Epochs": tabulate_epochs(runs), "Work": tabulate_costs(runs)}
+    if finished:
+        baseline, *others = finished
+        tables["Performance"] = tabulate_performance(finished)
+        figures |= {
+            "AUC": draw_areas(finished),
+            "ROC": draw_rocs(finished),
+            "Reliability": draw_reliabilities(finished),
+        }
+        if others:
+            tables[f"Against {baseline.name}"] = tabulate_changes(baseline, others)
+            figures[f"Difference from {baseline.name}"] = draw_differences(baseline, others)
+    if any(run.processor_seconds > 0 for run in runs):
+        figures["Work"] = draw_costs([run for run in runs if run.processor_seconds > 0])
+    environment = Environment(
+        loader=PackageLoader("mammoscope"), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("report.html.j2").render(
+        runs=[(run, _figures_of(run)) for run in runs],
+        tables={title: Markup(table._repr_html_()) for title, table in tables.items()},  # noqa: S704 its cells are escaped
+        figures={title: _inline(figure) for title, figure in figures.items()},
+    )
+
+
+def _figures_of(run: Run) -> dict[str, Markup]:
+    drawn = {"curves": draw_curves(run.history)}
+    if run.scores is not None:
+        known = (run.scores.labels, run.scores.patients)
+        drawn["ROC"] = draw_roc(run.scores.logits, *known)
+        drawn["reliability"] = draw_reliability(run.scores.probabilities, *known)
+    return {name: _inline(figure) for name, figure in drawn.items()}
+
+
+def _inline(figure: Figure) -> Markup:
+    return Markup(_PROLOGUE.sub("", svg(figure)))  # noqa: S704 made here, of numbers and escaped names

@@ -1,0 +1,148 @@
+"""Figures of how well scores tell tumours: ROC and reliability, with intervals by patient."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from mammoscope.metrics import (
+    ECE_BINS,
+    RESAMPLES,
+    Curve,
+    Measures,
+    Scored,
+    bootstrap,
+    draw_weights,
+    equal_mass_bins,
+)
+from mammoscope.report.style import BLUE, GREY, VERMILION, interval_text, new_figure, styled
+
+_ROC_GRID: Final = 201
+_HISTOGRAM_BINS: Final = 25
+
+
+@styled
+def draw_reliability(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    patients: Sequence[Any] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+) -> Figure:
+    """Observed share of tumours against predicted probability, in bins of equal mass.
+
+    Parameters
+    ----------
+    probabilities
+        Calibrated probabilities (N,) in [0, 1].
+    labels
+        Labels (N,), 0 or 1.
+    patients
+        Id of each picture's patient, by whom the 95 % intervals are resampled.
+    resamples
+        Resamples of patients.
+    """
+    values = np.asarray(probabilities, np.float64)
+    scored = Scored.of(labels, _log_odds(values), patients=patients)
+    bins = equal_mass_bins(values)
+    members = {number: bins == number for number in range(ECE_BINS) if (bins == number).any()}
+
+    def shares(weights: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = {
+                str(number): weights @ (where & (scored.labels == 1)) / (weights @ where)
+                for number, where in members.items()
+            }
+        return found | {"ece": Measures(scored)(weights)["ece"]}
+
+    measured = bootstrap(shares, scored.labels, scored.patients, resamples=resamples)
+    ece = measured.pop("ece")
+    figure = new_figure(4.4, 4.8)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    upper.plot([0, 1], [0, 1], color=GREY, ls=":", label="perfect calibration")
+    upper.errorbar(
+        [float(values[members[int(number)]].mean()) for number in measured],
+        [interval.value for interval in measured.values()],
+        yerr=[
+            [interval.value - interval.low for interval in measured.values()],
+            [interval.high - interval.value for interval in measured.values()],
+        ],
+        color=BLUE,
+        marker="o",
+        capsize=2.5,
+        elinewidth=1.0,
+        label="tenths of the pictures, 95 % interval",
+    )
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed share of tumours")
+    upper.set_title(f"Reliability; calibration error {interval_text(ece.value, ece.low, ece.high)}")
+    upper.legend(loc="lower right")
+    edges = np.linspace(0, 1, _HISTOGRAM_BINS + 1)
+    lower.hist(
+        [values[scored.labels == 0], values[scored.labels == 1]],
+        bins=list(edges),
+        stacked=True,
+        color=[GREY, VERMILION],
+        label=["no tumour", "tumour"],
+    )
+    lower.set(xlabel="predicted probability of a tumour", ylabel="pictures")
+    lower.legend(loc="upper right")
+    return figure
+
+
+@styled
+def draw_roc(
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    patients: Sequence[Any] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+) -> Figure:
+    """Receiver operating characteristic with a pointwise 95 % band.
+
+    Parameters
+    ----------
+    scores
+        Scores (N,), higher for tumours.
+    labels
+        Labels (N,), 0 and 1, both present.
+    patients
+        Id of each picture's patient, by whom the band is resampled.
+    resamples
+        Resamples of patients.
+    """
+    scored = Scored.of(labels, scores, patients=patients)
+    curve = Curve(scored.logits, scored.labels)
+    grid = np.linspace(0.0, 1.0, _ROC_GRID)
+    false_rate, true_rate = (rate[0] for rate in curve.rates(np.ones((1, scored.labels.size))))
+    drawn = [
+        np.interp(grid, false, true)
+        for weights in draw_weights(scored.labels, scored.patients, resamples, 0)
+        for false, true in zip(*curve.rates(weights), strict=True)
+    ]
+    area = bootstrap(
+        lambda weights: {"auc": curve.auc(weights)},
+        scored.labels,
+        scored.patients,
+        resamples=resamples,
+    )["auc"]
+    figure = new_figure(4.4, 4.4)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, ls=":", label="chance")
+    if drawn:
+        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+        axes.fill_between(
+            grid, low, high, color=BLUE, alpha=0.2, lw=0, label="95 % band, resampled patients"
+        )
+    axes.plot(false_rate, true_rate, color=BLUE, label="validation, by picture")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="1 – specificity", ylabel="sensitivity")
+    axes.set_aspect("equal")
+    axes.set_title(f"ROC; AUC {interval_text(area.value, area.low, area.high)}")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _log_odds(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    inside = np.clip(probabilities, 1e-12, 1.0 - 1e-12)
+    return np.asarray(np.log(inside) - np.log1p(-inside), np.float64)

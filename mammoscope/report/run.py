@@ -1,0 +1,54 @@
+"""The figures that a training run leaves in its own folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from matplotlib.figure import Figure
+
+from mammoscope.errors import RunError
+from mammoscope.report.epochs import draw_curves, draw_runtime
+from mammoscope.report.performance import draw_reliability, draw_roc
+from mammoscope.report.record import HISTORY_NAME, SCORES_NAME, read_history, read_scores
+from mammoscope.report.style import save_figure
+
+FIGURES_FOLDER: Final = "figures"
+
+
+def write_figures(run: Path) -> list[Path]:
+    """Draw a run's record into its folder ``figures``.
+
+    Takes history.json and, where it is there, validation_scores.csv (columns label, logit,
+    probability, patient).
+
+    Returns
+    -------
+    list of Path
+        curves.svg and runtime.svg; with scores also reliability.svg and roc.svg.
+
+    Raises
+    ------
+    RunError
+        If the record is missing, damaged or empty.
+    StorageError
+        If a figure cannot be written.
+    """
+    history = read_history(run / HISTORY_NAME)
+    drawings: dict[str, Callable[[], Figure]] = {
+        "curves.svg": lambda: draw_curves(history),
+        "runtime.svg": lambda: draw_runtime(history),
+    }
+    if (run / SCORES_NAME).is_file():
+        scores = read_scores(run / SCORES_NAME)
+        drawings["reliability.svg"] = lambda: draw_reliability(
+            scores.probabilities, scores.labels, scores.patients
+        )
+        drawings["roc.svg"] = lambda: draw_roc(scores.logits, scores.labels, scores.patients)
+    written = []
+    for name, draw in drawings.items():
+        try:
+            figure = draw()
+        except (KeyError, TypeError, ValueError) as err:
+            raise RunError("The record of the run lacks what its figures show.") from err
+        written.append(save_figure(figure, run / FIGURES_FOLDER / name))
+    return written

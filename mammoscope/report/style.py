@@ -1,0 +1,109 @@
+"""One style for all figures: SVG, colours that colour-blind people can tell apart.
+
+References
+----------
+M. Okabe, K. Ito, "Color universal design", 2008: the palette.
+"""
+
+import io
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, ParamSpec
+
+import matplotlib as mpl
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from mammoscope.errors import StorageError
+from mammoscope.storing import replacing
+
+Arguments = ParamSpec("Arguments")
+
+BLUE: Final = "#0072B2"
+VERMILION: Final = "#D55E00"
+GREEN: Final = "#009E73"
+PURPLE: Final = "#CC79A7"
+ORANGE: Final = "#E69F00"
+GREY: Final = "#666666"
+SKY: Final = "#56B4E9"
+BLACK: Final = "#000000"
+SERIES: Final = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+"""Colours of runs that are shown together, told apart by their markers as well."""
+
+MARKERS: Final = "os^vDPX"
+STYLE: Final[dict[Any, Any]] = {  # matplotlib types each key by its literal name
+    "svg.hashsalt": "mammoscope",
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so text is the same everywhere
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.0,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+class Drawing(Figure):
+    """A figure that notebooks show as SVG."""
+
+    def _repr_svg_(self) -> str:
+        return svg(self)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure of the given size in inches."""
+    with mpl.rc_context(STYLE):
+        figure = Drawing(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Let a function draw in the one style, whatever else matplotlib is set to."""
+
+    @wraps(draw)
+    def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def svg(figure: Figure) -> str:
+    """Write a figure as SVG; the same figure gives the same text."""
+    text = io.StringIO()
+    with mpl.rc_context(STYLE):
+        # No date and no version: the same record gives the same bytes.
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as SVG, whole or not at all; raises `StorageError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as target:
+            target.write_text(svg(figure), encoding="utf-8")
+    except OSError as err:
+        raise StorageError("A figure could not be written: no permission or no space.") from err
+    return path
+
+
+def interval_text(value: float, low: float, high: float) -> str:
+    """Write a value with its interval."""
+    return f"{value:.3f} ({low:.3f}–{high:.3f})"
+
+
+def duration_text(seconds: float) -> str:
+    """Write a duration in the unit that suits it."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

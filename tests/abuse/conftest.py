@@ -1,0 +1,72 @@
+"""Services to be abused."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.abuse.pictures import PICTURE
+from tests.abuse.service import SETTINGS, Abused
+from tests.service_process import ServiceProcess
+
+PROXIES = {
+    name: "http://127.0.0.1:1"  # nobody listens there
+    for scheme in ("http_proxy", "https_proxy", "all_proxy")
+    for name in (scheme, scheme.upper())
+}
+"""What fetching must not follow."""
+
+Start = Callable[..., Abused]
+
+
+@pytest.fixture(scope="session")
+def start_abused(
+    tmp_path_factory: pytest.TempPathFactory, compiled_folder: Path
+) -> Iterator[Start]:
+    """Starts services to be abused; stops them after all tests."""
+    started: list[ServiceProcess] = []
+
+    def start(**settings: Any) -> Abused:
+        folder = tmp_path_factory.mktemp("abused")
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        service = ServiceProcess(
+            folder / "log",
+            environment={"TMPDIR": str(temporary), **PROXIES},
+            model=compiled_folder,
+            **{**SETTINGS, **settings},
+        )
+        started.append(service)
+        service.wait_ready()
+        return Abused(service, temporary, PICTURE)
+
+    yield start
+    for service in started:
+        service.kill()
+
+
+@pytest.fixture(scope="session")
+def guarded_service(start_abused: Start) -> Abused:
+    """One that fetches from the public internet alone."""
+    return start_abused()
+
+
+@pytest.fixture(scope="session")
+def local_service(start_abused: Start) -> Abused:
+    """One that fetches from this machine too."""
+    return start_abused(fetch_private_addresses=True)
+
+
+@pytest.fixture
+def abused(guarded_service: Abused) -> Iterator[Abused]:
+    """The service for one case, after which the rule is held."""
+    with guarded_service.case():
+        yield guarded_service
+
+
+@pytest.fixture
+def abused_locally(local_service: Abused) -> Iterator[Abused]:
+    """The service that fetches from this machine, for one case, after which the rule is held."""
+    with local_service.case():
+        yield local_service

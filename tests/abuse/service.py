@@ -1,0 +1,98 @@
+"""A running service that is looked at after each case: it must answer, and keep nothing."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+
+from tests.service_process import PATIENCE_S, ServiceProcess
+
+MB: Final = 1024 * 1024
+
+CAP: Final = 4_000_000
+"""Largest picture that the abused services take, in bytes."""
+
+SETTINGS: Final[dict[str, Any]] = {
+    "max_image_bytes": CAP,
+    "request_timeout_s": 5,
+    "fetch_timeout_s": 2,
+    "request_threads": 2,
+    "queue_size": 6,
+}
+
+PLANTED: Final = "DOE^JANE"
+"""Stands for whatever identifies somebody: never to be seen again once it was sent."""
+
+MOST_AT_A_TIME: Final = 250 * MB
+"""Memory that a case may take while it lasts: some bodies at the cap and one largest picture."""
+
+MOST_KEPT: Final = 80 * MB
+"""Memory that may be more than at the beginning after any case: what allocators keep for each of
+some threads, once. Tens of cases that each kept a picture would be over it."""
+
+
+class Abused:
+    """A service to be abused, and what is known of it while it was well.
+
+    Parameters
+    ----------
+    service
+        Ready, and asked by nobody else.
+    temporary
+        Its temporary folder.
+    picture
+        One that is answered.
+    """
+
+    def __init__(self, service: ServiceProcess, temporary: Path, picture: bytes) -> None:
+        self.service: Final = service
+        self.port: Final = service.port
+        self.picture: Final = picture
+        self._temporary = temporary
+        for _ in range(10):
+            self.well = self.ask(data=picture, headers={"Content-Type": "image/png"}).json()
+        self._memory = self.service.memory()
+
+    def ask(
+        self, path: str = "/predict", method: str = "POST", **content: Any
+    ) -> requests.Response:
+        """Send a request."""
+        return requests.request(
+            method, f"{self.service.address}{path}", timeout=PATIENCE_S, **content
+        )
+
+    @contextmanager
+    def case(self) -> Iterator[None]:
+        """Hold the rule after whatever is done here."""
+        Path(f"/proc/{self.service.worker()}/clear_refs").write_text("5")  # begins the peak anew
+        seen = len(self.service.log)
+        yield
+        answer = self.ask(data=self.picture, headers={"Content-Type": "image/png"})
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == self.well, "the next good request is answered as ever"
+        assert self.service.memory("VmHWM") - self._memory < MOST_AT_A_TIME
+        assert self.service.memory() - self._memory < MOST_KEPT
+        assert list(self._temporary.iterdir()) == []
+        written = self.service.log[seen:]
+        assert PLANTED not in written
+        assert "127.0.0.1" not in written
+        for line in written.splitlines():
+            event = json.loads(line)["event"]
+            assert event in {"request", "malformed_request"}, line
+
+
+def assert_refused(answer: requests.Response, status: int, code: str) -> dict[str, Any]:
+    """Hold a refusal to what every refusal is; returns the problem."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert problem["code"] == code, problem
+    assert problem["status"] == status
+    assert problem["type"].endswith(code)
+    assert problem["request_id"] == answer.headers["X-Request-Id"]
+    for secret in (PLANTED, "Traceback", "mammoscope/", "127.0.0.1"):
+        assert secret not in answer.text + str(answer.headers)
+    return problem

@@ -1,0 +1,93 @@
+"""Bytes that a fuzzer thinks up, read and prepared: a Mammogram or a typed error, nothing else.
+
+Usage: python -m tests.fuzz SECONDS [CORPUS] [libFuzzer options]
+
+The fuzzer follows which lines of the package and of pydicom its bytes lead to. It begins with small
+phantoms in every encoding; what it finds on top is kept in CORPUS, where one is named. A finding is
+written to a file crash-..., and the exit code is not 0.
+"""
+
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Final
+
+import atheris
+
+with atheris.instrument_imports(include=["mammoscope", "pydicom"]):
+    from mammoscope.dicom_phantom import SYNTAXES, Encoding
+    from mammoscope.errors import ImageError
+    from mammoscope.phantom import PhantomConfig, draw_phantom
+    from mammoscope.preparation import prepare
+    from mammoscope.quality import require_mammogram
+    from mammoscope.reading import read
+    from mammoscope.settings import ReadingLimits
+    from tests.abuse.pictures import encode
+    from tests.dicom_objects import mammogram_object
+
+LIMITS: Final = ReadingLimits(max_pixels=60_000, max_image_bytes=200_000)
+INPUT_SIZE: Final = (96, 72)
+LONGEST_BYTES: Final = 20_000
+"""Of what is thought up: smaller goes faster, and the seeds are smaller."""
+
+MOST_MB: Final = 1_500
+LONGEST_S: Final = 20
+"""Memory and seconds from which a picture counts as a finding."""
+
+
+def seeds() -> dict[str, bytes]:
+    """Return a small phantom in every encoding that is read."""
+    from PIL import Image
+
+    pixels = draw_phantom(PhantomConfig(seed=3, height=96, width=96)).pixels
+    grey = Image.fromarray((pixels * 255).astype("uint8"))
+    deep = Image.fromarray((pixels * 65535).astype("uint16"))
+    found = {
+        "png": encode(grey),
+        "png-16": encode(deep),
+        "png-palette": encode(grey.convert("P")),
+        "jpeg": encode(grey, "JPEG"),
+        "jpeg-progressive": encode(grey.convert("RGB"), "JPEG", progressive=True),
+        "tiff": encode(grey, "TIFF"),
+        "tiff-packed": encode(deep, "TIFF", compression="tiff_deflate"),
+    }
+    for name, syntax in SYNTAXES.items():
+        encoding = Encoding(name, bits=12 if 12 in syntax.bits else syntax.bits[-1])
+        found[f"dicom-{name}"] = mammogram_object(encoding, height=96, width=96)
+    return found
+
+
+def judge(data: bytes) -> None:
+    """Read and prepare `data`; raises what must never be raised."""
+    try:
+        mammogram = read(data, LIMITS, needed=INPUT_SIZE)
+        require_mammogram(mammogram, prepare(mammogram, INPUT_SIZE))
+    except ImageError as err:
+        if not str(err):
+            raise AssertionError("an error must say something") from err
+
+
+def main(arguments: list[str]) -> None:
+    """Think up bytes for a while."""
+    seconds, *rest = arguments
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as beginning:
+        for name, data in seeds().items():
+            (Path(beginning) / name).write_bytes(data)
+        corpus = [rest.pop(0)] if rest and not rest[0].startswith("-") else []
+        options = [
+            f"-max_total_time={seconds}",
+            f"-max_len={LONGEST_BYTES}",
+            f"-rss_limit_mb={MOST_MB}",
+            f"-timeout={LONGEST_S}",
+            "-print_final_stats=1",
+            *rest,
+        ]
+        # libFuzzer writes what it finds into the first folder.
+        atheris.Setup([sys.argv[0], *options, *corpus, beginning], judge)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

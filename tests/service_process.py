@@ -1,0 +1,86 @@
+"""The service as a process of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mammoscope.client import Client
+
+ROOT = Path(__file__).resolve().parents[1]
+
+PATIENCE_S = 300
+"""Seconds after which a process is taken to hang; what it waits for may be a busy machine."""
+
+
+class ServiceProcess:
+    """gunicorn as `make serve` starts it, on a free port.
+
+    ``prefix`` is a command that starts it, `environment` what it gets besides.
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        *,
+        prefix: tuple[str, ...] = (),
+        environment: dict[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._log = log
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAMMOSCOPE_")}
+        inherited.pop("KERAS_BACKEND", None)
+        chosen = {"drain_s": 0, "metrics_bind": "", **settings}
+        own = {f"MAMMOSCOPE_{name.upper()}": str(value) for name, value in chosen.items()}
+        bind = {"MAMMOSCOPE_BIND": f"127.0.0.1:{self.port}"}
+        command = ("gunicorn", "predict:app", "--config", "gunicorn.conf.py")
+        with log.open("wb") as stream:
+            self.process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", *command],
+                cwd=ROOT,
+                env={**inherited, **(environment or {}), **bind, **own},
+                stdout=stream,
+                stderr=stream,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def workers(self) -> list[int]:
+        """Process ids of the workers."""
+        master = self.process.pid
+        children = Path(f"/proc/{master}/task/{master}/children").read_text()
+        return [int(child) for child in children.split()]
+
+    def worker(self) -> int:
+        """Process id of the one worker."""
+        (worker,) = self.workers()
+        return worker
+
+    def memory(self, field: str = "VmRSS") -> int:
+        """Bytes that the worker holds; with VmHWM, that it held at most."""
+        status = Path(f"/proc/{self.worker()}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith(f"{field}:"))
+        return int(line.split()[1]) * 1024
+
+    def wait_ready(self) -> None:
+        with Client(self.address) as client:
+            client.wait_ready(PATIENCE_S)
+
+    def terminate(self) -> int:
+        """Ask it to stop; returns its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    def kill(self) -> None:
+        """End it where it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
