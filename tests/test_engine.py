@@ -159,7 +159,10 @@ class _Compiled:
             return SimpleNamespace(data=np.zeros(output.partial_shape, np.float32))
 
         return SimpleNamespace(
-            start_async=lambda _pixels: None, wait=lambda: None, get_tensor=tensor
+            get_input_tensor=lambda: tensor(self._input),
+            start_async=lambda _pixels: None,
+            wait=lambda: None,
+            get_tensor=tensor,
         )
 
 
