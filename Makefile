@@ -95,7 +95,7 @@ test-container: image environment  ## the image as clusters run it, the Job's co
 	.ci/container.sh
 
 .PHONY: rehearse
-rehearse: environment  ## rolling update, killed replica, broken model, behind haproxy [ARGS="--rate 2"]
+rehearse: environment  ## rolling update, killed replica, broken model, behind haproxy [ARGS="--rate 1"]
 	$(BIN)/python .ci/rehearse.py $(ARGS)
 
 .PHONY: manifests

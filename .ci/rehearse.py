@@ -142,9 +142,10 @@ backend replicas
                 time.sleep(0.1)
             yield
         finally:
-            for replica in (*self._replicas.values(), proxy):
-                replica.kill()
-                replica.wait()
+            for slot in self._replicas:
+                self.kill(slot)
+            proxy.kill()
+            proxy.wait()
 
     def start(self, slot: int, model: Path | None = None) -> None:
         """Start a replica, as a pod starts: nobody is sent to it before it is ready."""
@@ -195,6 +196,8 @@ backend replicas
     def kill(self, slot: int) -> None:
         """SIGKILL to the replica and its worker, in the middle of whatever they do."""
         replica = self._replicas[slot]
+        if replica.poll() is not None:
+            return
         workers = Path(f"/proc/{replica.pid}/task/{replica.pid}/children").read_text().split()
         for process in (*map(int, workers), replica.pid):
             os.kill(process, signal.SIGKILL)
@@ -323,7 +326,7 @@ def main() -> int:
     """Read the options and rehearse."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", type=Path, default=ROOT / "model", help="model folder")
-    parser.add_argument("--rate", type=float, default=2.0, help="requests a second")
+    parser.add_argument("--rate", type=float, default=1.0, help="requests a second")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         return rehearse(args.model.resolve(), args.rate, Path(work))

@@ -193,9 +193,10 @@ def text(results: Mapping[str, Any], deployment: Deployment, found: list[Row]) -
         report.heading(results["machine"]),
         f"{1 / core_s:.2f} requests a second a core ({core_s * 1000:.0f} ms of processor time each"
         + (")." if results["benchmark"] == "service" else ", of the network alone)."),
-        f"Pods request {deployment.cores:g} cores and {deployment.memory_bytes / _GIB:g} GiB; the "
-        f"autoscaler aims at {deployment.utilisation:.0%} of the cores, from {deployment.least} to "
-        f"{deployment.most} pods.",
+        f"A pod requests {deployment.cores:g} core{'s' * (deployment.cores != 1)} and "
+        f"{deployment.memory_bytes / _GIB:g} GiB; the autoscaler aims at "
+        f"{deployment.utilisation:.0%} of the cores, from {deployment.least} to {deployment.most} "
+        "pods.",
         "",
         report.table(titles, cells),
         "",

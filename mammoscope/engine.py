@@ -102,7 +102,12 @@ class Engine:
         # A request holds its own buffers; as many as there are streams keep every core at work.
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
-            self._requests.put(compiled.create_infer_request())
+            request = compiled.create_infer_request()
+            # OpenVINO's binding sets itself up for NumPy when it first shows a tensor's memory.
+            # Two threads that come first at a time wait for each other for ever, and with them
+            # all threads that want the interpreter. Here there is one.
+            request.get_input_tensor().data.fill(0)
+            self._requests.put(request)
 
     def score(self, pixels: Pixels) -> Scores:
         """Score prepared pictures, as many at a time as there are requests to spare.

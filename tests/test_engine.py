@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,6 +51,35 @@ def test_threads_and_mode_are_openvinos(monkeypatch, threads, mode, expected):
     assert core.options["INFERENCE_NUM_THREADS"] == expected
     assert core.options["PERFORMANCE_HINT"] == mode.upper()
     assert core.options["INFERENCE_PRECISION_HINT"] == "f32"
+
+
+class RecordingRequest:
+    """Stands in for a request of OpenVINO; keeps which thread first saw its memory."""
+
+    def __init__(self) -> None:
+        self.first_seen_by: int | None = None
+
+    def get_input_tensor(self):
+        return self
+
+    @property
+    def data(self):
+        self.first_seen_by = self.first_seen_by or threading.get_ident()
+        return np.empty((1, 4, 4, 1), np.uint8)
+
+
+def test_memory_is_first_seen_by_whoever_makes_the_engine():
+    """OpenVINO's binding stands still for ever where two threads see some at first."""
+    requests = [RecordingRequest() for _ in range(3)]
+    made = iter(requests)
+    compiled = SimpleNamespace(
+        input=lambda index: SimpleNamespace(partial_shape=[1, 4, 4, 1]),
+        outputs=[SimpleNamespace(partial_shape=[1] * rank) for rank in (2, 4)],
+        get_property=lambda name: len(requests),
+        create_infer_request=lambda: next(made),
+    )
+    Engine(compiled, Card(version="1", sha256="0" * 64, input_size=(4, 4)))
+    assert {each.first_seen_by for each in requests} == {threading.get_ident()}
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +164,10 @@ class _Compiled:
             return SimpleNamespace(data=np.zeros(output.partial_shape, np.float32))
 
         return SimpleNamespace(
-            start_async=lambda _pixels: None, wait=lambda: None, get_tensor=tensor
+            get_input_tensor=lambda: tensor(self._input),
+            start_async=lambda _pixels: None,
+            wait=lambda: None,
+            get_tensor=tensor,
         )
 
 
