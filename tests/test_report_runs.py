@@ -167,6 +167,7 @@ def test_the_cheapest_is_chosen_where_the_areas_are_not_told_apart(records):
     chosen, reason = choose_cheapest([alike, baseline, better])
     assert chosen is better
     assert "above" in reason
+    assert "no other" in choose_cheapest([alike])[1]
 
 
 def test_figures_hold_the_runs(records):

@@ -195,6 +195,8 @@ def choose_cheapest(runs: Sequence[Run]) -> tuple[Run, str]:
         if difference is not None and not difference.high < 0.0:
             equal.append(run)
     chosen = min(equal, key=lambda run: run.processor_seconds)
+    if len(scored) == 1:
+        return best, f"{best.name}: there is no other."
     if len(equal) == 1:
         return best, f"{best.name}: its AUC is above that of every other, beyond the interval."
     return chosen, (
