@@ -2,8 +2,8 @@
 # Training:    docker build --tag mammoscope-train:0.1.0 --target train .
 #
 # The base is an argument, for mirrors, for other Debian images with Python 3.11 and for digests:
-# --build-arg BASE=docker.io/library/python:3.11-slim@sha256:...
-ARG BASE=docker.io/library/python:3.11-slim
+# --build-arg BASE=python:3.11-slim@sha256:...
+ARG BASE=python:3.11-slim
 
 
 # Packages exactly as locked: pip refuses every file whose hash is not in Pipfile.lock.
