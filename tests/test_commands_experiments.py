@@ -48,14 +48,14 @@ def test_records_are_listed_with_where_they_began_and_ended(records, capsys):
 
 
 def test_intervals_and_what_was_changed(records, capsys):
-    config = {"input_size": [96, 64], "weights": "a.h5", "head": "mean", "batch_size": 16}
+    config = {"input_size": [96, 64], "weights": "a.h5", "head": "depths", "batch_size": 32}
     (records / "second" / "config.json").write_text(json.dumps(config))
     metrics = {"validation": {"auc": {"value": 0.57, "low": 0.5, "high": 0.64}}}
     (records / "second" / "metrics.json").write_text(json.dumps(metrics))
     assert main(["experiments", str(records)]) == 0
     *_, last, changes = capsys.readouterr().out.splitlines()
     assert "0.570 (0.500–0.640)" in last
-    assert changes.split(", ") == ["    head mean"]
+    assert changes.split(", ") == ["    head depths"]
 
 
 def test_damaged_and_missing_records_are_refused(records, tmp_path, capsys):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 MOST_FRAMES = 5.0
-READ_WHOLE = {"jpeg": 10.0, "htj2k": 6.0}
+READ_WHOLE = {"jpeg": 10.0, "jpeg-2000": 6.0, "htj2k": 6.0}
 """Where all pixels are asked for, which no score needs: those of one byte become four of float32
-each, and HTJ2K of 16 bits is nearly as long as its frame."""
+each, and JPEG 2000 and HTJ2K of 16 bits are nearly as long as their frame."""
 
 SYNTAXES = (
     "explicit", "big-endian", "deflated", "rle", "jpeg", "jpeg-extended", "jpeg-lossless-sv1",
