@@ -32,7 +32,7 @@ SCORES_NAME: Final = "validation_scores.csv"
 """A run's table of scores on its validation pictures."""
 
 _TOLERANCE: Final = 1e-4
-"""Between stored probabilities and those of the card: they are stored with six digits."""
+"""Between stored probabilities and those of the card: the former are stored with six digits."""
 
 _LEVELS: Final[tuple[Literal["breast"], Literal["patient"]]] = ("breast", "patient")
 

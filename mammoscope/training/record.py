@@ -167,7 +167,7 @@ def _write_scores(path: Path, validation: PreparedExamples, pictures: Scored) ->
                         example.label,
                         example.patient_id,
                         breast,
-                        f"{logit:.6f}",
+                        f"{logit:.9g}",  # to its last digit: levels are fitted anew from these
                         f"{probability:.6f}",
                     )
                 )
