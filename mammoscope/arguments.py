@@ -27,3 +27,28 @@ def add_operating_point(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_POINT,
         help="operating point of the model's card that decides the label",
     )
+
+
+def add_model_folder(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Add ``--model``, a folder that is worked on; `purpose` is its help."""
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        type=Path,
+        default=ServiceSettings.model_fields["model"].default,
+        help=purpose,
+    )
+
+
+def positive(argument: str) -> int:
+    """Type of an option that counts something: an integer above 0.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is not above 0; argparse tells of it.
+    """
+    number = int(argument)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not above 0")
+    return number

@@ -6,11 +6,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from mammoscope.arguments import add_model_folder
 from mammoscope.artifact import CARD_NAME, Card, load_artifact, write_card
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
 from mammoscope.levels import read_scores, with_levels
 from mammoscope.modelcard import MODEL_CARD_NAME, render
-from mammoscope.settings import ServiceSettings
 from mammoscope.storing import replacing
 
 
@@ -25,13 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--model",
-        metavar="DIR",
-        type=Path,
-        default=ServiceSettings.model_fields["model"].default,
-        help="model folder",
-    )
+    add_model_folder(parser, "model folder")
     parser.add_argument(
         "--validation-scores",
         metavar="CSV",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from mammoscope.arguments import add_model_folder
 from mammoscope.artifact import Card, Method, load_artifact
 from mammoscope.compilation import (
     CALIBRATION_PICTURES,
@@ -16,7 +17,6 @@ from mammoscope.compilation import (
 )
 from mammoscope.dataset import read_dataset
 from mammoscope.errors import ArtifactNotFoundError, ConfigurationError
-from mammoscope.settings import ServiceSettings
 
 _TITLES: Final[dict[Method, str]] = {
     "quantised": "8 bits",
@@ -40,13 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--model",
-        metavar="DIR",
-        type=Path,
-        default=ServiceSettings.model_fields["model"].default,
-        help="model folder; it is written to",
-    )
+    add_model_folder(parser, "model folder; it is written to")
     parser.add_argument(
         "--data",
         metavar="DIR",

@@ -8,13 +8,13 @@ from typing import Final
 
 from tqdm import tqdm
 
+from mammoscope.arguments import add_model_folder, positive
 from mammoscope.artifact import load_artifact, write_card
 from mammoscope.dataset import Example, read_dataset
 from mammoscope.drift import deciles, statistics
 from mammoscope.errors import ArtifactNotFoundError, EmptyDatasetError, ImageError
 from mammoscope.evaluation import map_ahead
 from mammoscope.reading import read_file
-from mammoscope.settings import ServiceSettings
 
 _TRAINING_SPLITS: Final = ("train", "valid")
 
@@ -32,15 +32,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the pictures")
+    add_model_folder(parser, "model folder")
     parser.add_argument(
-        "--model",
-        metavar="DIR",
-        type=Path,
-        default=ServiceSettings.model_fields["model"].default,
-        help="model folder",
-    )
-    parser.add_argument(
-        "--sample", metavar="N", type=_positive, default=1000, help="pictures at most"
+        "--sample", metavar="N", type=positive, default=1000, help="pictures at most"
     )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same pictures")
     parser.set_defaults(run=run)
@@ -94,10 +88,3 @@ def run(args: argparse.Namespace) -> int:
     for name, values in distributions.items():
         print(f"  {name:14}" + " ".join(f"{value:7.3f}" for value in values))
     return 0
-
-
-def _positive(argument: str) -> int:
-    number = int(argument)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not above 0")
-    return number

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mammoscope.arguments import add_model_folder
 from mammoscope.artifact import CARD_NAME
 from mammoscope.commands.explore import DEFAULT as DATASET
 from mammoscope.commands.release import RECORD_FOLDER
 from mammoscope.errors import RunError
-from mammoscope.settings import ServiceSettings
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,13 +23,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--model",
-        metavar="DIR",
-        type=Path,
-        default=ServiceSettings.model_fields["model"].default,
-        help="model folder with the records of the trainings below it",
-    )
+    add_model_folder(parser, "model folder with the records of the trainings below it")
     parser.add_argument("--to", metavar="DIR", type=Path, default=Path("images"), help="to where")
     parser.set_defaults(run=run)
 

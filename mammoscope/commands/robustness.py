@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mammoscope.arguments import add_model
+from mammoscope.arguments import add_model, positive
 from mammoscope.artifact import load_artifact
 from mammoscope.commands.evaluate import ALL_SPLITS, choose_split, write_json
 from mammoscope.dataset import SPLITS, Example, read_dataset
@@ -47,7 +47,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     add_model(parser)
     parser.add_argument(
-        "--sample", metavar="N", type=_positive, help="pictures drawn at random; all without it"
+        "--sample", metavar="N", type=positive, help="pictures drawn at random; all without it"
     )
     parser.add_argument(
         "--seed", metavar="N", type=int, default=0, help="same seed, same changes and draws"
@@ -125,10 +125,3 @@ def _sample(examples: tuple[Example, ...], count: int | None, seed: int) -> tupl
         return examples
     drawn = np.random.default_rng(seed).choice(len(examples), count, replace=False)
     return tuple(examples[index] for index in sorted(drawn))
-
-
-def _positive(argument: str) -> int:
-    number = int(argument)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not above 0")
-    return number

@@ -61,15 +61,12 @@ def draw_rocs(runs: Sequence[Run]) -> Figure:
     RunError
         If none of the runs has scores.
     """
-    figure = new_figure(4.8, 5.0)
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GREY, ls=":", label="chance")
+    figure, axes = _unit_square("chance")
     for name, colour, _, scores in _scored(runs):
         curve = Curve(scores.logits, scores.labels)
         false_rate, true_rate = curve.rates(np.ones((1, scores.labels.size)))
         axes.plot(false_rate[0], true_rate[0], color=colour, label=name)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="1 – specificity", ylabel="sensitivity")
-    axes.set_aspect("equal")
+    axes.set(xlabel="1 – specificity", ylabel="sensitivity")
     axes.set_title("ROC on validation pictures")
     _legend_below(figure, axes, len(runs))
     return figure
@@ -84,9 +81,7 @@ def draw_reliabilities(runs: Sequence[Run]) -> Figure:
     RunError
         If none of the runs has scores.
     """
-    figure = new_figure(4.8, 5.0)
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GREY, ls=":", label="perfect calibration")
+    figure, axes = _unit_square("perfect calibration")
     for name, colour, marker, scores in _scored(runs):
         bins = equal_mass_bins(scores.probabilities)
         members = [bins == number for number in np.unique(bins)]
@@ -97,8 +92,7 @@ def draw_reliabilities(runs: Sequence[Run]) -> Figure:
             marker=marker,
             label=name,
         )
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="observed share")
-    axes.set_aspect("equal")
+    axes.set(xlabel="predicted probability", ylabel="observed share")
     axes.set_title("Reliability on validation pictures")
     _legend_below(figure, axes, len(runs))
     return figure
@@ -171,6 +165,16 @@ def _short_name(run: Run, baseline: Run) -> str:
     """What was changed, where that fits beside a plot, else the run's name."""
     changes = describe_changes(run, baseline)
     return changes if 0 < len(changes) <= _LONGEST_LABEL else run.name
+
+
+def _unit_square(diagonal: str) -> tuple[Figure, Axes]:
+    """A figure whose axes both go from 0 to 1, with its diagonal drawn and named."""
+    figure = new_figure(4.8, 5.0)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, ls=":", label=diagonal)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.set_aspect("equal")
+    return figure, axes
 
 
 def _scored(runs: Sequence[Run]) -> list[tuple[str, str, str, Scores]]:

@@ -141,8 +141,6 @@ PRESETS: Final[Mapping[PresetName, Mapping[str, Any]]] = {
         "learning_rate": 2e-5,
         "warmup_fraction": 0.0,
         "epochs": 10,
-        # The last two have rates next to nothing, and validation had stopped rising.
-        "stop_after": 8,
         "head_epochs": 0,
         "weight_decay": 0.0,
         "label_smoothing": 0.0,
