@@ -23,7 +23,7 @@ from mammoscope.evaluation import RefusedExample, map_ahead
 from mammoscope.explanation import cell_centres
 from mammoscope.mammogram import Mammogram, SourceFacts
 from mammoscope.metrics import Interval, bootstrap
-from mammoscope.preparation import Preparation, prepare
+from mammoscope.preparation import Preparation, erase_tissue, prepare
 from mammoscope.quality import require_mammogram
 from mammoscope.reading import read, read_file
 
@@ -46,9 +46,6 @@ ERASED: Final = 0.10
 
 RANDOM_DRAWS: Final = 5
 """Draws of random cells to erase in each picture; their mean counts."""
-
-_MIDDLE_RANK: Final = 128
-"""Grey value of erased tissue: prepared pixels are ranks from 1 to 255."""
 
 
 class _Scores(Protocol):
@@ -244,12 +241,7 @@ def _erase(
     count = max(1, round(ERASED * cells.size))
     chosen = [cells[np.argsort(-logit_map.ravel()[cells], kind="stable")[:count]]]
     chosen += [rng.choice(cells, count, replace=False) for _ in range(RANDOM_DRAWS)]
-    erased = np.stack(
-        [
-            np.where(np.isin(owners, each) & tissue, np.uint8(_MIDDLE_RANK), prepared.pixels)
-            for each in chosen
-        ]
-    )
+    erased = np.stack([erase_tissue(prepared.pixels, np.isin(owners, each)) for each in chosen])
     sizes = np.abs(scorer.score(erased).logits - logit)
     return float(sizes[0]), float(sizes[1:].mean())
 

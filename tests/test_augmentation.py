@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mammoscope.mammogram import Mammogram, SourceFacts
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.preparation import prepare
-from mammoscope.training.augmentation import distort, flip
+from mammoscope.training.augmentation import distort, erase, flip
 from mammoscope.training.schedules import learning_rate_share
 
 
@@ -60,6 +60,20 @@ def test_flips_exchange_top_and_bottom_in_half_of_the_cases(pixels):
     assert 0.4 < np.mean(flipped) < 0.6
     assert np.array_equal(flip(pixels[::-1], np.random.default_rng(3))[::-1],
                           flip(pixels, np.random.default_rng(3)))  # fmt: skip
+
+
+def test_erasing_takes_tissue_away_in_half_of_the_cases_and_nothing_else(pixels):
+    shares = []
+    for seed in range(200):
+        changed = erase(pixels, np.random.default_rng(seed))
+        flipped = flip(pixels, np.random.default_rng(seed))
+        different = changed != flipped
+        shares.append(different.sum() / (pixels > 0).sum())
+        # What is erased is one even grey, and the outline of the breast stays.
+        assert len(np.unique(changed[different])) <= 1
+        assert np.array_equal(changed > 0, flipped > 0)
+    assert 0.35 < np.mean(np.array(shares) > 0) < 0.6
+    assert max(shares) < 0.15
 
 
 @given(

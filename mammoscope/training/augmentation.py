@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mammoscope.preparation import erase_tissue
+
 Pixels = npt.NDArray[np.uint8]
 
 _ROTATION_DEG: Final = 20.0
@@ -19,10 +21,46 @@ _CUT_OUT_CHANCE: Final = 0.5
 _CUT_OUT_SIZE: Final = (0.08, 0.25)
 """Least and largest side of the blanked rectangle, as a share of the picture's."""
 
+_ERASED_PLACES: Final = (1, 4)
+"""Least and largest number of squares that `erase` erases."""
+
+_ERASED_SIDE: Final = (0.06, 0.14)
+"""Least and largest side of such a square, as a share of the picture's shorter side."""
+
 
 def flip(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Exchange top and bottom in half of the cases; the chest wall stays on the left."""
     return pixels[::-1] if rng.random() < 0.5 else pixels
+
+
+def erase(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Flip, and erase the tissue in a few squares in half of the cases.
+
+    A network that has seen erased tissue does not take it for a finding, and has to look for more
+    than one sign of disease.
+
+    Parameters
+    ----------
+    pixels
+        uint8 (H, W) as `mammoscope.preparation.prepare` makes it.
+    rng
+        Source of every choice: equal states give equal pictures.
+
+    References
+    ----------
+    Zhong Z, Zheng L, Kang G, Li S, Yang Y. Random erasing data augmentation. AAAI 2020.
+    """
+    flipped = flip(pixels, rng)
+    if rng.random() < 0.5:
+        return flipped
+    height, width = flipped.shape
+    where = np.zeros(flipped.shape, dtype=np.bool_)
+    for _ in range(int(rng.integers(_ERASED_PLACES[0], _ERASED_PLACES[1] + 1))):
+        side = max(1, round(min(height, width) * float(rng.uniform(*_ERASED_SIDE))))
+        top = int(rng.integers(0, height - side + 1))
+        left = int(rng.integers(0, width - side + 1))
+        where[top : top + side, left : left + side] = True
+    return erase_tissue(flipped, where)
 
 
 def distort(pixels: Pixels, rng: np.random.Generator, strength: float = 1.0) -> Pixels:

@@ -19,7 +19,7 @@ from mammoscope.errors import ImageError, StorageError
 from mammoscope.preparation import prepare
 from mammoscope.reading import read_file
 from mammoscope.settings import TrainConfig
-from mammoscope.training.augmentation import distort, flip
+from mammoscope.training.augmentation import distort, erase, flip
 from mammoscope.training.targets import auxiliary_targets
 
 Pixels = npt.NDArray[np.uint8]
@@ -195,6 +195,8 @@ def augmented(pixels: Pixels, config: TrainConfig, epoch: int, index: int) -> Pi
             return pixels
         case "flips":
             return flip(pixels, rng)
+        case "erasing":
+            return erase(pixels, rng)
         case "light":
             return distort(pixels, rng, strength=0.5)
         case "strong":
