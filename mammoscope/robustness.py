@@ -45,7 +45,7 @@ ERASED: Final = 0.10
 """Share of the breast's cells that are erased."""
 
 RANDOM_DRAWS: Final = 5
-"""Draws of random cells to erase in each picture; their mean counts."""
+"""Draws of random cells to erase in each picture; the hottest are compared with each."""
 
 
 class _Scores(Protocol):
@@ -79,14 +79,16 @@ class Trial:
     changes
         Absolute change of probability by name of the change, None where the changed picture was
         refused.
-    hottest, random
-        Absolute change of the logit when the hottest, or random, cells are erased.
+    hottest
+        Change of the logit when the hottest cells are erased.
+    random
+        Changes of the logit when random cells are erased, one for each draw.
     """
 
     example: Example
     changes: Mapping[str, float | None]
     hottest: float
-    random: float
+    random: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +126,18 @@ class Spread:
 class Robustness:
     """All trials of a split, summarised.
 
-    ``hotter`` is the share of pictures whose logit the hottest cells change more than random
-    ones, with its interval by patient; 0.5 is what a heat map that points nowhere would reach.
+    ``hottest`` and ``random`` hold sizes of changes. ``larger`` is the share of comparisons, a
+    draw of random cells each, in which erasing the hottest cells changes the logit more, and
+    ``lower`` that in which it leaves a lower logit, as it should where heat is evidence of a
+    tumour. Both have intervals by patient, and equal changes count half, so that a heat map that
+    points nowhere reaches 0.5.
     """
 
     changes: Mapping[str, Spread]
     hottest: Spread
     random: Spread
-    hotter: Interval
+    larger: Interval
+    lower: Interval
     pictures: int
     refused: int
 
@@ -145,7 +151,8 @@ class Robustness:
                 "share_of_cells": ERASED,
                 "logit_change_hottest": self.hottest.to_json(),
                 "logit_change_random": self.random.to_json(),
-                "hottest_above_random": self.hotter.to_json(),
+                "hottest_above_random": self.larger.to_json(),
+                "hottest_below_random_signed": self.lower.to_json(),
             },
         }
 
@@ -188,21 +195,37 @@ def summarise(outcomes: Sequence[Trial | RefusedExample]) -> Robustness:
     trials = [outcome for outcome in outcomes if isinstance(outcome, Trial)]
     if not trials:
         raise EmptyDatasetError("None of the pictures can be judged, so nothing can be measured.")
-    hotter = np.array([trial.hottest > trial.random for trial in trials], dtype=np.float64)
+    larger = _share_won([(abs(t.hottest), [abs(each) for each in t.random]) for t in trials])
+    lower = _share_won([(-t.hottest, [-each for each in t.random]) for t in trials])
     _, patients = np.unique([trial.example.patient_id for trial in trials], return_inverse=True)
     labels = np.array([trial.example.label for trial in trials], dtype=np.int64)
-    share = bootstrap(
-        lambda weights: {"share": weights @ hotter / weights.sum(axis=1)},
+    shares = bootstrap(
+        lambda weights: {
+            "larger": weights @ larger / weights.sum(axis=1),
+            "lower": weights @ lower / weights.sum(axis=1),
+        },
         labels,
         patients.astype(np.int64),
-    )["share"]
+    )
     return Robustness(
         changes={name: Spread.of([trial.changes[name] for trial in trials]) for name in CHANGES},
-        hottest=Spread.of([trial.hottest for trial in trials]),
-        random=Spread.of([trial.random for trial in trials]),
-        hotter=share,
+        hottest=Spread.of([abs(trial.hottest) for trial in trials]),
+        random=Spread.of([abs(each) for trial in trials for each in trial.random]),
+        larger=shares["larger"],
+        lower=shares["lower"],
         pictures=len(trials),
         refused=len(outcomes) - len(trials),
+    )
+
+
+def _share_won(contests: Sequence[tuple[float, Sequence[float]]]) -> npt.NDArray[np.float64]:
+    """Share of its rivals that each number exceeds, equal ones counting half: float64 (N,)."""
+    return np.array(
+        [
+            np.mean([(one > rival) + 0.5 * (one == rival) for rival in rivals])
+            for one, rivals in contests
+        ],
+        dtype=np.float64,
     )
 
 
@@ -228,8 +251,8 @@ def _erase(
     logit_map: Float,
     scorer: MapScorer,
     rng: np.random.Generator,
-) -> tuple[float, float]:
-    """Absolute change of the logit when the hottest, and when random, cells are erased."""
+) -> tuple[float, tuple[float, ...]]:
+    """Change of the logit when the hottest cells are erased, and with each draw of random ones."""
     owners = _owners(logit_map.shape, prepared.pixels.shape)
     tissue = prepared.pixels > 0
     areas = np.bincount(owners.ravel(), minlength=logit_map.size)
@@ -242,8 +265,8 @@ def _erase(
     chosen = [cells[np.argsort(-logit_map.ravel()[cells], kind="stable")[:count]]]
     chosen += [rng.choice(cells, count, replace=False) for _ in range(RANDOM_DRAWS)]
     erased = np.stack([erase_tissue(prepared.pixels, np.isin(owners, each)) for each in chosen])
-    sizes = np.abs(scorer.score(erased).logits - logit)
-    return float(sizes[0]), float(sizes[1:].mean())
+    first, *others = (scorer.score(erased).logits - logit).tolist()
+    return first, tuple(others)
 
 
 def _owners(cells: tuple[int, ...], pixels: tuple[int, ...]) -> npt.NDArray[np.intp]:

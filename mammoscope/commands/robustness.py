@@ -111,7 +111,8 @@ def describe(found: Robustness) -> Iterator[str]:
     share = f"{ERASED * 100:.0f} %"
     yield f"  {f'hottest {share} erased':26}{_cells(found.hottest)}"
     yield f"  {f'random {share} erased':26}{_cells(found.random)}"
-    yield f"Pictures in which the hottest change it more: {text(found.hotter)}; chance is 0.5."
+    yield "The hottest against each draw of random ones, where chance is 0.5:"
+    yield f"  change it more {text(found.larger)}, leave it lower {text(found.lower)}"
 
 
 def _cells(spread: Spread) -> str:
