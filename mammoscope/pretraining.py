@@ -16,11 +16,24 @@ from mammoscope.mammogram import View
 _COLUMNS: Final = ("file", "case", "scanner", "laterality", "view", "outlined", "pathology")
 
 
-def read_ddsm(root: Path) -> Dataset:
+_CANCERS: Final = "cancers/"
+"""Folder of the cases with a cancer."""
+
+
+def read_ddsm(root: Path, *, cancers_only: bool) -> Dataset:
     """List the pictures that ``metadata.csv`` in `root` names.
 
     Cases stand for patients, scanners for machines. The side in the table is not used: the
     pictures of some scanners are mirrored.
+
+    Parameters
+    ----------
+    root
+        Folder with the table.
+    cancers_only
+        Whether the cases without a cancer stay out: they were digitised by other scanners in
+        other proportions, so that a network can tell them apart without seeing a lesion. Within
+        the others the breast with the outline stands against the other breast.
 
     Raises
     ------
@@ -41,7 +54,13 @@ def read_ddsm(root: Path) -> Dataset:
             "The folder has no readable table of DDSM pictures, metadata.csv."
         ) from err
     return Dataset(
-        root=root, examples=tuple(_example(root, row) for row in rows), has_metadata=True
+        root=root,
+        examples=tuple(
+            _example(root, row)
+            for row in rows
+            if not cancers_only or row["file"].startswith(_CANCERS)
+        ),
+        has_metadata=True,
     )
 
 

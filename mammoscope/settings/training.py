@@ -34,7 +34,8 @@ class TrainConfig(Frozen):
     crop: bool = True
     """Whether the breast alone is shown, stretched to the box, or the whole picture around it, to
     see what cropping brings; a network trained on whole pictures is not served."""
-    layout: Literal["folders", "ddsm"] = "folders"
+    layout: Literal["folders", "ddsm", "ddsm-cancers"] = "folders"
+    """How the folder names pictures: see `mammoscope.dataset` and `mammoscope.pretraining`."""
     split: SplitName = "patients"
     validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
     head: HeadName = "depths"
@@ -177,15 +178,21 @@ PRESETS: Final[Mapping[PresetName, Mapping[str, Any]]] = {
         "batch_size": 8,
         "precision": "float32",
     },
-    # Warm-up on the DDSM pictures: outlined malignant lesion against everything else.
+    # Warm-up on the DDSM pictures: outlined malignant lesion against the same woman's others.
     "ddsm": {
-        "layout": "ddsm",
-        "head": "logit_map",
-        "ema_momentum": 0.0,
-        "input_size": (320, 240),
-        "learning_rate": 2e-4,
-        "epochs": 3,
+        "layout": "ddsm-cancers",
+        "input_size": (299, 299),
+        "head": "mean",
+        "trainable_from": "all",
+        "batch_size": 32,
+        "drop_rate": 0.5,
+        "learning_rate": 5e-5,
+        "epochs": 5,
         "head_epochs": 0,
+        "label_smoothing": 0.0,
+        "augmentation": "flips",
+        "auxiliary": False,
+        "ema_momentum": 0.98,
         "validation_fraction": 0.1,
     },
 }

@@ -108,9 +108,9 @@ def train(
         If a result cannot be written.
     """
     dataset = (
-        read_ddsm(paths.data)
-        if config.layout == "ddsm"
-        else read_dataset(paths.data, paths.metadata)
+        read_dataset(paths.data, paths.metadata)
+        if config.layout == "folders"
+        else read_ddsm(paths.data, cancers_only=config.layout == "ddsm-cancers")
     )
     if _open_run(config, paths.output, resume=resume):
         renew_card(paths.output)
