@@ -25,6 +25,11 @@ from mammoscope.preparation.search import (
     without_annotations,
 )
 
+_DETECTOR_SIDE: Final = 1200
+"""Pixels that each side of a detector's picture has; the smallest in use have 1914 x 2294. Its
+annotations have no part in the search. Those of smaller pictures have: networks learned from
+exports of 640 x 640, whose crops must stay what they were."""
+
 _DILATION: Final = 5
 """Side of the dilation, in search pixels, that gives back the skin line."""
 
@@ -98,13 +103,12 @@ def prepare(
     """
     pixels, already = mammogram.pixels, mammogram.reduction
     shape = pixels.shape
-    factor = reduction_for((shape[0] * already, shape[1] * already), size)
+    source = (shape[0] * already, shape[1] * already)
+    factor = reduction_for(source, size)
     # A whole picture is reduced too, as its reader would have done it: both come out alike.
     unit = max(1, factor // already)
     less = shrink(pixels, unit)
-    # Annotations of small pictures, which are not reduced, take part in the search: networks
-    # learned from exports of that size, whose crops must stay what they were.
-    annotated = factor > 1
+    annotated = min(source) >= _DETECTOR_SIDE
     prepared = _prepare(less, size, crop_to_breast=crop_to_breast, annotated=annotated)
     top, left, bottom, right = prepared.box
     if bottom - top >= size[0] and right - left >= size[1]:

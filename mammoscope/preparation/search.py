@@ -156,21 +156,23 @@ def without_annotations(source: Grey, found: Found) -> Grey:
     """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_SURROUNDINGS, _SURROUNDINGS))
     near = cv2.dilate(found.breast.astype(np.uint8), kernel)
-    top, bottom = _extent(found.rows)
-    left, right = _extent(found.columns)
+    rows, columns = _shown(found.rows), _shown(found.columns)
     kept = np.zeros(source.shape, np.bool_)
-    kept[top:bottom, left:right] = cv2.resize(
-        near, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST
-    )
+    # Where the search copy ends before the picture does, its edge goes on.
+    kept[
+        found.rows.outer : found.rows.outer + found.rows.length,
+        found.columns.outer : found.columns.outer + found.columns.length,
+    ] = near[rows[:, None], columns]
     if kept.all():
         return source
     return np.where(kept, source, np.median(source[~kept]))
 
 
-def _extent(shown: Shown) -> tuple[int, int]:
-    """Half-open range of the picture's pixels that the search copy shows."""
-    start, stop = (end * shown.length // shown.coarse for end in (shown.start, shown.stop))
-    return shown.outer + start, shown.outer + stop
+def _shown(shown: Shown) -> npt.NDArray[np.intp]:
+    """Row or column of the search copy for each of the picture's pixels that are no padding."""
+    coarse = np.arange(shown.length) * shown.coarse // shown.length
+    copied = (coarse - shown.start) * SEARCH_SIZE // (shown.stop - shown.start)
+    return np.asarray(np.clip(copied, 0, SEARCH_SIZE - 1), np.intp)
 
 
 def _whole(pixels: Grey) -> tuple[int, int, int, int]:
