@@ -126,7 +126,7 @@ def spread(engine: Engine, data: bytes) -> tuple[float, float]:
     return float(mean), abs(probabilities[0] - probabilities[1])
 
 
-MOST_MEAN = {"jpeg-2000": 3.0, "htj2k": 1.0}
+MOST_MEAN = {"jpeg-2000": 3.0, "htj2k": 3.0}
 """Mean difference of prepared pixels, in ranks of 1 to 255, where wavelets leave out resolutions:
 they average noise otherwise than area does. 0.5 elsewhere."""
 

@@ -205,11 +205,6 @@ def _jpeg_2000(data: bytes, layout: Layout, factor: int) -> Frame:
     return Frame(_whole(_centred(words, levels), layout, 1 << levels), values, 1 << levels)
 
 
-def _high_throughput_jpeg_2000(data: bytes, layout: Layout, factor: int) -> Frame:
-    """HTJ2K, which decodes so fast that one level more can be left to the mean of pixels."""
-    return _jpeg_2000(data, layout, max(1, factor // LEFT_TO_AREA))
-
-
 def _whole(words: Words, layout: Layout, reduction: int) -> Words:
     """Drop pixels that stand for fewer than `reduction` along a side."""
     return words[: layout.rows // reduction, : layout.columns // reduction]
@@ -271,7 +266,7 @@ _CODECS: Final[Mapping[str, Callable[[bytes, Layout, int], Frame]]] = {
     uid.JPEGLSNearLossless: _jpeg_ls,
     uid.JPEG2000Lossless: _jpeg_2000,
     uid.JPEG2000: _jpeg_2000,
-    uid.HTJ2KLossless: _high_throughput_jpeg_2000,
-    uid.HTJ2KLosslessRPCL: _high_throughput_jpeg_2000,
-    uid.HTJ2K: _high_throughput_jpeg_2000,
+    uid.HTJ2KLossless: _jpeg_2000,
+    uid.HTJ2KLosslessRPCL: _jpeg_2000,
+    uid.HTJ2K: _jpeg_2000,
 }
