@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -51,6 +52,23 @@ def reduction_for(shape: tuple[int, int], needed: tuple[int, int]) -> int:
     ):
         factor *= 2
     return factor
+
+
+def shrink(pixels: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
+    """Means of `factor` x `factor` pixels, without what is left over at the bottom and right.
+
+    Parameters
+    ----------
+    pixels
+        float32 or uint16 (H, W); the result has the same type.
+    factor
+        At least 1.
+    """
+    if factor == 1:
+        return pixels
+    height, width = (side // factor for side in pixels.shape)
+    whole = pixels[: height * factor, : width * factor]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
 
 
 class Laterality(StrEnum):

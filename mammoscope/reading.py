@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -31,7 +30,7 @@ from mammoscope.errors import (
     UnreadableFileError,
     UnsupportedImageError,
 )
-from mammoscope.mammogram import LEFT_TO_AREA, Mammogram, SourceFacts, reduction_for
+from mammoscope.mammogram import LEFT_TO_AREA, Mammogram, SourceFacts, reduction_for, shrink
 from mammoscope.settings import ReadingLimits
 
 PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
@@ -265,13 +264,10 @@ def _shrink(samples: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
     """Shrink, each sample the mean of those it stands for; 8 bits become 16."""
     if factor < 2 or samples.dtype.itemsize > 2:
         return samples
-    height, width = (side // factor for side in samples.shape)
-    samples = samples[: height * factor, : width * factor]
     if samples.dtype == np.uint8:
         # Means keep what 8 bits would round away.
         samples = np.multiply(samples, 257, dtype=np.uint16)
-    native = np.asarray(samples, dtype=np.uint16)
-    return np.asarray(cv2.resize(native, (width, height), interpolation=cv2.INTER_AREA))
+    return shrink(np.asarray(samples, dtype=np.uint16), factor)
 
 
 def _scale(samples: npt.NDArray[Any]) -> Grey:

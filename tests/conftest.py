@@ -20,6 +20,14 @@ MODEL = Path(__file__).resolve().parents[1] / "model"
 """The released model."""
 
 
+_NOT_DONE = "NOT DONE: "
+
+
+def not_done(what: str) -> str:
+    """Reason to skip a test whose tool cannot be had; listed at the end of the run."""
+    return _NOT_DONE + what
+
+
 def pytest_configure(config: pytest.Config) -> None:
     backend = "tensorflow" if config.option.markexpr == "training" else "openvino"
     # Set before any test module imports Keras; processes that tests start choose for themselves.
@@ -50,6 +58,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         subject = dict(report.user_properties).get("abuse")
         if report.when == "call" and subject is not None and report.nodeid not in bad:
             survived[str(subject)] += 1
+    skipped = {str(report.longrepr[-1]) for report in reports.get("skipped", [])}
+    for reason in sorted(skipped):
+        if _NOT_DONE in reason:
+            terminalreporter.write_line(reason[reason.index(_NOT_DONE) :], yellow=True)
     if survived:
         listed = ", ".join(f"{subject} {count}" for subject, count in sorted(survived.items()))
         terminalreporter.write_line(f"abuse: {survived.total()} cases survived ({listed})")

@@ -13,19 +13,22 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
-from mammoscope.mammogram import Mammogram, reduction_for
+from mammoscope.mammogram import Mammogram, reduction_for, shrink
 from mammoscope.preparation.search import (
     SEARCH_SIZE,
     SMALLEST_CONTRAST,
     Grey,
     Mask,
-    background_is_bright,
-    find_breast,
-    find_content,
+    Shown,
     interpolation,
-    shrink_for_search,
-    stretch_contrast,
+    seek,
+    without_annotations,
 )
+
+_DETECTOR_SIDE: Final = 1200
+"""Pixels that each side of a detector's picture has; the smallest in use have 1914 x 2294. Its
+annotations have no part in the search. Those of smaller pictures have: networks learned from
+exports of 640 x 640, whose crops must stay what they were."""
 
 _DILATION: Final = 5
 """Side of the dilation, in search pixels, that gives back the skin line."""
@@ -100,52 +103,37 @@ def prepare(
     """
     pixels, already = mammogram.pixels, mammogram.reduction
     shape = pixels.shape
-    factor = reduction_for((shape[0] * already, shape[1] * already), size)
+    source = (shape[0] * already, shape[1] * already)
+    factor = reduction_for(source, size)
     # A whole picture is reduced too, as its reader would have done it: both come out alike.
     unit = max(1, factor // already)
-    less = _reduced(pixels, unit)
-    prepared = _prepare(less, size, crop_to_breast=crop_to_breast)
+    less = shrink(pixels, unit)
+    annotated = min(source) >= _DETECTOR_SIDE
+    prepared = _prepare(less, size, crop_to_breast=crop_to_breast, annotated=annotated)
     top, left, bottom, right = prepared.box
     if bottom - top >= size[0] and right - left >= size[1]:
         return replace(prepared, box=(top * unit, left * unit, bottom * unit, right * unit))
     full = pixels if mammogram.read_fully is None else mammogram.read_fully().pixels
     if full.shape == less.shape:
         return prepared
-    fully = _prepare(full, size, crop_to_breast=crop_to_breast)
+    fully = _prepare(full, size, crop_to_breast=crop_to_breast, annotated=annotated)
     return replace(fully, box=_scaled_box(fully.box, full.shape, shape))
 
 
-def _reduced(pixels: Grey, factor: int) -> Grey:
-    """Means of `factor` x `factor` pixels, without what is left over at the bottom and right."""
-    if factor == 1:
-        return pixels
-    height, width = (side // factor for side in pixels.shape)
-    whole = pixels[: height * factor, : width * factor]
-    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
-
-
-def _prepare(source: Grey, size: tuple[int, int], *, crop_to_breast: bool) -> Preparation:
-    whole = source.size
-    # Padding goes first, at its own resolution: shrunk, its edge would blend into the picture.
-    find_box = find_content if crop_to_breast else _whole
-    outer_top, outer_left, outer_bottom, outer_right = find_box(source)
-    source = source[outer_top:outer_bottom, outer_left:outer_right]
-    coarse = shrink_for_search(source, size)
-    top, left, bottom, right = find_box(coarse)
-    pixels = coarse[top:bottom, left:right]
-    small = stretch_contrast(
-        cv2.resize(pixels, (SEARCH_SIZE, SEARCH_SIZE), interpolation=interpolation(pixels.shape))
-    )
-    inverted = background_is_bright(small)
-    if inverted:
-        small = 1.0 - small
-    breast = find_breast(small)
+def _prepare(
+    source: Grey, size: tuple[int, int], *, crop_to_breast: bool, annotated: bool
+) -> Preparation:
+    found = seek(source, size, whole=not crop_to_breast)
+    judged = found
+    if crop_to_breast and annotated:
+        judged = seek(without_annotations(source, found), size, inverted=found.inverted)
+    breast = judged.breast
     rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
     chest_wall = _chest_wall(breast[:, columns[0] : columns[-1] + 1])
     if not crop_to_breast:
         rows = columns = np.arange(SEARCH_SIZE)
-    y0, y1 = _to_source(rows, (top, bottom), (coarse.shape[0], source.shape[0]))
-    x0, x1 = _to_source(columns, (left, right), (coarse.shape[1], source.shape[1]))
+    y0, y1 = _to_source(rows, judged.rows)
+    x0, x1 = _to_source(columns, judged.columns)
 
     crop = source[y0:y1, x0:x1]
     height, width = size
@@ -154,28 +142,24 @@ def _prepare(source: Grey, size: tuple[int, int], *, crop_to_breast: bool) -> Pr
         dtype=np.float32,
     )
     inside = _stretched_mask(breast, rows, columns, size)
-    if inverted:
+    if found.inverted:
         stretched = 1.0 - stretched
     prepared = _normalise(stretched, inside)
     mirrored = chest_wall == "right"
     if mirrored:
         prepared = np.ascontiguousarray(prepared[:, ::-1])
-    for array in (prepared, small, breast):
+    for array in (prepared, found.small, found.breast):
         array.setflags(write=False)
     return Preparation(
         pixels=prepared,
-        inverted=inverted,
+        inverted=found.inverted,
         mirrored=mirrored,
         chest_wall=chest_wall,
-        box=(y0 + outer_top, x0 + outer_left, y1 + outer_top, x1 + outer_left),
-        breast_share=float(breast.mean()) * pixels.size / coarse.size * source.size / whole,
-        search_copy=small,
-        breast=breast,
+        box=(y0, x0, y1, x1),
+        breast_share=found.breast_share,
+        search_copy=found.small,
+        breast=found.breast,
     )
-
-
-def _whole(pixels: Grey) -> tuple[int, int, int, int]:
-    return 0, 0, pixels.shape[0], pixels.shape[1]
 
 
 def _scaled_box(
@@ -192,28 +176,15 @@ def _scaled_box(
     )
 
 
-def _to_source(
-    indices: npt.NDArray[np.intp], content: tuple[int, int], lengths: tuple[int, int]
-) -> tuple[int, int]:
-    """Half-open range of source pixels under the given rows or columns of the search copy.
-
-    Parameters
-    ----------
-    indices
-        Rows or columns of the search copy, ascending.
-    content
-        Half-open range of the coarse picture that the search copy shows.
-    lengths
-        Side of the coarse picture and of the source.
-    """
-    start, stop = content
-    coarse, source = lengths
+def _to_source(indices: npt.NDArray[np.intp], shown: Shown) -> tuple[int, int]:
+    """Half-open range of source pixels under the given ascending rows or columns."""
     # In whole numbers, so that nothing is rounded on the way.
-    unit = coarse * SEARCH_SIZE
-    ends = (int(index) * (stop - start) + start * SEARCH_SIZE for index in
+    unit = shown.coarse * SEARCH_SIZE
+    ends = (int(index) * (shown.stop - shown.start) + shown.start * SEARCH_SIZE for index in
             (indices[0], indices[-1] + 1))  # fmt: skip
-    first, last = (end * source for end in ends)
-    return first // unit, max(-(-last // unit), first // unit + 1)
+    first, last = (end * shown.length for end in ends)
+    low, high = first // unit, max(-(-last // unit), first // unit + 1)
+    return low + shown.outer, high + shown.outer
 
 
 def _chest_wall(breast: Mask) -> Literal["left", "right"]:

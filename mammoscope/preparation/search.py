@@ -1,5 +1,6 @@
 """The breast, sought on a small square copy of the picture."""
 
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -38,6 +39,144 @@ _EXTREME_SHARE: Final = 0.15
 
 _EDGE: Final = 10
 """Breadth of the edges, in search pixels."""
+
+_SURROUNDINGS: Final = 11
+"""Side of the dilation, in search pixels, that leaves the breast some background around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the search copy shows along one side of the picture.
+
+    Parameters
+    ----------
+    outer
+        First pixel of the picture without its padding.
+    length
+        Pixels from there that are no padding.
+    coarse
+        Pixels that `length` has in the picture that the search copy is made of.
+    start, stop
+        Half-open range of those that the search copy shows.
+    """
+
+    outer: int
+    length: int
+    coarse: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The breast on the search copy.
+
+    Parameters
+    ----------
+    small
+        float32 (S, S) in [0, 1]: the search copy, dense tissue bright.
+    breast
+        bool (S, S): the breast on it.
+    inverted
+        Whether the picture had a bright background.
+    rows, columns
+        What of the picture the search copy shows.
+    breast_share
+        Share of the picture that the breast covers, in (0, 1].
+    """
+
+    small: Grey
+    breast: Mask
+    inverted: bool
+    rows: Shown
+    columns: Shown
+    breast_share: float
+
+
+def seek(
+    source: Grey, size: tuple[int, int], *, whole: bool = False, inverted: bool | None = None
+) -> Found:
+    """Seek the breast.
+
+    Parameters
+    ----------
+    source
+        float32 (H, W) in [0, 1].
+    size
+        Height and width that the breast is wanted in.
+    whole
+        Whether padding belongs to what is searched.
+    inverted
+        Whether the background is bright, where that is known.
+
+    Raises
+    ------
+    NoBreastError
+        If nothing in the picture could be a breast.
+    """
+    pixels_in_all = source.size
+    find_box = _whole if whole else find_content
+    # Padding goes first, at its own resolution: shrunk, its edge would blend into the picture.
+    outer_top, outer_left, outer_bottom, outer_right = find_box(source)
+    source = source[outer_top:outer_bottom, outer_left:outer_right]
+    coarse = shrink_for_search(source, size)
+    top, left, bottom, right = find_box(coarse)
+    pixels = coarse[top:bottom, left:right]
+    small = stretch_contrast(
+        cv2.resize(pixels, (SEARCH_SIZE, SEARCH_SIZE), interpolation=interpolation(pixels.shape))
+    )
+    if inverted is None:
+        inverted = background_is_bright(small)
+    if inverted:
+        small = 1.0 - small
+    breast = find_breast(small)
+    share = float(breast.mean()) * pixels.size / coarse.size * source.size / pixels_in_all
+    return Found(
+        small=small,
+        breast=breast,
+        inverted=inverted,
+        rows=Shown(outer_top, source.shape[0], coarse.shape[0], top, bottom),
+        columns=Shown(outer_left, source.shape[1], coarse.shape[1], left, right),
+        breast_share=share,
+    )
+
+
+def without_annotations(source: Grey, found: Found) -> Grey:
+    """The picture with nothing but background around the breast and its surroundings.
+
+    Text, markers and edges of film move the search copy's grid, its contrast and the threshold
+    between breast and background, and with them the crop by a few pixels.
+
+    Parameters
+    ----------
+    source
+        float32 (H, W) in [0, 1].
+    found
+        The breast on it.
+    """
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_SURROUNDINGS, _SURROUNDINGS))
+    near = cv2.dilate(found.breast.astype(np.uint8), kernel)
+    rows, columns = _shown(found.rows), _shown(found.columns)
+    kept = np.zeros(source.shape, np.bool_)
+    # Where the search copy ends before the picture does, its edge goes on.
+    kept[
+        found.rows.outer : found.rows.outer + found.rows.length,
+        found.columns.outer : found.columns.outer + found.columns.length,
+    ] = near[rows[:, None], columns]
+    if kept.all():
+        return source
+    return np.where(kept, source, np.median(source[~kept]))
+
+
+def _shown(shown: Shown) -> npt.NDArray[np.intp]:
+    """Row or column of the search copy for each of the picture's pixels that are no padding."""
+    coarse = np.arange(shown.length) * shown.coarse // shown.length
+    copied = (coarse - shown.start) * SEARCH_SIZE // (shown.stop - shown.start)
+    return np.asarray(np.clip(copied, 0, SEARCH_SIZE - 1), np.intp)
+
+
+def _whole(pixels: Grey) -> tuple[int, int, int, int]:
+    return 0, 0, pixels.shape[0], pixels.shape[1]
 
 
 def shrink_for_search(source: Grey, size: tuple[int, int]) -> Grey:

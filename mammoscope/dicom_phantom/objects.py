@@ -1,38 +1,23 @@
-"""Phantoms as DICOM objects: Digital Mammography X-Ray Image Storage - For Presentation.
-
-The objects hold what PS3.3 A.26 asks of them, in any transfer syntax that `mammoscope.dicom`
-reads, so that tests, benchmarks and the demonstration have mammograms of every kind. Patients and
-machines in them are made up.
-"""
+"""A phantom's picture to the DICOM object that holds it: PS3.3 A.26."""
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
-import imagecodecs
 import numpy as np
 import numpy.typing as npt
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
-from mammoscope.errors import ConfigurationError, StorageError
+from mammoscope.dicom_phantom.encoding import SYNTAXES, Encoding
 from mammoscope.mammogram import Laterality, View
-from mammoscope.phantom import Phantom, PhantomConfig, draw_phantom
+from mammoscope.phantom import Phantom, PhantomConfig
 
-Words = npt.NDArray[Any]
 Grey = npt.NDArray[np.float32]
-WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
-JPEG_QUALITY: Final = 95
-NEAR_LOSSLESS: Final = 3
-"""Greatest error, in stored values, of JPEG-LS near-lossless."""
-
-JPEG_2000_DECIBELS: Final = 60
-"""Peak signal-to-noise ratio of lossy JPEG 2000."""
+_SIGMOID_WIDTH: Final = 0.25
+"""Width of a sigmoid window over the range of stored values: its ends show 0.0003 and 0.9997."""
 
 _SCT: Final = "SCT"
 _VIEW_CODES: Final = {
@@ -41,140 +26,6 @@ _VIEW_CODES: Final = {
 }
 _DATE: Final = "20200101"
 _TIME: Final = "120000"
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How an object stores its picture.
-
-    Parameters
-    ----------
-    syntax
-        Name of the transfer syntax, a key of `SYNTAXES`.
-    bits
-        Bits stored, 2 to 16; at most 8 are allocated as bytes. `SYNTAXES` that allow only some
-        say so.
-    signed
-        Whether values are two's complements; not with loss, which would turn signs around.
-    inverted
-        Whether the photometric interpretation is MONOCHROME1.
-    window
-        Function of the window, None for an object without one.
-    """
-
-    syntax: str = "explicit"
-    bits: int = 12
-    signed: bool = False
-    inverted: bool = False
-    window: WindowFunction | None = "LINEAR"
-
-    def __post_init__(self) -> None:
-        if self.syntax not in SYNTAXES:
-            raise ConfigurationError(
-                f"There is no such transfer syntax; there are {', '.join(SYNTAXES)}."
-            )
-        allowed = SYNTAXES[self.syntax].bits
-        if self.bits not in allowed:
-            raise ConfigurationError(
-                f"{self.bits} bits cannot be stored so; {allowed[0]} to {allowed[-1]} can."
-            )
-        if self.signed and SYNTAXES[self.syntax].lossy:
-            raise ConfigurationError("Signed values are stored without loss only.")
-
-
-_SIGMOID_WIDTH: Final = 0.25
-"""Width of a sigmoid window over the range of stored values: its ends show 0.0003 and 0.9997."""
-
-
-@dataclass(frozen=True, slots=True)
-class Syntax:
-    """A transfer syntax that can be written.
-
-    ``encode`` takes words uint8 or uint16 (H, W) and the bits stored; None for native pixels.
-    """
-
-    transfer_syntax: uid.UID
-    bits: range = field(default=range(2, 17))
-    encode: Callable[[Words, int], bytes] | None = None
-    lossy: str = ""
-    """Defined term of (0028,2114) Lossy Image Compression Method; empty for lossless."""
-
-
-def _rle(words: Words, _bits: int) -> bytes:
-    # Planes of bytes, the most significant first; rows are packed each for itself (PS3.5 G.3).
-    planes = words.astype(words.dtype.newbyteorder(">")).view(np.uint8)
-    planes = planes.reshape(*words.shape, words.dtype.itemsize)
-    segments = []
-    for plane in range(words.dtype.itemsize):
-        packed = bytes(imagecodecs.packbits_encode(np.ascontiguousarray(planes[:, :, plane])))
-        segments.append(packed + bytes(len(packed) % 2))
-    offsets = np.cumsum([64, *map(len, segments[:-1])])
-    header = np.zeros(16, "<u4")
-    header[: 1 + len(segments)] = [len(segments), *offsets]
-    return header.tobytes() + b"".join(segments)
-
-
-def _jpeg(words: Words, bits: int) -> bytes:
-    depth = 8 if bits <= 8 else 12
-    return bytes(imagecodecs.jpeg_encode(words, level=JPEG_QUALITY, bitspersample=depth))
-
-
-def _lossless_jpeg(words: Words, bits: int, predictor: int) -> bytes:
-    return bytes(
-        imagecodecs.jpeg_encode(words, lossless=True, predictor=predictor, bitspersample=bits)
-    )
-
-
-def _jpeg_2000(words: Words, bits: int, level: int) -> bytes:
-    return bytes(
-        imagecodecs.jpeg2k_encode(
-            words, level=level, codecformat="j2k", bitspersample=bits, reversible=level == 0
-        )
-    )
-
-
-def _htj2k(words: Words, level: float | None) -> bytes:
-    return bytes(imagecodecs.htj2k_encode(words, level=level, reversible=level is None))
-
-
-_WHOLE_WORDS: Final = range(8, 17, 8)
-
-SYNTAXES: Final[Mapping[str, Syntax]] = {
-    "implicit": Syntax(uid.ImplicitVRLittleEndian),
-    "explicit": Syntax(uid.ExplicitVRLittleEndian),
-    "big-endian": Syntax(uid.ExplicitVRBigEndian),
-    "deflated": Syntax(uid.DeflatedExplicitVRLittleEndian),
-    "rle": Syntax(uid.RLELossless, encode=_rle),
-    "jpeg": Syntax(uid.JPEGBaseline8Bit, range(8, 9), _jpeg, "ISO_10918_1"),
-    "jpeg-extended": Syntax(uid.JPEGExtended12Bit, range(8, 13, 4), _jpeg, "ISO_10918_1"),
-    "jpeg-lossless": Syntax(
-        uid.JPEGLossless, encode=lambda words, bits: _lossless_jpeg(words, bits, 6)
-    ),
-    "jpeg-lossless-sv1": Syntax(
-        uid.JPEGLosslessSV1, encode=lambda words, bits: _lossless_jpeg(words, bits, 1)
-    ),
-    "jpeg-ls": Syntax(
-        uid.JPEGLSLossless, encode=lambda words, _: bytes(imagecodecs.jpegls_encode(words))
-    ),
-    "jpeg-ls-near": Syntax(
-        uid.JPEGLSNearLossless,
-        encode=lambda words, _: bytes(imagecodecs.jpegls_encode(words, level=NEAR_LOSSLESS)),
-        lossy="ISO_14495_1",
-    ),
-    "jpeg-2000": Syntax(
-        uid.JPEG2000Lossless, encode=lambda words, bits: _jpeg_2000(words, bits, 0)
-    ),
-    "jpeg-2000-lossy": Syntax(
-        uid.JPEG2000,
-        encode=lambda words, bits: _jpeg_2000(words, bits, JPEG_2000_DECIBELS),
-        lossy="ISO_15444_1",
-    ),
-    "htj2k": Syntax(uid.HTJ2KLossless, _WHOLE_WORDS, lambda words, _: _htj2k(words, None)),
-    "htj2k-lossy": Syntax(
-        uid.HTJ2K, _WHOLE_WORDS, lambda words, _: _htj2k(words, 0.001), "ISO_15444_15"
-    ),
-}
-"""Transfer syntaxes by name."""
 
 
 def encode_phantom(phantom: Phantom, encoding: Encoding | None = None) -> bytes:
@@ -199,42 +50,6 @@ def encode_picture(pixels: Grey, config: PhantomConfig, encoding: Encoding | Non
     elements.update(_acquired(config))
     elements.update(_stored(pixels, encoding))
     return _file(elements, encoding)
-
-
-def write_phantom_exam(
-    folder: Path, *, seed: int = 0, encoding: Encoding | None = None, tumour: bool = False
-) -> list[Path]:
-    """Write the four views of a woman, CC and MLO of both breasts, into a folder.
-
-    Parameters
-    ----------
-    folder
-        Made where it is not there.
-    seed
-        Names the woman.
-    encoding
-        How each picture is stored; uncompressed and of 12 bits where None.
-    tumour
-        Whether the left breast has a mass.
-
-    Raises
-    ------
-    StorageError
-        If a file cannot be written.
-    """
-    paths = []
-    for laterality in (Laterality.RIGHT, Laterality.LEFT):
-        for view in (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE):
-            mass = tumour and laterality is Laterality.LEFT
-            phantom = draw_phantom(PhantomConfig(seed, laterality, view, mass=mass))
-            path = folder / f"phantom_{seed:03d}_{laterality}_{view}.dcm"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(encode_phantom(phantom, encoding))
-            except OSError as err:
-                raise StorageError("A phantom could not be written.") from err
-            paths.append(path)
-    return paths
 
 
 def _unique(*parts: object) -> str:

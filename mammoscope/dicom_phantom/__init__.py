@@ -1,0 +1,12 @@
+"""Phantoms as DICOM objects: Digital Mammography X-Ray Image Storage - For Presentation.
+
+The objects hold what PS3.3 A.26 asks of them, in any transfer syntax that `mammoscope.dicom`
+reads, so that tests, benchmarks and the demonstration have mammograms of every kind. Patients and
+machines in them are made up.
+"""
+
+from mammoscope.dicom_phantom.encoding import SYNTAXES, Encoding
+from mammoscope.dicom_phantom.exams import write_phantom_exam
+from mammoscope.dicom_phantom.objects import encode_phantom, encode_picture
+
+__all__ = ["SYNTAXES", "Encoding", "encode_phantom", "encode_picture", "write_phantom_exam"]

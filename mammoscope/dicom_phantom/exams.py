@@ -1,0 +1,45 @@
+"""The four views of a woman, as files."""
+
+from pathlib import Path
+
+from mammoscope.dicom_phantom.encoding import Encoding
+from mammoscope.dicom_phantom.objects import encode_phantom
+from mammoscope.errors import StorageError
+from mammoscope.mammogram import Laterality, View
+from mammoscope.phantom import PhantomConfig, draw_phantom
+
+
+def write_phantom_exam(
+    folder: Path, *, seed: int = 0, encoding: Encoding | None = None, tumour: bool = False
+) -> list[Path]:
+    """Write the four views of a woman, CC and MLO of both breasts, into a folder.
+
+    Parameters
+    ----------
+    folder
+        Made where it is not there.
+    seed
+        Names the woman.
+    encoding
+        How each picture is stored; uncompressed and of 12 bits where None.
+    tumour
+        Whether the left breast has a mass.
+
+    Raises
+    ------
+    StorageError
+        If a file cannot be written.
+    """
+    paths = []
+    for laterality in (Laterality.RIGHT, Laterality.LEFT):
+        for view in (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE):
+            mass = tumour and laterality is Laterality.LEFT
+            phantom = draw_phantom(PhantomConfig(seed, laterality, view, mass=mass))
+            path = folder / f"phantom_{seed:03d}_{laterality}_{view}.dcm"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encode_phantom(phantom, encoding))
+            except OSError as err:
+                raise StorageError("A phantom could not be written.") from err
+            paths.append(path)
+    return paths
