@@ -65,7 +65,8 @@ def find_blocks(model: Any, beyond: Collection[str]) -> tuple[Block, ...]:
         # No value computed earlier is needed later, so that this operation's are all there is.
         if reach <= number and any(each.get_type_name() in CONVOLUTIONS for each in parts[-1]):
             passed = True
-        followers = (place.get(each.get_friendly_name(), 0) for each in _followers(node))
+        # What lies beyond the blocks comes after all of them.
+        followers = (place.get(each.get_friendly_name(), len(body)) for each in _followers(node))
         reach = max(reach, *followers, 0)
     if len(parts) > 1 and not _operations(parts[-1]):
         last = parts.pop()
