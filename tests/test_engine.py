@@ -43,8 +43,8 @@ class RecordingCore:
 @pytest.mark.parametrize(("threads", "mode", "expected"), [(0, "throughput", 3), (5, "latency", 5)])
 def test_threads_and_mode_are_openvinos(monkeypatch, threads, mode, expected):
     core = RecordingCore()
-    monkeypatch.setattr("mammoscope.engine.import_openvino", core)
-    monkeypatch.setattr("mammoscope.engine.available_processors", lambda: 3)
+    monkeypatch.setattr("mammoscope.engine.loading.import_openvino", core)
+    monkeypatch.setattr("mammoscope.engine.loading.available_processors", lambda: 3)
     card = Card(version="1", sha256="0" * 64, input_size=(96, 72))
     with pytest.raises(ArtifactMismatchError, match="damaged"):
         make_engine(None, card, threads=threads, performance_mode=mode)

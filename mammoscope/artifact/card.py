@@ -16,8 +16,8 @@ Level = Literal["image", "breast", "patient"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Method = Literal[
     "quantised",
-    "quantised_after_stem",
-    "quantised_accuracy_aware",
+    "quantised_full_bias",
+    "quantised_except_blocks",
     "float16_weights",
     "float32_weights",
 ]
@@ -140,14 +140,24 @@ class CardCompiled(_Frozen):
     topology, weights
         The two files of OpenVINO's intermediate representation.
     method
-        How it was made: ``quantised``, ``quantised_after_stem`` (the first layers, with the largest
-        maps, were left in float), ``quantised_accuracy_aware`` (so were those that cost most),
-        ``float16_weights`` or ``float32_weights``.
+        How it was made: ``quantised``, ``quantised_full_bias`` (what rounding shifts was put right
+        layer after layer), ``quantised_except_blocks`` (so it was, and the blocks that cost most
+        were left in float), ``float16_weights`` or ``float32_weights``.
     comparison
         With the float network.
+    share_in_8_bits
+        Of the multiply-adds of all convolutions, in [0, 1]; None where it was not noted.
+    float_blocks
+        Parts of the network that were left in float, as number and size of what they put out, in
+        the order of computation. The head is always in float, and not named.
     speed
         Time the float network takes for one picture over the time this takes, on the machine that
         compiled it, where both use all its processors.
+    throughput
+        The same of many pictures, several of them at a time; None where it was not measured.
+    phantom_logits
+        Of the phantoms of `mammoscope.engine.score_phantoms`, on the machine that compiled it: by
+        them another tells whether its processor computes the same.
     packages
         Versions of what compiled it.
     """
@@ -158,7 +168,11 @@ class CardCompiled(_Frozen):
     weights: CardFile
     method: Method
     comparison: CardComparison
+    share_in_8_bits: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    float_blocks: tuple[str, ...] = ()
     speed: float
+    throughput: float | None = None
+    phantom_logits: tuple[float, ...] = ()
     packages: dict[str, str] = Field(default_factory=dict)
 
 

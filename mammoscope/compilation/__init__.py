@@ -6,7 +6,8 @@ from mammoscope.compilation.comparison import (
     Reference,
     loss,
 )
-from mammoscope.compilation.compiling import Kind, Trial, compile_artifact
+from mammoscope.compilation.compiling import compile_artifact
+from mammoscope.compilation.ladder import Kind, Trial
 from mammoscope.compilation.pictures import (
     CALIBRATION_PICTURES,
     PreparedPictures,

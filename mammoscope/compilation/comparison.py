@@ -15,7 +15,6 @@ ALLOWED_DIFFERENCE: Final = 0.03
 """Of the calibrated probability of any picture."""
 
 Logits = npt.NDArray[np.float32]
-Values = npt.NDArray[np.float64]
 
 
 class Reference:
@@ -73,20 +72,6 @@ class Reference:
             allowed_auc_difference=ALLOWED_AUC_DIFFERENCE,
             allowed_difference=ALLOWED_DIFFERENCE,
         )
-
-    def losses(self, logits: Logits, indices: npt.NDArray[np.int64]) -> Values:
-        """Difference of the pictures at `indices`, each in units of what is allowed.
-
-        Parameters
-        ----------
-        logits
-            float32 (K,): the compiled network's.
-        indices
-            Of those K pictures among all.
-        """
-        ours = self._scored
-        theirs = ours.calibration.probabilities(logits.astype(np.float64))
-        return np.abs(ours.probabilities[indices] - theirs) / ALLOWED_DIFFERENCE
 
 
 def loss(comparison: CardComparison) -> float:

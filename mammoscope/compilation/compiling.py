@@ -3,19 +3,20 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
+
+import numpy as np
 
 from mammoscope.artifact import (
     TOPOLOGY_NAME,
     WEIGHTS_NAME,
     Artifact,
     Card,
-    CardComparison,
     CardCompiled,
     CardFile,
     CompiledFiles,
@@ -23,26 +24,14 @@ from mammoscope.artifact import (
     sha256_of,
     write_card,
 )
-from mammoscope.compilation.comparison import Reference, loss
-from mammoscope.compilation.pictures import PreparedPictures
-from mammoscope.compilation.quantisation import quantise, quantise_accuracy_aware, recentre
+from mammoscope.compilation.blocks import share_in_8_bits
+from mammoscope.compilation.comparison import Reference
+from mammoscope.compilation.ladder import Form, Kind, Original, Trial, climb
+from mammoscope.compilation.pictures import Pixels, PreparedPictures
 from mammoscope.conversion import convert_network, import_openvino
-from mammoscope.engine import Engine, make_engine, read_network
+from mammoscope.engine import make_engine, read_network, score_phantoms
 from mammoscope.errors import ArtifactNotFoundError, CompilationError, StorageError
-
-Kind = Literal["int8", "float"]
-
-_METHODS: Final[dict[Kind, tuple[Method, ...]]] = {
-    "int8": (
-        "quantised",
-        "quantised_after_stem",
-        "quantised_accuracy_aware",
-        "float16_weights",
-        "float32_weights",
-    ),
-    "float": ("float16_weights", "float32_weights"),
-}
-"""What is tried, the fastest first."""
+from mammoscope.settings import PerformanceMode
 
 _PACKAGES: Final = ("openvino", "nncf", "keras")
 
@@ -50,20 +39,8 @@ _PACKAGES: Final = ("openvino", "nncf", "keras")
 _TIMED_PICTURES: Final = 9
 """Pictures by which the speed is measured."""
 
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A compiled form of the network, and what became of its scores, its size and its speed.
-
-    ``kind`` is ``float`` where the search left nothing in 8 bits; ``bytes`` is the size of its
-    files, ``speed`` the float network's time over its own.
-    """
-
-    method: Method
-    kind: Kind
-    comparison: CardComparison
-    bytes: int
-    speed: float
+_TIMED_BATCHES: Final = 3
+_TIMED_BATCH: Final = 16
 
 
 def _ignore(_trial: Trial) -> None: ...
@@ -78,8 +55,9 @@ def compile_artifact(
 ) -> Card:
     """Compile an artifact's network and store it, and what it lost, in the artifact's folder.
 
-    Tried are 8 bits, 8 bits with the first layers and 8 bits with those that cost most left in
-    float, float with weights of 16 bits, and float. The first whose scores are near enough is kept.
+    Tried are 8 bits, 8 bits with rounding put right layer after layer, 8 bits with the blocks left
+    in float that cost most, float with weights of 16 bits, and float. The first whose scores are
+    near enough is kept; of 8 bits with blocks in float, that which has fewest of them.
 
     Parameters
     ----------
@@ -112,60 +90,65 @@ def compile_artifact(
     """
     if artifact.card is None:
         raise ArtifactNotFoundError("Only a model with a card can be compiled.")
+    folder = artifact.network.parent
     card = artifact.card.model_copy(update={"compiled": None})
     model = convert_network(artifact.network)
-    float_engine = make_engine(model, card, performance_mode="latency")
-    reference = Reference(card, pictures, float_engine.score(pictures.comparison).logits)
-    with _work_folder(artifact.network.parent) as work:
-        for method in _METHODS[kind]:
-            files = CompiledFiles(work / f"{method}.xml", work / f"{method}.bin")
-            _save(_made(method, model, float_engine, pictures, reference), files, method)
-            # What was written is what is compared.
-            written = read_network(files)
-            engine = make_engine(written, card, performance_mode="latency")
-            trial = Trial(
-                method,
-                _kind(written),
-                reference.compare(engine.score(pictures.comparison).logits),
-                sum(path.stat().st_size for path in (files.topology, files.weights)),
-                _speed(engine, float_engine, pictures),
-            )
+    float_engine = make_engine(model, card)
+    calibration, comparison = (
+        float_engine.score(pixels).logits for pixels in (pictures.calibration, pictures.comparison)
+    )
+    original = Original(model, card, pictures, calibration, comparison)
+    reference = Reference(card, pictures, comparison)
+    with _work_folder(folder) as work:
+        numbers = count()
+
+        def attempt(form: Form) -> Trial:
+            name = f"{next(numbers)}"
+            files = CompiledFiles(work / f"{name}.xml", work / f"{name}.bin")
+            _save(form.model, files, form.method)
+            trial = _measure(form, files, original, reference)
             report(trial)
-            if loss(trial.comparison) <= 1.0:
-                return _install(artifact.network.parent, card, files, trial)
-    raise CompilationError("No compiled form of the network scores like the network itself.")
+            return trial
+
+        kept = climb(original, kind, attempt)
+        if kept is None:
+            raise CompilationError(
+                "No compiled form of the network scores like the network itself."
+            )
+        return _install(folder, original, kept)
 
 
-def _made(
-    method: Method,
-    model: Any,
-    float_engine: Engine,
-    pictures: PreparedPictures,
-    reference: Reference,
-) -> Any:
-    if method in ("quantised", "quantised_after_stem"):
-        made = quantise(model, pictures, stem=method == "quantised")
-        return recentre(made, float_engine, pictures)
-    if method == "quantised_accuracy_aware":
-        aware = quantise_accuracy_aware(model, float_engine.card, pictures, reference)
-        return recentre(aware, float_engine, pictures)
-    return model
+def _measure(form: Form, files: CompiledFiles, original: Original, reference: Reference) -> Trial:
+    # What was written is what is compared.
+    written = read_network(files)
+    pixels = original.pictures.comparison
+    comparison = reference.compare(make_engine(written, original.card).score(pixels).logits)
+    share = share_in_8_bits(written)
+    return Trial(
+        form.method,
+        "int8" if share else "float",
+        comparison,
+        share,
+        form.float_blocks,
+        _times_faster(written, original, "latency", list(pixels[:_TIMED_PICTURES, None])),
+        files,
+        sum(path.stat().st_size for path in (files.topology, files.weights)),
+    )
 
 
-def _kind(model: Any) -> Kind:
-    types = {node.get_type_name() for node in model.get_ops()}
-    return "int8" if "FakeQuantize" in types else "float"
-
-
-def _speed(engine: Engine, float_engine: Engine, pictures: PreparedPictures) -> float:
-    """Median time of `float_engine` over that of `engine`; they take turns on a busy machine."""
-    times: dict[Engine, list[float]] = {engine: [], float_engine: []}
-    for picture in pictures.comparison[:_TIMED_PICTURES]:
-        for each, taken in times.items():
+def _times_faster(
+    model: Any, original: Original, mode: PerformanceMode, turns: Sequence[Pixels]
+) -> float:
+    """Median time of the float network over that of `model`; they take turns on a busy machine."""
+    both = (original.model, model)
+    engines = [make_engine(each, original.card, performance_mode=mode) for each in both]
+    times: list[list[float]] = [[], []]
+    for pixels in turns:
+        for engine, taken in zip(engines, times, strict=True):
             started = time.perf_counter()
-            each.score(picture[None])
+            engine.score(pixels)
             taken.append(time.perf_counter() - started)
-    return statistics.median(times[float_engine]) / statistics.median(times[engine])
+    return statistics.median(times[0]) / statistics.median(times[1])
 
 
 def _save(model: Any, files: CompiledFiles, method: Method) -> None:
@@ -179,8 +162,11 @@ def _save(model: Any, files: CompiledFiles, method: Method) -> None:
         raise StorageError("The compiled network cannot be stored.") from err
 
 
-def _install(folder: Path, card: Card, files: CompiledFiles, trial: Trial) -> Card:
+def _install(folder: Path, original: Original, trial: Trial) -> Card:
     """Move the files beside the .keras and name them in the card."""
+    card, files = original.card, trial.files
+    written = read_network(files)
+    many = original.pictures.comparison[: _TIMED_BATCHES * _TIMED_BATCH]
     compiled = CardCompiled(
         kind=trial.kind,
         source_sha256=card.sha256,
@@ -188,7 +174,13 @@ def _install(folder: Path, card: Card, files: CompiledFiles, trial: Trial) -> Ca
         weights=CardFile(name=WEIGHTS_NAME, sha256=sha256_of(files.weights)),
         method=trial.method,
         comparison=trial.comparison,
+        share_in_8_bits=trial.share_in_8_bits,
+        float_blocks=trial.float_blocks,
         speed=trial.speed,
+        throughput=_times_faster(
+            written, original, "throughput", np.array_split(many, _TIMED_BATCHES)
+        ),
+        phantom_logits=score_phantoms(make_engine(written, card)),
         packages=_versions(),
     )
     try:

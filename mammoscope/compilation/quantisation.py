@@ -4,42 +4,45 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from mammoscope.artifact import Card
-from mammoscope.compilation.comparison import Reference, loss
-from mammoscope.compilation.pictures import PreparedPictures
+from mammoscope.compilation.blocks import CONVOLUTIONS
+from mammoscope.compilation.comparison import Logits
+from mammoscope.compilation.pictures import Pixels
 from mammoscope.conversion import import_openvino
-from mammoscope.engine import LOGIT_RANK, Engine, make_engine
+from mammoscope.engine import LOGIT_RANK, make_engine
 from mammoscope.errors import CompilationError, ConfigurationError, MammoscopeError
 
-RANKED_PICTURES: Final = 48
-"""Pictures by which the layers are found that cost most: each layer is tried on all of them."""
+Bias = Literal["fast", "full"]
 
-_STEM: Final = 6
-"""Maps higher than this fraction of the picture belong to the first convolutions: those that follow
-at most two halvings."""
-
-_BODY: Final = ("Convolution", "GroupConvolution", "Relu")
+_BODY: Final = (*CONVOLUTIONS, "Relu")
 """Operations that end the part of the network in 8 bits, unless one channel comes out."""
 
 
-def quantise(model: Any, pictures: PreparedPictures, *, stem: bool = True) -> Any:
+def quantise(
+    model: Any, pictures: Pixels, *, bias: Bias = "fast", in_float: Collection[str] = ()
+) -> Any:
     """Compute convolutions in 8 bits, with ranges of values taken from pictures.
+
+    Weights use all 8 bits, for which processors without VNNI are no match:
+    `mammoscope.engine.load_engine` finds out whether the one it runs on is.
 
     Parameters
     ----------
     model
         OpenVINO model with input uint8 (1, H, W, 1); it is left as it is.
     pictures
-        Those of the calibration are used.
-    stem
-        Whether the first convolutions, with the largest maps, compute in 8 bits too. What they
-        round goes through all others.
+        uint8 (M, H, W): ranges are taken from these.
+    bias
+        What rounding adds to each channel on average is taken off its bias: ``fast`` by what each
+        convolution alone adds, ``full`` by what it adds after all that were rounded before it.
+    in_float
+        Names of operations that are left in float, besides those of the head.
 
     Raises
     ------
@@ -49,104 +52,76 @@ def quantise(model: Any, pictures: PreparedPictures, *, stem: bool = True) -> An
         If the network cannot be quantised.
     """
     with _nncf() as nncf:
-        options = _options(nncf, model, pictures)
-        if not stem:
-            names = _head(model) + _stem(model)
-            options["ignored_scope"] = nncf.IgnoredScope(names=names, validate=False)
-        return nncf.quantize(model, _calibration(nncf, pictures), **options)
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-
-def quantise_accuracy_aware(
-    model: Any, card: Card, pictures: PreparedPictures, reference: Reference
-) -> Any:
-    """As `quantise`, but leave the layers that cost most in float until the scores are near enough.
-
-    Takes long: each layer is tried in float. Errors are those of `quantise`.
-
-    Parameters
-    ----------
-    model, pictures
-        As of `quantise`; scores are held against `reference` on the pictures of the comparison.
-    card
-        Of the model.
-    reference
-        The float network's scores.
-    """
-
-    def validate(compiled: Any, indices: Iterable[int]) -> tuple[float, list[float]]:
-        chosen = np.array(list(indices), dtype=np.int64)
-        logits = Engine(compiled, card).score(pictures.comparison[chosen]).logits
-        losses = reference.losses(logits, chosen)
-        # Some pictures only, where layers are ranked: they have no AUC of their own.
-        complete = chosen.size == len(pictures.labels)
-        worst = loss(reference.compare(logits)) if complete else float(losses.max())
-        # From 1 downwards: NNCF divides by what the float network gets.
-        return 1.0 - worst, (1.0 - losses).tolist()
-
-    with _nncf() as nncf:
-        return nncf.quantize_with_accuracy_control(
+        return nncf.quantize(
             model,
-            calibration_dataset=_calibration(nncf, pictures),
-            validation_dataset=nncf.Dataset(range(len(pictures.labels))),
-            validation_fn=validate,
-            max_drop=1.0,
-            drop_type=nncf.DropType.ABSOLUTE,
-            advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-                ranking_subset_size=min(RANKED_PICTURES, len(pictures.labels))
+            nncf.Dataset(pictures, lambda picture: picture[None, :, :, None]),
+            # Activations after ReLU are never negative: ranges of their own use all 8 bits.
+            preset=nncf.QuantizationPreset.MIXED,
+            target_device=nncf.TargetDevice.CPU,
+            subset_size=len(pictures),
+            fast_bias_correction=bias == "fast",
+            ignored_scope=nncf.IgnoredScope(
+                names=sorted({*head_of(model), *in_float}), validate=False
             ),
-            **_options(nncf, model, pictures, "advanced_quantization_parameters"),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.DISABLE,
+                # Ranges with the least error: the mean of the pictures' maxima cuts off what the
+                # highest scores come of, the largest of them leaves few steps for all others.
+                activations_range_estimator_params=RangeEstimatorParametersSet.HISTOGRAM,
+            ),
         )
 
 
-def recentre(model: Any, float_engine: Engine, pictures: PreparedPictures) -> Any:
-    """Give a quantised network's logits the mean that they have in float, and return it.
+def straighten(model: Any, card: Card, pictures: Pixels, exact: Logits) -> Any:
+    """Give a quantised network's logits the mean and the spread that they have in float.
 
     Rounding moves maxima over a map upwards, hence the logits of heads that pool maxima, all in
-    one direction. What is added is measured on the pictures of the calibration.
+    one direction; and it cuts off the largest values, so that logits lie nearer to each other.
+    Both are measured on the pictures of the calibration and taken back by factor and summand, the
+    factor on the logit map as well.
 
     Parameters
     ----------
     model
         Quantised OpenVINO model; changed in place.
-    float_engine
-        Engine of the network that it was made of.
+    card
+        Of the model.
     pictures
-        Those of the calibration are scored by both.
+        uint8 (M, H, W): those of the calibration.
+    exact
+        float32 (M,): what the network that it was made of says of them.
+
+    Returns
+    -------
+    model
+        The same.
     """
-    exact = float_engine.score(pictures.calibration).logits
-    rounded = make_engine(model, float_engine.card).score(pictures.calibration).logits
-    shift = np.array([[np.mean(exact - rounded, dtype=np.float64)]], dtype=np.float32)
+    rounded = make_engine(model, card).score(pictures).logits
+    factor, summand = line(rounded, exact)
     import_openvino()
     from openvino import opset13
 
     for result in model.get_results():
+        straight = opset13.multiply(result.input_value(0), np.float32(factor))
         if len(result.get_output_partial_shape(0)) == LOGIT_RANK:
-            moved = opset13.add(result.input_value(0), shift)
-            result.input(0).replace_source_output(moved.output(0))
+            straight = opset13.add(straight, np.float32(summand))
+        result.input(0).replace_source_output(straight.output(0))
     model.validate_nodes_and_infer_types()
     return model
 
 
-def _calibration(nncf: Any, pictures: PreparedPictures) -> Any:
-    return nncf.Dataset(pictures.calibration, lambda picture: picture[None, :, :, None])
+def line(found: Logits, wanted: Logits) -> tuple[float, float]:
+    """Factor and summand that bring logits, float32 (M,), nearest to others, by least squares."""
+    (spread, shared), _ = np.cov(found, wanted, ddof=0, dtype=np.float64)
+    factor = float(shared / spread) if spread else 1.0
+    return factor, float(
+        np.mean(wanted, dtype=np.float64) - factor * np.mean(found, dtype=np.float64)
+    )
 
 
-def _options(
-    nncf: Any, model: Any, pictures: PreparedPictures, advanced: str = "advanced_parameters"
-) -> dict[str, Any]:
-    return {
-        # Activations after ReLU are never negative: ranges of their own use all 8 bits.
-        "preset": nncf.QuantizationPreset.MIXED,
-        "target_device": nncf.TargetDevice.CPU,
-        "subset_size": len(pictures.calibration),
-        "ignored_scope": nncf.IgnoredScope(names=_head(model), validate=False),
-        # Weights of 7 bits: with 8, processors without VNNI overflow, and scores would depend on
-        # the machine.
-        advanced: nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
-    }
-
-
-def _head(model: Any) -> list[str]:
+def head_of(model: Any) -> frozenset[str]:
     """Names of all operations after the last convolutions and their activations.
 
     They cost next to nothing in float. The head divides pooled features by their spread, so that
@@ -161,18 +136,7 @@ def _head(model: Any) -> list[str]:
             continue
         if all(follower.get_friendly_name() in names for follower in followers):
             names.add(node.get_friendly_name())
-    return sorted(names)
-
-
-def _stem(model: Any) -> list[str]:
-    """Names of the convolutions whose maps are not yet small."""
-    height = model.input(0).partial_shape[1].get_length()
-    return [
-        node.get_friendly_name()
-        for node in model.get_ordered_ops()
-        if node.get_type_name() in _BODY[:2]
-        and node.output(0).partial_shape[2].get_length() * _STEM > height
-    ]
+    return frozenset(names)
 
 
 def _channels(node: Any) -> int | None:

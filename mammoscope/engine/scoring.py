@@ -1,31 +1,22 @@
-"""Prepared pictures to scores, on OpenVINO.
-
-The engine knows nothing of files' formats, HTTP or patients. It loads what was compiled for
-serving without Keras; a network that was not compiled is converted through Keras' OpenVINO
-backend. Neither needs TensorFlow.
-"""
+"""A compiled network and its card: prepared pictures to scores and predictions."""
 
 import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.artifact import DEFAULT_POINT, Artifact, Card, CompiledFiles, sha256_of
-from mammoscope.conversion import DAMAGED, convert_network, import_openvino
+from mammoscope.artifact import DEFAULT_POINT, Card
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import AGES_YEARS, Prediction
 from mammoscope.preparation import Preparation, prepare
-from mammoscope.processors import available_processors
 from mammoscope.quality import discrepancies, require_mammogram
-from mammoscope.settings import PerformanceMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -227,95 +218,3 @@ class Engine:
                 with suppress(RuntimeError):  # said where it was read
                     request.wait()
                 self._requests.put(request)
-
-
-def load_engine(
-    artifact: Artifact,
-    *,
-    threads: int = 0,
-    performance_mode: PerformanceMode = "throughput",
-    age_from_dicom: bool = False,
-) -> Engine:
-    """Make an engine of an artifact: of what was compiled from its network, or of the network.
-
-    Parameters
-    ----------
-    artifact
-        A network without a card is scored uncalibrated and named by its sha256.
-    threads
-        Threads to compute on; 0 means one for each processor that this process may use.
-    performance_mode
-        ``latency``: all threads compute one picture; ``throughput``: several pictures are
-        computed at a time, each by one or a few threads.
-    age_from_dicom
-        As `Engine` takes it.
-
-    Raises
-    ------
-    ArtifactMismatchError
-        If the network cannot be loaded or does not fit its card.
-    CompilationError
-        If it was not compiled, and Keras is not installed.
-    """
-    if artifact.compiled is None:
-        model = convert_network(artifact.network)
-    else:
-        model = read_network(artifact.compiled)
-    return make_engine(
-        model,
-        artifact.card or _bare_card(artifact.network, model),
-        threads=threads,
-        performance_mode=performance_mode,
-        age_from_dicom=age_from_dicom,
-    )
-
-
-def make_engine(
-    model: Any,
-    card: Card,
-    *,
-    threads: int = 0,
-    performance_mode: PerformanceMode = "throughput",
-    age_from_dicom: bool = False,
-) -> Engine:
-    """Make an engine of an OpenVINO model; parameters and errors are those of `load_engine`."""
-    options: dict[str, Any] = {
-        "PERFORMANCE_HINT": performance_mode.upper(),
-        # What is not in 8 bits is in float32: processors with bfloat16 would use that unasked,
-        # and scores would differ from machine to machine.
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": threads or available_processors(),
-        # Containers on one node know nothing of each other: threads bound to processors would all
-        # meet on the same first ones.
-        "ENABLE_CPU_PINNING": False,
-    }
-    try:
-        compiled = import_openvino().Core().compile_model(model, "CPU", options)
-    except RuntimeError as err:
-        raise ArtifactMismatchError(DAMAGED) from err
-    return Engine(compiled, card, age_from_dicom=age_from_dicom)
-
-
-def read_network(files: CompiledFiles) -> Any:
-    """Read a compiled network as an OpenVINO model; needs no Keras.
-
-    Raises
-    ------
-    ArtifactMismatchError
-        If the files are no network.
-    """
-    core = import_openvino().Core()
-    try:
-        return core.read_model(files.topology, files.weights)
-    except RuntimeError as err:
-        raise ArtifactMismatchError(DAMAGED) from err
-
-
-def _bare_card(network: Path, model: Any) -> Card:
-    shape = model.input(0).partial_shape
-    digest = sha256_of(network)
-    return Card(
-        version=f"sha256:{digest[:12]}",
-        sha256=digest,
-        input_size=(shape[1].get_length(), shape[2].get_length()),
-    )

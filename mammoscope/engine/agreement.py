@@ -1,0 +1,63 @@
+"""Whether this processor computes in 8 bits what the one that compiled did.
+
+Products of 8 bits are summed in pairs. Processors with VNNI sum them in 32 bits, older ones in 16,
+where large sums are cut off: a network that scores like its float original on one may not on the
+other, and OpenVINO does not say so. So the card keeps the logits of a few phantoms.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.engine.scoring import Engine
+from mammoscope.mammogram import Laterality, View
+from mammoscope.phantom import MIN_SIDE, PhantomConfig, draw_phantom
+
+_ALLOWED_DIFFERENCE: Final = 0.01
+"""Of the calibrated probability of any phantom: a third of what compiling may change. Processors
+that agree differ by what rounding in another order does, which is less."""
+
+_SEEDS: Final = range(4)
+
+_VIEWS: Final = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)
+
+
+def score_phantoms(engine: Engine) -> tuple[float, ...]:
+    """Logits of a few phantoms, always the same ones for one size of the input."""
+    return tuple(engine.score(_draw(engine.card.input_size)).logits.tolist())
+
+
+def scores_as_compiled(engine: Engine) -> bool:
+    """Whether phantoms score as its card says; True where the card says nothing of them."""
+    compiled = engine.card.compiled
+    if compiled is None or not compiled.phantom_logits:
+        return True
+    ours, theirs = (
+        [engine.card.calibration.probability(logit) for logit in logits]
+        for logits in (score_phantoms(engine), compiled.phantom_logits)
+    )
+    # What is no number is no agreement either.
+    return len(ours) == len(theirs) and bool(
+        np.all(np.abs(np.subtract(ours, theirs)) <= _ALLOWED_DIFFERENCE)
+    )
+
+
+def _draw(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Phantoms uint8 (N, H, W); of an input too small for one, a part of it."""
+    height, width = size
+    drawn = [
+        draw_phantom(
+            PhantomConfig(
+                seed,
+                Laterality.LEFT,
+                _VIEWS[seed % 2],
+                mass=seed > 1,
+                label_text=False,
+                height=max(height, MIN_SIDE),
+                width=max(width, MIN_SIDE),
+            )
+        ).pixels[:height, :width]
+        for seed in _SEEDS
+    ]
+    return np.round(np.stack(drawn) * 255).astype(np.uint8)

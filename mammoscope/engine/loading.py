@@ -1,0 +1,118 @@
+"""From a model folder to the engine that serves it."""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from mammoscope.artifact import Artifact, Card, CompiledFiles, sha256_of
+from mammoscope.conversion import DAMAGED, convert_network, import_openvino
+from mammoscope.engine.agreement import scores_as_compiled
+from mammoscope.engine.scoring import Engine
+from mammoscope.errors import ArtifactMismatchError
+from mammoscope.processors import available_processors
+from mammoscope.settings import PerformanceMode
+
+_log: Final = logging.getLogger(__name__)
+
+
+def load_engine(
+    artifact: Artifact,
+    *,
+    threads: int = 0,
+    performance_mode: PerformanceMode = "throughput",
+    age_from_dicom: bool = False,
+) -> Engine:
+    """Make an engine of an artifact: of what was compiled from its network, or of the network.
+
+    Where the compiled network does not score as it did when it was compiled, the network itself
+    serves, and the engine's card has nothing compiled.
+
+    Parameters
+    ----------
+    artifact
+        A network without a card is scored uncalibrated and named by its sha256.
+    threads
+        Threads to compute on; 0 means one for each processor that this process may use.
+    performance_mode
+        ``latency``: all threads compute one picture; ``throughput``: several pictures are
+        computed at a time, each by one or a few threads.
+    age_from_dicom
+        As `Engine` takes it.
+
+    Raises
+    ------
+    ArtifactMismatchError
+        If the network cannot be loaded or does not fit its card.
+    CompilationError
+        If what was compiled cannot serve, or nothing was, and Keras is not installed.
+    """
+    make = partial(
+        make_engine,
+        threads=threads,
+        performance_mode=performance_mode,
+        age_from_dicom=age_from_dicom,
+    )
+    card = artifact.card
+    if artifact.compiled is not None and card is not None:
+        engine = make(read_network(artifact.compiled), card)
+        if scores_as_compiled(engine):
+            return engine
+        _log.warning(
+            "This processor computes the compiled network otherwise than the one it was compiled "
+            "on; the network itself is served instead, in float, and more slowly."
+        )
+        card = card.model_copy(update={"compiled": None})
+    model = convert_network(artifact.network)
+    return make(model, card or _bare_card(artifact.network, model))
+
+
+def make_engine(
+    model: Any,
+    card: Card,
+    *,
+    threads: int = 0,
+    performance_mode: PerformanceMode = "throughput",
+    age_from_dicom: bool = False,
+) -> Engine:
+    """Make an engine of an OpenVINO model; parameters and errors are those of `load_engine`."""
+    options: dict[str, Any] = {
+        "PERFORMANCE_HINT": performance_mode.upper(),
+        # What is not in 8 bits is in float32: processors with bfloat16 would use that unasked,
+        # and scores would differ from machine to machine.
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads or available_processors(),
+        # Containers on one node know nothing of each other: threads bound to processors would all
+        # meet on the same first ones.
+        "ENABLE_CPU_PINNING": False,
+    }
+    try:
+        compiled = import_openvino().Core().compile_model(model, "CPU", options)
+    except RuntimeError as err:
+        raise ArtifactMismatchError(DAMAGED) from err
+    return Engine(compiled, card, age_from_dicom=age_from_dicom)
+
+
+def read_network(files: CompiledFiles) -> Any:
+    """Read a compiled network as an OpenVINO model; needs no Keras.
+
+    Raises
+    ------
+    ArtifactMismatchError
+        If the files are no network.
+    """
+    core = import_openvino().Core()
+    try:
+        return core.read_model(files.topology, files.weights)
+    except RuntimeError as err:
+        raise ArtifactMismatchError(DAMAGED) from err
+
+
+def _bare_card(network: Path, model: Any) -> Card:
+    shape = model.input(0).partial_shape
+    digest = sha256_of(network)
+    return Card(
+        version=f"sha256:{digest[:12]}",
+        sha256=digest,
+        input_size=(shape[1].get_length(), shape[2].get_length()),
+    )
