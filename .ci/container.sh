@@ -88,8 +88,28 @@ held "the root file system is read-only"
 inside 'status = open("/proc/1/status").read(); raise SystemExit("CapEff:\t0000000000000000" not in status)' ||
     fail "process 1 has capabilities"
 held "no capabilities"
-inside 'raise SystemExit(b"gunicorn" not in open("/proc/1/cmdline", "rb").read())' || fail "process 1 is not gunicorn"
-held "process 1 is gunicorn"
+inside '
+children = open("/proc/1/task/1/children").read().split()
+names = [open(f"/proc/{process}/cmdline", "rb").read() for process in ["1", *children[:1]]]
+raise SystemExit(not names[0].startswith(b"dumb-init\0") or b"gunicorn" not in names[1])
+' || fail "process 1 is not the init with gunicorn as its child"
+held "process 1 is the init, gunicorn its child"
+inside '
+import os, time
+if os.fork() == 0:
+    if os.fork() == 0:
+        time.sleep(0.5)  # an orphan by then
+    os._exit(0)
+os.wait()
+' && sleep 2 && inside '
+import pathlib
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        assert "\nState:\tZ" not in (process / "status").read_text()
+    except OSError:
+        pass  # ended meanwhile, and is gone
+' || fail "nobody reaps orphans"
+held "orphans are reaped"
 for absent in keras tensorflow scipy pip; do
     if inside "import $absent" 2>/dev/null; then fail "$absent is in the image"; fi
 done
