@@ -2,8 +2,7 @@
 # Runs the image as a cluster would, rehearses a cluster's life with its model, and says what held:
 # `make test-container`.
 #
-# Docker where its engine answers, else podman with runc, as root. What cannot be tried on this
-# machine is said.
+# What cannot be tried on this machine is said.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,39 +11,11 @@ readonly python=$root/.venv/bin/python
 readonly most_mb=700
 readonly ready_within_s=300
 
-fail() {
-    echo "FAILED: $*" >&2
-    exit 1
-}
-held() { echo "held: $*"; }
+# shellcheck source=.ci/engine.sh
+source .ci/engine.sh
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/mammoscope-container.XXXXXX")
-container=
-finish() {
-    local code=$?
-    if [[ -n $container ]]; then
-        ((code == 0)) || "$engine" logs "$container" 2>&1 | tail -n 20
-        "$engine" rm --force "$container" >/dev/null 2>&1 || true
-    fi
-    rm -rf "$work"
-    exit "$code"
-}
-trap finish EXIT
-
-if docker info >/dev/null 2>&1; then
-    engine=docker
-else
-    engine=podman
-    printf '%s\n' '[engine]' 'runtime = "runc"' '[containers]' \
-        'default_ulimits = ["nofile=8192:8192", "nproc=16384:16384"]' >"$work/containers.conf"
-    export CONTAINERS_CONF=$work/containers.conf
-fi
-readonly engine
-
-version=$(awk -F'"' '/^version = / { print $2; exit }' pyproject.toml)
 base=$(awk -F= '/^ARG BASE=/ { print $2; exit }' Dockerfile)
-readonly version base image=mammoscope:$version
-inspect() { "$engine" image inspect --format "$2" "$1"; }
+readonly base image=mammoscope:$version
 
 size_mb=$(($(inspect "$image" '{{.Size}}') / 1000000))
 base_mb=$(($(inspect "$base" '{{.Size}}') / 1000000))
@@ -58,13 +29,9 @@ free_port() {
 }
 port=$(free_port)
 metrics_port=$(free_port)
-# As the manifests have it: no privileges, nothing to write to but a small /tmp, limits.
-readonly confined=(
-    --read-only --tmpfs /tmp:rw,noexec,nosuid,size=64m --user 10001:10001 --cap-drop ALL
-    --security-opt no-new-privileges --memory 3g --cpus 2 --pids-limit 256
-)
+readonly limited=(--memory 3g --cpus 2 --pids-limit 256)
 container=$("$engine" run --detach --network host --env "MAMMOSCOPE_BIND=127.0.0.1:$port" \
-    --env "MAMMOSCOPE_METRICS_BIND=127.0.0.1:$metrics_port" "${confined[@]}" "$image")
+    --env "MAMMOSCOPE_METRICS_BIND=127.0.0.1:$metrics_port" "${confined[@]}" "${limited[@]}" "$image")
 inside() { "$engine" exec "$container" python -c "$1"; }
 
 healthy() {
@@ -201,7 +168,7 @@ for index in range(spec["completions"]):
 PYTHON
 while IFS=$'\t' read -r program rest; do
     read -r -a words <<<"$rest"
-    "$engine" run --rm --network none "${confined[@]}" --volume "$work/phantoms:/data:ro" \
+    "$engine" run --rm --network none "${confined[@]}" "${limited[@]}" --volume "$work/phantoms:/data:ro" \
         --volume "$work/results:/results" --entrypoint "$program" "$image" "${words[@]}" \
         </dev/null >/dev/null || fail "the Job's command failed: ${words[*]}"
 done <"$work/job"
@@ -215,4 +182,5 @@ held "the Job's $(wc -l <"$work/job") parts score all $pictures pictures, withou
 "$engine" cp "$container:/app/model" "$work/model"
 "$python" .ci/rehearse.py --model "$work/model" || fail "requests failed during the rehearsal"
 held "no request fails while replicas are replaced, killed or broken"
+echo "not tried: the image of trainings, which \`make test-container-train\` builds and tries"
 echo "not tried: a cluster; its API, network policies and autoscaler need one"
