@@ -23,6 +23,10 @@ base_mb=$(($(inspect "$base" '{{.Size}}') / 1000000))
 held "$size_mb MB unpacked, of which the base has $base_mb"
 [[ $(inspect "$image" '{{.Config.User}}') =~ ^[1-9][0-9]+:[1-9][0-9]+$ ]] || fail "the user is no number"
 held "the user is $(inspect "$image" '{{.Config.User}}')"
+label() { inspect "$image" "{{index .Config.Labels \"org.opencontainers.image.$1\"}}"; }
+[[ $(label version) == "$version" && $(label licenses) == Apache-2.0 && -n $(label title) &&
+    -n $(label description) && $(label revision) =~ ^[0-9a-f]{40}$ ]] || fail "labels are missing or wrong"
+held "labels tell version $(label version) and revision $(label revision)"
 
 free_port() {
     "$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'

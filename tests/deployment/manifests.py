@@ -20,13 +20,17 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
+def stage(target: str) -> str:
+    """What the Dockerfile says of one target."""
+    return DOCKERFILE.partition(f" AS {target}\n")[2].partition("\nFROM ")[0]
+
+
 def entry(target: str) -> list[str]:
     """Words that start a target's image: its ENTRYPOINT and CMD."""
-    stage = DOCKERFILE.partition(f" AS {target}\n")[2].partition("\nFROM ")[0]
     return [
         word
         for name in ("ENTRYPOINT", "CMD")
-        for words in re.findall(rf"^{name} (\[.*\])$", stage, re.MULTILINE)
+        for words in re.findall(rf"^{name} (\[.*\])$", stage(target), re.MULTILINE)
         for word in json.loads(words)
     ]
 

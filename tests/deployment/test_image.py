@@ -16,6 +16,7 @@ from tests.deployment.manifests import (
     ROOT,
     deployables,
     entry,
+    stage,
 )
 from tests.deployment.objects import Object, workloads
 
@@ -84,6 +85,20 @@ def test_image_listens_where_it_says(get_paths: set[str]) -> None:
     assert "os.environ['MAMMOSCOPE_BIND']" in program
     assert re.findall(r"MAMMOSCOPE_BIND=(\S+)", DOCKERFILE) == [ServiceSettings().bind]
     assert set(re.findall(r"'GET', '([^']*)'", program)) <= get_paths
+
+
+def test_images_say_what_they_are() -> None:
+    for target, title in (("serve", "Mammoscope"), ("train", "Mammoscope, training")):
+        labels = dict(
+            re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', stage(target), re.MULTILINE)
+        )
+        assert labels.pop("description").endswith("Research software, not a medical device.")
+        assert labels == {
+            "title": title,
+            "licenses": PROJECT["license"],
+            "version": "${VERSION}",
+            "revision": "${REVISION}",
+        }
 
 
 def test_one_pipenv_reads_the_lock() -> None:
