@@ -200,7 +200,14 @@ backend replicas
         time.sleep(self._manifest.pause_s)
         replica = self._replicas[slot]
         replica.send_signal(signal.SIGTERM)
-        code = replica.wait(self._manifest.grace_s - self._manifest.pause_s)
+        grace_s = self._manifest.grace_s - self._manifest.pause_s
+        try:
+            code = replica.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            raise SystemExit(
+                f"A replica that was told to stop had not within {grace_s} s; on a machine that is "
+                "busy, ask for fewer requests a second (--rate)."
+            ) from None
         if code != 0:
             raise SystemExit(f"A replica that was told to stop exited with {code}.")
         self._ask(f"set server replicas/slot{slot} state ready")
