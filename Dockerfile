@@ -61,8 +61,9 @@ STOPSIGNAL SIGTERM
 # Python alone, so that no shell and no curl is needed; anything but 200 is an exit code of 1.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-I", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', os.environ['MAMMOSCOPE_BIND'].rpartition(':')[2], timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
-# gunicorn itself is process 1: it gets SIGTERM, drains and reaps its worker.
-ENTRYPOINT ["gunicorn"]
+# Process 1 reaps whatever is orphaned and passes signals on, to gunicorn alone: that drains and
+# ends its worker itself.
+ENTRYPOINT ["dumb-init", "--single-child", "--", "gunicorn"]
 CMD ["predict:app", "--config", "gunicorn.conf.py"]
 
 
@@ -94,7 +95,8 @@ USER 10001:10001
 VOLUME ["/data", "/runs"]
 # Work that ends by itself; nothing listens.
 HEALTHCHECK NONE
-ENTRYPOINT ["python", "train.py"]
+# Without process 1 SIGTERM would be lost on Python, and a training that is to stop be killed late.
+ENTRYPOINT ["dumb-init", "--single-child", "--", "python", "train.py"]
 CMD ["--help"]
 
 

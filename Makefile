@@ -14,7 +14,7 @@ environment := .ci/environment.sh
 
 .PHONY: help
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo:  ## start the service, classify phantoms over HTTP, stop it (DEMO_PORT=9696 DEMO_COUNT=6)
@@ -93,6 +93,11 @@ image:  ## the container image mammoscope:VERSION, with Docker or buildah [TARGE
 .PHONY: test-container
 test-container: image environment  ## the image as clusters run it, the Job's command, the rehearsal
 	.ci/container.sh
+
+.PHONY: test-container-train
+test-container-train:  ## the image of trainings: built, and a training of seconds in it
+	@.ci/image.sh train
+	.ci/container_train.sh
 
 .PHONY: rehearse
 rehearse: environment  ## rolling update, killed replica, broken model, behind haproxy [ARGS="--rate 1"]

@@ -2,8 +2,7 @@
 # Runs the image as a cluster would, rehearses a cluster's life with its model, and says what held:
 # `make test-container`.
 #
-# Docker where its engine answers, else podman with runc, as root. What cannot be tried on this
-# machine is said.
+# What cannot be tried on this machine is said.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,39 +11,11 @@ readonly python=$root/.venv/bin/python
 readonly most_mb=700
 readonly ready_within_s=300
 
-fail() {
-    echo "FAILED: $*" >&2
-    exit 1
-}
-held() { echo "held: $*"; }
+# shellcheck source=.ci/engine.sh
+source .ci/engine.sh
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/mammoscope-container.XXXXXX")
-container=
-finish() {
-    local code=$?
-    if [[ -n $container ]]; then
-        ((code == 0)) || "$engine" logs "$container" 2>&1 | tail -n 20
-        "$engine" rm --force "$container" >/dev/null 2>&1 || true
-    fi
-    rm -rf "$work"
-    exit "$code"
-}
-trap finish EXIT
-
-if docker info >/dev/null 2>&1; then
-    engine=docker
-else
-    engine=podman
-    printf '%s\n' '[engine]' 'runtime = "runc"' '[containers]' \
-        'default_ulimits = ["nofile=8192:8192", "nproc=16384:16384"]' >"$work/containers.conf"
-    export CONTAINERS_CONF=$work/containers.conf
-fi
-readonly engine
-
-version=$(awk -F'"' '/^version = / { print $2; exit }' pyproject.toml)
 base=$(awk -F= '/^ARG BASE=/ { print $2; exit }' Dockerfile)
-readonly version base image=mammoscope:$version
-inspect() { "$engine" image inspect --format "$2" "$1"; }
+readonly base image=mammoscope:$version
 
 size_mb=$(($(inspect "$image" '{{.Size}}') / 1000000))
 base_mb=$(($(inspect "$base" '{{.Size}}') / 1000000))
@@ -52,19 +23,19 @@ base_mb=$(($(inspect "$base" '{{.Size}}') / 1000000))
 held "$size_mb MB unpacked, of which the base has $base_mb"
 [[ $(inspect "$image" '{{.Config.User}}') =~ ^[1-9][0-9]+:[1-9][0-9]+$ ]] || fail "the user is no number"
 held "the user is $(inspect "$image" '{{.Config.User}}')"
+label() { inspect "$image" "{{index .Config.Labels \"org.opencontainers.image.$1\"}}"; }
+[[ $(label version) == "$version" && $(label licenses) == Apache-2.0 && -n $(label title) &&
+    -n $(label description) && $(label revision) =~ ^[0-9a-f]{40}$ ]] || fail "labels are missing or wrong"
+held "labels tell version $(label version) and revision $(label revision)"
 
 free_port() {
     "$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 port=$(free_port)
 metrics_port=$(free_port)
-# As the manifests have it: no privileges, nothing to write to but a small /tmp, limits.
-readonly confined=(
-    --read-only --tmpfs /tmp:rw,noexec,nosuid,size=64m --user 10001:10001 --cap-drop ALL
-    --security-opt no-new-privileges --memory 3g --cpus 2 --pids-limit 256
-)
+readonly limited=(--memory 3g --cpus 2 --pids-limit 256)
 container=$("$engine" run --detach --network host --env "MAMMOSCOPE_BIND=127.0.0.1:$port" \
-    --env "MAMMOSCOPE_METRICS_BIND=127.0.0.1:$metrics_port" "${confined[@]}" "$image")
+    --env "MAMMOSCOPE_METRICS_BIND=127.0.0.1:$metrics_port" "${confined[@]}" "${limited[@]}" "$image")
 inside() { "$engine" exec "$container" python -c "$1"; }
 
 healthy() {
@@ -88,8 +59,28 @@ held "the root file system is read-only"
 inside 'status = open("/proc/1/status").read(); raise SystemExit("CapEff:\t0000000000000000" not in status)' ||
     fail "process 1 has capabilities"
 held "no capabilities"
-inside 'raise SystemExit(b"gunicorn" not in open("/proc/1/cmdline", "rb").read())' || fail "process 1 is not gunicorn"
-held "process 1 is gunicorn"
+inside '
+children = open("/proc/1/task/1/children").read().split()
+names = [open(f"/proc/{process}/cmdline", "rb").read() for process in ["1", *children[:1]]]
+raise SystemExit(not names[0].startswith(b"dumb-init\0") or b"gunicorn" not in names[1])
+' || fail "process 1 is not the init with gunicorn as its child"
+held "process 1 is the init, gunicorn its child"
+inside '
+import os, time
+if os.fork() == 0:
+    if os.fork() == 0:
+        time.sleep(0.5)  # an orphan by then
+    os._exit(0)
+os.wait()
+' && sleep 2 && inside '
+import pathlib
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        assert "\nState:\tZ" not in (process / "status").read_text()
+    except OSError:
+        pass  # ended meanwhile, and is gone
+' || fail "nobody reaps orphans"
+held "orphans are reaped"
 for absent in keras tensorflow scipy pip; do
     if inside "import $absent" 2>/dev/null; then fail "$absent is in the image"; fi
 done
@@ -181,7 +172,7 @@ for index in range(spec["completions"]):
 PYTHON
 while IFS=$'\t' read -r program rest; do
     read -r -a words <<<"$rest"
-    "$engine" run --rm --network none "${confined[@]}" --volume "$work/phantoms:/data:ro" \
+    "$engine" run --rm --network none "${confined[@]}" "${limited[@]}" --volume "$work/phantoms:/data:ro" \
         --volume "$work/results:/results" --entrypoint "$program" "$image" "${words[@]}" \
         </dev/null >/dev/null || fail "the Job's command failed: ${words[*]}"
 done <"$work/job"
@@ -195,4 +186,5 @@ held "the Job's $(wc -l <"$work/job") parts score all $pictures pictures, withou
 "$engine" cp "$container:/app/model" "$work/model"
 "$python" .ci/rehearse.py --model "$work/model" || fail "requests failed during the rehearsal"
 held "no request fails while replicas are replaced, killed or broken"
+echo "not tried: the image of trainings, which \`make test-container-train\` builds and tries"
 echo "not tried: a cluster; its API, network policies and autoscaler need one"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 REVIEWED: Final = {
+    "dumb-init": "MIT",
     "keras-image-helper": "WTFPL-2.0",
     "namex": "Apache-2.0",
 }

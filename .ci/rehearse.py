@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -174,6 +174,18 @@ backend replicas
                 raise SystemExit("A replica did not become ready.")
             time.sleep(0.5)
 
+    def wait_refused(self, slot: int) -> None:
+        """Until the replica itself says that its model is refused."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        address = f"http://127.0.0.1:{self._ports[slot]}{self._manifest.ready_path}"
+        while True:
+            with suppress(requests.RequestException):
+                if requests.get(address, timeout=30).json().get("code") == "artifact_mismatch":
+                    return
+            if time.monotonic() > deadline:
+                raise SystemExit("A replica with a broken model does not say so.")
+            time.sleep(0.5)
+
     def is_up(self, slot: int) -> bool:
         """Whether the proxy's last probe of this slot passed, and requests may go there."""
         rows = self._ask("show stat").splitlines()
@@ -188,7 +200,14 @@ backend replicas
         time.sleep(self._manifest.pause_s)
         replica = self._replicas[slot]
         replica.send_signal(signal.SIGTERM)
-        code = replica.wait(self._manifest.grace_s - self._manifest.pause_s)
+        grace_s = self._manifest.grace_s - self._manifest.pause_s
+        try:
+            code = replica.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            raise SystemExit(
+                f"A replica that was told to stop had not within {grace_s} s; on a machine that is "
+                "busy, ask for fewer requests a second (--rate)."
+            ) from None
         if code != 0:
             raise SystemExit(f"A replica that was told to stop exited with {code}.")
         self._ask(f"set server replicas/slot{slot} state ready")
@@ -268,6 +287,7 @@ def killed_replica(cluster: Cluster) -> None:
 def broken_model(cluster: Cluster, broken: Path) -> None:
     """A replica whose model is not the one its card names: never ready, never asked."""
     cluster.start(1, broken)
+    cluster.wait_refused(1)
     until = time.monotonic() + BROKEN_STAYS_S
     while time.monotonic() < until:
         if cluster.is_up(1):

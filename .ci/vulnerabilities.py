@@ -1,4 +1,6 @@
-"""Show what pip-audit found; 1 if a vulnerability is known, or a package could not be looked up.
+"""Show what pip-audit found.
+
+Exit codes: 0 nothing is known, 1 a vulnerability is known, 3 packages could not be looked up.
 
 Usage: python .ci/vulnerabilities.py VULNERABILITIES.json
 """
@@ -6,6 +8,9 @@ Usage: python .ci/vulnerabilities.py VULNERABILITIES.json
 import json
 import sys
 from pathlib import Path
+from typing import Final
+
+NOT_LOOKED_UP: Final = 3
 
 
 def main(found: Path) -> int:
@@ -18,14 +23,17 @@ def main(found: Path) -> int:
         for each in packages
         for vulnerability in each.get("vulns", [])
     ]
-    print(
-        f"Vulnerabilities: {len(known) or 'none'} known of {len(packages) - len(skipped)} packages"
-    )
+    looked_up = len(packages) - len(skipped)
+    if looked_up:
+        print(f"Vulnerabilities: {len(known) or 'none'} known of {looked_up} packages")
     print("".join(f"  {line}\n" for line in known), end="")
     if skipped:
         # Silence is not safety: what was not looked up fails.
-        print(f"Not looked up, as the index does not tell: {', '.join(skipped)}")
-    return int(bool(known or skipped))
+        which = ", ".join(skipped) if looked_up else f"not one of {len(packages)} packages"
+        print(f"Vulnerabilities NOT LOOKED UP, as the index of this machine does not tell: {which}")
+    if known:
+        return 1
+    return NOT_LOOKED_UP if skipped else 0
 
 
 if __name__ == "__main__":

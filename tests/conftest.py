@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import absl.logging
+import hypothesis
 import pytest
 
 REAL_DATASET = Path(__file__).resolve().parents[2] / "shared" / "dataset"
@@ -36,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # A run started in the background ignores Ctrl-C, and so would the commands that tests stop.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # How long one example takes says how busy the machine is.
+    hypothesis.settings.register_profile("any machine", deadline=None)
+    hypothesis.settings.load_profile("any machine")
     # Keras brings absl's log handler. It would take pytest's stand-in for stderr, and close it as
     # soon as a test configures logging anew; the real one it leaves open.
     absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__

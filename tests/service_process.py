@@ -26,7 +26,7 @@ class ServiceProcess:
         self,
         log: Path,
         *,
-        prefix: tuple[str, ...] = (),
+        prefix: tuple[str | Path, ...] = (),
         environment: dict[str, str] | None = None,
         **settings: Any,
     ) -> None:
@@ -82,5 +82,7 @@ class ServiceProcess:
     def kill(self) -> None:
         """End it where it still runs."""
         if self.process.poll() is None:
+            for child in self.workers():  # gunicorn where an init has started it
+                os.kill(child, signal.SIGKILL)
             self.process.kill()
             self.process.wait(10)

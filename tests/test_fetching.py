@@ -329,7 +329,9 @@ def test_compressed_answer_is_not_expanded() -> None:
 def test_byte_cap_is_exact() -> None:
     limit = LOCAL.max_image_bytes
     with server(send(bytes(limit))) as address:
-        assert len(fetch(address, LOCAL)) == limit
+        held: list[int] = []
+        assert len(fetch(address, LOCAL, hold=held.append)) == limit
+        assert sum(held) == limit
     with server(send(bytes(limit + 1))) as address, pytest.raises(FetchTooLargeError):
         fetch(address, LOCAL)
 

@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
 
 from mammoscope.service import create_app
 from mammoscope.service.description import OPERATIONS
+from mammoscope.service.problems import REFUSALS
 from mammoscope.service.submission import DICOM_TYPE
 from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import mammogram_object
@@ -82,8 +83,14 @@ def test_docs_can_be_read() -> None:
     client = make_app().test_client()
     page = client.get("/docs")
     assert page.mimetype == "text/html"
-    for path in client.get("/openapi.json").json["paths"]:
+    for path, operations in client.get("/openapi.json").json["paths"].items():
         assert path in page.text
+        for operation in operations.values():
+            for sample in operation.get("x-codeSamples", ()):
+                assert sample["source"] in page.text
+    for status, code in REFUSALS:
+        assert f"<td>{status}</td><td><code>{code}</code></td>" in page.text
+    assert "{&#34;" not in page.text, "schemas are told in words"
     anchors = set(re.findall(r'href="#([^"]+)"', page.text))
     assert anchors
     assert anchors <= set(re.findall(r'id="([^"]+)"', page.text))

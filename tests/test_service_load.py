@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from mammoscope.service.app import admission_of
 from mammoscope.service.connection import Connection
 from mammoscope.settings import ServiceSettings
 from tests.fake_engine import PICTURE, FakeEngine, assert_good, assert_problem, upload
+from tests.servers import send, server
 
 PATIENCE_S = 20
 
@@ -68,8 +70,11 @@ def service(engine: FakeEngine, **settings: Any) -> Flask:
 class Asking:
     """Requests in threads of their own."""
 
-    def __init__(self, app: Flask, count: int, **options: Any) -> None:
+    def __init__(
+        self, app: Flask, count: int, content: dict[str, Any] | None = None, **options: Any
+    ) -> None:
         self.answers: list[TestResponse] = []
+        self._content = content
         self._threads = [
             threading.Thread(target=self._ask, args=(app, options)) for _ in range(count)
         ]
@@ -77,7 +82,8 @@ class Asking:
             thread.start()
 
     def _ask(self, app: Flask, options: dict[str, Any]) -> None:
-        self.answers.append(app.test_client().post("/predict", **upload(PICTURE), **options))
+        content = self._content or upload(PICTURE)
+        self.answers.append(app.test_client().post("/predict", **content, **options))
 
     def finish(self) -> list[TestResponse]:
         for thread in self._threads:
@@ -234,6 +240,39 @@ def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
     engine.release.set()
     assert [answer.status_code for answer in asking.finish()] == [200, 200]
     assert_good(client)
+
+
+@pytest.mark.abuse("load")
+@pytest.mark.parametrize("announced", [True, False])
+def test_pictures_that_are_fetched_take_memory_like_bodies(
+    engine: HeldEngine, announced: bool
+) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if announced:
+            send(PICTURE)(handler)
+        else:
+            handler.send_response(200)
+            handler.end_headers()
+            handler.wfile.write(PICTURE)
+
+    with server(answer) as address:
+        named = {"json": {"url": address}}
+        body = EnvironBuilder(method="POST", **named).content_length
+        assert body is not None
+        app = service(
+            engine,
+            max_waiting_bytes=3 * (body + len(PICTURE)) - 1,
+            fetch_private_addresses=True,
+        )
+        asking = Asking(app, 2, named)
+        wait_until(lambda: engine.at_work == 2)
+        refused = app.test_client().post("/predict", **named)
+        assert_problem(refused, 429, "service_busy")
+        assert refused.headers["Retry-After"]
+        engine.release.set()
+        assert [answer.status_code for answer in asking.finish()] == [200, 200]
+        for _ in range(3):  # what they held was given back
+            assert app.test_client().post("/predict", **named).status_code == 200
 
 
 def test_a_body_that_is_alone_has_room(engine: HeldEngine) -> None:

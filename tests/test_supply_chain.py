@@ -64,7 +64,12 @@ def test_review_is_for_unknown_licences_only(licences: Any) -> None:
     ("packages", "code", "said"),
     [
         ([{"name": "a", "version": "1", "vulns": []}], 0, "none known of 1"),
-        ([{"name": "a", "skip_reason": "not found"}], 1, "Not looked up"),
+        ([{"name": "a", "skip_reason": "not found"}], 3, "NOT LOOKED UP"),
+        (
+            [{"name": "a", "skip_reason": "not found"}, {"name": "b", "version": "1", "vulns": []}],
+            3,
+            "none known of 1 packages",
+        ),
         (
             [{"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}],
             1,
@@ -82,4 +87,7 @@ def test_vulnerabilities(
     found = tmp_path / "vulnerabilities.json"
     found.write_text(json.dumps({"dependencies": packages}))
     assert script("vulnerabilities").main(found) == code
-    assert said in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert said in told
+    assert ("NOT LOOKED UP" in told) == (code == 3)
+    assert "of 0 packages" not in told

@@ -6,6 +6,7 @@ environment, no cookies, no ``.netrc``, no redirects, no decompression, and a so
 
 import functools
 import http.client
+import io
 import socket
 import ssl
 import threading
@@ -33,8 +34,15 @@ from mammoscope.settings import ServiceSettings
 Resolve = Callable[[str, int], Sequence[str]]
 """Host and port to the textual addresses the host has; raises OSError where it has none."""
 
+Hold = Callable[[int], None]
+"""Takes a number of bytes that are about to be in memory."""
+
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CHUNK_BYTES: Final = 64 * 1024
+
+
+def _hold_any(size: int) -> None:
+    """Let any number of bytes be read, within the limit of one picture."""
 
 
 def fetch(
@@ -43,6 +51,7 @@ def fetch(
     *,
     resolve: Resolve = resolve_addresses,
     tls: ssl.SSLContext | None = None,
+    hold: Hold = _hold_any,
 ) -> bytes:
     """Return the body behind `url`, at most ``settings.max_image_bytes`` of it.
 
@@ -56,6 +65,9 @@ def fetch(
         How host names become addresses.
     tls
         Which certificates are trusted; the public authorities' where None.
+    hold
+        Is told of bytes before they are kept: of all where the other server announces how many,
+        else block by block. What it raises ends the fetch.
 
     Raises
     ------
@@ -71,7 +83,7 @@ def fetch(
     if not settings.url_fetching:
         raise UrlNotAllowedError("This service does not fetch pictures by URL; send the file.")
     with Deadline(settings.fetch_timeout_s) as deadline:
-        hop = _Hop(settings, deadline, resolve, tls or _public_authorities())
+        hop = _Hop(settings, deadline, resolve, tls or _public_authorities(), hold)
         try:
             for _ in range(settings.fetch_max_redirects + 1):
                 answer = hop.get(url)
@@ -111,6 +123,7 @@ class _Hop:
     deadline: Deadline
     resolve: Resolve
     tls: ssl.SSLContext
+    hold: Hold
 
     def get(self, url: str) -> bytes | _Redirect:
         target = parse(url)
@@ -201,13 +214,17 @@ class _Hop:
         too_large = FetchTooLargeError(
             f"The picture has more than {limit} bytes, the most allowed."
         )
-        if (response.length or 0) > limit:
+        announced = response.length
+        if (announced or 0) > limit:
             raise too_large
-        body = bytearray()
+        self.hold(announced or 0)
+        body = io.BytesIO()  # hands out what it holds, where a bytearray would be copied
         while chunk := response.read(_CHUNK_BYTES):
-            body += chunk
-            if len(body) > limit:
+            if body.tell() + len(chunk) > limit:
                 raise too_large
+            if announced is None:
+                self.hold(len(chunk))
+            body.write(chunk)
         if response.length:  # announced and never sent
             raise FetchFailedError("The other server broke off in the middle of the picture.")
-        return bytes(body)
+        return body.getvalue()

@@ -37,14 +37,15 @@ class Admission:
     queue_size
         Requests that have a place beside those.
     max_bytes
-        Of the bodies of all who have a place.
+        Of the bodies, and of the pictures that are fetched, of all who have a place.
     timeout_s
         Seconds from a request's arrival within which its work must have begun.
     """
 
     def __init__(self, *, turns: int, queue_size: int, max_bytes: int, timeout_s: float) -> None:
         self.places: Final = turns + queue_size
-        self._bytes_left = max_bytes
+        self._max_bytes: Final = max_bytes
+        self._bytes_held = 0
         self._timeout_s: Final = timeout_s
         self._lock = threading.Lock()
         self._places_left = self.places
@@ -85,24 +86,34 @@ class Admission:
         Raises
         ------
         ServiceBusyError
-            If none is left, or the bodies of the others leave no room for this one. One that is
-            larger than all bodies may be together has room where it is alone.
+            If none is left, or no memory; see `hold`.
         """
+        visit = Visit(self, connection, time.monotonic() + self._timeout_s)
         with self._lock:
             if self._places_left == 0:
                 raise ServiceBusyError(
                     f"{self.places} requests are at work or waiting, as many as may be."
                 )
-            if size > self._bytes_left and self._places_left < self.places:
-                raise ServiceBusyError("Requests at work or waiting leave no memory for this one.")
+            self._hold(visit, size)
             self._places_left -= 1
-            self._bytes_left -= size
         try:
-            yield Visit(self, connection, time.monotonic() + self._timeout_s)
+            yield visit
         finally:
             with self._lock:
                 self._places_left += 1
-                self._bytes_left += size
+                self._bytes_held -= visit.bytes_held
+
+    def hold(self, visit: "Visit", size: int) -> None:
+        """Let a request have `size` bytes more; see `Visit.hold`."""
+        with self._lock:
+            self._hold(visit, size)
+
+    def _hold(self, visit: "Visit", size: int) -> None:
+        of_others = self._bytes_held - visit.bytes_held
+        if of_others and self._bytes_held + size > self._max_bytes:
+            raise ServiceBusyError("Requests at work or waiting leave no memory for this one.")
+        self._bytes_held += size
+        visit.bytes_held += size
 
     @contextmanager
     def turn(self, visit: "Visit") -> Iterator[None]:
@@ -140,9 +151,15 @@ class Visit:
         The client's.
     deadline
         On the monotonic clock, in seconds.
+
+    Attributes
+    ----------
+    bytes_held
+        Bytes in memory that it has on its account; `Admission` alone changes them.
     """
 
     def __init__(self, admission: Admission, connection: Connection, deadline: float) -> None:
+        self.bytes_held = 0
         self._admission = admission
         self._connection = connection
         self._deadline = deadline
@@ -163,6 +180,17 @@ class Visit:
             if time.monotonic() >= self._deadline:
                 raise UploadTimeoutError("The body did not arrive in time.") from err
             raise
+
+    def hold(self, size: int) -> None:
+        """Have `size` bytes more in memory until the place is given back.
+
+        Raises
+        ------
+        ServiceBusyError
+            If what the others hold leaves no room for them. One that is larger than all may be
+            together has room where nobody else holds any.
+        """
+        self._admission.hold(self, size)
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -27,6 +27,7 @@ from mammoscope.service.tracing import API_VERSION
 JSON: Final = "application/json"
 _FORM: Final = "multipart/form-data"
 _BINARY: Final[Mapping[str, Any]] = {"type": "string", "format": "binary"}
+_ADDRESS: Final = "http://127.0.0.1:9696"
 _AGE: Final = {"type": "number", "minimum": AGES_YEARS[0], "maximum": AGES_YEARS[1]}
 
 Schema = type[BaseModel] | Mapping[str, Any]
@@ -35,10 +36,14 @@ Content = Mapping[str, Schema]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a route is for, takes and answers; media types to schemas."""
+    """What a route is for, takes and answers; media types to schemas.
+
+    ``example`` is what follows ``curl``, without the address of the service.
+    """
 
     summary: str
     answers: Content
+    example: str = ""
     takes: Content = field(default_factory=dict)
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -60,13 +65,10 @@ _OBJECT: Final[Mapping[str, Any]] = {"type": "object"}
 _PAGE: Final[Content] = {"text/html": {"type": "string"}}
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
-    "service.page": Operation("The page", _PAGE),
-    "service.healthz": Operation("Is the process alive", {JSON: schemas.StatusAnswer}),
-    "service.readyz": Operation("Does it take requests", {JSON: schemas.StatusAnswer}),
-    "service.model": Operation("The model's card", {JSON: schemas.ModelAnswer}),
     "pictures.predict": Operation(
         "Judge one picture",
         {JSON: schemas.PredictionAnswer, "image/png": _BINARY},
+        "--form file=@mammogram.jpg {}/predict",
         takes={
             JSON: schemas.UrlRequest,
             _FORM: _form({FILE_FIELD: _BINARY, AGE_FIELD: _AGE}),
@@ -80,6 +82,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "pictures.studies": Operation(
         "Judge the pictures of an examination",
         {JSON: schemas.StudyAnswer},
+        "--form file=@right-cc.dcm --form file=@right-mlo.dcm {}/studies",
         takes={
             _FORM: _form(
                 {
@@ -91,8 +94,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             )
         },
     ),
-    "description.openapi": Operation("This description", {JSON: _OBJECT}),
-    "description.docs": Operation("This description, to read", _PAGE),
+    "service.model": Operation("The model's card", {JSON: schemas.ModelAnswer}),
+    "service.healthz": Operation("Is the process alive", {JSON: schemas.StatusAnswer}),
+    "service.readyz": Operation("Does it take requests", {JSON: schemas.StatusAnswer}),
     "inference.server": Operation("Inference protocol: the server", {JSON: _OBJECT}),
     "inference.live": Operation("Inference protocol: is the process alive", {JSON: _OBJECT}),
     "inference.ready": Operation("Inference protocol: does it take requests", {JSON: _OBJECT}),
@@ -105,8 +109,12 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         {JSON: schemas.InferenceAnswer, "application/octet-stream": _BINARY},
         takes={JSON: RequestHeader, "application/octet-stream": _BINARY},
     ),
+    "service.page": Operation("The page", _PAGE),
+    "description.openapi": Operation("This description", {JSON: _OBJECT}),
+    "description.docs": Operation("This description, to read", _PAGE),
 }
-"""Of each endpoint but static files; a test proves that none is missing."""
+"""Of each endpoint but static files, in the order in which they are described; a test proves that
+none is missing."""
 
 
 def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
@@ -128,19 +136,19 @@ def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
         [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
     )
     paths: dict[str, Any] = {}
-    for rule in app.url_map.iter_rules():
-        if rule.endpoint not in OPERATIONS:
-            continue
-        operation = OPERATIONS[rule.endpoint]
+    for endpoint, operation in OPERATIONS.items():
+        (rule,) = app.url_map.iter_rules(endpoint)
         path = re.sub(r"<(\w+)>", r"{\1}", rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             described = _described(operation, sorted(rule.arguments))
-            described["operationId"] = rule.endpoint.replace(".", "_")
+            described["operationId"] = endpoint.replace(".", "_")
             if keys and rule.rule not in PROBES:
                 described["security"] = [{"bearer": []}, {"basic": []}, {"header": []}]
             paths.setdefault(path, {})[method.lower()] = described
     shapes = definitions["$defs"]
-    shapes["Problem"]["properties"]["code"]["enum"] = sorted(problems.CODES)
+    shapes["Problem"]["properties"]["code"]["enum"] = sorted(
+        {code for _, code in problems.REFUSALS}
+    )
     components: dict[str, Any] = {"schemas": shapes}
     if keys:
         components["securitySchemes"] = {
@@ -155,7 +163,7 @@ def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
             "version": API_VERSION,
             "description": RESEARCH_USE_NOTICE,
         },
-        "paths": dict(sorted(paths.items())),
+        "paths": paths,
         "components": components,
     }
 
@@ -177,6 +185,9 @@ def _described(operation: Operation, arguments: list[str]) -> dict[str, Any]:
             },
         },
     }
+    if operation.example:
+        source = "curl " + operation.example.format(_ADDRESS)
+        described["x-codeSamples"] = [{"lang": "Shell", "source": source}]
     if parameters:
         described["parameters"] = parameters
     if operation.takes:
@@ -205,6 +216,10 @@ def blueprint(*, keys: bool) -> Blueprint:
 
     @routes.get("/docs")
     def docs() -> str:
-        return render_template("docs.html", document=describe(current_app, keys=keys))
+        return render_template(
+            "docs.html",
+            document=describe(current_app, keys=keys),
+            refusals=problems.REFUSALS,
+        )
 
     return routes

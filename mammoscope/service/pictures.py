@@ -34,7 +34,7 @@ def blueprint(judging: Judging) -> Blueprint:
         explain = _flag("explain")
         with judging.visit() as visit:
             with visit.uploading():
-                submitted = submission(request, judging.settings)
+                submitted = submission(request, judging.settings, visit.hold)
             with judging.turn(visit):
                 mammogram = judging.read(submitted.picture)
                 visit.check()

@@ -102,10 +102,17 @@ _FRAMEWORK_PROBLEMS: Final[Mapping[int, tuple[str, str]]] = {
 }
 """Code and detail of what gunicorn, Flask and Werkzeug refuse themselves."""
 
-CODES: Final = frozenset(
-    {kind.code for kind in STATUSES} | {code for code, _ in _FRAMEWORK_PROBLEMS.values()}
+REFUSALS: Final = tuple(
+    sorted(
+        {
+            (int(status), kind.code)
+            for kind, status in STATUSES.items()
+            if status != HTTPStatus.INTERNAL_SERVER_ERROR  # answered without saying what it was
+        }
+        | {(int(status), code) for status, (code, _) in _FRAMEWORK_PROBLEMS.items()}
+    )
 )
-"""Every ``code`` that a problem document may have."""
+"""Status and ``code`` of every problem document there may be."""
 
 MEDIA_TYPE: Final = "application/problem+json"
 

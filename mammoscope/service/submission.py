@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Final
 
@@ -72,8 +73,20 @@ class InMemoryRequest(Request):
         return io.BytesIO()
 
 
-def submission(request: Request, settings: ServiceSettings) -> Submission:
+def submission(
+    request: Request, settings: ServiceSettings, hold: Callable[[int], None]
+) -> Submission:
     """Return the encoded picture that `request` brings, or whose URL it names, and the age.
+
+    Parameters
+    ----------
+    request
+        Of any client.
+    settings
+        Limits of fetching.
+    hold
+        Takes a number of bytes that are about to be fetched, and raises where there is no memory
+        for them.
 
     Raises
     ------
@@ -86,6 +99,8 @@ def submission(request: Request, settings: ServiceSettings) -> Submission:
         number of years of an adult.
     FetchError
         If the picture is given by URL and cannot be had.
+    ServiceBusyError
+        If `hold` has no memory for it.
     """
     try:
         if request.mimetype == "application/json":
@@ -102,7 +117,7 @@ def submission(request: Request, settings: ServiceSettings) -> Submission:
             )
     except OSError as err:  # the connection, or its chunked encoding, broke
         raise InvalidRequestError("The body broke off before its end.") from err
-    return Submission(fetch(url, settings), age)
+    return Submission(fetch(url, settings, hold=hold), age)
 
 
 def study_submission(request: Request, settings: ServiceSettings) -> list[StudyPicture]:

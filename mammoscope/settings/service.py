@@ -79,8 +79,8 @@ class ServiceSettings(ReadingLimits):
     max_waiting_bytes: PositiveInt = Field(
         default=512 * 1024 * 1024,
         description=(
-            "Bytes that the bodies of all these requests may have together; what goes beyond is "
-            "refused with 429."
+            "Bytes that the bodies of all these requests, and the pictures fetched for them, may "
+            "have together; what goes beyond is refused with 429."
         ),
     )
     request_timeout_s: PositiveFloat = Field(

@@ -1,5 +1,7 @@
 """kube-config, rendered, and the Dockerfile, for tests."""
 
+import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -16,6 +18,25 @@ MANIFESTS = ROOT / "kube-config"
 KUBECTL = Path(sys.executable).with_name("kubectl")
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def stage(target: str) -> str:
+    """What the Dockerfile says of one target."""
+    return DOCKERFILE.partition(f" AS {target}\n")[2].partition("\nFROM ")[0]
+
+
+def entry(target: str) -> list[str]:
+    """Words that start a target's image: its ENTRYPOINT and CMD."""
+    return [
+        word
+        for name in ("ENTRYPOINT", "CMD")
+        for words in re.findall(rf"^{name} (\[.*\])$", stage(target), re.MULTILINE)
+        for word in json.loads(words)
+    ]
+
+
+INIT = entry("serve")[: entry("serve").index("--") + 1]
+"""Words of the image's process 1, up to those of the program that it starts."""
 
 Break = Callable[[list[Object]], object]
 """Spoils one thing in the objects of a deployment."""

@@ -8,7 +8,16 @@ import yaml
 from mammoscope.settings import ServiceSettings
 from mammoscope.sharding import Shard
 from tests.deployment.agreement import INDEX
-from tests.deployment.manifests import DOCKERFILE, MANIFESTS, PROJECT, ROOT, deployables
+from tests.deployment.manifests import (
+    DOCKERFILE,
+    INIT,
+    MANIFESTS,
+    PROJECT,
+    ROOT,
+    deployables,
+    entry,
+    stage,
+)
 from tests.deployment.objects import Object, workloads
 
 
@@ -33,8 +42,9 @@ def test_jobs_run_commands_that_exist(rendered: dict[str, list[Object]]) -> None
     jobs = [e for objects in rendered.values() for e in workloads(objects) if "Job" in e.name]
     assert len(jobs) == 2
     for job in jobs:
-        python, *program = job.container["command"]
-        assert python == "python"
+        init, program = job.container["command"][: len(INIT)], job.container["command"][len(INIT) :]
+        assert init == INIT
+        assert program.pop(0) == "python"
         arguments = [each.replace(f"$({INDEX})", "3") for each in job.container["args"]]
         options = parsers[" ".join(program)].parse_args(arguments)
         if shard := getattr(options, "shard", None):
@@ -46,13 +56,24 @@ def test_jobs_run_commands_that_exist(rendered: dict[str, list[Object]]) -> None
 
 
 def test_image_starts_what_make_serve_starts() -> None:
-    serve = DOCKERFILE.split(" AS serve")[1].split("\nFROM ")[0]
-    command = [
-        word
-        for name in ("ENTRYPOINT", "CMD")
-        for word in json.loads(re.findall(rf"^{name} (\[.*\])$", serve, re.MULTILINE)[0])
-    ]
+    command = entry("serve")[len(INIT) :]
+    assert command[0] == "gunicorn"
     assert f"$(BIN)/{' '.join(command)}" in (ROOT / "Makefile").read_text("utf-8")
+
+
+def test_a_locked_init_is_process_1(rendered: dict[str, list[Object]]) -> None:
+    lock = json.loads((ROOT / "Pipfile.lock").read_text("utf-8"))
+    assert lock["default"][INIT[0]]["hashes"]
+    # gunicorn drains and ends its worker itself: only it is to hear the signal.
+    assert "--single-child" in INIT
+    assert entry("train")[: len(INIT)] == INIT
+    running = [each for objects in rendered.values() for each in workloads(objects)]
+    for each in running:
+        if "command" in each.container:
+            assert each.container["command"][: len(INIT)] == INIT
+        else:  # the image's own, which takes no other arguments
+            assert "args" not in each.container
+    assert {"command" in each.container for each in running} == {True, False}
 
 
 def test_image_listens_where_it_says(get_paths: set[str]) -> None:
@@ -64,6 +85,20 @@ def test_image_listens_where_it_says(get_paths: set[str]) -> None:
     assert "os.environ['MAMMOSCOPE_BIND']" in program
     assert re.findall(r"MAMMOSCOPE_BIND=(\S+)", DOCKERFILE) == [ServiceSettings().bind]
     assert set(re.findall(r"'GET', '([^']*)'", program)) <= get_paths
+
+
+def test_images_say_what_they_are() -> None:
+    for target, title in (("serve", "Mammoscope"), ("train", "Mammoscope, training")):
+        labels = dict(
+            re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', stage(target), re.MULTILINE)
+        )
+        assert labels.pop("description").endswith("Research software, not a medical device.")
+        assert labels == {
+            "title": title,
+            "licenses": PROJECT["license"],
+            "version": "${VERSION}",
+            "revision": "${REVISION}",
+        }
 
 
 def test_one_pipenv_reads_the_lock() -> None:

@@ -98,15 +98,15 @@ def test_every_option_in_readme_exists():
 def test_every_setting_of_the_service_stands_in_the_table():
     from mammoscope.settings import ENVIRONMENT_PREFIX, ServiceSettings
 
-    table = dict(
-        re.findall(rf"^\| `{ENVIRONMENT_PREFIX}(\w+)` \| `([^`]*)` \|", README, re.MULTILINE)
+    rows = re.findall(
+        rf"^\| `{ENVIRONMENT_PREFIX}(\w+)` \| `([^`]*)` \| (.*) \|$", README, re.MULTILINE
     )
     fields = ServiceSettings.model_fields
-    assert {name.lower() for name in table} == set(fields)
-    for name, default in table.items():
-        assert default == str(fields[name.lower()].default).lower() or default == str(
-            fields[name.lower()].default
-        )
+    assert sorted(name.lower() for name, _, _ in rows) == sorted(fields)
+    for name, default, does in rows:
+        described = fields[name.lower()]
+        assert default in (str(described.default), str(described.default).lower())
+        assert does == described.description
 
 
 def test_python_blocks_run(folder, environment, phantom_folder):

@@ -16,6 +16,7 @@ import requests
 from mammoscope.artifact import CARD_NAME, NETWORK_NAME
 from mammoscope.client import Client
 from mammoscope.errors import ServerAnswerError
+from tests.deployment.manifests import INIT
 from tests.service_process import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,10 +171,14 @@ def test_bodies_over_the_cap(
 
 
 @pytest.mark.abuse("lifecycle")
+@pytest.mark.parametrize("prefix", [(), (Path(sys.executable).with_name(INIT[0]), *INIT[1:])])
 def test_request_in_flight_is_answered_after_sigterm(
-    start_service: StartService, artifact_folder: Path, pictures: list[Path]
+    start_service: StartService,
+    artifact_folder: Path,
+    pictures: list[Path],
+    prefix: tuple[str | Path, ...],
 ) -> None:
-    service = start_service(model=artifact_folder, graceful_timeout_s=PATIENCE_S)
+    service = start_service(model=artifact_folder, graceful_timeout_s=PATIENCE_S, prefix=prefix)
     service.wait_ready()
     picture = pictures[0].read_bytes()
     head = (
