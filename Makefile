@@ -127,11 +127,20 @@ lint: environment  ## style, types, the layering of modules, Dockerfile and mani
 	.ci/manifests.sh check
 
 # Keras takes one backend a process: the service's tests run on OpenVINO, those of training on
-# TensorFlow (tests/conftest.py sets it).
+# TensorFlow (tests/conftest.py sets it). The former take one processor for the most part, so the
+# latter go on beside them; what they print comes at the end.
 .PHONY: test
 test: lint  ## lint, then all tests
-	$(BIN)/pytest
-	$(BIN)/pytest -m training
+	@log=$$(mktemp)
+	$(BIN)/pytest -m training >"$$log" 2>&1 &
+	training=$$!
+	trap 'kill "$$training" 2>/dev/null || true; rm -f "$$log"' EXIT
+	failed=0
+	$(BIN)/pytest || failed=1
+	echo "Tests of training, which went on beside:"
+	wait "$$training" || failed=1
+	cat "$$log"
+	exit "$$failed"
 
 .PHONY: test-abuse
 test-abuse: environment  ## what the service must survive: bad bodies, pictures, URLs, loads, ends
