@@ -2,11 +2,14 @@
 
 Usage: python -m tests.fuzz SECONDS [CORPUS] [libFuzzer options]
 
-The fuzzer follows which lines of the package and of pydicom its bytes lead to. It begins with small
+The fuzzer keeps what it has seen in memory, so it runs in rounds of a minute, each a process of its
+own that begins with what the earlier ones found: memory that grows is then that of a picture.
+It follows which lines of the package and of pydicom its bytes lead to. It begins with small
 phantoms in every encoding; what it finds on top is kept in CORPUS, where one is named. A finding is
 written to a file crash-..., and the exit code is not 0.
 """
 
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -34,6 +37,11 @@ LONGEST_BYTES: Final = 20_000
 MOST_MB: Final = 1_500
 LONGEST_S: Final = 20
 """Memory and seconds from which a picture counts as a finding."""
+
+ROUND: Final = "round"
+"""First argument of a process that runs one round."""
+
+ROUND_S: Final = 60
 
 
 def seeds() -> dict[str, bytes]:
@@ -68,26 +76,39 @@ def judge(data: bytes) -> None:
             raise AssertionError("an error must say something") from err
 
 
-def main(arguments: list[str]) -> None:
-    """Think up bytes for a while."""
-    seconds, *rest = arguments
+def fuzz(seconds: int, corpus: str, options: list[str]) -> None:
+    """Think up bytes for one round; does not return."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as beginning:
         for name, data in seeds().items():
             (Path(beginning) / name).write_bytes(data)
-        corpus = [rest.pop(0)] if rest and not rest[0].startswith("-") else []
-        options = [
+        limits = [
             f"-max_total_time={seconds}",
             f"-max_len={LONGEST_BYTES}",
             f"-rss_limit_mb={MOST_MB}",
             f"-timeout={LONGEST_S}",
             "-print_final_stats=1",
-            *rest,
         ]
         # libFuzzer writes what it finds into the first folder.
-        atheris.Setup([sys.argv[0], *options, *corpus, beginning], judge)
+        atheris.Setup([sys.argv[0], *limits, *options, corpus, beginning], judge)
         atheris.Fuzz()
 
 
+def main(arguments: list[str]) -> int:
+    """Think up bytes for a while; returns the exit code of the round that found something, or 0."""
+    if arguments[0] == ROUND:
+        fuzz(int(arguments[1]), arguments[2], arguments[3:])
+    left = int(arguments.pop(0))
+    with tempfile.TemporaryDirectory() as fresh:
+        corpus = arguments.pop(0) if arguments and not arguments[0].startswith("-") else fresh
+        while left > 0:
+            command = [sys.executable, "-m", "tests.fuzz", ROUND, str(min(left, ROUND_S)), corpus]
+            ended = subprocess.run([*command, *arguments], check=False)
+            if ended.returncode:
+                return ended.returncode
+            left -= ROUND_S
+    return 0
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -18,9 +18,12 @@ INPUTS = 1000
     sys.platform != "linux", reason="the fuzzer is published for Linux; see Pipfile"
 )
 def test_nothing_is_found(tmp_path: Path) -> None:
+    corpus, findings = tmp_path / "corpus", tmp_path / "findings"
+    corpus.mkdir()
+    findings.mkdir()
     run = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", str(SECONDS), f"-runs={INPUTS}",
-         f"-artifact_prefix={tmp_path}/"],
+        [sys.executable, "-m", "tests.fuzz", "round", str(SECONDS), str(corpus),
+         f"-runs={INPUTS}", f"-artifact_prefix={findings}/"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -28,7 +31,7 @@ def test_nothing_is_found(tmp_path: Path) -> None:
         check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-3000:]
-    assert list(tmp_path.iterdir()) == []
+    assert list(findings.iterdir()) == []
     executed = re.search(r"number_of_executed_units:\s*(\d+)", run.stderr)
     assert executed is not None
     assert int(executed[1]) >= INPUTS
