@@ -2,10 +2,10 @@
 
 Usage: python -m tests.fuzz SECONDS [CORPUS] [libFuzzer options]
 
-The fuzzer keeps what it has seen in memory, so it runs in rounds of a minute, each a process of its
-own that begins with what the earlier ones found: memory that grows is then that of a picture.
-It follows which lines of the package and of pydicom its bytes lead to. It begins with small
-phantoms in every encoding; what it finds on top is kept in CORPUS, where one is named. A finding is
+The fuzzer follows which lines of the package and of pydicom its bytes lead to. Its process grows
+with what it has run, so it works in rounds, each a process of its own that begins with what the
+earlier ones found; growth over more than a round is for `make soak` to find. The first begins with
+small phantoms in every encoding; what it finds on top is kept in CORPUS, where one is named. A finding is
 written to a file crash-..., and the exit code is not 0.
 """
 
@@ -42,6 +42,7 @@ ROUND: Final = "round"
 """First argument of a process that runs one round."""
 
 ROUND_S: Final = 60
+"""Seconds of a round."""
 
 
 def seeds() -> dict[str, bytes]:
@@ -76,34 +77,29 @@ def judge(data: bytes) -> None:
             raise AssertionError("an error must say something") from err
 
 
-def fuzz(seconds: int, corpus: str, options: list[str]) -> None:
-    """Think up bytes for one round; does not return."""
-    warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as beginning:
-        for name, data in seeds().items():
-            (Path(beginning) / name).write_bytes(data)
-        limits = [
-            f"-max_total_time={seconds}",
-            f"-max_len={LONGEST_BYTES}",
-            f"-rss_limit_mb={MOST_MB}",
-            f"-timeout={LONGEST_S}",
-            "-print_final_stats=1",
-        ]
-        # libFuzzer writes what it finds into the first folder.
-        atheris.Setup([sys.argv[0], *limits, *options, corpus, beginning], judge)
-        atheris.Fuzz()
-
-
 def main(arguments: list[str]) -> int:
     """Think up bytes for a while; returns the exit code of the round that found something, or 0."""
     if arguments[0] == ROUND:
-        fuzz(int(arguments[1]), arguments[2], arguments[3:])
+        warnings.simplefilter("ignore")
+        atheris.Setup([sys.argv[0], *arguments[1:]], judge)
+        atheris.Fuzz()
     left = int(arguments.pop(0))
-    with tempfile.TemporaryDirectory() as fresh:
+    with tempfile.TemporaryDirectory() as beginning, tempfile.TemporaryDirectory() as fresh:
+        for name, data in seeds().items():
+            (Path(beginning) / name).write_bytes(data)
         corpus = arguments.pop(0) if arguments and not arguments[0].startswith("-") else fresh
         while left > 0:
-            command = [sys.executable, "-m", "tests.fuzz", ROUND, str(min(left, ROUND_S)), corpus]
-            ended = subprocess.run([*command, *arguments], check=False)
+            options = [
+                f"-max_total_time={min(left, ROUND_S)}",
+                f"-max_len={LONGEST_BYTES}",
+                f"-rss_limit_mb={MOST_MB}",
+                f"-timeout={LONGEST_S}",
+                "-print_final_stats=1",
+                *arguments,
+            ]
+            # libFuzzer writes what it finds into the first folder.
+            command = [sys.executable, "-m", "tests.fuzz", ROUND, *options, corpus, beginning]
+            ended = subprocess.run(command, check=False)
             if ended.returncode:
                 return ended.returncode
             left -= ROUND_S

@@ -66,8 +66,8 @@ def find_blocks(model: Any, beyond: Collection[str]) -> tuple[Block, ...]:
         if reach <= number and any(each.get_type_name() in CONVOLUTIONS for each in parts[-1]):
             passed = True
         # What lies beyond the blocks comes after all of them.
-        followers = (place.get(each.get_friendly_name(), len(body)) for each in _followers(node))
-        reach = max(reach, *followers, 0)
+        places = (place.get(each.get_friendly_name(), len(body)) for each in followers(node))
+        reach = max(reach, *places, 0)
     if len(parts) > 1 and not _operations(parts[-1]):
         last = parts.pop()
         parts[-1] += last
@@ -109,7 +109,8 @@ def _computed(model: Any) -> Iterator[Any]:
             yield node
 
 
-def _followers(node: Any) -> Iterator[Any]:
+def followers(node: Any) -> Iterator[Any]:
+    """Operations that take what an operation puts out."""
     for output in node.outputs():
         for port in output.get_target_inputs():
             yield port.get_node()

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from mammoscope.artifact import Card
-from mammoscope.compilation.blocks import CONVOLUTIONS
+from mammoscope.compilation.blocks import CONVOLUTIONS, followers
 from mammoscope.compilation.comparison import Logits
 from mammoscope.compilation.pictures import Pixels
 from mammoscope.conversion import import_openvino
@@ -131,10 +131,9 @@ def head_of(model: Any) -> frozenset[str]:
     names: set[str] = set()
     for node in reversed(model.get_ordered_ops()):
         kind = node.get_type_name()
-        followers = [port.get_node() for out in node.outputs() for port in out.get_target_inputs()]
         if kind in _BODY and _channels(node) != 1:
             continue
-        if all(follower.get_friendly_name() in names for follower in followers):
+        if all(each.get_friendly_name() in names for each in followers(node)):
             names.add(node.get_friendly_name())
     return frozenset(names)
 
