@@ -5,8 +5,8 @@ Usage: python -m tests.fuzz SECONDS [CORPUS] [libFuzzer options]
 The fuzzer follows which lines of the package and of pydicom its bytes lead to. Its process grows
 with what it has run, so it works in rounds, each a process of its own that begins with what the
 earlier ones found; growth over more than a round is for `make soak` to find. The first begins with
-small phantoms in every encoding; what it finds on top is kept in CORPUS, where one is named. A finding is
-written to a file crash-..., and the exit code is not 0.
+small phantoms in every encoding; what it finds on top is kept in CORPUS, where one is named. A
+finding is written to a file crash-..., and the exit code is not 0.
 """
 
 import subprocess
