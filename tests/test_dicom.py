@@ -10,7 +10,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000Lossless
 
 from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_phantom, encode_picture
-from mammoscope.mammogram import Laterality, View
+from mammoscope.mammogram import Laterality, View, shrink
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.preparation import prepare
 from mammoscope.reading import read
@@ -204,3 +204,17 @@ def test_what_the_tags_say(phantom):
             assert prepare(mammogram, (96, 64)).chest_wall == side
             assert mammogram.exposure.age == 60
             assert mammogram.exposure.implant is False
+
+
+@pytest.mark.parametrize("name", ["jpeg-2000", "jpeg-2000-lossy", "htj2k", "htj2k-lossy"])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_wavelets_leave_as_much_noise_as_means_do(monkeypatch, name, factor):
+    """Noise as fine as pixels, after the mean of so many more as the network's input takes."""
+    monkeypatch.setattr("mammoscope.mammogram._LEAST_SIDE", 1)  # as if it were larger
+    config = PhantomConfig(seed=3, height=1200, width=1200)
+    noise = np.random.default_rng(0).standard_normal((1200, 1200), np.float32)
+    data = encode_picture(np.clip(0.5 + 0.08 * noise, 0, 1), config, Encoding(name, 16))
+    full, reduced = read(data).pixels, read(data, needed=(600 // factor, 600 // factor)).pixels
+    assert reduced.shape == (1200 // factor, 1200 // factor)
+    left = [shrink(pixels, times).std() for pixels, times in ((full, 3 * factor), (reduced, 3))]
+    assert left[1] == pytest.approx(left[0], rel=0.12)

@@ -15,6 +15,7 @@ _END: Final = b"\xff\xd9"
 
 _START_OF_CODESTREAM: Final = b"\xff\x4f\xff\x51"  # ITU-T T.800 A.4.1, A.5.1
 _CODING_STYLE: Final = 0xFF52
+_REVERSIBLE: Final = 1  # table A.20
 _LONGEST_CONTAINER: Final = 4096
 
 
@@ -22,7 +23,8 @@ _LONGEST_CONTAINER: Final = 4096
 class Codestream:
     """What a compressed picture says of itself.
 
-    ``precision`` is in bits a sample; ``levels`` counts the resolutions that can be left out.
+    ``precision`` is in bits a sample; ``levels`` counts the resolutions that can be left out, and
+    ``reversible`` says whether they are those of JPEG 2000's 5-3 wavelet.
     """
 
     rows: int
@@ -32,6 +34,7 @@ class Codestream:
     lossless: bool = False
     signed: bool = False
     levels: int = 0
+    reversible: bool = True
 
 
 def jpeg_header(data: bytes) -> Codestream:
@@ -76,25 +79,27 @@ def jpeg_2000_header(data: bytes) -> Codestream:
             raise CorruptImageError("The DICOM file's JPEG 2000 data have no readable header.")
         length, _, right, bottom, left, top = struct.unpack_from(">HHIIII", data, start + 4)
         components, depth = struct.unpack_from(">HB", data, start + 40)
+        levels, reversible = _wavelet(data, start + 4 + length)
         return Codestream(
             rows=bottom - top,
             columns=right - left,
             components=components,
             precision=(depth & 0x7F) + 1,
             signed=bool(depth & 0x80),
-            levels=_levels(data, start + 4 + length),
+            levels=levels,
+            reversible=reversible,
         )
     except struct.error as err:
         raise CorruptImageError("The DICOM file's JPEG 2000 data break off.") from err
 
 
-def _levels(data: bytes, at: int) -> int:
-    """Decomposition levels of the default coding style, 0 where it is not found."""
-    while at + 10 <= len(data):
+def _wavelet(data: bytes, at: int) -> tuple[int, bool]:
+    """Decomposition levels of the default coding style, 0 where it is not found; whether 5-3."""
+    while at + 14 <= len(data):
         marker, length = struct.unpack_from(">HH", data, at)
         if marker == _CODING_STYLE:
-            return min(data[at + 9], 32)
+            return min(data[at + 9], 32), data[at + 13] == _REVERSIBLE
         if marker < 0xFF50 or marker == 0xFF90 or length < 2:
-            return 0
+            break
         at += 2 + length
-    return 0
+    return 0, True

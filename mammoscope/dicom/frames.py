@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import cv2
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from pydicom import uid
 
 from mammoscope.dicom.codestreams import Codestream, jpeg_2000_header, jpeg_header
 from mammoscope.dicom.part10 import UNDEFINED_LENGTH, Part10
+from mammoscope.dicom.wavelets import centred
 from mammoscope.errors import CorruptImageError, UnsupportedImageError
 from mammoscope.mammogram import LEFT_TO_AREA
 
@@ -202,34 +202,13 @@ def _jpeg_2000(data: bytes, layout: Layout, factor: int) -> Frame:
         values = code - (1 << (header.precision - 1))
     else:
         values = _with_sign(code, layout.stored) if layout.signed else code
-    return Frame(_whole(_centred(words, levels), layout, 1 << levels), values, 1 << levels)
+    under_pixels = centred(words, levels, reversible=header.reversible)
+    return Frame(_whole(under_pixels, layout, 1 << levels), values, 1 << levels)
 
 
 def _whole(words: Words, layout: Layout, reduction: int) -> Words:
     """Drop pixels that stand for fewer than `reduction` along a side."""
     return words[: layout.rows // reduction, : layout.columns // reduction]
-
-
-def _centred(words: Words, levels: int) -> Words:
-    """Move a picture without its finest `levels` under the pixels that it stands for.
-
-    The low band's filters are centred on the first of the pixels that each of its samples stands
-    for (ISO/IEC 15444-1 annex F), not on their middle, whence half a pixel a level, and twice that
-    of the next.
-    """
-    if not levels:
-        return words
-    shift = (1.0 - 0.5**levels) / 2.0
-    height, width = words.shape
-    return np.asarray(
-        cv2.warpAffine(
-            words,
-            np.array([[1.0, 0.0, shift], [0.0, 1.0, shift]]),
-            (width, height),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-    )
 
 
 def _code_values(header: Codestream, layout: Layout) -> npt.NDArray[np.int32]:

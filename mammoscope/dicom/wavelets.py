@@ -1,0 +1,95 @@
+"""What JPEG 2000 leaves where its finest resolutions are left out, brought near to plain means."""
+
+from functools import cache
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Words = npt.NDArray[Any]
+
+_IRREVERSIBLE: Final = (
+    0.602949018236360,
+    0.266864118442875,
+    -0.078223266528990,
+    -0.016864118442875,
+    0.026748757410810,
+)
+"""Low pass of the 9-7 wavelet from its centre outwards: ISO/IEC 15444-1 annex F, after Antonini M,
+Barlaud M, Mathieu P, Daubechies I. IEEE Trans Image Process 1992;1:205-220."""
+
+_TAPS: Final = 4
+"""Samples that one is mixed of: the two around the middle of its pixels, and their neighbours."""
+
+_LATER_MEAN: Final = 3
+"""Samples, along a side, that the network's input later takes the mean of, about: means of so many
+are what shall agree."""
+
+
+def centred(words: Words, levels: int, *, reversible: bool) -> Words:
+    """Move a picture without its finest `levels` under the pixels that it stands for.
+
+    The low band's filters are centred on the first of the pixels that each of its samples stands
+    for (ISO/IEC 15444-1 annex F), not on their middle, whence half a pixel a level, and twice that
+    of the next.
+
+    Parameters
+    ----------
+    words
+        uint8 or uint16 (H, W), as decoded; the result has the same shape and type.
+    levels
+        Resolutions left out, from 0 to 3.
+    reversible
+        Whether the wavelet was the 5-3, of codestreams that can be lossless.
+    """
+    if not levels:
+        return words
+    taps = _interpolation(levels) if reversible else _nearest_to_means(levels)
+    before = taps.size // 2 - 1
+    return np.asarray(
+        cv2.sepFilter2D(
+            words, -1, taps, taps, anchor=(before, before), borderType=cv2.BORDER_REPLICATE
+        )
+    )
+
+
+def _interpolation(levels: int) -> npt.NDArray[np.float64]:
+    """Linear interpolation: what the 5-3 low pass leaves of noise, this makes as much as means."""
+    shift = (1.0 - 0.5**levels) / 2.0
+    return np.array([1.0 - shift, shift])
+
+
+@cache
+def _nearest_to_means(levels: int) -> npt.NDArray[np.float64]:
+    """Of all mixtures of samples of the 9-7's low band, the nearest to the pixels' mean.
+
+    That band has less noise than means of pixels have, and linear interpolation would take more of
+    it: the network took pictures read so for others. Least squares over the mixtures' weights for
+    pixels, which is over white noise, under the condition that they add up to one.
+    """
+    factor = 2**levels
+    low_pass = np.array([1.0])
+    for level in range(levels):
+        one = np.zeros(8 * 2**level + 1)
+        one[:: 2**level] = (*_IRREVERSIBLE[:0:-1], *_IRREVERSIBLE)
+        low_pass = np.convolve(low_pass, one)
+    first = 1 - _TAPS // 2
+    reach = low_pass.size // 2
+    later = np.zeros((_LATER_MEAN - 1) * factor + 1)
+    later[::factor] = 1.0 / _LATER_MEAN
+
+    def over_pixels(start: int, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        row = np.zeros(2 * reach + _TAPS * factor)
+        at = start - first * factor + reach
+        row[at : at + weights.size] = weights
+        return np.convolve(row, later)
+
+    mean = over_pixels(0, np.full(factor, 1.0 / factor))
+    samples = np.stack(
+        [over_pixels((first + tap) * factor - reach, low_pass) for tap in range(_TAPS)]
+    )
+    # All but the first tap are free; that one is what lacks to one.
+    others = samples[1:] - samples[0]
+    free, *_ = np.linalg.lstsq(others.T, mean - samples[0], rcond=None)
+    return np.array([1.0 - free.sum(), *free])
