@@ -58,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--head-learns", action=argparse.BooleanOptionalAction)
     how.add_argument("--label-smoothing", type=float)
     how.add_argument("--ema-momentum", type=float)
+    how.add_argument("--teachers", nargs="+", metavar="RUN", help="runs whose answer is learned")
+    how.add_argument("--teacher-share", type=float, metavar="SHARE", help="the rest is the label's")
     how.add_argument("--auxiliary", action=argparse.BooleanOptionalAction)
     how.add_argument("--precision", choices=get_args(PrecisionName))
     how.add_argument("--split", choices=get_args(SplitName))

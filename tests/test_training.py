@@ -213,6 +213,62 @@ def test_a_head_is_cross_fitted_to_every_patient(phantom_dataset: Path, tmp_path
     assert card.metrics["validation"]["images"] == len(scored)
 
 
+def test_a_run_learns_what_earlier_ones_answer(
+    finished: Path, phantom_dataset: Path, tmp_path: Path
+):
+    """By a teacher that is certain of tumours everywhere, and nothing by the labels."""
+    teacher = tmp_path / "teacher"
+    shutil.copytree(finished, teacher)
+    card = json.loads((teacher / "card.json").read_text())
+    card["calibration"] = {"slope": 1e-6, "intercept": 6.0}
+    (teacher / "card.json").write_text(json.dumps(card))
+    output = tmp_path / "taught"
+    answer = run(
+        *STAGES, "--head-epochs", "0", "--epochs", "2", "--learning-rate", "1e-3",
+        "--augmentation", "none", "--ema-momentum", "0", "--data", phantom_dataset,
+        "--output", output, "--teachers", teacher, "--teacher-share", "1",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    with (output / "validation_scores.csv").open() as stream:
+        logits = [float(row["logit"]) for row in csv.DictReader(stream)]
+    assert min(logits) > 0
+    config = json.loads((output / "card.json").read_text())["training"]["config"]
+    assert config["teachers"] == ["teacher"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("none there", "not the folder of a training run"),
+        ("other head", "differs in head"),
+        ("no split", "no readable split.csv"),
+        ("other split", "learned from patients whom this run keeps away"),
+    ],
+)
+def test_teachers_that_may_not_teach_are_refused(
+    finished: Path, phantom_dataset: Path, tmp_path: Path, damage: str, message: str
+):
+    teacher = tmp_path / "teacher"
+    shutil.copytree(finished, teacher)
+    split = (teacher / "split.csv").read_text()
+    if damage == "none there":
+        (teacher / "config.json").unlink()
+    elif damage == "other head":
+        config = json.loads((teacher / "config.json").read_text())
+        (teacher / "config.json").write_text(json.dumps({**config, "head": "mean"}))
+    elif damage == "no split":
+        (teacher / "split.csv").unlink()
+    else:
+        (teacher / "split.csv").write_text(split.replace(",validation\n", ",train\n", 1))
+    answer = run(
+        *STAGES, "--data", phantom_dataset, "--output", tmp_path / "run", "--teachers", teacher
+    )
+    assert answer.returncode == 1
+    assert message in answer.stderr
+    assert str(tmp_path) not in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
 def test_ctrl_c_keeps_whole_epochs(phantom_dataset: Path, tmp_path: Path):
     output = tmp_path / "interrupted"
     arguments = (*SMOKE, "--epochs", "50", "--data", phantom_dataset, "--output", output)

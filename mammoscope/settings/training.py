@@ -74,6 +74,11 @@ class TrainConfig(Frozen):
     augmentation: AugmentationName = "strong"
     auxiliary: bool = True
     """Whether the metadata's columns serve as further targets while training."""
+    teachers: tuple[str, ...] = ()
+    """Folders of earlier runs, of the same kind of network and the same split, whose mean answer
+    is learned beside the labels."""
+    teacher_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
+    """Weight of that answer's loss, where there are teachers; the label's is the rest."""
     precision: PrecisionName = "auto"
     """``auto``: bfloat16 where the processor multiplies it in hardware."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -90,6 +95,12 @@ class TrainConfig(Frozen):
             raise ValueError("epochs and head_epochs are both 0, so nothing would learn")
         if self.folds == 1:
             raise ValueError("folds is 1; 0 or at least 2 is allowed")
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_need_epochs(self) -> Self:
+        if self.teachers and self.epochs == 0:
+            raise ValueError("teachers are learned from in epochs, of which there are 0")
         return self
 
     @property
@@ -113,8 +124,12 @@ class TrainConfig(Frozen):
         return size
 
     def described(self) -> dict[str, Any]:
-        """The configuration as JSON that may be published: a weights file without its folder."""
-        return {**self.model_dump(mode="json"), "weights": Path(self.weights).name}
+        """The configuration as JSON that may be published: files and folders by name alone."""
+        return {
+            **self.model_dump(mode="json"),
+            "weights": Path(self.weights).name,
+            "teachers": [Path(teacher).name for teacher in self.teachers],
+        }
 
     @classmethod
     def from_preset(cls, preset: PresetName, changes: Mapping[str, Any]) -> Self:

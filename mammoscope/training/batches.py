@@ -20,7 +20,7 @@ from mammoscope.preparation import prepare
 from mammoscope.reading import read_file
 from mammoscope.settings import TrainConfig
 from mammoscope.training.augmentation import distort, erase, flip
-from mammoscope.training.targets import auxiliary_targets
+from mammoscope.training.targets import TAUGHT, auxiliary_targets
 
 Pixels = npt.NDArray[np.uint8]
 Batch = tuple[Pixels, dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]]]
@@ -149,10 +149,16 @@ class Batches(keras.utils.PyDataset):
         Batch size, augmentation and seed are used.
     auxiliary
         Names of further targets.
+    taught
+        Probabilities, float32 (N,), to be learned as target `TAUGHT`; None if nobody teaches.
     """
 
     def __init__(
-        self, prepared: PreparedExamples, config: TrainConfig, auxiliary: Sequence[str]
+        self,
+        prepared: PreparedExamples,
+        config: TrainConfig,
+        auxiliary: Sequence[str],
+        taught: npt.NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=_AHEAD)
         self._prepared = prepared
@@ -161,6 +167,8 @@ class Batches(keras.utils.PyDataset):
         self._targets = {"logit": (labels, np.ones_like(labels))}
         for name in auxiliary:
             self._targets[name] = auxiliary_targets(prepared.examples, name)
+        if taught is not None:
+            self._targets[TAUGHT] = (taught, np.ones_like(taught))
         self.begin_epoch(0)
 
     def begin_epoch(self, number: int) -> None:

@@ -21,7 +21,7 @@ from mammoscope.networks import choose_trainable
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import Batches, Pixels, PreparedExamples
 from mammoscope.training.schedules import learning_rate_share
-from mammoscope.training.targets import AUXILIARY_WEIGHT
+from mammoscope.training.targets import AUXILIARY_WEIGHT, TAUGHT
 from mammoscope.training.validation import History, measure
 
 REGRESSION: Final = "regression"
@@ -139,6 +139,10 @@ class Loop:
             head_learns=stage.name == "head" or self.config.head_learns,
         )
         outputs = {name: self.network.output[name] for name in ("logit", *self.losses)}
+        share = 0.0
+        if self.config.teachers:
+            outputs[TAUGHT] = outputs["logit"]
+            share = self.config.teacher_share
         self._learner = keras.Model(self.network.input, outputs)
         optimizer = keras.optimizers.AdamW(
             learning_rate=stage.peak_learning_rate,
@@ -153,8 +157,13 @@ class Loop:
                     from_logits=True, label_smoothing=self.config.label_smoothing
                 ),
                 **{name: _loss(kind) for name, kind in self.losses.items()},
+                **({TAUGHT: _loss("binary_crossentropy")} if share else {}),
             },
-            loss_weights={"logit": 1.0, **dict.fromkeys(self.losses, AUXILIARY_WEIGHT)},
+            loss_weights={
+                "logit": 1.0 - share,
+                **dict.fromkeys(self.losses, AUXILIARY_WEIGHT),
+                **({TAUGHT: share} if share else {}),
+            },
             weighted_metrics={
                 "logit": [
                     keras.metrics.BinaryCrossentropy(from_logits=True, name="cross_entropy"),

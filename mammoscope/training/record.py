@@ -43,6 +43,9 @@ from mammoscope.storing import replacing
 from mammoscope.training.batches import PreparedExamples
 from mammoscope.training.validation import scored
 
+CONFIG_NAME: Final = "config.json"
+SPLIT_NAME: Final = "split.csv"
+
 _PACKAGES: Final = ("keras", "tensorflow", "torch", "jax", "numpy", "opencv-python-headless")
 
 

@@ -23,6 +23,8 @@ from mammoscope.training.division import DividedData, divide, sentences
 from mammoscope.training.loop import REGRESSION, Loop, predict
 from mammoscope.training.packing import save_network
 from mammoscope.training.record import (
+    CONFIG_NAME,
+    SPLIT_NAME,
     environment,
     precision,
     renew_card,
@@ -33,9 +35,9 @@ from mammoscope.training.record import (
 )
 from mammoscope.training.regression import cross_fit_head, fit_head
 from mammoscope.training.targets import auxiliary_losses
+from mammoscope.training.teachers import taught
 from mammoscope.training.validation import History, measure
 
-CONFIG_NAME: Final = "config.json"
 HISTORY_NAME: Final = "history.json"
 _MAY_CHANGE: Final = "stop_after"
 """What a run may be resumed with another value of: nothing before the stop depends on it."""
@@ -146,7 +148,7 @@ def _cross_fit(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _T
     parts: dict[str, list[Example]] = {f"fold {number}": [] for number in range(config.folds)}
     for example, number in zip(pool.examples, folds, strict=True):
         parts[f"fold {number}"].append(example)
-    write_split(paths.output / "split.csv", {**parts, "test": list(divided.split.test)})
+    write_split(paths.output / SPLIT_NAME, {**parts, "test": list(divided.split.test)})
     entry = {
         "epoch": 0,
         "stage": REGRESSION,
@@ -165,14 +167,24 @@ def _tune(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Traine
     """Train on some patients, validate on others."""
     split = divided.split
     write_split(
-        paths.output / "split.csv",
+        paths.output / SPLIT_NAME,
         {"train": split.train, "validation": split.validation, "test": split.test},
     )
     learned = _prepare(split.train, config, paths, "train")
     validation = _prepare(split.validation, config, paths, "validation")
     losses = auxiliary_losses(learned.examples) if config.auxiliary else {}
     network, head_is_trained = _network(config, losses)
-    batches = Batches(learned, config, list(losses))
+    answers = (
+        taught(
+            learned,
+            (*split.validation, *split.test),
+            config,
+            lambda path: _network(config.model_copy(update={"weights": str(path)}), {})[0],
+        )
+        if config.teachers
+        else None
+    )
+    batches = Batches(learned, config, list(losses), answers)
     loop = Loop(network, config, batches, validation, losses, paths.output / _CHECKPOINT_NAME)
     if config.starts_from_regression and not head_is_trained and not loop.checkpoint.is_file():
         began, worked = monotonic(), process_time()

@@ -50,6 +50,9 @@ _TARGETS: Final[dict[str, tuple[str, Callable[[Facts], float | None]]]] = {
 }
 """Name of the output: its loss, and what the metadata answers (None: unknown)."""
 
+TAUGHT: Final = "taught"
+"""Name of the target that the logit has besides the label where teachers answer."""
+
 AUXILIARY_WEIGHT: Final = 0.15
 """Weight of each further target's loss beside the label's 1."""
 

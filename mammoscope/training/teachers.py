@@ -1,0 +1,102 @@
+"""Earlier runs as teachers: what they answer, together, is learned beside the labels.
+
+Networks that learned from the same pictures differ by chance; the mean of their answers is better
+than each. One network that learns it costs one pass where it serves.
+Hinton G, Vinyals O, Dean J. arXiv:1503.02531.
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from mammoscope.artifact import load_artifact
+from mammoscope.dataset import Example
+from mammoscope.errors import LeakageError, RunError
+from mammoscope.settings import TrainConfig
+from mammoscope.training.batches import PreparedExamples
+from mammoscope.training.loop import predict
+from mammoscope.training.record import CONFIG_NAME, SPLIT_NAME
+
+_NOT_LEARNED: Final = {"validation", "test"}
+"""Parts of a run's split from which its network did not learn."""
+
+_SAME: Final = ("backbone", "head", "input_size", "crop")
+"""What a teacher has in common with the network that it teaches."""
+
+
+def taught(
+    learned: PreparedExamples,
+    kept_away: Sequence[Example],
+    config: TrainConfig,
+    load: Callable[[Path], keras.Model],
+) -> npt.NDArray[np.float32]:
+    """Probability of a tumour by the mean of the teachers' calibrated log-odds: float32 (N,).
+
+    Parameters
+    ----------
+    learned
+        The pictures that are learned from.
+    kept_away
+        Pictures of the patients that are not, for validation or test: no teacher may have
+        learned from one of these patients, or this run would by way of that teacher.
+    config
+        Names the teachers.
+    load
+        Makes a network like the one that learns, with the weights of a ``.keras`` file.
+
+    Raises
+    ------
+    ArtifactError
+        If a teacher's model or card cannot be read.
+    LeakageError
+        If a teacher learned from a patient whom this run keeps away.
+    RunError
+        If a teacher's folder is not that of a complete run of the same kind of network.
+    """
+    patients = {example.patient_id for example in kept_away}
+    folders = [Path(folder) for folder in config.teachers]
+    for folder in folders:
+        _require_alike(folder, config)
+        if patients & _patients(folder):
+            raise LeakageError(
+                f"The teacher {folder.name} learned from patients whom this run keeps away."
+            )
+    log_odds = np.zeros(len(learned.examples), np.float64)
+    for folder in folders:
+        artifact = load_artifact(folder)
+        if artifact.card is None:
+            raise RunError(f"The teacher {folder.name} has no card.")
+        calibration = artifact.card.calibration
+        logits = predict(load(artifact.network), learned.pixels)
+        log_odds += calibration.slope * logits + calibration.intercept
+    return (1.0 / (1.0 + np.exp(-log_odds / len(folders)))).astype(np.float32)
+
+
+def _require_alike(folder: Path, config: TrainConfig) -> None:
+    try:
+        teacher = TrainConfig.model_validate_json((folder / CONFIG_NAME).read_bytes())
+    except (OSError, ValidationError) as err:
+        raise RunError(f"The teacher {folder.name} is not the folder of a training run.") from err
+    if other := [name for name in _SAME if getattr(teacher, name) != getattr(config, name)]:
+        raise RunError(
+            f"The teacher {folder.name} differs in {', '.join(other)} from the network it teaches."
+        )
+
+
+def _patients(folder: Path) -> set[str]:
+    """Whom the teacher learned from."""
+    try:
+        with (folder / SPLIT_NAME).open(newline="", encoding="utf-8") as stream:
+            return {
+                row["patient_id"]
+                for row in csv.DictReader(stream)
+                if row["part"] not in _NOT_LEARNED
+            }
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as err:
+        raise RunError(f"The teacher {folder.name} has no readable {SPLIT_NAME}.") from err
