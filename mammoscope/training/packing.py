@@ -11,8 +11,8 @@ import numpy.typing as npt
 from mammoscope.errors import StorageError
 
 SIGNIFICANT_BITS: Final = 10
-"""Of each weight that is kept: one less than float16 has, without its narrow range. So a network all
-of whose layers learned has a file of less than 50 MB."""
+"""Of each weight that is kept: one less than float16 has, without its narrow range. So a network,
+all of whose layers learned, has a file of less than 50 MB."""
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """Date of every member, so that equal weights make equal files."""
