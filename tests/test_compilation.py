@@ -33,7 +33,7 @@ from mammoscope.compilation import (
     read_pictures,
 )
 from mammoscope.dataset import read_dataset
-from mammoscope.engine import load_engine, score_phantoms
+from mammoscope.engine import computes_in_bfloat16, load_engine, score_phantoms
 from mammoscope.errors import (
     ArtifactMismatchError,
     ArtifactNotFoundError,
@@ -294,16 +294,43 @@ def test_what_quantisation_spoils_is_left_in_float(
         "quantised",
         "quantised_full_bias",
         "quantised_except_blocks",
+        *(["bfloat16"] if computes_in_bfloat16() else []),
         "float16_weights",
         "float32_weights",
     ]
     assert [trial.accepted for trial in tried[-2:]] == [False, True]
     assert not any(trial.accepted for trial in tried[:-1])
-    assert [trial.share_in_8_bits > 0 for trial in tried] == [True] * (len(tried) - 2) + [False] * 2
+    for trial in tried:
+        assert (trial.share_in_8_bits > 0) == trial.method.startswith("quantised")
     assert card.compiled is not None
     assert (card.compiled.method, card.compiled.kind) == ("float32_weights", "float")
     assert card.compiled.comparison.max_difference <= 1e-6
     assert card.compiled.float_blocks == ()
+
+
+def test_a_processor_without_bfloat16_serves_the_same_weights_in_float32(
+    folder: Path,
+    pictures: PreparedPictures,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    exact = load_engine(load_artifact(folder)).score(pictures.comparison).logits
+    monkeypatch.setattr("mammoscope.compilation.ladder._quantised", lambda _: iter(()))
+    monkeypatch.setattr("mammoscope.compilation.ladder._with_fewest_in_float", lambda *_: None)
+    made = compile_artifact(load_artifact(folder), pictures).compiled
+    assert made is not None
+    if not computes_in_bfloat16():
+        assert made.method == "float16_weights"
+        return
+    assert (made.method, made.kind) == ("bfloat16", "float")
+    here = load_engine(load_artifact(folder)).score(pictures.comparison).logits
+    assert 0 < np.abs(here - exact).max() < 0.05
+    monkeypatch.setattr("mammoscope.engine.loading.computes_in_bfloat16", lambda: False)
+    elsewhere = load_engine(load_artifact(folder))
+    assert elsewhere.card.compiled == made
+    theirs = elsewhere.score(pictures.comparison).logits
+    assert np.abs(theirs - exact).max() < np.abs(here - exact).max()
+    assert caplog.text == ""
 
 
 def test_only_what_costs_too_much_is_left_in_float(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mammoscope.artifact import Artifact, Card, CardAgeCalibration, load_artifact
-from mammoscope.engine import Engine, load_engine, make_engine
+from mammoscope.engine import Engine, Execution, load_engine, make_engine
 from mammoscope.errors import (
     ArtifactError,
     ArtifactMismatchError,
@@ -47,7 +47,7 @@ def test_threads_and_mode_are_openvinos(monkeypatch, threads, mode, expected):
     monkeypatch.setattr("mammoscope.engine.loading.available_processors", lambda: 3)
     card = Card(version="1", sha256="0" * 64, input_size=(96, 72))
     with pytest.raises(ArtifactMismatchError, match="damaged"):
-        make_engine(None, card, threads=threads, performance_mode=mode)
+        make_engine(None, card, Execution(threads, mode))
     assert core.options["INFERENCE_NUM_THREADS"] == expected
     assert core.options["PERFORMANCE_HINT"] == mode.upper()
     assert core.options["INFERENCE_PRECISION_HINT"] == "f32"

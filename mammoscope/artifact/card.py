@@ -18,6 +18,7 @@ Method = Literal[
     "quantised",
     "quantised_full_bias",
     "quantised_except_blocks",
+    "bfloat16",
     "float16_weights",
     "float32_weights",
 ]
@@ -134,7 +135,7 @@ class CardCompiled(_Frozen):
     Parameters
     ----------
     kind
-        ``int8``: convolutions compute in 8 bits; ``float``: everything computes in float32.
+        ``int8``: convolutions compute in 8 bits; ``float``: everything computes in floating point.
     source_sha256
         Of the .keras it was compiled from.
     topology, weights
@@ -142,7 +143,8 @@ class CardCompiled(_Frozen):
     method
         How it was made: ``quantised``, ``quantised_full_bias`` (what rounding shifts was put right
         layer after layer), ``quantised_except_blocks`` (so it was, and the blocks that cost most
-        were left in float), ``float16_weights`` or ``float32_weights``.
+        were left in float), ``bfloat16`` (everything computes in bfloat16 where the processor does,
+        and in float32 where it does not), ``float16_weights`` or ``float32_weights``.
     comparison
         With the float network.
     share_in_8_bits

@@ -22,6 +22,7 @@ _TITLES: Final[dict[Method, str]] = {
     "quantised": "8 bits",
     "quantised_full_bias": "8 bits, biases put right",
     "quantised_except_blocks": "8 bits, some blocks in float",
+    "bfloat16": "bfloat16",
     "float16_weights": "float, weights of 16 bits",
     "float32_weights": "float",
 }
@@ -57,7 +58,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--kind",
         choices=("int8", "float"),
         default="int8",
-        help="float does not try 8 bits",
+        help="float tries neither 8 bits nor bfloat16",
     )
     parser.add_argument(
         "--calibration",

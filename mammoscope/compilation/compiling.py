@@ -29,12 +29,21 @@ from mammoscope.compilation.comparison import Reference
 from mammoscope.compilation.ladder import Form, Kind, Original, Trial, climb
 from mammoscope.compilation.pictures import Pixels, PreparedPictures
 from mammoscope.conversion import convert_network, import_openvino
-from mammoscope.engine import make_engine, read_network, score_phantoms
+from mammoscope.engine import (
+    Execution,
+    Precision,
+    make_engine,
+    precision_of,
+    read_network,
+    score_phantoms,
+)
 from mammoscope.errors import ArtifactNotFoundError, CompilationError, StorageError
 from mammoscope.settings import PerformanceMode
 
 _PACKAGES: Final = ("openvino", "nncf", "keras")
 
+
+_WEIGHTS_OF_16_BITS: Final = ("bfloat16", "float16_weights")
 
 _TIMED_PICTURES: Final = 9
 """Pictures by which the speed is measured."""
@@ -56,8 +65,8 @@ def compile_artifact(
     """Compile an artifact's network and store it, and what it lost, in the artifact's folder.
 
     Tried are 8 bits, 8 bits with rounding put right layer after layer, 8 bits with the blocks left
-    in float that cost most, float with weights of 16 bits, and float. The first whose scores are
-    near enough is kept; of 8 bits with blocks in float, that which has fewest of them.
+    in float that cost most, bfloat16, float with weights of 16 bits, and float. The first whose
+    scores are near enough is kept; of 8 bits with blocks in float, that which has fewest of them.
 
     Parameters
     ----------
@@ -66,7 +75,7 @@ def compile_artifact(
     pictures
         To take ranges of values from and to compare on.
     kind
-        ``float`` does not try 8 bits.
+        ``float`` tries neither 8 bits nor bfloat16.
     report
         Told of every trial.
 
@@ -122,7 +131,8 @@ def _measure(form: Form, files: CompiledFiles, original: Original, reference: Re
     # What was written is what is compared.
     written = read_network(files)
     pixels = original.pictures.comparison
-    comparison = reference.compare(make_engine(written, original.card).score(pixels).logits)
+    engine = make_engine(written, original.card, Execution(precision=precision_of(form.method)))
+    comparison = reference.compare(engine.score(pixels).logits)
     share = share_in_8_bits(written)
     return Trial(
         form.method,
@@ -130,18 +140,30 @@ def _measure(form: Form, files: CompiledFiles, original: Original, reference: Re
         comparison,
         share,
         form.float_blocks,
-        _times_faster(written, original, "latency", list(pixels[:_TIMED_PICTURES, None])),
+        _times_faster(
+            written, form.method, original, "latency", list(pixels[:_TIMED_PICTURES, None])
+        ),
         files,
         sum(path.stat().st_size for path in (files.topology, files.weights)),
     )
 
 
 def _times_faster(
-    model: Any, original: Original, mode: PerformanceMode, turns: Sequence[Pixels]
+    model: Any,
+    method: Method,
+    original: Original,
+    mode: PerformanceMode,
+    turns: Sequence[Pixels],
 ) -> float:
     """Median time of the float network over that of `model`; they take turns on a busy machine."""
-    both = (original.model, model)
-    engines = [make_engine(each, original.card, performance_mode=mode) for each in both]
+    both: tuple[tuple[Any, Precision], ...] = (
+        (original.model, "f32"),
+        (model, precision_of(method)),
+    )
+    engines = [
+        make_engine(each, original.card, Execution(performance_mode=mode, precision=precision))
+        for each, precision in both
+    ]
     times: list[list[float]] = [[], []]
     for pixels in turns:
         for engine, taken in zip(engines, times, strict=True):
@@ -156,7 +178,7 @@ def _save(model: Any, files: CompiledFiles, method: Method) -> None:
         # In a quantised network the constants that are not in 8 bits are few, and ranges among
         # them: rounding those would change every value.
         import_openvino().save_model(
-            model, files.topology, compress_to_fp16=method == "float16_weights"
+            model, files.topology, compress_to_fp16=method in _WEIGHTS_OF_16_BITS
         )
     except RuntimeError as err:
         raise StorageError("The compiled network cannot be stored.") from err
@@ -178,9 +200,11 @@ def _install(folder: Path, original: Original, trial: Trial) -> Card:
         float_blocks=trial.float_blocks,
         speed=trial.speed,
         throughput=_times_faster(
-            written, original, "throughput", np.array_split(many, _TIMED_BATCHES)
+            written, trial.method, original, "throughput", np.array_split(many, _TIMED_BATCHES)
         ),
-        phantom_logits=score_phantoms(make_engine(written, card)),
+        phantom_logits=score_phantoms(
+            make_engine(written, card, Execution(precision=precision_of(trial.method)))
+        ),
         packages=_versions(),
     )
     try:

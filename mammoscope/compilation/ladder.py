@@ -13,7 +13,7 @@ from mammoscope.compilation.blocks import Block, find_blocks
 from mammoscope.compilation.comparison import Logits, loss
 from mammoscope.compilation.pictures import PreparedPictures
 from mammoscope.compilation.quantisation import Bias, head_of, line, quantise, straighten
-from mammoscope.engine import make_engine
+from mammoscope.engine import computes_in_bfloat16, make_engine
 
 Kind = Literal["int8", "float"]
 
@@ -21,7 +21,7 @@ LEAST_IN_8_BITS: Final = 0.5
 """Share of the operations below which 8 bits are given up: little speed would be left, for values
 are converted wherever blocks of both kinds meet."""
 
-_IN_FLOAT: Final[tuple[Method, ...]] = ("float16_weights", "float32_weights")
+_IN_FLOAT: Final[tuple[Method, ...]] = ("bfloat16", "float16_weights", "float32_weights")
 
 _RANGING_PICTURES: Final = 32
 """Pictures that ranges are taken from where blocks are only to be ranked."""
@@ -102,7 +102,7 @@ def climb(original: Original, kind: Kind, attempt: Attempt) -> Trial | None:
     original
         The network.
     kind
-        ``float`` does not try 8 bits.
+        ``float`` tries neither 8 bits nor bfloat16.
     attempt
         Stores a form and compares its scores.
     """
@@ -113,6 +113,8 @@ def climb(original: Original, kind: Kind, attempt: Attempt) -> Trial | None:
         if (best := _with_fewest_in_float(original, attempt)) is not None:
             return best
     for method in _IN_FLOAT:
+        if method == "bfloat16" and not (kind == "int8" and computes_in_bfloat16()):
+            continue
         if (trial := attempt(Form(method, original.model))).accepted:
             return trial
     return None

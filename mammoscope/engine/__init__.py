@@ -6,18 +6,30 @@ backend. Neither needs TensorFlow.
 """
 
 from mammoscope.engine.agreement import score_phantoms
-from mammoscope.engine.loading import load_engine, make_engine, read_network
+from mammoscope.engine.loading import (
+    Execution,
+    Precision,
+    computes_in_bfloat16,
+    load_engine,
+    make_engine,
+    precision_of,
+    read_network,
+)
 from mammoscope.engine.scoring import LOGIT_RANK, Engine, Float, Judgement, Pixels, Scores
 
 __all__ = [
     "LOGIT_RANK",
     "Engine",
+    "Execution",
     "Float",
     "Judgement",
     "Pixels",
+    "Precision",
     "Scores",
+    "computes_in_bfloat16",
     "load_engine",
     "make_engine",
+    "precision_of",
     "read_network",
     "score_phantoms",
 ]

@@ -1,17 +1,40 @@
 """From a model folder to the engine that serves it."""
 
 import logging
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from mammoscope.artifact import Artifact, Card, CompiledFiles, sha256_of
+from mammoscope.artifact import Artifact, Card, CompiledFiles, Method, sha256_of
 from mammoscope.conversion import DAMAGED, convert_network, import_openvino
 from mammoscope.engine.agreement import scores_as_compiled
 from mammoscope.engine.scoring import Engine
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.processors import available_processors
 from mammoscope.settings import PerformanceMode
+
+Precision = Literal["f32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How an engine computes.
+
+    Parameters
+    ----------
+    threads, performance_mode
+        As `load_engine` takes them.
+    precision
+        Of what is not in 8 bits; ``bf16`` is for processors that compute in it.
+    """
+
+    threads: int = 0
+    performance_mode: PerformanceMode = "throughput"
+    precision: Precision = "f32"
+
+
+_AS_SERVED: Final = Execution()
 
 _log: Final = logging.getLogger(__name__)
 
@@ -47,16 +70,17 @@ def load_engine(
     CompilationError
         If what was compiled cannot serve, or nothing was, and Keras is not installed.
     """
-    make = partial(
-        make_engine,
-        threads=threads,
-        performance_mode=performance_mode,
-        age_from_dicom=age_from_dicom,
-    )
+    execution = Execution(threads, performance_mode)
+    make = partial(make_engine, age_from_dicom=age_from_dicom)
     card = artifact.card
     if artifact.compiled is not None and card is not None:
-        engine = make(read_network(artifact.compiled), card)
-        if scores_as_compiled(engine):
+        method = None if card.compiled is None else card.compiled.method
+        precision = precision_of(method) if computes_in_bfloat16() else "f32"
+        engine = make(
+            read_network(artifact.compiled), card, replace(execution, precision=precision)
+        )
+        # The same weights in float32 score as the network itself does.
+        if precision != precision_of(method) or scores_as_compiled(engine):
             return engine
         _log.warning(
             "This processor computes the compiled network otherwise than the one it was compiled "
@@ -64,24 +88,22 @@ def load_engine(
         )
         card = card.model_copy(update={"compiled": None})
     model = convert_network(artifact.network)
-    return make(model, card or _bare_card(artifact.network, model))
+    return make(model, card or _bare_card(artifact.network, model), execution)
 
 
 def make_engine(
     model: Any,
     card: Card,
+    execution: Execution = _AS_SERVED,
     *,
-    threads: int = 0,
-    performance_mode: PerformanceMode = "throughput",
     age_from_dicom: bool = False,
 ) -> Engine:
-    """Make an engine of an OpenVINO model; parameters and errors are those of `load_engine`."""
+    """Make an engine of an OpenVINO model; the rest is as `load_engine` has it."""
     options: dict[str, Any] = {
-        "PERFORMANCE_HINT": performance_mode.upper(),
-        # What is not in 8 bits is in float32: processors with bfloat16 would use that unasked,
-        # and scores would differ from machine to machine.
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": threads or available_processors(),
+        "PERFORMANCE_HINT": execution.performance_mode.upper(),
+        # Processors with bfloat16 would use it unasked, whatever became of the scores.
+        "INFERENCE_PRECISION_HINT": execution.precision,
+        "INFERENCE_NUM_THREADS": execution.threads or available_processors(),
         # Containers on one node know nothing of each other: threads bound to processors would all
         # meet on the same first ones.
         "ENABLE_CPU_PINNING": False,
@@ -91,6 +113,17 @@ def make_engine(
     except RuntimeError as err:
         raise ArtifactMismatchError(DAMAGED) from err
     return Engine(compiled, card, age_from_dicom=age_from_dicom)
+
+
+def precision_of(method: Method | None) -> Precision:
+    """In what a network compiled by `method` computes what is not in 8 bits."""
+    return "bf16" if method == "bfloat16" else "f32"
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware."""
+    capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in capabilities
 
 
 def read_network(files: CompiledFiles) -> Any:
