@@ -1,5 +1,6 @@
 import math
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,15 +9,19 @@ from hypothesis import strategies as st
 from mammoscope.mammogram import Mammogram, SourceFacts
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.preparation import prepare
-from mammoscope.training.augmentation import distort, erase, flip
+from mammoscope.training.augmentation import distort, erase, flip, jitter
 from mammoscope.training.schedules import learning_rate_share
+
+
+def prepared_phantom(size):
+    drawn = draw_phantom(PhantomConfig(seed=2)).pixels
+    source = SourceFacts("PNG", drawn.shape[1], drawn.shape[0], 8, "L")
+    return prepare(Mammogram(drawn, source), size).pixels
 
 
 @pytest.fixture(scope="module")
 def pixels():
-    drawn = draw_phantom(PhantomConfig(seed=2)).pixels
-    source = SourceFacts("PNG", drawn.shape[1], drawn.shape[0], 8, "L")
-    return prepare(Mammogram(drawn, source), (128, 96)).pixels
+    return prepared_phantom((128, 96))
 
 
 def test_equal_states_give_equal_pictures_and_others_differ(pixels):
@@ -74,6 +79,27 @@ def test_erasing_takes_tissue_away_in_half_of_the_cases_and_nothing_else(pixels)
         assert np.array_equal(changed > 0, flipped > 0)
     assert 0.35 < np.mean(np.array(shares) > 0) < 0.6
     assert max(shares) < 0.15
+
+
+def test_jitter_changes_what_another_copy_of_the_picture_would_and_no_more():
+    pixels = prepared_phantom((299, 299))  # its shifts are in pixels of this size
+    same, moved, coarse = [], [], []
+    for seed in range(200):
+        changed = jitter(pixels, np.random.default_rng(seed))
+        erased = erase(pixels, np.random.default_rng(seed))
+        assert changed.shape == erased.shape
+        assert changed.dtype == np.uint8
+        same.append(np.array_equal(changed, erased))
+        moved.append(abs(int((changed > 0).sum()) / int((erased > 0).sum()) - 1))
+        both = (cv2.resize(each, (16, 16), interpolation=cv2.INTER_AREA).astype(float)
+                for each in (changed, erased))  # fmt: skip
+        coarse.append(np.abs(np.subtract(*both)).mean())
+    # Three changes, each in half of the cases.
+    assert 0.06 < np.mean(same) < 0.2
+    assert max(moved) < 0.1
+    # Seen from afar the picture stays: grey values have a range of 255.
+    assert max(coarse) < 20
+    assert np.median(coarse) < 4
 
 
 @given(

@@ -10,7 +10,7 @@ from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, expla
 
 BackboneName = Literal["inceptionv3", "resnet101v2", "xception"]
 ScheduleName = Literal["constant", "cosine", "exponential", "cyclical", "plateau"]
-AugmentationName = Literal["none", "flips", "erasing", "light", "strong"]
+AugmentationName = Literal["none", "flips", "erasing", "jitter", "light", "strong"]
 PrecisionName = Literal["auto", "float32", "mixed_bfloat16"]
 SplitName = Literal["patients", "published"]
 HeadStartName = Literal["auto", "gradient", "regression"]

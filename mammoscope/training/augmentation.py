@@ -1,6 +1,6 @@
 """Random changes that leave the diagnosis as it is, on prepared pictures."""
 
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -26,6 +26,16 @@ _ERASED_PLACES: Final = (1, 4)
 
 _ERASED_SIDE: Final = (0.06, 0.14)
 """Least and largest side of such a square, as a share of the picture's shorter side."""
+
+_JITTER_SHIFT_PX: Final = 3.0
+_JITTER_SCALE: Final = 0.03
+"""Two steps of the search copy's grid, by which the crop may move on either side."""
+
+_JITTER_BLUR_PX: Final = (0.3, 0.6)
+"""Least and largest standard deviation: what other resampling does."""
+
+_JITTER_NOISE: Final = 4.0
+"""Largest standard deviation of the noise; ranks have 255 levels."""
 
 
 def flip(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -61,6 +71,45 @@ def erase(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         left = int(rng.integers(0, width - side + 1))
         where[top : top + side, left : left + side] = True
     return erase_tissue(flipped, where)
+
+
+def jitter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Flip, erase, and change what another copy of the same picture would change.
+
+    The crop moves by parts of a pixel, other resampling blurs, grey values get noise: each in half
+    of the cases. A network that has seen this answers alike to all copies.
+
+    Parameters
+    ----------
+    pixels
+        uint8 (H, W) as `mammoscope.preparation.prepare` makes it.
+    rng
+        Source of every choice: equal states give equal pictures.
+
+    Returns
+    -------
+    ndarray
+        uint8 (H, W); at the picture's edges what stands there goes on.
+    """
+    changed: npt.NDArray[Any] = np.ascontiguousarray(erase(pixels, rng))
+    height, width = changed.shape
+    if rng.random() < 0.5:
+        scale = 1.0 + rng.uniform(-_JITTER_SCALE, _JITTER_SCALE, size=2)
+        shift = rng.uniform(-_JITTER_SHIFT_PX, _JITTER_SHIFT_PX, size=2)
+        changed = cv2.warpAffine(
+            changed,
+            np.column_stack([np.diag(scale), shift]),
+            (width, height),
+            flags=cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+    if rng.random() < 0.5:
+        changed = cv2.GaussianBlur(changed, (0, 0), float(rng.uniform(*_JITTER_BLUR_PX)))
+    if rng.random() < 0.5:
+        noise = rng.normal(0.0, rng.uniform(0.0, _JITTER_NOISE), changed.shape)
+        # 0 is the outside, and stays so.
+        changed = np.where(changed > 0, np.clip(np.rint(changed + noise), 1, 255), 0)
+    return np.asarray(changed, dtype=np.uint8)
 
 
 def distort(pixels: Pixels, rng: np.random.Generator, strength: float = 1.0) -> Pixels:

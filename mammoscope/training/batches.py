@@ -19,7 +19,7 @@ from mammoscope.errors import ImageError, StorageError
 from mammoscope.preparation import prepare
 from mammoscope.reading import read_file
 from mammoscope.settings import TrainConfig
-from mammoscope.training.augmentation import distort, erase, flip
+from mammoscope.training.augmentation import distort, erase, flip, jitter
 from mammoscope.training.targets import TAUGHT, auxiliary_targets
 
 Pixels = npt.NDArray[np.uint8]
@@ -205,6 +205,8 @@ def augmented(pixels: Pixels, config: TrainConfig, epoch: int, index: int) -> Pi
             return flip(pixels, rng)
         case "erasing":
             return erase(pixels, rng)
+        case "jitter":
+            return jitter(pixels, rng)
         case "light":
             return distort(pixels, rng, strength=0.5)
         case "strong":
