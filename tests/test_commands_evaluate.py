@@ -131,7 +131,7 @@ class TestEvaluate:
         assert evaluate("--data", folder, "--run", run, "--json", report) == 0
         assert json.loads(report.read_text())["images"] == len(chosen) // 2
         assert evaluate("--data", folder, "--run", run, "--split", "test") == 2
-        (run / "split.csv").write_text("file,part\nelsewhere.jpg,test\n")
+        (run / "split.csv").write_text("file,patient_id,part\nelsewhere.jpg,1,test\n")
         assert evaluate("--data", folder, "--run", run) == 1
         assert "no picture of the training run" in capsys.readouterr().err
         assert evaluate("--data", folder, "--run", tmp_path / "missing") == 1

@@ -460,7 +460,9 @@ class TestPictures:
         assert found.labels.tolist() == [example.label for example in dataset.split("train")]
         assert len(found.calibration) == len(dataset.split("valid"))
 
-    @pytest.mark.parametrize("table", ["", "file,part\nother.jpg,validation\n", "name\nx\n"])
+    @pytest.mark.parametrize(
+        "table", ["", "file,patient_id,part\nother.jpg,1,validation\n", "name\nx\n"]
+    )
     def test_a_table_that_knows_none_of_the_pictures(
         self, phantom_dataset: Path, tmp_path: Path, table: str
     ):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mammoscope.artifact import load_artifact
 from mammoscope.dataset import SPLITS, Dataset, read_dataset, require_both_classes
 from mammoscope.description import describe
-from mammoscope.errors import EmptyDatasetError, MetadataError, StorageError
+from mammoscope.errors import EmptyDatasetError, StorageError
 from mammoscope.evaluation import (
     RefusedExample,
     ScoredExample,
@@ -27,6 +27,7 @@ from mammoscope.evaluation import (
 from mammoscope.looks import Seen
 from mammoscope.metrics import RESAMPLES
 from mammoscope.settings import ServiceSettings
+from mammoscope.splitting import read_split
 from mammoscope.storing import replacing
 
 ALL_SPLITS: Final = "all"
@@ -164,11 +165,7 @@ def restrict_to_test_part(dataset: Dataset, run: Path) -> Dataset:
     DatasetError
         If the run has no readable split.csv, or none of its test pictures is in the folder.
     """
-    try:
-        with (run / "split.csv").open(newline="", encoding="utf-8") as stream:
-            names = {row["file"] for row in csv.DictReader(stream) if row["part"] == "test"}
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as err:
-        raise MetadataError("The training run has no readable split.csv.") from err
+    names = {row.file for row in read_split(run) if row.part == "test"}
     kept = tuple(example for example in dataset.examples if example.path.name in names)
     if not kept:
         raise EmptyDatasetError("The folder holds no picture of the training run's test part.")

@@ -19,14 +19,14 @@ from mammoscope.artifact import (
     sha256_of,
 )
 from mammoscope.dataset import read_dataset
-from mammoscope.errors import RunError, StorageError
+from mammoscope.errors import MetadataError, RunError, StorageError
 from mammoscope.settings import TrainConfig
+from mammoscope.splitting import SPLIT_NAME, read_split
 
 RECORD_FOLDER: Final = "experiments"
 _RECORD_NAMES: Final = ("environment.json", "history.json")
 _NETWORK_NAME: Final = "network.json"
 _SCORES_NAME: Final = "validation_scores.csv"
-_SPLIT_NAME: Final = "split.csv"
 _ID_DIGITS: Final = 12
 
 
@@ -132,8 +132,8 @@ def _record(source: Path, data: Path) -> dict[str, str]:
             metrics = {"model_version": card["version"], **card["metrics"]}
             texts["metrics.json"] = json.dumps(metrics, indent=2) + "\n"
             texts[_SCORES_NAME] = _anonymous_scores(source / _SCORES_NAME, data)
-            texts[_SPLIT_NAME] = _anonymous_split(source / _SPLIT_NAME)
-    except (OSError, ValueError, KeyError) as err:
+            texts[SPLIT_NAME] = _anonymous_split(source)
+    except (OSError, ValueError, KeyError, MetadataError) as err:
         raise RunError("The run's record is damaged or belongs to other pictures.") from err
     return texts
 
@@ -158,10 +158,9 @@ def _anonymous_scores(path: Path, data: Path) -> str:
     return text.getvalue()
 
 
-def _anonymous_split(path: Path) -> str:
+def _anonymous_split(run: Path) -> str:
     """Which part each patient stands in, a line a patient."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        parts = {_hashed(row["patient_id"]): row["part"] for row in csv.DictReader(stream)}
+    parts = {_hashed(row.patient_id): row.part for row in read_split(run)}
     lines = [f"{patient},{part}" for patient, part in sorted(parts.items())]
     return "\n".join(["patient,part", *lines]) + "\n"
 

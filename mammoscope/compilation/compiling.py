@@ -42,7 +42,6 @@ from mammoscope.settings import PerformanceMode
 
 _PACKAGES: Final = ("openvino", "nncf", "keras")
 
-
 _WEIGHTS_OF_16_BITS: Final = ("bfloat16", "float16_weights")
 
 _TIMED_PICTURES: Final = 9

@@ -1,6 +1,5 @@
 """Pictures to compile with: some to take ranges of values from, some to compare scores on."""
 
-import csv
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,19 +12,17 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from mammoscope.dataset import Dataset, Example, read_dataset, require_both_classes
-from mammoscope.errors import EmptyDatasetError, ImageError, StorageError
+from mammoscope.errors import EmptyDatasetError, ImageError, MetadataError, StorageError
 from mammoscope.evaluation import map_ahead
 from mammoscope.phantom import write_phantom_dataset
 from mammoscope.preparation import prepare
 from mammoscope.reading import read_file
+from mammoscope.splitting import read_split
 
 CALIBRATION_PICTURES: Final = 128
 """Enough for ranges of values; each is computed in float, with all its intermediate values."""
 
 PHANTOM_PATIENTS: Final = 24
-
-_SPLIT_NAME: Final = "split.csv"
-"""Training writes it: which picture was for what."""
 
 Source = Literal["validation", "pictures", "phantoms"]
 Pixels = npt.NDArray[np.uint8]
@@ -83,7 +80,7 @@ def read_pictures(
     SingleClassError, EmptyDatasetError
         If the pictures to compare on lack a class, or none can be judged.
     """
-    ranges, compared, source = _choose(dataset, _trained_parts(network.parent / _SPLIT_NAME))
+    ranges, compared, source = _choose(dataset, _trained_parts(network.parent))
     require_both_classes(compared, "the comparison of the compiled network")
     every = np.unique(np.linspace(0, len(ranges) - 1, calibration).round().astype(int))
     _, some = _prepare([ranges[i] for i in every], size, "calibration")
@@ -129,12 +126,11 @@ def _choose(
     return dataset.examples, dataset.examples, "pictures"
 
 
-def _trained_parts(table: Path) -> dict[str, str]:
+def _trained_parts(run: Path) -> dict[str, str]:
     """Part of the training run's split by file name; empty where there is no such table."""
     try:
-        with table.open(newline="", encoding="utf-8") as stream:
-            return {row["file"]: row["part"] for row in csv.DictReader(stream)}
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
+        return {row.file: row.part for row in read_split(run)}
+    except MetadataError:
         return {}
 
 

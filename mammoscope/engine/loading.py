@@ -74,13 +74,15 @@ def load_engine(
     make = partial(make_engine, age_from_dicom=age_from_dicom)
     card = artifact.card
     if artifact.compiled is not None and card is not None:
-        method = None if card.compiled is None else card.compiled.method
-        precision = precision_of(method) if computes_in_bfloat16() else "f32"
+        precision = precision_of(None if card.compiled is None else card.compiled.method)
+        widened = precision == "bf16" and not computes_in_bfloat16()
+        if widened:
+            precision = "f32"
         engine = make(
             read_network(artifact.compiled), card, replace(execution, precision=precision)
         )
         # The same weights in float32 score as the network itself does.
-        if precision != precision_of(method) or scores_as_compiled(engine):
+        if widened or scores_as_compiled(engine):
             return engine
         _log.warning(
             "This processor computes the compiled network otherwise than the one it was compiled "

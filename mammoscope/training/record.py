@@ -4,7 +4,7 @@ import csv
 import json
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,7 +26,6 @@ from mammoscope.artifact import (
     sha256_of,
     write_card,
 )
-from mammoscope.dataset import Example
 from mammoscope.errors import ArtifactNotFoundError, StorageError
 from mammoscope.levels import SCORES_NAME, read_scores, with_levels
 from mammoscope.metrics import (
@@ -44,7 +43,6 @@ from mammoscope.training.batches import PreparedExamples
 from mammoscope.training.validation import scored
 
 CONFIG_NAME: Final = "config.json"
-SPLIT_NAME: Final = "split.csv"
 
 _PACKAGES: Final = ("keras", "tensorflow", "torch", "jax", "numpy", "opencv-python-headless")
 
@@ -176,14 +174,6 @@ def _write_scores(path: Path, validation: PreparedExamples, pictures: Scored) ->
                 )
     except OSError as err:
         raise StorageError("The validation scores cannot be stored.") from err
-
-
-def write_split(path: Path, parts: Mapping[str, Sequence[Example]]) -> None:
-    """Write which picture stands in which named part."""
-    lines = ["file,label,patient_id,part"]
-    for name, part in parts.items():
-        lines += [f"{e.path.name},{e.label},{e.patient_id},{name}" for e in part]
-    write_text(path, "\n".join(lines) + "\n")
 
 
 def environment(config: TrainConfig) -> dict[str, Any]:

@@ -18,19 +18,18 @@ from mammoscope.errors import RunError, StorageError
 from mammoscope.networks import build_network, export_network, load_weights
 from mammoscope.pretraining import read_ddsm
 from mammoscope.settings import TrainConfig
+from mammoscope.splitting import write_split
 from mammoscope.training.batches import Batches, PreparedExamples, prepare_examples
 from mammoscope.training.division import DividedData, divide, sentences
 from mammoscope.training.loop import REGRESSION, Loop, predict
 from mammoscope.training.packing import save_network
 from mammoscope.training.record import (
     CONFIG_NAME,
-    SPLIT_NAME,
     environment,
     precision,
     renew_card,
     write_json,
     write_results,
-    write_split,
     write_text,
 )
 from mammoscope.training.regression import cross_fit_head, fit_head
@@ -148,7 +147,7 @@ def _cross_fit(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _T
     parts: dict[str, list[Example]] = {f"fold {number}": [] for number in range(config.folds)}
     for example, number in zip(pool.examples, folds, strict=True):
         parts[f"fold {number}"].append(example)
-    write_split(paths.output / SPLIT_NAME, {**parts, "test": list(divided.split.test)})
+    write_split(paths.output, {**parts, "test": list(divided.split.test)})
     entry = {
         "epoch": 0,
         "stage": REGRESSION,
@@ -167,7 +166,7 @@ def _tune(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Traine
     """Train on some patients, validate on others."""
     split = divided.split
     write_split(
-        paths.output / SPLIT_NAME,
+        paths.output,
         {"train": split.train, "validation": split.validation, "test": split.test},
     )
     learned = _prepare(split.train, config, paths, "train")

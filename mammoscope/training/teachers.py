@@ -5,7 +5,6 @@ than each. One network that learns it costs one pass where it serves.
 Hinton G, Vinyals O, Dean J. arXiv:1503.02531.
 """
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -19,9 +18,10 @@ from mammoscope.artifact import load_artifact
 from mammoscope.dataset import Example
 from mammoscope.errors import LeakageError, RunError
 from mammoscope.settings import TrainConfig
+from mammoscope.splitting import read_split
 from mammoscope.training.batches import PreparedExamples
 from mammoscope.training.loop import predict
-from mammoscope.training.record import CONFIG_NAME, SPLIT_NAME
+from mammoscope.training.record import CONFIG_NAME
 
 _NOT_LEARNED: Final = {"validation", "test"}
 """Parts of a run's split from which its network did not learn."""
@@ -91,12 +91,4 @@ def _require_alike(folder: Path, config: TrainConfig) -> None:
 
 def _patients(folder: Path) -> set[str]:
     """Whom the teacher learned from."""
-    try:
-        with (folder / SPLIT_NAME).open(newline="", encoding="utf-8") as stream:
-            return {
-                row["patient_id"]
-                for row in csv.DictReader(stream)
-                if row["part"] not in _NOT_LEARNED
-            }
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as err:
-        raise RunError(f"The teacher {folder.name} has no readable {SPLIT_NAME}.") from err
+    return {row.patient_id for row in read_split(folder) if row.part not in _NOT_LEARNED}
