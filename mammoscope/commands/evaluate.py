@@ -26,8 +26,8 @@ from mammoscope.evaluation import (
 )
 from mammoscope.looks import Seen
 from mammoscope.metrics import RESAMPLES
+from mammoscope.parts import read_split
 from mammoscope.settings import ServiceSettings
-from mammoscope.splitting import read_split
 from mammoscope.storing import replacing
 
 ALL_SPLITS: Final = "all"

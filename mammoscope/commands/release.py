@@ -20,8 +20,8 @@ from mammoscope.artifact import (
 )
 from mammoscope.dataset import read_dataset
 from mammoscope.errors import MetadataError, RunError, StorageError
+from mammoscope.parts import SPLIT_NAME, read_split
 from mammoscope.settings import TrainConfig
-from mammoscope.splitting import SPLIT_NAME, read_split
 
 RECORD_FOLDER: Final = "experiments"
 _RECORD_NAMES: Final = ("environment.json", "history.json")

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from mammoscope.dataset import Dataset, Example, read_dataset, require_both_classes
 from mammoscope.errors import EmptyDatasetError, ImageError, MetadataError, StorageError
 from mammoscope.evaluation import map_ahead
+from mammoscope.parts import read_split
 from mammoscope.phantom import write_phantom_dataset
 from mammoscope.preparation import prepare
 from mammoscope.reading import read_file
-from mammoscope.splitting import read_split
 
 CALIBRATION_PICTURES: Final = 128
 """Enough for ranges of values; each is computed in float, with all its intermediate values."""

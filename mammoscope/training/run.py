@@ -16,9 +16,9 @@ from mammoscope.complexity import complexity
 from mammoscope.dataset import Example, read_dataset, require_both_classes
 from mammoscope.errors import RunError, StorageError
 from mammoscope.networks import build_network, export_network, load_weights
+from mammoscope.parts import write_split
 from mammoscope.pretraining import read_ddsm
 from mammoscope.settings import TrainConfig
-from mammoscope.splitting import write_split
 from mammoscope.training.batches import Batches, PreparedExamples, prepare_examples
 from mammoscope.training.division import DividedData, divide, sentences
 from mammoscope.training.loop import REGRESSION, Loop, predict

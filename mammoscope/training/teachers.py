@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from mammoscope.artifact import load_artifact
 from mammoscope.dataset import Example
 from mammoscope.errors import LeakageError, RunError
+from mammoscope.parts import read_split
 from mammoscope.settings import TrainConfig
-from mammoscope.splitting import read_split
 from mammoscope.training.batches import PreparedExamples
 from mammoscope.training.loop import predict
 from mammoscope.training.record import CONFIG_NAME

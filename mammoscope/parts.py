@@ -1,0 +1,70 @@
+"""The table in a training run's folder: which picture was for what."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mammoscope.dataset import Example
+from mammoscope.errors import MetadataError, StorageError
+from mammoscope.storing import replacing
+
+SPLIT_NAME: Final = "split.csv"
+"""The table's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRow:
+    """One picture of a run's table.
+
+    Parameters
+    ----------
+    file
+        Its name.
+    patient_id
+        Whose breast it shows.
+    part
+        ``train``, ``validation`` or ``test``, or the fold that it was validated in.
+    """
+
+    file: str
+    patient_id: str
+    part: str
+
+
+def write_split(run: Path, parts: Mapping[str, Sequence[Example]]) -> None:
+    """Write into a run's folder which picture stands in which named part.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written to.
+    """
+    lines = ["file,label,patient_id,part"]
+    for name, part in parts.items():
+        lines += [f"{e.path.name},{e.label},{e.patient_id},{name}" for e in part]
+    try:
+        with replacing(run / SPLIT_NAME) as target:
+            target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as err:
+        raise StorageError(f"The run's {SPLIT_NAME} cannot be stored.") from err
+
+
+def read_split(run: Path) -> tuple[SplitRow, ...]:
+    """Read what `write_split` wrote.
+
+    Raises
+    ------
+    MetadataError
+        If the folder has no readable table.
+    """
+    try:
+        with (run / SPLIT_NAME).open(newline="", encoding="utf-8") as stream:
+            return tuple(
+                SplitRow(row["file"], row["patient_id"], row["part"])
+                for row in csv.DictReader(stream)
+            )
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as err:
+        name = run.resolve().name
+        raise MetadataError(f"The training run {name} has no readable {SPLIT_NAME}.") from err
