@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mammoscope.artifact import Card
+from mammoscope.artifact import METHOD_TITLES, Card
 from mammoscope.prediction import RESEARCH_USE_NOTICE
 
 MODEL_CARD_NAME: Final = "MODEL_CARD.md"
@@ -48,6 +48,11 @@ _RULES: Final = {
     "highest": "highest logit",
     "noisy_or": "noisy-or of the probabilities",
 }
+_COMPARED: Final = {
+    "validation": "pictures of validation patients",
+    "pictures": "pictures of other data",
+    "phantoms": "phantoms",
+}
 _WITH_AGE: Final = ("auc", "breast.auc", "patient.auc", "accuracy", "log_loss", "ece")
 
 
@@ -79,6 +84,8 @@ def render(card: Card) -> str:
         rules=_RULES,
         predictive=_predictive_values,
         prevalences=_prevalences(card),
+        methods=METHOD_TITLES,
+        compared=_COMPARED,
     )
 
 

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from mammoscope.__main__ import main
-from mammoscope.artifact import Card, CardAgeCalibration, load_artifact, sha256_of, write_card
+from mammoscope.artifact import (
+    Card,
+    CardAgeCalibration,
+    CardComparison,
+    CardCompiled,
+    CardFile,
+    load_artifact,
+    sha256_of,
+    write_card,
+)
 from mammoscope.metrics import Scored, evaluate_scores
 from mammoscope.modelcard import render
 from mammoscope.prediction import RESEARCH_USE_NOTICE
@@ -113,6 +122,39 @@ def test_predictive_values_follow_from_prevalence(model: Path):
     # 0.9 x 0.4 / (0.36 + 0.5 x 0.6); 0.5 x 0.6 / (0.3 + 0.04); then at 2 %.
     assert line.endswith("| 0.545, 0.882 | 0.035, 0.996 |")
     assert "PPV, NPV at 40 %" in text
+
+
+def test_what_compiling_changed_is_in_the_words(model: Path):
+    found = load_artifact(model).card
+    assert "Compiled network" not in render(found)
+    compiled = CardCompiled(
+        kind="float",
+        source_sha256=found.sha256,
+        topology=CardFile(name="model.xml", sha256="1" * 64),
+        weights=CardFile(name="model.bin", sha256="2" * 64),
+        method="bfloat16",
+        comparison=CardComparison(
+            source="validation",
+            pictures=300,
+            positives=100,
+            auc_float=0.7057,
+            auc_compiled=0.70593,
+            max_difference=0.0128,
+            percentile_95_difference=0.0062,
+            mean_difference=0.002,
+            labels_changed=4,
+            allowed_auc_difference=0.005,
+            allowed_difference=0.03,
+        ),
+        speed=1.949,
+    )
+    text = render(found.model_copy(update={"compiled": compiled}))
+    assert "compiled from the `.keras`: bfloat16." in text
+    assert "300 pictures of validation patients" in text
+    assert "| AUC | 0.7059 | 0.7057 | within 0.005 |" in text
+    assert "| largest difference of a probability | 0.0128 | | 0.03 |" in text
+    assert "| labels that change | 4 | | |" in text
+    assert "one picture took 1.95 times as long in float" in text
 
 
 def test_every_table_is_a_table(model: Path):

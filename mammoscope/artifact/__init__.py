@@ -2,6 +2,7 @@
 
 from mammoscope.artifact.card import (
     DEFAULT_POINT,
+    METHOD_TITLES,
     Card,
     CardAgeCalibration,
     CardCalibration,
@@ -28,6 +29,7 @@ from mammoscope.artifact.folder import (
 __all__ = [
     "CARD_NAME",
     "DEFAULT_POINT",
+    "METHOD_TITLES",
     "NETWORK_NAME",
     "TOPOLOGY_NAME",
     "WEIGHTS_NAME",

@@ -1,6 +1,7 @@
 """The card: facts about a model that travel with it."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -22,6 +23,16 @@ Method = Literal[
     "float16_weights",
     "float32_weights",
 ]
+METHOD_TITLES: Final[Mapping[Method, str]] = {
+    "quantised": "8 bits",
+    "quantised_full_bias": "8 bits, biases put right",
+    "quantised_except_blocks": "8 bits, some blocks in float",
+    "bfloat16": "bfloat16",
+    "float16_weights": "float, weights of 16 bits",
+    "float32_weights": "float",
+}
+"""How a network was compiled, in words."""
+
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 """A plain name: a card cannot point out of its folder."""
 

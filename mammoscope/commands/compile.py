@@ -4,10 +4,9 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from mammoscope.arguments import add_model_folder
-from mammoscope.artifact import Card, Method, load_artifact
+from mammoscope.artifact import METHOD_TITLES, Card, load_artifact
 from mammoscope.compilation import (
     CALIBRATION_PICTURES,
     Trial,
@@ -17,15 +16,6 @@ from mammoscope.compilation import (
 )
 from mammoscope.dataset import read_dataset
 from mammoscope.errors import ArtifactNotFoundError, ConfigurationError
-
-_TITLES: Final[dict[Method, str]] = {
-    "quantised": "8 bits",
-    "quantised_full_bias": "8 bits, biases put right",
-    "quantised_except_blocks": "8 bits, some blocks in float",
-    "bfloat16": "bfloat16",
-    "float16_weights": "float, weights of 16 bits",
-    "float32_weights": "float",
-}
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -120,7 +110,7 @@ def _report(trial: Trial) -> None:
     """One line: operations in 8 bits, AUC, differences of the probability, labels, size, speed."""
     found = trial.comparison
     print(
-        f"{_TITLES[trial.method]:29}{trial.share_in_8_bits:>7.0%}{found.auc_compiled:>8.4f}{found.auc_float:>10.4f}"
+        f"{METHOD_TITLES[trial.method]:29}{trial.share_in_8_bits:>7.0%}{found.auc_compiled:>8.4f}{found.auc_float:>10.4f}"
         f"{found.max_difference:>9.4f}{found.percentile_95_difference:>8.4f}"
         f"{found.labels_changed:>8,}{trial.bytes / 1e6:>7.1f}{trial.speed:>7.2f}",
         flush=True,
@@ -133,7 +123,7 @@ def describe(card: Card) -> Iterator[str]:
         return
     made, allowed = card.compiled, card.compiled.comparison
     yield (
-        f"Kept: {_TITLES[card.compiled.method]} (allowed: AUC within "
+        f"Kept: {METHOD_TITLES[card.compiled.method]} (allowed: AUC within "
         f"{allowed.allowed_auc_difference:g}, every probability within "
         f"{allowed.allowed_difference:g})."
     )
