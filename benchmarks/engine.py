@@ -1,7 +1,7 @@
 """``make bench-engine``: one network on several engines, beside what the machine could do."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,13 +11,22 @@ import numpy as np
 from benchmarks import report
 from benchmarks.contenders import Network
 from benchmarks.environments import EnvironmentFailedError, engine_python, serving_python
-from benchmarks.material import compiled_kind, network, pictures, prepared
+from benchmarks.material import compiled_method, network, pictures, prepared
 from benchmarks.measurement import Spread
 from benchmarks.starting import WorkerFailedError, run_worker
-from mammoscope.artifact import load_artifact
+from mammoscope.artifact import METHOD_TITLES, Method, load_artifact
 
 BASELINE: Final = "Keras predict"
-INT8: Final = "OpenVINO int8"
+COMPILED: Final = "OpenVINO compiled"
+_PRECISIONS: Final[Mapping[Method, str]] = {
+    "quantised": "int8",
+    "quantised_full_bias": "int8",
+    "quantised_except_blocks": "int8",
+    "bfloat16": "bf16",
+    "float16_weights": "float32",
+    "float32_weights": "float32",
+}
+"""In which precision a compiled network multiplies, as the matrix products name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,6 @@ class _Engine:
     worker: str
     how: str
     path: Callable[[Network], Path]
-    precision: str = "float32"
 
 
 _ENGINES: Final = (
@@ -55,7 +63,7 @@ _ENGINES: Final = (
         lambda n: n.onnx,
     ),
     _Engine("OpenVINO float", serving_python, "openvino_engine", "float", lambda n: n.artifact),
-    _Engine(INT8, serving_python, "openvino_engine", "served", lambda n: n.artifact, "int8"),
+    _Engine(COMPILED, serving_python, "openvino_engine", "served", lambda n: n.artifact),
 )
 
 
@@ -73,10 +81,10 @@ def run(model: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
     """
     facts = report.machine()
     served = network(model)
-    absent = _absent_int8(model)
+    method = compiled_method(load_artifact(model))
     limits = run_worker(serving_python(), "limits", str(served.onnx), str(seconds))
     found: dict[str, list[dict[str, Any]]] = {engine.name: [] for engine in _ENGINES}
-    failures = {INT8: absent} if absent else {}
+    failures = {} if method else {COMPILED: "the model folder has no compiled network"}
     with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
         file = Path(folder) / "pictures.npy"
         np.save(file, prepared(pictures(), (served.height, served.width)))
@@ -94,12 +102,15 @@ def run(model: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
         "input_size": [served.height, served.width],
         "seconds": seconds,
         "rounds": rounds,
-        **summary(found, failures, limits),
+        **summary(found, failures, limits, method),
     }
 
 
 def summary(
-    found: dict[str, list[dict[str, Any]]], failures: dict[str, str], limits: dict[str, Any]
+    found: dict[str, list[dict[str, Any]]],
+    failures: dict[str, str],
+    limits: dict[str, Any],
+    method: Method | None,
 ) -> dict[str, Any]:
     """Medians, spreads and ratios of what the workers answered.
 
@@ -111,6 +122,8 @@ def summary(
         Why an engine was not measured.
     limits
         The answer of the worker of that name.
+    method
+        How the network was compiled; None where it was not.
     """
     peaks = {
         precision: max(
@@ -127,18 +140,20 @@ def summary(
             engines[engine.name] = {"failure": failures.get(engine.name, "not measured")}
             continue
         figures = _figures(found[engine.name])
+        precision = _PRECISIONS[method] if method and engine.name == COMPILED else "float32"
         achieved = figures["many_per_s"]["median"] * operations
         engines[engine.name] = {
             **figures,
             "operations_per_s": achieved,
-            "peak_precision": engine.precision,
-            "share_of_peak": achieved / peaks[engine.precision]["median"],
+            "peak_precision": precision,
+            "share_of_peak": achieved / peaks[precision]["median"],
             **({} if baseline is None else _beside(figures, baseline)),
         }
     return {
         "operations_per_picture": operations,
         "peaks_per_s": peaks,
         "peak_versions": limits["versions"],
+        "compiled": METHOD_TITLES[method] if method else None,
         "engines": engines,
     }
 
@@ -186,18 +201,10 @@ def text(results: dict[str, Any]) -> str:
             "",
             report.table(titles, rows),
             *failures,
+            *([f"{COMPILED}: {results['compiled']}"] if results["compiled"] else []),
             "",
             report.table(("matrix product", "billion operations/s", "by"), peaks),
         ]
-    )
-
-
-def _absent_int8(model: Path) -> str | None:
-    kind = compiled_kind(load_artifact(model))
-    if kind == "int8":
-        return None
-    return "the model folder has no network compiled to 8 bits" + (
-        f", but one in {kind}" if kind else ""
     )
 
 

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from benchmarks.contenders import Network
 from benchmarks.environments import ENVIRONMENTS, engine_python
 from benchmarks.starting import run_worker
-from mammoscope.artifact import Artifact, load_artifact, sha256_of
+from mammoscope.artifact import Artifact, Method, load_artifact, sha256_of
 from mammoscope.errors import ConfigurationError
 from mammoscope.phantom import write_phantom_dataset
 from mammoscope.preparation import prepare
@@ -44,11 +44,10 @@ def network(model: Path) -> Network:
     return Network(model.resolve(), artifact.network.resolve(), onnx, height, width)
 
 
-def compiled_kind(artifact: Artifact) -> str | None:
-    """Return ``int8`` or ``float`` where the artifact has a compiled network, else None."""
-    # Artifacts made before networks were compiled know nothing of it.
-    compiled: Any = getattr(artifact.card, "compiled", None)
-    return None if compiled is None else str(compiled.kind)
+def compiled_method(artifact: Artifact) -> Method | None:
+    """Return how the artifact's network was compiled, None where it was not."""
+    card = artifact.card
+    return card.compiled.method if card is not None and card.compiled is not None else None
 
 
 def pictures() -> list[bytes]:

@@ -27,6 +27,7 @@ from benchmarks.measurement import Spread, percentile, rate
 from benchmarks.processes import Server, ServerDiedError, proportional_set_size
 from benchmarks.report import Bar, machine, ratio, table
 from benchmarks.service import first_answer
+from mammoscope.artifact import Method
 
 Respond = Callable[[int], tuple[int, bytes]]
 """Number of the request, from 0, to status and body."""
@@ -483,7 +484,7 @@ def test_engines_beside_keras_and_the_machines_peak():
         },
         "versions": {},
     }
-    results = engine.summary(found, {engine.INT8: "nothing compiled"}, limits)
+    results = engine.summary(found, {engine.COMPILED: "nothing compiled"}, limits, None)
     ours = results["engines"]["OpenVINO float"]
     assert ours["one_speed_up"] == pytest.approx(4.0)
     assert ours["many_speed_up"] == pytest.approx(3.0)
@@ -492,8 +493,33 @@ def test_engines_beside_keras_and_the_machines_peak():
     assert results["peaks_per_s"]["float32"]["by"] == "OpenVINO"
     assert ours["share_of_peak"] == pytest.approx(6 * 20 / 200)
     text = engine.text({**results, "machine": machine(), "input_size": [704, 416]})
-    assert "OpenVINO int8: nothing compiled" in text
+    assert "OpenVINO compiled: nothing compiled" in text
     assert "60% of float32" in text
+
+
+@pytest.mark.parametrize(
+    ("method", "share", "words"),
+    [("quantised", "30% of int8", "8 bits"), ("bfloat16", "40% of bf16", "bfloat16"),
+     ("float16_weights", "60% of float32", "float, weights of 16 bits")],
+)  # fmt: skip
+def test_a_compiled_network_beside_the_peak_of_its_precision(
+    method: Method, share: str, words: str
+):
+    found = {name: [] for name in (e.name for e in engine._ENGINES)}
+    found[engine.COMPILED] = [engine_answer(100, 6.0, [0.5, -1.25])]
+    limits = {
+        "multiply_adds": 10_000_000_000,
+        "peaks_per_s": {
+            "float32": {"NumPy": [200e9]},
+            "bf16": {"OpenVINO": [300e9]},
+            "int8": {"OpenVINO": [400e9]},
+        },
+        "versions": {},
+    }
+    results = engine.summary(found, {}, limits, method)
+    text = engine.text({**results, "machine": machine(), "input_size": [704, 416]})
+    assert share in text
+    assert f"OpenVINO compiled: {words}" in text
 
 
 def test_training_pipelines_beside_each_other():

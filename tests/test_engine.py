@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mammoscope.artifact import Artifact, Card, CardAgeCalibration, load_artifact
+from mammoscope.compilation import ALLOWED_DIFFERENCE
 from mammoscope.engine import Engine, Execution, load_engine, make_engine
 from mammoscope.errors import (
     ArtifactError,
@@ -88,6 +89,13 @@ def engine() -> Engine:
 
 
 @pytest.fixture(scope="module")
+def float_engine() -> Engine:
+    """The released network itself, not what was compiled from it."""
+    artifact = load_artifact(MODEL)
+    return load_engine(Artifact(artifact.network, artifact.card))
+
+
+@pytest.fixture(scope="module")
 def inputs(engine: Engine, phantom_folder: Path) -> np.ndarray:
     return np.stack(
         [
@@ -97,7 +105,7 @@ def inputs(engine: Engine, phantom_folder: Path) -> np.ndarray:
     )
 
 
-def test_scores_equal_those_of_keras_on_tensorflow(engine: Engine, inputs, tmp_path: Path):
+def test_scores_equal_those_of_keras_on_tensorflow(float_engine: Engine, inputs, tmp_path: Path):
     """The reference runs in a process of its own: Keras takes one backend a process."""
     np.save(tmp_path / "inputs.npy", inputs[..., None])
     program = (
@@ -112,9 +120,21 @@ def test_scores_equal_those_of_keras_on_tensorflow(engine: Engine, inputs, tmp_p
         capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     logits, maps = json.loads(answer.stdout.splitlines()[-1])
-    scores = engine.score(inputs)
+    scores = float_engine.score(inputs)
     assert scores.logits == pytest.approx(np.array(logits), abs=2e-3)
     assert scores.logit_maps == pytest.approx(np.array(maps)[..., 0], abs=2e-2)
+
+
+def test_what_was_compiled_answers_as_near_as_its_card_allows(
+    engine: Engine, float_engine: Engine, phantom_folder: Path
+):
+    assert engine.card.compiled is not None
+    allowed = engine.card.compiled.comparison.allowed_difference
+    assert 0.0 < allowed <= ALLOWED_DIFFERENCE
+    for path in sorted(phantom_folder.iterdir()):
+        mammogram = read_file(path)
+        served = engine.predict(mammogram).probability
+        assert served == pytest.approx(float_engine.predict(mammogram).probability, abs=allowed)
 
 
 def test_a_score_does_not_depend_on_company_or_threads(engine: Engine, inputs):

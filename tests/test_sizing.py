@@ -43,7 +43,7 @@ def test_a_request_costs_the_fastest_engine() -> None:
     engines = {
         "Keras predict": {"many_per_s": {"median": 99.0}},
         "OpenVINO float": {"many_per_s": {"median": 8.0}},
-        "OpenVINO int8": {"failure": "not compiled"},
+        "OpenVINO compiled": {"failure": "not compiled"},
     }
     results = {"benchmark": "engine", "machine": {"processors": 2}, "engines": engines}
     assert core_seconds(results) == pytest.approx(0.25)
