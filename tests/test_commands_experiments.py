@@ -47,6 +47,25 @@ def test_records_are_listed_with_where_they_began_and_ended(records, capsys):
     ]
 
 
+def test_trainings_of_the_plan_are_listed_only_when_asked_for(records, capsys):
+    (records / "plan.toml").write_text(
+        '[base.one]\npreset = "reference"\n[[run]]\nname = "second"\nbase = "one"\n'
+    )
+    assert main(["experiments", str(records)]) == 0
+    out = capsys.readouterr().out
+    assert "second" not in out
+    assert out.endswith("1 trainings of plan.toml are not shown; --all lists them.\n")
+    assert main(["experiments", str(records), "--all"]) == 0
+    assert "second" in capsys.readouterr().out
+
+
+def test_a_long_name_does_not_run_into_the_next_column(records, capsys):
+    (records / "first").rename(records / "a-name-longer-than-any-other-of-them")
+    assert main(["experiments", str(records)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.index("96x64") for line in lines[1:]} == {lines[0].index("input")}
+
+
 def test_intervals_and_what_was_changed(records, capsys):
     config = {"input_size": [96, 64], "weights": "a.h5", "head": "depths", "batch_size": 32}
     (records / "second" / "config.json").write_text(json.dumps(config))

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 from mammoscope.commands.release import RECORD_FOLDER
 from mammoscope.errors import EmptyDatasetError, RunError
+from mammoscope.plan import read_plan
 from mammoscope.settings import TrainConfig
 
 _DEFAULT: Final = Path("model") / RECORD_FOLDER
+_PLAN: Final = "plan.toml"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -30,6 +32,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "folder", metavar="DIR", type=Path, nargs="?", default=_DEFAULT, help="the records"
     )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help=f"also list the trainings of {_PLAN} in DIR, which the notebooks compare",
+    )
     parser.set_defaults(run=run)
 
 
@@ -42,22 +49,31 @@ def run(args: argparse.Namespace) -> int:
         If the folder holds no record.
     RunError
         If a record is damaged.
+    ConfigurationError
+        If the folder's plan cannot be read.
     """
-    records = sorted(path.parent for path in args.folder.glob("*/history.json"))
-    if not records:
+    found = sorted(path.parent for path in args.folder.glob("*/history.json"))
+    if not found:
         raise EmptyDatasetError("The folder holds no records.")
+    plan = args.folder / _PLAN
+    planned = {run.name for run in read_plan(plan)} if plan.is_file() and not args.all else set()
+    records = [record for record in found if record.name not in planned]
+    width = max((len(record.name) for record in records), default=0) + 2
     columns = f"{'train':>7}  {'by picture':21}{'breast':>7}{'within':>8}{'minutes':>9}"
-    print(f"{'experiment':22}{'input':10}{'epoch':>6}{columns}")
+    print(f"{'experiment':{width}}{'input':10}{'epoch':>6}{columns}")
     for record in records:
         try:
             config = json.loads((record / "config.json").read_bytes())
             history = json.loads((record / "history.json").read_bytes())
             metrics_path = record / "metrics.json"
             metrics = json.loads(metrics_path.read_bytes()) if metrics_path.is_file() else {}
-            lines = list(describe(record.name, config, history, metrics.get("validation")))
+            name = record.name.ljust(width)
+            lines = list(describe(name, config, history, metrics.get("validation")))
         except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as err:
             raise RunError("A record is damaged.") from err
         print("\n".join(lines))
+    if len(records) < len(found):
+        print(f"{len(found) - len(records)} trainings of {_PLAN} are not shown; --all lists them.")
     return 0
 
 
@@ -69,7 +85,8 @@ def describe(
 ) -> Iterator[str]:
     """Lines of one record: its first, best and last epoch, and how it differs from the default.
 
-    The last has the interval where the run came to its end, and so `measured` its network.
+    Each begins with `name`. The last has the interval where the run came to its end, and so
+    `measured` its network.
     """
     height, width = config["input_size"]
     minutes = 0.0
@@ -86,7 +103,7 @@ def describe(
             area = f"{auc['value']:.3f} ({auc['low']:.3f}–{auc['high']:.3f})"
         learned = entry["train"]["auc"] if entry["train"] else None
         yield (
-            f"{name:22}{f'{height}x{width}':10}{entry['epoch']:>6}{_cell(learned):>7}  {area:21}"
+            f"{name}{f'{height}x{width}':10}{entry['epoch']:>6}{_cell(learned):>7}  {area:21}"
             f"{_cell(found['breast_auc']):>7}{_cell(found.get('within_machine_auc')):>8}"
             f"{minutes:>9.1f}"
         )
