@@ -47,10 +47,12 @@ LABEL org.opencontainers.image.title="Mammoscope" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
+# Without the limit glibc keeps an arena of freed memory for nearly every thread.
 ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
+    MALLOC_ARENA_MAX=2 \
     MAMMOSCOPE_BIND=0.0.0.0:9696
 WORKDIR /app
 COPY --from=assembled /opt/mammoscope /opt/mammoscope

@@ -174,7 +174,8 @@ OURS: Final = Contender(
     arguments=("-m", "gunicorn", "predict:app", "--config", "gunicorn.conf.py"),
     folder=ROOT,
     encode=_form,
-    variables={"MAMMOSCOPE_BIND": "127.0.0.1:{port}"},
+    # The second as in the image.
+    variables={"MAMMOSCOPE_BIND": "127.0.0.1:{port}", "MALLOC_ARENA_MAX": "2"},
     field="file",
 )
 

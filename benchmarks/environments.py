@@ -21,13 +21,16 @@ _INSTALLERS: Final = ("pip", "setuptools")
 
 
 class EnvironmentFailedError(Exception):
-    """An environment that cannot be installed here; the message says what pip said."""
+    """An environment that cannot be installed here; the message says why."""
 
 
 def serving_python() -> Path:
-    """Interpreter of an environment with what Pipfile.lock lists for the service, nothing else."""
+    """Interpreter of an environment as the image has it.
+
+    It holds what Pipfile.lock lists for the service, without what the image leaves out.
+    """
     lock = json.loads((ROOT / "Pipfile.lock").read_text("utf-8"))
-    return _python("mammoscope", locked_requirements(lock, "default"))
+    return _python("mammoscope", locked_requirements(lock, "default"), ROOT / ".ci" / "prune.py")
 
 
 def peer_python(name: str) -> Path:
@@ -71,12 +74,16 @@ def _site_packages(python: Path) -> list[Path]:
     return sorted((python.parents[1] / "lib").glob("python*/site-packages"))
 
 
-def _python(name: str, requirements: str) -> Path:
-    """Make the environment `name` unless it has been made of the same requirements before."""
+def _python(name: str, requirements: str, afterwards: Path | None = None) -> Path:
+    """Make the environment `name` unless it has been made in the same way before.
+
+    Its interpreter runs the program `afterwards` when all is installed.
+    """
     folder = ENVIRONMENTS / name
     python = folder / "bin" / "python"
     stamp = folder / _STAMP
-    wanted = hashlib.sha256(f"{sys.version}\n{requirements}".encode()).hexdigest()
+    program = afterwards.read_text("utf-8") if afterwards else ""
+    wanted = hashlib.sha256(f"{sys.version}\n{requirements}{program}".encode()).hexdigest()
     if stamp.is_file() and stamp.read_text("ascii") == wanted:
         return python
     print(f"Installing the environment {name}", file=sys.stderr, flush=True)
@@ -86,6 +93,8 @@ def _python(name: str, requirements: str) -> Path:
     listing.write_text(requirements, "utf-8")
     _run(name, str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
          "--requirement", str(listing))  # fmt: skip
+    if afterwards:
+        _run(name, str(python), str(afterwards))
     stamp.write_text(wanted, "ascii")
     return python
 
@@ -93,6 +102,7 @@ def _python(name: str, requirements: str) -> Path:
 def _run(name: str, *command: str) -> None:
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     if result.returncode:
-        reasons = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
-        reason = " ".join(reasons or result.stderr.splitlines()[-3:])[:600]
+        said = (result.stderr or result.stdout).splitlines()
+        reasons = [line for line in said if line.startswith("ERROR")]
+        reason = " ".join(reasons or said[-3:])[:600]
         raise EnvironmentFailedError(f"{name} cannot be installed: {reason}")
