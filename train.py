@@ -44,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--weights", help="imagenet, none, or a file: .weights.h5 or .keras")
     how.add_argument("--input-size", type=_size, metavar="HxW")
     how.add_argument("--crop", action=argparse.BooleanOptionalAction)
+    how.add_argument(
+        "--smoothing", type=int, metavar="TIMES", help="averages of 2 x 2 pixels before all"
+    )
     how.add_argument("--batch-size", type=int)
     how.add_argument("--drop-rate", type=float)
     how.add_argument("--learning-rate", type=float)

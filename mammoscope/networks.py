@@ -74,13 +74,18 @@ def build_network(config: TrainConfig, auxiliary: Sequence[str] = ()) -> keras.M
     Parameters
     ----------
     config
-        Backbone, head, drop rate and input size are used.
+        Backbone, head, drop rate, smoothing and input size are used.
     auxiliary
         Names of further outputs, each float32 (N, 1), for training only.
     """
     height, width = config.input_size
     pixels = keras.Input((height, width, 1), dtype="uint8", name="pixels")
     scaled = layers.Rescaling(1.0 / 127.5, offset=-1.0, dtype="float32", name="scale")(pixels)
+    for number in range(config.smoothing):
+        smooth = layers.AveragePooling2D(
+            2, strides=1, padding="same", dtype="float32", name=f"smooth_{number}"
+        )
+        scaled = smooth(scaled)
     rgb = layers.Concatenate(name="repeat_channel")([scaled, scaled, scaled])
     maps = list(_backbone(config)(rgb))
     if config.head in POOLING_HEADS:

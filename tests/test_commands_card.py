@@ -155,6 +155,10 @@ def test_what_compiling_changed_is_in_the_words(model: Path):
     assert "| largest difference of a probability | 0.0128 | | 0.03 |" in text
     assert "| labels that change | 4 | | |" in text
     assert "one picture took 1.95 times as long in float" in text
+    rounded = compiled.model_copy(update={"rounded": True, "speed": 1.0})
+    text = render(found.model_copy(update={"compiled": rounded}))
+    assert "does not compute in bfloat16" in text
+    assert "times as long" not in text
 
 
 def test_every_table_is_a_table(model: Path):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -32,8 +33,10 @@ from mammoscope.compilation import (
     loss,
     read_pictures,
 )
+from mammoscope.compilation.rounding import rounded_to_bfloat16
+from mammoscope.conversion import convert_network, import_openvino
 from mammoscope.dataset import read_dataset
-from mammoscope.engine import computes_in_bfloat16, load_engine, score_phantoms
+from mammoscope.engine import computes_in_bfloat16, load_engine, make_engine, score_phantoms
 from mammoscope.errors import (
     ArtifactMismatchError,
     ArtifactNotFoundError,
@@ -294,7 +297,7 @@ def test_what_quantisation_spoils_is_left_in_float(
         "quantised",
         "quantised_full_bias",
         "quantised_except_blocks",
-        *(["bfloat16"] if computes_in_bfloat16() else []),
+        "bfloat16",
         "float16_weights",
         "float32_weights",
     ]
@@ -315,22 +318,45 @@ def test_a_processor_without_bfloat16_serves_the_same_weights_in_float32(
     caplog: pytest.LogCaptureFixture,
 ):
     exact = load_engine(load_artifact(folder)).score(pictures.comparison).logits
-    monkeypatch.setattr("mammoscope.compilation.ladder._quantised", lambda _: iter(()))
-    monkeypatch.setattr("mammoscope.compilation.ladder._with_fewest_in_float", lambda *_: None)
-    made = compile_artifact(load_artifact(folder), pictures).compiled
+    made = compile_artifact(load_artifact(folder), pictures, kind="bfloat16").compiled
     assert made is not None
-    if not computes_in_bfloat16():
-        assert made.method == "float16_weights"
-        return
     assert (made.method, made.kind) == ("bfloat16", "float")
-    here = load_engine(load_artifact(folder)).score(pictures.comparison).logits
-    assert 0 < np.abs(here - exact).max() < 0.05
+    assert made.rounded == (not computes_in_bfloat16())
+    assert 0 < made.comparison.max_difference < 0.03
+    in_bfloat16 = load_engine(load_artifact(folder)).score(pictures.comparison).logits
+    if made.rounded:  # no processor's own, then
+        in_bfloat16 = make_engine(
+            rounded_to_bfloat16(convert_network(folder / NETWORK_NAME)), card_of(folder)
+        ).score(pictures.comparison).logits  # fmt: skip
+    assert 0 < np.abs(in_bfloat16 - exact).max() < 0.05
     monkeypatch.setattr("mammoscope.engine.loading.computes_in_bfloat16", lambda: False)
     elsewhere = load_engine(load_artifact(folder))
     assert elsewhere.card.compiled == made
     theirs = elsewhere.score(pictures.comparison).logits
-    assert np.abs(theirs - exact).max() < np.abs(here - exact).max()
+    assert np.abs(theirs - exact).max() < np.abs(in_bfloat16 - exact).max()
     assert caplog.text == ""
+
+
+def test_rounding_leaves_what_bfloat16_can_hold():
+    openvino = import_openvino()
+    from openvino import opset13
+
+    rng = np.random.default_rng(0)
+    kernel, values = (
+        (rng.standard_normal(shape) * np.exp2(rng.uniform(-20, 20, shape))).astype(np.float32)
+        for shape in ((1, 1, 1, 1), (1, 1, 32, 32))
+    )
+    pixels = opset13.parameter(values.shape, np.float32)
+    product = opset13.convolution(pixels, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    model = openvino.Model([opset13.result(product)], [pixels], "product")
+    in_float32 = {"INFERENCE_PRECISION_HINT": "f32"}
+    exact, rounded = (
+        openvino.compile_model(each, "CPU", in_float32)(values)[0]
+        for each in (model, rounded_to_bfloat16(model))
+    )
+    factors = [each.astype(ml_dtypes.bfloat16).astype(np.float32) for each in (values, kernel)]
+    np.testing.assert_array_equal(rounded, factors[0] * factors[1])
+    np.testing.assert_array_equal(exact, values * kernel)
 
 
 def test_only_what_costs_too_much_is_left_in_float(

@@ -226,7 +226,7 @@ def test_a_run_learns_what_earlier_ones_answer(
     answer = run(
         *STAGES, "--head-epochs", "0", "--epochs", "2", "--learning-rate", "1e-3",
         "--augmentation", "none", "--ema-momentum", "0", "--data", phantom_dataset,
-        "--output", output, "--teachers", teacher, "--teacher-share", "1",
+        "--output", output, "--teachers", teacher, "--teacher-share", "1", "--smoothing", "2",
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     with (output / "validation_scores.csv").open() as stream:
@@ -234,6 +234,36 @@ def test_a_run_learns_what_earlier_ones_answer(
     assert min(logits) > 0
     config = json.loads((output / "card.json").read_text())["training"]["config"]
     assert config["teachers"] == ["teacher"]
+
+
+def test_a_teacher_sees_pictures_as_it_learned_them(
+    finished: Path, phantom_dataset: Path, tmp_path: Path
+):
+    """Without smoothing, though the network that it teaches has some."""
+    import keras
+
+    from mammoscope.dataset import read_dataset
+    from mammoscope.networks import build_network, load_weights
+    from mammoscope.training.batches import prepare_examples
+    from mammoscope.training.loop import predict
+    from mammoscope.training.teachers import taught
+
+    stored = TrainConfig.model_validate_json((finished / "config.json").read_bytes())
+    config = stored.model_copy(update={"smoothing": 3, "teachers": (str(finished),)})
+
+    def load(its: TrainConfig) -> keras.Model:
+        network = build_network(its)
+        load_weights(network, its)
+        return network
+
+    examples = read_dataset(phantom_dataset).split("train")[:6]
+    learned = prepare_examples(examples, config.input_size, tmp_path, "train")
+    answers = taught(learned, (), config, load)
+    alone = predict(keras.saving.load_model(finished / "model.keras"), learned.pixels)
+    calibration = load_artifact(finished).card.calibration
+    expected = [calibration.probability(float(logit)) for logit in alone]
+    assert answers == pytest.approx(expected, abs=1e-3)
+    assert np.ptp(alone) > 0
 
 
 @pytest.mark.parametrize(
@@ -390,6 +420,22 @@ def test_every_backbone_builds_with_every_head(backbone: str):
         everything = len(network.get_layer("backbone").trainable_variables)
         choose_trainable(network, config, "auto")
         assert 0.3 < len(network.get_layer("backbone").trainable_variables) / everything < 1
+
+
+def test_smoothing_is_a_binomial_low_pass_inside_the_network():
+    import keras
+
+    from mammoscope.networks import build_network
+
+    network = build_network(TrainConfig.from_preset("smoke", {"smoothing": 2}))
+    smoothed = keras.Model(network.input, network.get_layer("smooth_1").output)
+    pixels = np.full((2, 96, 96, 1), 40, np.uint8)
+    pixels[1, 50, 60] = 200
+    flat, peak = keras.ops.convert_to_numpy(smoothed(pixels))[..., 0]
+    assert flat == pytest.approx(40 / 127.5 - 1, abs=1e-5)  # to the very edge
+    binomial = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    assert (peak - flat)[48:51, 58:61] == pytest.approx(binomial * 160 / 127.5, abs=1e-5)
+    assert np.abs(peak - flat).sum() == pytest.approx(160 / 127.5, rel=1e-4)
 
 
 def test_parameters_and_operations_are_those_of_the_papers():

@@ -158,6 +158,9 @@ class CardCompiled(_Frozen):
         and in float32 where it does not), ``float16_weights`` or ``float32_weights``.
     comparison
         With the float network.
+    rounded
+        Whether the machine that compiled it does not compute in bfloat16, and its factors, rounded
+        to that, stood in for it where scores were compared; speeds are then those of float32.
     share_in_8_bits
         Of the multiply-adds of all convolutions, in [0, 1]; None where it was not noted.
     float_blocks
@@ -181,6 +184,7 @@ class CardCompiled(_Frozen):
     weights: CardFile
     method: Method
     comparison: CardComparison
+    rounded: bool = False
     share_in_8_bits: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     float_blocks: tuple[str, ...] = ()
     speed: float

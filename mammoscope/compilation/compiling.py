@@ -28,10 +28,13 @@ from mammoscope.compilation.blocks import share_in_8_bits
 from mammoscope.compilation.comparison import Reference
 from mammoscope.compilation.ladder import Form, Kind, Original, Trial, climb
 from mammoscope.compilation.pictures import Pixels, PreparedPictures
+from mammoscope.compilation.rounding import rounded_to_bfloat16
 from mammoscope.conversion import convert_network, import_openvino
 from mammoscope.engine import (
+    Engine,
     Execution,
     Precision,
+    computes_in_bfloat16,
     make_engine,
     precision_of,
     read_network,
@@ -74,7 +77,7 @@ def compile_artifact(
     pictures
         To take ranges of values from and to compare on.
     kind
-        ``float`` tries neither 8 bits nor bfloat16.
+        What to begin with: ``int8``, ``bfloat16`` (tries no 8 bits) or ``float``.
     report
         Told of every trial.
 
@@ -130,7 +133,7 @@ def _measure(form: Form, files: CompiledFiles, original: Original, reference: Re
     # What was written is what is compared.
     written = read_network(files)
     pixels = original.pictures.comparison
-    engine = make_engine(written, original.card, Execution(precision=precision_of(form.method)))
+    engine = _engine(written, original.card, form.method)
     comparison = reference.compare(engine.score(pixels).logits)
     share = share_in_8_bits(written)
     return Trial(
@@ -145,6 +148,17 @@ def _measure(form: Form, files: CompiledFiles, original: Original, reference: Re
         files,
         sum(path.stat().st_size for path in (files.topology, files.weights)),
     )
+
+
+def _engine(model: Any, card: Card, method: Method) -> Engine:
+    """An engine that scores as processors do that compute in the method's precision."""
+    if _needs_rounding(method):
+        return make_engine(rounded_to_bfloat16(model), card)
+    return make_engine(model, card, Execution(precision=precision_of(method)))
+
+
+def _needs_rounding(method: Method) -> bool:
+    return method == "bfloat16" and not computes_in_bfloat16()
 
 
 def _times_faster(
@@ -195,15 +209,14 @@ def _install(folder: Path, original: Original, trial: Trial) -> Card:
         weights=CardFile(name=WEIGHTS_NAME, sha256=sha256_of(files.weights)),
         method=trial.method,
         comparison=trial.comparison,
+        rounded=_needs_rounding(trial.method),
         share_in_8_bits=trial.share_in_8_bits,
         float_blocks=trial.float_blocks,
         speed=trial.speed,
         throughput=_times_faster(
             written, trial.method, original, "throughput", np.array_split(many, _TIMED_BATCHES)
         ),
-        phantom_logits=score_phantoms(
-            make_engine(written, card, Execution(precision=precision_of(trial.method)))
-        ),
+        phantom_logits=score_phantoms(_engine(written, card, trial.method)),
         packages=_versions(),
     )
     try:

@@ -13,9 +13,10 @@ from mammoscope.compilation.blocks import Block, find_blocks
 from mammoscope.compilation.comparison import Logits, loss
 from mammoscope.compilation.pictures import PreparedPictures
 from mammoscope.compilation.quantisation import Bias, head_of, line, quantise, straighten
-from mammoscope.engine import computes_in_bfloat16, make_engine
+from mammoscope.engine import make_engine
 
-Kind = Literal["int8", "float"]
+Kind = Literal["int8", "bfloat16", "float"]
+"""What is tried first; whatever is slower follows."""
 
 LEAST_IN_8_BITS: Final = 0.5
 """Share of the operations below which 8 bits are given up: little speed would be left, for values
@@ -77,7 +78,7 @@ class Trial:
     """
 
     method: Method
-    kind: Kind
+    kind: Literal["int8", "float"]
     comparison: CardComparison
     share_in_8_bits: float
     float_blocks: tuple[str, ...]
@@ -102,7 +103,7 @@ def climb(original: Original, kind: Kind, attempt: Attempt) -> Trial | None:
     original
         The network.
     kind
-        ``float`` tries neither 8 bits nor bfloat16.
+        What to begin with.
     attempt
         Stores a form and compares its scores.
     """
@@ -113,7 +114,7 @@ def climb(original: Original, kind: Kind, attempt: Attempt) -> Trial | None:
         if (best := _with_fewest_in_float(original, attempt)) is not None:
             return best
     for method in _IN_FLOAT:
-        if method == "bfloat16" and not (kind == "int8" and computes_in_bfloat16()):
+        if method == "bfloat16" and kind == "float":
             continue
         if (trial := attempt(Form(method, original.model))).accepted:
             return trial

@@ -36,6 +36,9 @@ class TrainConfig(Frozen):
     see what cropping brings; a network trained on whole pictures is not served."""
     layout: Literal["folders", "ddsm", "ddsm-cancers"] = "folders"
     """How the folder names pictures: see `mammoscope.dataset` and `mammoscope.pretraining`."""
+    smoothing: Annotated[int, Field(ge=0, le=4)] = 0
+    """How often 2 x 2 neighbours are averaged inside the network before anything else: a binomial
+    low pass, without which scores depend on how a copy of the picture was resampled."""
     split: SplitName = "patients"
     validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
     head: HeadName = "depths"

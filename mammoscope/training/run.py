@@ -178,7 +178,7 @@ def _tune(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Traine
             learned,
             (*split.validation, *split.test),
             config,
-            lambda path: _network(config.model_copy(update={"weights": str(path)}), {})[0],
+            lambda its: _network(its, {})[0],
         )
         if config.teachers
         else None

@@ -34,7 +34,7 @@ def taught(
     learned: PreparedExamples,
     kept_away: Sequence[Example],
     config: TrainConfig,
-    load: Callable[[Path], keras.Model],
+    load: Callable[[TrainConfig], keras.Model],
 ) -> npt.NDArray[np.float32]:
     """Probability of a tumour by the mean of the teachers' calibrated log-odds: float32 (N,).
 
@@ -48,7 +48,7 @@ def taught(
     config
         Names the teachers.
     load
-        Makes a network like the one that learns, with the weights of a ``.keras`` file.
+        Makes a configuration's network, with the weights that it names.
 
     Raises
     ------
@@ -61,24 +61,25 @@ def taught(
     """
     patients = {example.patient_id for example in kept_away}
     folders = [Path(folder) for folder in config.teachers]
+    smoothings = [_require_alike(folder, config).smoothing for folder in folders]
     for folder in folders:
-        _require_alike(folder, config)
         if patients & _patients(folder):
             raise LeakageError(
                 f"The teacher {folder.name} learned from patients whom this run keeps away."
             )
     log_odds = np.zeros(len(learned.examples), np.float64)
-    for folder in folders:
+    for folder, smoothing in zip(folders, smoothings, strict=True):
         artifact = load_artifact(folder)
         if artifact.card is None:
             raise RunError(f"The teacher {folder.name} has no card.")
         calibration = artifact.card.calibration
-        logits = predict(load(artifact.network), learned.pixels)
+        own = {"weights": str(artifact.network), "smoothing": smoothing}
+        logits = predict(load(config.model_copy(update=own)), learned.pixels)
         log_odds += calibration.slope * logits + calibration.intercept
     return (1.0 / (1.0 + np.exp(-log_odds / len(folders)))).astype(np.float32)
 
 
-def _require_alike(folder: Path, config: TrainConfig) -> None:
+def _require_alike(folder: Path, config: TrainConfig) -> TrainConfig:
     try:
         teacher = TrainConfig.model_validate_json((folder / CONFIG_NAME).read_bytes())
     except (OSError, ValidationError) as err:
@@ -87,6 +88,7 @@ def _require_alike(folder: Path, config: TrainConfig) -> None:
         raise RunError(
             f"The teacher {folder.name} differs in {', '.join(other)} from the network it teaches."
         )
+    return teacher
 
 
 def _patients(folder: Path) -> set[str]:
