@@ -2,8 +2,9 @@
 
 For each transfer syntax and size: milliseconds (best of several) and peak memory, as multiples of
 the uncompressed frame, of reading at full and at reduced resolution and of pydicom's
-`pixel_array`; and how far prepared pixels and scores of full and reduced reading are apart. Each
-measurement runs in a process of its own, so that peaks do not mix.
+`pixel_array`; and how far prepared pixels and scores of full and reduced reading are apart, scored
+by the network in float32: what a processor's bfloat16 adds is no matter of reading, and the card
+tells it. Each measurement runs in a process of its own, so that peaks do not mix.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +65,9 @@ def main() -> int:
             ]
             rows.append((name, size, len(data), costs, np.stack(prepared)))
             print(f"measured {name} at {size[0]} x {size[1]}", file=sys.stderr, flush=True)
-    engine = load_engine(load_artifact(args.model))
-    network_ms = _network_ms(engine)
+    artifact = load_artifact(args.model)
+    network_ms = _network_ms(load_engine(artifact))
+    in_float = load_engine(replace(artifact, compiled=None))
     print(f"network: {network_ms:.0f} ms a picture, input {needed[0]} x {needed[1]}")
     print(
         f"{'syntax':18} {'size':>10} {'MB':>6}  {'full':>14} {'reduced':>14} {'pydicom':>14}"
@@ -72,7 +75,7 @@ def main() -> int:
     )
     report_rows = []
     for name, (width, height), size_bytes, costs, pictures in rows:
-        difference = _difference(engine, pictures)
+        difference = _difference(in_float, pictures)
         cells = " ".join(f"{_cell(costs[mode]):>14}" for mode in MODES)
         print(
             f"{name:18} {f'{width}x{height}':>10} {size_bytes / 1e6:6.1f}  {cells}"

@@ -1,6 +1,7 @@
 """One picture in every container and syntax has one score."""
 
 import io
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -19,17 +20,17 @@ from tests.dicom_objects import changed
 
 LOSSLESS_TOLERANCE = 0.005
 LOSSY_TOLERANCE = 0.02
-STRETCHED_TOLERANCE = 0.01
-"""What interpolating to a square moves a score by. Wanted is 0.005, as the model before had it:
-this one, which is surer of its answers, misses it."""
 REDUCED_TOLERANCE = 0.01
-WAVELET_TOLERANCE = 0.015
-"""The same of JPEG 2000 and HTJ2K. Wanted is 0.01, which this model misses by little."""
 
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return load_engine(load_artifact(MODEL))
+    """The released network in float32, on any processor.
+
+    Reading is what is held here. What computing in bfloat16 adds where a processor does is held by
+    `compile`, and told by the card.
+    """
+    return load_engine(replace(load_artifact(MODEL), compiled=None))
 
 
 def probability(engine: Engine, data: bytes, needed: tuple[int, int] | None = None) -> float:
@@ -116,7 +117,7 @@ def test_stretching_to_a_square_changes_nothing(engine, large, resampling):
         stretched["PNG 16"] = picture(square, "PNG", np.uint16, compress_level=1)
     scores = {name: probability(engine, data, size) for name, data in stretched.items()}
     differences = {name: abs(score - reference) for name, score in scores.items()}
-    assert max(differences.values()) <= STRETCHED_TOLERANCE, differences
+    assert max(differences.values()) <= LOSSLESS_TOLERANCE, differences
     lossy = probability(engine, picture(square, "JPEG", np.uint8, quality=95), size)
     assert abs(lossy - scores[str(Encoding(bits=16))]) <= LOSSY_TOLERANCE
 
@@ -153,7 +154,20 @@ def test_reduced_reading_scores_like_full(engine, large, enlarged, name, which):
     assert read(data, needed=engine.card.input_size).pixels.shape == (832, 640)
     mean, difference = spread(engine, data)
     assert mean < MOST_MEAN.get(name, 0.5)
-    assert difference <= (WAVELET_TOLERANCE if name in MOST_MEAN else REDUCED_TOLERANCE)
+    assert difference <= REDUCED_TOLERANCE
+
+
+@pytest.mark.parametrize("which", ["phantom", "data set"])
+def test_every_syntax_scores_alike_as_it_is_served(engine, large, enlarged, which):
+    """At a detector's size, each reduced as its codec does it."""
+    pixels = {"phantom": large, "data set": enlarged}[which]
+    size = engine.card.input_size
+    reference = probability(engine, encode_picture(pixels, LARGE, Encoding("explicit", 16)), size)
+    for name in ("rle", "jpeg-lossless", "jpeg-ls", "jpeg-2000", "htj2k", "jpeg-2000-lossy"):
+        syntax = SYNTAXES[name]
+        data = encode_picture(pixels, LARGE, Encoding(name, max(syntax.bits)))
+        difference = abs(probability(engine, data, size) - reference)
+        assert difference <= (LOSSY_TOLERANCE if syntax.lossy else LOSSLESS_TOLERANCE), name
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

@@ -19,6 +19,9 @@ _IRREVERSIBLE: Final = (
 """Low pass of the 9-7 wavelet from its centre outwards: ISO/IEC 15444-1 annex F, after Antonini M,
 Barlaud M, Mathieu P, Daubechies I. IEEE Trans Image Process 1992;1:205-220."""
 
+_REVERSIBLE: Final = (0.75, 0.25, -0.125)
+"""The same of the 5-3 wavelet, without its rounding."""
+
 _TAPS: Final = 4
 """Samples that one is mixed of: the two around the middle of its pixels, and their neighbours."""
 
@@ -45,7 +48,7 @@ def centred(words: Words, levels: int, *, reversible: bool) -> Words:
     """
     if not levels:
         return words
-    taps = _interpolation(levels) if reversible else _nearest_to_means(levels)
+    taps = _nearest_to_means(levels, _REVERSIBLE if reversible else _IRREVERSIBLE)
     before = taps.size // 2 - 1
     return np.asarray(
         cv2.sepFilter2D(
@@ -54,25 +57,20 @@ def centred(words: Words, levels: int, *, reversible: bool) -> Words:
     )
 
 
-def _interpolation(levels: int) -> npt.NDArray[np.float64]:
-    """Linear interpolation: what the 5-3 low pass leaves of noise, this makes as much as means."""
-    shift = (1.0 - 0.5**levels) / 2.0
-    return np.array([1.0 - shift, shift])
-
-
 @cache
-def _nearest_to_means(levels: int) -> npt.NDArray[np.float64]:
-    """Of all mixtures of samples of the 9-7's low band, the nearest to the pixels' mean.
+def _nearest_to_means(levels: int, one_sided: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    """Of all mixtures of samples of a low band, the nearest to the pixels' mean.
 
-    That band has less noise than means of pixels have, and linear interpolation would take more of
-    it: the network took pictures read so for others. Least squares over the mixtures' weights for
-    pixels, which is over white noise, under the condition that they add up to one.
+    The band has another share of the noise than means of pixels have, and linear interpolation
+    would take more of it: the network took pictures read so for others. Least squares over the
+    mixtures' weights for pixels, which is over white noise, under the condition that they add up to
+    one.
     """
     factor = 2**levels
     low_pass = np.array([1.0])
     for level in range(levels):
-        one = np.zeros(8 * 2**level + 1)
-        one[:: 2**level] = (*_IRREVERSIBLE[:0:-1], *_IRREVERSIBLE)
+        one = np.zeros(2 * (len(one_sided) - 1) * 2**level + 1)
+        one[:: 2**level] = (*one_sided[:0:-1], *one_sided)
         low_pass = np.convolve(low_pass, one)
     first = 1 - _TAPS // 2
     reach = low_pass.size // 2

@@ -5,8 +5,10 @@ normalise, stretch to a fixed box. The breast is sought on a small square copy, 
 result does not depend on the aspect ratio or resolution at which a picture was exported.
 """
 
+import math
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from functools import partial
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -14,13 +16,14 @@ import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
 from mammoscope.mammogram import Mammogram, reduction_for, shrink
+from mammoscope.preparation.resampling import Ends, resampled
 from mammoscope.preparation.search import (
     SEARCH_SIZE,
     SMALLEST_CONTRAST,
+    Found,
     Grey,
     Mask,
     Shown,
-    interpolation,
     seek,
     without_annotations,
 )
@@ -29,6 +32,18 @@ _DETECTOR_SIDE: Final = 1200
 """Pixels that each side of a detector's picture has; the smallest in use have 1914 x 2294. Its
 annotations have no part in the search. Those of smaller pictures have: networks learned from
 exports of 640 x 640, whose crops must stay what they were."""
+
+_PASSED: Final = 0.001
+"""Share of the breast, as found, from which its end is extrapolated. Where a mask ends, a few of
+its pixels decide, which are others in each copy of a picture; where a thousandth of it has been
+passed, many do."""
+
+_ROUND: Final = 1.0 / (2.0 ** (2.0 / 3.0) - 1.0)
+"""Depth of what is passed over what passing as much again adds, where the outline is round: there
+the share that has been passed grows with the depth to the power of 3/2."""
+
+_LOW_PASS: Final = np.array([0.25, 0.5, 0.25])
+"""Binomial. The finest grain of a picture that was read reduced is another with each codec."""
 
 _DILATION: Final = 5
 """Side of the dilation, in search pixels, that gives back the skin line."""
@@ -109,39 +124,39 @@ def prepare(
     unit = max(1, factor // already)
     less = shrink(pixels, unit)
     annotated = min(source) >= _DETECTOR_SIDE
-    prepared = _prepare(less, size, crop_to_breast=crop_to_breast, annotated=annotated)
+    prepared_from = partial(_prepare, size=size, crop_to_breast=crop_to_breast, annotated=annotated)
+    prepared = prepared_from(less, reduced=unit * already > 1)
     top, left, bottom, right = prepared.box
     if bottom - top >= size[0] and right - left >= size[1]:
         return replace(prepared, box=(top * unit, left * unit, bottom * unit, right * unit))
     full = pixels if mammogram.read_fully is None else mammogram.read_fully().pixels
     if full.shape == less.shape:
         return prepared
-    fully = _prepare(full, size, crop_to_breast=crop_to_breast, annotated=annotated)
+    fully = prepared_from(full, reduced=False)
     return replace(fully, box=_scaled_box(fully.box, full.shape, shape))
 
 
 def _prepare(
-    source: Grey, size: tuple[int, int], *, crop_to_breast: bool, annotated: bool
+    source: Grey, *, size: tuple[int, int], crop_to_breast: bool, annotated: bool, reduced: bool
 ) -> Preparation:
     found = seek(source, size, whole=not crop_to_breast)
     judged = found
     if crop_to_breast and annotated:
         judged = seek(without_annotations(source, found), size, inverted=found.inverted)
     breast = judged.breast
-    rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
-    chest_wall = _chest_wall(breast[:, columns[0] : columns[-1] + 1])
-    if not crop_to_breast:
-        rows = columns = np.arange(SEARCH_SIZE)
-    y0, y1 = _to_source(rows, judged.rows)
-    x0, x1 = _to_source(columns, judged.columns)
-
-    crop = source[y0:y1, x0:x1]
-    height, width = size
-    stretched = np.asarray(
-        cv2.resize(crop, (width, height), interpolation=interpolation(crop.shape, size)),
-        dtype=np.float32,
-    )
-    inside = _stretched_mask(breast, rows, columns, size)
+    occupied = np.flatnonzero(breast.any(axis=0))
+    chest_wall = _chest_wall(breast[:, occupied[0] : occupied[-1] + 1])
+    rows = columns = (0.0, float(SEARCH_SIZE))
+    if crop_to_breast:
+        rows, columns = (_extent(breast.sum(axis=axis)) for axis in (1, 0))
+    content = source[_unpadded(judged.rows), _unpadded(judged.columns)]
+    if reduced:
+        content = cv2.sepFilter2D(
+            content, -1, _LOW_PASS, _LOW_PASS, borderType=cv2.BORDER_REPLICATE
+        )
+    ends = (*_to_source(rows, judged.rows), *_to_source(columns, judged.columns))
+    stretched = resampled(content, ends, size)
+    inside = _stretched_mask(breast, (*rows, *columns), size)
     if found.inverted:
         stretched = 1.0 - stretched
     prepared = _normalise(stretched, inside)
@@ -155,7 +170,7 @@ def _prepare(
         inverted=found.inverted,
         mirrored=mirrored,
         chest_wall=chest_wall,
-        box=(y0, x0, y1, x1),
+        box=_covering(ends, judged),
         breast_share=found.breast_share,
         search_copy=found.small,
         breast=found.breast,
@@ -176,15 +191,40 @@ def _scaled_box(
     )
 
 
-def _to_source(indices: npt.NDArray[np.intp], shown: Shown) -> tuple[int, int]:
-    """Half-open range of source pixels under the given ascending rows or columns."""
-    # In whole numbers, so that nothing is rounded on the way.
-    unit = shown.coarse * SEARCH_SIZE
-    ends = (int(index) * (shown.stop - shown.start) + shown.start * SEARCH_SIZE for index in
-            (indices[0], indices[-1] + 1))  # fmt: skip
-    first, last = (end * shown.length for end in ends)
-    low, high = first // unit, max(-(-last // unit), first // unit + 1)
-    return low + shown.outer, high + shown.outer
+def _extent(counts: npt.NDArray[np.integer[Any]]) -> tuple[float, float]:
+    """Where the breast begins and ends, in search pixels.
+
+    Parameters
+    ----------
+    counts
+        Pixels of the breast in each row or column.
+    """
+    passed = np.concatenate([[0], np.cumsum(counts)]) / counts.sum()
+    shares = (_PASSED, 2 * _PASSED, 1.0 - 2 * _PASSED, 1.0 - _PASSED)
+    low, lower, upper, high = np.interp(shares, passed, np.arange(passed.size))
+    begin, end = low - _ROUND * (lower - low), high + _ROUND * (high - upper)
+    return max(float(begin), 0.0), min(float(end), float(counts.size))
+
+
+def _unpadded(shown: Shown) -> slice:
+    return slice(shown.outer, shown.outer + shown.length)
+
+
+def _to_source(extent: tuple[float, float], shown: Shown) -> tuple[float, float]:
+    """What of the picture without its padding lies under a stretch of search pixels."""
+    low, high = (shown.origin + end * shown.each for end in extent)
+    return max(low, 0.0), min(high, float(shown.length))
+
+
+def _covering(ends: Ends, found: Found) -> tuple[int, int, int, int]:
+    """Smallest box (top, left, bottom, right) of the picture's pixels that holds `ends`."""
+    (top, bottom, left, right), (rows, columns) = ends, (found.rows.outer, found.columns.outer)
+    return (
+        rows + math.floor(top),
+        columns + math.floor(left),
+        rows + math.ceil(bottom),
+        columns + math.ceil(right),
+    )
 
 
 def _chest_wall(breast: Mask) -> Literal["left", "right"]:
@@ -193,15 +233,11 @@ def _chest_wall(breast: Mask) -> Literal["left", "right"]:
     return "left" if breast[:, :half].sum() >= breast[:, -half:].sum() else "right"
 
 
-def _stretched_mask(
-    breast: Mask, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], size: tuple[int, int]
-) -> Mask:
+def _stretched_mask(breast: Mask, ends: Ends, size: tuple[int, int]) -> Mask:
     """The breast with its skin line, cropped and stretched like the picture: bool (H, W)."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_DILATION, _DILATION))
-    wide = cv2.dilate(breast.astype(np.uint8), kernel)
-    crop = wide[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32)
-    height, width = size
-    return np.asarray(cv2.resize(crop, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5)
+    wide = cv2.dilate(breast.astype(np.uint8), kernel).astype(np.float32)
+    return resampled(wide, ends, size) > 0.5
 
 
 def _normalise(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:

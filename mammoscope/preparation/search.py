@@ -1,13 +1,14 @@
 """The breast, sought on a small square copy of the picture."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
+from mammoscope.preparation.resampling import Ends, resampled
 
 Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -19,8 +20,15 @@ _SEARCHED: Final = 2
 """Times the sides of result and search copy that a picture's sides are at most when the breast is
 sought."""
 
-_FRAME_RANGE: Final = 3.0 / 255.0
+_FRAME_RANGE: Final = 3.5 / 255.0
 """Rows and columns at the edge whose values vary less than this hold nothing."""
+
+_CLEAR_RANGE: Final = 6.5 / 255.0
+"""Those whose values vary by this hold something, and all that lie further inside. Both lie between
+steps of 8 bits, so that rounding decides nothing."""
+
+_GRAIN: Final = 9
+"""Pixels along a row or column whose means tell whether it is next to flat."""
 
 _OPENING: Final = 7
 """Side of the opening, in search pixels, that cuts labels and film edges off the breast."""
@@ -54,17 +62,32 @@ class Shown:
         First pixel of the picture without its padding.
     length
         Pixels from there that are no padding.
+    first, last
+        Stretch of those that is searched, in parts of pixels.
     coarse
-        Pixels that `length` has in the picture that the search copy is made of.
+        Pixels that it has in the picture that the search copy is made of.
     start, stop
-        Half-open range of those that the search copy shows.
+        Stretch of those that the search copy shows, in parts of pixels.
     """
 
     outer: int
     length: int
+    first: float
+    last: float
     coarse: int
-    start: int
-    stop: int
+    start: float
+    stop: float
+
+    @property
+    def each(self) -> float:
+        """Pixels of the picture, along this side, that one of the search copy stands for."""
+        shown = (self.stop - self.start) / SEARCH_SIZE
+        return shown * (self.last - self.first) / self.coarse
+
+    @property
+    def origin(self) -> float:
+        """Where the search copy begins, in pixels from `outer`."""
+        return self.first + self.start * (self.last - self.first) / self.coarse
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,31 +137,44 @@ def seek(
     NoBreastError
         If nothing in the picture could be a breast.
     """
-    pixels_in_all = source.size
     find_box = _whole if whole else find_content
     # Padding goes first, at its own resolution: shrunk, its edge would blend into the picture.
-    outer_top, outer_left, outer_bottom, outer_right = find_box(source)
-    source = source[outer_top:outer_bottom, outer_left:outer_right]
-    coarse = shrink_for_search(source, size)
-    top, left, bottom, right = find_box(coarse)
-    pixels = coarse[top:bottom, left:right]
+    outer = find_box(source)
+    coarse = shrink_for_search(source[outer.rows, outer.columns], outer.ends, size)
+    inner = find_box(coarse)
     small = stretch_contrast(
-        cv2.resize(pixels, (SEARCH_SIZE, SEARCH_SIZE), interpolation=interpolation(pixels.shape))
+        resampled(coarse[inner.rows, inner.columns], inner.ends, (SEARCH_SIZE, SEARCH_SIZE))
     )
     if inverted is None:
         inverted = background_is_bright(small)
     if inverted:
         small = 1.0 - small
     breast = find_breast(small)
-    share = float(breast.mean()) * pixels.size / coarse.size * source.size / pixels_in_all
+    rows, columns = (
+        _shown(*sides)
+        for sides in (
+            (outer.rows, outer.ends[:2], coarse.shape[0], inner.rows, inner.ends[:2]),
+            (outer.columns, outer.ends[2:], coarse.shape[1], inner.columns, inner.ends[2:]),
+        )
+    )
+    searched = rows.each * columns.each * SEARCH_SIZE**2 / source.size
     return Found(
         small=small,
         breast=breast,
         inverted=inverted,
-        rows=Shown(outer_top, source.shape[0], coarse.shape[0], top, bottom),
-        columns=Shown(outer_left, source.shape[1], coarse.shape[1], left, right),
-        breast_share=share,
+        rows=rows,
+        columns=columns,
+        breast_share=float(breast.mean()) * searched,
     )
+
+
+def _shown(
+    outer: slice, ends: tuple[float, float], coarse: int, inner: slice, shown: tuple[float, float]
+) -> Shown:
+    return Shown(
+        outer.start, outer.stop - outer.start, *ends, coarse,
+        inner.start + shown[0], inner.start + shown[1],
+    )  # fmt: skip
 
 
 def without_annotations(source: Grey, found: Found) -> Grey:
@@ -156,7 +192,7 @@ def without_annotations(source: Grey, found: Found) -> Grey:
     """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_SURROUNDINGS, _SURROUNDINGS))
     near = cv2.dilate(found.breast.astype(np.uint8), kernel)
-    rows, columns = _shown(found.rows), _shown(found.columns)
+    rows, columns = _places(found.rows), _places(found.columns)
     kept = np.zeros(source.shape, np.bool_)
     # Where the search copy ends before the picture does, its edge goes on.
     kept[
@@ -168,34 +204,55 @@ def without_annotations(source: Grey, found: Found) -> Grey:
     return np.where(kept, source, np.median(source[~kept]))
 
 
-def _shown(shown: Shown) -> npt.NDArray[np.intp]:
+def _places(shown: Shown) -> npt.NDArray[np.intp]:
     """Row or column of the search copy for each of the picture's pixels that are no padding."""
-    coarse = np.arange(shown.length) * shown.coarse // shown.length
-    copied = (coarse - shown.start) * SEARCH_SIZE // (shown.stop - shown.start)
-    return np.asarray(np.clip(copied, 0, SEARCH_SIZE - 1), np.intp)
+    places = (np.arange(shown.length) + 0.5 - shown.origin) / shown.each
+    return np.asarray(np.clip(np.floor(places), 0, SEARCH_SIZE - 1), np.intp)
 
 
-def _whole(pixels: Grey) -> tuple[int, int, int, int]:
-    return 0, 0, pixels.shape[0], pixels.shape[1]
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What of a picture is neither padding nor as good as none.
+
+    Parameters
+    ----------
+    rows, columns
+        Without those that hold nothing.
+    ends
+        Top, bottom, left and right within them, in parts of pixels.
+    """
+
+    rows: slice
+    columns: slice
+    ends: Ends
 
 
-def shrink_for_search(source: Grey, size: tuple[int, int]) -> Grey:
+def _whole(pixels: Grey) -> Content:
+    height, width = pixels.shape
+    return Content(slice(0, height), slice(0, width), (0.0, height, 0.0, width))
+
+
+def shrink_for_search(source: Grey, ends: Ends, size: tuple[int, int]) -> Grey:
     """The picture in which the breast is sought: one resolution for all large pictures.
 
     Otherwise noise that a reduced reading has averaged away could move the crop.
     """
     height, width = (_SEARCHED * max(side, SEARCH_SIZE) for side in size)
     if source.shape[0] <= height or source.shape[1] <= width:
-        return source
-    return np.asarray(
-        cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA), dtype=np.float32
-    )
+        height, width = source.shape
+    return resampled(source, ends, (height, width))
 
 
-def find_content(pixels: Grey) -> tuple[int, int, int, int]:
-    """Box (top, left, bottom, right) without the flat rows and columns at the edges.
+def find_content(pixels: Grey) -> Content:
+    """What is left without the flat rows and columns at the edges.
 
-    Padding added to a picture, whatever its grey value, must not count as its background.
+    Padding added to a picture, whatever its grey value, must not count as its background. A row
+    that is next to flat counts as that by a part, since in another copy it may be flat.
+
+    Raises
+    ------
+    NoBreastError
+        If all of the picture is flat.
     """
     top, left = 0, 0
     bottom, right = pixels.shape
@@ -213,14 +270,25 @@ def find_content(pixels: Grey) -> tuple[int, int, int, int]:
             raise NoBreastError("The picture is blank.")
         left, right = left + int(columns[0]), left + int(columns[-1]) + 1
         if box == (top, left, bottom, right):
-            return box
+            # Noise, whose range is another in each copy, is averaged away along rows and columns.
+            down = np.ptp(cv2.blur(inner, (min(_GRAIN, right - left), 1)), axis=1)
+            across = np.ptp(cv2.blur(inner, (1, min(_GRAIN, bottom - top))), axis=0)
+            ends = (
+                _faint(down), bottom - top - _faint(down[::-1]),
+                _faint(across), right - left - _faint(across[::-1]),
+            )  # fmt: skip
+            return Content(slice(top, bottom), slice(left, right), ends)
 
 
-def interpolation(source: tuple[int, ...], target: tuple[int, int] | None = None) -> int:
-    """OpenCV's flag to resize from `source` to `target`, the search copy where None."""
-    height, width = target or (SEARCH_SIZE, SEARCH_SIZE)
-    shrinks = source[0] >= height and source[1] >= width
-    return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+def _faint(ranges: npt.NDArray[np.floating[Any]]) -> float:
+    """How many rows at the beginning count as flat, from their ranges of values.
+
+    A row of `_FRAME_RANGE` does wholly, one of `_CLEAR_RANGE` not at all, nor what comes after it.
+    """
+    if ranges.max() < _CLEAR_RANGE:
+        return 0.0
+    clear = (np.maximum.accumulate(ranges) - _FRAME_RANGE) / (_CLEAR_RANGE - _FRAME_RANGE)
+    return float(np.clip(1.0 - clear, 0.0, 1.0).sum(dtype=np.float64))
 
 
 def stretch_contrast(search_copy: npt.ArrayLike) -> Grey:

@@ -31,7 +31,7 @@ _AHEAD: Final = 4
 
 _CHEST_WALLS: Final = ("left", "right")
 
-_CACHE_FORMAT: Final = 1
+_CACHE_FORMAT: Final = 2
 """To be raised whenever `mammoscope.preparation` changes its result."""
 
 
