@@ -72,7 +72,8 @@ class Preparation:
     chest_wall
         Side of the source picture on which the chest wall lies.
     box
-        Crop (top, left, bottom, right) in the mammogram's pixels, half-open.
+        Smallest box (top, left, bottom, right) of the mammogram's whole pixels, half-open, that
+        holds the crop; its own edges lie in parts of pixels.
     breast_share
         Share of the source picture that the breast covers, in (0, 1].
     search_copy
@@ -151,9 +152,7 @@ def _prepare(
         rows, columns = (_extent(breast.sum(axis=axis)) for axis in (1, 0))
     content = source[_unpadded(judged.rows), _unpadded(judged.columns)]
     if reduced:
-        content = cv2.sepFilter2D(
-            content, -1, _LOW_PASS, _LOW_PASS, borderType=cv2.BORDER_REPLICATE
-        )
+        content = _without_grain(content)
     ends = (*_to_source(rows, judged.rows), *_to_source(columns, judged.columns))
     stretched = resampled(content, ends, size)
     inside = _stretched_mask(breast, (*rows, *columns), size)
@@ -231,6 +230,11 @@ def _chest_wall(breast: Mask) -> Literal["left", "right"]:
     """Side on which the cropped breast is broader from top to bottom."""
     half = breast.shape[1] // 2
     return "left" if breast[:, :half].sum() >= breast[:, -half:].sum() else "right"
+
+
+def _without_grain(picture: Grey) -> Grey:
+    kept = cv2.sepFilter2D(picture, -1, _LOW_PASS, _LOW_PASS, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(kept, np.float32)
 
 
 def _stretched_mask(breast: Mask, ends: Ends, size: tuple[int, int]) -> Mask:
