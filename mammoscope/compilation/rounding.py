@@ -23,8 +23,8 @@ def rounded_to_bfloat16(model: Any) -> Any:
     """Copy a network with all factors of its products rounded to bfloat16.
 
     That is what processors with bfloat16 multiply; sums they keep in float32, as here. In which
-    order they sum, and where they round between products, is their own: logits differ from theirs
-    about as much as those of two such processors may.
+    order they sum, and where they round between products, is their own, so that logits are not
+    theirs to the last bit, but err as much.
 
     Parameters
     ----------

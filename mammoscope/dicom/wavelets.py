@@ -61,10 +61,9 @@ def centred(words: Words, levels: int, *, reversible: bool) -> Words:
 def _nearest_to_means(levels: int, one_sided: tuple[float, ...]) -> npt.NDArray[np.float64]:
     """Of all mixtures of samples of a low band, the nearest to the pixels' mean.
 
-    The band has another share of the noise than means of pixels have, and linear interpolation
-    would take more of it: the network took pictures read so for others. Least squares over the
-    mixtures' weights for pixels, which is over white noise, under the condition that they add up to
-    one.
+    The band has other noise than means of pixels have; of the 9-7's, linear interpolation would
+    take so much that the network took pictures read so for others. Least squares over the mixtures'
+    weights for pixels, which is over white noise, under the condition that they add up to one.
     """
     factor = 2**levels
     low_pass = np.array([1.0])

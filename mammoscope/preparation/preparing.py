@@ -31,7 +31,7 @@ from mammoscope.preparation.search import (
 _DETECTOR_SIDE: Final = 1200
 """Pixels that each side of a detector's picture has; the smallest in use have 1914 x 2294. Its
 annotations have no part in the search. Those of smaller pictures have: networks learned from
-exports of 640 x 640, whose crops must stay what they were."""
+exports of 640 x 640 whose crops they had a part in."""
 
 _PASSED: Final = 0.001
 """Share of the breast, as found, from which its end is extrapolated. Where a mask ends, a few of
