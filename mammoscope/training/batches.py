@@ -160,7 +160,9 @@ class Batches(keras.utils.PyDataset):
         auxiliary: Sequence[str],
         taught: npt.NDArray[np.float32] | None = None,
     ) -> None:
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=_AHEAD)
+        # With one worker Keras lets a thread of TensorFlow make the batches, which holds up or
+        # aborts the end of a process that leaves an epoch early; with more, threads of Python do.
+        super().__init__(workers=_WORKERS, use_multiprocessing=False, max_queue_size=_AHEAD)
         self._prepared = prepared
         self._config = config
         labels = np.array([example.label for example in prepared.examples], dtype=np.float32)
