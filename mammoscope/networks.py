@@ -242,9 +242,11 @@ def load_weights(network: keras.Model, config: TrainConfig) -> bool:
     if "backbone" not in names:
         raise ConfigurationError("The earlier run's network has no backbone of ours.")
     _copy(earlier.get_layer("backbone"), backbone)
-    for name in ("score", "standardise"):
-        if name not in names:
-            return False
+    ours = {layer.name for layer in network.layers}
+    head = [name for name in ("score", "standardise") if name in ours]
+    if not names.issuperset(head):
+        return False
+    for name in head:
         _copy(earlier.get_layer(name), network.get_layer(name))
     return True
 

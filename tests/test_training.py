@@ -442,6 +442,23 @@ def test_every_backbone_builds_with_every_head(backbone: str):
         assert 0.3 < len(network.get_layer("backbone").trainable_variables) / everything < 1
 
 
+@pytest.mark.parametrize("head", ["mean", "mean_max"])
+def test_a_run_goes_on_from_an_earlier_ones_head(head: str, tmp_path: Path):
+    from mammoscope.networks import build_network, load_weights
+
+    earlier = build_network(TrainConfig.from_preset("smoke", {"head": head}))
+    earlier.save(tmp_path / "earlier.keras")
+    config = TrainConfig.from_preset(
+        "smoke", {"head": head, "weights": str(tmp_path / "earlier.keras")}
+    )
+    network = build_network(config)
+    assert load_weights(network, config)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 1)).astype(np.uint8)
+    logits = [each.predict_on_batch(pixels)["logit"] for each in (earlier, network)]
+    assert logits[0] == pytest.approx(logits[1], abs=1e-6)
+    assert np.ptp(logits[0]) > 0
+
+
 def test_smoothing_is_a_binomial_low_pass_inside_the_network():
     import keras
 
