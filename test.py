@@ -1,6 +1,7 @@
 """Ask a running service about pictures: ``python test.py URL|FILE|FOLDER…``.
 
-Prints a table, or with --json one object a line. Exit code: 0 every picture was answered, 1 one or
+Prints a table, or with --json one object a line; with --study one answer about an examination, by
+picture, breast and patient. Exit code: 0 every picture was answered, 1 one or
 more were refused, 2 wrong usage or no server, 130 interrupted.
 """
 
@@ -19,8 +20,10 @@ from mammoscope.errors import (
     ServerUnreachableError,
 )
 from mammoscope.reading import PICTURE_SUFFIXES
+from mammoscope.study import find_study
 
 WIDTH = 44
+HEAD = f"{'picture':<{WIDTH}}  label       probability  remarks"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -29,19 +32,34 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("pictures", nargs="+", metavar="URL|FILE|FOLDER")
     parser.add_argument("--server", default=DEFAULT_SERVER, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, no table")
+    study = (
+        "the pictures are one examination: files, folders or a manifest (CSV: file, patient_id, "
+        "laterality, view)"
+    )
+    parser.add_argument("--study", action="store_true", help=study)
     key = "file that holds the API key, for servers that ask for one"
     parser.add_argument("--key-file", type=Path, metavar="FILE", help=key)
     age = "the woman's age in years; enters the probability of every picture given"
     parser.add_argument("--age", type=float, metavar="YEARS", help=age)
     wait = "for a service that is still starting (default: %(default)s)"
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.study and arguments.age is not None:
+        parser.error("--age is of single pictures; an examination's are judged without")
+    if arguments.study and any(map(is_url, arguments.pictures)):
+        parser.error("--study sends files, not URLs")
+    return arguments
+
+
+def is_url(argument: str) -> bool:
+    """Whether the server is to fetch the picture itself."""
+    return argument.startswith(("http://", "https://"))
 
 
 def sources(arguments: list[str]) -> Iterator[str | Path]:
     """Yield URLs as text and files as paths; of a folder, the pictures in it and below."""
     for argument in arguments:
-        if argument.startswith(("http://", "https://")):
+        if is_url(argument):
             yield argument
         elif (path := Path(argument)).is_dir():
             found = (file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
@@ -71,31 +89,79 @@ def read_key(file: Path | None) -> str | None:
         raise ConfigurationError("The file of the API key cannot be read.") from err
 
 
-def row(answer: dict[str, Any]) -> str:
-    """Return the table's line about one picture."""
-    picture, error = answer["picture"], answer.get("error")
-    picture = picture if len(picture) <= WIDTH else f"…{picture[1 - WIDTH :]}"
-    if error:
-        return f"{picture:<{WIDTH}}  {'refused':<23}  {error['detail']}"
-    answered = f"{answer['label']:<9}  {answer['probability']:>12.4f}"
-    return f"{picture:<{WIDTH}}  {answered}  {' '.join(answer['warnings'])}".rstrip()
+def row(name: str, answer: dict[str, Any], remarks: str) -> str:
+    """Return the table's line about one picture, breast or patient."""
+    name = name if len(name) <= WIDTH else f"…{name[1 - WIDTH :]}"
+    if "error" in answer:
+        return f"{name:<{WIDTH}}  {'refused':<23}  {remarks}"
+    return (
+        f"{name:<{WIDTH}}  {answer['label']:<9}  {answer['probability']:>12.4f}  {remarks}".rstrip()
+    )
+
+
+def picture_row(answer: dict[str, Any]) -> str:
+    """Return the line about a picture that was asked about alone."""
+    error = answer.get("error")
+    return row(
+        answer["picture"], answer, error["detail"] if error else " ".join(answer["warnings"])
+    )
+
+
+def study_rows(study: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines about an examination: its pictures, its breasts, its patients."""
+    for image in study["images"]:
+        error = image.get("error")
+        yield row(image["file"], image, error["message"] if error else " ".join(image["warnings"]))
+    for level in ("breast", "patient"):
+        for each in study[f"{level}s"]:
+            side = f"{each['laterality']} of " if level == "breast" else ""
+            missing = ", ".join(each["missing_views"])
+            remarks = f"{each['pictures']} pictures{f', without {missing}' if missing else ''}"
+            yield row(f"{level} {side}{each['patient']}", each, remarks)
+
+
+def ask_one_by_one(client: Client, arguments: argparse.Namespace) -> int:
+    """Ask about each picture and print the answer as soon as it is there; count the refused."""
+    waiting, refused = list(sources(arguments.pictures)), 0
+    if not arguments.json:
+        print(HEAD)
+    for number, source in enumerate(waiting, start=1):
+        if sys.stderr.isatty():
+            print(f"{number}/{len(waiting)}", end="\r", file=sys.stderr)
+        answer = ask(client, source, arguments.age)
+        refused += "error" in answer
+        print(json.dumps(answer) if arguments.json else picture_row(answer), flush=True)
+    return refused
+
+
+def ask_about_study(client: Client, arguments: argparse.Namespace) -> int:
+    """Ask about an examination and print the answer; count the pictures, or say why, refused."""
+    try:
+        pictures = [each for path in arguments.pictures for each in find_study(Path(path))]
+        study = client.study(pictures)
+    except ServerUnreachableError:
+        raise
+    except MammoscopeError as err:
+        print(f"test.py: {err}", file=sys.stderr)
+        return 1
+    print(json.dumps(study) if arguments.json else "\n".join([HEAD, *study_rows(study)]))
+    if not study["patients"]:
+        print(
+            "Whose breasts these are is not known: a manifest can say so with patient_id and "
+            "laterality.",
+            file=sys.stderr,
+        )
+    return sum("error" in image for image in study["images"])
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
     arguments = parse_arguments()
-    waiting, refused = list(sources(arguments.pictures)), 0
+    ask_all = ask_about_study if arguments.study else ask_one_by_one
     try:
         with Client(arguments.server, api_key=read_key(arguments.key_file)) as client:
             client.wait_ready(arguments.wait)
-            if not arguments.json:
-                print(f"{'picture':<{WIDTH}}  label       probability  remarks")
-            for number, source in enumerate(waiting, start=1):
-                if sys.stderr.isatty():
-                    print(f"{number}/{len(waiting)}", end="\r", file=sys.stderr)
-                answer = ask(client, source, arguments.age)
-                refused += "error" in answer
-                print(json.dumps(answer) if arguments.json else row(answer), flush=True)
+            refused = ask_all(client, arguments)
     except ConfigurationError as err:
         print(f"test.py: {err}", file=sys.stderr)
         return 2

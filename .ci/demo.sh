@@ -97,13 +97,14 @@ echo
 echo "Drawing an examination: four views of one woman as DICOM objects"
 "$python" -m mammoscope phantoms "$work/exam" --exams --count 1 --syntax jpeg-2000 >/dev/null
 
-printf '\n$ python test.py exam --server %s\n' "$server"
-(cd "$work" && "$python" "$root/test.py" exam --server "$server")
+printf '\n$ python test.py --study exam --server %s\n' "$server"
+(cd "$work" && "$python" "$root/test.py" --study exam --server "$server")
 
 cat <<TEXT
 
 The service answered at $server while this ran:
   POST $server/predict   a picture as form field "file", or JSON {"url": "http..."}
+  POST $server/studies   an examination: several pictures, each as form field "file"
   GET  $server/          the page
   GET  $server/healthz   is the process alive
   GET  $server/readyz    is the model loaded

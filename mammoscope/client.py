@@ -1,14 +1,18 @@
 """The Python client of the service."""
 
 import time
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import requests
 
 from mammoscope.errors import ServerAnswerError, ServerUnreachableError, UnreadableFileError
+
+if TYPE_CHECKING:
+    from mammoscope.study import Placement
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:9696"
 
@@ -88,6 +92,53 @@ class Client:
         except OSError as err:
             raise UnreadableFileError("The file is missing or cannot be read.") from err
         return self._request("POST", "/predict", files={"file": ("picture", data)}, data=given)
+
+    def study(self, pictures: "Sequence[tuple[Path, Placement]]") -> dict[str, Any]:
+        """Return the answer about an examination by picture, breast and patient.
+
+        Parameters
+        ----------
+        pictures
+            Files to send, each with whose it is as far as the file itself does not say so, as
+            `mammoscope.study.find_study` lists them. Names of files are not sent; ``file`` of
+            each of the answer's ``images`` is the path given here.
+
+        Raises
+        ------
+        UnreadableFileError
+            If there is no file, or one is missing or cannot be read; nothing is sent then.
+        ServerUnreachableError
+            If nobody answers at the server's address.
+        ServerAnswerError
+            If the server refuses the examination as a whole, or answers something else.
+        """
+        if not pictures:
+            raise UnreadableFileError("There are no pictures to send.")
+        files, fields = [], []
+        for number, (path, placement) in enumerate(pictures, start=1):
+            try:
+                data = path.read_bytes()
+            except OSError as err:
+                raise UnreadableFileError(
+                    f"File {number} of {len(pictures)} is missing or cannot be read."
+                ) from err
+            files.append(("file", (str(number), data)))
+            fields += [
+                ("patient", placement.patient or ""),
+                ("laterality", placement.laterality or ""),
+                ("view", placement.view or ""),
+            ]
+        answer = self._request("POST", "/studies", files=files, data=fields)
+        images = answer.get("images")
+        if not isinstance(images, list) or len(images) != len(pictures):
+            raise ServerAnswerError("The server did not answer about every picture.")
+        return {
+            **answer,
+            "images": [
+                {**image, "file": str(path)}
+                for image, (path, _) in zip(images, pictures, strict=True)
+            ],
+        }
 
     def model(self) -> dict[str, Any]:
         """Return the facts about the model that answers."""

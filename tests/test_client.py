@@ -14,11 +14,22 @@ import pytest
 
 from mammoscope.client import Client
 from mammoscope.errors import ServerAnswerError, ServerUnreachableError, UnreadableFileError
+from mammoscope.mammogram import Laterality, View
+from mammoscope.study import Placement
 
 ROOT = Path(__file__).resolve().parents[1]
 ANSWER = {"label": "tumour", "probability": 0.75, "warnings": ["Inverted."], "model_version": "1"}
 PROBLEM = {"code": "no_breast", "detail": "There is nothing that could be a breast.", "status": 422}
 NOT_READY = {"code": "not_ready", "detail": "The model is still being loaded.", "status": 503}
+RESULT = {"label": "tumour", "probability": 0.5, "pictures": 2}
+STUDY = {
+    "images": [
+        {"file": "1", "laterality": "L", **ANSWER},
+        {"file": "2", "error": {"code": "no_breast", "message": "Nothing there."}},
+    ],
+    "breasts": [{"patient": "A", "laterality": "L", "missing_views": ["MLO"], **RESULT}],
+    "patients": [{"patient": "A", "missing_views": [], **RESULT}],
+}
 BROKEN = {"code": "artifact_mismatch", "detail": "Another network.", "status": 503}
 
 
@@ -129,6 +140,44 @@ def test_other_answers_are_no_answers(
     assert "gateway" not in str(caught.value)
 
 
+@pytest.fixture
+def pictures(picture: Path) -> list[Path]:
+    second = picture.with_name("schulze.dcm")
+    second.write_bytes(b"DICM second")
+    return [picture, second]
+
+
+def test_study_is_sent_in_order_without_names(server: Server, pictures: list[Path]) -> None:
+    server.answer = lambda body: (200, STUDY)
+    placements = [Placement("A", Laterality.LEFT, View("CC")), Placement()]
+    with Client(server.address) as client:
+        study = client.study(list(zip(pictures, placements, strict=True)))
+    assert [image["file"] for image in study["images"]] == list(map(str, pictures))
+    assert study["breasts"] == STUDY["breasts"]
+    (body,) = server.bodies
+    assert b"meier" not in body
+    assert b"schulze" not in body
+    assert body.index(pictures[0].read_bytes()) < body.index(pictures[1].read_bytes())
+    assert body.count(b'name="file"') == 2
+    for field, value in ((b"patient", b"A"), (b"laterality", b"L"), (b"view", b"CC")):
+        given = body.index(b'name="%s"\r\n\r\n%s\r\n' % (field, value))
+        assert given < body.index(b'name="%s"\r\n\r\n\r\n' % field)
+
+
+def test_study_is_sent_whole_or_not_at_all(server: Server, pictures: list[Path]) -> None:
+    server.answer = lambda body: (200, STUDY)
+    missing = pictures[0].with_name("nobody.dcm")
+    with Client(server.address) as client:
+        with pytest.raises(UnreadableFileError, match="File 2 of 2") as caught:
+            client.study([(pictures[0], Placement()), (missing, Placement())])
+        with pytest.raises(UnreadableFileError, match="no pictures"):
+            client.study([])
+        assert "nobody" not in str(caught.value)
+        assert server.bodies == []
+        with pytest.raises(ServerAnswerError, match="every picture"):
+            client.study([(pictures[0], Placement())])
+
+
 def test_files_that_cannot_be_read(server: Server, tmp_path: Path) -> None:
     with Client(server.address) as client:
         for path in (tmp_path / "meier.jpg", tmp_path):
@@ -221,6 +270,62 @@ def test_json_lines(server: Server, picture: Path, tmp_path: Path) -> None:
     assert answered == {"picture": str(picture), **ANSWER}
     assert refused["error"]["code"] == "unreadable_file"
     assert "without pictures" in refused["error"]["detail"]
+
+
+def test_table_of_a_study(server: Server, pictures: list[Path]) -> None:
+    server.answer = lambda body: (200, STUDY)
+    finished = run("--study", pictures[0].parent, "--server", server.address)
+    assert finished.returncode == 1  # a picture was refused
+    assert finished.stderr == ""
+    head, first, second, breast, patient = finished.stdout.splitlines()
+    assert head.split() == ["picture", "label", "probability", "remarks"]
+    assert "meier.jpg" in first
+    assert "0.7500" in first
+    assert "Nothing there." in second
+    assert breast.split() == [
+        "breast",
+        "L",
+        "of",
+        "A",
+        "tumour",
+        "0.5000",
+        "2",
+        "pictures,",
+        "without",
+        "MLO",
+    ]
+    assert patient.split() == ["patient", "A", "tumour", "0.5000", "2", "pictures"]
+    as_json = run("--study", "--json", *pictures, "--server", server.address)
+    assert json.loads(as_json.stdout)["patients"] == STUDY["patients"]
+
+
+def test_study_of_a_manifest(server: Server, pictures: list[Path], tmp_path: Path) -> None:
+    server.answer = lambda body: (
+        200,
+        {**STUDY, "images": [STUDY["images"][0]], "breasts": [], "patients": []},
+    )
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"file,patient_id,laterality,view\n{pictures[0].name},W7,R,MLO\n")
+    finished = run("--study", manifest, "--server", server.address)
+    assert finished.returncode == 0
+    assert "manifest" in finished.stderr  # the server could not say whose breasts they are
+    (body,) = server.bodies
+    for value in (b"W7", b"R", b"MLO"):
+        assert b"\r\n\r\n%s\r\n" % value in body
+    manifest.write_text("picture\na.jpg\n")
+    finished = run("--study", manifest, "--server", server.address)
+    assert finished.returncode == 1
+    assert "lacks the column file" in finished.stderr
+
+
+def test_study_that_is_refused(server: Server, nobody: str, pictures: list[Path]) -> None:
+    server.answer = lambda body: (422, PROBLEM)
+    finished = run("--study", *pictures, "--server", server.address)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert PROBLEM["detail"] in finished.stderr
+    assert run("--study", *pictures, "--server", nobody).returncode == 2
+    assert run("--study", "https://pictures.example/c.jpg").returncode == 2
+    assert run("--study", "--age", "50", *pictures).returncode == 2
 
 
 def test_usage_and_missing_server(nobody: str, picture: Path) -> None:
