@@ -116,7 +116,8 @@ def study_rows(study: dict[str, Any]) -> Iterator[str]:
         for each in study[f"{level}s"]:
             side = f"{each['laterality']} of " if level == "breast" else ""
             missing = ", ".join(each["missing_views"])
-            remarks = f"{each['pictures']} pictures{f', without {missing}' if missing else ''}"
+            remarks = f"{each['pictures']} picture{'s' * (each['pictures'] != 1)}"
+            remarks += f", without {missing}" if missing else ""
             yield row(f"{level} {side}{each['patient']}", each, remarks)
 
 
