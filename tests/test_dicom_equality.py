@@ -158,8 +158,8 @@ def test_reduced_reading_scores_like_full(engine, large, enlarged, name, which):
 
 
 @pytest.mark.parametrize("which", ["phantom", "data set"])
-def test_every_syntax_scores_alike_as_it_is_served(engine, large, enlarged, which):
-    """At a detector's size, each reduced as its codec does it."""
+def test_every_syntax_scores_alike_at_a_detectors_size(engine, large, enlarged, which):
+    """Each reduced as its codec does it."""
     pixels = {"phantom": large, "data set": enlarged}[which]
     size = engine.card.input_size
     reference = probability(engine, encode_picture(pixels, LARGE, Encoding("explicit", 16)), size)
