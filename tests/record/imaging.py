@@ -1,0 +1,72 @@
+"""What reading and preparing make of the pictures; nothing here depends on the network."""
+
+import dataclasses
+from typing import Any
+
+from mammoscope.dicom import Pseudonyms
+from mammoscope.errors import ImageError
+from mammoscope.mammogram import Mammogram
+from mammoscope.preparation import prepare
+from mammoscope.quality import discrepancies, require_mammogram
+from mammoscope.reading import read
+from tests.record.keeping import Entries, sha256
+from tests.record.pictures import PHANTOMS, accepted, phantom, refused
+
+SIZE = (299, 299)
+"""Input of the released model."""
+
+_KEY = b"the key of the record"
+
+
+def record() -> Entries:
+    entries: Entries = {}
+    for name in PHANTOMS:
+        drawn = phantom(name)
+        entries[f"drawn: {name}"] = {
+            "pixels": sha256(drawn.pixels.tobytes()),
+            "mass": sha256(drawn.lesion_mask.tobytes()),
+        }
+    first: dict[str, str] = {}
+    for name, data in {**accepted(), **refused()}.items():
+        answer = _answer(data)
+        own = {"file": sha256(data), "source": answer.pop("source", None)}
+        # Lossless copies of one picture differ in nothing else, which is kept once.
+        known = first.setdefault(repr(answer), name)
+        entries[name] = {**own, "same_as": known} if known != name else {**own, **answer}
+    return entries
+
+
+def _answer(data: bytes) -> dict[str, Any]:
+    stage = "reading"
+    try:
+        mammogram = read(data, needed=SIZE, pseudonyms=Pseudonyms(_KEY))
+        stage = "preparing"
+        prepared = prepare(mammogram, SIZE)
+        stage = "examining"
+        require_mammogram(mammogram, prepared)
+    except ImageError as err:
+        return {"refused": err.code, "while": stage, "message": str(err)}
+    return {
+        **_facts(mammogram),
+        "prepared": sha256(prepared.pixels.tobytes()),
+        "box": str(prepared.box),
+        "inverted": prepared.inverted,
+        "mirrored": prepared.mirrored,
+        "chest_wall": prepared.chest_wall,
+        "breast_share": prepared.breast_share,
+        "warnings": [*mammogram.warnings, *discrepancies(mammogram, prepared)],
+    }
+
+
+def _facts(mammogram: Mammogram) -> dict[str, Any]:
+    source, exposure = mammogram.source, dataclasses.asdict(mammogram.exposure)
+    layout = f"{source.format} {source.height} x {source.width}, {source.mode} of {source.bits}"
+    return {
+        "pixels": sha256(mammogram.pixels.tobytes()),
+        "read_as": f"{mammogram.pixels.shape[0]} x {mammogram.pixels.shape[1]}",
+        "source": layout,
+        "coloured": source.coloured,
+        "laterality": mammogram.laterality,
+        "view": mammogram.view,
+        "exposure": {name: value for name, value in exposure.items() if value is not None},
+    }

@@ -1,0 +1,110 @@
+"""What the released network answers about the pictures, in each precision."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mammoscope.artifact import load_artifact
+from mammoscope.conversion import convert_network, import_openvino
+from mammoscope.engine import (
+    Engine,
+    Execution,
+    computes_in_bfloat16,
+    load_engine,
+    make_engine,
+)
+from mammoscope.explanation import overlay
+from mammoscope.mammogram import Mammogram
+from mammoscope.reading import read
+from tests.record.imaging import SIZE
+from tests.record.keeping import NETWORK, ROOT, Entries, sha256
+from tests.record.pictures import accepted
+
+MODEL = ROOT / "model"
+
+SERVED, IN_FLOAT = "as served, in bfloat16", "model.keras, in float32"
+
+ALLOWED = {SERVED: 0.01, IN_FLOAT: 0.001}
+"""Differences of the probability between processors of another kind. In bfloat16 they round at
+other places; `mammoscope.engine.agreement` allows as much."""
+
+
+def processor() -> dict[str, Any]:
+    """Facts on which the last bits of the network's answers depend."""
+    openvino = import_openvino()
+    core = openvino.Core()
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    family = re.findall(r"^(cpu family|model)\s*: (\d+)$", cpuinfo, re.MULTILINE)[:2]
+    return {
+        "name": core.get_property("CPU", "FULL_DEVICE_NAME"),
+        "capabilities": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+        **dict(family),
+        "openvino": openvino.get_version(),
+        "served": "bfloat16" if computes_in_bfloat16() else "float32",
+    }
+
+
+@cache
+def served() -> Engine:
+    """The released model as the service loads it."""
+    return load_engine(load_artifact(MODEL))
+
+
+def engines() -> dict[str, Engine]:
+    """The released model in float32, and as it is served where this processor has bfloat16."""
+    artifact = load_artifact(MODEL)
+    network = convert_network(artifact.network)
+    made = {IN_FLOAT: make_engine(network, artifact.card, Execution(precision="f32"))}
+    if computes_in_bfloat16():
+        made[SERVED] = served()
+    return made
+
+
+def record() -> Entries:
+    entries: Entries = {}
+    available = engines()
+    first: dict[str, str] = {}
+    for name, data in accepted().items():
+        mammogram = read(data, needed=SIZE)
+        known = first.setdefault(sha256(mammogram.pixels.tobytes()), name)
+        if known != name:  # a lossless copy of that picture, pixel by pixel
+            entries[name] = {"same_as": known}
+            continue
+        answers = {kind: _answer(engine, mammogram) for kind, engine in available.items()}
+        entries[name] = {NETWORK: True, **answers}
+    return entries
+
+
+def _answer(engine: Engine, mammogram: Mammogram) -> dict[str, Any]:
+    answer = engine.judge(mammogram)
+    drawn = overlay(mammogram, answer.logit_map, answer.preparation)
+    logit = answer.prediction.logit
+    return {
+        "logit": logit,  # JSON keeps each bit of a number
+        "probability": answer.prediction.probability,
+        "with_age_57": engine.card.probability(logit, 57.0)[0],
+        "label": answer.prediction.label,
+        "logit_map": sha256(answer.logit_map.tobytes()),
+        "heat_map": sha256(drawn.tobytes()),
+    }
+
+
+def far_apart(recorded: Entries, now: Entries) -> list[str]:
+    """Where probabilities differ by more than processors of another kind explain."""
+    return [
+        f"{name}, {kind}: {key} was {old[key]}, is {new[key]}"
+        for name in recorded
+        for kind, old in _answers(recorded, name).items()
+        for new in [_answers(now, name).get(kind)]
+        if new is not None
+        for key in ("probability", "with_age_57")
+        if abs(old[key] - new[key]) > ALLOWED[kind]
+    ]
+
+
+def _answers(entries: Entries, name: str) -> Mapping[str, Any]:
+    entry = entries.get(name, {})
+    entry = entries.get(entry.get("same_as"), entry)
+    return {kind: answer for kind, answer in entry.items() if kind in ALLOWED}
