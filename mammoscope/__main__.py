@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from mammoscope import __doc__ as package_doc
-from mammoscope import __version__, commands
+from mammoscope import __version__, cli
 from mammoscope.errors import MammoscopeError
 
 EXIT_REFUSED = 1
@@ -17,14 +17,14 @@ EXIT_INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
-    """Every module of `mammoscope.commands` is a command."""
+    """Every module of `mammoscope.cli` is a command."""
     made = argparse.ArgumentParser(
         prog="mammoscope", description=(package_doc or "").splitlines()[0]
     )
     made.add_argument("--version", action="version", version=f"mammoscope {__version__}")
     subparsers = made.add_subparsers(required=True, metavar="COMMAND")
-    for module in sorted(info.name for info in pkgutil.iter_modules(commands.__path__)):
-        importlib.import_module(f"{commands.__name__}.{module}").add_parser(subparsers)
+    for module in sorted(info.name for info in pkgutil.iter_modules(cli.__path__)):
+        importlib.import_module(f"{cli.__name__}.{module}").add_parser(subparsers)
     return made
 
 

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from mammoscope.__main__ import main
 from mammoscope.artifact import Card, CardCalibration, CardOperatingPoint
-from mammoscope.commands.evaluate import shown
+from mammoscope.cli.evaluate import shown
 from mammoscope.engine import Scores
 from mammoscope.prediction import Prediction
 from mammoscope.preparation import prepare
@@ -57,8 +57,8 @@ class BrightnessEngine:
 
 @pytest.fixture(autouse=True)
 def engine(monkeypatch):
-    monkeypatch.setattr("mammoscope.commands.evaluate.load_artifact", lambda path: path)
-    monkeypatch.setattr("mammoscope.commands.score.load_artifact", lambda path: path)
+    monkeypatch.setattr("mammoscope.cli.evaluate.load_artifact", lambda path: path)
+    monkeypatch.setattr("mammoscope.cli.score.load_artifact", lambda path: path)
     monkeypatch.setattr("mammoscope.engine.load_engine", lambda artifact: BrightnessEngine())
 
 
@@ -354,7 +354,7 @@ class TestScore:
 
 SLOW = """
 import sys, time
-import mammoscope.commands.score as command, mammoscope.engine as engine
+import mammoscope.cli.score as command, mammoscope.engine as engine
 from mammoscope.__main__ import main
 from mammoscope.artifact import Card
 from mammoscope.prediction import Prediction

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mammoscope.commands.download import HANDLE, download
+from mammoscope.cli.download import HANDLE, download
 from mammoscope.dataset import read_dataset
 from mammoscope.errors import DownloadError, MammoscopeError, StorageError
 from mammoscope.phantom import write_phantom_dataset
@@ -157,7 +157,7 @@ def test_a_copy_that_fails_leaves_nothing_behind(
         (target / "half").touch()
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr("mammoscope.commands.download.shutil.copytree", full)
+    monkeypatch.setattr("mammoscope.cli.download.shutil.copytree", full)
     with pytest.raises(StorageError):
         download(tmp_path / "data")
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]

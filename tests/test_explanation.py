@@ -206,7 +206,7 @@ class HotCornerEngine:
 class TestCommand:
     @pytest.fixture(autouse=True)
     def engine(self, monkeypatch):
-        monkeypatch.setattr("mammoscope.commands.explain.load_artifact", lambda path: path)
+        monkeypatch.setattr("mammoscope.cli.explain.load_artifact", lambda path: path)
         monkeypatch.setattr("mammoscope.engine.load_engine", lambda artifact: HotCornerEngine())
 
     @pytest.fixture

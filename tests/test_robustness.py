@@ -144,7 +144,7 @@ def test_refusals_are_counted(examples, tmp_path):
 class TestCommand:
     @pytest.fixture(autouse=True)
     def engine(self, monkeypatch):
-        monkeypatch.setattr("mammoscope.commands.robustness.load_artifact", lambda path: path)
+        monkeypatch.setattr("mammoscope.cli.robustness.load_artifact", lambda path: path)
         monkeypatch.setattr("mammoscope.engine.load_engine", lambda artifact: CellEngine())
 
     def test_table_and_json(self, phantom_dataset, tmp_path, capsys):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mammoscope.cli.sharding import Shard
 from mammoscope.errors import ConfigurationError
-from mammoscope.sharding import Shard
 
 PATHS = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1).map(Path)
 

@@ -5,8 +5,8 @@ import re
 
 import yaml
 
+from mammoscope.cli.sharding import Shard
 from mammoscope.settings import ServiceSettings
-from mammoscope.sharding import Shard
 from tests.deployment.agreement import INDEX
 from tests.deployment.manifests import (
     DOCKERFILE,

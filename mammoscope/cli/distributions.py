@@ -8,8 +8,8 @@ from typing import Final
 
 from tqdm import tqdm
 
-from mammoscope.arguments import add_model_folder, positive
 from mammoscope.artifact import load_artifact, write_card
+from mammoscope.cli.arguments import add_model_folder, positive
 from mammoscope.dataset import Example, read_dataset
 from mammoscope.drift import deciles, statistics
 from mammoscope.errors import ArtifactNotFoundError, EmptyDatasetError, ImageError

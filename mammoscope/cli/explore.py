@@ -6,7 +6,7 @@ from typing import Final
 
 from tqdm import tqdm
 
-from mammoscope.commands.release import RECORD_FOLDER
+from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.errors import StorageError
 
 DEFAULT: Final = Path("model") / RECORD_FOLDER / "dataset.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from mammoscope.artifact import CARD_NAME
-from mammoscope.commands.release import RECORD_FOLDER, copy_record
+from mammoscope.cli.release import RECORD_FOLDER, copy_record
 from mammoscope.errors import ConfigurationError, MammoscopeError
 from mammoscope.plan import PlannedRun, read_plan
 

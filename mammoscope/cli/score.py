@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-from mammoscope.arguments import add_model, add_operating_point
 from mammoscope.artifact import Card, load_artifact
-from mammoscope.commands.evaluate import shown
+from mammoscope.cli.arguments import add_model, add_operating_point
+from mammoscope.cli.evaluate import shown
+from mammoscope.cli.sharding import Shard
 from mammoscope.dicom import Pseudonyms
 from mammoscope.errors import (
     ConfigurationError,
@@ -26,7 +27,6 @@ from mammoscope.evaluation import map_ahead
 from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.reading import PICTURE_SUFFIXES, is_picture_name, read_file
-from mammoscope.sharding import Shard
 from mammoscope.study import (
     COLUMNS,
     JudgedPicture,

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mammoscope.arguments import add_model_folder
 from mammoscope.artifact import CARD_NAME
-from mammoscope.commands.explore import DEFAULT as DATASET
-from mammoscope.commands.release import RECORD_FOLDER
+from mammoscope.cli.arguments import add_model_folder
+from mammoscope.cli.explore import DEFAULT as DATASET
+from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.errors import RunError
 
 

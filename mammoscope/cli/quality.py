@@ -10,8 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mammoscope.commands.evaluate import shown, write_json
-from mammoscope.commands.score import find_pictures
+from mammoscope.cli.evaluate import shown, write_json
+from mammoscope.cli.score import find_pictures
 from mammoscope.errors import ImageError, MammoscopeError, NotAMammogramError, StorageError
 from mammoscope.evaluation import map_ahead
 from mammoscope.preparation import prepare

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from mammoscope.commands.release import RECORD_FOLDER
+from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.errors import EmptyDatasetError, RunError
 from mammoscope.plan import read_plan
 from mammoscope.settings import TrainConfig

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mammoscope.arguments import add_model_folder
 from mammoscope.artifact import METHOD_TITLES, Card, load_artifact
+from mammoscope.cli.arguments import add_model_folder
 from mammoscope.compilation import (
     CALIBRATION_PICTURES,
     Trial,

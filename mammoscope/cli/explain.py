@@ -6,8 +6,8 @@ from typing import Final
 
 from PIL import Image
 
-from mammoscope.arguments import add_model, add_operating_point
 from mammoscope.artifact import load_artifact
+from mammoscope.cli.arguments import add_model, add_operating_point
 from mammoscope.errors import StorageError
 from mammoscope.explanation import Colours, heat_map, heat_range, overlay
 from mammoscope.prediction import RESEARCH_USE_NOTICE

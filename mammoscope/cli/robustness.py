@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mammoscope.arguments import add_model, positive
 from mammoscope.artifact import load_artifact
-from mammoscope.commands.evaluate import ALL_SPLITS, choose_split, write_json
+from mammoscope.cli.arguments import add_model, positive
+from mammoscope.cli.evaluate import ALL_SPLITS, choose_split, write_json
 from mammoscope.dataset import SPLITS, Example, read_dataset
 from mammoscope.description import text
 from mammoscope.errors import StorageError
