@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.artifact import Card
-from mammoscope.dataset import Dataset, Example, breast_ids
+from mammoscope.data.dataset import Dataset, Example, breast_ids
+from mammoscope.data.scanner_groups import Look, Seen, cluster_looks, look_of, thumbnail_of
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.levels import scales_of
-from mammoscope.looks import Look, Seen, cluster_looks, look_of, thumbnail_of
 from mammoscope.metrics import (
     RESAMPLES,
     AgeCalibration,
@@ -72,7 +72,7 @@ class ScoredExample:
     chest_wall
         Side of the picture on which the chest wall lies: ``left`` or ``right``.
     look
-        `mammoscope.looks.look_of` the picture.
+        `mammoscope.data.scanner_groups.look_of` the picture.
     """
 
     example: Example

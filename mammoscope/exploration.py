@@ -10,11 +10,11 @@ from typing import Any, Final
 import numpy as np
 
 from mammoscope.audit import AuditReport, audit
-from mammoscope.dataset import Dataset, Example, read_dataset
+from mammoscope.data.dataset import Dataset, Example, read_dataset
+from mammoscope.data.scanner_groups import Seen, cluster_looks
 from mammoscope.errors import EmptyDatasetError, RunError, StorageError
 from mammoscope.evaluation import see_examples
 from mammoscope.leakage import measure_leakage
-from mammoscope.looks import Seen, cluster_looks
 from mammoscope.shortcuts import measure_shortcuts
 from mammoscope.storing import replacing
 

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedKFold
 
-from mammoscope.dataset import Example
-from mammoscope.looks import Seen
+from mammoscope.data.dataset import Example
+from mammoscope.data.scanner_groups import Seen
+from mammoscope.data.splitting import folds, shared_patients
 from mammoscope.metrics import Curve, Interval, bootstrap
-from mammoscope.splitting import folds, shared_patients
 
 FOLDS: Final = 5
 
@@ -87,7 +87,7 @@ def measure_leakage(seen: Sequence[Seen], *, seed: int = 0) -> Leakage:
     Raises
     ------
     EmptyDatasetError, SingleClassError
-        As `mammoscope.splitting.folds` does.
+        As `mammoscope.data.splitting.folds` does.
     """
     examples = [each.example for each in seen]
     features = np.stack([_features(each) for each in seen])

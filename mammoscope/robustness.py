@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mammoscope.artifact import Card
-from mammoscope.dataset import Example
+from mammoscope.data.dataset import Example
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.evaluation import RefusedExample, map_ahead
 from mammoscope.explanation import cell_centres

@@ -12,10 +12,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mammoscope.dataset import Example, Facts
-from mammoscope.looks import Seen
+from mammoscope.data.dataset import Example, Facts
+from mammoscope.data.scanner_groups import Seen
+from mammoscope.data.splitting import folds
 from mammoscope.metrics import Curve, Interval, bootstrap
-from mammoscope.splitting import folds
 
 Float = npt.NDArray[np.float64]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from mammoscope.audit import AuditReport, audit
-from mammoscope.dataset import read_dataset
-from mammoscope.duplicates import (
+from mammoscope.data.dataset import read_dataset
+from mammoscope.data.duplicates import (
     HASH_BITS,
     NEAR_DISTANCE,
     SAME_PICTURE_DISTANCE,

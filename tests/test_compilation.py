@@ -35,7 +35,7 @@ from mammoscope.compilation import (
 )
 from mammoscope.compilation.rounding import rounded_to_bfloat16
 from mammoscope.conversion import convert_network, import_openvino
-from mammoscope.dataset import read_dataset
+from mammoscope.data.dataset import read_dataset
 from mammoscope.engine import computes_in_bfloat16, load_engine, make_engine, score_phantoms
 from mammoscope.errors import (
     ArtifactMismatchError,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mammoscope.dataset import breast_ids, read_dataset, require_both_classes
+from mammoscope.data.dataset import breast_ids, read_dataset, require_both_classes
 from mammoscope.errors import (
     DatasetNotFoundError,
     EmptyDatasetError,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mammoscope.cli.download import HANDLE, download
-from mammoscope.dataset import read_dataset
+from mammoscope.data.dataset import read_dataset
 from mammoscope.errors import DownloadError, MammoscopeError, StorageError
 from mammoscope.phantom import write_phantom_dataset
 

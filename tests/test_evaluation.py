@@ -11,7 +11,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mammoscope.artifact import Card, CardAgeCalibration, CardCalibration, CardOperatingPoint
-from mammoscope.dataset import Dataset, Example, Facts, read_dataset
+from mammoscope.data.dataset import Dataset, Example, Facts, read_dataset
+from mammoscope.data.scanner_groups import Seen
 from mammoscope.errors import EmptyDatasetError, SingleClassError
 from mammoscope.evaluation import (
     RefusedExample,
@@ -22,7 +23,6 @@ from mammoscope.evaluation import (
     see_examples,
     with_shortcuts,
 )
-from mammoscope.looks import Seen
 from mammoscope.mammogram import Laterality
 from mammoscope.preparation import prepare
 from mammoscope.reading import read_file

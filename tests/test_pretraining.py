@@ -2,9 +2,9 @@
 
 import pytest
 
+from mammoscope.data.ddsm import read_ddsm
 from mammoscope.errors import DatasetNotFoundError, MetadataError
 from mammoscope.mammogram import View
-from mammoscope.pretraining import read_ddsm
 
 TABLE = """file,case,scanner,laterality,view,outlined,pathology,lesion
 cancers/a.LEFT_CC.jpg,cancers/case1,A,L,CC,1,MALIGNANT,MASS

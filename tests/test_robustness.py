@@ -10,7 +10,7 @@ import pytest
 
 from mammoscope.__main__ import main
 from mammoscope.artifact import Card, CardCalibration
-from mammoscope.dataset import read_dataset
+from mammoscope.data.dataset import read_dataset
 from mammoscope.engine import Scores
 from mammoscope.errors import EmptyDatasetError
 from mammoscope.evaluation import RefusedExample

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mammoscope.dataset import Example, read_dataset
+from mammoscope.data.dataset import Example, read_dataset
+from mammoscope.data.splitting import PatientSplit, folds, shared_patients, split_off
 from mammoscope.errors import EmptyDatasetError, LeakageError, SingleClassError
-from mammoscope.splitting import PatientSplit, folds, shared_patients, split_off
 
 
 def example(patient: int, number: int, label: int) -> Example:

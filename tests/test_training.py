@@ -99,7 +99,7 @@ def test_the_card_belongs_to_the_model_and_tells_how_it_was_made(finished: Path)
 def test_the_saved_model_opens_with_plain_keras_and_scores_as_recorded(finished: Path):
     import keras
 
-    from mammoscope.dataset import read_dataset
+    from mammoscope.data.dataset import read_dataset
     from mammoscope.preparation import prepare
     from mammoscope.reading import read_file
 
@@ -242,7 +242,7 @@ def test_a_teacher_sees_pictures_as_it_learned_them(
     """Without smoothing, though the network that it teaches has some."""
     import keras
 
-    from mammoscope.dataset import read_dataset
+    from mammoscope.data.dataset import read_dataset
     from mammoscope.networks import build_network, load_weights
     from mammoscope.training.batches import prepare_examples
     from mammoscope.training.loop import predict
@@ -380,7 +380,7 @@ def test_bad_input_is_told_in_a_line(
 
 
 def test_a_published_split_that_leaks_is_divided_anew_or_called_leaky(phantom_dataset: Path):
-    from mammoscope.dataset import Dataset, read_dataset
+    from mammoscope.data.dataset import Dataset, read_dataset
     from mammoscope.training import divide
 
     dataset = read_dataset(phantom_dataset)
@@ -544,7 +544,7 @@ def test_the_heat_map_points_at_a_planted_mass():
     """The head learns from pictures' labels alone where masses lie."""
     import keras
 
-    from mammoscope.dataset import Example
+    from mammoscope.data.dataset import Example
     from mammoscope.explanation import heat_map
     from mammoscope.mammogram import Mammogram, SourceFacts
     from mammoscope.networks import build_network, load_weights

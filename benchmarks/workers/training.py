@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from benchmarks.workers.timing import report
-from mammoscope.dataset import read_dataset
+from mammoscope.data.dataset import read_dataset
 from mammoscope.networks import build_network, choose_trainable
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import Batches, prepare_examples

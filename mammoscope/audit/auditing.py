@@ -22,8 +22,8 @@ from mammoscope.audit.findings import (
     SplitCount,
 )
 from mammoscope.audit.inspection import Inspection, inspect_pictures
-from mammoscope.dataset import Dataset, Example, breast_ids
-from mammoscope.duplicates import (
+from mammoscope.data.dataset import Dataset, Example, breast_ids
+from mammoscope.data.duplicates import (
     HASH_BITS,
     NEAR_DISTANCE,
     SAME_PICTURE_DISTANCE,

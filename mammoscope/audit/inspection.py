@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from mammoscope.dataset import Example
-from mammoscope.duplicates import Hashes, perceptual_hash
+from mammoscope.data.dataset import Example
+from mammoscope.data.duplicates import Hashes, perceptual_hash
 from mammoscope.errors import ImageError, UnreadableFileError
 from mammoscope.mammogram import SourceFacts
 from mammoscope.preparation import prepare

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mammoscope.dataset import Dataset, read_dataset, require_both_classes
+from mammoscope.data.dataset import Dataset, read_dataset, require_both_classes
 from mammoscope.errors import ConfigurationError, EmptyDatasetError, StorageError
 
 if TYPE_CHECKING:

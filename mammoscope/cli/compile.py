@@ -14,7 +14,7 @@ from mammoscope.compilation import (
     draw_pictures,
     read_pictures,
 )
-from mammoscope.dataset import read_dataset
+from mammoscope.data.dataset import read_dataset
 from mammoscope.errors import ArtifactNotFoundError, ConfigurationError
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mammoscope.artifact import load_artifact, write_card
 from mammoscope.cli.arguments import add_model_folder, positive
-from mammoscope.dataset import Example, read_dataset
+from mammoscope.data.dataset import Example, read_dataset
 from mammoscope.drift import deciles, statistics
 from mammoscope.errors import ArtifactNotFoundError, EmptyDatasetError, ImageError
 from mammoscope.evaluation import map_ahead

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from mammoscope.dataset import LABELS, SPLITS, list_pictures
+from mammoscope.data.dataset import LABELS, SPLITS, list_pictures
 from mammoscope.errors import DownloadError, StorageError
 
 HANDLE: Final = "hayder17/breast-cancer-detection"

@@ -12,7 +12,9 @@ from typing import Any, Final, Self
 from tqdm import tqdm
 
 from mammoscope.artifact import load_artifact
-from mammoscope.dataset import SPLITS, Dataset, read_dataset, require_both_classes
+from mammoscope.data.dataset import SPLITS, Dataset, read_dataset, require_both_classes
+from mammoscope.data.scanner_groups import Seen
+from mammoscope.data.split_table import read_split
 from mammoscope.description import describe
 from mammoscope.errors import EmptyDatasetError, StorageError
 from mammoscope.evaluation import (
@@ -24,9 +26,7 @@ from mammoscope.evaluation import (
     see_examples,
     with_shortcuts,
 )
-from mammoscope.looks import Seen
 from mammoscope.metrics import RESAMPLES
-from mammoscope.parts import read_split
 from mammoscope.settings import ServiceSettings
 from mammoscope.storing import replacing
 

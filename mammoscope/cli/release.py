@@ -18,9 +18,9 @@ from mammoscope.artifact import (
     load_artifact,
     sha256_of,
 )
-from mammoscope.dataset import read_dataset
+from mammoscope.data.dataset import read_dataset
+from mammoscope.data.split_table import SPLIT_NAME, read_split
 from mammoscope.errors import MetadataError, RunError, StorageError
-from mammoscope.parts import SPLIT_NAME, read_split
 from mammoscope.settings import TrainConfig
 
 RECORD_FOLDER: Final = "experiments"

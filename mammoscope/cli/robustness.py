@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mammoscope.artifact import load_artifact
 from mammoscope.cli.arguments import add_model, positive
 from mammoscope.cli.evaluate import ALL_SPLITS, choose_split, write_json
-from mammoscope.dataset import SPLITS, Example, read_dataset
+from mammoscope.data.dataset import SPLITS, Example, read_dataset
 from mammoscope.description import text
 from mammoscope.errors import StorageError
 from mammoscope.robustness import (

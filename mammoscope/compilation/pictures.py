@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from mammoscope.dataset import Dataset, Example, read_dataset, require_both_classes
+from mammoscope.data.dataset import Dataset, Example, read_dataset, require_both_classes
+from mammoscope.data.split_table import read_split
 from mammoscope.errors import EmptyDatasetError, ImageError, MetadataError, StorageError
 from mammoscope.evaluation import map_ahead
-from mammoscope.parts import read_split
 from mammoscope.phantom import write_phantom_dataset
 from mammoscope.preparation import prepare
 from mammoscope.reading import read_file

@@ -35,7 +35,7 @@ class TrainConfig(Frozen):
     """Whether the breast alone is shown, stretched to the box, or the whole picture around it, to
     see what cropping brings; a network trained on whole pictures is not served."""
     layout: Literal["folders", "ddsm", "ddsm-cancers"] = "folders"
-    """How the folder names pictures: see `mammoscope.dataset` and `mammoscope.pretraining`."""
+    """How the folder names pictures: see `mammoscope.data.dataset` and `mammoscope.data.ddsm`."""
     smoothing: Annotated[int, Field(ge=0, le=4)] = 0
     """How often 2 x 2 neighbours are averaged inside the network before anything else: a binomial
     low pass, without which scores depend on how a copy of the picture was resampled."""

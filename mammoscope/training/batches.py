@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from mammoscope.dataset import Example, breast_ids
+from mammoscope.data.dataset import Example, breast_ids
 from mammoscope.errors import ImageError, StorageError
 from mammoscope.preparation import prepare
 from mammoscope.reading import read_file

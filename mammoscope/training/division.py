@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mammoscope.dataset import Dataset
+from mammoscope.data.dataset import Dataset
+from mammoscope.data.splitting import PatientSplit, shared_patients, split_off
 from mammoscope.errors import EmptyDatasetError
 from mammoscope.settings import TrainConfig
-from mammoscope.splitting import PatientSplit, shared_patients, split_off
 
 _TEST_FRACTION: Final = 0.15
 

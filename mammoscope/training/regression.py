@@ -15,9 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
+from mammoscope.data.splitting import PatientSplit, folds
 from mammoscope.networks import POOLED, set_head
 from mammoscope.settings import TrainConfig
-from mammoscope.splitting import PatientSplit, folds
 from mammoscope.training.batches import Pixels, PreparedExamples, augmented
 
 Features = npt.NDArray[np.float32]

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from mammoscope.artifact import CARD_NAME, NETWORK_NAME
 from mammoscope.complexity import complexity
-from mammoscope.dataset import Example, read_dataset, require_both_classes
+from mammoscope.data.dataset import Example, read_dataset, require_both_classes
+from mammoscope.data.ddsm import read_ddsm
+from mammoscope.data.split_table import write_split
 from mammoscope.errors import RunError, StorageError
 from mammoscope.networks import build_network, export_network, load_weights
-from mammoscope.parts import write_split
-from mammoscope.pretraining import read_ddsm
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import Batches, PreparedExamples, prepare_examples
 from mammoscope.training.division import DividedData, divide, sentences

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.dataset import Example, Facts
+from mammoscope.data.dataset import Example, Facts
 from mammoscope.mammogram import View
 
 _MEAN_AGE_YEARS: Final = 60.0

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from mammoscope.artifact import load_artifact
-from mammoscope.dataset import Example
+from mammoscope.data.dataset import Example
+from mammoscope.data.split_table import read_split
 from mammoscope.errors import LeakageError, RunError
-from mammoscope.parts import read_split
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import PreparedExamples
 from mammoscope.training.loop import predict

@@ -9,7 +9,7 @@ import csv
 from pathlib import Path
 from typing import Final
 
-from mammoscope.dataset import METADATA_NAME, Dataset, Example, Facts
+from mammoscope.data.dataset import METADATA_NAME, Dataset, Example, Facts
 from mammoscope.errors import DatasetNotFoundError, MetadataError
 from mammoscope.mammogram import View
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.dataset import Example
+from mammoscope.data.dataset import Example
 from mammoscope.mammogram import Mammogram
 from mammoscope.preparation import Preparation
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from mammoscope.dataset import Example, require_both_classes
+from mammoscope.data.dataset import Example, require_both_classes
 from mammoscope.errors import EmptyDatasetError, LeakageError
 
 _NAMES: Final = ("train", "validation", "test")

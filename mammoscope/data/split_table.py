@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mammoscope.dataset import Example
+from mammoscope.data.dataset import Example
 from mammoscope.errors import MetadataError, StorageError
 from mammoscope.storing import replacing
 

@@ -1,0 +1,1 @@
+"""Folders of mammograms to examples that know their patient."""
