@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mammoscope.audit import AuditReport, audit
+from mammoscope.data.audit import AuditReport, audit
 from mammoscope.data.dataset import Dataset, Example, read_dataset
 from mammoscope.data.scanner_groups import Seen, cluster_looks
 from mammoscope.errors import EmptyDatasetError, RunError, StorageError

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from mammoscope.audit import AuditReport, audit
+from mammoscope.data.audit import AuditReport, audit
 from mammoscope.data.dataset import read_dataset
 from mammoscope.data.duplicates import (
     HASH_BITS,

@@ -20,7 +20,7 @@ AS_NOBODY = f"""
 import os, sys
 import scipy.fftpack, tqdm
 from PIL import Image
-import mammoscope.audit
+import mammoscope.data.audit
 from mammoscope.__main__ import main, parser
 Image.init()
 parser()
@@ -34,7 +34,7 @@ sys.exit(main())
 # Sends Ctrl-C to itself while the third picture is read.
 INTERRUPTED = """
 import os, signal, sys
-import mammoscope.audit.inspection as inspection
+import mammoscope.data.audit.inspection as inspection
 from mammoscope.__main__ import main
 calls, read_file = [], inspection.read_file
 def interrupting(path):

@@ -10,7 +10,7 @@ from mammoscope.data.dataset import Dataset, read_dataset, require_both_classes
 from mammoscope.errors import ConfigurationError, EmptyDatasetError, StorageError
 
 if TYPE_CHECKING:
-    from mammoscope.audit import AuditReport
+    from mammoscope.data.audit import AuditReport
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -80,7 +80,7 @@ def _audit(dataset: Dataset) -> "AuditReport":
     try:
         from tqdm import tqdm
 
-        from mammoscope.audit import audit, describe
+        from mammoscope.data.audit import audit, describe
     except ModuleNotFoundError as err:
         raise ConfigurationError("An audit needs the training packages: install them.") from err
 

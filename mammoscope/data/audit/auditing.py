@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from mammoscope.audit.findings import (
+from mammoscope.data.audit.findings import (
     AuditReport,
     Breasts,
     InvertedCount,
@@ -21,7 +21,7 @@ from mammoscope.audit.findings import (
     SamePicture,
     SplitCount,
 )
-from mammoscope.audit.inspection import Inspection, inspect_pictures
+from mammoscope.data.audit.inspection import Inspection, inspect_pictures
 from mammoscope.data.dataset import Dataset, Example, breast_ids
 from mammoscope.data.duplicates import (
     HASH_BITS,

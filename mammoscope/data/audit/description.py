@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from mammoscope.audit.auditing import WITHOUT_SPLIT
-from mammoscope.audit.findings import AuditReport, SplitCount
+from mammoscope.data.audit.auditing import WITHOUT_SPLIT
+from mammoscope.data.audit.findings import AuditReport, SplitCount
 
 _MAX_LISTED: Final = 5
 """Files or patients named one by one below a line; the JSON has them all."""
