@@ -14,7 +14,7 @@ from mammoscope.artifact import Card, CardAgeCalibration, CardCalibration, CardO
 from mammoscope.data.dataset import Dataset, Example, Facts, read_dataset
 from mammoscope.data.scanner_groups import Seen
 from mammoscope.errors import EmptyDatasetError, SingleClassError
-from mammoscope.evaluation import (
+from mammoscope.evaluation.evaluate import (
     RefusedExample,
     ScoredExample,
     assess,

@@ -11,8 +11,8 @@ from mammoscope.__main__ import main
 from mammoscope.data.dataset import Example
 from mammoscope.data.scanner_groups import THUMBNAIL, Seen
 from mammoscope.errors import RunError
-from mammoscope.exploration import explore_once
-from mammoscope.leakage import measure_leakage
+from mammoscope.evaluation.exploration import explore_once
+from mammoscope.evaluation.leakage import measure_leakage
 from mammoscope.report import (
     draw_classes,
     draw_inverted,

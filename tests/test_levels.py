@@ -9,7 +9,7 @@ import pytest
 
 from mammoscope.artifact import Card, CardCalibration
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
-from mammoscope.levels import read_scores, scales_of, with_levels
+from mammoscope.evaluation.aggregation import read_scores, scales_of, with_levels
 from mammoscope.mammogram import Laterality, View
 from mammoscope.metrics import (
     RULES_IN_USE,

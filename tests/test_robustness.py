@@ -13,8 +13,8 @@ from mammoscope.artifact import Card, CardCalibration
 from mammoscope.data.dataset import read_dataset
 from mammoscope.engine import Scores
 from mammoscope.errors import EmptyDatasetError
-from mammoscope.evaluation import RefusedExample
-from mammoscope.robustness import CHANGES, Spread, Trial, summarise, try_examples
+from mammoscope.evaluation.evaluate import RefusedExample
+from mammoscope.evaluation.robustness import CHANGES, Spread, Trial, summarise, try_examples
 
 CARD = Card(
     version="1.2.3",

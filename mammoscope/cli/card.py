@@ -9,7 +9,7 @@ from typing import Any
 from mammoscope.artifact import CARD_NAME, Card, load_artifact, write_card
 from mammoscope.cli.arguments import add_model_folder
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
-from mammoscope.levels import read_scores, with_levels
+from mammoscope.evaluation.aggregation import read_scores, with_levels
 from mammoscope.modelcard import MODEL_CARD_NAME, render
 from mammoscope.storing import replacing
 

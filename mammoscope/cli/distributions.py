@@ -13,7 +13,7 @@ from mammoscope.cli.arguments import add_model_folder, positive
 from mammoscope.data.dataset import Example, read_dataset
 from mammoscope.drift import deciles, statistics
 from mammoscope.errors import ArtifactNotFoundError, EmptyDatasetError, ImageError
-from mammoscope.evaluation import map_ahead
+from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.reading import read_file
 
 _TRAINING_SPLITS: Final = ("train", "valid")

@@ -15,9 +15,8 @@ from mammoscope.artifact import load_artifact
 from mammoscope.data.dataset import SPLITS, Dataset, read_dataset, require_both_classes
 from mammoscope.data.scanner_groups import Seen
 from mammoscope.data.split_table import read_split
-from mammoscope.description import describe
 from mammoscope.errors import EmptyDatasetError, StorageError
-from mammoscope.evaluation import (
+from mammoscope.evaluation.evaluate import (
     RefusedExample,
     ScoredExample,
     Scorer,
@@ -26,6 +25,7 @@ from mammoscope.evaluation import (
     see_examples,
     with_shortcuts,
 )
+from mammoscope.evaluation.summary import describe
 from mammoscope.metrics import RESAMPLES
 from mammoscope.settings import ServiceSettings
 from mammoscope.storing import replacing

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If the record cannot be written.
     """
-    from mammoscope.exploration import explore_once
+    from mammoscope.evaluation.exploration import explore_once
     from mammoscope.report import cell
 
     try:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from mammoscope.cli.evaluate import shown, write_json
 from mammoscope.cli.score import find_pictures
 from mammoscope.errors import ImageError, MammoscopeError, NotAMammogramError, StorageError
-from mammoscope.evaluation import map_ahead
+from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.preparation import prepare
 from mammoscope.quality import measure, reasons
 from mammoscope.reading import read_file

@@ -12,9 +12,8 @@ from mammoscope.artifact import load_artifact
 from mammoscope.cli.arguments import add_model, positive
 from mammoscope.cli.evaluate import ALL_SPLITS, choose_split, write_json
 from mammoscope.data.dataset import SPLITS, Example, read_dataset
-from mammoscope.description import text
 from mammoscope.errors import StorageError
-from mammoscope.robustness import (
+from mammoscope.evaluation.robustness import (
     ERASED,
     RANDOM_DRAWS,
     MapScorer,
@@ -23,6 +22,7 @@ from mammoscope.robustness import (
     summarise,
     try_examples,
 )
+from mammoscope.evaluation.summary import text
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

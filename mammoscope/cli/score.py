@@ -23,7 +23,7 @@ from mammoscope.errors import (
     StorageError,
     UnreadableFileError,
 )
-from mammoscope.evaluation import map_ahead
+from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.reading import PICTURE_SUFFIXES, is_picture_name, read_file

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mammoscope.data.dataset import Dataset, Example, read_dataset, require_both_classes
 from mammoscope.data.split_table import read_split
 from mammoscope.errors import EmptyDatasetError, ImageError, MetadataError, StorageError
-from mammoscope.evaluation import map_ahead
+from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.phantom import write_phantom_dataset
 from mammoscope.preparation import prepare
 from mammoscope.reading import read_file

@@ -1,4 +1,4 @@
-"""Figures of what a data set holds, as `mammoscope.exploration.explore` finds it."""
+"""Figures of what a data set holds, as `mammoscope.evaluation.exploration.explore` finds it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

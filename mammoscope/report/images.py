@@ -52,7 +52,7 @@ def write_images(
     records
         Folder of the records, that of the released model's run among them.
     dataset
-        What `mammoscope.exploration.explore` found; None where that was not recorded.
+        What `mammoscope.evaluation.exploration.explore` found; None where that was not recorded.
     to
         Folder of the figures.
 

@@ -27,7 +27,7 @@ from mammoscope.artifact import (
     write_card,
 )
 from mammoscope.errors import ArtifactNotFoundError, StorageError
-from mammoscope.levels import SCORES_NAME, read_scores, with_levels
+from mammoscope.evaluation.aggregation import SCORES_NAME, read_scores, with_levels
 from mammoscope.metrics import (
     Evaluation,
     Scored,

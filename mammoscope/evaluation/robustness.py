@@ -19,7 +19,7 @@ from PIL import Image
 from mammoscope.artifact import Card
 from mammoscope.data.dataset import Example
 from mammoscope.errors import EmptyDatasetError, ImageError
-from mammoscope.evaluation import RefusedExample, map_ahead
+from mammoscope.evaluation.evaluate import RefusedExample, map_ahead
 from mammoscope.explanation import cell_centres
 from mammoscope.mammogram import Mammogram, SourceFacts
 from mammoscope.metrics import Interval, bootstrap

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from mammoscope.evaluation import Assessment
+from mammoscope.evaluation.evaluate import Assessment
 from mammoscope.metrics import MIN_PER_CLASS, RESAMPLES, Evaluation, Interval, OperatingPoint
 
 _TITLES: Final = {

@@ -13,9 +13,9 @@ from mammoscope.data.audit import AuditReport, audit
 from mammoscope.data.dataset import Dataset, Example, read_dataset
 from mammoscope.data.scanner_groups import Seen, cluster_looks
 from mammoscope.errors import EmptyDatasetError, RunError, StorageError
-from mammoscope.evaluation import see_examples
-from mammoscope.leakage import measure_leakage
-from mammoscope.shortcuts import measure_shortcuts
+from mammoscope.evaluation.evaluate import see_examples
+from mammoscope.evaluation.leakage import measure_leakage
+from mammoscope.evaluation.shortcuts import measure_shortcuts
 from mammoscope.storing import replacing
 
 NOT_LEARNED_FROM: Final = "test"

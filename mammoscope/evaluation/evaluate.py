@@ -14,7 +14,7 @@ from mammoscope.artifact import Card
 from mammoscope.data.dataset import Dataset, Example, breast_ids
 from mammoscope.data.scanner_groups import Look, Seen, cluster_looks, look_of, thumbnail_of
 from mammoscope.errors import EmptyDatasetError, ImageError
-from mammoscope.levels import scales_of
+from mammoscope.evaluation.aggregation import scales_of
 from mammoscope.metrics import (
     RESAMPLES,
     AgeCalibration,
@@ -255,7 +255,7 @@ def with_shortcuts(
     others: Sequence[Seen],
 ) -> Assessment:
     """Add what a score could know without looking at tissue, fitted to `others`' pictures."""
-    from mammoscope.shortcuts import measure_shortcuts
+    from mammoscope.evaluation.shortcuts import measure_shortcuts
 
     judged = [Seen(each.example, each.look) for each in outcomes if isinstance(each, ScoredExample)]
     return replace(assessment, shortcuts=measure_shortcuts(judged, others))

@@ -1,0 +1,1 @@
+"""How good scores are: metrics, aggregation, robustness, leakage and shortcuts."""
