@@ -18,7 +18,7 @@ from mammoscope.artifact import (
     sha256_of,
     write_card,
 )
-from mammoscope.metrics import Scored, evaluate_scores
+from mammoscope.evaluation.metrics import Scored, evaluate_scores
 from mammoscope.modelcard import render
 from mammoscope.prediction import RESEARCH_USE_NOTICE
 

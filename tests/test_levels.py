@@ -10,8 +10,7 @@ import pytest
 from mammoscope.artifact import Card, CardCalibration
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
 from mammoscope.evaluation.aggregation import read_scores, scales_of, with_levels
-from mammoscope.mammogram import Laterality, View
-from mammoscope.metrics import (
+from mammoscope.evaluation.metrics import (
     RULES_IN_USE,
     Calibration,
     Scored,
@@ -19,6 +18,7 @@ from mammoscope.metrics import (
     evaluate_scores,
     fit_scale,
 )
+from mammoscope.mammogram import Laterality, View
 from mammoscope.prediction import Prediction
 from mammoscope.study import JudgedPicture, summarise
 

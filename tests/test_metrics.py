@@ -15,7 +15,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
 from mammoscope.errors import SingleClassError
-from mammoscope.metrics import (
+from mammoscope.evaluation.metrics import (
     Calibration,
     Curve,
     Interval,
@@ -418,7 +418,7 @@ class TestIntervals:
     def test_do_not_depend_on_how_many_are_drawn_at_a_time(self, monkeypatch):
         scored = simulate()
         whole = np.concatenate(list(draw_weights(scored.labels, scored.patients, 20, 0)))
-        monkeypatch.setattr("mammoscope.metrics.intervals._CHUNK_NUMBERS", 3 * 400)
+        monkeypatch.setattr("mammoscope.evaluation.metrics.intervals._CHUNK_NUMBERS", 3 * 400)
         parts = list(draw_weights(scored.labels, scored.patients, 20, 0))
         assert len(parts) == 7
         np.testing.assert_array_equal(np.concatenate(parts), whole)

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mammoscope.__main__ import main
-from mammoscope.metrics import NetBenefit
+from mammoscope.evaluation.metrics import NetBenefit
 from mammoscope.report import (
     auc_difference,
     choose_cheapest,

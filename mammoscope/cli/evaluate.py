@@ -25,8 +25,8 @@ from mammoscope.evaluation.evaluate import (
     see_examples,
     with_shortcuts,
 )
+from mammoscope.evaluation.metrics import RESAMPLES
 from mammoscope.evaluation.summary import describe
-from mammoscope.metrics import RESAMPLES
 from mammoscope.settings import ServiceSettings
 from mammoscope.storing import replacing
 

@@ -18,7 +18,7 @@ from mammoscope.artifact import (
     CardOperatingPoint,
 )
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
-from mammoscope.metrics import (
+from mammoscope.evaluation.metrics import (
     Calibration,
     Evaluation,
     Scale,

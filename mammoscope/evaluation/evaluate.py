@@ -15,7 +15,7 @@ from mammoscope.data.dataset import Dataset, Example, breast_ids
 from mammoscope.data.scanner_groups import Look, Seen, cluster_looks, look_of, thumbnail_of
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.evaluation.aggregation import scales_of
-from mammoscope.metrics import (
+from mammoscope.evaluation.metrics import (
     RESAMPLES,
     AgeCalibration,
     Calibration,

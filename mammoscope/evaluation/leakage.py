@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedKFold
 from mammoscope.data.dataset import Example
 from mammoscope.data.scanner_groups import Seen
 from mammoscope.data.splitting import folds, shared_patients
-from mammoscope.metrics import Curve, Interval, bootstrap
+from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
 
 FOLDS: Final = 5
 

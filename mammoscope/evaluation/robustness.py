@@ -20,9 +20,9 @@ from mammoscope.artifact import Card
 from mammoscope.data.dataset import Example
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.evaluation.evaluate import RefusedExample, map_ahead
+from mammoscope.evaluation.metrics import Interval, bootstrap
 from mammoscope.explanation import cell_centres
 from mammoscope.mammogram import Mammogram, SourceFacts
-from mammoscope.metrics import Interval, bootstrap
 from mammoscope.preparation import Preparation, erase_tissue, prepare
 from mammoscope.quality import require_mammogram
 from mammoscope.reading import read, read_file

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from mammoscope.data.dataset import Example, Facts
 from mammoscope.data.scanner_groups import Seen
 from mammoscope.data.splitting import folds
-from mammoscope.metrics import Curve, Interval, bootstrap
+from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
 
 Float = npt.NDArray[np.float64]
 

@@ -4,7 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mammoscope.evaluation.evaluate import Assessment
-from mammoscope.metrics import MIN_PER_CLASS, RESAMPLES, Evaluation, Interval, OperatingPoint
+from mammoscope.evaluation.metrics import (
+    MIN_PER_CLASS,
+    RESAMPLES,
+    Evaluation,
+    Interval,
+    OperatingPoint,
+)
 
 _TITLES: Final = {
     "auc": "AUC",

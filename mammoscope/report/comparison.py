@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mammoscope.errors import RunError
-from mammoscope.metrics import Curve, Interval, equal_mass_bins
+from mammoscope.evaluation.metrics import Curve, Interval, equal_mass_bins
 from mammoscope.report.record import Run, Scores
 from mammoscope.report.style import BLUE, GREY, MARKERS, ORANGE, SERIES, new_figure, styled
 from mammoscope.report.tables import (

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mammoscope.metrics import RESAMPLES, NetBenefit, Scored, draw_weights
+from mammoscope.evaluation.metrics import RESAMPLES, NetBenefit, Scored, draw_weights
 from mammoscope.report.record import Scores
 from mammoscope.report.style import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure, styled
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from mammoscope.metrics import (
+from mammoscope.evaluation.metrics import (
     ECE_BINS,
     RESAMPLES,
     Curve,

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.metrics import Curve, Interval, bootstrap
+from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
 from mammoscope.report.record import Run
 from mammoscope.report.style import interval_text
 

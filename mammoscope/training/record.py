@@ -28,7 +28,7 @@ from mammoscope.artifact import (
 )
 from mammoscope.errors import ArtifactNotFoundError, StorageError
 from mammoscope.evaluation.aggregation import SCORES_NAME, read_scores, with_levels
-from mammoscope.metrics import (
+from mammoscope.evaluation.metrics import (
     Evaluation,
     Scored,
     evaluate_scores,

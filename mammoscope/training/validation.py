@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.metrics import MIN_PER_CLASS, Measures, Scored
+from mammoscope.evaluation.metrics import MIN_PER_CLASS, Measures, Scored
 from mammoscope.training.batches import PreparedExamples
 
 History = list[dict[str, Any]]

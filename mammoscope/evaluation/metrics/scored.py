@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.metrics.calibration import Calibration
-from mammoscope.metrics.intervals import FloatArray, IntArray
+from mammoscope.evaluation.metrics.calibration import Calibration
+from mammoscope.evaluation.metrics.intervals import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,16 +7,16 @@ from typing import Any, Final
 import numpy as np
 
 from mammoscope.errors import SingleClassError
-from mammoscope.metrics.calibration import AgeCalibration
-from mammoscope.metrics.intervals import (
+from mammoscope.evaluation.metrics.calibration import AgeCalibration
+from mammoscope.evaluation.metrics.intervals import (
     RESAMPLES,
     FloatArray,
     Interval,
     bootstrap,
 )
-from mammoscope.metrics.measures import Curve, Measures
-from mammoscope.metrics.operating import OperatingPoint, Scale, measure_points
-from mammoscope.metrics.scored import Scored
+from mammoscope.evaluation.metrics.measures import Curve, Measures
+from mammoscope.evaluation.metrics.operating import OperatingPoint, Scale, measure_points
+from mammoscope.evaluation.metrics.scored import Scored
 
 MIN_PER_CLASS: Final = 10
 """Pictures of each class that a group must have for an AUC of its own."""

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.metrics.intervals import FloatArray, IntArray
+from mammoscope.evaluation.metrics.intervals import FloatArray, IntArray
 
 
 class NetBenefit:

@@ -11,10 +11,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from mammoscope.metrics.calibration import sigmoid
-from mammoscope.metrics.intervals import RESAMPLES, FloatArray, IntArray, Interval, bootstrap
-from mammoscope.metrics.measures import Curve
-from mammoscope.metrics.scored import Scored
+from mammoscope.evaluation.metrics.calibration import sigmoid
+from mammoscope.evaluation.metrics.intervals import (
+    RESAMPLES,
+    FloatArray,
+    IntArray,
+    Interval,
+    bootstrap,
+)
+from mammoscope.evaluation.metrics.measures import Curve
+from mammoscope.evaluation.metrics.scored import Scored
 
 RULES_IN_USE: Final[Mapping[str, str]] = {"breast": "mean", "patient": "highest"}
 """What `Scored.by_breast` and `Scored.by_patient` do, by level."""

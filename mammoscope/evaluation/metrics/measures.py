@@ -4,9 +4,9 @@ from typing import Final
 
 import numpy as np
 
-from mammoscope.metrics.calibration import fit_intercept, fit_logistic, sigmoid, varies
-from mammoscope.metrics.intervals import FloatArray, IntArray
-from mammoscope.metrics.scored import Scored
+from mammoscope.evaluation.metrics.calibration import fit_intercept, fit_logistic, sigmoid, varies
+from mammoscope.evaluation.metrics.intervals import FloatArray, IntArray
+from mammoscope.evaluation.metrics.scored import Scored
 
 ECE_BINS: Final = 10
 """Bins of equal mass: their calibration error is less biased than that of bins of equal width.

@@ -7,15 +7,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.metrics.calibration import Calibration, fit_platt
-from mammoscope.metrics.intervals import (
+from mammoscope.evaluation.metrics.calibration import Calibration, fit_platt
+from mammoscope.evaluation.metrics.intervals import (
     RESAMPLES,
     FloatArray,
     Interval,
     bootstrap,
 )
-from mammoscope.metrics.measures import Curve
-from mammoscope.metrics.scored import Scored
+from mammoscope.evaluation.metrics.measures import Curve
+from mammoscope.evaluation.metrics.scored import Scored
 
 TARGET_RATE: Final = 0.90
 """Specificity of the point ``high_specificity``, sensitivity of ``high_sensitivity``."""

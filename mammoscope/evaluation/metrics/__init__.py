@@ -5,7 +5,7 @@ Scores are taken at three levels: picture, breast (mean of the logits of its vie
 patients, so that the several pictures of one patient are not counted as independent.
 """
 
-from mammoscope.metrics.assessment import (
+from mammoscope.evaluation.metrics.assessment import (
     MIN_PER_CLASS,
     Evaluation,
     Group,
@@ -13,25 +13,31 @@ from mammoscope.metrics.assessment import (
     evaluate_with_age,
     within_groups,
 )
-from mammoscope.metrics.calibration import (
+from mammoscope.evaluation.metrics.calibration import (
     AgeCalibration,
     Calibration,
     fit_platt,
     fit_platt_with_age,
     sigmoid,
 )
-from mammoscope.metrics.decision import NetBenefit
-from mammoscope.metrics.intervals import CONFIDENCE, RESAMPLES, Interval, bootstrap, draw_weights
-from mammoscope.metrics.measures import ECE_BINS, Curve, Measures, equal_mass_bins
-from mammoscope.metrics.operating import (
+from mammoscope.evaluation.metrics.decision import NetBenefit
+from mammoscope.evaluation.metrics.intervals import (
+    CONFIDENCE,
+    RESAMPLES,
+    Interval,
+    bootstrap,
+    draw_weights,
+)
+from mammoscope.evaluation.metrics.measures import ECE_BINS, Curve, Measures, equal_mass_bins
+from mammoscope.evaluation.metrics.operating import (
     OperatingPoint,
     Scale,
     fit_scale,
     measure_points,
     operating_points,
 )
-from mammoscope.metrics.rules import RULES_IN_USE, RuleResult, compare_rules
-from mammoscope.metrics.scored import Scored
+from mammoscope.evaluation.metrics.rules import RULES_IN_USE, RuleResult, compare_rules
+from mammoscope.evaluation.metrics.scored import Scored
 
 __all__ = [
     "CONFIDENCE",
