@@ -20,7 +20,7 @@ from mammoscope.errors import (
     ServerUnreachableError,
 )
 from mammoscope.reading import PICTURE_SUFFIXES
-from mammoscope.study import find_study
+from mammoscope.studies import find_study
 
 WIDTH = 44
 HEAD = f"{'picture':<{WIDTH}}  label       probability  remarks"

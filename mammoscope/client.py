@@ -12,7 +12,7 @@ import requests
 from mammoscope.errors import ServerAnswerError, ServerUnreachableError, UnreadableFileError
 
 if TYPE_CHECKING:
-    from mammoscope.study import Placement
+    from mammoscope.studies import Placement
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:9696"
 
@@ -100,7 +100,7 @@ class Client:
         ----------
         pictures
             Files to send, each with whose it is as far as the file itself does not say so, as
-            `mammoscope.study.find_study` lists them. Names of files are not sent; ``file`` of
+            `mammoscope.studies.find_study` lists them. Names of files are not sent; ``file`` of
             each of the answer's ``images`` is the path given here.
 
         Raises

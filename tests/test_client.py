@@ -15,7 +15,7 @@ import pytest
 from mammoscope.client import Client
 from mammoscope.errors import ServerAnswerError, ServerUnreachableError, UnreadableFileError
 from mammoscope.mammogram import Laterality, View
-from mammoscope.study import Placement
+from mammoscope.studies import Placement
 
 ROOT = Path(__file__).resolve().parents[1]
 ANSWER = {"label": "tumour", "probability": 0.75, "warnings": ["Inverted."], "model_version": "1"}

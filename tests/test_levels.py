@@ -20,7 +20,7 @@ from mammoscope.evaluation.metrics import (
 )
 from mammoscope.mammogram import Laterality, View
 from mammoscope.prediction import Prediction
-from mammoscope.study import JudgedPicture, summarise
+from mammoscope.studies import JudgedPicture, summarise
 
 CARD = Card(
     version="1",

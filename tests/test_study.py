@@ -15,7 +15,7 @@ from mammoscope.errors import CorruptImageError, MetadataError
 from mammoscope.mammogram import Laterality, View
 from mammoscope.phantom import write_phantoms
 from mammoscope.prediction import Prediction
-from mammoscope.study import COLUMNS, JudgedPicture, find_study, summarise, to_json, to_rows
+from mammoscope.studies import COLUMNS, JudgedPicture, find_study, summarise, to_json, to_rows
 from tests.conftest import MODEL
 
 CARD = Card(version="test", sha256="0" * 64, input_size=(96, 96))

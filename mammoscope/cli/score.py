@@ -27,7 +27,7 @@ from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.mammogram import Mammogram
 from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.reading import PICTURE_SUFFIXES, is_picture_name, read_file
-from mammoscope.study import (
+from mammoscope.studies import (
     COLUMNS,
     JudgedPicture,
     Placement,
@@ -36,8 +36,8 @@ from mammoscope.study import (
     summarise,
     to_rows,
 )
-from mammoscope.study import to_json as study_json
-from mammoscope.study.grouping import Judge
+from mammoscope.studies import to_json as study_json
+from mammoscope.studies.grouping import Judge
 
 STANDARD_OUTPUT: Final = "-"
 

@@ -8,7 +8,8 @@ from typing import Final
 from flask import Blueprint, Response, jsonify, request
 from PIL import Image
 
-from mammoscope import explanation, study
+from mammoscope import explanation
+from mammoscope import studies as study
 from mammoscope.dicom import Pseudonyms
 from mammoscope.engine import Judgement
 from mammoscope.errors import InvalidRequestError

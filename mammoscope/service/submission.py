@@ -14,7 +14,7 @@ from mammoscope.fetching import fetch
 from mammoscope.mammogram import Laterality, View
 from mammoscope.prediction import AGES_YEARS
 from mammoscope.settings import ServiceSettings
-from mammoscope.study import Placement
+from mammoscope.studies import Placement
 
 FILE_FIELD: Final = "file"
 """Name of the form field that carries the picture."""

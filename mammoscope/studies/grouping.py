@@ -13,7 +13,7 @@ from mammoscope.errors import ImageError
 from mammoscope.mammogram import Laterality, Mammogram, View
 from mammoscope.prediction import CLASS_NAMES, Prediction
 from mammoscope.preparation import Preparation
-from mammoscope.study.manifest import Placement
+from mammoscope.studies.manifest import Placement
 
 STANDARD_VIEWS: Final = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)
 """Views that a screening examination has of each breast."""

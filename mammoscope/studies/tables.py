@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
-from mammoscope.study.grouping import BreastResult, JudgedPicture, PatientResult, Study
+from mammoscope.studies.grouping import BreastResult, JudgedPicture, PatientResult, Study
 
 COLUMNS: Final = (
     "level",

@@ -1,6 +1,6 @@
 """Pictures of an examination to an answer for each breast and each patient."""
 
-from mammoscope.study.grouping import (
+from mammoscope.studies.grouping import (
     BreastResult,
     JudgedPicture,
     PatientResult,
@@ -8,8 +8,8 @@ from mammoscope.study.grouping import (
     judge_picture,
     summarise,
 )
-from mammoscope.study.manifest import Placement, find_study
-from mammoscope.study.tables import COLUMNS, to_json, to_rows
+from mammoscope.studies.manifest import Placement, find_study
+from mammoscope.studies.tables import COLUMNS, to_json, to_rows
 
 __all__ = [
     "COLUMNS",
