@@ -24,16 +24,6 @@ from mammoscope.artifact import (
     sha256_of,
     write_card,
 )
-from mammoscope.compilation import (
-    ALLOWED_DIFFERENCE,
-    PreparedPictures,
-    Reference,
-    compile_artifact,
-    draw_pictures,
-    loss,
-    read_pictures,
-)
-from mammoscope.compilation.rounding import rounded_to_bfloat16
 from mammoscope.conversion import convert_network, import_openvino
 from mammoscope.data.dataset import read_dataset
 from mammoscope.engine import computes_in_bfloat16, load_engine, make_engine, score_phantoms
@@ -46,6 +36,16 @@ from mammoscope.errors import (
     SingleClassError,
     StorageError,
 )
+from mammoscope.export import (
+    ALLOWED_DIFFERENCE,
+    PreparedPictures,
+    Reference,
+    compile_artifact,
+    draw_pictures,
+    loss,
+    read_pictures,
+)
+from mammoscope.export.rounding import rounded_to_bfloat16
 from mammoscope.service import LoadingEngine, create_app
 from mammoscope.settings import ServiceSettings
 
@@ -87,7 +87,7 @@ def draw_network(path: Path, *, spread: float = 0.0) -> None:
 def few_pictures() -> Iterator[None]:
     """Networks of random weights order two dozen phantoms at random, in steps of 0.008 of AUC."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mammoscope.compilation.comparison.ALLOWED_AUC_DIFFERENCE", 0.1)
+        patch.setattr("mammoscope.export.comparison.ALLOWED_AUC_DIFFERENCE", 0.1)
         yield
 
 
@@ -289,7 +289,7 @@ def test_what_quantisation_spoils_is_left_in_float(
     folder: Path, pictures: PreparedPictures, monkeypatch: pytest.MonkeyPatch
 ):
     """With nothing allowed to change, every step is tried and only the exact one is kept."""
-    monkeypatch.setattr("mammoscope.compilation.comparison.ALLOWED_DIFFERENCE", 1e-6)
+    monkeypatch.setattr("mammoscope.export.comparison.ALLOWED_DIFFERENCE", 1e-6)
     tried = []
     card = compile_artifact(load_artifact(folder), pictures, report=tried.append)
     methods = list(dict.fromkeys(trial.method for trial in tried))
@@ -363,7 +363,7 @@ def test_only_what_costs_too_much_is_left_in_float(
     tmp_path: Path, pictures: PreparedPictures, monkeypatch: pytest.MonkeyPatch
 ):
     allowed = 0.005
-    monkeypatch.setattr("mammoscope.compilation.comparison.ALLOWED_DIFFERENCE", allowed)
+    monkeypatch.setattr("mammoscope.export.comparison.ALLOWED_DIFFERENCE", allowed)
     draw_network(tmp_path / NETWORK_NAME, spread=3.0)
     digest = sha256_of(tmp_path / NETWORK_NAME)
     write_card(tmp_path, Card(version="1", sha256=digest, input_size=SIZE))
@@ -397,7 +397,7 @@ def test_a_compilation_that_fails_leaves_the_folder_as_it_was(
     folder: Path, pictures: PreparedPictures, monkeypatch: pytest.MonkeyPatch
 ):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    monkeypatch.setattr("mammoscope.compilation.ladder.loss", lambda comparison: 1.01)
+    monkeypatch.setattr("mammoscope.export.ladder.loss", lambda comparison: 1.01)
     with pytest.raises(CompilationError):
         compile_artifact(load_artifact(folder), pictures, kind="float")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -417,9 +417,9 @@ def test_a_folder_that_cannot_be_written_to(
 
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
     artifact = load_artifact(folder)
-    monkeypatch.setattr("mammoscope.compilation.compiling.convert_network", lambda _: None)
+    monkeypatch.setattr("mammoscope.export.compiling.convert_network", lambda _: None)
     monkeypatch.setattr(
-        "mammoscope.compilation.compiling.make_engine",
+        "mammoscope.export.compiling.make_engine",
         lambda *_, **__: ConstantEngine(len(pictures.labels)),
     )
     with pytest.raises(StorageError):

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from mammoscope.artifact import Artifact, Card, CardAgeCalibration, load_artifact
-from mammoscope.compilation import ALLOWED_DIFFERENCE
 from mammoscope.engine import Engine, Execution, load_engine, make_engine
 from mammoscope.errors import (
     ArtifactError,
@@ -20,6 +19,7 @@ from mammoscope.errors import (
     ConfigurationError,
     NoBreastError,
 )
+from mammoscope.export import ALLOWED_DIFFERENCE
 from mammoscope.mammogram import Mammogram, SourceFacts
 from mammoscope.preparation import prepare
 from mammoscope.reading import read, read_file

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from mammoscope.artifact import METHOD_TITLES, Card, load_artifact
 from mammoscope.cli.arguments import add_model_folder
-from mammoscope.compilation import (
+from mammoscope.data.dataset import read_dataset
+from mammoscope.errors import ArtifactNotFoundError, ConfigurationError
+from mammoscope.export import (
     CALIBRATION_PICTURES,
     Trial,
     compile_artifact,
     draw_pictures,
     read_pictures,
 )
-from mammoscope.data.dataset import read_dataset
-from mammoscope.errors import ArtifactNotFoundError, ConfigurationError
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

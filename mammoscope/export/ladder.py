@@ -9,11 +9,11 @@ import numpy as np
 from tqdm import tqdm
 
 from mammoscope.artifact import Card, CardComparison, CompiledFiles, Method
-from mammoscope.compilation.blocks import Block, find_blocks
-from mammoscope.compilation.comparison import Logits, loss
-from mammoscope.compilation.pictures import PreparedPictures
-from mammoscope.compilation.quantisation import Bias, head_of, line, quantise, straighten
 from mammoscope.engine import make_engine
+from mammoscope.export.blocks import Block, find_blocks
+from mammoscope.export.comparison import Logits, loss
+from mammoscope.export.pictures import PreparedPictures
+from mammoscope.export.quantisation import Bias, head_of, line, quantise, straighten
 
 Kind = Literal["int8", "bfloat16", "float"]
 """What is tried first; whatever is slower follows."""

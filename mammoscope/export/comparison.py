@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.artifact import DEFAULT_POINT, Card, CardComparison
-from mammoscope.compilation.pictures import PreparedPictures
 from mammoscope.errors import CompilationError
 from mammoscope.evaluation.metrics import Calibration, Curve, Scored
+from mammoscope.export.pictures import PreparedPictures
 
 ALLOWED_AUC_DIFFERENCE: Final = 0.005
 ALLOWED_DIFFERENCE: Final = 0.03

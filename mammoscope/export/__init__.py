@@ -1,14 +1,14 @@
 """A .keras compiled for serving, kept only where it scores like the .keras itself."""
 
-from mammoscope.compilation.comparison import (
+from mammoscope.export.comparison import (
     ALLOWED_AUC_DIFFERENCE,
     ALLOWED_DIFFERENCE,
     Reference,
     loss,
 )
-from mammoscope.compilation.compiling import compile_artifact
-from mammoscope.compilation.ladder import Kind, Trial
-from mammoscope.compilation.pictures import (
+from mammoscope.export.compiling import compile_artifact
+from mammoscope.export.ladder import Kind, Trial
+from mammoscope.export.pictures import (
     CALIBRATION_PICTURES,
     PreparedPictures,
     draw_pictures,

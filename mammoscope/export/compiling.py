@@ -24,11 +24,6 @@ from mammoscope.artifact import (
     sha256_of,
     write_card,
 )
-from mammoscope.compilation.blocks import share_in_8_bits
-from mammoscope.compilation.comparison import Reference
-from mammoscope.compilation.ladder import Form, Kind, Original, Trial, climb
-from mammoscope.compilation.pictures import Pixels, PreparedPictures
-from mammoscope.compilation.rounding import rounded_to_bfloat16
 from mammoscope.conversion import convert_network, import_openvino
 from mammoscope.engine import (
     Engine,
@@ -41,6 +36,11 @@ from mammoscope.engine import (
     score_phantoms,
 )
 from mammoscope.errors import ArtifactNotFoundError, CompilationError, StorageError
+from mammoscope.export.blocks import share_in_8_bits
+from mammoscope.export.comparison import Reference
+from mammoscope.export.ladder import Form, Kind, Original, Trial, climb
+from mammoscope.export.pictures import Pixels, PreparedPictures
+from mammoscope.export.rounding import rounded_to_bfloat16
 from mammoscope.settings import PerformanceMode
 
 _PACKAGES: Final = ("openvino", "nncf", "keras")

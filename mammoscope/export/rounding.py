@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from mammoscope.compilation.blocks import CONVOLUTIONS
 from mammoscope.conversion import import_openvino
+from mammoscope.export.blocks import CONVOLUTIONS
 
 _PRODUCTS: Final = (*CONVOLUTIONS, "MatMul")
 
