@@ -19,7 +19,7 @@ from mammoscope.errors import (
     ServerAnswerError,
     ServerUnreachableError,
 )
-from mammoscope.reading import PICTURE_SUFFIXES
+from mammoscope.imaging.reading import PICTURE_SUFFIXES
 from mammoscope.studies import find_study
 
 WIDTH = 44

@@ -24,10 +24,10 @@ from PIL import Image
 
 from mammoscope.artifact import load_artifact
 from mammoscope.engine import Engine, load_engine
+from mammoscope.imaging.reading import read
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.preparation import prepare
 from mammoscope.processors import available_processors
-from mammoscope.reading import read
 
 STAGES: Final = ("decode", "prepare", "infer")
 RESULTS: Final = Path(__file__).parent / "results" / "stages.json"

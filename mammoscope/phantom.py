@@ -22,7 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mammoscope.errors import ConfigurationError, StorageError
-from mammoscope.mammogram import Laterality, View
+from mammoscope.imaging.mammogram import Laterality, View
 
 Plane = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

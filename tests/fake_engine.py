@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 
 from mammoscope.artifact import Card
 from mammoscope.engine import Judgement, Pixels, Scores
-from mammoscope.mammogram import Mammogram
+from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.prediction import Prediction
 from mammoscope.preparation import Preparation
 

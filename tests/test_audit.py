@@ -20,10 +20,10 @@ from mammoscope.data.duplicates import (
     find_near_pairs,
     perceptual_hash,
 )
-from mammoscope.mammogram import Laterality
+from mammoscope.imaging.mammogram import Laterality
+from mammoscope.imaging.reading import read
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.preparation import prepare
-from mammoscope.reading import read
 
 SIDES = {"L": Laterality.LEFT, "R": Laterality.RIGHT}
 

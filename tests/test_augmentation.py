@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mammoscope.mammogram import Mammogram, SourceFacts
+from mammoscope.imaging.mammogram import Mammogram, SourceFacts
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.preparation import prepare
 from mammoscope.training.augmentation import distort, erase, flip, jitter

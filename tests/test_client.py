@@ -14,7 +14,7 @@ import pytest
 
 from mammoscope.client import Client
 from mammoscope.errors import ServerAnswerError, ServerUnreachableError, UnreadableFileError
-from mammoscope.mammogram import Laterality, View
+from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.studies import Placement
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -168,7 +168,7 @@ def test_a_compiled_network_is_served_without_keras(compiled: Path, phantom_fold
         "from pathlib import Path\n"
         "from mammoscope.artifact import load_artifact\n"
         "from mammoscope.engine import load_engine\n"
-        "from mammoscope.reading import read_file\n"
+        "from mammoscope.imaging.reading import read_file\n"
         "engine = load_engine(load_artifact(Path(sys.argv[1])))\n"
         "print(engine.predict(read_file(Path(sys.argv[2]))).logit)\n"
         "print(*(name for name, module in sys.modules.items() if module is not None))\n"

@@ -11,7 +11,7 @@ from mammoscope.errors import (
     MetadataError,
     SingleClassError,
 )
-from mammoscope.mammogram import Laterality, View
+from mammoscope.imaging.mammogram import Laterality, View
 
 
 def test_a_data_set_in_kaggles_layout(phantom_dataset: Path):

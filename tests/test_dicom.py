@@ -10,10 +10,10 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000Lossless
 
 from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_phantom, encode_picture
-from mammoscope.mammogram import Laterality, View, shrink
+from mammoscope.imaging.mammogram import Laterality, View, shrink
+from mammoscope.imaging.reading import read
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.preparation import prepare
-from mammoscope.reading import read
 from tests.dicom_objects import changed, parsed, written
 
 LOSSY = [name for name, syntax in SYNTAXES.items() if syntax.lossy]
@@ -176,7 +176,7 @@ def large():
 
 @pytest.mark.parametrize("name", SYNTAXES)
 def test_a_frame_may_come_in_several_fragments_or_reduced(phantom, large, name, monkeypatch):
-    monkeypatch.setattr("mammoscope.mammogram._LEAST_SIDE", 1)  # as if it were larger
+    monkeypatch.setattr("mammoscope.imaging.mammogram._LEAST_SIDE", 1)  # as if it were larger
     bits = 16 if name.startswith("htj2k") else SYNTAXES[name].bits[-1]
     data = encode_picture(large, phantom.config, Encoding(name, bits))
     assert read(data).pixels.shape == (1200, 1000)
@@ -211,7 +211,7 @@ def test_what_the_tags_say(phantom):
 def test_wavelets_leave_the_noise_that_means_do(monkeypatch, name, factor):
     """Noise as fine as pixels, after the mean of so many more as the network's input takes: the
     same for the greater part, and about as much."""
-    monkeypatch.setattr("mammoscope.mammogram._LEAST_SIDE", 1)  # as if it were larger
+    monkeypatch.setattr("mammoscope.imaging.mammogram._LEAST_SIDE", 1)  # as if it were larger
     config = PhantomConfig(seed=3, height=1200, width=1200)
     noise = np.random.default_rng(0).standard_normal((1200, 1200), np.float32)
     data = encode_picture(np.clip(0.5 + 0.08 * noise, 0, 1), config, Encoding(name, 16))

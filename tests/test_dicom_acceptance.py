@@ -5,8 +5,8 @@ from pydicom import uid
 
 from mammoscope.dicom import Pseudonyms
 from mammoscope.errors import ImageError, NotAMammogramError, UnsupportedImageError
-from mammoscope.mammogram import Laterality, View
-from mammoscope.reading import read
+from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.imaging.reading import read
 from tests.dicom_objects import changed, code, mammogram_object, parsed, written
 
 

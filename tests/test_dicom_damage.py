@@ -20,8 +20,8 @@ from mammoscope.errors import (
     NotAMammogramError,
     UnsupportedImageError,
 )
-from mammoscope.mammogram import Mammogram
-from mammoscope.reading import read
+from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.reading import read
 from mammoscope.settings import ReadingLimits
 from tests.dicom_objects import changed, mammogram_object, parsed, written
 

@@ -11,10 +11,10 @@ from PIL import Image
 from mammoscope.artifact import load_artifact
 from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_picture
 from mammoscope.engine import Engine, load_engine
-from mammoscope.mammogram import Laterality, View
+from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.imaging.reading import read, read_file
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.preparation import prepare
-from mammoscope.reading import read, read_file
 from tests.conftest import MODEL
 from tests.dicom_objects import changed
 

@@ -10,7 +10,7 @@ from pydicom import dcmread, uid
 from mammoscope.__main__ import main
 from mammoscope.dicom_phantom import SYNTAXES, Encoding, write_phantom_exam
 from mammoscope.errors import ConfigurationError
-from mammoscope.reading import read_file
+from mammoscope.imaging.reading import read_file
 from tests.conftest import not_done
 from tests.dicom_objects import changed, mammogram_object, parsed, written
 

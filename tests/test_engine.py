@@ -20,9 +20,9 @@ from mammoscope.errors import (
     NoBreastError,
 )
 from mammoscope.export import ALLOWED_DIFFERENCE
-from mammoscope.mammogram import Mammogram, SourceFacts
+from mammoscope.imaging.mammogram import Mammogram, SourceFacts
+from mammoscope.imaging.reading import read, read_file
 from mammoscope.preparation import prepare
-from mammoscope.reading import read, read_file
 from tests.dicom_objects import changed, mammogram_object
 
 MODEL = Path(__file__).resolve().parents[1] / "model"

@@ -23,9 +23,9 @@ from mammoscope.evaluation.evaluate import (
     see_examples,
     with_shortcuts,
 )
-from mammoscope.mammogram import Laterality
+from mammoscope.imaging.mammogram import Laterality
+from mammoscope.imaging.reading import read_file
 from mammoscope.preparation import prepare
-from mammoscope.reading import read_file
 
 CARD = Card(
     version="1.2.3",

@@ -13,8 +13,8 @@ from mammoscope.__main__ import main
 from mammoscope.artifact import Card
 from mammoscope.engine import Judgement
 from mammoscope.errors import NotAMammogramError
-from mammoscope.explanation import OPACITY, cell_centres, heat_map, overlay
-from mammoscope.mammogram import Laterality, Mammogram, SourceFacts, View
+from mammoscope.imaging.heat_map import OPACITY, cell_centres, heat_map, overlay
+from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.preparation import prepare

@@ -18,7 +18,7 @@ from mammoscope.evaluation.metrics import (
     evaluate_scores,
     fit_scale,
 )
-from mammoscope.mammogram import Laterality, View
+from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.prediction import Prediction
 from mammoscope.studies import JudgedPicture, summarise
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mammoscope.errors import ConfigurationError, StorageError
-from mammoscope.mammogram import Laterality, View
+from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.phantom import (
     METADATA_COLUMNS,
     MIN_SIDE,

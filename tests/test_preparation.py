@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mammoscope.errors import ImageError, NoBreastError
-from mammoscope.mammogram import Laterality, Mammogram, SourceFacts, View
+from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
+from mammoscope.imaging.preprocessor import MammogramPreprocessor
+from mammoscope.imaging.reading import read, read_file
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.preparation import prepare
 from mammoscope.preparation.resampling import resampled
-from mammoscope.preprocessor import MammogramPreprocessor
-from mammoscope.reading import read, read_file
 
 SIZE = (192, 144)
 

@@ -4,7 +4,7 @@ import pytest
 
 from mammoscope.data.ddsm import read_ddsm
 from mammoscope.errors import DatasetNotFoundError, MetadataError
-from mammoscope.mammogram import View
+from mammoscope.imaging.mammogram import View
 
 TABLE = """file,case,scanner,laterality,view,outlined,pathology,lesion
 cancers/a.LEFT_CC.jpg,cancers/case1,A,L,CC,1,MALIGNANT,MASS

@@ -12,11 +12,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mammoscope.__main__ import main
 from mammoscope.errors import ImageError, NotAMammogramError
-from mammoscope.mammogram import Laterality, Mammogram, SourceFacts, View
+from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
+from mammoscope.imaging.quality import measure, require_mammogram
+from mammoscope.imaging.reading import read, read_file
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.preparation import prepare
-from mammoscope.quality import measure, require_mammogram
-from mammoscope.reading import read, read_file
 
 SIZE = (96, 72)
 MOST_REFUSED_MAMMOGRAMS = 0.01

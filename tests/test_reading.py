@@ -17,9 +17,9 @@ from mammoscope.errors import (
     UnreadableFileError,
     UnsupportedImageError,
 )
-from mammoscope.mammogram import Mammogram
+from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.reading import read, read_file, read_image
 from mammoscope.phantom import PhantomConfig, draw_phantom
-from mammoscope.reading import read, read_file, read_image
 from mammoscope.settings import ReadingLimits
 
 

@@ -17,8 +17,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from mammoscope import errors
+from mammoscope.imaging.reading import read
 from mammoscope.prediction import RESEARCH_USE_NOTICE
-from mammoscope.reading import read
 from mammoscope.service import LoadingEngine, configure_logging, create_app
 from mammoscope.service.problems import RETRY_AFTER_S, STATUSES
 from mammoscope.settings import ServiceSettings

@@ -15,7 +15,7 @@ from werkzeug.test import EnvironBuilder, TestResponse
 
 from mammoscope import errors
 from mammoscope.engine import Judgement
-from mammoscope.mammogram import Mammogram
+from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.service import create_app
 from mammoscope.service.admission import Admission
 from mammoscope.service.app import admission_of

@@ -12,7 +12,7 @@ from mammoscope.artifact import Card, CardCalibration, CardLevel, CardOperatingP
 from mammoscope.dicom_phantom import Encoding, write_phantom_exam
 from mammoscope.engine import load_engine
 from mammoscope.errors import CorruptImageError, MetadataError
-from mammoscope.mammogram import Laterality, View
+from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.phantom import write_phantoms
 from mammoscope.prediction import Prediction
 from mammoscope.studies import COLUMNS, JudgedPicture, find_study, summarise, to_json, to_rows

@@ -14,7 +14,7 @@ from mammoscope.data.dataset import Example, read_dataset
 from mammoscope.drift import deciles, statistics
 from mammoscope.errors import ArtifactNotFoundError, EmptyDatasetError, ImageError
 from mammoscope.evaluation.evaluate import map_ahead
-from mammoscope.reading import read_file
+from mammoscope.imaging.reading import read_file
 
 _TRAINING_SPLITS: Final = ("train", "valid")
 

@@ -9,9 +9,9 @@ from PIL import Image
 from mammoscope.artifact import load_artifact
 from mammoscope.cli.arguments import add_model, add_operating_point
 from mammoscope.errors import StorageError
-from mammoscope.explanation import Colours, heat_map, heat_range, overlay
+from mammoscope.imaging.heat_map import Colours, heat_map, heat_range, overlay
+from mammoscope.imaging.reading import read_file
 from mammoscope.prediction import RESEARCH_USE_NOTICE
-from mammoscope.reading import read_file
 from mammoscope.storing import replacing
 
 _CANNOT_WRITE: Final = "The heat map could not be written: no permission or no space."

@@ -24,9 +24,9 @@ from mammoscope.errors import (
     UnreadableFileError,
 )
 from mammoscope.evaluation.evaluate import map_ahead
-from mammoscope.mammogram import Mammogram
+from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.reading import PICTURE_SUFFIXES, is_picture_name, read_file
 from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
-from mammoscope.reading import PICTURE_SUFFIXES, is_picture_name, read_file
 from mammoscope.studies import (
     COLUMNS,
     JudgedPicture,

@@ -19,8 +19,8 @@ from mammoscope.errors import (
     MetadataError,
     SingleClassError,
 )
-from mammoscope.mammogram import Laterality, View
-from mammoscope.reading import PICTURE_SUFFIXES, is_picture_name
+from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.imaging.reading import PICTURE_SUFFIXES, is_picture_name
 
 SPLITS: Final = ("train", "valid", "test")
 LABELS: Final = (0, 1)

@@ -11,7 +11,7 @@ from typing import Final
 
 from mammoscope.data.dataset import METADATA_NAME, Dataset, Example, Facts
 from mammoscope.errors import DatasetNotFoundError, MetadataError
-from mammoscope.mammogram import View
+from mammoscope.imaging.mammogram import View
 
 _COLUMNS: Final = ("file", "case", "scanner", "laterality", "view", "outlined", "pathology")
 

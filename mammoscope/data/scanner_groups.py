@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.data.dataset import Example
-from mammoscope.mammogram import Mammogram
+from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.preparation import Preparation
 
 Look = npt.NDArray[np.float32]

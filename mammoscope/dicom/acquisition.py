@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from mammoscope.dicom.header import Header
 from mammoscope.dicom.pseudonyms import Pseudonyms
-from mammoscope.mammogram import Exposure, Laterality, View
+from mammoscope.imaging.mammogram import Exposure, Laterality, View
 
 # PS3.16 CID 4014 "View for Mammography": SNOMED CT, and SNOMED RT as older machines write it.
 _VIEW_CODES: Final = {

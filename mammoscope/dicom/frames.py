@@ -19,7 +19,7 @@ from mammoscope.dicom.codestreams import Codestream, jpeg_2000_header, jpeg_head
 from mammoscope.dicom.part10 import UNDEFINED_LENGTH, Part10
 from mammoscope.dicom.wavelets import centred
 from mammoscope.errors import CorruptImageError, UnsupportedImageError
-from mammoscope.mammogram import LEFT_TO_AREA
+from mammoscope.imaging.mammogram import LEFT_TO_AREA
 
 Words = npt.NDArray[Any]
 

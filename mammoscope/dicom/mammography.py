@@ -17,7 +17,7 @@ from mammoscope.errors import (
     ImageTooLargeError,
     UnsupportedImageError,
 )
-from mammoscope.mammogram import Mammogram, SourceFacts, reduction_for
+from mammoscope.imaging.mammogram import Mammogram, SourceFacts, reduction_for
 from mammoscope.settings import ReadingLimits
 
 
@@ -38,7 +38,7 @@ def read_dicom(
         Largest size allowed.
     needed
         Height and width in pixels that the breast is wanted in: the picture is reduced by
-        `mammoscope.mammogram.reduction_for`. Full resolution where None.
+        `mammoscope.imaging.mammogram.reduction_for`. Full resolution where None.
     pseudonyms
         Makes the patient's and the examination's pseudonyms; none where None.
 

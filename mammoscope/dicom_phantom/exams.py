@@ -5,7 +5,7 @@ from pathlib import Path
 from mammoscope.dicom_phantom.encoding import Encoding
 from mammoscope.dicom_phantom.objects import encode_phantom
 from mammoscope.errors import StorageError
-from mammoscope.mammogram import Laterality, View
+from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.phantom import PhantomConfig, draw_phantom
 
 

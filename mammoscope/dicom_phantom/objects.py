@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
 from mammoscope.dicom_phantom.encoding import SYNTAXES, Encoding
-from mammoscope.mammogram import Laterality, View
+from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.phantom import Phantom, PhantomConfig
 
 Grey = npt.NDArray[np.float32]

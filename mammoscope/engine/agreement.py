@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.engine.scoring import Engine
-from mammoscope.mammogram import Laterality, View
+from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.phantom import MIN_SIDE, PhantomConfig, draw_phantom
 
 _ALLOWED_DIFFERENCE: Final = 0.01

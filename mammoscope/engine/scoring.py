@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from mammoscope.artifact import DEFAULT_POINT, Card
 from mammoscope.errors import ArtifactMismatchError
-from mammoscope.mammogram import Mammogram
+from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.quality import discrepancies, require_mammogram
 from mammoscope.prediction import AGES_YEARS, Prediction
 from mammoscope.preparation import Preparation, prepare
-from mammoscope.quality import discrepancies, require_mammogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,11 +21,11 @@ from mammoscope.data.dataset import Example
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.evaluation.evaluate import RefusedExample, map_ahead
 from mammoscope.evaluation.metrics import Interval, bootstrap
-from mammoscope.explanation import cell_centres
-from mammoscope.mammogram import Mammogram, SourceFacts
+from mammoscope.imaging.heat_map import cell_centres
+from mammoscope.imaging.mammogram import Mammogram, SourceFacts
+from mammoscope.imaging.quality import require_mammogram
+from mammoscope.imaging.reading import read, read_file
 from mammoscope.preparation import Preparation, erase_tissue, prepare
-from mammoscope.quality import require_mammogram
-from mammoscope.reading import read, read_file
 
 Grey = npt.NDArray[np.float32]
 Float = npt.NDArray[np.float32]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
-from mammoscope.mammogram import Mammogram, reduction_for, shrink
+from mammoscope.imaging.mammogram import Mammogram, reduction_for, shrink
 from mammoscope.preparation.resampling import Ends, resampled
 from mammoscope.preparation.search import (
     SEARCH_SIZE,

@@ -9,7 +9,7 @@ from flask import Blueprint, Flask, current_app, render_template
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from mammoscope.mammogram import Laterality, View
+from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.prediction import AGES_YEARS, RESEARCH_USE_NOTICE
 from mammoscope.service import problems, schemas
 from mammoscope.service.authorization import KEY_HEADER, PROBES

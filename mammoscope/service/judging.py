@@ -6,11 +6,11 @@ from typing import Final
 
 from flask import request
 
-from mammoscope import reading
 from mammoscope.artifact import DEFAULT_POINT, Card
 from mammoscope.dicom import Pseudonyms
 from mammoscope.engine import Float, Judgement, Pixels
-from mammoscope.mammogram import Mammogram
+from mammoscope.imaging import reading
+from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.service.admission import Admission, Visit
 from mammoscope.service.connection import Connection
 from mammoscope.service.loading import ScoringEngine
@@ -87,7 +87,7 @@ class Judging:
             yield
 
     def read(self, picture: bytes, pseudonyms: Pseudonyms | None = None) -> Mammogram:
-        """Decode a picture within the limits; raises as `mammoscope.reading.read` does."""
+        """Decode a picture within the limits; raises as `mammoscope.imaging.reading.read` does."""
         with self._monitoring.stage("decode"):
             return reading.read(
                 picture, self.settings, needed=self.card.input_size, pseudonyms=pseudonyms

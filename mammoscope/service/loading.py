@@ -11,7 +11,7 @@ import structlog
 from mammoscope.artifact import DEFAULT_POINT, Card
 from mammoscope.engine import Judgement, Pixels, Scores
 from mammoscope.errors import ArtifactError, MammoscopeError, NotReadyError
-from mammoscope.mammogram import Mammogram
+from mammoscope.imaging.mammogram import Mammogram
 
 _log = structlog.get_logger(__name__)
 

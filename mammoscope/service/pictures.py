@@ -8,12 +8,12 @@ from typing import Final
 from flask import Blueprint, Response, jsonify, request
 from PIL import Image
 
-from mammoscope import explanation
 from mammoscope import studies as study
 from mammoscope.dicom import Pseudonyms
 from mammoscope.engine import Judgement
 from mammoscope.errors import InvalidRequestError
-from mammoscope.mammogram import Mammogram
+from mammoscope.imaging import heat_map
+from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.service.judging import Judging
 from mammoscope.service.submission import study_submission, submission
 
@@ -84,7 +84,7 @@ def blueprint(judging: Judging) -> Blueprint:
 
 def draw_heat_map(mammogram: Mammogram, judged: Judgement) -> bytes:
     """Draw where the score came from over the picture, as an encoded PNG."""
-    drawn = explanation.overlay(mammogram, judged.logit_map, judged.preparation)
+    drawn = heat_map.overlay(mammogram, judged.logit_map, judged.preparation)
     buffer = io.BytesIO()
     Image.fromarray(drawn).save(buffer, "PNG", compress_level=_COMPRESSION)
     return buffer.getvalue()

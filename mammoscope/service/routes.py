@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from flask import Blueprint, render_template
 
-from mammoscope import reading
 from mammoscope.errors import NotReadyError
+from mammoscope.imaging import reading
 from mammoscope.prediction import AGES_YEARS, CLASS_NAMES, RESEARCH_USE_NOTICE
 from mammoscope.service.admission import Admission
 from mammoscope.service.loading import ScoringEngine

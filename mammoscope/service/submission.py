@@ -11,7 +11,7 @@ from flask import Request
 
 from mammoscope.errors import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 from mammoscope.fetching import fetch
-from mammoscope.mammogram import Laterality, View
+from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.prediction import AGES_YEARS
 from mammoscope.settings import ServiceSettings
 from mammoscope.studies import Placement

@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 
 from mammoscope.artifact import Card
 from mammoscope.errors import ImageError
-from mammoscope.mammogram import Laterality, Mammogram, View
+from mammoscope.imaging.mammogram import Laterality, Mammogram, View
 from mammoscope.prediction import CLASS_NAMES, Prediction
 from mammoscope.preparation import Preparation
 from mammoscope.studies.manifest import Placement

@@ -9,8 +9,8 @@ from typing import Final
 
 from mammoscope.dicom import is_dicom
 from mammoscope.errors import MetadataError
-from mammoscope.mammogram import Laterality, View
-from mammoscope.reading import is_picture_name
+from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.imaging.reading import is_picture_name
 
 _MANIFEST_SUFFIX: Final = ".csv"
 _HEAD_BYTES: Final = 132

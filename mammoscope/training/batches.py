@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from mammoscope.data.dataset import Example, breast_ids
 from mammoscope.errors import ImageError, StorageError
+from mammoscope.imaging.reading import read_file
 from mammoscope.preparation import prepare
-from mammoscope.reading import read_file
 from mammoscope.settings import TrainConfig
 from mammoscope.training.augmentation import distort, erase, flip, jitter
 from mammoscope.training.targets import TAUGHT, auxiliary_targets

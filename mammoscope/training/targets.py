@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.data.dataset import Example, Facts
-from mammoscope.mammogram import View
+from mammoscope.imaging.mammogram import View
 
 _MEAN_AGE_YEARS: Final = 60.0
 _AGE_SCALE_YEARS: Final = 10.0

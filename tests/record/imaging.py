@@ -5,10 +5,10 @@ from typing import Any
 
 from mammoscope.dicom import Pseudonyms
 from mammoscope.errors import ImageError
-from mammoscope.mammogram import Mammogram
+from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.quality import discrepancies, require_mammogram
+from mammoscope.imaging.reading import read
 from mammoscope.preparation import prepare
-from mammoscope.quality import discrepancies, require_mammogram
-from mammoscope.reading import read
 from tests.record.keeping import Entries, sha256
 from tests.record.pictures import PHANTOMS, accepted, phantom, refused
 

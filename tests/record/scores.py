@@ -15,9 +15,9 @@ from mammoscope.engine import (
     load_engine,
     make_engine,
 )
-from mammoscope.explanation import overlay
-from mammoscope.mammogram import Mammogram
-from mammoscope.reading import read
+from mammoscope.imaging.heat_map import overlay
+from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.reading import read
 from tests.record.imaging import SIZE
 from tests.record.keeping import NETWORK, ROOT, Entries, sha256
 from tests.record.pictures import accepted

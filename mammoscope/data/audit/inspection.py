@@ -10,9 +10,9 @@ from typing import Final
 from mammoscope.data.dataset import Example
 from mammoscope.data.duplicates import Hashes, perceptual_hash
 from mammoscope.errors import ImageError, UnreadableFileError
-from mammoscope.mammogram import SourceFacts
+from mammoscope.imaging.mammogram import SourceFacts
+from mammoscope.imaging.reading import read_file
 from mammoscope.preparation import prepare
-from mammoscope.reading import read_file
 
 _PREPARED_SIZE: Final = (96, 72)
 

@@ -30,7 +30,7 @@ from mammoscope.errors import (
     UnreadableFileError,
     UnsupportedImageError,
 )
-from mammoscope.mammogram import LEFT_TO_AREA, Mammogram, SourceFacts, reduction_for, shrink
+from mammoscope.imaging.mammogram import LEFT_TO_AREA, Mammogram, SourceFacts, reduction_for, shrink
 from mammoscope.settings import ReadingLimits
 
 PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
@@ -103,7 +103,7 @@ def read(
         Largest size allowed; the defaults of `ReadingLimits` where None.
     needed
         Height and width in pixels that the breast is wanted in; the picture is reduced by
-        `mammoscope.mammogram.reduction_for`. All pixels where None.
+        `mammoscope.imaging.mammogram.reduction_for`. All pixels where None.
     pseudonyms
         Names the patient and examination of DICOM files; they stay unnamed where None.
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import NotAMammogramError
-from mammoscope.mammogram import Mammogram
+from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.preparation import Preparation
 
 Grey = npt.NDArray[np.float32]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.mammogram import Mammogram
+from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.preparation import Preparation
 
 Float = npt.NDArray[np.float32]
