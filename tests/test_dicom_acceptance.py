@@ -3,8 +3,8 @@
 import pytest
 from pydicom import uid
 
-from mammoscope.dicom import Pseudonyms
 from mammoscope.errors import ImageError, NotAMammogramError, UnsupportedImageError
+from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.reading import read
 from tests.dicom_objects import changed, code, mammogram_object, parsed, written

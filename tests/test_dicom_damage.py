@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydicom.encaps import encapsulate
 
-from mammoscope.dicom import is_dicom
 from mammoscope.dicom_phantom import SYNTAXES, Encoding
 from mammoscope.errors import (
     CorruptImageError,
@@ -20,6 +19,7 @@ from mammoscope.errors import (
     NotAMammogramError,
     UnsupportedImageError,
 )
+from mammoscope.imaging.dicom import is_dicom
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.reading import read
 from mammoscope.settings import ReadingLimits

@@ -15,7 +15,6 @@ from mammoscope.artifact import Card, load_artifact
 from mammoscope.cli.arguments import add_model, add_operating_point
 from mammoscope.cli.evaluate import shown
 from mammoscope.cli.sharding import Shard
-from mammoscope.dicom import Pseudonyms
 from mammoscope.errors import (
     ConfigurationError,
     ImageError,
@@ -24,6 +23,7 @@ from mammoscope.errors import (
     UnreadableFileError,
 )
 from mammoscope.evaluation.evaluate import map_ahead
+from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.reading import PICTURE_SUFFIXES, is_picture_name, read_file
 from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction

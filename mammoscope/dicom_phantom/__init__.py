@@ -1,6 +1,6 @@
 """Phantoms as DICOM objects: Digital Mammography X-Ray Image Storage - For Presentation.
 
-The objects hold what PS3.3 A.26 asks of them, in any transfer syntax that `mammoscope.dicom`
+The objects hold what PS3.3 A.26 asks of them, in any transfer syntax that `mammoscope.imaging.dicom`
 reads, so that tests, benchmarks and the demonstration have mammograms of every kind. Patients and
 machines in them are made up.
 """

@@ -1,6 +1,6 @@
 """Encoded bytes to a `Mammogram`: the one reader of training, evaluation and service.
 
-DICOM files are handed to `mammoscope.dicom`; all else is Pillow's.
+DICOM files are handed to `mammoscope.imaging.dicom`; all else is Pillow's.
 
 Formats are an allow-list and are told from the bytes, never from a file's name. Size limits are
 checked on the header, before a pixel is decoded. Whoever knows how many pixels are needed gets no
@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mammoscope.dicom import Pseudonyms, is_dicom
 from mammoscope.errors import (
     CorruptImageError,
     EmptyImageError,
@@ -30,6 +29,7 @@ from mammoscope.errors import (
     UnreadableFileError,
     UnsupportedImageError,
 )
+from mammoscope.imaging.dicom import Pseudonyms, is_dicom
 from mammoscope.imaging.mammogram import LEFT_TO_AREA, Mammogram, SourceFacts, reduction_for, shrink
 from mammoscope.settings import ReadingLimits
 
@@ -129,7 +129,9 @@ def read(
             f"The picture has {len(data)} bytes; at most {limits.max_image_bytes} are allowed."
         )
     if is_dicom(data):
-        from mammoscope.dicom.mammography import read_dicom  # brings pydicom: a tenth of a second
+        from mammoscope.imaging.dicom.mammography import (
+            read_dicom,  # brings pydicom: a tenth of a second
+        )
 
         mammogram = read_dicom(data, limits, needed=needed, pseudonyms=pseudonyms)
     elif data.startswith(_SIGNATURES):

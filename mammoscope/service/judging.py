@@ -7,9 +7,9 @@ from typing import Final
 from flask import request
 
 from mammoscope.artifact import DEFAULT_POINT, Card
-from mammoscope.dicom import Pseudonyms
 from mammoscope.engine import Float, Judgement, Pixels
 from mammoscope.imaging import reading
+from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.service.admission import Admission, Visit
 from mammoscope.service.connection import Connection

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mammoscope.dicom import is_dicom
 from mammoscope.errors import MetadataError
+from mammoscope.imaging.dicom import is_dicom
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.reading import is_picture_name
 

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from mammoscope.dicom import Pseudonyms
 from mammoscope.errors import ImageError
+from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.quality import discrepancies, require_mammogram
 from mammoscope.imaging.reading import read

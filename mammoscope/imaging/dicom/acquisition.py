@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from mammoscope.dicom.header import Header
-from mammoscope.dicom.pseudonyms import Pseudonyms
+from mammoscope.imaging.dicom.header import Header
+from mammoscope.imaging.dicom.pseudonyms import Pseudonyms
 from mammoscope.imaging.mammogram import Exposure, Laterality, View
 
 # PS3.16 CID 4014 "View for Mammography": SNOMED CT, and SNOMED RT as older machines write it.

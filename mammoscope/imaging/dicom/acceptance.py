@@ -17,8 +17,8 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from mammoscope.dicom.header import Header
 from mammoscope.errors import NotAMammogramError, UnsupportedImageError
+from mammoscope.imaging.dicom.header import Header
 
 MAGNIFIED: Final = 1.3
 """(0018,1114) Estimated Radiographic Magnification Factor from which a view is a magnification:

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from PIL import Image
 from pydicom import uid
 
-from mammoscope.dicom.codestreams import Codestream, jpeg_2000_header, jpeg_header
-from mammoscope.dicom.part10 import UNDEFINED_LENGTH, Part10
-from mammoscope.dicom.wavelets import centred
 from mammoscope.errors import CorruptImageError, UnsupportedImageError
+from mammoscope.imaging.dicom.codestreams import Codestream, jpeg_2000_header, jpeg_header
+from mammoscope.imaging.dicom.part10 import UNDEFINED_LENGTH, Part10
+from mammoscope.imaging.dicom.wavelets import centred
 from mammoscope.imaging.mammogram import LEFT_TO_AREA
 
 Words = npt.NDArray[Any]

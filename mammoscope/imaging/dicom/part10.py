@@ -16,8 +16,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from mammoscope.dicom.signature import PREAMBLE, PREFIX
 from mammoscope.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
+from mammoscope.imaging.dicom.signature import PREAMBLE, PREFIX
 from mammoscope.settings import ReadingLimits
 
 # What operating systems, shells and viewers would run or open instead: PE and MS-DOS, ELF, Mach-O

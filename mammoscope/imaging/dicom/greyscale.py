@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.dicom.frames import Frame, Layout, Words
-from mammoscope.dicom.header import Header
+from mammoscope.imaging.dicom.frames import Frame, Layout, Words
+from mammoscope.imaging.dicom.header import Header
 
 Grey = npt.NDArray[np.float32]
 Table = npt.NDArray[np.float64]

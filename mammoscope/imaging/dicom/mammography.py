@@ -4,19 +4,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mammoscope.dicom.acceptance import require_mammogram
-from mammoscope.dicom.acquisition import acquisition
-from mammoscope.dicom.frames import Layout, decode
-from mammoscope.dicom.greyscale import displayed
-from mammoscope.dicom.header import TAG_NUMBERS, Header
-from mammoscope.dicom.part10 import Part10, take_apart
-from mammoscope.dicom.pseudonyms import Pseudonyms
 from mammoscope.errors import (
     CorruptImageError,
     ImageError,
     ImageTooLargeError,
     UnsupportedImageError,
 )
+from mammoscope.imaging.dicom.acceptance import require_mammogram
+from mammoscope.imaging.dicom.acquisition import acquisition
+from mammoscope.imaging.dicom.frames import Layout, decode
+from mammoscope.imaging.dicom.greyscale import displayed
+from mammoscope.imaging.dicom.header import TAG_NUMBERS, Header
+from mammoscope.imaging.dicom.part10 import Part10, take_apart
+from mammoscope.imaging.dicom.pseudonyms import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts, reduction_for
 from mammoscope.settings import ReadingLimits
 
