@@ -27,9 +27,9 @@ import pydicom
 from mammoscope.artifact import load_artifact
 from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_phantom
 from mammoscope.engine import Engine, load_engine
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
 from mammoscope.phantom import Phantom, PhantomConfig, draw_phantom
-from mammoscope.preparation import prepare
 
 SIZES = ((1914, 2294), (2560, 3328), (3328, 4096))
 """Width and height of common detectors, in pixels."""

@@ -14,9 +14,9 @@ from benchmarks.environments import ENVIRONMENTS, engine_python
 from benchmarks.starting import run_worker
 from mammoscope.artifact import Artifact, Method, load_artifact, sha256_of
 from mammoscope.errors import ConfigurationError
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
 from mammoscope.phantom import write_phantom_dataset
-from mammoscope.preparation import prepare
 
 PATIENTS: Final = 4
 """Patients whose phantoms are sent, four pictures each, 640 x 640 JPEG like the data set's."""

@@ -24,9 +24,9 @@ from PIL import Image
 
 from mammoscope.artifact import load_artifact
 from mammoscope.engine import Engine, load_engine
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
 from mammoscope.phantom import PhantomConfig, draw_phantom
-from mammoscope.preparation import prepare
 from mammoscope.processors import available_processors
 
 STAGES: Final = ("decode", "prepare", "infer")

@@ -12,8 +12,8 @@ from werkzeug.test import TestResponse
 from mammoscope.artifact import Card
 from mammoscope.engine import Judgement, Pixels, Scores
 from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.preprocessing import Preparation
 from mammoscope.prediction import Prediction
-from mammoscope.preparation import Preparation
 
 CARD = Card(
     version="test-1",

@@ -21,10 +21,10 @@ import atheris
 with atheris.instrument_imports(include=["mammoscope", "pydicom"]):
     from mammoscope.dicom_phantom import SYNTAXES, Encoding
     from mammoscope.errors import ImageError
+    from mammoscope.imaging.preprocessing import prepare
     from mammoscope.imaging.quality import require_mammogram
     from mammoscope.imaging.reading import read
     from mammoscope.phantom import PhantomConfig, draw_phantom
-    from mammoscope.preparation import prepare
     from mammoscope.settings import ReadingLimits
     from tests.abuse.pictures import encode
     from tests.dicom_objects import mammogram_object

@@ -21,9 +21,9 @@ from mammoscope.data.duplicates import (
     perceptual_hash,
 )
 from mammoscope.imaging.mammogram import Laterality
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
 from mammoscope.phantom import PhantomConfig, draw_phantom
-from mammoscope.preparation import prepare
 
 SIDES = {"L": Laterality.LEFT, "R": Laterality.RIGHT}
 

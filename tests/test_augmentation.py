@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.phantom import PhantomConfig, draw_phantom
-from mammoscope.preparation import prepare
 from mammoscope.training.augmentation import distort, erase, flip, jitter
 from mammoscope.training.schedules import learning_rate_share
 

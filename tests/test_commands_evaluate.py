@@ -18,8 +18,8 @@ from mammoscope.__main__ import main
 from mammoscope.artifact import Card, CardCalibration, CardOperatingPoint
 from mammoscope.cli.evaluate import shown
 from mammoscope.engine import Scores
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.prediction import Prediction
-from mammoscope.preparation import prepare
 
 CARD = Card(
     version="1.2.3",

@@ -11,9 +11,9 @@ from pydicom.uid import JPEG2000Lossless
 
 from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_phantom, encode_picture
 from mammoscope.imaging.mammogram import Laterality, View, shrink
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
 from mammoscope.phantom import PhantomConfig, draw_phantom
-from mammoscope.preparation import prepare
 from tests.dicom_objects import changed, parsed, written
 
 LOSSY = [name for name, syntax in SYNTAXES.items() if syntax.lossy]

@@ -12,9 +12,9 @@ from mammoscope.artifact import load_artifact
 from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_picture
 from mammoscope.engine import Engine, load_engine
 from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.phantom import PhantomConfig, draw_phantom
-from mammoscope.preparation import prepare
 from tests.conftest import MODEL
 from tests.dicom_objects import changed
 

@@ -21,8 +21,8 @@ from mammoscope.errors import (
 )
 from mammoscope.export import ALLOWED_DIFFERENCE
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read, read_file
-from mammoscope.preparation import prepare
 from tests.dicom_objects import changed, mammogram_object
 
 MODEL = Path(__file__).resolve().parents[1] / "model"

@@ -24,8 +24,8 @@ from mammoscope.evaluation.evaluate import (
     with_shortcuts,
 )
 from mammoscope.imaging.mammogram import Laterality
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read_file
-from mammoscope.preparation import prepare
 
 CARD = Card(
     version="1.2.3",

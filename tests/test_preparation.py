@@ -10,11 +10,11 @@ from PIL import Image
 
 from mammoscope.errors import ImageError, NoBreastError
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
+from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing.resampling import resampled
 from mammoscope.imaging.preprocessor import MammogramPreprocessor
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.phantom import PhantomConfig, draw_phantom
-from mammoscope.preparation import prepare
-from mammoscope.preparation.resampling import resampled
 
 SIZE = (192, 144)
 

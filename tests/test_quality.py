@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 from mammoscope.__main__ import main
 from mammoscope.errors import ImageError, NotAMammogramError
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.quality import measure, require_mammogram
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.phantom import PhantomConfig, draw_phantom
-from mammoscope.preparation import prepare
 
 SIZE = (96, 72)
 MOST_REFUSED_MAMMOGRAMS = 0.01

@@ -100,8 +100,8 @@ def test_the_saved_model_opens_with_plain_keras_and_scores_as_recorded(finished:
     import keras
 
     from mammoscope.data.dataset import read_dataset
+    from mammoscope.imaging.preprocessing import prepare
     from mammoscope.imaging.reading import read_file
-    from mammoscope.preparation import prepare
 
     network = keras.saving.load_model(finished / "model.keras")
     with (finished / "validation_scores.csv").open() as stream:
@@ -547,9 +547,9 @@ def test_the_heat_map_points_at_a_planted_mass():
     from mammoscope.data.dataset import Example
     from mammoscope.imaging.heat_map import heat_map
     from mammoscope.imaging.mammogram import Mammogram, SourceFacts
+    from mammoscope.imaging.preprocessing import prepare
     from mammoscope.networks import build_network, load_weights
     from mammoscope.phantom import PhantomConfig, draw_phantom
-    from mammoscope.preparation import prepare
     from mammoscope.training.batches import PreparedExamples
     from mammoscope.training.regression import fit_head
 

@@ -14,9 +14,9 @@ from mammoscope.cli.evaluate import shown, write_json
 from mammoscope.cli.score import find_pictures
 from mammoscope.errors import ImageError, MammoscopeError, NotAMammogramError, StorageError
 from mammoscope.evaluation.evaluate import map_ahead
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.quality import measure, reasons
 from mammoscope.imaging.reading import read_file
-from mammoscope.preparation import prepare
 
 _SIZE = (96, 72)
 """Of the prepared picture, in pixels, which nobody looks at here."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mammoscope.data.dataset import Example
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.preparation import Preparation
+from mammoscope.imaging.preprocessing import Preparation
 
 Look = npt.NDArray[np.float32]
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from mammoscope.artifact import DEFAULT_POINT, Card
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.preprocessing import Preparation, prepare
 from mammoscope.imaging.quality import discrepancies, require_mammogram
 from mammoscope.prediction import AGES_YEARS, Prediction
-from mammoscope.preparation import Preparation, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +106,7 @@ class Engine:
         Parameters
         ----------
         pixels
-            uint8 (N, H, W) as `mammoscope.preparation.prepare` makes them.
+            uint8 (N, H, W) as `mammoscope.imaging.preprocessing.prepare` makes them.
         """
         answers = []
         # Read in the order they were sent in; the oldest request is the next one free.

@@ -25,9 +25,9 @@ from mammoscope.evaluation.metrics import (
     evaluate_scores,
     evaluate_with_age,
 )
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.quality import require_mammogram
 from mammoscope.imaging.reading import read_file
-from mammoscope.preparation import prepare
 
 _AGE_BANDS: Final = (50, 60, 70)
 """Bounds of the age bands in years; screening programmes invite from 50 to 69."""

@@ -23,9 +23,9 @@ from mammoscope.evaluation.evaluate import RefusedExample, map_ahead
 from mammoscope.evaluation.metrics import Interval, bootstrap
 from mammoscope.imaging.heat_map import cell_centres
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
+from mammoscope.imaging.preprocessing import Preparation, erase_tissue, prepare
 from mammoscope.imaging.quality import require_mammogram
 from mammoscope.imaging.reading import read, read_file
-from mammoscope.preparation import Preparation, erase_tissue, prepare
 
 Grey = npt.NDArray[np.float32]
 Float = npt.NDArray[np.float32]

@@ -15,9 +15,9 @@ from mammoscope.data.dataset import Dataset, Example, read_dataset, require_both
 from mammoscope.data.split_table import read_split
 from mammoscope.errors import EmptyDatasetError, ImageError, MetadataError, StorageError
 from mammoscope.evaluation.evaluate import map_ahead
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read_file
 from mammoscope.phantom import write_phantom_dataset
-from mammoscope.preparation import prepare
 
 CALIBRATION_PICTURES: Final = 128
 """Enough for ranges of values; each is computed in float, with all its intermediate values."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.preparation import Preparation
+from mammoscope.imaging.preprocessing import Preparation
 
 Float = npt.NDArray[np.float32]
 Colours = npt.NDArray[np.uint8]

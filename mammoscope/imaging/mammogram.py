@@ -15,7 +15,7 @@ _LARGEST_REDUCTION: Final = 8
 _MARGIN: Final = 2
 """Pixels that a reduced picture keeps along each side for one that is needed: the breast that is
 cut out of it has enough of them where it covers half of each side. Where it covers less,
-`mammoscope.preparation` reads the picture again."""
+`mammoscope.imaging.preprocessing` reads the picture again."""
 
 _LEAST_SIDE: Final = 512
 """Pixels below which no side is reduced, however few are needed: the breast is sought, and
@@ -29,7 +29,7 @@ to noise is then averaged away. JPEG 2000 costs too much for that."""
 def reduction_for(shape: tuple[int, int], needed: tuple[int, int]) -> int:
     """Power of 2 by which a picture is reduced when it is read.
 
-    All readers reduce by it, and `mammoscope.preparation` cuts whole pictures where it would cut
+    All readers reduce by it, and `mammoscope.imaging.preprocessing` cuts whole pictures where it would cut
     reduced ones, so that both come out alike.
 
     Parameters
@@ -155,7 +155,7 @@ class Mammogram:
     pixels
         float32 (H, W) in [0, 1], read-only. Dense tissue is bright (the sense of DICOM's
         MONOCHROME2) as far as the source says so: pictures exported without undoing MONOCHROME1
-        are found and inverted by `mammoscope.preparation`.
+        are found and inverted by `mammoscope.imaging.preprocessing`.
     source
         What the encoded picture was.
     laterality, view

@@ -14,8 +14,8 @@ from keras_image_helper.base import BasePreprocessor
 from PIL import Image
 
 from mammoscope.errors import UrlNotAllowedError
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read, read_file, read_image
-from mammoscope.preparation import prepare
 
 
 class MammogramPreprocessor(BasePreprocessor):  # type: ignore[misc]  # the base has no types

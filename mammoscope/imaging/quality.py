@@ -2,7 +2,7 @@
 
 A network answers whatever it is shown. This gate knows nothing of the network: it asks whether
 the picture looks like one breast on an empty background, as every mammogram does whatever its
-scanner. It measures the search copy of `mammoscope.preparation`, so that padding, inversion,
+scanner. It measures the search copy of `mammoscope.imaging.preprocessing`, so that padding, inversion,
 mirroring and the aspect ratio of the export change nothing.
 """
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mammoscope.errors import NotAMammogramError
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.preparation import Preparation
+from mammoscope.imaging.preprocessing import Preparation
 
 Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2, for clients of other servers.
 
 The model takes either ``image``, encoded pictures as BYTES, or ``pixels``, pictures prepared as
-`mammoscope.preparation` does as UINT8.
+`mammoscope.imaging.preprocessing` does as UINT8.
 """
 
 from typing import Any, Final

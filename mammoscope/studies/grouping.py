@@ -11,8 +11,8 @@ from typing import Final, Literal, Protocol
 from mammoscope.artifact import Card
 from mammoscope.errors import ImageError
 from mammoscope.imaging.mammogram import Laterality, Mammogram, View
+from mammoscope.imaging.preprocessing import Preparation
 from mammoscope.prediction import CLASS_NAMES, Prediction
-from mammoscope.preparation import Preparation
 from mammoscope.studies.manifest import Placement
 
 STANDARD_VIEWS: Final = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.preparation import erase_tissue
+from mammoscope.imaging.preprocessing import erase_tissue
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -52,7 +52,7 @@ def erase(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     Parameters
     ----------
     pixels
-        uint8 (H, W) as `mammoscope.preparation.prepare` makes it.
+        uint8 (H, W) as `mammoscope.imaging.preprocessing.prepare` makes it.
     rng
         Source of every choice: equal states give equal pictures.
 
@@ -82,7 +82,7 @@ def jitter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     Parameters
     ----------
     pixels
-        uint8 (H, W) as `mammoscope.preparation.prepare` makes it.
+        uint8 (H, W) as `mammoscope.imaging.preprocessing.prepare` makes it.
     rng
         Source of every choice: equal states give equal pictures.
 
@@ -118,7 +118,7 @@ def distort(pixels: Pixels, rng: np.random.Generator, strength: float = 1.0) -> 
     Parameters
     ----------
     pixels
-        uint8 (H, W) as `mammoscope.preparation.prepare` makes it.
+        uint8 (H, W) as `mammoscope.imaging.preprocessing.prepare` makes it.
     rng
         Source of every choice: equal states give equal pictures.
     strength

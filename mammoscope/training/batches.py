@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from mammoscope.data.dataset import Example, breast_ids
 from mammoscope.errors import ImageError, StorageError
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read_file
-from mammoscope.preparation import prepare
 from mammoscope.settings import TrainConfig
 from mammoscope.training.augmentation import distort, erase, flip, jitter
 from mammoscope.training.targets import TAUGHT, auxiliary_targets
@@ -32,7 +32,7 @@ _AHEAD: Final = 4
 _CHEST_WALLS: Final = ("left", "right")
 
 _CACHE_FORMAT: Final = 2
-"""To be raised whenever `mammoscope.preparation` changes its result."""
+"""To be raised whenever `mammoscope.imaging.preprocessing` changes its result."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,8 +18,8 @@ from flask import Flask
 from prometheus_client import generate_latest
 
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
-from mammoscope.preparation import prepare
 from mammoscope.service import LoadingEngine, create_app
 from mammoscope.service.app import admission_of, monitoring_of
 from mammoscope.settings import ServiceSettings

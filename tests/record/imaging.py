@@ -6,9 +6,9 @@ from typing import Any
 from mammoscope.errors import ImageError
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.quality import discrepancies, require_mammogram
 from mammoscope.imaging.reading import read
-from mammoscope.preparation import prepare
 from tests.record.keeping import Entries, sha256
 from tests.record.pictures import PHANTOMS, accepted, phantom, refused
 

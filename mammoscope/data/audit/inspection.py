@@ -11,8 +11,8 @@ from mammoscope.data.dataset import Example
 from mammoscope.data.duplicates import Hashes, perceptual_hash
 from mammoscope.errors import ImageError, UnreadableFileError
 from mammoscope.imaging.mammogram import SourceFacts
+from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read_file
-from mammoscope.preparation import prepare
 
 _PREPARED_SIZE: Final = (96, 72)
 

@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
 from mammoscope.imaging.mammogram import Mammogram, reduction_for, shrink
-from mammoscope.preparation.resampling import Ends, resampled
-from mammoscope.preparation.search import (
+from mammoscope.imaging.preprocessing.breast import (
     SEARCH_SIZE,
     SMALLEST_CONTRAST,
     Found,
@@ -27,6 +26,7 @@ from mammoscope.preparation.search import (
     seek,
     without_annotations,
 )
+from mammoscope.imaging.preprocessing.resampling import Ends, resampled
 
 _DETECTOR_SIDE: Final = 1200
 """Pixels that each side of a detector's picture has; the smallest in use have 1914 x 2294. Its

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
-from mammoscope.preparation.resampling import Ends, resampled
+from mammoscope.imaging.preprocessing.resampling import Ends, resampled
 
 Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
