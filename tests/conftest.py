@@ -146,7 +146,7 @@ def compiled_folder(artifact_folder: Path, tmp_path_factory: pytest.TempPathFact
         sha256_of,
         write_card,
     )
-    from mammoscope.conversion import convert_network, import_openvino
+    from mammoscope.model.conversion import convert_network, import_openvino
 
     folder = tmp_path_factory.mktemp("compiled")
     shutil.copy(artifact_folder / NETWORK_NAME, folder)

@@ -13,7 +13,7 @@ from mammoscope.artifact import Card
 from mammoscope.engine import Judgement, Pixels, Scores
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preparation
-from mammoscope.prediction import Prediction
+from mammoscope.model.prediction import Prediction
 
 CARD = Card(
     version="test-1",

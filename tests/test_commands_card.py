@@ -19,8 +19,8 @@ from mammoscope.artifact import (
     write_card,
 )
 from mammoscope.evaluation.metrics import Scored, evaluate_scores
+from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 from mammoscope.modelcard import render
-from mammoscope.prediction import RESEARCH_USE_NOTICE
 
 ROOT = Path(__file__).resolve().parents[1]
 

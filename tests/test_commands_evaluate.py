@@ -19,7 +19,7 @@ from mammoscope.artifact import Card, CardCalibration, CardOperatingPoint
 from mammoscope.cli.evaluate import shown
 from mammoscope.engine import Scores
 from mammoscope.imaging.preprocessing import prepare
-from mammoscope.prediction import Prediction
+from mammoscope.model.prediction import Prediction
 
 CARD = Card(
     version="1.2.3",
@@ -357,7 +357,7 @@ import sys, time
 import mammoscope.cli.score as command, mammoscope.engine as engine
 from mammoscope.__main__ import main
 from mammoscope.artifact import Card
-from mammoscope.prediction import Prediction
+from mammoscope.model.prediction import Prediction
 
 class Slow:
     card = Card(version="1", sha256="0" * 64, input_size=(96, 72))

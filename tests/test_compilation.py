@@ -24,7 +24,6 @@ from mammoscope.artifact import (
     sha256_of,
     write_card,
 )
-from mammoscope.conversion import convert_network, import_openvino
 from mammoscope.data.dataset import read_dataset
 from mammoscope.engine import computes_in_bfloat16, load_engine, make_engine, score_phantoms
 from mammoscope.errors import (
@@ -46,6 +45,7 @@ from mammoscope.export import (
     read_pictures,
 )
 from mammoscope.export.rounding import rounded_to_bfloat16
+from mammoscope.model.conversion import convert_network, import_openvino
 from mammoscope.service import LoadingEngine, create_app
 from mammoscope.settings import ServiceSettings
 

@@ -16,8 +16,8 @@ from mammoscope.errors import NotAMammogramError
 from mammoscope.imaging.heat_map import OPACITY, cell_centres, heat_map, overlay
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
 from mammoscope.imaging.preprocessing import prepare
+from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.phantom import PhantomConfig, draw_phantom
-from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
 
 SIZE = (384, 288)
 CELLS = (24, 18)

@@ -19,7 +19,7 @@ from mammoscope.evaluation.metrics import (
     fit_scale,
 )
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.prediction import Prediction
+from mammoscope.model.prediction import Prediction
 from mammoscope.studies import JudgedPicture, summarise
 
 CARD = Card(

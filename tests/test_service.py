@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 
 from mammoscope import errors
 from mammoscope.imaging.reading import read
-from mammoscope.prediction import RESEARCH_USE_NOTICE
+from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 from mammoscope.service import LoadingEngine, configure_logging, create_app
 from mammoscope.service.problems import RETRY_AFTER_S, STATUSES
 from mammoscope.settings import ServiceSettings

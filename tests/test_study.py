@@ -13,8 +13,8 @@ from mammoscope.dicom_phantom import Encoding, write_phantom_exam
 from mammoscope.engine import load_engine
 from mammoscope.errors import CorruptImageError, MetadataError
 from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.model.prediction import Prediction
 from mammoscope.phantom import write_phantoms
-from mammoscope.prediction import Prediction
 from mammoscope.studies import COLUMNS, JudgedPicture, find_study, summarise, to_json, to_rows
 from tests.conftest import MODEL
 

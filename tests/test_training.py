@@ -243,7 +243,7 @@ def test_a_teacher_sees_pictures_as_it_learned_them(
     import keras
 
     from mammoscope.data.dataset import read_dataset
-    from mammoscope.networks import build_network, load_weights
+    from mammoscope.model.networks import build_network, load_weights
     from mammoscope.training.batches import prepare_examples
     from mammoscope.training.loop import predict
     from mammoscope.training.teachers import taught
@@ -410,7 +410,7 @@ def _moved(example, split):
 def test_rounding_the_weights_moves_scores_by_less_than_0_005(tmp_path: Path):
     import keras
 
-    from mammoscope.networks import build_network
+    from mammoscope.model.networks import build_network
     from mammoscope.training.packing import save_network
 
     keras.utils.set_random_seed(1)
@@ -427,7 +427,7 @@ def test_rounding_the_weights_moves_scores_by_less_than_0_005(tmp_path: Path):
 
 @pytest.mark.parametrize("backbone", ["inceptionv3", "resnet101v2", "xception"])
 def test_every_backbone_builds_with_every_head(backbone: str):
-    from mammoscope.networks import build_network, choose_trainable
+    from mammoscope.model.networks import build_network, choose_trainable
 
     for head in ("mean", "mean_max", "depths", "logit_map"):
         config = TrainConfig.from_preset("smoke", {"backbone": backbone, "head": head})
@@ -444,7 +444,7 @@ def test_every_backbone_builds_with_every_head(backbone: str):
 
 @pytest.mark.parametrize("head", ["mean", "mean_max"])
 def test_a_run_goes_on_from_an_earlier_ones_head(head: str, tmp_path: Path):
-    from mammoscope.networks import build_network, load_weights
+    from mammoscope.model.networks import build_network, load_weights
 
     earlier = build_network(TrainConfig.from_preset("smoke", {"head": head}))
     earlier.save(tmp_path / "earlier.keras")
@@ -462,7 +462,7 @@ def test_a_run_goes_on_from_an_earlier_ones_head(head: str, tmp_path: Path):
 def test_smoothing_is_a_binomial_low_pass_inside_the_network():
     import keras
 
-    from mammoscope.networks import build_network
+    from mammoscope.model.networks import build_network
 
     network = build_network(TrainConfig.from_preset("smoke", {"smoothing": 2}))
     smoothed = keras.Model(network.input, network.get_layer("smooth_1").output)
@@ -479,7 +479,7 @@ def test_parameters_and_operations_are_those_of_the_papers():
     """Millions of parameters and of multiply-adds without the top, from the papers' tables."""
     import keras
 
-    from mammoscope.complexity import complexity
+    from mammoscope.model.complexity import complexity
 
     size = (224, 224, 3)
     plain = keras.applications.ResNet50(include_top=False, weights=None, input_shape=size)
@@ -505,7 +505,7 @@ def test_the_map_adds_up_to_the_logit(head: str):
     """Whatever the picture, logit and mean of the map differ by one constant."""
     import keras
 
-    from mammoscope.networks import POOLED, build_network, set_head
+    from mammoscope.model.networks import POOLED, build_network, set_head
     from mammoscope.settings import POOLING_HEADS
 
     keras.utils.set_random_seed(2)
@@ -530,7 +530,7 @@ def test_the_map_adds_up_to_the_logit(head: str):
 
 
 def test_a_head_can_be_kept_as_the_regression_left_it():
-    from mammoscope.networks import build_network, choose_trainable
+    from mammoscope.model.networks import build_network, choose_trainable
 
     for learns in (True, False):
         config = TrainConfig.from_preset("smoke", {"head_learns": learns})
@@ -548,7 +548,7 @@ def test_the_heat_map_points_at_a_planted_mass():
     from mammoscope.imaging.heat_map import heat_map
     from mammoscope.imaging.mammogram import Mammogram, SourceFacts
     from mammoscope.imaging.preprocessing import prepare
-    from mammoscope.networks import build_network, load_weights
+    from mammoscope.model.networks import build_network, load_weights
     from mammoscope.phantom import PhantomConfig, draw_phantom
     from mammoscope.training.batches import PreparedExamples
     from mammoscope.training.regression import fit_head

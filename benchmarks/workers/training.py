@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from benchmarks.workers.timing import report
 from mammoscope.data.dataset import read_dataset
-from mammoscope.networks import build_network, choose_trainable
+from mammoscope.model.networks import build_network, choose_trainable
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import Batches, prepare_examples
 from mammoscope.training.loop import Loop

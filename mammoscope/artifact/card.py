@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.prediction import AGE_CENTRE_YEARS, YEARS_A_DECADE
+from mammoscope.model.prediction import AGE_CENTRE_YEARS, YEARS_A_DECADE
 
 DEFAULT_POINT: Final = "default"
 

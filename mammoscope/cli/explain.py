@@ -11,7 +11,7 @@ from mammoscope.cli.arguments import add_model, add_operating_point
 from mammoscope.errors import StorageError
 from mammoscope.imaging.heat_map import Colours, heat_map, heat_range, overlay
 from mammoscope.imaging.reading import read_file
-from mammoscope.prediction import RESEARCH_USE_NOTICE
+from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 from mammoscope.storing import replacing
 
 _CANNOT_WRITE: Final = "The heat map could not be written: no permission or no space."

@@ -26,7 +26,7 @@ from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.reading import PICTURE_SUFFIXES, is_picture_name, read_file
-from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
+from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.studies import (
     COLUMNS,
     JudgedPicture,

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mammoscope.artifact import Artifact, Card, CompiledFiles, Method, sha256_of
-from mammoscope.conversion import DAMAGED, convert_network, import_openvino
 from mammoscope.engine.agreement import scores_as_compiled
 from mammoscope.engine.scoring import Engine
 from mammoscope.errors import ArtifactMismatchError
+from mammoscope.model.conversion import DAMAGED, convert_network, import_openvino
 from mammoscope.processors import available_processors
 from mammoscope.settings import PerformanceMode
 

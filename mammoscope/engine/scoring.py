@@ -16,7 +16,7 @@ from mammoscope.errors import ArtifactMismatchError
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preparation, prepare
 from mammoscope.imaging.quality import discrepancies, require_mammogram
-from mammoscope.prediction import AGES_YEARS, Prediction
+from mammoscope.model.prediction import AGES_YEARS, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

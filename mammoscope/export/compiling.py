@@ -24,7 +24,6 @@ from mammoscope.artifact import (
     sha256_of,
     write_card,
 )
-from mammoscope.conversion import convert_network, import_openvino
 from mammoscope.engine import (
     Engine,
     Execution,
@@ -41,6 +40,7 @@ from mammoscope.export.comparison import Reference
 from mammoscope.export.ladder import Form, Kind, Original, Trial, climb
 from mammoscope.export.pictures import Pixels, PreparedPictures
 from mammoscope.export.rounding import rounded_to_bfloat16
+from mammoscope.model.conversion import convert_network, import_openvino
 from mammoscope.settings import PerformanceMode
 
 _PACKAGES: Final = ("openvino", "nncf", "keras")

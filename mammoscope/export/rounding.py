@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from mammoscope.conversion import import_openvino
 from mammoscope.export.blocks import CONVOLUTIONS
+from mammoscope.model.conversion import import_openvino
 
 _PRODUCTS: Final = (*CONVOLUTIONS, "MatMul")
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.prediction import AGES_YEARS, RESEARCH_USE_NOTICE
+from mammoscope.model.prediction import AGES_YEARS, RESEARCH_USE_NOTICE
 from mammoscope.service import problems, schemas
 from mammoscope.service.authorization import KEY_HEADER, PROBES
 from mammoscope.service.submission import (

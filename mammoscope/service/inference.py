@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 
 from mammoscope import __version__
 from mammoscope.errors import InvalidRequestError, NotReadyError, UnknownModelError
-from mammoscope.prediction import CLASS_NAMES
+from mammoscope.model.prediction import CLASS_NAMES
 from mammoscope.service.admission import Visit
 from mammoscope.service.judging import Judging
 from mammoscope.service.submission import whole_body

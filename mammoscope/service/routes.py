@@ -6,7 +6,7 @@ from flask import Blueprint, render_template
 
 from mammoscope.errors import NotReadyError
 from mammoscope.imaging import reading
-from mammoscope.prediction import AGES_YEARS, CLASS_NAMES, RESEARCH_USE_NOTICE
+from mammoscope.model.prediction import AGES_YEARS, CLASS_NAMES, RESEARCH_USE_NOTICE
 from mammoscope.service.admission import Admission
 from mammoscope.service.loading import ScoringEngine
 from mammoscope.service.submission import AGE_FIELD, FILE_FIELD

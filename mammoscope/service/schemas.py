@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mammoscope.prediction import AGES_YEARS
+from mammoscope.model.prediction import AGES_YEARS
 
 Label = Literal["no tumour", "tumour"]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]

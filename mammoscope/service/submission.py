@@ -12,7 +12,7 @@ from flask import Request
 from mammoscope.errors import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 from mammoscope.fetching import fetch
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.prediction import AGES_YEARS
+from mammoscope.model.prediction import AGES_YEARS
 from mammoscope.settings import ServiceSettings
 from mammoscope.studies import Placement
 

@@ -12,7 +12,7 @@ from mammoscope.artifact import Card
 from mammoscope.errors import ImageError
 from mammoscope.imaging.mammogram import Laterality, Mammogram, View
 from mammoscope.imaging.preprocessing import Preparation
-from mammoscope.prediction import CLASS_NAMES, Prediction
+from mammoscope.model.prediction import CLASS_NAMES, Prediction
 from mammoscope.studies.manifest import Placement
 
 STANDARD_VIEWS: Final = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)

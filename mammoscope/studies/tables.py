@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from mammoscope.prediction import RESEARCH_USE_NOTICE, Prediction
+from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.studies.grouping import BreastResult, JudgedPicture, PatientResult, Study
 
 COLUMNS: Final = (

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from mammoscope.errors import RunError, StorageError
-from mammoscope.networks import choose_trainable
+from mammoscope.model.networks import choose_trainable
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import Batches, Pixels, PreparedExamples
 from mammoscope.training.schedules import learning_rate_share
@@ -68,7 +68,7 @@ class Loop:
     Parameters
     ----------
     network
-        As `mammoscope.networks.build_network` made it, weights loaded.
+        As `mammoscope.model.networks.build_network` made it, weights loaded.
     config
         Stages, schedule, optimizer and moving average.
     batches

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from mammoscope.data.splitting import PatientSplit, folds
-from mammoscope.networks import POOLED, set_head
+from mammoscope.model.networks import POOLED, set_head
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import Pixels, PreparedExamples, augmented
 

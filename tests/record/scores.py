@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from mammoscope.artifact import load_artifact
-from mammoscope.conversion import convert_network, import_openvino
 from mammoscope.engine import (
     Engine,
     Execution,
@@ -18,6 +17,7 @@ from mammoscope.engine import (
 from mammoscope.imaging.heat_map import overlay
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.reading import read
+from mammoscope.model.conversion import convert_network, import_openvino
 from tests.record.imaging import SIZE
 from tests.record.keeping import NETWORK, ROOT, Entries, sha256
 from tests.record.pictures import accepted

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.prediction import AGE_CENTRE_YEARS, YEARS_A_DECADE
+from mammoscope.model.prediction import AGE_CENTRE_YEARS, YEARS_A_DECADE
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""The network, the folder that it lives in, and the engine that runs it."""
