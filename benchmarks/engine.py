@@ -14,7 +14,7 @@ from benchmarks.environments import EnvironmentFailedError, engine_python, servi
 from benchmarks.material import compiled_method, network, pictures, prepared
 from benchmarks.measurement import Spread
 from benchmarks.starting import WorkerFailedError, run_worker
-from mammoscope.artifact import METHOD_TITLES, Method, load_artifact
+from mammoscope.model.artifact import METHOD_TITLES, Method, load_artifact
 
 BASELINE: Final = "Keras predict"
 COMPILED: Final = "OpenVINO compiled"

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from benchmarks.contenders import Network
 from benchmarks.environments import ENVIRONMENTS, engine_python
 from benchmarks.starting import run_worker
-from mammoscope.artifact import Artifact, Method, load_artifact, sha256_of
 from mammoscope.errors import ConfigurationError
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
+from mammoscope.model.artifact import Artifact, Method, load_artifact, sha256_of
 from mammoscope.phantom import write_phantom_dataset
 
 PATIENTS: Final = 4

@@ -114,7 +114,7 @@ def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder as training leaves it, of a network of one layer. Not to be written to."""
     import keras
 
-    from mammoscope.artifact import CARD_NAME, NETWORK_NAME, Card, sha256_of, write_card
+    from mammoscope.model.artifact import CARD_NAME, NETWORK_NAME, Card, sha256_of, write_card
 
     pixels = keras.Input((96, 72, 1), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(pixels)
@@ -135,7 +135,7 @@ def compiled_folder(artifact_folder: Path, tmp_path_factory: pytest.TempPathFact
     """The same with its network compiled, hence served without Keras. Not to be written to."""
     import shutil
 
-    from mammoscope.artifact import (
+    from mammoscope.model.artifact import (
         NETWORK_NAME,
         TOPOLOGY_NAME,
         WEIGHTS_NAME,

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mammoscope.artifact import (
+from mammoscope.errors import (
+    ArtifactMismatchError,
+    ArtifactNotFoundError,
+    ConfigurationError,
+    StorageError,
+)
+from mammoscope.model.artifact import (
     Card,
     CardCalibration,
     CardComparison,
@@ -16,12 +22,6 @@ from mammoscope.artifact import (
     load_artifact,
     sha256_of,
     write_card,
-)
-from mammoscope.errors import (
-    ArtifactMismatchError,
-    ArtifactNotFoundError,
-    ConfigurationError,
-    StorageError,
 )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mammoscope.__main__ import main
-from mammoscope.artifact import (
+from mammoscope.evaluation.metrics import Scored, evaluate_scores
+from mammoscope.model.artifact import (
     Card,
     CardAgeCalibration,
     CardComparison,
@@ -18,7 +19,6 @@ from mammoscope.artifact import (
     sha256_of,
     write_card,
 )
-from mammoscope.evaluation.metrics import Scored, evaluate_scores
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 from mammoscope.modelcard import render
 

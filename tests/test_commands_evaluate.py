@@ -15,10 +15,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mammoscope.__main__ import main
-from mammoscope.artifact import Card, CardCalibration, CardOperatingPoint
 from mammoscope.cli.evaluate import shown
 from mammoscope.engine import Scores
 from mammoscope.imaging.preprocessing import prepare
+from mammoscope.model.artifact import Card, CardCalibration, CardOperatingPoint
 from mammoscope.model.prediction import Prediction
 
 CARD = Card(
@@ -356,7 +356,7 @@ SLOW = """
 import sys, time
 import mammoscope.cli.score as command, mammoscope.engine as engine
 from mammoscope.__main__ import main
-from mammoscope.artifact import Card
+from mammoscope.model.artifact import Card
 from mammoscope.model.prediction import Prediction
 
 class Slow:

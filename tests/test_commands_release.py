@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mammoscope.__main__ import main
-from mammoscope.artifact import (
+from mammoscope.model.artifact import (
     Card,
     CardComparison,
     CardCompiled,

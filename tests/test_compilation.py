@@ -15,15 +15,6 @@ import numpy as np
 import pytest
 
 from mammoscope.__main__ import main
-from mammoscope.artifact import (
-    NETWORK_NAME,
-    TOPOLOGY_NAME,
-    WEIGHTS_NAME,
-    Card,
-    load_artifact,
-    sha256_of,
-    write_card,
-)
 from mammoscope.data.dataset import read_dataset
 from mammoscope.engine import computes_in_bfloat16, load_engine, make_engine, score_phantoms
 from mammoscope.errors import (
@@ -45,6 +36,15 @@ from mammoscope.export import (
     read_pictures,
 )
 from mammoscope.export.rounding import rounded_to_bfloat16
+from mammoscope.model.artifact import (
+    NETWORK_NAME,
+    TOPOLOGY_NAME,
+    WEIGHTS_NAME,
+    Card,
+    load_artifact,
+    sha256_of,
+    write_card,
+)
 from mammoscope.model.conversion import convert_network, import_openvino
 from mammoscope.service import LoadingEngine, create_app
 from mammoscope.settings import ServiceSettings
@@ -166,7 +166,7 @@ def test_a_compiled_network_is_served_without_keras(compiled: Path, phantom_fold
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from mammoscope.artifact import load_artifact\n"
+        "from mammoscope.model.artifact import load_artifact\n"
         "from mammoscope.engine import load_engine\n"
         "from mammoscope.imaging.reading import read_file\n"
         "engine = load_engine(load_artifact(Path(sys.argv[1])))\n"

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mammoscope.artifact import Artifact, Card, CardAgeCalibration, load_artifact
 from mammoscope.engine import Engine, Execution, load_engine, make_engine
 from mammoscope.errors import (
     ArtifactError,
@@ -23,6 +22,7 @@ from mammoscope.export import ALLOWED_DIFFERENCE
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read, read_file
+from mammoscope.model.artifact import Artifact, Card, CardAgeCalibration, load_artifact
 from tests.dicom_objects import changed, mammogram_object
 
 MODEL = Path(__file__).resolve().parents[1] / "model"

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mammoscope.artifact import Card, CardAgeCalibration, CardCalibration, CardOperatingPoint
 from mammoscope.data.dataset import Dataset, Example, Facts, read_dataset
 from mammoscope.data.scanner_groups import Seen
 from mammoscope.errors import EmptyDatasetError, SingleClassError
@@ -26,6 +25,7 @@ from mammoscope.evaluation.evaluate import (
 from mammoscope.imaging.mammogram import Laterality
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read_file
+from mammoscope.model.artifact import Card, CardAgeCalibration, CardCalibration, CardOperatingPoint
 
 CARD = Card(
     version="1.2.3",

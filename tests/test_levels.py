@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mammoscope.artifact import Card, CardCalibration
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
 from mammoscope.evaluation.aggregation import read_scores, scales_of, with_levels
 from mammoscope.evaluation.metrics import (
@@ -19,6 +18,7 @@ from mammoscope.evaluation.metrics import (
     fit_scale,
 )
 from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.model.artifact import Card, CardCalibration
 from mammoscope.model.prediction import Prediction
 from mammoscope.studies import JudgedPicture, summarise
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from mammoscope.__main__ import main
-from mammoscope.artifact import Card, CardCalibration
 from mammoscope.data.dataset import read_dataset
 from mammoscope.engine import Scores
 from mammoscope.errors import EmptyDatasetError
 from mammoscope.evaluation.evaluate import RefusedExample
 from mammoscope.evaluation.robustness import CHANGES, Spread, Trial, summarise, try_examples
+from mammoscope.model.artifact import Card, CardCalibration
 
 CARD = Card(
     version="1.2.3",

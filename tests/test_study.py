@@ -8,11 +8,17 @@ import math
 import pytest
 
 from mammoscope.__main__ import main
-from mammoscope.artifact import Card, CardCalibration, CardLevel, CardOperatingPoint, load_artifact
 from mammoscope.dicom_phantom import Encoding, write_phantom_exam
 from mammoscope.engine import load_engine
 from mammoscope.errors import CorruptImageError, MetadataError
 from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.model.artifact import (
+    Card,
+    CardCalibration,
+    CardLevel,
+    CardOperatingPoint,
+    load_artifact,
+)
 from mammoscope.model.prediction import Prediction
 from mammoscope.phantom import write_phantoms
 from mammoscope.studies import COLUMNS, JudgedPicture, find_study, summarise, to_json, to_rows

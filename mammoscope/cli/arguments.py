@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from mammoscope.artifact import DEFAULT_POINT
+from mammoscope.model.artifact import DEFAULT_POINT
 from mammoscope.settings import OperatingPointName, ServiceSettings
 
 

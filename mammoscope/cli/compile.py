@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mammoscope.artifact import METHOD_TITLES, Card, load_artifact
 from mammoscope.cli.arguments import add_model_folder
 from mammoscope.data.dataset import read_dataset
 from mammoscope.errors import ArtifactNotFoundError, ConfigurationError
@@ -16,6 +15,7 @@ from mammoscope.export import (
     draw_pictures,
     read_pictures,
 )
+from mammoscope.model.artifact import METHOD_TITLES, Card, load_artifact
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -11,7 +11,6 @@ from typing import Any, Final, Self
 
 from tqdm import tqdm
 
-from mammoscope.artifact import load_artifact
 from mammoscope.data.dataset import SPLITS, Dataset, read_dataset, require_both_classes
 from mammoscope.data.scanner_groups import Seen
 from mammoscope.data.split_table import read_split
@@ -27,6 +26,7 @@ from mammoscope.evaluation.evaluate import (
 )
 from mammoscope.evaluation.metrics import RESAMPLES
 from mammoscope.evaluation.summary import describe
+from mammoscope.model.artifact import load_artifact
 from mammoscope.settings import ServiceSettings
 from mammoscope.storing import replacing
 

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mammoscope.artifact import CARD_NAME
 from mammoscope.cli.arguments import add_model_folder
 from mammoscope.cli.explore import DEFAULT as DATASET
 from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.errors import RunError
+from mammoscope.model.artifact import CARD_NAME
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -9,7 +9,10 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from mammoscope.artifact import (
+from mammoscope.data.dataset import read_dataset
+from mammoscope.data.split_table import SPLIT_NAME, read_split
+from mammoscope.errors import MetadataError, RunError, StorageError
+from mammoscope.model.artifact import (
     CARD_NAME,
     NETWORK_NAME,
     TOPOLOGY_NAME,
@@ -18,9 +21,6 @@ from mammoscope.artifact import (
     load_artifact,
     sha256_of,
 )
-from mammoscope.data.dataset import read_dataset
-from mammoscope.data.split_table import SPLIT_NAME, read_split
-from mammoscope.errors import MetadataError, RunError, StorageError
 from mammoscope.settings import TrainConfig
 
 RECORD_FOLDER: Final = "experiments"

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mammoscope.artifact import load_artifact
 from mammoscope.cli.arguments import add_model, positive
 from mammoscope.cli.evaluate import ALL_SPLITS, choose_split, write_json
 from mammoscope.data.dataset import SPLITS, Example, read_dataset
@@ -23,6 +22,7 @@ from mammoscope.evaluation.robustness import (
     try_examples,
 )
 from mammoscope.evaluation.summary import text
+from mammoscope.model.artifact import load_artifact
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

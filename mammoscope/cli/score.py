@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-from mammoscope.artifact import Card, load_artifact
 from mammoscope.cli.arguments import add_model, add_operating_point
 from mammoscope.cli.evaluate import shown
 from mammoscope.cli.sharding import Shard
@@ -26,6 +25,7 @@ from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.reading import PICTURE_SUFFIXES, is_picture_name, read_file
+from mammoscope.model.artifact import Card, load_artifact
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.studies import (
     COLUMNS,

@@ -8,9 +8,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
-from mammoscope.artifact import CARD_NAME
 from mammoscope.cli.release import RECORD_FOLDER, copy_record
 from mammoscope.errors import ConfigurationError, MammoscopeError
+from mammoscope.model.artifact import CARD_NAME
 from mammoscope.plan import PlannedRun, read_plan
 
 _RECORDS: Final = Path("model") / RECORD_FOLDER

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.artifact import DEFAULT_POINT, Card
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preparation, prepare
 from mammoscope.imaging.quality import discrepancies, require_mammogram
+from mammoscope.model.artifact import DEFAULT_POINT, Card
 from mammoscope.model.prediction import AGES_YEARS, Prediction
 
 if TYPE_CHECKING:

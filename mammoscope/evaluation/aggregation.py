@@ -10,13 +10,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from mammoscope.artifact import (
-    DEFAULT_POINT,
-    Card,
-    CardCalibration,
-    CardLevel,
-    CardOperatingPoint,
-)
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
 from mammoscope.evaluation.metrics import (
     Calibration,
@@ -26,6 +19,13 @@ from mammoscope.evaluation.metrics import (
     compare_rules,
     evaluate_scores,
     fit_scale,
+)
+from mammoscope.model.artifact import (
+    DEFAULT_POINT,
+    Card,
+    CardCalibration,
+    CardLevel,
+    CardOperatingPoint,
 )
 
 SCORES_NAME: Final = "validation_scores.csv"

@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.artifact import Card
 from mammoscope.data.dataset import Dataset, Example, breast_ids
 from mammoscope.data.scanner_groups import Look, Seen, cluster_looks, look_of, thumbnail_of
 from mammoscope.errors import EmptyDatasetError, ImageError
@@ -28,6 +27,7 @@ from mammoscope.evaluation.metrics import (
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.quality import require_mammogram
 from mammoscope.imaging.reading import read_file
+from mammoscope.model.artifact import Card
 
 _AGE_BANDS: Final = (50, 60, 70)
 """Bounds of the age bands in years; screening programmes invite from 50 to 69."""

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mammoscope.artifact import Card
 from mammoscope.data.dataset import Example
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.evaluation.evaluate import RefusedExample, map_ahead
@@ -26,6 +25,7 @@ from mammoscope.imaging.mammogram import Mammogram, SourceFacts
 from mammoscope.imaging.preprocessing import Preparation, erase_tissue, prepare
 from mammoscope.imaging.quality import require_mammogram
 from mammoscope.imaging.reading import read, read_file
+from mammoscope.model.artifact import Card
 
 Grey = npt.NDArray[np.float32]
 Float = npt.NDArray[np.float32]

@@ -5,10 +5,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.artifact import DEFAULT_POINT, Card, CardComparison
 from mammoscope.errors import CompilationError
 from mammoscope.evaluation.metrics import Calibration, Curve, Scored
 from mammoscope.export.pictures import PreparedPictures
+from mammoscope.model.artifact import DEFAULT_POINT, Card, CardComparison
 
 ALLOWED_AUC_DIFFERENCE: Final = 0.005
 ALLOWED_DIFFERENCE: Final = 0.03

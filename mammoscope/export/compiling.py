@@ -12,18 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from mammoscope.artifact import (
-    TOPOLOGY_NAME,
-    WEIGHTS_NAME,
-    Artifact,
-    Card,
-    CardCompiled,
-    CardFile,
-    CompiledFiles,
-    Method,
-    sha256_of,
-    write_card,
-)
 from mammoscope.engine import (
     Engine,
     Execution,
@@ -40,6 +28,18 @@ from mammoscope.export.comparison import Reference
 from mammoscope.export.ladder import Form, Kind, Original, Trial, climb
 from mammoscope.export.pictures import Pixels, PreparedPictures
 from mammoscope.export.rounding import rounded_to_bfloat16
+from mammoscope.model.artifact import (
+    TOPOLOGY_NAME,
+    WEIGHTS_NAME,
+    Artifact,
+    Card,
+    CardCompiled,
+    CardFile,
+    CompiledFiles,
+    Method,
+    sha256_of,
+    write_card,
+)
 from mammoscope.model.conversion import convert_network, import_openvino
 from mammoscope.settings import PerformanceMode
 

@@ -10,12 +10,12 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from mammoscope.artifact import Card
 from mammoscope.engine import LOGIT_RANK, make_engine
 from mammoscope.errors import CompilationError, ConfigurationError, MammoscopeError
 from mammoscope.export.blocks import CONVOLUTIONS, followers
 from mammoscope.export.comparison import Logits
 from mammoscope.export.pictures import Pixels
+from mammoscope.model.artifact import Card
 from mammoscope.model.conversion import import_openvino
 
 Bias = Literal["fast", "full"]

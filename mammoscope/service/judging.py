@@ -6,11 +6,11 @@ from typing import Final
 
 from flask import request
 
-from mammoscope.artifact import DEFAULT_POINT, Card
 from mammoscope.engine import Float, Judgement, Pixels
 from mammoscope.imaging import reading
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.model.artifact import DEFAULT_POINT, Card
 from mammoscope.service.admission import Admission, Visit
 from mammoscope.service.connection import Connection
 from mammoscope.service.loading import ScoringEngine

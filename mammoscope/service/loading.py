@@ -8,10 +8,10 @@ from typing import Protocol, Self
 
 import structlog
 
-from mammoscope.artifact import DEFAULT_POINT, Card
 from mammoscope.engine import Judgement, Pixels, Scores
 from mammoscope.errors import ArtifactError, MammoscopeError, NotReadyError
 from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.model.artifact import DEFAULT_POINT, Card
 
 _log = structlog.get_logger(__name__)
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from mammoscope.artifact import Card
 from mammoscope.errors import ImageError
 from mammoscope.imaging.mammogram import Laterality, Mammogram, View
 from mammoscope.imaging.preprocessing import Preparation
+from mammoscope.model.artifact import Card
 from mammoscope.model.prediction import CLASS_NAMES, Prediction
 from mammoscope.studies.manifest import Placement
 

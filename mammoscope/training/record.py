@@ -15,17 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope import __version__
-from mammoscope.artifact import (
-    DEFAULT_POINT,
-    NETWORK_NAME,
-    Card,
-    CardAgeCalibration,
-    CardCalibration,
-    CardOperatingPoint,
-    load_artifact,
-    sha256_of,
-    write_card,
-)
 from mammoscope.errors import ArtifactNotFoundError, StorageError
 from mammoscope.evaluation.aggregation import SCORES_NAME, read_scores, with_levels
 from mammoscope.evaluation.metrics import (
@@ -35,6 +24,17 @@ from mammoscope.evaluation.metrics import (
     evaluate_with_age,
     fit_platt_with_age,
     fit_scale,
+)
+from mammoscope.model.artifact import (
+    DEFAULT_POINT,
+    NETWORK_NAME,
+    Card,
+    CardAgeCalibration,
+    CardCalibration,
+    CardOperatingPoint,
+    load_artifact,
+    sha256_of,
+    write_card,
 )
 from mammoscope.report import write_figures
 from mammoscope.settings import TrainConfig

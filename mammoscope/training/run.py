@@ -11,11 +11,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.artifact import CARD_NAME, NETWORK_NAME
 from mammoscope.data.dataset import Example, read_dataset, require_both_classes
 from mammoscope.data.ddsm import read_ddsm
 from mammoscope.data.split_table import write_split
 from mammoscope.errors import RunError, StorageError
+from mammoscope.model.artifact import CARD_NAME, NETWORK_NAME
 from mammoscope.model.complexity import complexity
 from mammoscope.model.networks import build_network, export_network, load_weights
 from mammoscope.settings import TrainConfig

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from mammoscope.artifact import load_artifact
 from mammoscope.data.dataset import Example
 from mammoscope.data.split_table import read_split
 from mammoscope.errors import LeakageError, RunError
+from mammoscope.model.artifact import load_artifact
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import PreparedExamples
 from mammoscope.training.loop import predict

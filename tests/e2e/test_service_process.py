@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import requests
 
-from mammoscope.artifact import CARD_NAME, NETWORK_NAME
 from mammoscope.client import Client
 from mammoscope.errors import ServerAnswerError
+from mammoscope.model.artifact import CARD_NAME, NETWORK_NAME
 from tests.deployment.manifests import INIT
 from tests.service_process import PATIENCE_S
 

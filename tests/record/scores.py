@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mammoscope.artifact import load_artifact
 from mammoscope.engine import (
     Engine,
     Execution,
@@ -17,6 +16,7 @@ from mammoscope.engine import (
 from mammoscope.imaging.heat_map import overlay
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.reading import read
+from mammoscope.model.artifact import load_artifact
 from mammoscope.model.conversion import convert_network, import_openvino
 from tests.record.imaging import SIZE
 from tests.record.keeping import NETWORK, ROOT, Entries, sha256

@@ -1,6 +1,6 @@
 """A model folder: the network, what was compiled from it, and the card that ties them."""
 
-from mammoscope.artifact.card import (
+from mammoscope.model.artifact.card import (
     DEFAULT_POINT,
     METHOD_TITLES,
     Card,
@@ -14,7 +14,7 @@ from mammoscope.artifact.card import (
     Level,
     Method,
 )
-from mammoscope.artifact.folder import (
+from mammoscope.model.artifact.folder import (
     CARD_NAME,
     NETWORK_NAME,
     TOPOLOGY_NAME,

@@ -13,8 +13,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from mammoscope.artifact.card import Card
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
+from mammoscope.model.artifact.card import Card
 from mammoscope.storing import replacing
 
 NETWORK_NAME: Final = "model.keras"
