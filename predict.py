@@ -5,8 +5,8 @@ background, so that the probes answer from the first second on; ``/readyz`` says
 or why it never will be.
 """
 
-from mammoscope.engine import Engine, load_engine
 from mammoscope.model.artifact import load_artifact
+from mammoscope.model.engine import Engine, load_engine
 from mammoscope.service import LoadingEngine, configure_logging, create_app
 from mammoscope.settings import ServiceSettings
 

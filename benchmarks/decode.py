@@ -25,10 +25,10 @@ import numpy.typing as npt
 import pydicom
 
 from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_phantom
-from mammoscope.engine import Engine, load_engine
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact import load_artifact
+from mammoscope.model.engine import Engine, load_engine
 from mammoscope.phantom import Phantom, PhantomConfig, draw_phantom
 
 SIZES = ((1914, 2294), (2560, 3328), (3328, 4096))

@@ -22,10 +22,10 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from mammoscope.engine import Engine, load_engine
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact import load_artifact
+from mammoscope.model.engine import Engine, load_engine
 from mammoscope.phantom import PhantomConfig, draw_phantom
 from mammoscope.processors import available_processors
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from mammoscope.engine import Judgement
+from mammoscope.model.engine import Judgement
 
 WINDOW: Final = 500
 """Pictures that are compared with the training pictures."""

@@ -9,10 +9,10 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from mammoscope.engine import Judgement, Pixels, Scores
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preparation
 from mammoscope.model.artifact import Card
+from mammoscope.model.engine import Judgement, Pixels, Scores
 from mammoscope.model.prediction import Prediction
 
 CARD = Card(

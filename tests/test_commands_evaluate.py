@@ -16,9 +16,9 @@ from sklearn.metrics import roc_auc_score
 
 from mammoscope.__main__ import main
 from mammoscope.cli.evaluate import shown
-from mammoscope.engine import Scores
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.model.artifact import Card, CardCalibration, CardOperatingPoint
+from mammoscope.model.engine import Scores
 from mammoscope.model.prediction import Prediction
 
 CARD = Card(
@@ -59,7 +59,7 @@ class BrightnessEngine:
 def engine(monkeypatch):
     monkeypatch.setattr("mammoscope.cli.evaluate.load_artifact", lambda path: path)
     monkeypatch.setattr("mammoscope.cli.score.load_artifact", lambda path: path)
-    monkeypatch.setattr("mammoscope.engine.load_engine", lambda artifact: BrightnessEngine())
+    monkeypatch.setattr("mammoscope.model.engine.load_engine", lambda artifact: BrightnessEngine())
 
 
 @pytest.fixture
@@ -354,7 +354,7 @@ class TestScore:
 
 SLOW = """
 import sys, time
-import mammoscope.cli.score as command, mammoscope.engine as engine
+import mammoscope.cli.score as command, mammoscope.model.engine as engine
 from mammoscope.__main__ import main
 from mammoscope.model.artifact import Card
 from mammoscope.model.prediction import Prediction

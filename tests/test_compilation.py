@@ -16,7 +16,6 @@ import pytest
 
 from mammoscope.__main__ import main
 from mammoscope.data.dataset import read_dataset
-from mammoscope.engine import computes_in_bfloat16, load_engine, make_engine, score_phantoms
 from mammoscope.errors import (
     ArtifactMismatchError,
     ArtifactNotFoundError,
@@ -46,6 +45,7 @@ from mammoscope.model.artifact import (
     write_card,
 )
 from mammoscope.model.conversion import convert_network, import_openvino
+from mammoscope.model.engine import computes_in_bfloat16, load_engine, make_engine, score_phantoms
 from mammoscope.service import LoadingEngine, create_app
 from mammoscope.settings import ServiceSettings
 
@@ -167,7 +167,7 @@ def test_a_compiled_network_is_served_without_keras(compiled: Path, phantom_fold
         "import sys\n"
         "from pathlib import Path\n"
         "from mammoscope.model.artifact import load_artifact\n"
-        "from mammoscope.engine import load_engine\n"
+        "from mammoscope.model.engine import load_engine\n"
         "from mammoscope.imaging.reading import read_file\n"
         "engine = load_engine(load_artifact(Path(sys.argv[1])))\n"
         "print(engine.predict(read_file(Path(sys.argv[2]))).logit)\n"
@@ -329,7 +329,7 @@ def test_a_processor_without_bfloat16_serves_the_same_weights_in_float32(
             rounded_to_bfloat16(convert_network(folder / NETWORK_NAME)), card_of(folder)
         ).score(pictures.comparison).logits  # fmt: skip
     assert 0 < np.abs(in_bfloat16 - exact).max() < 0.05
-    monkeypatch.setattr("mammoscope.engine.loading.computes_in_bfloat16", lambda: False)
+    monkeypatch.setattr("mammoscope.model.engine.loading.computes_in_bfloat16", lambda: False)
     elsewhere = load_engine(load_artifact(folder))
     assert elsewhere.card.compiled == made
     theirs = elsewhere.score(pictures.comparison).logits

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mammoscope.engine import Engine, Execution, load_engine, make_engine
 from mammoscope.errors import (
     ArtifactError,
     ArtifactMismatchError,
@@ -23,6 +22,7 @@ from mammoscope.imaging.mammogram import Mammogram, SourceFacts
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.model.artifact import Artifact, Card, CardAgeCalibration, load_artifact
+from mammoscope.model.engine import Engine, Execution, load_engine, make_engine
 from tests.dicom_objects import changed, mammogram_object
 
 MODEL = Path(__file__).resolve().parents[1] / "model"
@@ -44,8 +44,8 @@ class RecordingCore:
 @pytest.mark.parametrize(("threads", "mode", "expected"), [(0, "throughput", 3), (5, "latency", 5)])
 def test_threads_and_mode_are_openvinos(monkeypatch, threads, mode, expected):
     core = RecordingCore()
-    monkeypatch.setattr("mammoscope.engine.loading.import_openvino", core)
-    monkeypatch.setattr("mammoscope.engine.loading.available_processors", lambda: 3)
+    monkeypatch.setattr("mammoscope.model.engine.loading.import_openvino", core)
+    monkeypatch.setattr("mammoscope.model.engine.loading.available_processors", lambda: 3)
     card = Card(version="1", sha256="0" * 64, input_size=(96, 72))
     with pytest.raises(ArtifactMismatchError, match="damaged"):
         make_engine(None, card, Execution(threads, mode))

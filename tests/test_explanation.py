@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mammoscope.__main__ import main
-from mammoscope.engine import Judgement
 from mammoscope.errors import NotAMammogramError
 from mammoscope.imaging.heat_map import OPACITY, cell_centres, heat_map, overlay
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.model.artifact import Card
+from mammoscope.model.engine import Judgement
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.phantom import PhantomConfig, draw_phantom
 
@@ -207,7 +207,9 @@ class TestCommand:
     @pytest.fixture(autouse=True)
     def engine(self, monkeypatch):
         monkeypatch.setattr("mammoscope.cli.explain.load_artifact", lambda path: path)
-        monkeypatch.setattr("mammoscope.engine.load_engine", lambda artifact: HotCornerEngine())
+        monkeypatch.setattr(
+            "mammoscope.model.engine.load_engine", lambda artifact: HotCornerEngine()
+        )
 
     @pytest.fixture
     def picture(self, tmp_path) -> Path:

@@ -10,11 +10,11 @@ import pytest
 
 from mammoscope.__main__ import main
 from mammoscope.data.dataset import read_dataset
-from mammoscope.engine import Scores
 from mammoscope.errors import EmptyDatasetError
 from mammoscope.evaluation.evaluate import RefusedExample
 from mammoscope.evaluation.robustness import CHANGES, Spread, Trial, summarise, try_examples
 from mammoscope.model.artifact import Card, CardCalibration
+from mammoscope.model.engine import Scores
 
 CARD = Card(
     version="1.2.3",
@@ -145,7 +145,7 @@ class TestCommand:
     @pytest.fixture(autouse=True)
     def engine(self, monkeypatch):
         monkeypatch.setattr("mammoscope.cli.robustness.load_artifact", lambda path: path)
-        monkeypatch.setattr("mammoscope.engine.load_engine", lambda artifact: CellEngine())
+        monkeypatch.setattr("mammoscope.model.engine.load_engine", lambda artifact: CellEngine())
 
     def test_table_and_json(self, phantom_dataset, tmp_path, capsys):
         table = tmp_path / "robustness.json"

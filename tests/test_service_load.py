@@ -14,8 +14,8 @@ from flask import Flask
 from werkzeug.test import EnvironBuilder, TestResponse
 
 from mammoscope import errors
-from mammoscope.engine import Judgement
 from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.model.engine import Judgement
 from mammoscope.service import create_app
 from mammoscope.service.admission import Admission
 from mammoscope.service.app import admission_of

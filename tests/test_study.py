@@ -9,7 +9,6 @@ import pytest
 
 from mammoscope.__main__ import main
 from mammoscope.dicom_phantom import Encoding, write_phantom_exam
-from mammoscope.engine import load_engine
 from mammoscope.errors import CorruptImageError, MetadataError
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.artifact import (
@@ -19,6 +18,7 @@ from mammoscope.model.artifact import (
     CardOperatingPoint,
     load_artifact,
 )
+from mammoscope.model.engine import load_engine
 from mammoscope.model.prediction import Prediction
 from mammoscope.phantom import write_phantoms
 from mammoscope.studies import COLUMNS, JudgedPicture, find_study, summarise, to_json, to_rows
@@ -116,7 +116,7 @@ def engine():
 
 @pytest.fixture
 def loaded_once(engine, monkeypatch):
-    monkeypatch.setattr("mammoscope.engine.load_engine", lambda artifact: engine)
+    monkeypatch.setattr("mammoscope.model.engine.load_engine", lambda artifact: engine)
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from benchmarks.workers.timing import (
     report,
     with_callers,
 )
-from mammoscope.engine import load_engine
 from mammoscope.model.artifact import Artifact, load_artifact
+from mammoscope.model.engine import load_engine
 
 
 def main() -> None:

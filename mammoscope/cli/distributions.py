@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     examples = dataset.split(*_TRAINING_SPLITS) if dataset.splits else dataset.examples
     chosen = random.Random(args.seed).sample(examples, min(args.sample, len(examples)))
 
-    from mammoscope.engine import load_engine
+    from mammoscope.model.engine import load_engine
 
     engine = load_engine(artifact)
 

@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     default: Path = args.training_run or ServiceSettings.model_fields["model"].default
     artifact = load_artifact(args.model or default)
 
-    from mammoscope.engine import load_engine
+    from mammoscope.model.engine import load_engine
 
     scorer: Scorer = load_engine(artifact)
     with ScoresFile(args.scores, dataset.root, scorer) as scores:

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     artifact = load_artifact(args.model)
     mammogram = read_file(args.file)
 
-    from mammoscope.engine import load_engine
+    from mammoscope.model.engine import load_engine
 
     judged = load_engine(artifact).judge(mammogram, operating_point=args.operating_point)
     _write(output, overlay(mammogram, judged.logit_map, judged.preparation))

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     examples = _sample(examples, args.sample, args.seed)
     artifact = load_artifact(args.model)
 
-    from mammoscope.engine import load_engine
+    from mammoscope.model.engine import load_engine
 
     scorer: MapScorer = load_engine(artifact)
     bar = tqdm(

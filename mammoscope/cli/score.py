@@ -48,7 +48,7 @@ Found = Path | tuple[Path, MammoscopeError]
 
 
 class Predictor(Protocol):
-    """What scoring needs of `mammoscope.engine.Engine`."""
+    """What scoring needs of `mammoscope.model.engine.Engine`."""
 
     @property
     def card(self) -> Card:
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError("--shard divides files, which would tear examinations apart.")
     artifact = load_artifact(args.model)
 
-    from mammoscope.engine import load_engine
+    from mammoscope.model.engine import load_engine
 
     engine = load_engine(artifact)
     if args.study:

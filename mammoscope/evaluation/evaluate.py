@@ -45,7 +45,7 @@ class _Logits(Protocol):
 
 
 class Scorer(Protocol):
-    """What evaluation needs of `mammoscope.engine.Engine`."""
+    """What evaluation needs of `mammoscope.model.engine.Engine`."""
 
     @property
     def card(self) -> Card:

@@ -56,7 +56,7 @@ class _Scores(Protocol):
 
 
 class MapScorer(Protocol):
-    """What is needed of `mammoscope.engine.Engine`."""
+    """What is needed of `mammoscope.model.engine.Engine`."""
 
     @property
     def card(self) -> Card:

@@ -12,16 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from mammoscope.engine import (
-    Engine,
-    Execution,
-    Precision,
-    computes_in_bfloat16,
-    make_engine,
-    precision_of,
-    read_network,
-    score_phantoms,
-)
 from mammoscope.errors import ArtifactNotFoundError, CompilationError, StorageError
 from mammoscope.export.blocks import share_in_8_bits
 from mammoscope.export.comparison import Reference
@@ -41,6 +31,16 @@ from mammoscope.model.artifact import (
     write_card,
 )
 from mammoscope.model.conversion import convert_network, import_openvino
+from mammoscope.model.engine import (
+    Engine,
+    Execution,
+    Precision,
+    computes_in_bfloat16,
+    make_engine,
+    precision_of,
+    read_network,
+    score_phantoms,
+)
 from mammoscope.settings import PerformanceMode
 
 _PACKAGES: Final = ("openvino", "nncf", "keras")

@@ -8,12 +8,12 @@ from typing import Any, Final, Literal
 import numpy as np
 from tqdm import tqdm
 
-from mammoscope.engine import make_engine
 from mammoscope.export.blocks import Block, find_blocks
 from mammoscope.export.comparison import Logits, loss
 from mammoscope.export.pictures import PreparedPictures
 from mammoscope.export.quantisation import Bias, head_of, line, quantise, straighten
 from mammoscope.model.artifact import Card, CardComparison, CompiledFiles, Method
+from mammoscope.model.engine import make_engine
 
 Kind = Literal["int8", "bfloat16", "float"]
 """What is tried first; whatever is slower follows."""

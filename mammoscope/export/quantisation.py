@@ -10,13 +10,13 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from mammoscope.engine import LOGIT_RANK, make_engine
 from mammoscope.errors import CompilationError, ConfigurationError, MammoscopeError
 from mammoscope.export.blocks import CONVOLUTIONS, followers
 from mammoscope.export.comparison import Logits
 from mammoscope.export.pictures import Pixels
 from mammoscope.model.artifact import Card
 from mammoscope.model.conversion import import_openvino
+from mammoscope.model.engine import LOGIT_RANK, make_engine
 
 Bias = Literal["fast", "full"]
 
@@ -30,7 +30,7 @@ def quantise(
     """Compute convolutions in 8 bits, with ranges of values taken from pictures.
 
     Weights use all 8 bits, for which processors without VNNI are no match:
-    `mammoscope.engine.load_engine` finds out whether the one it runs on is.
+    `mammoscope.model.engine.load_engine` finds out whether the one it runs on is.
 
     Parameters
     ----------

@@ -6,11 +6,11 @@ from typing import Final
 
 from flask import request
 
-from mammoscope.engine import Float, Judgement, Pixels
 from mammoscope.imaging import reading
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.artifact import DEFAULT_POINT, Card
+from mammoscope.model.engine import Float, Judgement, Pixels
 from mammoscope.service.admission import Admission, Visit
 from mammoscope.service.connection import Connection
 from mammoscope.service.loading import ScoringEngine
@@ -100,7 +100,7 @@ class Judging:
         operating_point: str = DEFAULT_POINT,
         age: float | None = None,
     ) -> Judgement:
-        """Judge a picture; raises as `mammoscope.engine.Engine.judge` does."""
+        """Judge a picture; raises as `mammoscope.model.engine.Engine.judge` does."""
         judged = self._engine.judge(mammogram, operating_point=operating_point, age=age)
         self._monitoring.judged(judged)
         return judged

@@ -8,16 +8,16 @@ from typing import Protocol, Self
 
 import structlog
 
-from mammoscope.engine import Judgement, Pixels, Scores
 from mammoscope.errors import ArtifactError, MammoscopeError, NotReadyError
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.artifact import DEFAULT_POINT, Card
+from mammoscope.model.engine import Judgement, Pixels, Scores
 
 _log = structlog.get_logger(__name__)
 
 
 class ScoringEngine(Protocol):
-    """What the service needs of `mammoscope.engine.Engine`; many threads call it at a time."""
+    """What the service needs of `mammoscope.model.engine.Engine`; many threads call it at a time."""
 
     @property
     def card(self) -> Card:

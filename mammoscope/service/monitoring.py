@@ -14,8 +14,8 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from mammoscope.drift import Drift, statistics
-from mammoscope.engine import Judgement
 from mammoscope.errors import MammoscopeError
+from mammoscope.model.engine import Judgement
 from mammoscope.service.admission import Admission
 from mammoscope.service.loading import ScoringEngine
 from mammoscope.service.spans import NoSpans, Spans

@@ -9,11 +9,11 @@ from flask import Blueprint, Response, jsonify, request
 from PIL import Image
 
 from mammoscope import studies as study
-from mammoscope.engine import Judgement
 from mammoscope.errors import InvalidRequestError
 from mammoscope.imaging import heat_map
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.model.engine import Judgement
 from mammoscope.service.judging import Judging
 from mammoscope.service.submission import study_submission, submission
 

@@ -27,7 +27,7 @@ class _Judgement(Protocol):
 
 
 class Judge(Protocol):
-    """What is needed of `mammoscope.engine.Engine`."""
+    """What is needed of `mammoscope.model.engine.Engine`."""
 
     @property
     def card(self) -> Card:

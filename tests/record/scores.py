@@ -6,18 +6,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mammoscope.engine import (
+from mammoscope.imaging.heat_map import overlay
+from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.reading import read
+from mammoscope.model.artifact import load_artifact
+from mammoscope.model.conversion import convert_network, import_openvino
+from mammoscope.model.engine import (
     Engine,
     Execution,
     computes_in_bfloat16,
     load_engine,
     make_engine,
 )
-from mammoscope.imaging.heat_map import overlay
-from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.reading import read
-from mammoscope.model.artifact import load_artifact
-from mammoscope.model.conversion import convert_network, import_openvino
 from tests.record.imaging import SIZE
 from tests.record.keeping import NETWORK, ROOT, Entries, sha256
 from tests.record.pictures import accepted
@@ -28,7 +28,7 @@ SERVED, IN_FLOAT = "as served, in bfloat16", "model.keras, in float32"
 
 ALLOWED = {SERVED: 0.01, IN_FLOAT: 0.001}
 """Differences of the probability between processors of another kind. In bfloat16 they round at
-other places; `mammoscope.engine.agreement` allows as much."""
+other places; `mammoscope.model.engine.agreement` allows as much."""
 
 
 def processor() -> dict[str, Any]:

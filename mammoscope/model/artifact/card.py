@@ -172,7 +172,7 @@ class CardCompiled(_Frozen):
     throughput
         The same of many pictures, several of them at a time; None where it was not measured.
     phantom_logits
-        Of the phantoms of `mammoscope.engine.score_phantoms`, on the machine that compiled it: by
+        Of the phantoms of `mammoscope.model.engine.score_phantoms`, on the machine that compiled it: by
         them another tells whether its processor computes the same.
     packages
         Versions of what compiled it.

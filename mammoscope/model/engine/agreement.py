@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.engine.scoring import Engine
 from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.model.engine.inference import Engine
 from mammoscope.phantom import MIN_SIDE, PhantomConfig, draw_phantom
 
 _ALLOWED_DIFFERENCE: Final = 0.01

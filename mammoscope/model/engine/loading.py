@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mammoscope.engine.agreement import scores_as_compiled
-from mammoscope.engine.scoring import Engine
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.model.artifact import Artifact, Card, CompiledFiles, Method, sha256_of
 from mammoscope.model.conversion import DAMAGED, convert_network, import_openvino
+from mammoscope.model.engine.agreement import scores_as_compiled
+from mammoscope.model.engine.inference import Engine
 from mammoscope.processors import available_processors
 from mammoscope.settings import PerformanceMode
 

@@ -5,8 +5,9 @@ serving without Keras; a network that was not compiled is converted through Kera
 backend. Neither needs TensorFlow.
 """
 
-from mammoscope.engine.agreement import score_phantoms
-from mammoscope.engine.loading import (
+from mammoscope.model.engine.agreement import score_phantoms
+from mammoscope.model.engine.inference import LOGIT_RANK, Engine, Float, Judgement, Pixels, Scores
+from mammoscope.model.engine.loading import (
     Execution,
     Precision,
     computes_in_bfloat16,
@@ -15,7 +16,6 @@ from mammoscope.engine.loading import (
     precision_of,
     read_network,
 )
-from mammoscope.engine.scoring import LOGIT_RANK, Engine, Float, Judgement, Pixels, Scores
 
 __all__ = [
     "LOGIT_RANK",
