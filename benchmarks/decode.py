@@ -29,7 +29,7 @@ from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.engine import Engine, load_engine
-from mammoscope.phantom import Phantom, PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import Phantom, PhantomConfig, draw_phantom
 
 SIZES = ((1914, 2294), (2560, 3328), (3328, 4096))
 """Width and height of common detectors, in pixels."""

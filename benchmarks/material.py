@@ -16,7 +16,7 @@ from mammoscope.errors import ConfigurationError
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact import Artifact, Method, load_artifact, sha256_of
-from mammoscope.phantom import write_phantom_dataset
+from mammoscope.phantoms.drawing import write_phantom_dataset
 
 PATIENTS: Final = 4
 """Patients whose phantoms are sent, four pictures each, 640 x 640 JPEG like the data set's."""

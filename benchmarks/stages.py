@@ -26,7 +26,7 @@ from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.engine import Engine, load_engine
-from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from mammoscope.processors import available_processors
 
 STAGES: Final = ("decode", "prepare", "infer")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from benchmarks import report
 from benchmarks.measurement import Spread
 from benchmarks.starting import WorkerFailedError, run_worker
-from mammoscope.phantom import write_phantom_dataset
+from mammoscope.phantoms.drawing import write_phantom_dataset
 
 SIDE: Final = 299
 """Height and width of the network's input in pixels, as the reference project trains it."""

@@ -83,7 +83,7 @@ def pytest_report_header() -> list[str]:
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of six phantoms: 8-bit JPEG, 8-bit and 16-bit PNG. Not to be written to."""
-    from mammoscope.phantom import write_phantoms
+    from mammoscope.phantoms.drawing import write_phantoms
 
     folder = tmp_path_factory.mktemp("phantoms")
     write_phantoms(folder, 6)
@@ -93,7 +93,7 @@ def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Phantoms of twelve patients in Kaggle's layout, with metadata. Not to be written to."""
-    from mammoscope.phantom import write_phantom_dataset
+    from mammoscope.phantoms.drawing import write_phantom_dataset
 
     folder = tmp_path_factory.mktemp("phantom-dataset")
     write_phantom_dataset(folder, patients=12, metadata=True)

@@ -6,7 +6,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from mammoscope.dicom_phantom import Encoding, encode_phantom
-from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
 AMBIGUOUS = {"PixelPaddingValue": "US", "PixelPaddingRangeLimit": "US"}
 

@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["mammoscope", "pydicom"]):
     from mammoscope.imaging.preprocessing import prepare
     from mammoscope.imaging.quality import require_mammogram
     from mammoscope.imaging.reading import read
-    from mammoscope.phantom import PhantomConfig, draw_phantom
+    from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
     from mammoscope.settings import ReadingLimits
     from tests.abuse.pictures import encode
     from tests.dicom_objects import mammogram_object

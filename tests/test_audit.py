@@ -23,7 +23,7 @@ from mammoscope.data.duplicates import (
 from mammoscope.imaging.mammogram import Laterality
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
-from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
 SIDES = {"L": Laterality.LEFT, "R": Laterality.RIGHT}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
 from mammoscope.imaging.preprocessing import prepare
-from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from mammoscope.training.augmentation import distort, erase, flip, jitter
 from mammoscope.training.schedules import learning_rate_share
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mammoscope.phantom import write_phantom_dataset, write_phantoms
+from mammoscope.phantoms.drawing import write_phantom_dataset, write_phantoms
 
 NOBODY = 65534
 

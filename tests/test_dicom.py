@@ -13,7 +13,7 @@ from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_phantom, encode_
 from mammoscope.imaging.mammogram import Laterality, View, shrink
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
-from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from tests.dicom_objects import changed, parsed, written
 
 LOSSY = [name for name, syntax in SYNTAXES.items() if syntax.lossy]

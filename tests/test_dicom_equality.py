@@ -14,7 +14,7 @@ from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.engine import Engine, load_engine
-from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from tests.conftest import MODEL
 from tests.dicom_objects import changed
 

@@ -16,7 +16,7 @@ import pytest
 from mammoscope.cli.download import HANDLE, download
 from mammoscope.data.dataset import read_dataset
 from mammoscope.errors import DownloadError, MammoscopeError, StorageError
-from mammoscope.phantom import write_phantom_dataset
+from mammoscope.phantoms.drawing import write_phantom_dataset
 
 
 class CredentialError(Exception):

@@ -17,7 +17,7 @@ from mammoscope.imaging.preprocessing import prepare
 from mammoscope.model.artifact import Card
 from mammoscope.model.engine import Judgement
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
-from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
 SIZE = (384, 288)
 CELLS = (24, 18)

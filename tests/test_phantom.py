@@ -14,7 +14,7 @@ from PIL import Image
 
 from mammoscope.errors import ConfigurationError, StorageError
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.phantom import (
+from mammoscope.phantoms.drawing import (
     METADATA_COLUMNS,
     MIN_SIDE,
     PhantomConfig,

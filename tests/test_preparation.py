@@ -14,7 +14,7 @@ from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.preprocessing.resampling import resampled
 from mammoscope.imaging.preprocessor import MammogramPreprocessor
 from mammoscope.imaging.reading import read, read_file
-from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
 SIZE = (192, 144)
 

@@ -16,7 +16,7 @@ from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, Vie
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.quality import measure, require_mammogram
 from mammoscope.imaging.reading import read, read_file
-from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
 SIZE = (96, 72)
 MOST_REFUSED_MAMMOGRAMS = 0.01

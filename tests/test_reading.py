@@ -19,7 +19,7 @@ from mammoscope.errors import (
 )
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.reading import read, read_file, read_image
-from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from mammoscope.settings import ReadingLimits
 
 

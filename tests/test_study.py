@@ -20,7 +20,7 @@ from mammoscope.model.artifact import (
 )
 from mammoscope.model.engine import load_engine
 from mammoscope.model.prediction import Prediction
-from mammoscope.phantom import write_phantoms
+from mammoscope.phantoms.drawing import write_phantoms
 from mammoscope.studies import COLUMNS, JudgedPicture, find_study, summarise, to_json, to_rows
 from tests.conftest import MODEL
 

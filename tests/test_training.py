@@ -549,7 +549,7 @@ def test_the_heat_map_points_at_a_planted_mass():
     from mammoscope.imaging.mammogram import Mammogram, SourceFacts
     from mammoscope.imaging.preprocessing import prepare
     from mammoscope.model.networks import build_network, load_weights
-    from mammoscope.phantom import PhantomConfig, draw_phantom
+    from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
     from mammoscope.training.batches import PreparedExamples
     from mammoscope.training.regression import fit_head
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mammoscope.dicom_phantom import SYNTAXES, Encoding, write_phantom_exam
 from mammoscope.errors import ConfigurationError, StorageError
-from mammoscope.phantom import write_phantom_dataset, write_phantoms
+from mammoscope.phantoms.drawing import write_phantom_dataset, write_phantoms
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -6,7 +6,7 @@ from mammoscope.dicom_phantom.encoding import Encoding
 from mammoscope.dicom_phantom.objects import encode_phantom
 from mammoscope.errors import StorageError
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
 
 def write_phantom_exam(

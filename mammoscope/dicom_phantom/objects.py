@@ -12,7 +12,7 @@ from pydicom.encaps import encapsulate
 
 from mammoscope.dicom_phantom.encoding import SYNTAXES, Encoding
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.phantom import Phantom, PhantomConfig
+from mammoscope.phantoms.drawing import Phantom, PhantomConfig
 
 Grey = npt.NDArray[np.float32]
 

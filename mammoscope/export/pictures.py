@@ -17,7 +17,7 @@ from mammoscope.errors import EmptyDatasetError, ImageError, MetadataError, Stor
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read_file
-from mammoscope.phantom import write_phantom_dataset
+from mammoscope.phantoms.drawing import write_phantom_dataset
 
 CALIBRATION_PICTURES: Final = 128
 """Enough for ranges of values; each is computed in float, with all its intermediate values."""

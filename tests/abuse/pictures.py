@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from mammoscope.phantom import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
 PIXELS: Final = draw_phantom(PhantomConfig(seed=3, height=256, width=208)).pixels
 GREY: Final = Image.fromarray(np.rint(PIXELS * 255).astype(np.uint8))

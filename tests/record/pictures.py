@@ -12,7 +12,7 @@ from PIL import Image
 from mammoscope.dicom_phantom import Encoding, encode_phantom
 from mammoscope.dicom_phantom.encoding import SYNTAXES
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.phantom import Phantom, PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import Phantom, PhantomConfig, draw_phantom
 from tests.dicom_objects import changed
 
 _LEFT, _RIGHT = Laterality.LEFT, Laterality.RIGHT

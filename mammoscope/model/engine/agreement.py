@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.engine.inference import Engine
-from mammoscope.phantom import MIN_SIDE, PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import MIN_SIDE, PhantomConfig, draw_phantom
 
 _ALLOWED_DIFFERENCE: Final = 0.01
 """Of the calibrated probability of any phantom: a third of what compiling may change. Processors
