@@ -8,8 +8,8 @@ import time
 from typing import Any, Final
 
 import predict
-from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_phantom
 from mammoscope.imaging.reading import read
+from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_phantom
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
 READY_WITHIN_S: Final = 600

@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
-from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_phantom
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.engine import Engine, load_engine
+from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_phantom
 from mammoscope.phantoms.drawing import Phantom, PhantomConfig, draw_phantom
 
 SIZES = ((1914, 2294), (2560, 3328), (3328, 4096))

@@ -5,7 +5,7 @@ import io
 import pydicom
 from pydicom.dataset import Dataset
 
-from mammoscope.dicom_phantom import Encoding, encode_phantom
+from mammoscope.phantoms.dicom import Encoding, encode_phantom
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
 AMBIGUOUS = {"PixelPaddingValue": "US", "PixelPaddingRangeLimit": "US"}

@@ -19,11 +19,11 @@ from typing import Final
 import atheris
 
 with atheris.instrument_imports(include=["mammoscope", "pydicom"]):
-    from mammoscope.dicom_phantom import SYNTAXES, Encoding
     from mammoscope.errors import ImageError
     from mammoscope.imaging.preprocessing import prepare
     from mammoscope.imaging.quality import require_mammogram
     from mammoscope.imaging.reading import read
+    from mammoscope.phantoms.dicom import SYNTAXES, Encoding
     from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
     from mammoscope.settings import ReadingLimits
     from tests.abuse.pictures import encode

@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000Lossless
 
-from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_phantom, encode_picture
 from mammoscope.imaging.mammogram import Laterality, View, shrink
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read
+from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_phantom, encode_picture
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from tests.dicom_objects import changed, parsed, written
 

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydicom.encaps import encapsulate
 
-from mammoscope.dicom_phantom import SYNTAXES, Encoding
 from mammoscope.errors import (
     CorruptImageError,
     ImageError,
@@ -22,6 +21,7 @@ from mammoscope.errors import (
 from mammoscope.imaging.dicom import is_dicom
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.reading import read
+from mammoscope.phantoms.dicom import SYNTAXES, Encoding
 from mammoscope.settings import ReadingLimits
 from tests.dicom_objects import changed, mammogram_object, parsed, written
 

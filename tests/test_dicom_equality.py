@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mammoscope.dicom_phantom import SYNTAXES, Encoding, encode_picture
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.preprocessing import prepare
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.engine import Engine, load_engine
+from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_picture
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from tests.conftest import MODEL
 from tests.dicom_objects import changed

@@ -8,9 +8,9 @@ import pytest
 from pydicom import dcmread, uid
 
 from mammoscope.__main__ import main
-from mammoscope.dicom_phantom import SYNTAXES, Encoding, write_phantom_exam
 from mammoscope.errors import ConfigurationError
 from mammoscope.imaging.reading import read_file
+from mammoscope.phantoms.dicom import SYNTAXES, Encoding, write_phantom_exam
 from tests.conftest import not_done
 from tests.dicom_objects import changed, mammogram_object, parsed, written
 

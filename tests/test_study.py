@@ -8,7 +8,6 @@ import math
 import pytest
 
 from mammoscope.__main__ import main
-from mammoscope.dicom_phantom import Encoding, write_phantom_exam
 from mammoscope.errors import CorruptImageError, MetadataError
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.artifact import (
@@ -20,6 +19,7 @@ from mammoscope.model.artifact import (
 )
 from mammoscope.model.engine import load_engine
 from mammoscope.model.prediction import Prediction
+from mammoscope.phantoms.dicom import Encoding, write_phantom_exam
 from mammoscope.phantoms.drawing import write_phantoms
 from mammoscope.studies import COLUMNS, JudgedPicture, find_study, summarise, to_json, to_rows
 from tests.conftest import MODEL

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from mammoscope.dicom_phantom import SYNTAXES, Encoding, write_phantom_exam
 from mammoscope.errors import ConfigurationError, StorageError
+from mammoscope.phantoms.dicom import SYNTAXES, Encoding, write_phantom_exam
 from mammoscope.phantoms.drawing import write_phantom_dataset, write_phantoms
 
 

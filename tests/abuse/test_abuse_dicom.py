@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
-from mammoscope.dicom_phantom import SYNTAXES, Encoding
+from mammoscope.phantoms.dicom import SYNTAXES, Encoding
 from tests.abuse.service import PLANTED, Abused, assert_refused
 from tests.dicom_objects import changed, mammogram_object, parsed, written
 

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mammoscope.dicom_phantom import Encoding, encode_phantom
-from mammoscope.dicom_phantom.encoding import SYNTAXES
 from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.phantoms.dicom import Encoding, encode_phantom
+from mammoscope.phantoms.dicom.encoding import SYNTAXES
 from mammoscope.phantoms.drawing import Phantom, PhantomConfig, draw_phantom
 from tests.dicom_objects import changed
 

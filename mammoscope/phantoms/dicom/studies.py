@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from mammoscope.dicom_phantom.encoding import Encoding
-from mammoscope.dicom_phantom.objects import encode_phantom
 from mammoscope.errors import StorageError
 from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.phantoms.dicom.encoding import Encoding
+from mammoscope.phantoms.dicom.objects import encode_phantom
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
 

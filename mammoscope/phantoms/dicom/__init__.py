@@ -5,8 +5,8 @@ reads, so that tests, benchmarks and the demonstration have mammograms of every 
 machines in them are made up.
 """
 
-from mammoscope.dicom_phantom.encoding import SYNTAXES, Encoding
-from mammoscope.dicom_phantom.exams import write_phantom_exam
-from mammoscope.dicom_phantom.objects import encode_phantom, encode_picture
+from mammoscope.phantoms.dicom.encoding import SYNTAXES, Encoding
+from mammoscope.phantoms.dicom.objects import encode_phantom, encode_picture
+from mammoscope.phantoms.dicom.studies import write_phantom_exam
 
 __all__ = ["SYNTAXES", "Encoding", "encode_phantom", "encode_picture", "write_phantom_exam"]

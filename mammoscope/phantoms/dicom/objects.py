@@ -10,8 +10,8 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
-from mammoscope.dicom_phantom.encoding import SYNTAXES, Encoding
 from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.phantoms.dicom.encoding import SYNTAXES, Encoding
 from mammoscope.phantoms.drawing import Phantom, PhantomConfig
 
 Grey = npt.NDArray[np.float32]
