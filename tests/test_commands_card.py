@@ -20,7 +20,7 @@ from mammoscope.model.artifact import (
     write_card,
 )
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
-from mammoscope.modelcard import render
+from mammoscope.reports.modelcard import render
 
 ROOT = Path(__file__).resolve().parents[1]
 

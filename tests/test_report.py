@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_curve
 
 from mammoscope.errors import RunError, StorageError
-from mammoscope.report import (
+from mammoscope.reports import (
     draw_curves,
     draw_reliability,
     draw_roc,
@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_written_is_said(run):
 
 def test_no_global_plotting_state():
     code = (
-        "import sys, matplotlib as m; before = dict(m.rcParams); import mammoscope.report; "
+        "import sys, matplotlib as m; before = dict(m.rcParams); import mammoscope.reports; "
         "assert 'matplotlib.pyplot' not in sys.modules; assert dict(m.rcParams) == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

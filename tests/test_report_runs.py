@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from mammoscope.__main__ import main
 from mammoscope.evaluation.metrics import NetBenefit
-from mammoscope.report import (
+from mammoscope.reports import (
     auc_difference,
     choose_cheapest,
     choose_examples,
@@ -156,7 +156,7 @@ def test_tables_say_what_the_records_say(records):
 
 
 def test_a_cell_cannot_break_the_page():
-    from mammoscope.report import Table
+    from mammoscope.reports import Table
 
     assert "<script>" not in Table(("<script>",), (("<script>",),), "<script>")._repr_html_()
 

@@ -10,7 +10,7 @@ from mammoscope.cli.arguments import add_model_folder
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
 from mammoscope.evaluation.aggregation import read_scores, with_levels
 from mammoscope.model.artifact import CARD_NAME, Card, load_artifact, write_card
-from mammoscope.modelcard import MODEL_CARD_NAME, render
+from mammoscope.reports.modelcard import MODEL_CARD_NAME, render
 from mammoscope.storing import replacing
 
 

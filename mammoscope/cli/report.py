@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If the page cannot be written.
     """
-    from mammoscope.report import read_run, write_page
+    from mammoscope.reports import read_run, write_page
 
     write_page([read_run(folder) for folder in args.runs], args.output)
     print(f"The report is in {args.output}.")

@@ -36,7 +36,7 @@ from mammoscope.model.artifact import (
     sha256_of,
     write_card,
 )
-from mammoscope.report import write_figures
+from mammoscope.reports import write_figures
 from mammoscope.settings import TrainConfig
 from mammoscope.storing import replacing
 from mammoscope.training.batches import PreparedExamples

@@ -10,9 +10,9 @@ from matplotlib.ticker import MaxNLocator
 
 from mammoscope.errors import RunError
 from mammoscope.evaluation.metrics import Curve, Interval, equal_mass_bins
-from mammoscope.report.record import Run, Scores
-from mammoscope.report.style import BLUE, GREY, MARKERS, ORANGE, SERIES, new_figure, styled
-from mammoscope.report.tables import (
+from mammoscope.reports.record import Run, Scores
+from mammoscope.reports.style import BLUE, GREY, MARKERS, ORANGE, SERIES, new_figure, styled
+from mammoscope.reports.tables import (
     WATTS_PER_PROCESSOR,
     auc_difference,
     describe_changes,

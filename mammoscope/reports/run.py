@@ -7,10 +7,10 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from mammoscope.errors import RunError
-from mammoscope.report.epochs import draw_curves, draw_runtime
-from mammoscope.report.performance import draw_reliability, draw_roc
-from mammoscope.report.record import HISTORY_NAME, SCORES_NAME, read_history, read_scores
-from mammoscope.report.style import save_figure
+from mammoscope.reports.epochs import draw_curves, draw_runtime
+from mammoscope.reports.performance import draw_reliability, draw_roc
+from mammoscope.reports.record import HISTORY_NAME, SCORES_NAME, read_history, read_scores
+from mammoscope.reports.style import save_figure
 
 FIGURES_FOLDER: Final = "figures"
 

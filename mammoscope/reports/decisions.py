@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mammoscope.evaluation.metrics import RESAMPLES, NetBenefit, Scored, draw_weights
-from mammoscope.report.record import Scores
-from mammoscope.report.style import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure, styled
+from mammoscope.reports.record import Scores
+from mammoscope.reports.style import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure, styled
 
 _THRESHOLDS: Final = np.linspace(0.01, 0.7, 70)
 _CELL_COLOURS: Final = "cividis"

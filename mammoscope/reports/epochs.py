@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mammoscope.report.record import History
-from mammoscope.report.style import (
+from mammoscope.reports.record import History
+from mammoscope.reports.style import (
     BLUE,
     GREEN,
     GREY,

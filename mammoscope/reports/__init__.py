@@ -4,7 +4,7 @@ One style for all: SVG, colours that colour-blind people can tell apart, and the
 the same record. Nothing here belongs to the serving path.
 """
 
-from mammoscope.report.comparison import (
+from mammoscope.reports.comparison import (
     draw_areas,
     draw_costs,
     draw_differences,
@@ -12,7 +12,7 @@ from mammoscope.report.comparison import (
     draw_reliabilities,
     draw_rocs,
 )
-from mammoscope.report.data import (
+from mammoscope.reports.data import (
     draw_classes,
     draw_counts,
     draw_gallery,
@@ -22,7 +22,7 @@ from mammoscope.report.data import (
     draw_shortcuts,
     draw_sizes,
 )
-from mammoscope.report.decisions import (
+from mammoscope.reports.decisions import (
     choose_examples,
     draw_confusion_matrices,
     draw_decision_curve,
@@ -31,14 +31,14 @@ from mammoscope.report.decisions import (
     draw_robustness,
     draw_scores,
 )
-from mammoscope.report.epochs import draw_curves, draw_runtime
-from mammoscope.report.images import BACKBONES, BASELINE, TUNING, find_released, write_images
-from mammoscope.report.page import write_page
-from mammoscope.report.performance import draw_reliability, draw_roc
-from mammoscope.report.record import Run, Scores, read_run, read_runs
-from mammoscope.report.run import write_figures
-from mammoscope.report.style import save_figure, svg
-from mammoscope.report.tables import (
+from mammoscope.reports.epochs import draw_curves, draw_runtime
+from mammoscope.reports.images import BACKBONES, BASELINE, TUNING, find_released, write_images
+from mammoscope.reports.page import write_page
+from mammoscope.reports.performance import draw_reliability, draw_roc
+from mammoscope.reports.record import Run, Scores, read_run, read_runs
+from mammoscope.reports.run import write_figures
+from mammoscope.reports.style import save_figure, svg
+from mammoscope.reports.tables import (
     Table,
     auc_difference,
     cell,

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mammoscope.report.style import (
+from mammoscope.reports.style import (
     BLUE,
     GREY,
     MARKERS,

@@ -7,14 +7,14 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 
 from mammoscope.errors import RunError
-from mammoscope.report.comparison import (
+from mammoscope.reports.comparison import (
     draw_areas,
     draw_costs,
     draw_differences,
     draw_epochs_of,
     draw_rocs,
 )
-from mammoscope.report.data import (
+from mammoscope.reports.data import (
     draw_classes,
     draw_counts,
     draw_inverted,
@@ -22,16 +22,16 @@ from mammoscope.report.data import (
     draw_shortcuts,
     draw_sizes,
 )
-from mammoscope.report.decisions import (
+from mammoscope.reports.decisions import (
     draw_confusion_matrices,
     draw_decision_curve,
     draw_operating_points,
     draw_robustness,
 )
-from mammoscope.report.epochs import draw_curves
-from mammoscope.report.performance import draw_reliability, draw_roc
-from mammoscope.report.record import Run, read_runs
-from mammoscope.report.style import save_figure
+from mammoscope.reports.epochs import draw_curves
+from mammoscope.reports.performance import draw_reliability, draw_roc
+from mammoscope.reports.record import Run, read_runs
+from mammoscope.reports.style import save_figure
 
 BACKBONES: Final = "backbone-*"
 TUNING: Final = "tuning-*"

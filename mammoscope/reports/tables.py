@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
-from mammoscope.report.record import Run
-from mammoscope.report.style import interval_text
+from mammoscope.reports.record import Run
+from mammoscope.reports.style import interval_text
 
 NOTHING: Final = "–"
 WATTS_PER_PROCESSOR: Final = 10.0

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from mammoscope.errors import RunError, StorageError
-from mammoscope.report.comparison import (
+from mammoscope.reports.comparison import (
     draw_areas,
     draw_costs,
     draw_differences,
@@ -18,11 +18,11 @@ from mammoscope.report.comparison import (
     draw_reliabilities,
     draw_rocs,
 )
-from mammoscope.report.epochs import draw_curves
-from mammoscope.report.performance import draw_reliability, draw_roc
-from mammoscope.report.record import Run
-from mammoscope.report.style import svg
-from mammoscope.report.tables import (
+from mammoscope.reports.epochs import draw_curves
+from mammoscope.reports.performance import draw_reliability, draw_roc
+from mammoscope.reports.record import Run
+from mammoscope.reports.style import svg
+from mammoscope.reports.tables import (
     tabulate_changes,
     tabulate_costs,
     tabulate_epochs,

@@ -17,7 +17,7 @@ from mammoscope.evaluation.metrics import (
     draw_weights,
     equal_mass_bins,
 )
-from mammoscope.report.style import BLUE, GREY, VERMILION, interval_text, new_figure, styled
+from mammoscope.reports.style import BLUE, GREY, VERMILION, interval_text, new_figure, styled
 
 _ROC_GRID: Final = 201
 _HISTOGRAM_BINS: Final = 25
