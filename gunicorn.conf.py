@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.keys import ApiKeys
 from mammoscope.service import logging_configuration
+from mammoscope.service.keys import ApiKeys
 from mammoscope.service.worker import SPARE_THREADS, PoliteWorker
 from mammoscope.settings import ServiceSettings
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mammoscope.__main__ import main
-from mammoscope.drift import ALARMING, LEAST, WINDOW, Drift, deciles, stability_index
 from mammoscope.model.artifact import load_artifact
+from mammoscope.service.drift import ALARMING, LEAST, WINDOW, Drift, deciles, stability_index
 
 NUMBERS = st.floats(-1e6, 1e6)
 

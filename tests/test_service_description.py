@@ -15,9 +15,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from mammoscope.service import create_app
-from mammoscope.service.description import OPERATIONS
+from mammoscope.service.openapi import OPERATIONS
 from mammoscope.service.problems import REFUSALS
-from mammoscope.service.submission import DICOM_TYPE
+from mammoscope.service.request_parsing import DICOM_TYPE
 from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import mammogram_object
 from tests.fake_engine import PICTURE, FakeEngine, assert_good, encoded, upload

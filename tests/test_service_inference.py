@@ -19,7 +19,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from mammoscope.errors import InvalidRequestError
 from mammoscope.service import create_app
-from mammoscope.service.tensors import HEADER_LENGTH, parse_request
+from mammoscope.service.v2_tensors import HEADER_LENGTH, parse_request
 from mammoscope.settings import ServiceSettings
 from tests.fake_engine import PICTURE, FakeEngine, assert_good, assert_problem, encoded
 

@@ -15,8 +15,8 @@ from werkzeug.serving import make_server
 from mammoscope.__main__ import main
 from mammoscope.client import Client
 from mammoscope.errors import ConfigurationError, ServerAnswerError
-from mammoscope.keys import issue_key
 from mammoscope.service import create_app
+from mammoscope.service.keys import issue_key
 from mammoscope.settings import ServiceSettings
 from tests.fake_engine import PICTURE, FakeEngine, assert_problem, upload
 

@@ -17,9 +17,9 @@ from mammoscope import errors
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.engine import Judgement
 from mammoscope.service import create_app
-from mammoscope.service.admission import Admission
 from mammoscope.service.app import admission_of
 from mammoscope.service.connection import Connection
+from mammoscope.service.request_queue import Admission
 from mammoscope.settings import ServiceSettings
 from tests.fake_engine import PICTURE, FakeEngine, assert_good, assert_problem, upload
 from tests.servers import send, server

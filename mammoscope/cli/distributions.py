@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 from mammoscope.cli.arguments import add_model_folder, positive
 from mammoscope.data.dataset import Example, read_dataset
-from mammoscope.drift import deciles, statistics
 from mammoscope.errors import ArtifactNotFoundError, EmptyDatasetError, ImageError
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact import load_artifact, write_card
+from mammoscope.service.drift import deciles, statistics
 
 _TRAINING_SPLITS: Final = ("train", "valid")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.keys import issue_key
+from mammoscope.service.keys import issue_key
 
 _LONGEST_DAYS: Final = 36_500
 

@@ -7,20 +7,20 @@ from flask import Flask, Response, request
 
 from mammoscope.service import (
     authorization,
-    description,
-    inference,
-    pictures,
+    openapi,
+    predict_routes,
     problems,
-    routes,
+    status_routes,
     tracing,
+    v2_routes,
 )
-from mammoscope.service.admission import Admission
 from mammoscope.service.connection import discard_body
-from mammoscope.service.judging import Judging
-from mammoscope.service.loading import ScoringEngine
+from mammoscope.service.engine_loading import ScoringEngine
 from mammoscope.service.monitoring import Monitoring
+from mammoscope.service.predicting import Judging
+from mammoscope.service.request_parsing import MULTIPART_OVERHEAD_BYTES, InMemoryRequest
+from mammoscope.service.request_queue import Admission
 from mammoscope.service.spans import CollectedSpans
-from mammoscope.service.submission import MULTIPART_OVERHEAD_BYTES, InMemoryRequest
 from mammoscope.settings import ServiceSettings
 
 _MAX_FORM_PARTS: Final = 8
@@ -72,10 +72,10 @@ def create_app(settings: ServiceSettings, engine: ScoringEngine) -> Flask:
     app.after_request(monitoring.answered)
     app.after_request(_finish_upload)
     authorization.install(app, settings)
-    app.register_blueprint(routes.blueprint(settings, engine, admission))
-    app.register_blueprint(pictures.blueprint(judging))
-    app.register_blueprint(inference.blueprint(judging))
-    app.register_blueprint(description.blueprint(keys=settings.api_keys_file is not None))
+    app.register_blueprint(status_routes.blueprint(settings, engine, admission))
+    app.register_blueprint(predict_routes.blueprint(judging))
+    app.register_blueprint(v2_routes.blueprint(judging))
+    app.register_blueprint(openapi.blueprint(keys=settings.api_keys_file is not None))
     return app
 
 

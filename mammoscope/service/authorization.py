@@ -13,7 +13,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from mammoscope.errors import ConfigurationError, RateLimitedError, UnauthorizedError
-from mammoscope.keys import ApiKeys
+from mammoscope.service.keys import ApiKeys
 from mammoscope.settings import ServiceSettings
 
 KEY_HEADER: Final = "X-API-Key"
@@ -35,7 +35,7 @@ class KeyFile:
     Parameters
     ----------
     file
-        Written by `mammoscope.keys.issue_key`.
+        Written by `mammoscope.service.keys.issue_key`.
 
     Raises
     ------

@@ -13,11 +13,11 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from mammoscope.drift import Drift, statistics
 from mammoscope.errors import MammoscopeError
 from mammoscope.model.engine import Judgement
-from mammoscope.service.admission import Admission
-from mammoscope.service.loading import ScoringEngine
+from mammoscope.service.drift import Drift, statistics
+from mammoscope.service.engine_loading import ScoringEngine
+from mammoscope.service.request_queue import Admission
 from mammoscope.service.spans import NoSpans, Spans
 
 _STAGE_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -54,7 +54,7 @@ def told() -> dict[str, dict[str, set[str]]]:
     app = create_app(ServiceSettings(), engine)
     found: dict[str, dict[str, set[str]]] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mammoscope.drift.LEAST", 1)
+        patch.setattr("mammoscope.service.drift.LEAST", 1)
         app.test_client().post("/predict", **upload(PICTURE))
         for family in monitoring_of(app).registry.collect():
             for sample in family.samples:

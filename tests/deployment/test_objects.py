@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 
 from mammoscope.fetching import addresses
-from mammoscope.service.inference import MODEL_NAME
+from mammoscope.service.v2_routes import MODEL_NAME
 from mammoscope.settings import ServiceSettings
 from tests.deployment.manifests import MANIFESTS, ROOT, container_of, render, spec_of
 from tests.deployment.objects import Object, merged, quantity, workloads

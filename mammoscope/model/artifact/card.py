@@ -221,7 +221,7 @@ class Card(_Frozen):
     about
         What no command measures: intended use, data and licences, limits.
     distributions
-        Deciles of what `mammoscope.drift` keeps of pictures, over the training pictures.
+        Deciles of what `mammoscope.service.drift` keeps of pictures, over the training pictures.
     compiled
         What was compiled from the .keras for serving; None where nothing was.
     """

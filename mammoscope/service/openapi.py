@@ -13,7 +13,7 @@ from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.prediction import AGES_YEARS, RESEARCH_USE_NOTICE
 from mammoscope.service import problems, schemas
 from mammoscope.service.authorization import KEY_HEADER, PROBES
-from mammoscope.service.submission import (
+from mammoscope.service.request_parsing import (
     AGE_FIELD,
     DICOM_TYPE,
     FILE_FIELD,
@@ -21,8 +21,8 @@ from mammoscope.service.submission import (
     PATIENT_FIELD,
     VIEW_FIELD,
 )
-from mammoscope.service.tensors import RequestHeader
 from mammoscope.service.tracing import API_VERSION
+from mammoscope.service.v2_tensors import RequestHeader
 
 JSON: Final = "application/json"
 _FORM: Final = "multipart/form-data"

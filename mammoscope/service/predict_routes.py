@@ -14,8 +14,8 @@ from mammoscope.imaging import heat_map
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.engine import Judgement
-from mammoscope.service.judging import Judging
-from mammoscope.service.submission import study_submission, submission
+from mammoscope.service.predicting import Judging
+from mammoscope.service.request_parsing import study_submission, submission
 
 HEAT_MAP_TYPE: Final = "image/png"
 

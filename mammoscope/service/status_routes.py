@@ -7,9 +7,9 @@ from flask import Blueprint, render_template
 from mammoscope.errors import NotReadyError
 from mammoscope.imaging import reading
 from mammoscope.model.prediction import AGES_YEARS, CLASS_NAMES, RESEARCH_USE_NOTICE
-from mammoscope.service.admission import Admission
-from mammoscope.service.loading import ScoringEngine
-from mammoscope.service.submission import AGE_FIELD, FILE_FIELD
+from mammoscope.service.engine_loading import ScoringEngine
+from mammoscope.service.request_parsing import AGE_FIELD, FILE_FIELD
+from mammoscope.service.request_queue import Admission
 from mammoscope.settings import ServiceSettings
 
 _PUBLISHED_FACTS: Final = {

@@ -11,11 +11,11 @@ from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.artifact import DEFAULT_POINT, Card
 from mammoscope.model.engine import Float, Judgement, Pixels
-from mammoscope.service.admission import Admission, Visit
 from mammoscope.service.connection import Connection
-from mammoscope.service.loading import ScoringEngine
+from mammoscope.service.engine_loading import ScoringEngine
 from mammoscope.service.monitoring import Monitoring
-from mammoscope.service.submission import MULTIPART_OVERHEAD_BYTES
+from mammoscope.service.request_parsing import MULTIPART_OVERHEAD_BYTES
+from mammoscope.service.request_queue import Admission, Visit
 from mammoscope.settings import ServiceSettings
 
 

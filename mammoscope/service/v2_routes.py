@@ -12,10 +12,10 @@ from flask import Blueprint, Response, request
 from mammoscope import __version__
 from mammoscope.errors import InvalidRequestError, NotReadyError, UnknownModelError
 from mammoscope.model.prediction import CLASS_NAMES
-from mammoscope.service.admission import Visit
-from mammoscope.service.judging import Judging
-from mammoscope.service.submission import whole_body
-from mammoscope.service.tensors import (
+from mammoscope.service.predicting import Judging
+from mammoscope.service.request_parsing import whole_body
+from mammoscope.service.request_queue import Visit
+from mammoscope.service.v2_tensors import (
     HEADER_LENGTH,
     Array,
     InferenceRequest,
