@@ -19,7 +19,7 @@ from mammoscope.errors import (
     FetchTooLargeError,
     UrlNotAllowedError,
 )
-from mammoscope.fetching import MAX_URL_LENGTH, fetch, is_public, resolve_addresses
+from mammoscope.service.fetching import MAX_URL_LENGTH, fetch, is_public, resolve_addresses
 from mammoscope.settings import ServiceSettings
 from tests.servers import Answer, send, server, trickle, trickle_body, trickle_headers
 

@@ -10,9 +10,9 @@ from typing import IO, Final
 from flask import Request
 
 from mammoscope.errors import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
-from mammoscope.fetching import fetch
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.prediction import AGES_YEARS
+from mammoscope.service.fetching import fetch
 from mammoscope.settings import ServiceSettings
 from mammoscope.studies import Placement
 

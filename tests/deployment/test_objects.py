@@ -7,7 +7,7 @@ import re
 import kubernetes_validate
 import pytest
 
-from mammoscope.fetching import addresses
+from mammoscope.service.fetching import addresses
 from mammoscope.service.v2_routes import MODEL_NAME
 from mammoscope.settings import ServiceSettings
 from tests.deployment.manifests import MANIFESTS, ROOT, container_of, render, spec_of

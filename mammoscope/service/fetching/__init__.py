@@ -5,8 +5,8 @@ once, every address of the answer checked, and the connection made to a checked 
 that changes between check and connect has nothing to change.
 """
 
-from mammoscope.fetching.addresses import is_public, resolve_addresses
-from mammoscope.fetching.target import MAX_URL_LENGTH
-from mammoscope.fetching.transfer import fetch
+from mammoscope.service.fetching.addresses import is_public, resolve_addresses
+from mammoscope.service.fetching.target import MAX_URL_LENGTH
+from mammoscope.service.fetching.transfer import fetch
 
 __all__ = ["MAX_URL_LENGTH", "fetch", "is_public", "resolve_addresses"]

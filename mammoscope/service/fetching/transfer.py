@@ -26,9 +26,9 @@ from mammoscope.errors import (
     FetchTooLargeError,
     UrlNotAllowedError,
 )
-from mammoscope.fetching.addresses import is_public, resolve_addresses
-from mammoscope.fetching.deadline import Deadline
-from mammoscope.fetching.target import PORTS, Target, parse
+from mammoscope.service.fetching.addresses import is_public, resolve_addresses
+from mammoscope.service.fetching.deadline import Deadline
+from mammoscope.service.fetching.target import PORTS, Target, parse
 from mammoscope.settings import ServiceSettings
 
 Resolve = Callable[[str, int], Sequence[str]]
