@@ -27,7 +27,7 @@ from mammoscope.imaging.reading import read
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.engine import Engine, load_engine
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
-from mammoscope.processors import available_processors
+from mammoscope.system.cpus import available_processors
 
 STAGES: Final = ("decode", "prepare", "infer")
 RESULTS: Final = Path(__file__).parent / "results" / "stages.json"

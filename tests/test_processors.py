@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mammoscope.processors import available_processors
+from mammoscope.system.cpus import available_processors
 
 V2_MOUNT = "31 23 0:28 {group} /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
 V1_MOUNTS = (

@@ -11,7 +11,7 @@ from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, Stor
 from mammoscope.evaluation.aggregation import read_scores, with_levels
 from mammoscope.model.artifact import CARD_NAME, Card, load_artifact, write_card
 from mammoscope.reports.modelcard import MODEL_CARD_NAME, render
-from mammoscope.storing import replacing
+from mammoscope.system.files import replacing
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

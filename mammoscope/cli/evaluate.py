@@ -28,7 +28,7 @@ from mammoscope.evaluation.metrics import RESAMPLES
 from mammoscope.evaluation.summary import describe
 from mammoscope.model.artifact import load_artifact
 from mammoscope.settings import ServiceSettings
-from mammoscope.storing import replacing
+from mammoscope.system.files import replacing
 
 ALL_SPLITS: Final = "all"
 

@@ -12,7 +12,7 @@ from mammoscope.imaging.heat_map import Colours, heat_map, heat_range, overlay
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
-from mammoscope.storing import replacing
+from mammoscope.system.files import replacing
 
 _CANNOT_WRITE: Final = "The heat map could not be written: no permission or no space."
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from mammoscope.data.dataset import Example
 from mammoscope.errors import MetadataError, StorageError
-from mammoscope.storing import replacing
+from mammoscope.system.files import replacing
 
 SPLIT_NAME: Final = "split.csv"
 """The table's name."""

@@ -16,7 +16,7 @@ from mammoscope.errors import EmptyDatasetError, RunError, StorageError
 from mammoscope.evaluation.evaluate import see_examples
 from mammoscope.evaluation.leakage import measure_leakage
 from mammoscope.evaluation.shortcuts import measure_shortcuts
-from mammoscope.storing import replacing
+from mammoscope.system.files import replacing
 
 NOT_LEARNED_FROM: Final = "test"
 """Split of which files are counted, and nothing is measured."""

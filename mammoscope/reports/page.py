@@ -28,7 +28,7 @@ from mammoscope.reports.tables import (
     tabulate_epochs,
     tabulate_performance,
 )
-from mammoscope.storing import replacing
+from mammoscope.system.files import replacing
 
 _PROLOGUE: Final = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 """Declarations that a file of its own begins with, and SVG inside HTML does not."""

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from mammoscope.errors import StorageError
-from mammoscope.storing import replacing
+from mammoscope.system.files import replacing
 
 Arguments = ParamSpec("Arguments")
 

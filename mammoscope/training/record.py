@@ -38,7 +38,7 @@ from mammoscope.model.artifact import (
 )
 from mammoscope.reports import write_figures
 from mammoscope.settings import TrainConfig
-from mammoscope.storing import replacing
+from mammoscope.system.files import replacing
 from mammoscope.training.batches import PreparedExamples
 from mammoscope.training.validation import scored
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
 from mammoscope.model.artifact.card import Card
-from mammoscope.storing import replacing
+from mammoscope.system.files import replacing
 
 NETWORK_NAME: Final = "model.keras"
 CARD_NAME: Final = "card.json"

@@ -11,8 +11,8 @@ from mammoscope.model.artifact import Artifact, Card, CompiledFiles, Method, sha
 from mammoscope.model.conversion import DAMAGED, convert_network, import_openvino
 from mammoscope.model.engine.agreement import scores_as_compiled
 from mammoscope.model.engine.inference import Engine
-from mammoscope.processors import available_processors
 from mammoscope.settings import PerformanceMode
+from mammoscope.system.cpus import available_processors
 
 Precision = Literal["f32", "bf16"]
 
