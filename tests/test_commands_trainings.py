@@ -8,7 +8,7 @@ import pytest
 
 from mammoscope.__main__ import main
 from mammoscope.errors import ConfigurationError
-from mammoscope.plan import read_plan
+from mammoscope.training.recipes import read_plan
 
 PLAN = """
 [base.small]

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.errors import EmptyDatasetError, RunError
-from mammoscope.plan import read_plan
 from mammoscope.settings import TrainConfig
+from mammoscope.training.recipes import read_plan
 
 _DEFAULT: Final = Path("model") / RECORD_FOLDER
 _PLAN: Final = "plan.toml"

@@ -11,7 +11,7 @@ from typing import Final
 from mammoscope.cli.release import RECORD_FOLDER, copy_record
 from mammoscope.errors import ConfigurationError, MammoscopeError
 from mammoscope.model.artifact import CARD_NAME
-from mammoscope.plan import PlannedRun, read_plan
+from mammoscope.training.recipes import PlannedRun, read_plan
 
 _RECORDS: Final = Path("model") / RECORD_FOLDER
 _PLAN: Final = _RECORDS / "plan.toml"
