@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = TrainConfig.from_preset(preset, options)
         with _quiet_native_start():
-            from mammoscope.training import RunPaths, train
+            from mammoscope.training.run import RunPaths, train
 
         train(config, RunPaths(data, output, cache, metadata), print, resume=resume)
     except ModuleNotFoundError as err:

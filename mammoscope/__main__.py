@@ -4,7 +4,6 @@ import argparse
 import errno
 import importlib
 import os
-import pkgutil
 import sys
 from collections.abc import Sequence
 
@@ -17,13 +16,13 @@ EXIT_INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
-    """Every module of `mammoscope.cli` is a command."""
+    """Return the parser of all commands."""
     made = argparse.ArgumentParser(
         prog="mammoscope", description=(package_doc or "").splitlines()[0]
     )
     made.add_argument("--version", action="version", version=f"mammoscope {__version__}")
     subparsers = made.add_subparsers(required=True, metavar="COMMAND")
-    for module in sorted(info.name for info in pkgutil.iter_modules(cli.__path__)):
+    for module in cli.COMMANDS:
         importlib.import_module(f"{cli.__name__}.{module}").add_parser(subparsers)
     return made
 

@@ -37,26 +37,25 @@ TRAINING_ONLY = (
     "tensorflow", "sklearn", "pandas", "matplotlib", "imagehash", "kagglehub", "nncf",
 )  # fmt: skip
 SERVING = [
-    "artifact",
     "client",
-    "conversion",
-    "dicom",
-    "drift",
-    "engine",
     "errors",
-    "explanation",
-    "fetching",
-    "keys",
-    "mammogram",
-    "prediction",
-    "preparation",
-    "processors",
-    "quality",
-    "reading",
+    "imaging.dicom",
+    "imaging.heat_map",
+    "imaging.preprocessing",
+    "imaging.quality",
+    "imaging.reading",
+    "model.artifact",
+    "model.conversion",
+    "model.engine",
+    "model.prediction",
     "service",
+    "service.drift",
+    "service.fetching",
+    "service.keys",
     "settings",
-    "storing",
-    "study",
+    "studies",
+    "system.cpus",
+    "system.files",
 ]
 
 
@@ -180,7 +179,7 @@ def test_module_has_a_docstring(module: str) -> None:
 DICOM_ONLY = {"pydicom", "imagecodecs"}
 
 
-@pytest.mark.parametrize("module", [*SERVING, "dicom.mammography"])
+@pytest.mark.parametrize("module", [*SERVING, "imaging.dicom.mammography"])
 def test_serving_module_imports_nothing_of_training(module: str) -> None:
     # As gunicorn would: whatever the tests chose as Keras' backend is not passed on.
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
@@ -195,7 +194,7 @@ def test_serving_module_imports_nothing_of_training(module: str) -> None:
     )
     loaded = {name.partition(".")[0] for name in result.stdout.split()}
     assert loaded.isdisjoint(TRAINING_ONLY)
-    if module != "dicom.mammography":
+    if module != "imaging.dicom.mammography":
         assert loaded.isdisjoint(DICOM_ONLY)
 
 

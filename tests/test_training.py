@@ -381,7 +381,7 @@ def test_bad_input_is_told_in_a_line(
 
 def test_a_published_split_that_leaks_is_divided_anew_or_called_leaky(phantom_dataset: Path):
     from mammoscope.data.dataset import Dataset, read_dataset
-    from mammoscope.training import divide
+    from mammoscope.training.division import divide
 
     dataset = read_dataset(phantom_dataset)
     examples = [

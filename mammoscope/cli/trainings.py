@@ -108,7 +108,7 @@ def _train(planned: PlannedRun, data: Path, runs: Path) -> None:
     """Train a run from where it is; the process ends with 0, 1 or 130."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        from mammoscope.training import RunPaths, train
+        from mammoscope.training.run import RunPaths, train
 
         paths = RunPaths(data, runs / planned.name, runs / _CACHE)
         train(planned.config, paths, print, resume=True)

@@ -29,8 +29,8 @@ to noise is then averaged away. JPEG 2000 costs too much for that."""
 def reduction_for(shape: tuple[int, int], needed: tuple[int, int]) -> int:
     """Power of 2 by which a picture is reduced when it is read.
 
-    All readers reduce by it, and `mammoscope.imaging.preprocessing` cuts whole pictures where it would cut
-    reduced ones, so that both come out alike.
+    All readers reduce by it, and `mammoscope.imaging.preprocessing` crops full images where it
+    would crop reduced ones, so that both give the same network input.
 
     Parameters
     ----------

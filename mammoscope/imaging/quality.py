@@ -2,8 +2,8 @@
 
 A network answers whatever it is shown. This gate knows nothing of the network: it asks whether
 the picture looks like one breast on an empty background, as every mammogram does whatever its
-scanner. It measures the search copy of `mammoscope.imaging.preprocessing`, so that padding, inversion,
-mirroring and the aspect ratio of the export change nothing.
+scanner. It measures the search copy of `mammoscope.imaging.preprocessing`, so that padding,
+inversion, mirroring and the aspect ratio of the export change nothing.
 """
 
 from collections.abc import Iterator

@@ -65,7 +65,7 @@ def render(card: Card) -> str:
         What it does not say is left out; nothing is made up.
     """
     environment = Environment(
-        loader=PackageLoader("mammoscope"),
+        loader=PackageLoader("mammoscope.reports"),
         autoescape=False,  # noqa: S701 Markdown, no HTML; all of it is from the card
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -75,7 +75,7 @@ def _render(runs: Sequence[Run]) -> str:
     if any(run.processor_seconds > 0 for run in runs):
         figures["Work"] = draw_costs([run for run in runs if run.processor_seconds > 0])
     environment = Environment(
-        loader=PackageLoader("mammoscope"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("mammoscope.reports"), autoescape=True, undefined=StrictUndefined
     )
     return environment.get_template("report.html.j2").render(
         runs=[(run, _figures_of(run)) for run in runs],

@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ScoringEngine(Protocol):
-    """What the service needs of `mammoscope.model.engine.Engine`; many threads call it at a time."""
+    """What the service needs of `mammoscope.model.engine.Engine`; called by many threads."""
 
     @property
     def card(self) -> Card:

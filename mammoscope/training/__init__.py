@@ -1,6 +1,4 @@
-"""Training: stages, schedules, augmentation, resumable runs and their records."""
+"""Training: stages, schedules, augmentation, resumable runs and their records.
 
-from mammoscope.training.division import DividedData, divide
-from mammoscope.training.run import RunPaths, train
-
-__all__ = ["DividedData", "RunPaths", "divide", "train"]
+Nothing is imported here: recipes can be read where TensorFlow is not installed.
+"""

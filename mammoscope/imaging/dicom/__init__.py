@@ -1,9 +1,9 @@
 """DICOM objects to `Mammogram`.
 
-What is read of an object are the tags named in `mammoscope.imaging.dicom.header` and the pixels; all
-others, those that identify somebody among them, are skipped without being taken into memory.
-`mammoscope.imaging.dicom.mammography` reads; it is not imported here, for the sake of those who start
-and may never see a DICOM file: with it come pydicom and the codecs.
+Only the pixels and the tags named in `mammoscope.imaging.dicom.header` are read. All other tags,
+those that identify a person among them, are skipped and never held in memory. This package does
+not import `mammoscope.imaging.dicom.mammography`, which reads objects: it brings pydicom and the
+codecs, and a process that never sees a DICOM file should start without them.
 """
 
 from mammoscope.imaging.dicom.pseudonyms import Pseudonyms

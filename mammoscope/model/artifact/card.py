@@ -172,8 +172,8 @@ class CardCompiled(_Frozen):
     throughput
         The same of many pictures, several of them at a time; None where it was not measured.
     phantom_logits
-        Of the phantoms of `mammoscope.model.engine.score_phantoms`, on the machine that compiled it: by
-        them another tells whether its processor computes the same.
+        Logits of the phantoms of `mammoscope.model.engine.score_phantoms` on the machine that
+        compiled it. Another machine compares its own with them.
     packages
         Versions of what compiled it.
     """
