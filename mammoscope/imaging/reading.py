@@ -75,7 +75,7 @@ _SAMPLE_BITS: Final = {
 }
 
 # Chroma of JPEG-compressed grey pictures stays below this share of the full range; a coloured
-# photograph does not (measured by tests/test_reading.py on grey pictures saved as RGB JPEG).
+# photograph does not (measured by tests/imaging/test_reading.py on grey pictures saved as RGB JPEG).
 _COLOUR_TOLERANCE: Final = 0.06
 
 _ORIENTATION: Final = 0x0112

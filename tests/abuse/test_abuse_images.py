@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.abuse.pictures import DEEP, GREY, JPEG, PICTURE, PIXELS, bomb, encode, with_chunk, zeros
 from tests.abuse.service import PLANTED, Abused, assert_refused
-from tests.test_quality import photographs, radiographs, text_page
+from tests.imaging.test_quality import photographs, radiographs, text_page
 
 pytestmark = pytest.mark.abuse("image")
 

@@ -1,6 +1,6 @@
 """URLs that lead where they must not, and servers that answer as they should not.
 
-What needs names and addresses of the public internet is in tests/test_fetching.py, with a resolver
+What needs names and addresses of the public internet is in tests/service/test_fetching.py, with a resolver
 and servers of its own.
 """
 

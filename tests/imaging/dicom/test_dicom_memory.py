@@ -39,7 +39,7 @@ print(json.dumps({
 def frames() -> dict[str, dict[str, float]]:
     answer = subprocess.run(
         [sys.executable, "-c", PROGRAM, *SYNTAXES],
-        cwd=Path(__file__).resolve().parents[1],
+        cwd=Path(__file__).resolve().parents[3],
         check=True,
         capture_output=True,
         text=True,

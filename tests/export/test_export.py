@@ -50,7 +50,7 @@ from mammoscope.service import LoadingEngine, create_app
 from mammoscope.settings import ServiceSettings
 
 SIZE = (96, 72)
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def draw_network(path: Path, *, spread: float = 0.0) -> None:

@@ -25,7 +25,7 @@ from mammoscope.model.artifact import Artifact, Card, CardAgeCalibration, load_a
 from mammoscope.model.engine import Engine, Execution, load_engine, make_engine
 from tests.dicom_objects import changed, mammogram_object
 
-MODEL = Path(__file__).resolve().parents[1] / "model"
+MODEL = Path(__file__).resolve().parents[2] / "model"
 
 
 class RecordingCore:

@@ -18,7 +18,7 @@ from mammoscope.settings import TrainConfig
 
 pytestmark = pytest.mark.training
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ("--preset", "smoke", "--batch-size", "16", "--validation-fraction", "0.34")
 STAGES = (*SMOKE, "--head", "logit_map")
 """An epoch of the head alone, then two of the whole network."""

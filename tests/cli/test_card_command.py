@@ -22,7 +22,7 @@ from mammoscope.model.artifact import (
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 from mammoscope.reports.modelcard import render
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def measured(seed: int) -> dict:
