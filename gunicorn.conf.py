@@ -32,7 +32,7 @@ threads = _settings.request_threads + _settings.queue_size + SPARE_THREADS
 preload_app = False
 
 graceful_timeout = math.ceil(_settings.drain_s) + _settings.graceful_timeout_s
-keepalive = 15  # seconds; longer than clients pause between two pictures
+keepalive = 15  # seconds; longer than clients pause between two images
 
 # The worker's heartbeat is a file: never on a disk that may be slow, full or read-only.
 _memory = Path("/dev/shm")  # noqa: S108 gunicorn makes a file of its own there

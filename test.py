@@ -1,7 +1,7 @@
-"""Ask a running service about pictures: ``python test.py URL|FILE|FOLDER…``.
+"""Ask a running service about images: ``python test.py URL|FILE|FOLDER…``.
 
-Prints a table, or with --json one object a line; with --study one answer about an examination, by
-picture, breast and patient. Exit code: 0 every picture was answered, 1 one or
+Prints a table, or with --json one object a line; with --study one answer about a study, by
+image, breast and patient. Exit code: 0 every image was answered, 1 one or
 more were refused, 2 wrong usage or no server, 130 interrupted.
 """
 
@@ -19,57 +19,57 @@ from mammoscope.errors import (
     ServerAnswerError,
     ServerUnreachableError,
 )
-from mammoscope.imaging.reading import PICTURE_SUFFIXES
+from mammoscope.imaging.reading import IMAGE_SUFFIXES
 from mammoscope.studies import find_study
 
 WIDTH = 44
-HEAD = f"{'picture':<{WIDTH}}  label       probability  remarks"
+HEAD = f"{'image':<{WIDTH}}  label       probability  remarks"
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("pictures", nargs="+", metavar="URL|FILE|FOLDER")
+    parser.add_argument("images", nargs="+", metavar="URL|FILE|FOLDER")
     parser.add_argument("--server", default=DEFAULT_SERVER, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, no table")
     study = (
-        "the pictures are one examination: files, folders or a manifest (CSV: file, patient_id, "
+        "the images are one study: files, folders or a manifest (CSV: file, patient_id, "
         "laterality, view)"
     )
     parser.add_argument("--study", action="store_true", help=study)
     key = "file that holds the API key, for servers that ask for one"
     parser.add_argument("--key-file", type=Path, metavar="FILE", help=key)
-    age = "the woman's age in years; enters the probability of every picture given"
+    age = "the woman's age in years; enters the probability of every image given"
     parser.add_argument("--age", type=float, metavar="YEARS", help=age)
     wait = "for a service that is still starting (default: %(default)s)"
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
     arguments = parser.parse_args()
     if arguments.study and arguments.age is not None:
         parser.error("--age is of single pictures; an examination's are judged without")
-    if arguments.study and any(map(is_url, arguments.pictures)):
+    if arguments.study and any(map(is_url, arguments.images)):
         parser.error("--study sends files, not URLs")
     return arguments
 
 
 def is_url(argument: str) -> bool:
-    """Whether the server is to fetch the picture itself."""
+    """Whether the server is to fetch the image itself."""
     return argument.startswith(("http://", "https://"))
 
 
 def sources(arguments: list[str]) -> Iterator[str | Path]:
-    """Yield URLs as text and files as paths; of a folder, the pictures in it and below."""
+    """Yield URLs as text and files as paths; of a folder, the images in it and below."""
     for argument in arguments:
         if is_url(argument):
             yield argument
         elif (path := Path(argument)).is_dir():
-            found = (file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+            found = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
             yield from sorted(found) or [path]
         else:
             yield path
 
 
 def ask(client: Client, source: str | Path, age: float | None) -> dict[str, Any]:
-    """Return the answer about one picture, or under ``error`` why there is none."""
+    """Return the answer about one image, or under ``error`` why there is none."""
     try:
         return {"picture": str(source), **client.predict(source, age=age)}
     except ServerUnreachableError:
@@ -90,7 +90,7 @@ def read_key(file: Path | None) -> str | None:
 
 
 def row(name: str, answer: dict[str, Any], remarks: str) -> str:
-    """Return the table's line about one picture, breast or patient."""
+    """Return the table's line about one image, breast or patient."""
     name = name if len(name) <= WIDTH else f"…{name[1 - WIDTH :]}"
     if "error" in answer:
         return f"{name:<{WIDTH}}  {'refused':<23}  {remarks}"
@@ -99,8 +99,8 @@ def row(name: str, answer: dict[str, Any], remarks: str) -> str:
     )
 
 
-def picture_row(answer: dict[str, Any]) -> str:
-    """Return the line about a picture that was asked about alone."""
+def image_row(answer: dict[str, Any]) -> str:
+    """Return the line about an image that was asked about alone."""
     error = answer.get("error")
     return row(
         answer["picture"], answer, error["detail"] if error else " ".join(answer["warnings"])
@@ -108,7 +108,7 @@ def picture_row(answer: dict[str, Any]) -> str:
 
 
 def study_rows(study: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines about an examination: its pictures, its breasts, its patients."""
+    """Yield the lines about a study: its images, its breasts, its patients."""
     for image in study["images"]:
         error = image.get("error")
         yield row(image["file"], image, error["message"] if error else " ".join(image["warnings"]))
@@ -116,14 +116,14 @@ def study_rows(study: dict[str, Any]) -> Iterator[str]:
         for each in study[f"{level}s"]:
             side = f"{each['laterality']} of " if level == "breast" else ""
             missing = ", ".join(each["missing_views"])
-            remarks = f"{each['pictures']} picture{'s' * (each['pictures'] != 1)}"
+            remarks = f"{each['pictures']} image{'s' * (each['pictures'] != 1)}"
             remarks += f", without {missing}" if missing else ""
             yield row(f"{level} {side}{each['patient']}", each, remarks)
 
 
 def ask_one_by_one(client: Client, arguments: argparse.Namespace) -> int:
-    """Ask about each picture and print the answer as soon as it is there; count the refused."""
-    waiting, refused = list(sources(arguments.pictures)), 0
+    """Ask about each image and print the answer as soon as it is there; count the refused."""
+    waiting, refused = list(sources(arguments.images)), 0
     if not arguments.json:
         print(HEAD)
     for number, source in enumerate(waiting, start=1):
@@ -131,15 +131,15 @@ def ask_one_by_one(client: Client, arguments: argparse.Namespace) -> int:
             print(f"{number}/{len(waiting)}", end="\r", file=sys.stderr)
         answer = ask(client, source, arguments.age)
         refused += "error" in answer
-        print(json.dumps(answer) if arguments.json else picture_row(answer), flush=True)
+        print(json.dumps(answer) if arguments.json else image_row(answer), flush=True)
     return refused
 
 
 def ask_about_study(client: Client, arguments: argparse.Namespace) -> int:
-    """Ask about an examination and print the answer; count the pictures, or say why, refused."""
+    """Ask about a study and print the answer; count the images, or say why, refused."""
     try:
-        pictures = [each for path in arguments.pictures for each in find_study(Path(path))]
-        study = client.study(pictures)
+        images = [each for path in arguments.images for each in find_study(Path(path))]
+        study = client.study(images)
     except ServerUnreachableError:
         raise
     except MammoscopeError as err:

@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     place.add_argument("--data", type=Path, required=True, help="folder of mammograms")
     place.add_argument("--output", type=Path, required=True, help="folder of the run")
     place.add_argument("--metadata", type=Path, help="CSV; default: metadata.csv in the data")
-    place.add_argument("--cache", type=Path, help="prepared pictures; default: cache in the run")
+    place.add_argument("--cache", type=Path, help="preprocessed images; default: cache in the run")
     place.add_argument("--resume", action="store_true", help="continue a run that was stopped")
     place.add_argument("--preset", choices=get_args(PresetName), default="default")
     how = made.add_argument_group("what the preset may be changed in")

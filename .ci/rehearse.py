@@ -232,8 +232,8 @@ backend replicas
 class Client:
     """Asks at a constant rate, and keeps what became of every request."""
 
-    def __init__(self, address: str, picture: bytes, rate: float) -> None:
-        self._address, self._picture, self._rate = address, picture, rate
+    def __init__(self, address: str, image: bytes, rate: float) -> None:
+        self._address, self._image, self._rate = address, image, rate
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.answers: list[tuple[str, float]] = []
@@ -256,7 +256,7 @@ class Client:
         try:
             answer = requests.post(
                 f"{self._address}/predict",
-                data=self._picture,
+                data=self._image,
                 headers={"Content-Type": "image/png"},
                 timeout=120,
             )
@@ -310,7 +310,7 @@ def rehearse(model: Path, rate: float, work: Path) -> int:
     """Run the three scenes and print the table; 1 if a request failed."""
     command = [sys.executable, "-m", "mammoscope", "phantoms", work / "phantoms", "--count", "3"]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    picture = min((work / "phantoms").glob("*.png")).read_bytes()
+    image = min((work / "phantoms").glob("*.png")).read_bytes()
     cluster = Cluster(work, model, Manifest.rendered())
     broken = spoiled(model, work / "broken")
     scenes: dict[str, Callable[[], Any]] = {
@@ -327,7 +327,7 @@ def rehearse(model: Path, rate: float, work: Path) -> int:
             cluster.wait_ready(slot)
         print(f"{'scene':16}  {'requests':>8}  {'failed':>6}  {'median s':>8}  {'slowest s':>9}")
         for name, scene in scenes.items():
-            with Client(cluster.address, picture, rate) as client:
+            with Client(cluster.address, image, rate) as client:
                 time.sleep(2)
                 scene()
                 time.sleep(2)

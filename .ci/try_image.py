@@ -1,6 +1,6 @@
 """Try the service inside the image being built: every coding it reads, and the model it serves.
 
-Loading the model checks the sha256 of its files against its card. Fails where a picture is
+Loading the model checks the sha256 of its files against its card. Fails where an image is
 refused or an answer is no probability; where it passes, nothing that is needed was pruned.
 """
 
@@ -20,16 +20,16 @@ def main() -> int:
     phantom = draw_phantom(PhantomConfig(seed=1))
     for name, syntax in SYNTAXES.items():
         encoding = Encoding(name, bits=12 if 12 in syntax.bits else syntax.bits[-1])
-        picture = encode_phantom(phantom, encoding)
-        mammogram = read(picture, predict.settings)
-        print(f"{name}: {len(picture)} bytes read as {mammogram.pixels.shape}")
+        image = encode_phantom(phantom, encoding)
+        mammogram = read(image, predict.settings)
+        print(f"{name}: {len(image)} bytes read as {mammogram.pixels.shape}")
     client = predict.app.test_client()
     deadline = time.monotonic() + READY_WITHIN_S
     while client.get("/readyz").get_json().get("code") == "not_ready":
         if time.monotonic() > deadline:
             raise TimeoutError("the model is not loaded in time")
         time.sleep(0.5)
-    answer: Any = client.post("/predict", data=picture, content_type="application/dicom")
+    answer: Any = client.post("/predict", data=image, content_type="application/dicom")
     if answer.status_code != 200 or not 0.0 <= answer.get_json()["probability"] <= 1.0:
         raise ValueError(f"the service answered {answer.status}: {answer.get_data(as_text=True)}")
     print(f"answered: {answer.get_json()['label']}")

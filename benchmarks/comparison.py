@@ -43,7 +43,7 @@ def summary(
     seen
         By server.
     raw
-        Pictures a second of the engine alone, one a round.
+        Images a second of the engine alone, one a round.
     environments
         ``installed_bytes`` and ``versions`` of each server's environment.
     """
@@ -65,14 +65,14 @@ def text(results: dict[str, Any]) -> str:
     """The results as tables."""
     parts = [
         report.heading(results["machine"]),
-        f"{results['pictures']} phantoms, 640x640 JPEG of {results['picture_bytes']['least']} to "
-        f"{results['picture_bytes']['largest']} bytes; network input "
+        f"{results['images']} phantoms, 640x640 JPEG of {results['image_bytes']['least']} to "
+        f"{results['image_bytes']['largest']} bytes; network input "
         f"{results['input_size'][0]}x{results['input_size'][1]}; ours serves: "
         f"{results['network_served']}",
     ]
     raw = results["raw_engine_per_s"]
     if raw:
-        parts.append(f"Raw engine, without HTTP: {report.spread_cell(Spread(**raw), 2)} pictures/s")
+        parts.append(f"Raw engine, without HTTP: {report.spread_cell(Spread(**raw), 2)} images/s")
     rows, details, notes = [], [], []
     for name, server in results["servers"].items():
         if "failure" in server:
@@ -84,7 +84,7 @@ def text(results: dict[str, Any]) -> str:
         if server["errors"]:
             notes.append(f"{name}: {server['errors']} errors, such as {server['first_error']}")
     titles = (
-        f"server ({JUDGED} clients)", "ours is times", "pictures/s", "p50 ms", "p99 ms",
+        f"server ({JUDGED} clients)", "ours is times", "images/s", "p50 ms", "p99 ms",
         "memory MB", "start s", "installed MB",
     )  # fmt: skip
     shares = [s["client_cpu_ms"] for s in results["servers"].values() if s.get("client_cpu_ms")]
@@ -92,7 +92,7 @@ def text(results: dict[str, Any]) -> str:
     parts += ["", report.table(titles, rows)]
     parts += ["", report.table(("bar", "measured", "wanted", "verdict"), bars)]
     if details:
-        columns = ("server and clients", "answers", "pictures/s", "p50 ms", "p99 ms")
+        columns = ("server and clients", "answers", "images/s", "p50 ms", "p99 ms")
         parts += ["", report.table(columns, details)]
     parts += ["", *notes]
     if shares:
@@ -104,7 +104,7 @@ def text(results: dict[str, Any]) -> str:
 
 def _server(seen: Seen) -> dict[str, Any]:
     if seen.failure is not None or not seen.start_s:
-        checked = f"not measured; answered {len(seen.probabilities)} pictures rightly"
+        checked = f"not measured; answered {len(seen.probabilities)} images rightly"
         return {"failure": seen.failure or checked, "probabilities": seen.probabilities}
     return {
         "start_s": _spread(seen.start_s),

@@ -16,7 +16,7 @@ _BOUNDARY: Final = "mammoscope-benchmark-7d1f0c"
 _FORM: Final = f"multipart/form-data; boundary={_BOUNDARY}"
 
 Encode = Callable[["Contender", bytes, str], tuple[bytes, str]]
-"""Contender, picture and the picture's URL to a request's body and its Content-Type."""
+"""Contender, image and the image's URL to a request's body and its Content-Type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ class Contender:
     encode
         Makes its requests.
     path
-        Where pictures are posted.
+        Where images are posted.
     probability
         Reads the answer, decoded from JSON.
     variables
         Environment variables; ``{port}`` is replaced.
     field
-        Name of the form field that carries the picture.
+        Name of the form field that carries the image.
     """
 
     name: str
@@ -96,30 +96,30 @@ class Contender:
             log,
         )
 
-    def request(self, picture: bytes, url: str) -> Request:
+    def request(self, image: bytes, url: str) -> Request:
         """Return the request that asks about a JPEG, which is also found at `url`."""
-        body, content_type = self.encode(self, picture, url)
+        body, content_type = self.encode(self, image, url)
         return Request(
             self.path, body, content_type, lambda answer: self.probability(json.loads(answer))
         )
 
 
-def _form(contender: Contender, picture: bytes, url: str) -> tuple[bytes, str]:
+def _form(contender: Contender, image: bytes, url: str) -> tuple[bytes, str]:
     del url
     head = (
         f"--{_BOUNDARY}\r\n"
-        f'Content-Disposition: form-data; name="{contender.field}"; filename="picture.jpg"\r\n'
+        f'Content-Disposition: form-data; name="{contender.field}"; filename="image.jpg"\r\n'
         "Content-Type: image/jpeg\r\n\r\n"
     )
-    return head.encode() + picture + f"\r\n--{_BOUNDARY}--\r\n".encode(), _FORM
+    return head.encode() + image + f"\r\n--{_BOUNDARY}--\r\n".encode(), _FORM
 
 
-def _url(contender: Contender, picture: bytes, url: str) -> tuple[bytes, str]:
-    del contender, picture
+def _url(contender: Contender, image: bytes, url: str) -> tuple[bytes, str]:
+    del contender, image
     return json.dumps({"url": url}).encode(), "application/json"
 
 
-def _open_inference(contender: Contender, picture: bytes, url: str) -> tuple[bytes, str]:
+def _open_inference(contender: Contender, image: bytes, url: str) -> tuple[bytes, str]:
     """Encode as the Open Inference Protocol, version 2, has it."""
     del contender, url
     tensor = {
@@ -127,7 +127,7 @@ def _open_inference(contender: Contender, picture: bytes, url: str) -> tuple[byt
         "shape": [1],
         "datatype": "BYTES",
         "parameters": {"content_type": "base64"},
-        "data": [base64.b64encode(picture).decode("ascii")],
+        "data": [base64.b64encode(image).decode("ascii")],
     }
     return json.dumps({"inputs": [tensor]}).encode(), "application/json"
 
@@ -215,7 +215,7 @@ OTHERS: Final = (
 ALL: Final = (OURS, *REFERENCES, *OTHERS)
 
 
-def picture_server(folder: Path, port: int, log: Path) -> Server:
+def image_server(folder: Path, port: int, log: Path) -> Server:
     """Return a server of the files of `folder`, for those that are given a URL."""
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory"]
     return Server([*command, str(folder), str(port)], folder, {}, log)

@@ -2,9 +2,9 @@
 
 For each transfer syntax and size: milliseconds (best of several) and peak memory, as multiples of
 the uncompressed frame, of reading at full and at reduced resolution and of pydicom's
-`pixel_array`; and how far prepared pixels and scores of full and reduced reading are apart, scored
-by the network in float32: what a processor's bfloat16 adds is no matter of reading, and the card
-tells it. Each measurement runs in a process of its own, so that peaks do not mix.
+`pixel_array`; and how far preprocessed pixels and scores of full and reduced reading are apart.
+The network scores in float32: what bfloat16 adds has nothing to do with reading, and the model's
+card states it. Each measurement runs in a process of its own, so that peaks do not mix.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.engine import Engine, load_engine
@@ -60,26 +60,26 @@ def main() -> int:
                 mode: cost_in_a_process(_reader(mode, data, needed), frame_bytes(name, *size))
                 for mode in MODES
             }
-            prepared = [
-                prepare(read(data, needed=wanted), needed).pixels for wanted in (None, needed)
+            preprocessed = [
+                preprocess(read(data, needed=wanted), needed).pixels for wanted in (None, needed)
             ]
-            rows.append((name, size, len(data), costs, np.stack(prepared)))
+            rows.append((name, size, len(data), costs, np.stack(preprocessed)))
             print(f"measured {name} at {size[0]} x {size[1]}", file=sys.stderr, flush=True)
     artifact = load_artifact(args.model)
     network_ms = _network_ms(load_engine(artifact))
     in_float = load_engine(replace(artifact, compiled=None))
-    print(f"network: {network_ms:.0f} ms a picture, input {needed[0]} x {needed[1]}")
+    print(f"network: {network_ms:.0f} ms an image, input {needed[0]} x {needed[1]}")
     print(
         f"{'syntax':18} {'size':>10} {'MB':>6}  {'full':>14} {'reduced':>14} {'pydicom':>14}"
         "  differ: pixels, score"
     )
     report_rows = []
-    for name, (width, height), size_bytes, costs, pictures in rows:
-        difference = _difference(in_float, pictures)
+    for name, (width, height), size_bytes, costs, images in rows:
+        difference = _difference(in_float, images)
         cells = " ".join(f"{_cell(costs[mode]):>14}" for mode in MODES)
         print(
             f"{name:18} {f'{width}x{height}':>10} {size_bytes / 1e6:6.1f}  {cells}"
-            f"  {_pixel_difference(pictures):6.3f} {difference:.4f}"
+            f"  {_pixel_difference(images):6.3f} {difference:.4f}"
         )
         report_rows.append(
             {
@@ -87,7 +87,7 @@ def main() -> int:
                 "width": width,
                 "height": height,
                 "bytes": size_bytes,
-                "prepared_pixel_difference": _pixel_difference(pictures),
+                "prepared_pixel_difference": _pixel_difference(images),
                 "score_difference": difference,
                 **costs,
             }
@@ -168,17 +168,17 @@ def _network_ms(engine: Engine) -> float:
     return min(times)
 
 
-def _difference(engine: Engine, pictures: npt.NDArray[np.uint8]) -> float:
-    """How far the probabilities of two prepared pictures are apart."""
+def _difference(engine: Engine, images: npt.NDArray[np.uint8]) -> float:
+    """How far the probabilities of two preprocessed images are apart."""
     first, second = (
-        engine.card.calibration.probability(float(logit)) for logit in engine.score(pictures).logits
+        engine.card.calibration.probability(float(logit)) for logit in engine.score(images).logits
     )
     return abs(first - second)
 
 
-def _pixel_difference(pictures: npt.NDArray[np.uint8]) -> float:
-    """Mean difference of two prepared pictures, in ranks of 1 to 255."""
-    first, second = pictures.astype(np.int16)
+def _pixel_difference(images: npt.NDArray[np.uint8]) -> float:
+    """Mean difference of two preprocessed images, in ranks of 1 to 255."""
+    first, second = images.astype(np.int16)
     return float(np.abs(first - second).mean())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks import report
 from benchmarks.contenders import Network
 from benchmarks.environments import EnvironmentFailedError, engine_python, serving_python
-from benchmarks.material import compiled_method, network, pictures, prepared
+from benchmarks.material import compiled_method, images, network, preprocessed
 from benchmarks.measurement import Spread
 from benchmarks.starting import WorkerFailedError, run_worker
 from mammoscope.model.artifact import METHOD_TITLES, Method, load_artifact
@@ -86,8 +86,8 @@ def run(model: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = {engine.name: [] for engine in _ENGINES}
     failures = {} if method else {COMPILED: "the model folder has no compiled network"}
     with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
-        file = Path(folder) / "pictures.npy"
-        np.save(file, prepared(pictures(), (served.height, served.width)))
+        file = Path(folder) / "images.npy"
+        np.save(file, preprocessed(images(), (served.height, served.width)))
         for _ in range(rounds):
             for engine in _ENGINES:
                 if engine.name in failures:
@@ -150,7 +150,7 @@ def summary(
             **({} if baseline is None else _beside(figures, baseline)),
         }
     return {
-        "operations_per_picture": operations,
+        "operations_per_image": operations,
         "peaks_per_s": peaks,
         "peak_versions": limits["versions"],
         "compiled": METHOD_TITLES[method] if method else None,
@@ -180,7 +180,7 @@ def text(results: dict[str, Any]) -> str:
             ]
         )
     titles = (
-        "engine", "one: times Keras", "many: times Keras", "one picture, ms", "many, pictures/s",
+        "engine", "one: times Keras", "many: times Keras", "one image, ms", "many, images/s",
         "many how", "share of peak", "logit off by",
     )  # fmt: skip
     peaks = [
@@ -196,8 +196,8 @@ def text(results: dict[str, Any]) -> str:
     return "\n".join(
         [
             report.heading(results["machine"]),
-            f"Network: {height}x{width}, {results['operations_per_picture'] * giga:.1f} billion "
-            "operations a picture (2 a multiply-add)",
+            f"Network: {height}x{width}, {results['operations_per_image'] * giga:.1f} billion "
+            "operations an image (2 a multiply-add)",
             "",
             report.table(titles, rows),
             *failures,
@@ -208,12 +208,12 @@ def text(results: dict[str, Any]) -> str:
     )
 
 
-def _measure(engine: _Engine, served: Network, pictures: Path, seconds: float) -> dict[str, Any]:
+def _measure(engine: _Engine, served: Network, images: Path, seconds: float) -> dict[str, Any]:
     return run_worker(
         engine.python(),
         engine.worker,
         "--network", str(engine.path(served)),
-        "--pictures", str(pictures),
+        "--pictures", str(images),
         "--seconds", str(seconds),
         "--how", engine.how,
     )  # fmt: skip

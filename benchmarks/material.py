@@ -13,13 +13,13 @@ from benchmarks.contenders import Network
 from benchmarks.environments import ENVIRONMENTS, engine_python
 from benchmarks.starting import run_worker
 from mammoscope.errors import ConfigurationError
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact import Artifact, Method, load_artifact, sha256_of
 from mammoscope.phantoms.drawing import write_phantom_dataset
 
 PATIENTS: Final = 4
-"""Patients whose phantoms are sent, four pictures each, 640 x 640 JPEG like the data set's."""
+"""Patients whose phantoms are sent, four images each, 640 x 640 JPEG like the data set's."""
 
 
 def network(model: Path) -> Network:
@@ -50,12 +50,12 @@ def compiled_method(artifact: Artifact) -> Method | None:
     return card.compiled.method if card is not None and card.compiled is not None else None
 
 
-def pictures() -> list[bytes]:
-    """Draw phantoms as encoded pictures; the same ones every time."""
+def images() -> list[bytes]:
+    """Draw phantoms as encoded images; the same ones every time."""
     with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
         return [p.read_bytes() for p in write_phantom_dataset(Path(folder), patients=PATIENTS)]
 
 
-def prepared(encoded: Sequence[bytes], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Prepare pictures as the service does, uint8 (N, H, W, 1)."""
-    return np.stack([prepare(read(data), size).pixels for data in encoded])[..., None]
+def preprocessed(encoded: Sequence[bytes], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Preprocess images as the service does, uint8 (N, H, W, 1)."""
+    return np.stack([preprocess(read(data), size).pixels for data in encoded])[..., None]

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import report
 from benchmarks.comparison import CLIENTS, Seen, summary
-from benchmarks.contenders import ALL, OURS, Contender, Network, picture_server
+from benchmarks.contenders import ALL, OURS, Contender, Network, image_server
 from benchmarks.environments import (
     EnvironmentFailedError,
     installed_bytes,
@@ -23,7 +23,7 @@ from benchmarks.environments import (
     versions,
 )
 from benchmarks.load import Request, WrongAnswerError, ask, closed_loop
-from benchmarks.material import compiled_method, network, pictures, prepared
+from benchmarks.material import compiled_method, images, network, preprocessed
 from benchmarks.processes import Server, ServerDiedError
 from benchmarks.starting import run_worker
 from mammoscope.model.artifact import METHOD_TITLES, load_artifact
@@ -62,13 +62,13 @@ def run(model: Path, *, seconds: float, rounds: int, only: str = "") -> dict[str
     """
     facts = report.machine()
     served = network(model)
-    encoded = pictures()
+    encoded = images()
     contenders = [c for c in ALL if c is OURS or only.lower() in c.name.lower()]
     seen = {contender.name: Seen() for contender in contenders}
     raw: list[float] = []
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mammoscope-")))
-        np.save(work / "pictures.npy", prepared(encoded, (served.height, served.width)))
+        np.save(work / "images.npy", preprocessed(encoded, (served.height, served.width)))
         setting = _Setting(served, encoded, _publish(encoded, work, stack), work, seconds)
         for number in range(rounds + 1):
             if number:
@@ -82,8 +82,8 @@ def run(model: Path, *, seconds: float, rounds: int, only: str = "") -> dict[str
         "benchmark": "service",
         "machine": facts,
         "input_size": [served.height, served.width],
-        "pictures": len(encoded),
-        "picture_bytes": {"least": min(map(len, encoded)), "largest": max(map(len, encoded))},
+        "images": len(encoded),
+        "image_bytes": {"least": min(map(len, encoded)), "largest": max(map(len, encoded))},
         "seconds": seconds,
         "rounds": rounds,
         "network_served": METHOD_TITLES[method] if method else "float (nothing compiled)",
@@ -92,13 +92,13 @@ def run(model: Path, *, seconds: float, rounds: int, only: str = "") -> dict[str
 
 
 def _publish(encoded: Sequence[bytes], work: Path, stack: ExitStack) -> list[str]:
-    """Serve the pictures over HTTP for those that take a URL, and return the URLs."""
-    folder = work / "pictures"
+    """Serve the images over HTTP for those that take a URL, and return the URLs."""
+    folder = work / "images"
     folder.mkdir()
     port = _free_port()
     for index, data in enumerate(encoded):
         (folder / f"{index}.jpg").write_bytes(data)
-    server = stack.enter_context(picture_server(folder, port, work / "pictures.log"))
+    server = stack.enter_context(image_server(folder, port, work / "images.log"))
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         server.require_running()
@@ -186,7 +186,7 @@ def _raw_engine(setting: _Setting) -> float:
         serving_python(),
         "openvino_engine",
         "--network", str(setting.network.artifact),
-        "--pictures", str(setting.work / "pictures.npy"),
+        "--pictures", str(setting.work / "images.npy"),
         "--seconds", str(setting.seconds),
         "--how", "callers",
     )  # fmt: skip

@@ -187,7 +187,7 @@ def text(results: Mapping[str, Any], deployment: Deployment, found: list[Row]) -
     ]
     titles = (
         "requests/s", "pods", "cores", "GiB", "minutes to grow", "cost an hour",
-        "a million pictures",
+        "a million images",
     )  # fmt: skip
     lines = [
         report.heading(results["machine"]),

@@ -1,9 +1,8 @@
 """Where the time goes from bytes to score: ``make bench-stages``.
 
-Each picture is a phantom. It is read in full and as the service reads it, with no more pixels than
-the network needs; both are prepared and scored. Stages of one round follow each other and the ways
-take turns, so that a busy machine slows all of them. Needs no data set and nothing but the
-service's packages.
+Each image is a phantom. It is read in full and as the service reads it, with no more pixels than
+the network needs; both are preprocessed and scored. The two ways alternate within a round, so
+that a busy machine slows both. Needs no data set and nothing but the service's packages.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.engine import Engine, load_engine
@@ -35,13 +34,13 @@ RESULTS: Final = Path(__file__).parent / "results" / "stages.json"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture read in one way.
+    """One image read in one way.
 
     ``milliseconds`` has, by stage, median and quartiles; ``width`` and ``height`` are those of the
-    decoded picture; ``probability`` is the score.
+    decoded image; ``probability`` is the score.
     """
 
-    picture: str
+    image: str
     reading: str
     width: int
     height: int
@@ -61,7 +60,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
     options = parser.parse_args()
     engine = load_engine(load_artifact(options.model), performance_mode="latency")
-    rows = [row for name, data in pictures() for row in measure(name, data, engine, options.rounds)]
+    rows = [row for name, data in images() for row in measure(name, data, engine, options.rounds)]
     print("\n".join(table(rows)))
     compiled = engine.card.compiled
     result = {
@@ -79,8 +78,8 @@ def main() -> None:
     print(f"Written to {options.json}.", file=sys.stderr)
 
 
-def pictures() -> Sequence[tuple[str, bytes]]:
-    """The data set's kind of picture, and what a detector of 12 million pixels hands out."""
+def images() -> Sequence[tuple[str, bytes]]:
+    """The data set's kind of image, and what a detector of 12 million pixels hands out."""
     small = draw_phantom(PhantomConfig(seed=1, height=640, width=640)).pixels
     large = draw_phantom(PhantomConfig(seed=1, height=4000, width=3000)).pixels
     return (
@@ -99,10 +98,10 @@ def measure(name: str, data: bytes, engine: Engine, rounds: int) -> list[Row]:
     for repetition in range(rounds + 1):
         for way, needed in ways.items():
             decode, mammogram = _timed(partial(read, data, needed=needed))
-            preparing, prepared = _timed(partial(prepare, mammogram, size))
-            infer, scores = _timed(partial(engine.score, prepared.pixels[None]))
+            preprocessing, preprocessed = _timed(partial(preprocess, mammogram, size))
+            infer, scores = _timed(partial(engine.score, preprocessed.pixels[None]))
             if repetition:  # the first one warms up
-                times[way].append([decode, preparing, infer])
+                times[way].append([decode, preprocessing, infer])
             height, width = mammogram.pixels.shape
             logit = float(scores.logits[0])
             facts[way] = (width, height, engine.card.calibration.probability(logit))
@@ -119,11 +118,11 @@ def table(rows: Sequence[Row]) -> list[str]:
     """Lines of the table: median milliseconds and, in brackets, the quartiles."""
     columns = (*STAGES, "total")
     heading = "".join(f"{column:>21}" for column in columns)
-    lines = [f"{'picture':22}{'read':8}{'decoded':>11}{heading}{'score':>8}"]
+    lines = [f"{'image':22}{'read':8}{'decoded':>11}{heading}{'score':>8}"]
     for row in rows:
         cells = "".join(f"{_cell(row.milliseconds[column]):>21}" for column in columns)
         decoded = f"{row.width}x{row.height}"
-        lines.append(f"{row.picture:22}{row.reading:8}{decoded:>11}{cells}{row.probability:>8.4f}")
+        lines.append(f"{row.image:22}{row.reading:8}{decoded:>11}{cells}{row.probability:>8.4f}")
     return lines
 
 

@@ -31,7 +31,7 @@ def run(*, rounds: int, side: int = SIDE, patients: int = PATIENTS) -> dict[str,
     side
         Height and width of the network's input in pixels.
     patients
-        Of the phantom data set; about 60 % are trained on, with four pictures each.
+        Of the phantom data set; about 60 % are trained on, with four images each.
     """
     facts = report.machine()
     variants = [(how, precision) for precision in _PRECISIONS for how in _PIPELINES]
@@ -86,7 +86,7 @@ def summary(
             continue
         spread = Spread.of([value for answer in found for value in answer["per_s"]])
         row["per_s"] = {"median": spread.median, "low": spread.low, "high": spread.high}
-        row |= {key: found[0][key] for key in ("pictures", "batch_size", "versions")}
+        row |= {key: found[0][key] for key in ("images", "batch_size", "versions")}
         rows.append(row)
     plain = {r["precision"]: r["per_s"]["median"] for r in rows
              if r["pipeline"] == _PIPELINES["plain"] and "per_s" in r}  # fmt: skip
@@ -113,11 +113,11 @@ def text(results: dict[str, Any]) -> str:
                 name,
                 *("–" if value is None else f"{value:.2f}" for value in ratios),
                 report.spread_cell(Spread(**row["per_s"]), 2),
-                f"{row['pictures']} in batches of {row['batch_size']}",
+                f"{row['images']} in batches of {row['batch_size']}",
             ]
         )
     titles = (
-        "pipeline, precision", "times plain, same precision", "times plain, float32", "pictures/s",
+        "pipeline, precision", "times plain, same precision", "times plain, float32", "images/s",
         "an epoch",
     )  # fmt: skip
     height, width = results["input_size"]

@@ -20,7 +20,7 @@ _POLL_S: Final = 0.2
 
 
 class Client:
-    """Asks one server about pictures.
+    """Asks one server about images.
 
     Proxies, ``.netrc`` and other request settings of the environment are not used: the server is
     meant as given, and mostly on this machine or in its network.
@@ -63,7 +63,7 @@ class Client:
         self._session.close()
 
     def predict(self, source: str | Path, *, age: float | None = None) -> dict[str, Any]:
-        """Return the answer about one picture, as ``Prediction.to_json`` describes it.
+        """Return the answer about one image, as ``Prediction.to_json`` describes it.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class Client:
         ServerUnreachableError
             If nobody answers at the server's address.
         ServerAnswerError
-            If the server refuses the picture, or answers something else than a prediction.
+            If the server refuses the image, or answers something else than a prediction.
         """
         given = {} if age is None else {"age": age}
         if isinstance(source, str):
@@ -88,17 +88,17 @@ class Client:
         try:
             data = source.read_bytes()
         except IsADirectoryError as err:
-            raise UnreadableFileError("This is a folder without pictures, not a file.") from err
+            raise UnreadableFileError("This is a folder without images, not a file.") from err
         except OSError as err:
             raise UnreadableFileError("The file is missing or cannot be read.") from err
         return self._request("POST", "/predict", files={"file": ("picture", data)}, data=given)
 
-    def study(self, pictures: "Sequence[tuple[Path, Placement]]") -> dict[str, Any]:
-        """Return the answer about an examination by picture, breast and patient.
+    def study(self, images: "Sequence[tuple[Path, Placement]]") -> dict[str, Any]:
+        """Return the answer about a study by image, breast and patient.
 
         Parameters
         ----------
-        pictures
+        images
             Files to send, each with whose it is as far as the file itself does not say so, as
             `mammoscope.studies.find_study` lists them. Names of files are not sent; ``file`` of
             each of the answer's ``images`` is the path given here.
@@ -110,17 +110,17 @@ class Client:
         ServerUnreachableError
             If nobody answers at the server's address.
         ServerAnswerError
-            If the server refuses the examination as a whole, or answers something else.
+            If the server refuses the study as a whole, or answers something else.
         """
-        if not pictures:
-            raise UnreadableFileError("There are no pictures to send.")
+        if not images:
+            raise UnreadableFileError("There are no images to send.")
         files, fields = [], []
-        for number, (path, placement) in enumerate(pictures, start=1):
+        for number, (path, placement) in enumerate(images, start=1):
             try:
                 data = path.read_bytes()
             except OSError as err:
                 raise UnreadableFileError(
-                    f"File {number} of {len(pictures)} is missing or cannot be read."
+                    f"File {number} of {len(images)} is missing or cannot be read."
                 ) from err
             files.append(("file", (str(number), data)))
             fields += [
@@ -129,14 +129,14 @@ class Client:
                 ("view", placement.view or ""),
             ]
         answer = self._request("POST", "/studies", files=files, data=fields)
-        images = answer.get("images")
-        if not isinstance(images, list) or len(images) != len(pictures):
-            raise ServerAnswerError("The server did not answer about every picture.")
+        answered = answer.get("images")
+        if not isinstance(answered, list) or len(answered) != len(images):
+            raise ServerAnswerError("The server did not answer about every image.")
         return {
             **answer,
             "images": [
                 {**image, "file": str(path)}
-                for image, (path, _) in zip(images, pictures, strict=True)
+                for image, (path, _) in zip(answered, images, strict=True)
             ],
         }
 

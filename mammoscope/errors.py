@@ -5,13 +5,13 @@
     MammoscopeError
     ├── ConfigurationError            a setting, option or record that cannot be used
     ├── StorageError                  a disk that is full or a folder that cannot be written
-    ├── ImageError                    this picture cannot be judged
+    ├── ImageError                    this image cannot be judged
     │   ├── EmptyImageError
-    │   ├── UnsupportedImageError     a format or kind of picture that is not read
+    │   ├── UnsupportedImageError     a format or kind of image that is not read
     │   ├── CorruptImageError
     │   ├── ImageTooLargeError
     │   ├── UnreadableFileError       the file system refuses the file
-    │   ├── NoBreastError             nothing in the picture that could be a breast
+    │   ├── NoBreastError             nothing in the image that could be a breast
     │   └── NotAMammogramError        something in it, but no mammogram that can be judged
     ├── DatasetError                  this folder cannot be used as a data set
     │   ├── DatasetNotFoundError
@@ -25,7 +25,7 @@
     │   ├── ArtifactNotFoundError
     │   ├── ArtifactMismatchError     model and card do not belong together
     │   └── CompilationError          a network that cannot be compiled for serving
-    ├── FetchError                    a URL whose picture cannot be had
+    ├── FetchError                    a URL whose image cannot be had
     │   ├── UrlNotAllowedError
     │   ├── FetchTimeoutError
     │   ├── FetchTooLargeError
@@ -72,7 +72,7 @@ class StorageError(MammoscopeError):
 
 
 class ImageError(MammoscopeError):
-    """This picture cannot be judged."""
+    """This image cannot be judged."""
 
     code = "image_refused"
 
@@ -84,7 +84,7 @@ class EmptyImageError(ImageError):
 
 
 class UnsupportedImageError(ImageError):
-    """A format, or a kind of picture within a format, that is not read."""
+    """A format, or a kind of image within a format, that is not read."""
 
     code = "unsupported_image"
 
@@ -108,13 +108,13 @@ class UnreadableFileError(ImageError):
 
 
 class NoBreastError(ImageError):
-    """Nothing in the picture that could be a breast."""
+    """Nothing in the image that could be a breast."""
 
     code = "no_breast"
 
 
 class NotAMammogramError(ImageError):
-    """A picture of something else, or a mammogram that cannot be judged."""
+    """An image of something else, or a mammogram that cannot be judged."""
 
     code = "not_a_mammogram"
 
@@ -132,7 +132,7 @@ class DatasetNotFoundError(DatasetError):
 
 
 class EmptyDatasetError(DatasetError):
-    """The folder has no picture where pictures are expected."""
+    """The folder has no image where images are expected."""
 
     code = "empty_dataset"
 
@@ -192,7 +192,7 @@ class CompilationError(ArtifactError):
 
 
 class FetchError(MammoscopeError):
-    """A URL whose picture cannot be had."""
+    """A URL whose image cannot be had."""
 
     code = "fetch_failed"
 
@@ -216,7 +216,7 @@ class FetchTooLargeError(FetchError):
 
 
 class FetchFailedError(FetchError):
-    """The other server could not be reached or did not answer with a picture."""
+    """The other server could not be reached or did not answer with an image."""
 
     code = "fetch_unsuccessful"
 
@@ -228,7 +228,7 @@ class RequestError(MammoscopeError):
 
 
 class InvalidRequestError(RequestError):
-    """The body does not say which picture is meant."""
+    """The body does not say which image is meant."""
 
     code = "invalid_request"
 

@@ -1,4 +1,4 @@
-"""Pictures that the tests share, and the backend Keras runs on.
+"""Images that the tests share, and the backend Keras runs on.
 
 Keras takes one backend a process. The service's is OpenVINO, training's is TensorFlow: tests of
 training carry the marker `training` and run in a pytest of their own (``pytest -m training``).
@@ -72,12 +72,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_report_header() -> list[str]:
-    pictures = (
+    images = (
         "real mammograms, laid beside the checkout"
         if REAL_DATASET.is_dir()
         else "phantoms: no real mammograms beside the checkout"
     )
-    return [f"pictures: {pictures}", f"keras backend: {os.environ['KERAS_BACKEND']}"]
+    return [f"images: {images}", f"keras backend: {os.environ['KERAS_BACKEND']}"]
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.preprocessing import Preparation
+from mammoscope.imaging.preprocessing import Preprocessed
 from mammoscope.model.artifact import Card
 from mammoscope.model.engine import Judgement, Pixels, Scores
 from mammoscope.model.prediction import Prediction
@@ -49,7 +49,7 @@ class FakeEngine:
         )
         height, width = mammogram.pixels.shape
         everywhere = np.ones((96, 96), bool)
-        preparation = Preparation(
+        preprocessed = Preprocessed(
             pixels=np.full(self.card.input_size, 100, np.uint8),
             inverted=False,
             mirrored=False,
@@ -60,7 +60,7 @@ class FakeEngine:
             breast=everywhere,
         )
         logit_map = np.repeat(np.arange(3, dtype=np.float32)[:, None], 3, axis=1)
-        return Judgement(prediction, preparation, logit_map)
+        return Judgement(prediction, preprocessed, logit_map)
 
     def score(self, pixels: Pixels) -> Scores:
         logits = pixels.mean(axis=(1, 2), dtype=np.float32) / np.float32(255)
@@ -77,7 +77,7 @@ def encoded(
     return buffer.getvalue()
 
 
-PICTURE = encoded()
+IMAGE = encoded()
 
 
 def upload(*files: bytes, field: str = "file", name: str = "a.jpg", **fields: str) -> Any:
@@ -102,4 +102,4 @@ def assert_problem(response: TestResponse, status: int, code: str) -> dict[str, 
 
 
 def assert_good(client: FlaskClient) -> None:
-    assert client.post("/predict", **upload(PICTURE)).status_code == 200
+    assert client.post("/predict", **upload(IMAGE)).status_code == 200

@@ -1,4 +1,4 @@
-"""Bytes that a fuzzer thinks up, read and prepared: a Mammogram or a typed error, nothing else.
+"""Bytes that a fuzzer thinks up, read and preprocessed: a Mammogram or a typed error, nothing else.
 
 Usage: python -m tests.fuzz SECONDS [CORPUS] [libFuzzer options]
 
@@ -20,13 +20,13 @@ import atheris
 
 with atheris.instrument_imports(include=["mammoscope", "pydicom"]):
     from mammoscope.errors import ImageError
-    from mammoscope.imaging.preprocessing import prepare
+    from mammoscope.imaging.preprocessing import preprocess
     from mammoscope.imaging.quality import require_mammogram
     from mammoscope.imaging.reading import read
     from mammoscope.phantoms.dicom import SYNTAXES, Encoding
     from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
     from mammoscope.settings import ReadingLimits
-    from tests.abuse.pictures import encode
+    from tests.abuse.images import encode
     from tests.dicom_objects import mammogram_object
 
 LIMITS: Final = ReadingLimits(max_pixels=60_000, max_image_bytes=200_000)
@@ -36,7 +36,7 @@ LONGEST_BYTES: Final = 20_000
 
 MOST_MB: Final = 1_500
 LONGEST_S: Final = 20
-"""Memory and seconds from which a picture counts as a finding."""
+"""Memory and seconds from which an image counts as a finding."""
 
 ROUND: Final = "round"
 """First argument of a process that runs one round."""
@@ -68,10 +68,10 @@ def seeds() -> dict[str, bytes]:
 
 
 def judge(data: bytes) -> None:
-    """Read and prepare `data`; raises what must never be raised."""
+    """Read and preprocess `data`; raises what must never be raised."""
     try:
         mammogram = read(data, LIMITS, needed=INPUT_SIZE)
-        require_mammogram(mammogram, prepare(mammogram, INPUT_SIZE))
+        require_mammogram(mammogram, preprocess(mammogram, INPUT_SIZE))
     except ImageError as err:
         if not str(err):
             raise AssertionError("an error must say something") from err

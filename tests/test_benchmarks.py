@@ -37,7 +37,7 @@ def probability(answer: bytes) -> float:
     return float(json.loads(answer)["probability"])
 
 
-REQUEST = Request("/predict", b"picture", "image/jpeg", probability)
+REQUEST = Request("/predict", b"image", "image/jpeg", probability)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -343,26 +343,26 @@ def test_readme_tells_of_every_contender_and_command():
     )
 
 
-def test_form_carries_the_picture_under_the_name_that_the_server_wants():
-    picture = bytes(range(256)) * 3
-    request = OURS.request(picture, "http://127.0.0.1/1.jpg")
+def test_form_carries_the_image_under_the_name_that_the_server_wants():
+    image = bytes(range(256)) * 3
+    request = OURS.request(image, "http://127.0.0.1/1.jpg")
     head = f"Content-Type: {request.content_type}\r\n\r\n".encode()
     (part,) = BytesParser().parsebytes(head + request.body).get_payload()
-    assert part.get_payload(decode=True) == picture
+    assert part.get_payload(decode=True) == image
     assert part.get_param("name", header="Content-Disposition") == "file"
     assert part.get_content_type() == "image/jpeg"
 
 
 def test_reference_gets_the_url():
-    request = REFERENCES[0].request(b"picture", "http://127.0.0.1/1.jpg")
+    request = REFERENCES[0].request(b"image", "http://127.0.0.1/1.jpg")
     assert json.loads(request.body) == {"url": "http://127.0.0.1/1.jpg"}
 
 
 def test_open_inference_protocol():
     (contender,) = [c for c in OTHERS if c.folder.name == "mlserver"]
-    request = contender.request(b"picture", "")
+    request = contender.request(b"image", "")
     (tensor,) = json.loads(request.body)["inputs"]
-    assert tensor["data"] == ["cGljdHVyZQ=="]
+    assert tensor["data"] == ["aW1hZ2U="]
     assert request.probability(b'{"outputs": [{"data": [0.75]}]}') == 0.75
 
 
@@ -452,8 +452,8 @@ def test_peers_that_fail_are_shown_and_not_judged_by():
     assert bars(results)[f"start / {REFERENCES[0].name}"] == (None, "not measured")
     results |= {
         "machine": machine(),
-        "pictures": 16,
-        "picture_bytes": {"least": 1, "largest": 2},
+        "images": 16,
+        "image_bytes": {"least": 1, "largest": 2},
         "input_size": [704, 416],
         "network_served": "int8",
     }
@@ -523,7 +523,7 @@ def test_a_compiled_network_beside_the_peak_of_its_precision(
 
 
 def test_training_pipelines_beside_each_other():
-    answer = {"pictures": 48, "batch_size": 16, "versions": {}}
+    answer = {"images": 48, "batch_size": 16, "versions": {}}
     answers = {
         ("ours", "float32"): [{**answer, "per_s": [3.0, 3.2]}],
         ("plain", "float32"): [{**answer, "per_s": [2.0]}],
@@ -552,15 +552,15 @@ def test_multiply_adds_are_counted_from_the_graph():
 
     from benchmarks.workers.limits import multiply_adds
 
-    picture = opset13.parameter([1, 3, 8, 8], np.float32)
+    image = opset13.parameter([1, 3, 8, 8], np.float32)
     padded = ([1, 1], [1, 1], [1, 1])
     kernel = opset13.constant(np.ones((4, 3, 3, 3), np.float32))
-    maps = opset13.convolution(picture, kernel, [2, 2], *padded[:2], padded[2])
+    maps = opset13.convolution(image, kernel, [2, 2], *padded[:2], padded[2])
     by_channel = opset13.constant(np.ones((4, 1, 1, 3, 3), np.float32))
     maps = opset13.group_convolution(maps, by_channel, [1, 1], *padded[:2], padded[2])
     flat = opset13.reshape(maps, np.array([1, 64]), special_zero=False)
     dense = opset13.constant(np.ones((10, 64), np.float32))
     result = opset13.matmul(flat, dense, transpose_a=False, transpose_b=True)
-    model = openvino.Model([result], [picture])
+    model = openvino.Model([result], [image])
     convolution, depthwise, product = 4 * 4 * 4 * 27, 4 * 4 * 4 * 9, 64 * 10
     assert multiply_adds(model) == convolution + depthwise + product

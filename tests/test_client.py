@@ -89,39 +89,39 @@ def nobody() -> str:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     path = tmp_path / "meier.jpg"
-    path.write_bytes(b"\xff\xd8\xff picture")
+    path.write_bytes(b"\xff\xd8\xff image")
     return path
 
 
-def test_file_is_sent_without_its_name(server: Server, picture: Path) -> None:
+def test_file_is_sent_without_its_name(server: Server, image: Path) -> None:
     with Client(server.address) as client:
-        assert client.predict(picture) == ANSWER
+        assert client.predict(image) == ANSWER
     (body,) = server.bodies
-    assert picture.read_bytes() in body
+    assert image.read_bytes() in body
     assert b'name="file"' in body
     assert b"meier" not in body
 
 
 def test_url_is_sent_as_json(server: Server) -> None:
     with Client(server.address + "/") as client:
-        assert client.predict("https://pictures.example/a.jpg") == ANSWER
-    assert json.loads(server.bodies[0]) == {"url": "https://pictures.example/a.jpg"}
+        assert client.predict("https://images.example/a.jpg") == ANSWER
+    assert json.loads(server.bodies[0]) == {"url": "https://images.example/a.jpg"}
 
 
-def test_age_goes_along(server: Server, picture: Path) -> None:
+def test_age_goes_along(server: Server, image: Path) -> None:
     with Client(server.address) as client:
-        client.predict(picture, age=57)
-        client.predict("https://pictures.example/a.jpg", age=57)
+        client.predict(image, age=57)
+        client.predict("https://images.example/a.jpg", age=57)
     assert b'name="age"\r\n\r\n57\r\n' in server.bodies[0]
-    assert json.loads(server.bodies[1]) == {"url": "https://pictures.example/a.jpg", "age": 57}
+    assert json.loads(server.bodies[1]) == {"url": "https://images.example/a.jpg", "age": 57}
 
 
-def test_refusal_carries_the_servers_words(server: Server, picture: Path) -> None:
+def test_refusal_carries_the_servers_words(server: Server, image: Path) -> None:
     server.answer = lambda body: (422, PROBLEM)
     with Client(server.address) as client, pytest.raises(ServerAnswerError) as caught:
-        client.predict(picture)
+        client.predict(image)
     assert str(caught.value) == PROBLEM["detail"]
     assert caught.value.status == 422
     assert caught.value.problem_code == "no_breast"
@@ -132,52 +132,52 @@ def test_refusal_carries_the_servers_words(server: Server, picture: Path) -> Non
     [(502, b"<html>Bad gateway</html>"), (200, b"hello"), (200, []), (500, {}), (418, {"code": 1})],
 )
 def test_other_answers_are_no_answers(
-    server: Server, picture: Path, status: int, content: Any
+    server: Server, image: Path, status: int, content: Any
 ) -> None:
     server.answer = lambda body: (status, content)
     with Client(server.address) as client, pytest.raises(ServerAnswerError) as caught:
-        client.predict(picture)
+        client.predict(image)
     assert caught.value.status == status
     assert caught.value.problem_code is None
     assert "gateway" not in str(caught.value)
 
 
 @pytest.fixture
-def pictures(picture: Path) -> list[Path]:
-    second = picture.with_name("schulze.dcm")
+def images(image: Path) -> list[Path]:
+    second = image.with_name("schulze.dcm")
     second.write_bytes(b"DICM second")
-    return [picture, second]
+    return [image, second]
 
 
-def test_study_is_sent_in_order_without_names(server: Server, pictures: list[Path]) -> None:
+def test_study_is_sent_in_order_without_names(server: Server, images: list[Path]) -> None:
     server.answer = lambda body: (200, STUDY)
     placements = [Placement("A", Laterality.LEFT, View("CC")), Placement()]
     with Client(server.address) as client:
-        study = client.study(list(zip(pictures, placements, strict=True)))
-    assert [image["file"] for image in study["images"]] == list(map(str, pictures))
+        study = client.study(list(zip(images, placements, strict=True)))
+    assert [image["file"] for image in study["images"]] == list(map(str, images))
     assert study["breasts"] == STUDY["breasts"]
     (body,) = server.bodies
     assert b"meier" not in body
     assert b"schulze" not in body
-    assert body.index(pictures[0].read_bytes()) < body.index(pictures[1].read_bytes())
+    assert body.index(images[0].read_bytes()) < body.index(images[1].read_bytes())
     assert body.count(b'name="file"') == 2
     for field, value in ((b"patient", b"A"), (b"laterality", b"L"), (b"view", b"CC")):
         given = body.index(b'name="%s"\r\n\r\n%s\r\n' % (field, value))
         assert given < body.index(b'name="%s"\r\n\r\n\r\n' % field)
 
 
-def test_study_is_sent_whole_or_not_at_all(server: Server, pictures: list[Path]) -> None:
+def test_study_is_sent_whole_or_not_at_all(server: Server, images: list[Path]) -> None:
     server.answer = lambda body: (200, STUDY)
-    missing = pictures[0].with_name("nobody.dcm")
+    missing = images[0].with_name("nobody.dcm")
     with Client(server.address) as client:
         with pytest.raises(UnreadableFileError, match="File 2 of 2") as caught:
-            client.study([(pictures[0], Placement()), (missing, Placement())])
-        with pytest.raises(UnreadableFileError, match="no pictures"):
+            client.study([(images[0], Placement()), (missing, Placement())])
+        with pytest.raises(UnreadableFileError, match="no images"):
             client.study([])
         assert "nobody" not in str(caught.value)
         assert server.bodies == []
-        with pytest.raises(ServerAnswerError, match="every picture"):
-            client.study([(pictures[0], Placement())])
+        with pytest.raises(ServerAnswerError, match="every image"):
+            client.study([(images[0], Placement())])
 
 
 def test_files_that_cannot_be_read(server: Server, tmp_path: Path) -> None:
@@ -189,17 +189,17 @@ def test_files_that_cannot_be_read(server: Server, tmp_path: Path) -> None:
     assert server.bodies == []
 
 
-def test_nobody_there(nobody: str, picture: Path) -> None:
+def test_nobody_there(nobody: str, image: Path) -> None:
     for address in (nobody, "localhost", "ftp://127.0.0.1", "http://", "http://[::1"):
         with Client(address) as client, pytest.raises(ServerUnreachableError):
-            client.predict(picture)
+            client.predict(image)
 
 
-def test_server_that_never_answers(picture: Path) -> None:
+def test_server_that_never_answers(image: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with Client(address, timeout_s=0.2) as client, pytest.raises(ServerUnreachableError):
-            client.predict(picture)
+            client.predict(image)
 
 
 def test_proxies_of_the_environment_are_not_used(
@@ -236,25 +236,25 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return finished
 
 
-def test_table_of_a_folder(server: Server, picture: Path) -> None:
-    (picture.parent / "below").mkdir()
-    (picture.parent / "below" / "b.PNG").write_bytes(b"x")
-    (picture.parent / "metadata.csv").write_text("a,b\n")
-    finished = run(picture.parent, "https://pictures.example/c.jpg", "--server", server.address)
+def test_table_of_a_folder(server: Server, image: Path) -> None:
+    (image.parent / "below").mkdir()
+    (image.parent / "below" / "b.PNG").write_bytes(b"x")
+    (image.parent / "metadata.csv").write_text("a,b\n")
+    finished = run(image.parent, "https://images.example/c.jpg", "--server", server.address)
     assert finished.returncode == 0
     assert finished.stderr == ""
     head, *rows = finished.stdout.splitlines()
-    assert head.split() == ["picture", "label", "probability", "remarks"]
+    assert head.split() == ["image", "label", "probability", "remarks"]
     for row, name in zip(rows, ("b.PNG", "meier.jpg", "c.jpg"), strict=True):
         assert row.split("  ")[0].endswith(name)
     assert all("0.7500" in row and "tumour" in row and "Inverted." in row for row in rows)
 
 
-def test_refusal_stands_in_its_row(server: Server, picture: Path) -> None:
-    refused = picture.with_name("a.jpg")
+def test_refusal_stands_in_its_row(server: Server, image: Path) -> None:
+    refused = image.with_name("a.jpg")
     refused.write_bytes(b"text")
     server.answer = lambda body: (422, PROBLEM) if b"text" in body else (200, ANSWER)
-    finished = run(picture.parent, picture.with_name("none.jpg"), "--server", server.address)
+    finished = run(image.parent, image.with_name("none.jpg"), "--server", server.address)
     assert finished.returncode == 1
     _, first, second, third = finished.stdout.splitlines()
     assert PROBLEM["detail"] in first
@@ -262,75 +262,75 @@ def test_refusal_stands_in_its_row(server: Server, picture: Path) -> None:
     assert "cannot be read" in third
 
 
-def test_json_lines(server: Server, picture: Path, tmp_path: Path) -> None:
+def test_json_lines(server: Server, image: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     server.answer = lambda body: (200, ANSWER)
-    finished = run("--json", picture, empty, "--server", server.address)
+    finished = run("--json", image, empty, "--server", server.address)
     assert finished.returncode == 1
     answered, refused = map(json.loads, finished.stdout.splitlines())
-    assert answered == {"picture": str(picture), **ANSWER}
+    assert answered == {"picture": str(image), **ANSWER}
     assert refused["error"]["code"] == "unreadable_file"
-    assert "without pictures" in refused["error"]["detail"]
+    assert "without images" in refused["error"]["detail"]
 
 
-def test_table_of_a_study(server: Server, pictures: list[Path]) -> None:
+def test_table_of_a_study(server: Server, images: list[Path]) -> None:
     server.answer = lambda body: (200, STUDY)
-    finished = run("--study", pictures[0].parent, "--server", server.address)
-    assert finished.returncode == 1  # a picture was refused
+    finished = run("--study", images[0].parent, "--server", server.address)
+    assert finished.returncode == 1  # an image was refused
     assert finished.stderr == ""
     head, first, second, breast, patient = finished.stdout.splitlines()
-    assert head.split() == ["picture", "label", "probability", "remarks"]
+    assert head.split() == ["image", "label", "probability", "remarks"]
     assert "meier.jpg" in first
     assert "0.7500" in first
     assert "Nothing there." in second
-    assert " ".join(breast.split()) == "breast L of A tumour 0.5000 1 picture, without MLO"
-    assert " ".join(patient.split()) == "patient A tumour 0.5000 2 pictures"
-    as_json = run("--study", "--json", *pictures, "--server", server.address)
+    assert " ".join(breast.split()) == "breast L of A tumour 0.5000 1 image, without MLO"
+    assert " ".join(patient.split()) == "patient A tumour 0.5000 2 images"
+    as_json = run("--study", "--json", *images, "--server", server.address)
     assert json.loads(as_json.stdout)["patients"] == STUDY["patients"]
 
 
-def test_study_of_a_manifest(server: Server, pictures: list[Path], tmp_path: Path) -> None:
+def test_study_of_a_manifest(server: Server, images: list[Path], tmp_path: Path) -> None:
     server.answer = lambda body: (
         200,
         {**STUDY, "images": [STUDY["images"][0]], "breasts": [], "patients": []},
     )
     manifest = tmp_path / "list.csv"
-    manifest.write_text(f"file,patient_id,laterality,view\n{pictures[0].name},W7,R,MLO\n")
+    manifest.write_text(f"file,patient_id,laterality,view\n{images[0].name},W7,R,MLO\n")
     finished = run("--study", manifest, "--server", server.address)
     assert finished.returncode == 0
     assert "manifest" in finished.stderr  # the server could not say whose breasts they are
     (body,) = server.bodies
     for value in (b"W7", b"R", b"MLO"):
         assert b"\r\n\r\n%s\r\n" % value in body
-    manifest.write_text("picture\na.jpg\n")
+    manifest.write_text("image\na.jpg\n")
     finished = run("--study", manifest, "--server", server.address)
     assert finished.returncode == 1
     assert "lacks the column file" in finished.stderr
 
 
-def test_study_that_is_refused(server: Server, nobody: str, pictures: list[Path]) -> None:
+def test_study_that_is_refused(server: Server, nobody: str, images: list[Path]) -> None:
     server.answer = lambda body: (422, PROBLEM)
-    finished = run("--study", *pictures, "--server", server.address)
+    finished = run("--study", *images, "--server", server.address)
     assert (finished.returncode, finished.stdout) == (1, "")
     assert PROBLEM["detail"] in finished.stderr
-    assert run("--study", *pictures, "--server", nobody).returncode == 2
-    assert run("--study", "https://pictures.example/c.jpg").returncode == 2
-    assert run("--study", "--age", "50", *pictures).returncode == 2
+    assert run("--study", *images, "--server", nobody).returncode == 2
+    assert run("--study", "https://images.example/c.jpg").returncode == 2
+    assert run("--study", "--age", "50", *images).returncode == 2
 
 
-def test_usage_and_missing_server(nobody: str, picture: Path) -> None:
+def test_usage_and_missing_server(nobody: str, image: Path) -> None:
     assert run().returncode == 2
     assert run("--nonsense").returncode == 2
-    finished = run(picture, "--server", nobody)
+    finished = run(image, "--server", nobody)
     assert finished.returncode == 2
     assert finished.stdout == ""
     assert nobody in finished.stderr
     assert len(finished.stderr.splitlines()) == 1
 
 
-def test_server_without_a_model(server: Server, picture: Path) -> None:
+def test_server_without_a_model(server: Server, image: Path) -> None:
     server.ready = [(503, BROKEN)]
-    finished = run(picture, "--server", server.address, "--wait", "20")
+    finished = run(image, "--server", server.address, "--wait", "20")
     assert finished.returncode == 2
     assert "Another network." in finished.stderr

@@ -29,7 +29,7 @@ def tags(cell: dict) -> list[str]:
 
 
 def rasters(cell: dict) -> list[Image.Image]:
-    """Pictures made of pixels in a cell's outputs, alone or inside a drawing."""
+    """Images made of pixels in a cell's outputs, alone or inside a drawing."""
     found = []
     for output in cell["outputs"]:
         for kind, content in output.get("data", {}).items():
@@ -60,14 +60,14 @@ def test_a_committed_notebook_was_run_from_top_to_bottom(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_committed_notebook_shows_phantoms_and_plots_only(name: str):
     for cell in cells(FOLDER / f"{name}.ipynb", "code"):
-        pictures = rasters(cell)
+        images = rasters(cell)
         if "phantoms" in tags(cell):
-            assert pictures
-            assert max(max(picture.size) for picture in pictures) <= LARGEST_PHANTOM
-            assert not {"DATA", "SHOW_PICTURES", "read_file"} & names_in("".join(cell["source"]))
+            assert images
+            assert max(max(image.size) for image in images) <= LARGEST_PHANTOM
+            assert not {"DATA", "SHOW_IMAGES", "read_file"} & names_in("".join(cell["source"]))
         else:
-            assert not pictures
-    assert "SHOW_PICTURES = True" not in sources(FOLDER / f"{name}.ipynb")
+            assert not images
+    assert "SHOW_IMAGES = True" not in sources(FOLDER / f"{name}.ipynb")
 
 
 def names_in(source: str) -> set[str]:
@@ -142,7 +142,7 @@ def test_the_notebooks_run_on_phantoms(phantom_dataset: Path, tmp_path: Path):
     training = {**places, "PLAN": tmp_path / "plan.toml", "RUNS": runs, "TRAIN": True}
     for name, parameters in {
         "01-exploration": {
-            "DATA": phantom_dataset, "RECORD": tmp_path / "dataset.json", "SHOW_PICTURES": True
+            "DATA": phantom_dataset, "RECORD": tmp_path / "dataset.json", "SHOW_IMAGES": True
         },
         "02-backbones": training,
         "03-tuning": training,

@@ -80,7 +80,7 @@ def test_pods_grow_as_the_autoscaler_lets_them() -> None:
     assert SMALL.seconds_to_grow(3, 25) == 240
 
 
-def test_a_picture_costs_what_its_pods_cost() -> None:
+def test_a_image_costs_what_its_pods_cost() -> None:
     found = {row.requests_per_s: row for row in rows(SMALL, 0.2, core_hour=0.1, gib_hour=0.05)}
     row = found[100]
     assert (row.pods, row.cores, row.memory_gib) == (40, 40, 40)

@@ -14,7 +14,7 @@ def main() -> None:
     def score(pixels: Pixels) -> Logits:
         return np.asarray(session.run(["logit"], {"pixels": pixels})[0][:, 0], np.float32)
 
-    report(("onnxruntime",), **engine_results(score, np.load(options.pictures), options.seconds))
+    report(("onnxruntime",), **engine_results(score, np.load(options.images), options.seconds))
 
 
 if __name__ == "__main__":

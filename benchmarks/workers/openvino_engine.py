@@ -2,7 +2,7 @@
 
 ``--how float`` leaves a compiled network aside and converts the .keras; ``--how served`` takes
 what the service takes; ``--how callers`` does too, and measures only what a service could reach
-at most: threads that ask without HTTP, without reading and without preparing.
+at most: threads that ask without HTTP, without reading and without preprocessing.
 """
 
 import inspect
@@ -26,7 +26,7 @@ from mammoscope.model.engine import load_engine
 def main() -> None:
     """Measure, print."""
     options = arguments()
-    pixels = np.load(options.pictures)
+    pixels = np.load(options.images)
     artifact = load_artifact(options.network)
     if options.how == "float":
         artifact = Artifact(artifact.network, artifact.card)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _latency(artifact: Artifact, pixels: Pixels, seconds: float) -> list[float] | None:
-    """Seconds a picture in the engine's mode for that, where it has one."""
+    """Seconds an image in the engine's mode for that, where it has one."""
     if "performance_mode" not in inspect.signature(load_engine).parameters:
         return None
     options: dict[str, Any] = {"performance_mode": "latency"}

@@ -22,7 +22,7 @@ def _function(model: keras.Model, shape: tuple[int, ...]) -> Score:
 def main() -> None:
     """Measure, print."""
     options = arguments()
-    pixels = np.load(options.pictures)
+    pixels = np.load(options.images)
     model = keras.saving.load_model(options.network, compile=False)
 
     def predict(pixels: Pixels) -> Logits:

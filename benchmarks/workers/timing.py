@@ -19,7 +19,7 @@ from benchmarks.measurement import rate
 Pixels = npt.NDArray[np.uint8]
 Logits = npt.NDArray[np.float32]
 Score = Callable[[Pixels], Logits]
-"""Prepared pictures, uint8 (N, H, W, 1), to logits (N,)."""
+"""Preprocessed images, uint8 (N, H, W, 1), to logits (N,)."""
 
 BATCH: Final = 8
 CALLERS: Final = 8
@@ -48,7 +48,7 @@ def report(packages: tuple[str, ...], **results: Any) -> None:
 def engine_results(
     score: Score, pixels: Pixels, seconds: float, *, batches: bool = True
 ) -> dict[str, Any]:
-    """Time an engine with one picture at a time and with many.
+    """Time an engine with one image at a time and with many.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def engine_results(
     Returns
     -------
     dict
-        ``one_s``: seconds of each call with one picture; ``many_per_s``: pictures a second by
-        way; ``logits``: of all pictures.
+        ``one_s``: seconds of each call with one image; ``many_per_s``: images a second by
+        way; ``logits``: of all images.
     """
     many = {f"{CALLERS} callers": with_callers(score, pixels, seconds)}
     if batches:
@@ -78,21 +78,21 @@ def engine_results(
 
 
 def one_at_a_time(score: Score, pixels: Pixels, seconds: float) -> list[float]:
-    """Seconds of each call with one picture, after some that do not count."""
+    """Seconds of each call with one image, after some that do not count."""
     for index in range(_WARM_UP_CALLS):
         score(pixels[index % len(pixels)][None])
     durations: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(durations) < _LEAST_CALLS:
-        picture = pixels[len(durations) % len(pixels)][None]
+        image = pixels[len(durations) % len(pixels)][None]
         began = time.perf_counter()
-        score(picture)
+        score(image)
         durations.append(time.perf_counter() - began)
     return durations
 
 
 def with_callers(score: Score, pixels: Pixels, seconds: float, callers: int = CALLERS) -> float:
-    """Pictures a second where threads ask for one each, as the threads of a service do."""
+    """Images a second where threads ask for one each, as the threads of a service do."""
     finished: list[float] = []
     stop, numbers = threading.Event(), count()
 

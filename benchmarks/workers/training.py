@@ -1,7 +1,7 @@
-"""Pictures a second of one epoch after another: ``--how ours`` or ``--how plain``.
+"""Images a second of one epoch after another: ``--how ours`` or ``--how plain``.
 
 Both train the same network with the same layers learning and the same batch size, on the same
-phantoms. ``ours`` takes prepared pictures from the cache, augments them and runs the product's
+phantoms. ``ours`` takes preprocessed images from the cache, augments them and runs the product's
 loop; ``plain`` is what the Keras tutorials do: `image_dataset_from_directory`, augmentation by
 layers, `prefetch`, `fit`.
 """
@@ -19,7 +19,7 @@ from benchmarks.workers.timing import report
 from mammoscope.data.dataset import read_dataset
 from mammoscope.model.networks import build_network, choose_trainable
 from mammoscope.settings import TrainConfig
-from mammoscope.training.batches import Batches, prepare_examples
+from mammoscope.training.batches import Batches, preprocess_examples
 from mammoscope.training.loop import Loop
 
 
@@ -47,12 +47,12 @@ def main() -> None:
     keras.utils.set_random_seed(config.seed)
     network = build_network(config)
     measure = _ours if options.how == "ours" else _plain
-    pictures, seconds = measure(network, config, options.data)
+    images, seconds = measure(network, config, options.data)
     report(
         ("keras", "tensorflow"),
-        pictures=pictures,
+        images=images,
         batch_size=config.batch_size,
-        per_s=[pictures / second for second in seconds[1:]],
+        per_s=[images / second for second in seconds[1:]],
     )
 
 
@@ -61,8 +61,8 @@ def _ours(network: keras.Model, config: TrainConfig, data: Path) -> tuple[int, l
     with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
         cache = Path(folder)
         for _ in range(2):  # the second time they come from the cache
-            learned = prepare_examples(dataset.split("train"), config.input_size, cache, "train")
-        validation = prepare_examples(dataset.split("valid"), config.input_size, cache, "valid")
+            learned = preprocess_examples(dataset.split("train"), config.input_size, cache, "train")
+        validation = preprocess_examples(dataset.split("valid"), config.input_size, cache, "valid")
         batches = Batches(learned, config, [])
         loop = Loop(network, config, batches, validation, {}, cache / "checkpoint.npz")
         history = loop.run(lambda _: None)
@@ -86,7 +86,7 @@ class _Clock(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]  # 
 
 
 def _plain(network: keras.Model, config: TrainConfig, data: Path) -> tuple[int, list[float]]:
-    pictures = keras.utils.image_dataset_from_directory(
+    images = keras.utils.image_dataset_from_directory(
         data / "train",
         label_mode="binary",
         color_mode="grayscale",
@@ -95,7 +95,7 @@ def _plain(network: keras.Model, config: TrainConfig, data: Path) -> tuple[int, 
         seed=config.seed,
         verbose=False,
     )
-    count = len(pictures.file_paths)
+    count = len(images.file_paths)
     augmentation = [
         keras.layers.RandomFlip("vertical"),
         keras.layers.RandomRotation(20 / 360, fill_mode="constant"),
@@ -104,12 +104,12 @@ def _plain(network: keras.Model, config: TrainConfig, data: Path) -> tuple[int, 
         keras.layers.RandomContrast(0.2),
     ]
 
-    def augmented(images: Any, labels: Any) -> tuple[Any, Any]:
+    def augmented(batch: Any, labels: Any) -> tuple[Any, Any]:
         for layer in augmentation:
-            images = layer(images, training=True)
-        return tf.cast(tf.clip_by_value(images, 0, 255), tf.uint8), labels
+            batch = layer(batch, training=True)
+        return tf.cast(tf.clip_by_value(batch, 0, 255), tf.uint8), labels
 
-    batches = pictures.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = images.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
     choose_trainable(network, config, config.trainable_from)
     model = keras.Model(network.input, network.output["logit"])
     model.compile(

@@ -19,8 +19,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "audit",
         help="examine a folder of mammograms: counts, duplicates, conflicts, leaks",
         description=(
-            "Read every picture of a folder SPLIT/LABEL/FILE (or LABEL/FILE) and report counts, "
-            "unreadable files, duplicates, label conflicts, inverted pictures, patients, breasts, "
+            "Read every image of a folder SPLIT/LABEL/FILE (or LABEL/FILE) and report counts, "
+            "unreadable files, duplicates, label conflicts, inverted images, patients, breasts, "
             "and whatever stands in more than one split. Nothing in the folder is changed."
         ),
     )
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     ConfigurationError
         If the packages that an audit needs are not installed.
     DatasetError
-        If the folder or its metadata cannot be used. One class only, or no readable picture, is
+        If the folder or its metadata cannot be used. One class only, or no readable image, is
         raised after the report is out.
     StorageError
         If the JSON cannot be written; the lines are out by then unless its folder is missing.
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if json_path is not None:
         _write_json(json_path, report)
     if len(report.refused) == report.pictures:
-        raise EmptyDatasetError("None of the folder's pictures can be judged.")
+        raise EmptyDatasetError("None of the folder's images can be judged.")
     require_both_classes(dataset.examples, "training or evaluation")
     return int(args.strict and not report.passed)
 
@@ -85,7 +85,7 @@ def _audit(dataset: Dataset) -> "AuditReport":
         raise ConfigurationError("An audit needs the training packages: install them.") from err
 
     # disable=None: no bar where stderr is no terminal.
-    with tqdm(total=len(dataset.examples), unit="picture", disable=None, leave=False) as bar:
+    with tqdm(total=len(dataset.examples), unit="image", disable=None, leave=False) as bar:
         report = audit(dataset, bar.update)
     print("\n".join(describe(report)), flush=True)
     return report

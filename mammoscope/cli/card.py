@@ -10,7 +10,6 @@ from mammoscope.cli.arguments import add_model_folder
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
 from mammoscope.evaluation.aggregation import read_scores, with_levels
 from mammoscope.model.artifact import CARD_NAME, Card, load_artifact, write_card
-from mammoscope.reports.modelcard import MODEL_CARD_NAME, render
 from mammoscope.system.files import replacing
 
 
@@ -60,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If a file cannot be written.
     """
+    # Imported here: the service's environment lists this command and has no matplotlib.
+    from mammoscope.reports.modelcard import MODEL_CARD_NAME, render
+
     card = _card_of(args.model)
     if args.validation_scores is not None:
         card = with_levels(card, read_scores(args.validation_scores, card))

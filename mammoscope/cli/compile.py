@@ -9,11 +9,11 @@ from mammoscope.cli.arguments import add_model_folder
 from mammoscope.data.dataset import read_dataset
 from mammoscope.errors import ArtifactNotFoundError, ConfigurationError
 from mammoscope.export import (
-    CALIBRATION_PICTURES,
+    CALIBRATION_IMAGES,
     Trial,
     compile_artifact,
-    draw_pictures,
-    read_pictures,
+    draw_images,
+    read_images,
 )
 from mammoscope.model.artifact import METHOD_TITLES, Card, load_artifact
 
@@ -27,7 +27,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "Compile the .keras of a model folder into the network that is served, in 8 bits where "
             "its scores stay near enough to those of the .keras, and write the comparison into the "
             "card. Scores are compared on the validation patients of the training run where the "
-            "pictures are there, else on the folder's split valid, else on all pictures."
+            "images are there, else on the folder's split valid, else on all images."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -36,7 +36,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--data",
         metavar="DIR",
         type=Path,
-        help="labelled pictures, LABEL/FILE or SPLIT/LABEL/FILE; phantoms where left out",
+        help="labelled images, LABEL/FILE or SPLIT/LABEL/FILE; phantoms where left out",
     )
     parser.add_argument(
         "--metadata",
@@ -54,8 +54,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--calibration",
         metavar="N",
         type=int,
-        default=CALIBRATION_PICTURES,
-        help="pictures to take the ranges of the layers' values from, at most",
+        default=CALIBRATION_IMAGES,
+        help="images to take the ranges of the layers' values from, at most",
     )
     parser.set_defaults(run=run)
 
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     ArtifactError
         If the model cannot be used, has no card or cannot be compiled.
     DatasetError
-        If the pictures cannot be used.
+        If the images cannot be used.
     ConfigurationError
         If an option cannot be used, or nncf is not installed.
     StorageError
@@ -87,21 +87,21 @@ def run(args: argparse.Namespace) -> int:
     if dataset is None:
         print(
             "Without --data phantoms stand in for mammograms; compile with the model's own "
-            "pictures before it is used.",
+            "images before it is used.",
             file=sys.stderr,
         )
-        pictures = draw_pictures(size)
+        images = draw_images(size)
     else:
-        pictures = read_pictures(dataset, artifact.network, size, calibration=args.calibration)
+        images = read_images(dataset, artifact.network, size, calibration=args.calibration)
     print(
-        f"Ranges of values from {len(pictures.calibration):,} pictures, scores compared on "
-        f"{len(pictures.comparison):,} ({pictures.source})."
+        f"Ranges of values from {len(images.calibration):,} images, scores compared on "
+        f"{len(images.comparison):,} ({images.source})."
     )
     print(
         f"{'':29}{'8 bits':>7}{'AUC':>8}{'of float':>10}{'largest':>9}{'95 %':>8}{'labels':>8}"
         f"{'MB':>7}{'speed':>7}"
     )
-    card = compile_artifact(artifact, pictures, kind=args.kind, report=_report)
+    card = compile_artifact(artifact, images, kind=args.kind, report=_report)
     print("\n".join(describe(card)))
     return 0
 
@@ -129,11 +129,11 @@ def describe(card: Card) -> Iterator[str]:
     )
     yield (
         "Columns: share of the convolutions' operations in 8 bits, AUC of the compiled and the "
-        "float network, largest and 95th percentile of the difference of a picture's probability, "
-        "labels that change, size, and speed of one picture as times that of float."
+        "float network, largest and 95th percentile of the difference of an image's probability, "
+        "labels that change, size, and speed of one image as times that of float."
     )
     if made.throughput is not None:
-        yield f"Many pictures at a time are scored {made.throughput:.2f} times as fast as in float."
+        yield f"Many images at a time are scored {made.throughput:.2f} times as fast as in float."
     if made.rounded:
         yield (
             "This processor has no bfloat16: factors rounded to it were compared, and float32, in "

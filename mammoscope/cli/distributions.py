@@ -1,4 +1,4 @@
-"""``python -m mammoscope distributions``: what training pictures are like, into the card."""
+"""``python -m mammoscope distributions``: what training images are like, into the card."""
 
 import argparse
 import random
@@ -23,20 +23,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register the command."""
     parser = subparsers.add_parser(
         "distributions",
-        help="put into a model's card what training pictures are like",
+        help="put into a model's card what training images are like",
         description=(
-            "Judge pictures of the splits train and valid, and put the deciles of their scores, "
+            "Judge images of the splits train and valid, and put the deciles of their scores, "
             "brightness, contrast and breast size into card.json. The service measures against "
-            "them whether the pictures that come are of another kind."
+            "them whether the images that come are of another kind."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the pictures")
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
     add_model_folder(parser, "model folder")
-    parser.add_argument(
-        "--sample", metavar="N", type=positive, default=1000, help="pictures at most"
-    )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same pictures")
+    parser.add_argument("--sample", metavar="N", type=positive, default=1000, help="images at most")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same images")
     parser.set_defaults(run=run)
 
 
@@ -46,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     DatasetError
-        If the folder cannot be used, or no picture in it can be judged.
+        If the folder cannot be used, or no image in it can be judged.
     ArtifactError
         If the model cannot be used or has no card.
     StorageError
@@ -55,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = read_dataset(args.data)
     artifact = load_artifact(args.model)
     if artifact.card is None:
-        raise ArtifactNotFoundError("Only a model with a card can keep what pictures are like.")
+        raise ArtifactNotFoundError("Only a model with a card can keep what images are like.")
     examples = dataset.split(*_TRAINING_SPLITS) if dataset.splits else dataset.examples
     chosen = random.Random(args.seed).sample(examples, min(args.sample, len(examples)))
 
@@ -72,19 +70,19 @@ def run(args: argparse.Namespace) -> int:
     bar = tqdm(
         map_ahead(work, chosen),
         total=len(chosen),
-        unit="picture",
+        unit="image",
         file=sys.stderr,
         disable=None,
         leave=False,
     )
     found = [each for each in bar if each is not None]
     if not found:
-        raise EmptyDatasetError("No picture could be judged.")
+        raise EmptyDatasetError("No image could be judged.")
     distributions = {name: deciles([each[name] for each in found]) for name in found[0]}
     write_card(
         artifact.network.parent, artifact.card.model_copy(update={"distributions": distributions})
     )
-    print(f"Deciles over {len(found):,} pictures; {len(chosen) - len(found):,} refused")
+    print(f"Deciles over {len(found):,} images; {len(chosen) - len(found):,} refused")
     for name, values in distributions.items():
         print(f"  {name:14}" + " ".join(f"{value:7.3f}" for value in values))
     return 0

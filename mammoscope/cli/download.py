@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from mammoscope.data.dataset import LABELS, SPLITS, list_pictures
+from mammoscope.data.dataset import LABELS, SPLITS, list_images
 from mammoscope.errors import DownloadError, StorageError
 
 HANDLE: Final = "hayder17/breast-cancer-detection"
@@ -28,7 +28,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "download",
         help="fetch the Kaggle data set",
         description=(
-            f"Fetch the Kaggle data set {HANDLE} (3,383 pictures) through kagglehub. A download "
+            f"Fetch the Kaggle data set {HANDLE} (3,383 images) through kagglehub. A download "
             "that was cut off is resumed by the next one."
         ),
     )
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """
     folder: Path = args.folder
     count = download(folder)
-    print(f"{count:,} pictures written to {folder}; next: python -m mammoscope audit {folder}")
+    print(f"{count:,} images written to {folder}; next: python -m mammoscope audit {folder}")
     return 0
 
 
@@ -60,7 +60,7 @@ def download(folder: Path) -> int:
 
     Returns
     -------
-    Number of pictures.
+    Number of images.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def download(folder: Path) -> int:
     except OSError as err:
         raise StorageError("The data set could not be written: no permission or no space.") from err
     return sum(
-        len(list_pictures(folder / split / str(label))) for split in SPLITS for label in LABELS
+        len(list_images(folder / split / str(label))) for split in SPLITS for label in LABELS
     )
 
 

@@ -39,12 +39,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "evaluate",
         help="measure a model on a folder of labelled mammograms",
         description=(
-            "Score every picture of a folder LABEL/FILE or SPLIT/LABEL/FILE and measure the model "
-            "by picture, breast and patient, each figure with a 95 %% interval from "
+            "Score every image of a folder LABEL/FILE or SPLIT/LABEL/FILE and measure the model "
+            "by image, breast and patient, each figure with a 95 %% interval from "
             f"{RESAMPLES:,} resamples of patients."
         ),
     )
-    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the pictures")
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
     parser.add_argument(
         "--model",
         metavar="PATH",
@@ -75,10 +75,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--shortcuts",
         action="store_true",
         help="measure beside it what age, machine, site, brightness and crop alone would score, "
-        "fitted to the other splits' pictures",
+        "fitted to the other splits' images",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON too")
-    parser.add_argument("--scores", metavar="CSV", type=Path, help="write each picture's score too")
+    parser.add_argument("--scores", metavar="CSV", type=Path, help="write each image's score too")
     parser.set_defaults(run=run)
 
 
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         bar = tqdm(
             score_examples(examples, scorer),
             total=len(examples),
-            unit="picture",
+            unit="image",
             file=sys.stderr,
             disable=None,
             leave=False,
@@ -141,14 +141,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _others(dataset: Dataset, split: str) -> list[Seen]:
-    """Pictures of the other splits, as shortcuts are fitted to them."""
+    """Images of the other splits, as shortcuts are fitted to them."""
     if split in ("", ALL_SPLITS):
         return []
     examples = [example for example in dataset.examples if example.split != split]
     bar = tqdm(
         see_examples(examples),
         total=len(examples),
-        unit="picture",
+        unit="image",
         desc="other splits",
         file=sys.stderr,
         disable=None,
@@ -158,17 +158,17 @@ def _others(dataset: Dataset, split: str) -> list[Seen]:
 
 
 def restrict_to_test_part(dataset: Dataset, run: Path) -> Dataset:
-    """Keep the pictures that a training run set aside as test part.
+    """Keep the images that a training run set aside as test part.
 
     Raises
     ------
     DatasetError
-        If the run has no readable split.csv, or none of its test pictures is in the folder.
+        If the run has no readable split.csv, or none of its test images is in the folder.
     """
     names = {row.file for row in read_split(run) if row.part == "test"}
     kept = tuple(example for example in dataset.examples if example.path.name in names)
     if not kept:
-        raise EmptyDatasetError("The folder holds no picture of the training run's test part.")
+        raise EmptyDatasetError("The folder holds no image of the training run's test part.")
     return replace(dataset, examples=kept)
 
 
@@ -183,7 +183,7 @@ def choose_split(dataset: Dataset, asked: str | None) -> str | None:
     if wanted in (*dataset.splits, ALL_SPLITS):
         return wanted
     print(
-        f"The folder has no pictures in {wanted}; say --split with one of "
+        f"The folder has no images in {wanted}; say --split with one of "
         f"{', '.join((*dataset.splits, ALL_SPLITS))}.",
         file=sys.stderr,
     )
@@ -191,7 +191,7 @@ def choose_split(dataset: Dataset, asked: str | None) -> str | None:
 
 
 class ScoresFile:
-    """The table of scores, written picture by picture; a full disk does not stop the evaluation.
+    """The table of scores, written image by image; a full disk does not stop the evaluation.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ class ScoresFile:
             self._failure = err
 
     def add(self, outcome: ScoredExample | RefusedExample) -> None:
-        """Write the row of a scored picture at once; refused ones have none."""
+        """Write the row of a scored image at once; refused ones have none."""
         if isinstance(outcome, ScoredExample):
             example = outcome.example
             self._write(

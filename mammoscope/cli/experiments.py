@@ -23,7 +23,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="list what was tried, from the records",
         description=(
             "A line for the first, the best and the last epoch of each recorded run, 0 being a "
-            "head fitted by regression: AUC on training and on validation pictures, by breast, "
+            "head fitted by regression: AUC on training and on validation images, by breast, "
             "and the mean within machines; minutes until then; and how the run's configuration "
             "differs from the default preset."
         ),
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     planned = {run.name for run in read_plan(plan)} if plan.is_file() and not args.all else set()
     records = [record for record in found if record.name not in planned]
     width = max((len(record.name) for record in records), default=0) + 2
-    columns = f"{'train':>7}  {'by picture':21}{'breast':>7}{'within':>8}{'minutes':>9}"
+    columns = f"{'train':>7}  {'by image':21}{'breast':>7}{'within':>8}{'minutes':>9}"
     print(f"{'experiment':{width}}{'input':10}{'epoch':>6}{columns}")
     for record in records:
         try:

@@ -23,9 +23,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "explain",
         help="draw where a mammogram's score came from",
         description=(
-            "Score a mammogram and draw the network's heat map over it, in the picture's own size "
+            "Score a mammogram and draw the network's heat map over it, in the image's own size "
             "and geometry. Colours run from the least (dark blue) to the greatest heat (yellow) "
-            f"in this picture; they cannot be compared between pictures. {RESEARCH_USE_NOTICE}"
+            f"in this image; they cannot be compared between images. {RESEARCH_USE_NOTICE}"
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -35,7 +35,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="PNG",
         type=Path,
         required=True,
-        help="picture to write; a file of this name is replaced",
+        help="image to write; a file of this name is replaced",
     )
     add_model(parser)
     add_operating_point(parser)
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     ArtifactError, ConfigurationError
         If the model cannot be used or has no such operating point.
     ImageError
-        If the picture cannot be judged.
+        If the image cannot be judged.
     StorageError
         If the heat map cannot be written, or would replace the mammogram.
     """
@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
     from mammoscope.model.engine import load_engine
 
     judged = load_engine(artifact).judge(mammogram, operating_point=args.operating_point)
-    _write(output, overlay(mammogram, judged.logit_map, judged.preparation))
+    _write(output, overlay(mammogram, judged.logit_map, judged.preprocessed))
     answer = judged.prediction
-    low, high = heat_range(*heat_map(judged.logit_map, judged.preparation))
+    low, high = heat_range(*heat_map(judged.logit_map, judged.preprocessed))
     print(f"{answer.label}, probability {answer.probability:.3f}; model {answer.model_version}")
     print(f"heat from {low:+.3f} (dark blue) to {high:+.3f} (yellow) written to {output}")
     for warning in answer.warnings:

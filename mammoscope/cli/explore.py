@@ -18,7 +18,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "explore",
         help="record what a data set holds, what leakage and shortcuts would buy on it",
         description=(
-            "Count a data set's pictures, and measure on those outside its test split what a "
+            "Count a data set's images, and measure on those outside its test split what a "
             "split by image and what scanner, brightness and age alone would score. The record "
             "names no file and no patient; notebooks and figures are made of it."
         ),
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     DatasetError
-        If the pictures cannot be used.
+        If the images cannot be used.
     StorageError
         If the record cannot be written.
     """
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         args.json.unlink(missing_ok=True)
     except OSError as err:
         raise StorageError("The earlier record cannot be replaced.") from err
-    with tqdm(desc="pictures", unit="picture", disable=None) as bar:
+    with tqdm(desc="pictures", unit="image", disable=None) as bar:
         found = explore_once(args.data, args.json, bar.update)
     for name, part in (
         ("image", found["leakage"]["by_image"]),

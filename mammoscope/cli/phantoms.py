@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mammoscope.errors import ConfigurationError, StorageError
-from mammoscope.phantoms.dicom import SYNTAXES, Encoding, write_phantom_exam
+from mammoscope.phantoms.dicom import SYNTAXES, Encoding, write_phantom_study
 from mammoscope.phantoms.drawing import write_phantom_dataset, write_phantoms
 
 
@@ -18,7 +18,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder to write into")
     parser.add_argument(
-        "--count", metavar="N", type=int, default=6, help="pictures; with --dataset, patients"
+        "--count", metavar="N", type=int, default=6, help="images; with --dataset, patients"
     )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="other seed, other women")
     parser.add_argument(
@@ -32,7 +32,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="write DICOM objects: four views for each of --count patients",
     )
     parser.add_argument(
-        "--syntax", choices=SYNTAXES, default="explicit", help="with --exams: transfer syntax"
+        "--syntax", choices=SYNTAXES, default="explicit", help="with --studies: transfer syntax"
     )
     parser.set_defaults(run=run)
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if taken:
         raise ConfigurationError("The place to write to is a file; a folder is needed.")
     if args.exams:
-        return _write_exams(args)
+        return _write_studies(args)
     if not args.dataset:
         for path in write_phantoms(folder, args.count, args.seed):
             print(path)
@@ -66,11 +66,11 @@ def run(args: argparse.Namespace) -> int:
             "The folder for the data set holds something; an empty one is needed."
         )
     paths = write_phantom_dataset(folder, patients=args.count, seed=args.seed, metadata=True)
-    print(f"{len(paths)} pictures of {args.count} patients and metadata.csv written to {folder}")
+    print(f"{len(paths)} images of {args.count} patients and metadata.csv written to {folder}")
     return 0
 
 
-def _write_exams(args: argparse.Namespace) -> int:
+def _write_studies(args: argparse.Namespace) -> int:
     bits = SYNTAXES[args.syntax].bits
     encoding = Encoding(args.syntax, bits=12 if 12 in bits else bits[-1])
     if args.count < 1 or args.seed < 0 or args.dataset:
@@ -79,6 +79,6 @@ def _write_exams(args: argparse.Namespace) -> int:
         )
     for seed in range(args.seed, args.seed + args.count):
         tumour = (seed - args.seed) % 2 == 0
-        for path in write_phantom_exam(args.folder, seed=seed, encoding=encoding, tumour=tumour):
+        for path in write_phantom_study(args.folder, seed=seed, encoding=encoding, tumour=tumour):
             print(path)
     return 0

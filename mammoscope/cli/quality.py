@@ -1,4 +1,4 @@
-"""``python -m mammoscope quality PATH...``: which pictures no network should see, and why."""
+"""``python -m mammoscope quality PATH...``: which images no network should see, and why."""
 
 import argparse
 import sys
@@ -11,22 +11,22 @@ from typing import Any
 from tqdm import tqdm
 
 from mammoscope.cli.evaluate import shown, write_json
-from mammoscope.cli.score import find_pictures
+from mammoscope.cli.score import find_images
 from mammoscope.errors import ImageError, MammoscopeError, NotAMammogramError, StorageError
 from mammoscope.evaluation.evaluate import map_ahead
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import measure, reasons
 from mammoscope.imaging.reading import read_file
 
 _SIZE = (96, 72)
-"""Of the prepared picture, in pixels, which nobody looks at here."""
+"""Of the preprocessed image, in pixels, which nobody looks at here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What the gate says of one file: why it is refused, nothing if it passes.
 
-    ``code`` is that of the error a prediction would raise, None for a picture that passes.
+    ``code`` is that of the error a prediction would raise, None for an image that passes.
     """
 
     path: Path
@@ -44,9 +44,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register the command."""
     parser = subparsers.add_parser(
         "quality",
-        help="say which pictures are no mammograms that can be judged",
+        help="say which images are no mammograms that can be judged",
         description=(
-            "Read and measure files, and the pictures in folders and all folders below them, "
+            "Read and measure files, and the images in folders and all folders below them, "
             "without any model, and print for each PATH how many are refused and why."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -57,15 +57,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="N",
         type=int,
         default=1,
-        help="take one picture of N, for a look at a large folder",
+        help="take one image of N, for a look at a large folder",
     )
-    parser.add_argument("--list", action="store_true", help="print the verdict on each picture too")
+    parser.add_argument("--list", action="store_true", help="print the verdict on each image too")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write what was measured as JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge and print; 0, or 1 if a picture was refused.
+    """Judge and print; 0, or 1 if an image was refused.
 
     Raises
     ------
@@ -76,11 +76,11 @@ def run(args: argparse.Namespace) -> int:
         raise StorageError("The folder of a file to write does not exist.")
     everything: list[Verdict] = []
     for path in args.paths:
-        found = list(find_pictures([path]))[:: max(1, args.every)]
+        found = list(find_images([path]))[:: max(1, args.every)]
         bar = tqdm(
             map_ahead(judge, found),
             total=len(found),
-            unit="picture",
+            unit="image",
             file=sys.stderr,
             disable=None,
             leave=False,
@@ -94,13 +94,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def judge(found: Path | tuple[Path, MammoscopeError]) -> Verdict:
-    """Put one file, or what keeps it from being read, through reader, preparation and gate."""
+    """Put one file, or what keeps it from being read, through reader, preprocessing and gate."""
     if isinstance(found, tuple):
         path, error = found
         return Verdict(path, error.code, (str(error),))
     try:
         mammogram = read_file(found)
-        appearance = measure(mammogram, prepare(mammogram, _SIZE))
+        appearance = measure(mammogram, preprocess(mammogram, _SIZE))
     except ImageError as err:
         return Verdict(found, err.code, (str(err),))
     why = reasons(appearance)

@@ -37,13 +37,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="copy of a training run what may be published",
         description=(
             "Copy a run's model and card into a model folder, and its record below it, without "
-            "file names, patient ids or paths: pictures are named by their sha256, patients by a "
+            "file names, patient ids or paths: images are named by their sha256, patients by a "
             "hash."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("training_run", metavar="RUN", type=Path, help="a training run")
-    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="its pictures")
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="its images")
     parser.add_argument("--to", metavar="DIR", type=Path, default=Path("model"), help="to where")
     parser.add_argument(
         "--record-only",
@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     ArtifactError
         If the run has no model, or a card that does not belong to it.
     DatasetError
-        If the pictures cannot be listed.
+        If the images cannot be listed.
     RunError
-        If the run's record is damaged or speaks of pictures that are not there.
+        If the run's record is damaged or speaks of images that are not there.
     StorageError
         If something cannot be written.
     """
@@ -90,9 +90,9 @@ def copy_record(source: Path, data: Path, to: Path) -> Path:
     Raises
     ------
     DatasetError
-        If the pictures in `data` cannot be listed.
+        If the images in `data` cannot be listed.
     RunError
-        If the record is damaged or speaks of pictures that are not there.
+        If the record is damaged or speaks of images that are not there.
     StorageError
         If it cannot be written.
     """
@@ -134,12 +134,12 @@ def _record(source: Path, data: Path) -> dict[str, str]:
             texts[_SCORES_NAME] = _anonymous_scores(source / _SCORES_NAME, data)
             texts[SPLIT_NAME] = _anonymous_split(source)
     except (OSError, ValueError, KeyError, MetadataError) as err:
-        raise RunError("The run's record is damaged or belongs to other pictures.") from err
+        raise RunError("The run's record is damaged or belongs to other images.") from err
     return texts
 
 
 def _anonymous_scores(path: Path, data: Path) -> str:
-    pictures = {example.path.name: example.path for example in read_dataset(data).examples}
+    images = {example.path.name: example.path for example in read_dataset(data).examples}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("sha256", "label", "patient", "breast", "logit", "probability"))
@@ -147,7 +147,7 @@ def _anonymous_scores(path: Path, data: Path) -> str:
         for row in csv.DictReader(stream):
             writer.writerow(
                 (
-                    sha256_of(pictures[row["file"]]),
+                    sha256_of(images[row["file"]]),
                     row["label"],
                     _hashed(row["patient"]),
                     _hashed(row["breast"]),

@@ -29,9 +29,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register the command."""
     parser = subparsers.add_parser(
         "robustness",
-        help="measure how far scores move when a picture is re-exported, and test heat maps",
+        help="measure how far scores move when an image is re-exported, and test heat maps",
         description=(
-            "Change each picture of a split in ways that leave the patient the same, score it "
+            "Change each image of a split in ways that leave the patient the same, score it "
             "again, and give the median and 95th percentile of the change of probability. Then "
             f"erase the hottest {ERASED * 100:.0f} %% of the heat map's cells, and beside them as "
             f"many cells drawn at random ({RANDOM_DRAWS} draws), and compare the change of the "
@@ -39,7 +39,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the pictures")
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
     parser.add_argument(
         "--split",
         choices=(*SPLITS, ALL_SPLITS),
@@ -47,7 +47,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     add_model(parser)
     parser.add_argument(
-        "--sample", metavar="N", type=positive, help="pictures drawn at random; all without it"
+        "--sample", metavar="N", type=positive, help="images drawn at random; all without it"
     )
     parser.add_argument(
         "--seed", metavar="N", type=int, default=0, help="same seed, same changes and draws"
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     DatasetError
-        If the folder cannot be used, or no picture in it can be judged.
+        If the folder cannot be used, or no image in it can be judged.
     ArtifactError
         If the model cannot be used.
     StorageError
@@ -84,14 +84,14 @@ def run(args: argparse.Namespace) -> int:
     bar = tqdm(
         try_examples(examples, scorer, seed=args.seed),
         total=len(examples),
-        unit="picture",
+        unit="image",
         file=sys.stderr,
         disable=None,
         leave=False,
     )
     found = summarise(list(bar))
     print(f"Split {split}: " if split else "", end="")
-    print(f"{found.pictures:,} pictures judged, {found.refused:,} refused; ", end="")
+    print(f"{found.images:,} images judged, {found.refused:,} refused; ", end="")
     print(f"model {scorer.card.version}; seed {args.seed}")
     print("\n".join(describe(found)), flush=True)
     if args.json is not None:

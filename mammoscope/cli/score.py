@@ -24,15 +24,15 @@ from mammoscope.errors import (
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.reading import PICTURE_SUFFIXES, is_picture_name, read_file
+from mammoscope.imaging.reading import IMAGE_SUFFIXES, is_image_name, read_file
 from mammoscope.model.artifact import Card, load_artifact
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.studies import (
     COLUMNS,
-    JudgedPicture,
+    JudgedImage,
     Placement,
     find_study,
-    judge_picture,
+    judge_image,
     summarise,
     to_rows,
 )
@@ -56,7 +56,7 @@ class Predictor(Protocol):
         ...
 
     def predict(self, mammogram: Mammogram, *, operating_point: str = ...) -> Prediction:
-        """Judge one picture."""
+        """Judge one image."""
         ...
 
 
@@ -66,7 +66,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "score",
         help="score mammograms",
         description=(
-            "Score files, and the pictures in folders and all folders below them. "
+            "Score files, and the images in folders and all folders below them. "
             f"{RESEARCH_USE_NOTICE}"
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -89,7 +89,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--study",
         action="store_true",
-        help="take each PATH for pictures of examinations, a folder or a manifest (CSV: file, "
+        help="take each PATH for images of studies, a folder or a manifest (CSV: file, "
         "patient_id, laterality, view), and answer by breast and patient too, as CSV or --json",
     )
     parser.add_argument(
@@ -103,7 +103,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score, writing each result as soon as it is there; 0, or 1 if a picture was refused.
+    """Score, writing each result as soon as it is there; 0, or 1 if an image was refused.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
         raise StorageError("The JSON file cannot be written.") from err
     table = None if args.json == STANDARD_OUTPUT else sys.stdout
     try:
-        found = (each for each in find_pictures(args.paths) if shard is None or _in(shard, each))
+        found = (each for each in find_images(args.paths) if shard is None or _in(shard, each))
         refused = _score(found, predictor, args.operating_point, (table, lines))
         if lines is not None and lines is not sys.stdout:
             lines.close()
@@ -147,14 +147,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _score_study(args: argparse.Namespace, judge: Judge) -> int:
-    """Answer by picture, breast and patient; 0, or 1 if a picture was refused or none found."""
+    """Answer by image, breast and patient; 0, or 1 if an image was refused or none found."""
     pseudonyms = _pseudonyms(args.id_key)
     needed = judge.card.input_size
 
-    def work(found: tuple[Path, Placement]) -> JudgedPicture:
+    def work(found: tuple[Path, Placement]) -> JudgedImage:
         path, placement = found
         read = partial(read_file, path, needed=needed, pseudonyms=pseudonyms)
-        return judge_picture(judge, str(path), read, placement, args.operating_point)
+        return judge_image(judge, str(path), read, placement, args.operating_point)
 
     found = (each for path in args.paths for each in find_study(path))
     study = summarise(list(map_ahead(work, found)), judge.card, args.operating_point)
@@ -171,8 +171,8 @@ def _score_study(args: argparse.Namespace, judge: Judge) -> int:
         raise
     except OSError as err:
         raise StorageError("The result could not be written: no space or no permission.") from err
-    judged = all(isinstance(each.outcome, Prediction) for each in study.pictures)
-    return int(not judged or not study.pictures)
+    judged = all(isinstance(each.outcome, Prediction) for each in study.images)
+    return int(not judged or not study.images)
 
 
 def _pseudonyms(key_file: Path | None) -> Pseudonyms:
@@ -184,10 +184,10 @@ def _pseudonyms(key_file: Path | None) -> Pseudonyms:
         ) from err
 
 
-def find_pictures(paths: Sequence[Path]) -> Iterator[Found]:
-    """Files as given, and the pictures of folders in the order of their names.
+def find_images(paths: Sequence[Path]) -> Iterator[Found]:
+    """Files as given, and the images of folders in the order of their names.
 
-    A folder that cannot be listed, or holds no picture, comes with the error that says so.
+    A folder that cannot be listed, or holds no image, comes with the error that says so.
     """
     for path in paths:
         try:
@@ -205,8 +205,7 @@ def find_pictures(paths: Sequence[Path]) -> Iterator[Found]:
             yield (
                 path,
                 UnreadableFileError(
-                    "The folder holds no picture; their names end in "
-                    f"{', '.join(PICTURE_SUFFIXES)}."
+                    f"The folder holds no image; their names end in {', '.join(IMAGE_SUFFIXES)}."
                 ),
             )
 
@@ -231,7 +230,7 @@ def _in(shard: Shard, found: Found) -> bool:
 
 
 def _score(
-    pictures: Iterable[Found],
+    images: Iterable[Found],
     predictor: Predictor,
     operating_point: str,
     outputs: tuple[IO[str] | None, IO[str] | None],
@@ -251,7 +250,7 @@ def _score(
     refused = 0
     if table is not None:
         print(f"{'probability':11}  {'label':9}  file", file=table, flush=True)
-    for path, outcome in map_ahead(judge, pictures):
+    for path, outcome in map_ahead(judge, images):
         refused += isinstance(outcome, MammoscopeError)
         # The file first: where standard output breaks, the result is kept.
         if lines is not None:
@@ -265,7 +264,7 @@ def _walk(folder: Path) -> Iterator[Found]:
     unlisted: list[OSError] = []
     for current, folders, files in os.walk(folder, onerror=unlisted.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(current, name) for name in sorted(files) if is_picture_name(Path(name)))
+        yield from (Path(current, name) for name in sorted(files) if is_image_name(Path(name)))
     for error in unlisted:
         yield (
             Path(error.filename or folder),

@@ -20,7 +20,7 @@ from mammoscope.errors import (
     SingleClassError,
 )
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.imaging.reading import PICTURE_SUFFIXES, is_picture_name
+from mammoscope.imaging.reading import IMAGE_SUFFIXES, is_image_name
 
 SPLITS: Final = ("train", "valid", "test")
 LABELS: Final = (0, 1)
@@ -35,7 +35,7 @@ _KAGGLE_NAME: Final = re.compile(r"(?P<patient>\d+)_(?P<image>\d+)_png\.rf\.[0-9
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a table of metadata says of a picture; None where it does not.
+    """What a table of metadata says of an image; None where it does not.
 
     ``age`` is in years, ``density`` the BI-RADS category A to D, ``birads`` the assessment 0 to 6.
     """
@@ -53,12 +53,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One picture of a data set.
+    """One image of a data set.
 
     Parameters
     ----------
     path
-        Where the picture lies.
+        Where the image lies.
     label
         0 (no tumour) or 1 (tumour): the reference standard.
     split
@@ -87,12 +87,12 @@ class Dataset:
 
     @property
     def patients_known(self) -> bool:
-        """Whether every picture's patient is known, so that leakage can be excluded."""
+        """Whether every image's patient is known, so that leakage can be excluded."""
         return all(example.patient_known for example in self.examples)
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Splits that hold pictures, in the order of `SPLITS`; empty without splits."""
+        """Splits that hold images, in the order of `SPLITS`; empty without splits."""
         present = {example.split for example in self.examples}
         return tuple(split for split in SPLITS if split in present)
 
@@ -119,9 +119,9 @@ def read_dataset(root: Path, metadata: Path | None = None) -> Dataset:
     DatasetNotFoundError
         If `root` is missing, is no folder or cannot be listed.
     EmptyDatasetError
-        If no picture lies where pictures are expected.
+        If no image lies where images are expected.
     MetadataError
-        If the table lacks a column, contradicts itself or the labels, or misses a picture.
+        If the table lacks a column, contradicts itself or the labels, or misses an image.
     """
     if not _is_folder(root):
         raise DatasetNotFoundError("There is no such folder.")
@@ -130,12 +130,12 @@ def read_dataset(root: Path, metadata: Path | None = None) -> Dataset:
         (split, label, path)
         for split, folder in split_folders or [("", root)]
         for label in LABELS
-        for path in list_pictures(folder / str(label))
+        for path in list_images(folder / str(label))
     ]
     if not found:
         raise EmptyDatasetError(
-            "The folder holds no pictures in 0/ and 1/, nor in train/, valid/ or test/ with 0/ "
-            f"and 1/ in them; picture files end in {', '.join(PICTURE_SUFFIXES)}."
+            "The folder holds no images in 0/ and 1/, nor in train/, valid/ or test/ with 0/ "
+            f"and 1/ in them; image files end in {', '.join(IMAGE_SUFFIXES)}."
         )
     table_path = metadata or (root / METADATA_NAME if (root / METADATA_NAME).is_file() else None)
     table = _read_table(table_path) if table_path else None
@@ -143,8 +143,8 @@ def read_dataset(root: Path, metadata: Path | None = None) -> Dataset:
     return Dataset(root=root, examples=examples, has_metadata=table is not None)
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """Picture files directly in `folder`, by name; none where there is no such folder.
+def list_images(folder: Path) -> list[Path]:
+    """Image files directly in `folder`, by name; none where there is no such folder.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def list_pictures(folder: Path) -> list[Path]:
     if not _is_folder(folder):
         return []
     try:
-        return sorted(path for path in folder.iterdir() if is_picture_name(path))
+        return sorted(path for path in folder.iterdir() if is_image_name(path))
     except OSError as err:
         raise DatasetNotFoundError("A folder of the data set cannot be listed.") from err
 
@@ -177,20 +177,20 @@ def require_both_classes(examples: Iterable[Example], purpose: str) -> None:
     present = {example.label for example in examples}
     if len(present) < len(LABELS):
         held = ", ".join(str(label) for label in sorted(present)) or "none"
-        raise SingleClassError(f"The pictures for {purpose} need labels 0 and 1; found: {held}.")
+        raise SingleClassError(f"The images for {purpose} need labels 0 and 1; found: {held}.")
 
 
 def breast_ids(examples: Sequence[Example], chest_walls: Sequence[str | None]) -> list[str]:
-    """A name for the breast of each picture.
+    """A name for the breast of each image.
 
     Parameters
     ----------
     examples
-        The pictures.
+        The images.
     chest_walls
-        Side of each picture on which the chest wall lies, None where unknown; used only where
+        Side of each image on which the chest wall lies, None where unknown; used only where
         the laterality is not known. It groups the views of a breast and is no claim about left
-        or right: some scanners' pictures are mirrored.
+        or right: some scanners' images are mirrored.
     """
     return [
         f"{example.patient_id}/{example.facts.laterality or chest_wall or 'unknown'}"
@@ -225,16 +225,16 @@ def _example(
     named = _KAGGLE_NAME.match(path.name)
     row = table.get(path.name) if table is not None else None
     if table is not None and row is None:
-        raise MetadataError("The table of metadata misses a picture of the data set.")
+        raise MetadataError("The table of metadata misses an image of the data set.")
     if row and row.get("label") and row["label"] != str(label):
-        raise MetadataError("The table of metadata contradicts the label of a picture's folder.")
+        raise MetadataError("The table of metadata contradicts the label of an image's folder.")
     patient = row["patient_id"] if row else (named["patient"] if named else "")
     image = (row or {}).get("image_id") or (named["image"] if named else path.stem)
     return Example(
         path=path,
         label=label,
         split=split,
-        # Equal names in two folders are two pictures, hence two patients.
+        # Equal names in two folders are two images, hence two patients.
         patient_id=patient or f"{split}/{label}/{path.name}",
         image_id=image,
         patient_known=bool(patient),

@@ -1,7 +1,7 @@
-"""The DDSM pictures as a data set to warm a network up on.
+"""The DDSM images as a data set to warm a network up on.
 
 Digital Database for Screening Mammography (University of South Florida), research use only.
-A picture counts as 1 if a radiologist outlined a malignant lesion in it: the label of a folder
+An image counts as 1 if a radiologist outlined a malignant lesion in it: the label of a folder
 is that of a case, whose other breast may be healthy.
 """
 
@@ -21,10 +21,10 @@ _CANCERS: Final = "cancers/"
 
 
 def read_ddsm(root: Path, *, cancers_only: bool) -> Dataset:
-    """List the pictures that ``metadata.csv`` in `root` names.
+    """List the images that ``metadata.csv`` in `root` names.
 
     Cases stand for patients, scanners for machines. The side in the table is not used: the
-    pictures of some scanners are mirrored.
+    images of some scanners are mirrored.
 
     Parameters
     ----------
@@ -47,11 +47,11 @@ def read_ddsm(root: Path, *, cancers_only: bool) -> Dataset:
             reader = csv.DictReader(stream)
             missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
-                raise MetadataError(f"The table of DDSM pictures lacks {', '.join(missing)}.")
+                raise MetadataError(f"The table of DDSM images lacks {', '.join(missing)}.")
             rows = sorted(reader, key=lambda row: row["file"])
     except (OSError, UnicodeDecodeError, csv.Error) as err:
         raise DatasetNotFoundError(
-            "The folder has no readable table of DDSM pictures, metadata.csv."
+            "The folder has no readable table of DDSM images, metadata.csv."
         ) from err
     return Dataset(
         root=root,

@@ -1,4 +1,4 @@
-"""Pictures that show the same: a perceptual hash, and a search for near hashes.
+"""Images that show the same: a perceptual hash, and a search for near hashes.
 
 A copy stays a copy when it was inverted, mirrored, stretched, made smaller, brighter or saved
 again; not when it was padded or cropped by much.
@@ -28,13 +28,13 @@ References
 """
 
 NEAR_DISTANCE: Final = 16
-"""Hamming distance in bits up to which two pictures are near duplicates.
+"""Hamming distance in bits up to which two images are near duplicates.
 
-Measured on 2,986 mammograms of 848 patients: no two patients' pictures are nearer than 18 bits.
+Measured on 2,986 mammograms of 848 patients: no two patients' images are nearer than 18 bits.
 """
 
-SAME_PICTURE_DISTANCE: Final = 8
-"""Hamming distance in bits up to which two pictures are one picture, saved twice.
+SAME_IMAGE_DISTANCE: Final = 8
+"""Hamming distance in bits up to which two images are one image, saved twice.
 
 Measured on 249 mammograms: saving as JPEG of quality 25, halving or stretching moves at most 6
 bits, a change of gamma by 1.2 half of them by at most 8.
@@ -59,7 +59,7 @@ class NearPairs(NamedTuple):
 def perceptual_hash(
     pixels: npt.NDArray[np.float32], *, inverted: bool = False, mirrored: bool = False
 ) -> Hashes:
-    """Hash a whole picture as it would look upright and with the chest wall on the left.
+    """Hash a whole image as it would look upright and with the chest wall on the left.
 
     Parameters
     ----------

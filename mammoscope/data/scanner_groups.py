@@ -1,4 +1,4 @@
-"""How a scanner makes pictures look: brightness, background and crop, but no tissue's shape.
+"""How a scanner makes images look: brightness, background and crop, but no tissue's shape.
 
 A score that such facts alone would give is a shortcut: it knows the scanner, not the patient.
 """
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mammoscope.data.dataset import Example
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.preprocessing import Preparation
+from mammoscope.imaging.preprocessing import Preprocessed
 
 Look = npt.NDArray[np.float32]
 
@@ -23,12 +23,12 @@ HISTOGRAM_BINS: Final = 16
 _BACKGROUND_PERCENTILES: Final = (10.0, 50.0, 90.0)
 
 CLUSTERS: Final = 6
-"""Scanner looks that pictures are told apart by; the Kaggle set comes from nine machines."""
+"""Scanner looks that images are told apart by; the Kaggle set comes from nine machines."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """A picture and its look; the thumbnail is its prepared pixels made small, uint8 (24, 18)."""
+    """An image and its look; the thumbnail is its network input made small, uint8 (24, 18)."""
 
     example: Example
     look: Look
@@ -38,24 +38,24 @@ class Seen:
 THUMBNAIL: Final = (24, 18)
 
 
-def thumbnail_of(preparation: Preparation) -> npt.NDArray[np.uint8]:
-    """Prepared pixels, made small: uint8 `THUMBNAIL`."""
+def thumbnail_of(preprocessed: Preprocessed) -> npt.NDArray[np.uint8]:
+    """Preprocessed pixels, made small: uint8 `THUMBNAIL`."""
     height, width = THUMBNAIL
-    small = cv2.resize(preparation.pixels, (width, height), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(preprocessed.pixels, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8)
 
 
-def look_of(mammogram: Mammogram, preparation: Preparation) -> Look:
-    """Describe a picture without looking at its tissue.
+def look_of(mammogram: Mammogram, preprocessed: Preprocessed) -> Look:
+    """Describe an image without looking at its tissue.
 
     Returns
     -------
     ndarray
         float32 (24,): shares of the histogram inside the breast, percentiles of the background,
-        height, width and top of the breast's box and the breast's area as shares of the picture,
-        and 1 for a picture with a bright background, else 0.
+        height, width and top of the breast's box and the breast's area as shares of the image,
+        and 1 for an image with a bright background, else 0.
     """
-    small, breast = preparation.search_copy, preparation.breast
+    small, breast = preprocessed.search_copy, preprocessed.breast
     counts, _ = np.histogram(small[breast], bins=HISTOGRAM_BINS, range=(0.0, 1.0))
     outside = small[~breast]
     background = (
@@ -64,19 +64,19 @@ def look_of(mammogram: Mammogram, preparation: Preparation) -> Look:
         else np.zeros(len(_BACKGROUND_PERCENTILES))
     )
     height, width = mammogram.pixels.shape
-    top, left, bottom, right = preparation.box
+    top, left, bottom, right = preprocessed.box
     rest = (
         (bottom - top) / height,
         (right - left) / width,
         top / height,
-        preparation.breast_share,
-        float(preparation.inverted),
+        preprocessed.breast_share,
+        float(preprocessed.inverted),
     )
     return np.concatenate([counts / max(counts.sum(), 1), background, rest]).astype(np.float32)
 
 
 def cluster_looks(looks: Sequence[Look], *, seed: int = 0) -> list[str]:
-    """Group pictures of like looks: a number from 1, the largest group first, for each picture.
+    """Group images of like looks: a number from 1, the largest group first, for each image.
 
     Stands in for the machine where nobody knows it.
     """

@@ -1,4 +1,4 @@
-"""The table in a training run's folder: which picture was for what."""
+"""The table in a training run's folder: which image was for what."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ SPLIT_NAME: Final = "split.csv"
 
 @dataclass(frozen=True, slots=True)
 class SplitRow:
-    """One picture of a run's table.
+    """One image of a run's table.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class SplitRow:
 
 
 def write_split(run: Path, parts: Mapping[str, Sequence[Example]]) -> None:
-    """Write into a run's folder which picture stands in which named part.
+    """Write into a run's folder which image stands in which named part.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""What a model's card says of breasts and patients, fitted to its validation pictures.
+"""What a model's card says of breasts and patients, fitted to its validation images.
 
 A breast's score is a mean of several logits and a patient's the higher of two, so that neither
-the calibration nor the operating points of pictures fit them.
+the calibration nor the operating points of images fit them.
 """
 
 import csv
@@ -29,7 +29,7 @@ from mammoscope.model.artifact import (
 )
 
 SCORES_NAME: Final = "validation_scores.csv"
-"""A run's table of scores on its validation pictures."""
+"""A run's table of scores on its validation images."""
 
 _TOLERANCE: Final = 1e-4
 """Between stored probabilities and those of the card: the former are stored with six digits."""
@@ -37,15 +37,15 @@ _TOLERANCE: Final = 1e-4
 _LEVELS: Final[tuple[Literal["breast"], Literal["patient"]]] = ("breast", "patient")
 
 
-def with_levels(card: Card, pictures: Scored) -> Card:
+def with_levels(card: Card, images: Scored) -> Card:
     """Fit breasts and patients, measure them, compare the rules that make their scores.
 
     Parameters
     ----------
     card
-        Keeps all that concerns pictures.
-    pictures
-        The model's validation pictures with their patients and breasts, calibrated as the card
+        Keeps all that concerns images.
+    images
+        The model's validation images with their patients and breasts, calibrated as the card
         says.
 
     Returns
@@ -54,11 +54,11 @@ def with_levels(card: Card, pictures: Scored) -> Card:
         With ``levels``, and with ``breast``, ``patient`` and ``rules`` in its validation metrics.
     """
     scales = {
-        "breast": fit_scale(pictures.by_breast(), DEFAULT_POINT),
-        "patient": fit_scale(pictures.by_patient(), DEFAULT_POINT),
+        "breast": fit_scale(images.by_breast(), DEFAULT_POINT),
+        "patient": fit_scale(images.by_patient(), DEFAULT_POINT),
     }
-    measured = evaluate_scores(pictures, scales=scales)
-    rules = compare_rules(pictures)
+    measured = evaluate_scores(images, scales=scales)
+    rules = compare_rules(images)
     content = measured.to_json()
     validation: dict[str, Any] = {
         **card.metrics.get("validation", {}),

@@ -1,4 +1,4 @@
-"""Pictures of a data set, through reader, preparation and network, to measured performance."""
+"""Images of a data set, through reader, preprocessing and network, to measured performance."""
 
 import os
 from collections import Counter, deque
@@ -24,7 +24,7 @@ from mammoscope.evaluation.metrics import (
     evaluate_scores,
     evaluate_with_age,
 )
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import require_mammogram
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact import Card
@@ -33,7 +33,7 @@ _AGE_BANDS: Final = (50, 60, 70)
 """Bounds of the age bands in years; screening programmes invite from 50 to 69."""
 
 _FEWEST_FOR_LOOKS: Final = 60
-"""Pictures from which on they are grouped by their scanner's look, where no machine is known."""
+"""Images from which on they are grouped by their scanner's look, where no machine is known."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,26 +53,26 @@ class Scorer(Protocol):
         ...
 
     def score(self, pixels: npt.NDArray[np.uint8], /) -> _Logits:
-        """Score prepared pictures, uint8 (N, H, W); called from several threads."""
+        """Score preprocessed images, uint8 (N, H, W); called from several threads."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredExample:
-    """A picture with its score.
+    """An image with its score.
 
     Parameters
     ----------
     example
-        The picture.
+        The image.
     logit
         Raw score of the network.
     inverted
-        Whether the picture had a bright background.
+        Whether the image had a bright background.
     chest_wall
-        Side of the picture on which the chest wall lies: ``left`` or ``right``.
+        Side of the image on which the chest wall lies: ``left`` or ``right``.
     look
-        `mammoscope.data.scanner_groups.look_of` the picture.
+        `mammoscope.data.scanner_groups.look_of` the image.
     """
 
     example: Example
@@ -84,7 +84,7 @@ class ScoredExample:
 
 @dataclass(frozen=True, slots=True)
 class RefusedExample:
-    """A picture that could not be judged, and why, as code and in words."""
+    """An image that could not be judged, and why, as code and in words."""
 
     example: Example
     code: str
@@ -104,19 +104,19 @@ class Assessment:
     split
         Name of the evaluated split; empty where the folder has none.
     refused
-        Pictures that were left out, by code of the reason.
+        Images that were left out, by code of the reason.
     patients_known
-        Whether the patient of every picture is known. If not, pictures without one count as
+        Whether the patient of every image is known. If not, images without one count as
         patients of their own: intervals are too narrow and leakage cannot be excluded.
     shared_patients
         Patients of this split who stand in another split of the folder too.
     leaky_training
         Whether the model was trained beside a test folder that shares its patients.
     with_age
-        What was measured where the woman's age entered the probability: of the pictures whose age
+        What was measured where the woman's age entered the probability: of the images whose age
         is known, None where the model takes no age or too few ages are known.
     shortcuts
-        AUC by picture of what a score could know without looking at tissue, by name; empty where
+        AUC by image of what a score could know without looking at tissue, by name; empty where
         it was not measured.
     """
 
@@ -150,21 +150,21 @@ class Assessment:
 def score_examples(
     examples: Iterable[Example], scorer: Scorer, *, workers: int | None = None
 ) -> Iterator[ScoredExample | RefusedExample]:
-    """Read, prepare and score pictures in threads; yields the outcome of each, in order.
+    """Read, preprocess and score images in threads; yields the outcome of each, in order.
 
-    A picture that cannot be judged is an outcome like any other.
+    An image that cannot be judged is an outcome like any other.
     """
 
     def judge(example: Example) -> ScoredExample | RefusedExample:
         try:
             mammogram = read_file(example.path, needed=scorer.card.input_size)
-            prepared = prepare(mammogram, scorer.card.input_size)
-            require_mammogram(mammogram, prepared)
+            preprocessed = preprocess(mammogram, scorer.card.input_size)
+            require_mammogram(mammogram, preprocessed)
         except ImageError as err:
             return RefusedExample(example, err.code, str(err))
-        logit = float(scorer.score(prepared.pixels[None]).logits[0])
-        look = look_of(mammogram, prepared)
-        return ScoredExample(example, logit, prepared.inverted, prepared.chest_wall, look)
+        logit = float(scorer.score(preprocessed.pixels[None]).logits[0])
+        look = look_of(mammogram, preprocessed)
+        return ScoredExample(example, logit, preprocessed.inverted, preprocessed.chest_wall, look)
 
     return map_ahead(judge, examples, workers=workers)
 
@@ -172,22 +172,22 @@ def score_examples(
 def see_examples(
     examples: Iterable[Example], *, workers: int | None = None
 ) -> Iterator[Seen | RefusedExample]:
-    """Read pictures without scoring them, for what shortcuts are fitted to; else the same."""
+    """Read images without scoring them, for what shortcuts are fitted to; else the same."""
 
     def see(example: Example) -> Seen | RefusedExample:
         try:
             mammogram = read_file(example.path, needed=_SMALL)
-            prepared = prepare(mammogram, _SMALL)
-            require_mammogram(mammogram, prepared)
+            preprocessed = preprocess(mammogram, _SMALL)
+            require_mammogram(mammogram, preprocessed)
         except ImageError as err:
             return RefusedExample(example, err.code, str(err))
-        return Seen(example, look_of(mammogram, prepared), thumbnail_of(prepared))
+        return Seen(example, look_of(mammogram, preprocessed), thumbnail_of(preprocessed))
 
     return map_ahead(see, examples, workers=workers)
 
 
 _SMALL: Final = (96, 72)
-"""Size in pixels of prepared pictures that only their look is wanted of."""
+"""Size in pixels of preprocessed images that only their look is wanted of."""
 
 
 def assess(
@@ -198,7 +198,7 @@ def assess(
     *,
     resamples: int = RESAMPLES,
 ) -> Assessment:
-    """Measure the outcomes of one split's pictures.
+    """Measure the outcomes of one split's images.
 
     Parameters
     ----------
@@ -214,16 +214,16 @@ def assess(
     Raises
     ------
     EmptyDatasetError
-        If no picture could be scored.
+        If no image could be scored.
     SingleClassError
-        If the scored pictures, or patients, are of one class only.
+        If the scored images, or patients, are of one class only.
     """
     scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredExample)]
     refused = [outcome for outcome in outcomes if isinstance(outcome, RefusedExample)]
     if not scored:
-        raise EmptyDatasetError("None of the pictures can be judged, so nothing can be measured.")
+        raise EmptyDatasetError("None of the images can be judged, so nothing can be measured.")
     examples = [outcome.example for outcome in scored]
-    pictures = Scored.of(
+    images = Scored.of(
         [example.label for example in examples],
         [outcome.logit for outcome in scored],
         patients=[example.patient_id for example in examples],
@@ -231,7 +231,7 @@ def assess(
         calibration=Calibration(card.calibration.slope, card.calibration.intercept),
     )
     evaluation = evaluate_scores(
-        pictures,
+        images,
         groups=_groups(scored),
         thresholds=_thresholds(card),
         scales=scales_of(card),
@@ -245,7 +245,7 @@ def assess(
         patients_known=all(outcome.example.patient_known for outcome in outcomes),
         shared_patients=_shared_patients(dataset, split),
         leaky_training=bool(card.training.get("data", {}).get("leaky")),
-        with_age=_with_age(pictures, examples, card, resamples),
+        with_age=_with_age(images, examples, card, resamples),
     )
 
 
@@ -254,7 +254,7 @@ def with_shortcuts(
     outcomes: Sequence[ScoredExample | RefusedExample],
     others: Sequence[Seen],
 ) -> Assessment:
-    """Add what a score could know without looking at tissue, fitted to `others`' pictures."""
+    """Add what a score could know without looking at tissue, fitted to `others`' images."""
     from mammoscope.evaluation.shortcuts import measure_shortcuts
 
     judged = [Seen(each.example, each.look) for each in outcomes if isinstance(each, ScoredExample)]
@@ -262,13 +262,13 @@ def with_shortcuts(
 
 
 def _with_age(
-    pictures: Scored, examples: Sequence[Example], card: Card, resamples: int
+    images: Scored, examples: Sequence[Example], card: Card, resamples: int
 ) -> Evaluation | None:
     """Measure probabilities that the age entered; None where there is too little to measure."""
     if card.age_calibration is None:
         return None
     return evaluate_with_age(
-        pictures,
+        images,
         [example.facts.age for example in examples],
         AgeCalibration(**card.age_calibration.model_dump()),
         thresholds=_thresholds(card),
@@ -302,7 +302,7 @@ def map_ahead(
 
 
 def _groups(scored: Sequence[ScoredExample]) -> dict[str, list[str | None]]:
-    """Value of each fact for each picture; facts of which nothing is known are left out."""
+    """Value of each fact for each image; facts of which nothing is known are left out."""
     facts = [outcome.example.facts for outcome in scored]
     groups: dict[str, list[str | None]] = {
         "machine": [each.machine_id for each in facts],

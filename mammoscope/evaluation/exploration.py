@@ -23,7 +23,7 @@ NOT_LEARNED_FROM: Final = "test"
 
 
 def explore(
-    dataset: Dataset, on_picture: Callable[[], object] = lambda: None, *, seed: int = 0
+    dataset: Dataset, on_image: Callable[[], object] = lambda: None, *, seed: int = 0
 ) -> dict[str, Any]:
     """Audit a data set, and measure what leakage and shortcuts would buy on it.
 
@@ -31,8 +31,8 @@ def explore(
     ----------
     dataset
         As `read_dataset` lists it.
-    on_picture
-        Called after each picture that was read, for a progress bar; those that may be learned
+    on_image
+        Called after each image that was read, for a progress bar; those that may be learned
         from are read twice.
     seed
         Of splits, models and intervals.
@@ -40,28 +40,28 @@ def explore(
     Returns
     -------
     dict
-        JSON object of counts and measures without the name of a file or patient: pictures,
+        JSON object of counts and measures without the name of a file or patient: images,
         ``splits`` and ``merged`` by label, sizes, modes, formats, refused, patients, breasts,
-        duplicates, leaks and inverted pictures, as in `AuditReport`, of all splits; of those that
+        duplicates, leaks and inverted images, as in `AuditReport`, of all splits; of those that
         may be learned from, ``groups`` (labels by what metadata knows), ``looks`` (for each
-        picture its place in the plane in which looks differ most, and its cluster, machine and
+        image its place in the plane in which looks differ most, and its cluster, machine and
         label), ``leakage`` and ``shortcuts``.
 
     Raises
     ------
     EmptyDatasetError
-        If no picture outside the test split can be judged, or too few patients are left.
+        If no image outside the test split can be judged, or too few patients are left.
     SingleClassError
         If those are of one label only.
     """
-    report = audit(dataset, on_picture)
+    report = audit(dataset, on_image)
     seen = []
     for outcome in see_examples(e for e in dataset.examples if e.split != NOT_LEARNED_FROM):
-        on_picture()
+        on_image()
         if isinstance(outcome, Seen):
             seen.append(outcome)
     if not seen:
-        raise EmptyDatasetError("No picture outside the test split can be judged.")
+        raise EmptyDatasetError("No image outside the test split can be judged.")
     shortcuts = measure_shortcuts(seen, (), seed=seed)
     return {
         **_counted(report),
@@ -76,14 +76,14 @@ def explore(
 
 
 def explore_once(
-    data: Path, record: Path, on_picture: Callable[[], object] = lambda: None
+    data: Path, record: Path, on_image: Callable[[], object] = lambda: None
 ) -> dict[str, Any]:
     """Take what was found in a data set from its record; without one, explore and keep it.
 
     Raises
     ------
     DatasetError
-        If the pictures cannot be used.
+        If the images cannot be used.
     RunError
         If the record is damaged.
     StorageError
@@ -95,7 +95,7 @@ def explore_once(
         except (OSError, ValueError) as err:
             raise RunError("The record of the exploration is damaged.") from err
         return stored
-    found = explore(read_dataset(data), on_picture)
+    found = explore(read_dataset(data), on_image)
     try:
         with replacing(record) as target:
             target.write_text(json.dumps(found) + "\n", encoding="utf-8")
@@ -143,7 +143,7 @@ _FACTS: Final[Mapping[str, Callable[[Example], str | None]]] = {
 def _tumours_by(
     value: Callable[[Example], str | None], examples: Iterable[Example]
 ) -> dict[str, dict[str, int]]:
-    """Pictures without and with a tumour by the value of a fact; unknown ones are left out."""
+    """Images without and with a tumour by the value of a fact; unknown ones are left out."""
     counts: Counter[tuple[str, int]] = Counter()
     for example in examples:
         found = value(example)
@@ -161,7 +161,7 @@ def _looks(seen: Sequence[Seen], seed: int) -> dict[str, list[Any]]:
 
     looks = [each.look for each in seen]
     plane = PCA(2).fit_transform(StandardScaler().fit_transform(np.stack(looks)))
-    # Ordered by place, so that nothing tells which picture stands where in the folder.
+    # Ordered by place, so that nothing tells which image stands where in the folder.
     order = np.lexsort(plane.T)
     clusters = cluster_looks(looks, seed=seed)
     return {

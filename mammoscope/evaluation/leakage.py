@@ -1,6 +1,6 @@
 """What a split by image does to a result: the same small model, trained both ways.
 
-Pictures of one patient are alike. Where some of them stand in training and others are judged, a
+Images of one patient are alike. Where some of them stand in training and others are judged, a
 model is rewarded for knowing the patient again, and nobody is told.
 """
 
@@ -24,7 +24,7 @@ _TREES: Final = 100
 _SMALLEST_LEAF: Final = 3
 
 _Parts = tuple[list[int], list[int]]
-"""Places of the pictures to learn from, and of those to judge."""
+"""Places of the images to learn from, and of those to judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class SplitOutcome:
     Parameters
     ----------
     auc
-        By picture, every picture judged once.
+        By image, every image judged once.
     judged_patients, shared_patients
         Patients a fold judges on average, and how many of them stand in its training part too.
     """
@@ -79,7 +79,7 @@ def measure_leakage(seen: Sequence[Seen], *, seed: int = 0) -> Leakage:
     Parameters
     ----------
     seen
-        Pictures with thumbnails, of both labels. None may be of a test split: this is for
+        Images with thumbnails, of both labels. None may be of a test split: this is for
         learning about the data.
     seed
         Of splits, trees and intervals.
@@ -121,7 +121,7 @@ def measure_leakage(seen: Sequence[Seen], *, seed: int = 0) -> Leakage:
 
 def _features(seen: Seen) -> npt.NDArray[np.float32]:
     if seen.thumbnail is None:
-        raise ValueError("leakage is measured on pictures with thumbnails")
+        raise ValueError("leakage is measured on images with thumbnails")
     return np.concatenate([seen.look, seen.thumbnail.ravel().astype(np.float32) / 255.0])
 
 

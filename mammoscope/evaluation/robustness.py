@@ -1,7 +1,7 @@
 """What a score depends on that it should not, and whether the heat map points at what it does.
 
-Each picture is changed in ways that leave the patient the same, and scored again by the same
-reader, preparation, gate and network as any picture. Then the hottest cells of its heat map are
+Each image is changed in ways that leave the patient the same, and scored again by the same
+reader, preprocessing, gate and network as any image. Then the hottest cells of its heat map are
 erased, and beside them as many cells drawn at random.
 """
 
@@ -22,7 +22,7 @@ from mammoscope.evaluation.evaluate import RefusedExample, map_ahead
 from mammoscope.evaluation.metrics import Interval, bootstrap
 from mammoscope.imaging.heat_map import cell_centres
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
-from mammoscope.imaging.preprocessing import Preparation, erase_tissue, prepare
+from mammoscope.imaging.preprocessing import Preprocessed, erase_tissue, preprocess
 from mammoscope.imaging.quality import require_mammogram
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.model.artifact import Card
@@ -39,13 +39,13 @@ SHIFT: Final = 0.02
 """Greatest shift along each axis, as a share of the side."""
 
 STRETCH: Final = 1.33
-"""Greatest factor by which the picture is made broader or narrower."""
+"""Greatest factor by which the image is made broader or narrower."""
 
 ERASED: Final = 0.10
 """Share of the breast's cells that are erased."""
 
 RANDOM_DRAWS: Final = 5
-"""Draws of random cells to erase in each picture; the hottest are compared with each."""
+"""Draws of random cells to erase in each image; the hottest are compared with each."""
 
 
 class _Scores(Protocol):
@@ -64,20 +64,20 @@ class MapScorer(Protocol):
         ...
 
     def score(self, pixels: Pixels, /) -> _Scores:
-        """Score prepared pictures, uint8 (N, H, W); called from several threads."""
+        """Score preprocessed images, uint8 (N, H, W); called from several threads."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What became of one picture's score.
+    """What became of one image's score.
 
     Parameters
     ----------
     example
-        The picture.
+        The image.
     changes
-        Absolute change of probability by name of the change, None where the changed picture was
+        Absolute change of probability by name of the change, None where the changed image was
         refused.
     hottest
         Change of the logit when the hottest cells are erased.
@@ -95,7 +95,7 @@ class Trial:
 class Spread:
     """Median and 95th percentile of the sizes of a change, NaN without any, and what was refused.
 
-    ``count`` is the number of pictures measured, ``refused`` that of pictures judged before the
+    ``count`` is the number of images measured, ``refused`` that of images judged before the
     change and refused after it.
     """
 
@@ -138,13 +138,13 @@ class Robustness:
     random: Spread
     larger: Interval
     lower: Interval
-    pictures: int
+    images: int
     refused: int
 
     def to_json(self) -> dict[str, Any]:
         """JSON object."""
         return {
-            "pictures": self.pictures,
+            "pictures": self.images,
             "refused": self.refused,
             "probability_change": {name: each.to_json() for name, each in self.changes.items()},
             "erasing": {
@@ -160,25 +160,25 @@ class Robustness:
 def try_examples(
     examples: Iterable[Example], scorer: MapScorer, *, seed: int = 0
 ) -> Iterator[Trial | RefusedExample]:
-    """Change, erase and score pictures in threads; yields the outcome of each, in order.
+    """Change, erase and score images in threads; yields the outcome of each, in order.
 
-    What is drawn at random depends on `seed` and the picture, not on the other pictures.
+    What is drawn at random depends on `seed` and the image, not on the other images.
     """
 
     def attempt(example: Example) -> Trial | RefusedExample:
         rng = np.random.default_rng([seed, zlib.crc32(example.image_id.encode())])
         try:
             mammogram = read_file(example.path)
-            prepared = _judged(mammogram, scorer)
+            preprocessed = _judged(mammogram, scorer)
         except ImageError as err:
             return RefusedExample(example, err.code, str(err))
-        scores = scorer.score(prepared.pixels[None])
+        scores = scorer.score(preprocessed.pixels[None])
         logit = float(scores.logits[0])
         changes = {
             name: _change_of_probability(change(mammogram, rng), logit, scorer)
             for name, change in CHANGES.items()
         }
-        hottest, random = _erase(prepared, logit, scores.logit_maps[0], scorer, rng)
+        hottest, random = _erase(preprocessed, logit, scores.logit_maps[0], scorer, rng)
         return Trial(example, changes, hottest, random)
 
     return map_ahead(attempt, examples)
@@ -190,11 +190,11 @@ def summarise(outcomes: Sequence[Trial | RefusedExample]) -> Robustness:
     Raises
     ------
     EmptyDatasetError
-        If no picture could be judged.
+        If no image could be judged.
     """
     trials = [outcome for outcome in outcomes if isinstance(outcome, Trial)]
     if not trials:
-        raise EmptyDatasetError("None of the pictures can be judged, so nothing can be measured.")
+        raise EmptyDatasetError("None of the images can be judged, so nothing can be measured.")
     larger = _share_won([(abs(t.hottest), [abs(each) for each in t.random]) for t in trials])
     lower = _share_won([(-t.hottest, [-each for each in t.random]) for t in trials])
     _, patients = np.unique([trial.example.patient_id for trial in trials], return_inverse=True)
@@ -213,7 +213,7 @@ def summarise(outcomes: Sequence[Trial | RefusedExample]) -> Robustness:
         random=Spread.of([abs(each) for trial in trials for each in trial.random]),
         larger=shares["larger"],
         lower=shares["lower"],
-        pictures=len(trials),
+        images=len(trials),
         refused=len(outcomes) - len(trials),
     )
 
@@ -229,32 +229,32 @@ def _share_won(contests: Sequence[tuple[float, Sequence[float]]]) -> npt.NDArray
     )
 
 
-def _judged(mammogram: Mammogram, scorer: MapScorer) -> Preparation:
-    prepared = prepare(mammogram, scorer.card.input_size)
-    require_mammogram(mammogram, prepared)
-    return prepared
+def _judged(mammogram: Mammogram, scorer: MapScorer) -> Preprocessed:
+    preprocessed = preprocess(mammogram, scorer.card.input_size)
+    require_mammogram(mammogram, preprocessed)
+    return preprocessed
 
 
 def _change_of_probability(changed: Mammogram, logit: float, scorer: MapScorer) -> float | None:
     try:
-        prepared = _judged(changed, scorer)
+        preprocessed = _judged(changed, scorer)
     except ImageError:
         return None
-    other = float(scorer.score(prepared.pixels[None]).logits[0])
+    other = float(scorer.score(preprocessed.pixels[None]).logits[0])
     probability = scorer.card.calibration.probability
     return abs(probability(other) - probability(logit))
 
 
 def _erase(
-    prepared: Preparation,
+    preprocessed: Preprocessed,
     logit: float,
     logit_map: Float,
     scorer: MapScorer,
     rng: np.random.Generator,
 ) -> tuple[float, tuple[float, ...]]:
     """Change of the logit when the hottest cells are erased, and with each draw of random ones."""
-    owners = _owners(logit_map.shape, prepared.pixels.shape)
-    tissue = prepared.pixels > 0
+    owners = _owners(logit_map.shape, preprocessed.pixels.shape)
+    tissue = preprocessed.pixels > 0
     areas = np.bincount(owners.ravel(), minlength=logit_map.size)
     breast = np.bincount(owners[tissue], minlength=logit_map.size)
     # Cells that are mostly background have little to erase.
@@ -264,7 +264,7 @@ def _erase(
     count = max(1, round(ERASED * cells.size))
     chosen = [cells[np.argsort(-logit_map.ravel()[cells], kind="stable")[:count]]]
     chosen += [rng.choice(cells, count, replace=False) for _ in range(RANDOM_DRAWS)]
-    erased = np.stack([erase_tissue(prepared.pixels, np.isin(owners, each)) for each in chosen])
+    erased = np.stack([erase_tissue(preprocessed.pixels, np.isin(owners, each)) for each in chosen])
     first, *others = (scorer.score(erased).logits - logit).tolist()
     return first, tuple(others)
 
@@ -313,7 +313,7 @@ def _padded(grey: float) -> Callable[[Mammogram, np.random.Generator], Mammogram
 
 
 def _shifted(mammogram: Mammogram, rng: np.random.Generator) -> Mammogram:
-    """Move the picture; what comes in at an edge repeats the edge."""
+    """Move the image; what comes in at an edge repeats the edge."""
     height, width = mammogram.pixels.shape
     x, y = rng.uniform(-SHIFT, SHIFT, 2) * (width, height)
     move = np.array([[1.0, 0.0, round(x)], [0.0, 1.0, round(y)]])
@@ -341,7 +341,7 @@ CHANGES: Final[Mapping[str, Callable[[Mammogram, np.random.Generator], Mammogram
 
 
 def _like(mammogram: Mammogram, pixels: npt.ArrayLike) -> Mammogram:
-    """A picture with other pixels, of the same source."""
+    """An image with other pixels, of the same source."""
     made = np.ascontiguousarray(np.clip(pixels, 0.0, 1.0), dtype=np.float32)
     source = mammogram.source
     facts = SourceFacts(

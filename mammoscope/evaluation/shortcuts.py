@@ -1,6 +1,6 @@
 """What could be scored without looking at tissue: baselines that a model has to beat.
 
-Each is fitted to pictures of other patients, as the model was, and scores the evaluated ones.
+Each is fitted to images of other patients, as the model was, and scores the evaluated ones.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,25 +22,25 @@ Float = npt.NDArray[np.float64]
 _INVERSE_PENALTY: Final = 0.1
 """Inverse strength of the ridge penalty on the standardised look."""
 
-_PRIOR_PICTURES: Final = 5.0
-"""Pictures of the average share of tumours that are added to every group, so that small groups
+_PRIOR_IMAGES: Final = 5.0
+"""Images of the average share of tumours that are added to every group, so that small groups
 stay near the average."""
 
 FOLDS: Final = 5
-"""Parts, by patient, where there are no pictures of other patients to fit to."""
+"""Parts, by patient, where there are no images of other patients to fit to."""
 
 
 def measure_shortcuts(
     judged: Sequence[Seen], others: Sequence[Seen], *, seed: int = 0
 ) -> dict[str, Interval]:
-    """AUC by picture of each baseline, with a 95 % interval from resamples of patients.
+    """AUC by image of each baseline, with a 95 % interval from resamples of patients.
 
     Parameters
     ----------
     judged
-        Pictures to score, of both classes.
+        Images to score, of both classes.
     others
-        Pictures to fit to; those of patients in `judged` are left out. Without any, the judged
+        Images to fit to; those of patients in `judged` are left out. Without any, the judged
         ones are scored in folds by patient.
     seed
         Of folds and intervals.
@@ -108,19 +108,19 @@ def _by_age(learned: Sequence[Seen], scored: Sequence[Seen]) -> Float:
 def _by_group(
     group: Callable[[Facts], str | None],
 ) -> Callable[[Sequence[Seen], Sequence[Seen]], Float]:
-    """Score by the share of tumours among the pictures of the same group."""
+    """Score by the share of tumours among the images of the same group."""
 
     def score(learned: Sequence[Seen], scored: Sequence[Seen]) -> Float:
         average = float(np.mean([seen.example.label for seen in learned]))
         tumours: dict[str | None, float] = {}
-        pictures: dict[str | None, float] = {}
+        images: dict[str | None, float] = {}
         for seen in learned:
             name = group(seen.example.facts)
-            tumours[name] = tumours.get(name, _PRIOR_PICTURES * average) + seen.example.label
-            pictures[name] = pictures.get(name, _PRIOR_PICTURES) + 1
+            tumours[name] = tumours.get(name, _PRIOR_IMAGES * average) + seen.example.label
+            images[name] = images.get(name, _PRIOR_IMAGES) + 1
         names = [group(seen.example.facts) for seen in scored]
         return np.array(
-            [tumours[name] / pictures[name] if name in pictures else average for name in names]
+            [tumours[name] / images[name] if name in images else average for name in names]
         )
 
     return score
@@ -145,4 +145,4 @@ _BASELINES: Final[
     "machine": (_machine, _by_group(_machine)),
     "site": (_site, _by_group(_site)),
 }
-"""By name: whether a picture's metadata has what it needs, and its score."""
+"""By name: whether an image's metadata has what it needs, and its score."""

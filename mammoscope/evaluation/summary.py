@@ -37,20 +37,20 @@ def describe(assessment: Assessment) -> Iterator[str]:
     found = assessment.evaluation
     split = f"Split {assessment.split}: " if assessment.split else ""
     yield (
-        f"{split}{found.images:,} pictures, {found.positives:,} with tumour, of "
+        f"{split}{found.images:,} images, {found.positives:,} with tumour, of "
         f"{found.breasts:,} breasts and {found.patients:,} patients; "
         f"model {assessment.model_version}"
     )
     if assessment.refused:
         codes = ", ".join(f"{code} ({count:,})" for code, count in assessment.refused.items())
-        yield f"Not judged and left out: {sum(assessment.refused.values()):,} pictures: {codes}"
+        yield f"Not judged and left out: {sum(assessment.refused.values()):,} images: {codes}"
     yield from _warnings(assessment)
     yield ""
-    yield f"{'':34}{'by picture':21}{'by breast':21}by patient"
+    yield f"{'':34}{'by image':21}{'by breast':21}by patient"
     for name, title in _TITLES.items():
         cells = (level[name] for level in (found.image, found.breast, found.patient))
         yield f"  {title:32}{' '.join(f'{text(cell):20}' for cell in cells)}".rstrip()
-    by = "patients" if assessment.patients_known else "pictures, their patients not being known"
+    by = "patients" if assessment.patients_known else "images, their patients not being known"
     yield f"In brackets: 95 % interval from {RESAMPLES:,} resamples of {by}."
     yield f"Accuracies at probability {found.threshold:g}."
     if assessment.with_age:
@@ -86,7 +86,7 @@ def _warnings(assessment: Assessment) -> Iterator[str]:
         )
     if not assessment.patients_known:
         yield (
-            "The patients of some pictures are not known; each such picture counts as a patient "
+            "The patients of some images are not known; each such image counts as a patient "
             "of its own. Intervals may be too narrow and leakage cannot be excluded; give the "
             "patients with --metadata."
         )
@@ -94,7 +94,7 @@ def _warnings(assessment: Assessment) -> Iterator[str]:
 
 def _describe_groups(assessment: Assessment) -> Iterator[str]:
     yield ""
-    yield f"{'AUC within':22}{'pictures':>9}{'tumour':>8}  by picture"
+    yield f"{'AUC within':22}{'images':>9}{'tumour':>8}  by image"
     for fact, groups in assessment.evaluation.groups.items():
         for value, group in groups.items():
             area = text(group.auc) if group.auc else f"under {MIN_PER_CLASS} of a class"
@@ -104,7 +104,7 @@ def _describe_groups(assessment: Assessment) -> Iterator[str]:
             yield f"Mean within {fact}s that have an AUC: {text(within)}"
     if assessment.shortcuts:
         yield ""
-        yield "What a score could know without looking at tissue: AUC by picture"
+        yield "What a score could know without looking at tissue: AUC by image"
         for shortcut, interval in assessment.shortcuts.items():
             yield f"  {shortcut + ' alone':40}{text(interval)}"
         yield f"  {'the model':40}{text(assessment.evaluation.image['auc'])}"
@@ -112,8 +112,8 @@ def _describe_groups(assessment: Assessment) -> Iterator[str]:
 
 def _describe_age(found: Evaluation) -> Iterator[str]:
     yield ""
-    title = f"With the age ({found.images:,} pictures)"
-    yield f"{title:34}{'by picture':21}{'by breast':21}by patient"
+    title = f"With the age ({found.images:,} images)"
+    yield f"{title:34}{'by image':21}{'by breast':21}by patient"
     for name in _WITH_AGE:
         cells = (level[name] for level in (found.image, found.breast, found.patient))
         yield f"  {_TITLES[name]:32}{' '.join(f'{text(cell):20}' for cell in cells)}".rstrip()

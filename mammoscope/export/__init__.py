@@ -6,25 +6,25 @@ from mammoscope.export.comparison import (
     Reference,
     loss,
 )
+from mammoscope.export.comparison_images import (
+    CALIBRATION_IMAGES,
+    PreprocessedImages,
+    draw_images,
+    read_images,
+)
 from mammoscope.export.compiling import compile_artifact
 from mammoscope.export.ladder import Kind, Trial
-from mammoscope.export.pictures import (
-    CALIBRATION_PICTURES,
-    PreparedPictures,
-    draw_pictures,
-    read_pictures,
-)
 
 __all__ = [
     "ALLOWED_AUC_DIFFERENCE",
     "ALLOWED_DIFFERENCE",
-    "CALIBRATION_PICTURES",
+    "CALIBRATION_IMAGES",
     "Kind",
-    "PreparedPictures",
+    "PreprocessedImages",
     "Reference",
     "Trial",
     "compile_artifact",
-    "draw_pictures",
+    "draw_images",
     "loss",
-    "read_pictures",
+    "read_images",
 ]

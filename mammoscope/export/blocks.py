@@ -29,7 +29,7 @@ class Block:
     names
         Of its operations in the OpenVINO model.
     operations
-        Multiply-adds of its convolutions for one picture.
+        Multiply-adds of its convolutions for one image.
     """
 
     number: int
@@ -99,7 +99,7 @@ def _in_8_bits(node: Any) -> bool:
 
 
 def _computed(model: Any) -> Iterator[Any]:
-    """Operations that depend on the picture, in the order of computation."""
+    """Operations that depend on the image, in the order of computation."""
     names: set[str] = set()
     for node in model.get_ordered_ops():
         sources = (port.get_source_output().get_node() for port in node.inputs())
@@ -117,7 +117,7 @@ def followers(node: Any) -> Iterator[Any]:
 
 
 def _operations(nodes: list[Any]) -> int:
-    """Multiply-adds of the convolutions among `nodes` for one picture."""
+    """Multiply-adds of the convolutions among `nodes` for one image."""
     total = 0
     for node in nodes:
         if node.get_type_name() in CONVOLUTIONS:

@@ -7,12 +7,12 @@ import numpy.typing as npt
 
 from mammoscope.errors import CompilationError
 from mammoscope.evaluation.metrics import Calibration, Curve, Scored
-from mammoscope.export.pictures import PreparedPictures
+from mammoscope.export.comparison_images import PreprocessedImages
 from mammoscope.model.artifact import DEFAULT_POINT, Card, CardComparison
 
 ALLOWED_AUC_DIFFERENCE: Final = 0.005
 ALLOWED_DIFFERENCE: Final = 0.03
-"""Of the calibrated probability of any picture."""
+"""Of the calibrated probability of any image."""
 
 Logits = npt.NDArray[np.float32]
 
@@ -24,7 +24,7 @@ class Reference:
     ----------
     card
         Knows calibration and default operating point.
-    pictures
+    images
         Those of the comparison were scored.
     logits
         float32 (N,): the float network's.
@@ -35,16 +35,16 @@ class Reference:
         If a logit is not finite.
     """
 
-    def __init__(self, card: Card, pictures: PreparedPictures, logits: Logits) -> None:
+    def __init__(self, card: Card, images: PreprocessedImages, logits: Logits) -> None:
         if not np.isfinite(logits).all():
-            raise CompilationError("The network's score of some picture is not a number.")
+            raise CompilationError("The network's score of some image is not a number.")
         calibration = Calibration(card.calibration.slope, card.calibration.intercept)
-        self._scored = Scored.of(pictures.labels, logits, calibration=calibration)
+        self._scored = Scored.of(images.labels, logits, calibration=calibration)
         self._threshold = card.threshold(DEFAULT_POINT)
-        self._source = pictures.source
+        self._source = images.source
 
     def compare(self, logits: Logits) -> CardComparison:
-        """Hold logits of the same pictures, float32 (N,), against the float network's.
+        """Hold logits of the same images, float32 (N,), against the float network's.
 
         Raises
         ------
@@ -52,7 +52,7 @@ class Reference:
             If a logit is not finite.
         """
         if not np.isfinite(logits).all():
-            raise CompilationError("The compiled network's score of some picture is not a number.")
+            raise CompilationError("The compiled network's score of some image is not a number.")
         ours = self._scored
         theirs = Scored.of(ours.labels, logits, calibration=ours.calibration)
         differences = np.abs(ours.probabilities - theirs.probabilities)

@@ -15,8 +15,8 @@ import numpy as np
 from mammoscope.errors import ArtifactNotFoundError, CompilationError, StorageError
 from mammoscope.export.blocks import share_in_8_bits
 from mammoscope.export.comparison import Reference
+from mammoscope.export.comparison_images import Pixels, PreprocessedImages
 from mammoscope.export.ladder import Form, Kind, Original, Trial, climb
-from mammoscope.export.pictures import Pixels, PreparedPictures
 from mammoscope.export.rounding import rounded_to_bfloat16
 from mammoscope.model.artifact import (
     TOPOLOGY_NAME,
@@ -47,8 +47,8 @@ _PACKAGES: Final = ("openvino", "nncf", "keras")
 
 _WEIGHTS_OF_16_BITS: Final = ("bfloat16", "float16_weights")
 
-_TIMED_PICTURES: Final = 9
-"""Pictures by which the speed is measured."""
+_TIMED_IMAGES: Final = 9
+"""Images by which the speed is measured."""
 
 _TIMED_BATCHES: Final = 3
 _TIMED_BATCH: Final = 16
@@ -59,7 +59,7 @@ def _ignore(_trial: Trial) -> None: ...
 
 def compile_artifact(
     artifact: Artifact,
-    pictures: PreparedPictures,
+    images: PreprocessedImages,
     *,
     kind: Kind = "int8",
     report: Callable[[Trial], None] = _ignore,
@@ -74,7 +74,7 @@ def compile_artifact(
     ----------
     artifact
         With a card.
-    pictures
+    images
         To take ranges of values from and to compare on.
     kind
         What to begin with: ``int8``, ``bfloat16`` (tries no 8 bits) or ``float``.
@@ -106,10 +106,10 @@ def compile_artifact(
     model = convert_network(artifact.network)
     float_engine = make_engine(model, card)
     calibration, comparison = (
-        float_engine.score(pixels).logits for pixels in (pictures.calibration, pictures.comparison)
+        float_engine.score(pixels).logits for pixels in (images.calibration, images.comparison)
     )
-    original = Original(model, card, pictures, calibration, comparison)
-    reference = Reference(card, pictures, comparison)
+    original = Original(model, card, images, calibration, comparison)
+    reference = Reference(card, images, comparison)
     with _work_folder(folder) as work:
         numbers = count()
 
@@ -132,7 +132,7 @@ def compile_artifact(
 def _measure(form: Form, files: CompiledFiles, original: Original, reference: Reference) -> Trial:
     # What was written is what is compared.
     written = read_network(files)
-    pixels = original.pictures.comparison
+    pixels = original.images.comparison
     engine = _engine(written, original.card, form.method)
     comparison = reference.compare(engine.score(pixels).logits)
     share = share_in_8_bits(written)
@@ -143,7 +143,7 @@ def _measure(form: Form, files: CompiledFiles, original: Original, reference: Re
         share,
         form.float_blocks,
         _times_faster(
-            written, form.method, original, "latency", list(pixels[:_TIMED_PICTURES, None])
+            written, form.method, original, "latency", list(pixels[:_TIMED_IMAGES, None])
         ),
         files,
         sum(path.stat().st_size for path in (files.topology, files.weights)),
@@ -201,7 +201,7 @@ def _install(folder: Path, original: Original, trial: Trial) -> Card:
     """Move the files beside the .keras and name them in the card."""
     card, files = original.card, trial.files
     written = read_network(files)
-    many = original.pictures.comparison[: _TIMED_BATCHES * _TIMED_BATCH]
+    many = original.images.comparison[: _TIMED_BATCHES * _TIMED_BATCH]
     compiled = CardCompiled(
         kind=trial.kind,
         source_sha256=card.sha256,

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mammoscope.export.blocks import Block, find_blocks
 from mammoscope.export.comparison import Logits, loss
-from mammoscope.export.pictures import PreparedPictures
+from mammoscope.export.comparison_images import PreprocessedImages
 from mammoscope.export.quantisation import Bias, head_of, line, quantise, straighten
 from mammoscope.model.artifact import Card, CardComparison, CompiledFiles, Method
 from mammoscope.model.engine import make_engine
@@ -24,16 +24,16 @@ are converted wherever blocks of both kinds meet."""
 
 _IN_FLOAT: Final[tuple[Method, ...]] = ("bfloat16", "float16_weights", "float32_weights")
 
-_RANGING_PICTURES: Final = 32
-"""Pictures that ranges are taken from where blocks are only to be ranked."""
+_RANGING_IMAGES: Final = 32
+"""Images that ranges are taken from where blocks are only to be ranked."""
 
-_RANKING_PICTURES: Final = 96
-"""Pictures by which blocks are ranked."""
+_RANKING_IMAGES: Final = 96
+"""Images by which blocks are ranked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Original:
-    """The network in float, and what it says of the pictures.
+    """The network in float, and what it says of the images.
 
     Parameters
     ----------
@@ -41,15 +41,15 @@ class Original:
         OpenVINO model.
     card
         Its card.
-    pictures
+    images
         To take ranges of values from and to compare on.
     calibration, comparison
-        float32: its logits of these pictures.
+        float32: its logits of these images.
     """
 
     model: Any
     card: Card
-    pictures: PreparedPictures
+    images: PreprocessedImages
     calibration: Logits
     comparison: Logits
 
@@ -127,15 +127,15 @@ def rank_blocks(original: Original) -> list[Block]:
     Each block is quantised alone. What it costs is the variance of what that adds to the logit,
     less what is straightened in the end; errors of several blocks add up to the sum of theirs.
     """
-    pictures = original.pictures
+    images = original.images
     blocks = find_blocks(original.model, head_of(original.model))
-    ranging = pictures.calibration[_spread(len(pictures.calibration), _RANGING_PICTURES)]
-    chosen = _spread(len(pictures.comparison), _RANKING_PICTURES)
+    ranging = images.calibration[_spread(len(images.calibration), _RANGING_IMAGES)]
+    chosen = _spread(len(images.comparison), _RANKING_IMAGES)
     costs = []
     for block in tqdm(blocks, "blocks", unit="block", file=sys.stderr, disable=None, leave=False):
         others = [name for other in blocks if other is not block for name in other.names]
         alone = make_engine(quantise(original.model, ranging, in_float=others), original.card)
-        found, exact = alone.score(pictures.comparison[chosen]).logits, original.comparison[chosen]
+        found, exact = alone.score(images.comparison[chosen]).logits, original.comparison[chosen]
         factor, summand = line(found, exact)
         variance = float(np.mean(np.square(factor * found + summand - exact), dtype=np.float64))
         costs.append(variance / block.operations)
@@ -181,7 +181,7 @@ def _most_in_float(ranked: Sequence[Block]) -> int:
 
 
 def _made(original: Original, bias: Bias, in_float: set[str] | frozenset[str] = frozenset()) -> Any:
-    pixels = original.pictures.calibration
+    pixels = original.images.calibration
     made = quantise(original.model, pixels, bias=bias, in_float=in_float)
     return straighten(made, original.card, pixels, original.calibration)
 

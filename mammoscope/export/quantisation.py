@@ -13,7 +13,7 @@ import numpy as np
 from mammoscope.errors import CompilationError, ConfigurationError, MammoscopeError
 from mammoscope.export.blocks import CONVOLUTIONS, followers
 from mammoscope.export.comparison import Logits
-from mammoscope.export.pictures import Pixels
+from mammoscope.export.comparison_images import Pixels
 from mammoscope.model.artifact import Card
 from mammoscope.model.conversion import import_openvino
 from mammoscope.model.engine import LOGIT_RANK, make_engine
@@ -25,9 +25,9 @@ _BODY: Final = (*CONVOLUTIONS, "Relu")
 
 
 def quantise(
-    model: Any, pictures: Pixels, *, bias: Bias = "fast", in_float: Collection[str] = ()
+    model: Any, images: Pixels, *, bias: Bias = "fast", in_float: Collection[str] = ()
 ) -> Any:
-    """Compute convolutions in 8 bits, with ranges of values taken from pictures.
+    """Compute convolutions in 8 bits, with ranges of values taken from images.
 
     Weights use all 8 bits, for which processors without VNNI are no match:
     `mammoscope.model.engine.load_engine` finds out whether the one it runs on is.
@@ -36,7 +36,7 @@ def quantise(
     ----------
     model
         OpenVINO model with input uint8 (1, H, W, 1); it is left as it is.
-    pictures
+    images
         uint8 (M, H, W): ranges are taken from these.
     bias
         What rounding adds to each channel on average is taken off its bias: ``fast`` by what each
@@ -56,30 +56,30 @@ def quantise(
 
         return nncf.quantize(
             model,
-            nncf.Dataset(pictures, lambda picture: picture[None, :, :, None]),
+            nncf.Dataset(images, lambda image: image[None, :, :, None]),
             # Activations after ReLU are never negative: ranges of their own use all 8 bits.
             preset=nncf.QuantizationPreset.MIXED,
             target_device=nncf.TargetDevice.CPU,
-            subset_size=len(pictures),
+            subset_size=len(images),
             fast_bias_correction=bias == "fast",
             ignored_scope=nncf.IgnoredScope(
                 names=sorted({*head_of(model), *in_float}), validate=False
             ),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.DISABLE,
-                # Ranges with the least error: the mean of the pictures' maxima cuts off what the
+                # Ranges with the least error: the mean of the images' maxima cuts off what the
                 # highest scores come of, the largest of them leaves few steps for all others.
                 activations_range_estimator_params=RangeEstimatorParametersSet.HISTOGRAM,
             ),
         )
 
 
-def straighten(model: Any, card: Card, pictures: Pixels, exact: Logits) -> Any:
+def straighten(model: Any, card: Card, images: Pixels, exact: Logits) -> Any:
     """Give a quantised network's logits the mean and the spread that they have in float.
 
     Rounding moves maxima over a map upwards, hence the logits of heads that pool maxima, all in
     one direction; and it cuts off the largest values, so that logits lie nearer to each other.
-    Both are measured on the pictures of the calibration and taken back by factor and summand, the
+    Both are measured on the images of the calibration and taken back by factor and summand, the
     factor on the logit map as well.
 
     Parameters
@@ -88,7 +88,7 @@ def straighten(model: Any, card: Card, pictures: Pixels, exact: Logits) -> Any:
         Quantised OpenVINO model; changed in place.
     card
         Of the model.
-    pictures
+    images
         uint8 (M, H, W): those of the calibration.
     exact
         float32 (M,): what the network that it was made of says of them.
@@ -98,7 +98,7 @@ def straighten(model: Any, card: Card, pictures: Pixels, exact: Logits) -> Any:
     model
         The same.
     """
-    rounded = make_engine(model, card).score(pictures).logits
+    rounded = make_engine(model, card).score(images).logits
     factor, summand = line(rounded, exact)
     import_openvino()
     from openvino import opset13

@@ -1,7 +1,7 @@
-"""Where a score came from: the network's logit map, drawn over the picture it was made of.
+"""Where a score came from: the network's logit map, drawn over the image it was made of.
 
-The map lies on the prepared picture: cropped, perhaps mirrored, stretched to a box. Here all that
-is undone, so that every cell stands where its tissue stands in the source picture.
+The map lies on the preprocessed image: cropped, perhaps mirrored, stretched to a box. Here all that
+is undone, so that every cell stands where its tissue stands in the source image.
 """
 
 from typing import Final
@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.preprocessing import Preparation
+from mammoscope.imaging.preprocessing import Preprocessed
 
 Float = npt.NDArray[np.float32]
 Colours = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 OPACITY: Final = 0.45
-"""Share of the colour in the mixture with the picture, in (0, 1)."""
+"""Share of the colour in the mixture with the image, in (0, 1)."""
 
 COLOURS: Final = cv2.COLORMAP_VIRIDIS
 """From dark blue (least) over green to yellow (most): even steps of lightness, told apart under
-every colour vision deficiency, and unlike the grey of the picture.
+every colour vision deficiency, and unlike the grey of the image.
 
 References
 ----------
@@ -34,14 +34,14 @@ _EVEN: Final = 1e-5
 """Relative range of heat below which it is rounding."""
 
 _BAND_ROWS: Final = 512
-"""Rows drawn at a time, so that the largest pictures need little memory beside themselves."""
+"""Rows drawn at a time, so that the largest images need little memory beside themselves."""
 
 
 def cell_centres(cells: int, length: int) -> npt.NDArray[np.float64]:
-    """Middle of each cell's receptive field along one axis of the prepared picture, in pixels.
+    """Middle of each cell's receptive field along one axis of the preprocessed image, in pixels.
 
     Networks halve their maps again and again, so that neighbouring cells stand a power of two
-    apart; convolutions without padding make the map end before the picture does, on both sides.
+    apart; convolutions without padding make the map end before the image does, on both sides.
     The cells therefore lie at that step in the middle of the axis, not spread over all of it.
 
     Parameters
@@ -49,7 +49,7 @@ def cell_centres(cells: int, length: int) -> npt.NDArray[np.float64]:
     cells
         Cells of the logit map along the axis.
     length
-        Pixels of the prepared picture along it.
+        Pixels of the preprocessed image along it.
     """
     step = 2.0 ** round(np.log2(length / cells))
     if step * (cells - 1) > length - 1:
@@ -58,58 +58,58 @@ def cell_centres(cells: int, length: int) -> npt.NDArray[np.float64]:
     return np.asarray(first + step * np.arange(cells), dtype=np.float64)
 
 
-def heat_map(logit_map: Float, preparation: Preparation) -> tuple[Float, Mask]:
-    """Bring a logit map into the geometry of the source picture's crop.
+def heat_map(logit_map: Float, preprocessed: Preprocessed) -> tuple[Float, Mask]:
+    """Bring a logit map into the geometry of the source image's crop.
 
     Parameters
     ----------
     logit_map
-        float32 (h, w), as the engine gives it for `preparation`'s pixels.
-    preparation
-        How the picture was prepared.
+        float32 (h, w), as the engine gives it for `preprocessing`'s pixels.
+    preprocessing
+        How the image was preprocessed.
 
     Returns
     -------
     tuple
-        Heat float32 and breast bool, both of the size of `preparation.box`; the heat is
+        Heat float32 and breast bool, both of the size of `preprocessing.box`; the heat is
         interpolated between the cells' centres and constant beyond the outermost.
     """
-    top, left, bottom, right = preparation.box
-    rows = _prepared_positions(bottom - top, preparation.pixels.shape[0])
-    columns = _prepared_positions(right - left, preparation.pixels.shape[1])
-    if preparation.mirrored:
+    top, left, bottom, right = preprocessed.box
+    rows = _preprocessed_positions(bottom - top, preprocessed.pixels.shape[0])
+    columns = _preprocessed_positions(right - left, preprocessed.pixels.shape[1])
+    if preprocessed.mirrored:
         columns = columns[::-1]
-    across = _interpolation(columns, cell_centres(logit_map.shape[1], preparation.pixels.shape[1]))
-    down = _interpolation(rows, cell_centres(logit_map.shape[0], preparation.pixels.shape[0]))
+    across = _interpolation(columns, cell_centres(logit_map.shape[1], preprocessed.pixels.shape[1]))
+    down = _interpolation(rows, cell_centres(logit_map.shape[0], preprocessed.pixels.shape[0]))
     heat = down @ logit_map.astype(np.float32) @ across.T
-    inside = preparation.pixels > 0
+    inside = preprocessed.pixels > 0
     breast = inside[_nearest(rows, inside.shape[0])][:, _nearest(columns, inside.shape[1])]
     return heat, breast
 
 
-def overlay(mammogram: Mammogram, logit_map: Float, preparation: Preparation) -> Colours:
-    """Draw a logit map over the picture.
+def overlay(mammogram: Mammogram, logit_map: Float, preprocessed: Preprocessed) -> Colours:
+    """Draw a logit map over the image.
 
     Parameters
     ----------
     mammogram
-        The picture.
+        The image.
     logit_map
         float32 (h, w).
-    preparation
-        How the picture was prepared.
+    preprocessing
+        How the image was preprocessed.
 
     Returns
     -------
     ndarray
-        uint8 (H, W, 3), red, green, blue, of the picture's own size: `COLOURS` in the breast, from
-        the least to the greatest heat there, the picture's own grey outside it.
+        uint8 (H, W, 3), red, green, blue, of the image's own size: `COLOURS` in the breast, from
+        the least to the greatest heat there, the image's own grey outside it.
     """
-    heat, breast = heat_map(logit_map, preparation)
+    heat, breast = heat_map(logit_map, preprocessed)
     low, high = heat_range(heat, breast)
     grey = np.rint(mammogram.pixels * np.float32(255.0)).astype(np.uint8)
     drawn = np.repeat(grey[:, :, None], 3, axis=2)
-    top, left, bottom, right = preparation.box
+    top, left, bottom, right = preprocessed.box
     crop = drawn[top:bottom, left:right]
     for first in range(0, crop.shape[0], _BAND_ROWS):
         band = slice(first, first + _BAND_ROWS)
@@ -125,12 +125,12 @@ def heat_range(heat: Float, breast: Mask) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-def _prepared_positions(length: int, prepared: int) -> npt.NDArray[np.float64]:
-    """Position of each source pixel of the crop on the prepared picture, before mirroring.
+def _preprocessed_positions(length: int, preprocessed: int) -> npt.NDArray[np.float64]:
+    """Position of each source pixel of the crop on the preprocessed image, before mirroring.
 
     Pixel centres lie at whole numbers, as OpenCV's resizing has them.
     """
-    positions = (np.arange(length, dtype=np.float64) + 0.5) * (prepared / length) - 0.5
+    positions = (np.arange(length, dtype=np.float64) + 0.5) * (preprocessed / length) - 0.5
     return np.asarray(positions, dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""The picture of one breast, as every later module sees it."""
+"""The image of one breast, as every later module sees it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from mammoscope.errors import CorruptImageError
 
 _LARGEST_REDUCTION: Final = 8
 _MARGIN: Final = 2
-"""Pixels that a reduced picture keeps along each side for one that is needed: the breast that is
+"""Pixels that a reduced image keeps along each side for one that is needed: the breast that is
 cut out of it has enough of them where it covers half of each side. Where it covers less,
-`mammoscope.imaging.preprocessing` reads the picture again."""
+`mammoscope.imaging.preprocessing` reads the image again."""
 
 _LEAST_SIDE: Final = 512
 """Pixels below which no side is reduced, however few are needed: the breast is sought, and
-mammograms told from other pictures, on a copy of half that side."""
+mammograms told from other images, on a copy of half that side."""
 
 LEFT_TO_AREA: Final = 2
 """Factor of a reduction that JPEG leaves to the mean of whole pixels: what its own reduction does
@@ -27,7 +27,7 @@ to noise is then averaged away. JPEG 2000 costs too much for that."""
 
 
 def reduction_for(shape: tuple[int, int], needed: tuple[int, int]) -> int:
-    """Power of 2 by which a picture is reduced when it is read.
+    """Power of 2 by which an image is reduced when it is read.
 
     All readers reduce by it, and `mammoscope.imaging.preprocessing` crops full images where it
     would crop reduced ones, so that both give the same network input.
@@ -35,7 +35,7 @@ def reduction_for(shape: tuple[int, int], needed: tuple[int, int]) -> int:
     Parameters
     ----------
     shape
-        Height and width of the picture in pixels.
+        Height and width of the image in pixels.
     needed
         Height and width in pixels that the breast is wanted in.
 
@@ -95,21 +95,21 @@ class View(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """What the encoded picture was.
+    """What the encoded image was.
 
     Parameters
     ----------
     format
         Name of the container: ``JPEG``, ``PNG``, ``TIFF``, ``DICOM``.
     width, height
-        Size of the encoded picture in pixels, before any reduction.
+        Size of the encoded image in pixels, before any reduction.
     bits
         Bits a sample as stored: 1, 8, 16 or 32; of DICOM objects 1 to 16.
     mode
         Pillow's name of the sample layout, ``L``, ``RGB``, ``I;16``, ..., or DICOM's:
         ``MONOCHROME1``, ``MONOCHROME2``.
     coloured
-        Share of the picture that has colours, in [0, 1].
+        Share of the image that has colours, in [0, 1].
     """
 
     format: str
@@ -122,7 +122,7 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """What a DICOM object says of how a picture was taken; None where it does not.
+    """What a DICOM object says of how an image was taken; None where it does not.
 
     Parameters
     ----------
@@ -133,9 +133,9 @@ class Exposure:
     manufacturer
         Of the machine, one of a fixed list of names.
     chest_wall
-        Side of the picture on which the chest wall should lie.
+        Side of the image on which the chest wall should lie.
     patient, study
-        Pseudonyms, equal for pictures of one patient or one examination.
+        Pseudonyms, equal for images of one patient or one study.
     """
 
     age: float | None = None
@@ -154,16 +154,16 @@ class Mammogram:
     ----------
     pixels
         float32 (H, W) in [0, 1], read-only. Dense tissue is bright (the sense of DICOM's
-        MONOCHROME2) as far as the source says so: pictures exported without undoing MONOCHROME1
+        MONOCHROME2) as far as the source says so: images exported without undoing MONOCHROME1
         are found and inverted by `mammoscope.imaging.preprocessing`.
     source
-        What the encoded picture was.
+        What the encoded image was.
     laterality, view
         From the source, None where it does not say.
     warnings
-        What a person should know about the picture, in words.
+        What a person should know about the image, in words.
     read_fully
-        Reads the picture again with all its pixels, where `pixels` are fewer; None where they are
+        Reads the image again with all its pixels, where `pixels` are fewer; None where they are
         all there are.
     exposure
         What a DICOM object says besides; nothing for other formats.
@@ -192,10 +192,10 @@ class Mammogram:
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.size == 0:
-            raise CorruptImageError("The picture has no two-dimensional grey pixels.")
+            raise CorruptImageError("The image has no two-dimensional grey pixels.")
         if self.pixels.dtype != np.float32:
-            raise CorruptImageError("The picture's pixels are not float32.")
+            raise CorruptImageError("The image's pixels are not float32.")
         low, high = float(self.pixels.min()), float(self.pixels.max())
         if not (low >= 0.0 and high <= 1.0):  # also False for NaN
-            raise CorruptImageError("The picture's pixels are not numbers between 0 and 1.")
+            raise CorruptImageError("The image's pixels are not numbers between 0 and 1.")
         self.pixels.setflags(write=False)

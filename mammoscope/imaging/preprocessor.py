@@ -14,12 +14,12 @@ from keras_image_helper.base import BasePreprocessor
 from PIL import Image
 
 from mammoscope.errors import UrlNotAllowedError
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file, read_image
 
 
 class MammogramPreprocessor(BasePreprocessor):  # type: ignore[misc]  # the base has no types
-    """Pictures to network inputs, uint8 (1, H, W, 1), as training and service make them.
+    """Images to network inputs, uint8 (1, H, W, 1), as training and service make them.
 
     Parameters
     ----------
@@ -31,15 +31,15 @@ class MammogramPreprocessor(BasePreprocessor):  # type: ignore[misc]  # the base
         super().__init__(target_size)
 
     def convert_to_tensor(self, img: Image.Image) -> npt.NDArray[np.uint8]:
-        """Prepare a picture that Pillow has opened; raises `ImageError`."""
+        """Preprocess an image that Pillow has opened; raises `ImageError`."""
         return self.preprocess(read_image(img))
 
     def from_bytes(self, data: bytes) -> npt.NDArray[np.uint8]:
-        """Prepare an encoded picture; raises `ImageError`."""
+        """Preprocess an encoded image; raises `ImageError`."""
         return self.preprocess(read(data, needed=self.target_size))
 
     def from_path(self, path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
-        """Prepare a file; raises `ImageError`."""
+        """Preprocess a file; raises `ImageError`."""
         return self.preprocess(read_file(Path(path), needed=self.target_size))
 
     def from_url(self, url: str) -> npt.NDArray[np.uint8]:
@@ -51,8 +51,8 @@ class MammogramPreprocessor(BasePreprocessor):  # type: ignore[misc]  # the base
             Always.
         """
         del url
-        raise UrlNotAllowedError("Pictures are fetched by the service alone, under its guard.")
+        raise UrlNotAllowedError("Images are fetched by the service alone, under its guard.")
 
     def preprocess(self, X: Any) -> npt.NDArray[np.uint8]:  # noqa: N803 - the base's name
         """Cut the breast out of a `Mammogram` and add batch and channel axes."""
-        return prepare(X, self.target_size).pixels[None, :, :, None]
+        return preprocess(X, self.target_size).pixels[None, :, :, None]

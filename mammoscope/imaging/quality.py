@@ -1,7 +1,7 @@
-"""Whether a picture is a mammogram that can be judged, and if not why, in words.
+"""Whether an image is a mammogram that can be judged, and if not why, in words.
 
 A network answers whatever it is shown. This gate knows nothing of the network: it asks whether
-the picture looks like one breast on an empty background, as every mammogram does whatever its
+the image looks like one breast on an empty background, as every mammogram does whatever its
 scanner. It measures the search copy of `mammoscope.imaging.preprocessing`, so that padding,
 inversion, mirroring and the aspect ratio of the export change nothing.
 """
@@ -16,27 +16,27 @@ import numpy.typing as npt
 
 from mammoscope.errors import NotAMammogramError
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.preprocessing import Preparation
+from mammoscope.imaging.preprocessing import Preprocessed
 
 Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-# The limits stand well outside what 529 pictures of the Kaggle set's training split measure (their
+# The limits stand well outside what 529 images of the Kaggle set's training split measure (their
 # range is given at each), so that other scanners pass as well. `python -m mammoscope quality`
 # prints what share of any folder is refused, and why.
 
 MOST_COLOURED: Final = 0.05
-"""Share of the picture that may be coloured: an annotation, no photograph. Measured: 0."""
+"""Share of the image that may be coloured: an annotation, no photograph. Measured: 0."""
 
 LEAST_CHEST_WALL: Final = 0.50
-"""Share of the picture's height along which the breast lies on one side. Measured: from 0.56."""
+"""Share of the image's height along which the breast lies on one side. Measured: from 0.56."""
 
 MOST_OPPOSITE: Final = 0.65
 """Share of the height along which it may reach the other side too. Measured: to 0.36; the largest
-breasts of all 2,647 pictures for training and validation to 0.56."""
+breasts of all 2,647 images for training and validation to 0.56."""
 
 LEAST_BACKGROUND: Final = 0.03
-"""Share of the picture that is background. Measured: from 0.08; of all 2,647 from 0.04."""
+"""Share of the image that is background. Measured: from 0.08; of all 2,647 from 0.04."""
 
 LEAST_EMPTY: Final = 0.88
 """Share of the background that has one grey value. Measured: from 0.95."""
@@ -52,14 +52,14 @@ TEXTURE: Final = (0.06, 0.80)
 
 DETAIL: Final = (-2.0, 1.1)
 """Logarithm of the ratio of texture of 1 to 2 search pixels to finer texture: low for noise and
-print, high for enlarged and drawn pictures. Measured: -1.6 to 0.7."""
+print, high for enlarged and drawn images. Measured: -1.6 to 0.7."""
 
 MOST_EDGES: Final = 300.0
 """Steepest edges (99th percentile of the gradient) over the median gradient: beyond it, most of
 the object is flat, so somebody drew it. Measured: 3 to 37."""
 
 _EDGE: Final = 6
-"""Breadth in search pixels within which an object lies on the picture's edge."""
+"""Breadth in search pixels within which an object lies on the image's edge."""
 
 _MARGIN: Final = 9
 """Side in search pixels of what is left out on both sides of the skin line."""
@@ -73,7 +73,7 @@ _SAME_GREY: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What is measured of a picture.
+    """What is measured of an image.
 
     All are shares in [0, 1] but `detail`, a logarithm, and `texture` and `edges`, ratios.
     """
@@ -90,14 +90,14 @@ class Appearance:
     edges: float
 
 
-def measure(mammogram: Mammogram, preparation: Preparation) -> Appearance:
-    """Measure the picture that `preparation` was made of."""
-    small, breast = preparation.search_copy, preparation.breast
-    if preparation.mirrored:
+def measure(mammogram: Mammogram, preprocessed: Preprocessed) -> Appearance:
+    """Measure the image that `preprocessing` was made of."""
+    small, breast = preprocessed.search_copy, preprocessed.breast
+    if preprocessed.mirrored:
         small, breast = small[:, ::-1], breast[:, ::-1]
     kernel = np.ones((_MARGIN, _MARGIN), np.uint8)
     background = cv2.dilate(breast.astype(np.uint8), kernel) == 0
-    # Outside the picture counts as breast, so that its edge along the chest wall is not left out.
+    # Outside the image counts as breast, so that its edge along the chest wall is not left out.
     inside = cv2.erode(breast.astype(np.uint8), kernel, borderValue=1) > 0
     solidity, holes = _outline(breast)
     inside = inside if inside.sum() >= _FEWEST_PIXELS else breast
@@ -117,32 +117,32 @@ def measure(mammogram: Mammogram, preparation: Preparation) -> Appearance:
 
 
 def reasons(appearance: Appearance) -> tuple[str, ...]:
-    """Why a picture of this appearance is no mammogram that can be judged; empty if it is."""
+    """Why an image of this appearance is no mammogram that can be judged; empty if it is."""
     return tuple(_reasons(appearance))
 
 
-def require_mammogram(mammogram: Mammogram, preparation: Preparation) -> None:
+def require_mammogram(mammogram: Mammogram, preprocessed: Preprocessed) -> None:
     """Let mammograms pass.
 
     Raises
     ------
     NotAMammogramError
-        If the picture is none, or none that can be judged; the message says why.
+        If the image is none, or none that can be judged; the message says why.
     """
-    if found := reasons(measure(mammogram, preparation)):
+    if found := reasons(measure(mammogram, preprocessed)):
         raise NotAMammogramError(
-            f"The picture does not look like a mammogram of one breast: {'; '.join(found)}."
+            f"The image does not look like a mammogram of one breast: {'; '.join(found)}."
         )
 
 
-def discrepancies(mammogram: Mammogram, preparation: Preparation) -> tuple[str, ...]:
-    """What the source says of the picture that the picture itself contradicts, in words."""
-    said, seen = mammogram.exposure.chest_wall, preparation.chest_wall
+def discrepancies(mammogram: Mammogram, preprocessed: Preprocessed) -> tuple[str, ...]:
+    """What the source says of the image that the image itself contradicts, in words."""
+    said, seen = mammogram.exposure.chest_wall, preprocessed.chest_wall
     if said is None or said == seen:
         return ()
     return (
         f"By its DICOM object the chest wall should lie on the {said}, and it lies on the {seen}: "
-        "the picture is mirrored, or its laterality or orientation is wrong.",
+        "the image is mirrored, or its laterality or orientation is wrong.",
     )
 
 
@@ -190,7 +190,7 @@ def _texture(small: Grey, inside: Mask) -> tuple[float, float]:
     fine = float((small - coarser)[inside].std())
     finest = float((small - finer)[inside].var())
     next_octave = float((finer - coarser)[inside].var())
-    smallest = 1e-9  # variance of a picture of one value, so that there is a logarithm
+    smallest = 1e-9  # variance of an image of one value, so that there is a logarithm
     detail = float(np.log((next_octave + smallest) / (finest + smallest)))
     return fine / max(all_contrast, 1e-3), detail
 

@@ -4,7 +4,7 @@ DICOM files are handed to `mammoscope.imaging.dicom`; all else is Pillow's.
 
 Formats are an allow-list and are told from the bytes, never from a file's name. Size limits are
 checked on the header, before a pixel is decoded. Whoever knows how many pixels are needed gets no
-more: JPEG is decoded at a half, a quarter or an eighth of its size, other pictures are shrunk
+more: JPEG is decoded at a half, a quarter or an eighth of its size, other images are shrunk
 before their samples become floating-point numbers.
 """
 
@@ -33,8 +33,8 @@ from mammoscope.imaging.dicom import Pseudonyms, is_dicom
 from mammoscope.imaging.mammogram import LEFT_TO_AREA, Mammogram, SourceFacts, reduction_for, shrink
 from mammoscope.settings import ReadingLimits
 
-PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
-"""File name endings under which folders are searched for pictures."""
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
+"""File name endings under which folders are searched for images."""
 
 _FORMATS: Final = ("JPEG", "PNG", "TIFF")
 _PILLOW_WORDS: Final = "JPEG, PNG or TIFF"
@@ -74,8 +74,8 @@ _SAMPLE_BITS: Final = {
     "F": 32,
 }
 
-# Chroma of JPEG-compressed grey pictures stays below this share of the full range; a coloured
-# photograph does not (measured by tests/imaging/test_reading.py on grey pictures saved as RGB JPEG).
+# Chroma of JPEG-compressed grey images stays below this share of the full range; a coloured
+# photograph does not (measured by tests/imaging/test_reading.py on grey images saved as RGB JPEG).
 _COLOUR_TOLERANCE: Final = 0.06
 
 _ORIENTATION: Final = 0x0112
@@ -93,7 +93,7 @@ def read(
     needed: Size | None = None,
     pseudonyms: Pseudonyms | None = None,
 ) -> Mammogram:
-    """Decode one picture.
+    """Decode one image.
 
     Parameters
     ----------
@@ -102,10 +102,10 @@ def read(
     limits
         Largest size allowed; the defaults of `ReadingLimits` where None.
     needed
-        Height and width in pixels that the breast is wanted in; the picture is reduced by
+        Height and width in pixels that the breast is wanted in; the image is reduced by
         `mammoscope.imaging.mammogram.reduction_for`. All pixels where None.
     pseudonyms
-        Names the patient and examination of DICOM files; they stay unnamed where None.
+        Names the patient and study of DICOM files; they stay unnamed where None.
 
     Returns
     -------
@@ -123,10 +123,10 @@ def read(
     """
     limits = limits or ReadingLimits()
     if not data:
-        raise EmptyImageError("The picture has 0 bytes.")
+        raise EmptyImageError("The image has 0 bytes.")
     if len(data) > limits.max_image_bytes:
         raise ImageTooLargeError(
-            f"The picture has {len(data)} bytes; at most {limits.max_image_bytes} are allowed."
+            f"The image has {len(data)} bytes; at most {limits.max_image_bytes} are allowed."
         )
     if is_dicom(data):
         from mammoscope.imaging.dicom.mammography import (
@@ -138,7 +138,7 @@ def read(
         with _typed_errors(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             mammogram = _read_opened(image, limits, needed)
     else:
-        raise UnsupportedImageError(f"The bytes are not those of a {_ALLOWED_WORDS} picture.")
+        raise UnsupportedImageError(f"The bytes are not those of a {_ALLOWED_WORDS} image.")
     if mammogram.pixels.size < mammogram.source.width * mammogram.source.height:
         again = partial(read, data, limits, pseudonyms=pseudonyms)
         return replace(mammogram, read_fully=again)
@@ -146,14 +146,14 @@ def read(
 
 
 def read_image(image: Image.Image, limits: ReadingLimits | None = None) -> Mammogram:
-    """Take over a picture that Pillow has opened; else as `read`."""
+    """Take over an image that Pillow has opened; else as `read`."""
     with _typed_errors():
         return _read_opened(image, limits or ReadingLimits(), None)
 
 
-def is_picture_name(path: Path) -> bool:
-    """Whether a file's name is that of a picture; hidden files are not."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+def is_image_name(path: Path) -> bool:
+    """Whether a file's name is that of an image; hidden files are not."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def read_file(
@@ -163,7 +163,7 @@ def read_file(
     needed: Size | None = None,
     pseudonyms: Pseudonyms | None = None,
 ) -> Mammogram:
-    """Read one picture from the file system; parameters are those of `read`.
+    """Read one image from the file system; parameters are those of `read`.
 
     Raises
     ------
@@ -199,10 +199,10 @@ def _typed_errors() -> Iterator[None]:
     except UnidentifiedImageError as err:
         raise CorruptImageError(f"The bytes begin like {_PILLOW_WORDS} and break off.") from err
     except (Image.DecompressionBombError, MemoryError) as err:
-        raise ImageTooLargeError("The picture has more pixels than are allowed.") from err
+        raise ImageTooLargeError("The image has more pixels than are allowed.") from err
     # Decoders raise whatever their parsing trips over: no list of types would be complete.
     except Exception as err:
-        raise CorruptImageError("The picture is damaged or incomplete.") from err
+        raise CorruptImageError("The image is damaged or incomplete.") from err
 
 
 def _read_opened(image: Image.Image, limits: ReadingLimits, needed: Size | None) -> Mammogram:
@@ -214,13 +214,13 @@ def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels or max(width, height) > limits.max_dimension:
         raise ImageTooLargeError(
-            f"The picture has {width} x {height} pixels; at most {limits.max_pixels} in all and "
+            f"The image has {width} x {height} pixels; at most {limits.max_pixels} in all and "
             f"{limits.max_dimension} on a side are allowed."
         )
     if getattr(image, "n_frames", 1) > 1:
-        raise UnsupportedImageError("The picture has several frames or pages; one is allowed.")
+        raise UnsupportedImageError("The image has several frames or pages; one is allowed.")
     if image.mode not in _SAMPLE_BITS:
-        raise UnsupportedImageError("The picture's sample layout is not read.")
+        raise UnsupportedImageError("The image's sample layout is not read.")
 
 
 def _decode(image: Image.Image, needed: Size | None) -> Mammogram:
@@ -240,7 +240,7 @@ def _decode(image: Image.Image, needed: Size | None) -> Mammogram:
         upright, coloured = _to_grey(upright)
     samples = np.asarray(upright)
     pixels = _scale(_shrink(samples, factor // drafted))
-    notes = ("The picture has colours; mammograms are grey.",) if coloured else ()
+    notes = ("The image has colours; mammograms are grey.",) if coloured else ()
     facts = SourceFacts(
         format=kind,
         width=size[0],
@@ -279,7 +279,7 @@ def _scale(samples: npt.NDArray[Any]) -> Grey:
         return np.asarray(np.divide(samples, largest, dtype=np.float32))
     deep = samples.astype(np.float32)
     if not np.isfinite(deep).all():
-        raise CorruptImageError("The picture holds samples that are not finite numbers.")
+        raise CorruptImageError("The image holds samples that are not finite numbers.")
     low, high = float(deep.min()), float(deep.max())
     if samples.dtype.kind in "ui" and low >= 0.0 and high <= 65535.0:
         return np.asarray(deep / 65535.0, dtype=np.float32)
@@ -291,7 +291,7 @@ def _scale(samples: npt.NDArray[Any]) -> Grey:
 
 
 def _to_grey(image: Image.Image) -> tuple[Image.Image, float]:
-    """Reduce to 8-bit grey; say what share of the picture had colours."""
+    """Reduce to 8-bit grey; say what share of the image had colours."""
     if image.mode in ("L", "1"):
         return image.convert("L"), 0.0
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:

@@ -1,4 +1,4 @@
-"""How large a network is, and what a picture costs it."""
+"""How large a network is, and what an image costs it."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ def complexity(network: keras.Model) -> dict[str, int]:
     -------
     dict
         ``parameters``, ``layers`` with weights, and ``multiply_adds``: multiplications with
-        additions that convolutions and dense layers make of one picture, which is all but a few
+        additions that convolutions and dense layers make of one image, which is all but a few
         per cent of the work.
     """
     leaves = list(_leaves(network))

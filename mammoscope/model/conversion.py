@@ -29,7 +29,7 @@ Order = tuple[int, ...]
 
 
 def convert_network(network: Path) -> Any:
-    """Convert a .keras into an OpenVINO model that takes one picture at a time.
+    """Convert a .keras into an OpenVINO model that takes one image at a time.
 
     Raises
     ------

@@ -6,7 +6,7 @@ needs no companion to be used rightly. Outputs, by name:
 ``logit``
     float32 (N, 1): score before calibration.
 ``logit_map``
-    float32 (N, h, w, 1): what each cell of the picture adds to the score. Its pooling is the logit
+    float32 (N, h, w, 1): what each cell of the image adds to the score. Its pooling is the logit
     (heads ``logit_map`` and ``mean``); its mean is the logit but for a constant (heads ``mean_max``
     and, up to the interpolation between depths, ``depths``): what an average adds lies on all its
     cells, what a maximum adds on the cell that holds it.

@@ -1,4 +1,4 @@
-"""What crosses the wire: the answer about one picture."""
+"""What crosses the wire: the answer about one image."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,7 +22,7 @@ YEARS_A_DECADE: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer about one picture.
+    """The answer about one image.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Prediction:
     model_version
         Version of the model that answered.
     warnings
-        What a person should know about this picture or answer, in words.
+        What a person should know about this image or answer, in words.
     age_used
         Whether the woman's age entered the probability.
     """

@@ -41,7 +41,7 @@ MIN_SIDE: Final = 96
 """Smallest height and width in pixels at which the parts of a phantom can be told apart."""
 
 DATASET_SIDE: Final = 640
-"""Height and width in pixels of the pictures of the Kaggle data set."""
+"""Height and width in pixels of the images of the Kaggle data set."""
 
 METADATA_COLUMNS: Final = (
     "file",
@@ -74,7 +74,7 @@ _MLO_OUTLINE: Final = (
     (1.00, 0.12),
     (1.10, 0.08),
 )
-"""Height as a share of the picture's, and reach of the breast as a share of its depth."""
+"""Height as a share of the image's, and reach of the breast as a share of its depth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class PhantomConfig:
     seed
         Names the woman: one seed has one breast size, density and contrast in both views.
     laterality
-        Side of the body; a left breast has the chest wall on the picture's left edge.
+        Side of the body; a left breast has the chest wall on the image's left edge.
     view
         ``CC`` or ``MLO``.
     mass
@@ -146,7 +146,7 @@ class Phantom:
 
 @dataclass(frozen=True, slots=True)
 class _Breast:
-    """What both views of a breast share; lengths as shares of the picture's sides."""
+    """What both views of a breast share; lengths as shares of the image's sides."""
 
     depth: float
     half_height: float
@@ -243,7 +243,7 @@ def _silhouette(
     inside = (columns < reach[:, None]).astype(np.uint8)
     axes = (max(2, round(0.022 * config.height)), max(2, round(0.018 * config.height)))
     cv2.ellipse(inside, (round(nipple[0]), round(nipple[1])), axes, 0, 0, 360, 1, -1)
-    # The picture's edge cuts the body; it is no skin.
+    # The image's edge cuts the body; it is no skin.
     framed = np.pad(inside, 1, mode="edge")
     distance = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
     return inside.astype(np.bool_), np.asarray(distance, np.float32)
@@ -322,7 +322,7 @@ def _lesion_site(
     allowed[:, : int(2.0 * radius)] = False
     if config.view is View.MEDIO_LATERAL_OBLIQUE:
         allowed[: int(0.45 * config.height)] = False
-    if not allowed.any():  # a small breast in a narrow picture
+    if not allowed.any():  # a small breast in a narrow image
         allowed = depth_from_skin >= depth_from_skin.max()
     sites = np.flatnonzero(allowed)
     y, x = divmod(int(sites[rng.integers(sites.size)]), config.width)
@@ -434,7 +434,7 @@ def write_phantom_dataset(
     Each patient has two views of each breast, 640 x 640 RGB JPEG, stretched. No patient stands in
     two splits; train, valid and test get about 60, 20 and 20 % of the patients and each has both
     labels. About two patients in three have a mass, in one breast, which alone makes label 1. The
-    pictures of every sixth patient are inverted, as some machines export them.
+    images of every sixth patient are inverted, as some machines export them.
 
     Parameters
     ----------
@@ -445,7 +445,7 @@ def write_phantom_dataset(
 
     Returns
     -------
-    The pictures written.
+    The images written.
 
     Raises
     ------
@@ -463,7 +463,7 @@ def write_phantom_dataset(
     for patient in range(patients):
         positive = patient < 3 or patient % 3 != 2
         split = next(splits[positive])
-        for path, data, facts in _patient_pictures(seed, patient, split=split, positive=positive):
+        for path, data, facts in _patient_images(seed, patient, split=split, positive=positive):
             _store(folder / path, data)
             paths.append(folder / path)
             rows.append(facts)
@@ -481,10 +481,10 @@ def _splits() -> Iterator[str]:
         yield ("train", "valid", "test", "train", "train")[index % 5]
 
 
-def _patient_pictures(
+def _patient_images(
     seed: int, patient: int, *, split: str, positive: bool
 ) -> Iterator[tuple[Path, bytes, dict[str, Any]]]:
-    """Relative path, encoded picture and row of metadata for each picture of a patient."""
+    """Relative path, encoded image and row of metadata for each image of a patient."""
     woman = 10_000 * seed + patient
     rng = np.random.default_rng([woman, 1])
     diseased = (Laterality.LEFT, Laterality.RIGHT)[int(rng.integers(2))] if positive else None
@@ -545,6 +545,6 @@ def _store(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as err:
         with contextlib.suppress(OSError):
-            if path.is_file():  # half a picture is worse than none
+            if path.is_file():  # half an image is worse than none
                 path.unlink()
         raise StorageError("A phantom could not be written: no permission or no space.") from err

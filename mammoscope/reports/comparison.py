@@ -26,9 +26,9 @@ _LONGEST_LABEL: Final = 36
 
 @styled
 def draw_epochs_of(runs: Sequence[Run]) -> Figure:
-    """Loss, accuracy and AUC on validation pictures after each epoch, a line a run.
+    """Loss, accuracy and AUC on validation images after each epoch, a line a run.
 
-    Thin lines: the same on the pictures that were learned from.
+    Thin lines: the same on the images that were learned from.
     """
     figure = new_figure(9.0, 3.4)
     panels = figure.subplots(1, 3)
@@ -46,7 +46,7 @@ def draw_epochs_of(runs: Sequence[Run]) -> Figure:
                 label=run.name,
             )
         axes.set_title(title)
-        axes.set_xlabel("epoch (dashed: training pictures)")
+        axes.set_xlabel("epoch (dashed: training images)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _legend_below(figure, panels[0], len(runs))
     return figure
@@ -54,7 +54,7 @@ def draw_epochs_of(runs: Sequence[Run]) -> Figure:
 
 @styled
 def draw_rocs(runs: Sequence[Run]) -> Figure:
-    """Receiver operating characteristics on each run's validation pictures.
+    """Receiver operating characteristics on each run's validation images.
 
     Raises
     ------
@@ -67,14 +67,14 @@ def draw_rocs(runs: Sequence[Run]) -> Figure:
         false_rate, true_rate = curve.rates(np.ones((1, scores.labels.size)))
         axes.plot(false_rate[0], true_rate[0], color=colour, label=name)
     axes.set(xlabel="1 – specificity", ylabel="sensitivity")
-    axes.set_title("ROC on validation pictures")
+    axes.set_title("ROC on validation images")
     _legend_below(figure, axes, len(runs))
     return figure
 
 
 @styled
 def draw_reliabilities(runs: Sequence[Run]) -> Figure:
-    """Observed share of tumours in tenths of the pictures by predicted probability, a line a run.
+    """Observed share of tumours in tenths of the images by predicted probability, a line a run.
 
     Raises
     ------
@@ -93,22 +93,22 @@ def draw_reliabilities(runs: Sequence[Run]) -> Figure:
             label=name,
         )
     axes.set(xlabel="predicted probability", ylabel="observed share")
-    axes.set_title("Reliability on validation pictures")
+    axes.set_title("Reliability on validation images")
     _legend_below(figure, axes, len(runs))
     return figure
 
 
 @styled
 def draw_areas(runs: Sequence[Run]) -> Figure:
-    """AUC by picture of each run with its 95 % interval by patient."""
+    """AUC by image of each run with its 95 % interval by patient."""
     return _forest(
-        [(run.name, run.interval("auc")) for run in runs], 0.5, "AUC by picture, 95 % interval"
+        [(run.name, run.interval("auc")) for run in runs], 0.5, "AUC by image, 95 % interval"
     )
 
 
 @styled
 def draw_differences(baseline: Run, runs: Sequence[Run]) -> Figure:
-    """Difference of AUC from a baseline on the same validation pictures, 95 % intervals."""
+    """Difference of AUC from a baseline on the same validation images, 95 % intervals."""
     return _forest(
         [(_short_name(run, baseline), auc_difference(run, baseline)) for run in runs],
         0.0,

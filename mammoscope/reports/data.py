@@ -23,12 +23,12 @@ from mammoscope.reports.style import (
 _LABELS: Final = (("no_tumour", "no tumour", GREY), ("tumour", "tumour", VERMILION))
 
 _MOST_POINTS: Final = 900
-"""Pictures of a scatter plot: evenly taken, as many as a reader can tell apart."""
+"""Images of a scatter plot: evenly taken, as many as a reader can tell apart."""
 
 
 @styled
 def draw_counts(found: Mapping[str, Any]) -> Figure:
-    """Pictures by split and label, as the folders stand and with valid merged into train."""
+    """Images by split and label, as the folders stand and with valid merged into train."""
     figure = new_figure(7.6, 3.2)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, key, title in zip(
@@ -39,7 +39,7 @@ def draw_counts(found: Mapping[str, Any]) -> Figure:
     ):
         _stacked(axes, found[key])
         axes.set_title(title)
-    panels[0].set_ylabel("pictures")
+    panels[0].set_ylabel("images")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
@@ -47,13 +47,13 @@ def draw_counts(found: Mapping[str, Any]) -> Figure:
 
 @styled
 def draw_classes(found: Mapping[str, Any]) -> Figure:
-    """Pictures by label, and by label and what metadata knows."""
+    """Images by label, and by label and what metadata knows."""
     groups = {name: table for name, table in found["groups"].items() if table}
     figure = new_figure(2.2 * (1 + len(groups)), 3.0)
     panels = np.atleast_1d(figure.subplots(1, 1 + len(groups)))
     whole = {kind: sum(split[kind] for split in found["splits"].values()) for kind, _, _ in _LABELS}
     _stacked(panels[0], {"all": whole})
-    panels[0].set_ylabel("pictures")
+    panels[0].set_ylabel("images")
     for axes, (name, table) in zip(panels[1:], groups.items(), strict=True):
         _stacked(axes, table)
         axes.set_title(name)
@@ -65,12 +65,12 @@ def draw_classes(found: Mapping[str, Any]) -> Figure:
 
 @styled
 def draw_sizes(sizes: Mapping[str, int]) -> Figure:
-    """Pictures by width and height in pixels.
+    """Images by width and height in pixels.
 
     Parameters
     ----------
     sizes
-        Pictures by ``<width>x<height>``.
+        Images by ``<width>x<height>``.
     """
     figure = new_figure(4.6, 3.2)
     axes = figure.subplots()
@@ -89,7 +89,7 @@ def draw_sizes(sizes: Mapping[str, int]) -> Figure:
 
 @styled
 def draw_inverted(inverted: Mapping[str, Any]) -> Figure:
-    """Pictures with a bright background by machine."""
+    """Images with a bright background by machine."""
     machines = inverted["by_machine"]
     figure = new_figure(5.4, 3.0)
     axes = figure.subplots()
@@ -98,7 +98,7 @@ def draw_inverted(inverted: Mapping[str, Any]) -> Figure:
     whole = np.array([machines[name]["pictures"] for name in names], dtype=float)
     axes.bar(names, whole - bright, color=GREY, label="dark background")
     axes.bar(names, bright, bottom=whole - bright, color=ORANGE, label="bright background")
-    axes.set(xlabel="machine", ylabel="pictures", title=f"{inverted['pictures']} inverted pictures")
+    axes.set(xlabel="machine", ylabel="images", title=f"{inverted['pictures']} inverted images")
     axes.grid(visible=False, axis="x")
     axes.legend()
     return figure
@@ -149,7 +149,7 @@ def draw_shortcuts(shortcuts: Mapping[str, Mapping[str, float]]) -> Figure:
     for place, auc in enumerate(shortcuts.values()):
         ends = [[auc["value"] - auc["low"]], [auc["high"] - auc["value"]]]
         axes.errorbar([auc["value"]], [place], xerr=ends, color=BLUE, marker="o", capsize=3)
-    axes.set(yticks=range(len(shortcuts)), xlabel="AUC by picture, 95 % interval")
+    axes.set(yticks=range(len(shortcuts)), xlabel="AUC by image, 95 % interval")
     axes.set_yticklabels(list(shortcuts))
     axes.set_ylim(len(shortcuts) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
@@ -158,7 +158,7 @@ def draw_shortcuts(shortcuts: Mapping[str, Mapping[str, float]]) -> Figure:
 
 @styled
 def draw_looks(looks: Mapping[str, Sequence[Any]]) -> Figure:
-    """Looks of pictures in the plane in which they differ most, by what may explain them."""
+    """Looks of images in the plane in which they differ most, by what may explain them."""
     titles = {"machine": "by machine", "cluster": "by cluster", "label": "by label"}
     shown = np.unique(np.linspace(0, len(looks["x"]) - 1, _MOST_POINTS).astype(int))
     plane = np.array([looks["x"], looks["y"]])[:, shown]
@@ -179,21 +179,21 @@ def draw_looks(looks: Mapping[str, Sequence[Any]]) -> Figure:
 
 
 @styled
-def draw_gallery(pictures: Mapping[str, npt.NDArray[Any]], columns: int = 5) -> Figure:
-    """Pictures in grey, side by side.
+def draw_gallery(images: Mapping[str, npt.NDArray[Any]], columns: int = 5) -> Figure:
+    """Images in grey, side by side.
 
     Parameters
     ----------
-    pictures
+    images
         By title: float in [0, 1] or uint8, (H, W).
     columns
-        Pictures beside each other at most.
+        Images beside each other at most.
     """
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
     figure = new_figure(1.5 * columns, 2.1 * rows)
     panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    for axes, (title, pixels) in zip(panels, pictures.items(), strict=False):
+    for axes, (title, pixels) in zip(panels, images.items(), strict=False):
         highest = 255 if pixels.dtype == np.uint8 else 1
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=highest)
         axes.set_title(title, fontsize=7.5)

@@ -28,7 +28,7 @@ def draw_decision_curve(scores: Scores, *, resamples: int = RESAMPLES) -> Figure
     Parameters
     ----------
     scores
-        Of validation pictures.
+        Of validation images.
     resamples
         Resamples of patients.
     """
@@ -51,8 +51,8 @@ def draw_decision_curve(scores: Scores, *, resamples: int = RESAMPLES) -> Figure
     axes.set(
         ylim=(-0.1, 1.1 * max(everybody.max(), 0.05)),
         xlabel="threshold probability",
-        ylabel="net benefit a picture",
-        title="Decision curve on validation pictures",
+        ylabel="net benefit an image",
+        title="Decision curve on validation images",
     )
     axes.legend()
     return figure
@@ -60,12 +60,12 @@ def draw_decision_curve(scores: Scores, *, resamples: int = RESAMPLES) -> Figure
 
 @styled
 def draw_confusion_matrices(scores: Scores, thresholds: Mapping[str, float]) -> Figure:
-    """Pictures by label and answer, a matrix for each operating point.
+    """Images by label and answer, a matrix for each operating point.
 
     Parameters
     ----------
     scores
-        Of validation pictures.
+        Of validation images.
     thresholds
         Probability from which a tumour is answered, by the point's name.
     """
@@ -108,7 +108,7 @@ def draw_operating_points(parts: Mapping[str, Mapping[str, Any]]) -> Figure:
     Parameters
     ----------
     parts
-        By name of the pictures (validation, test), what was measured on them:
+        By name of the images (validation, test), what was measured on them:
         a name and ``sensitivity`` and ``specificity`` of each point, as a card has them.
     """
     names = list(dict.fromkeys(name for part in parts.values() for name in part))
@@ -159,7 +159,7 @@ def draw_robustness(measured: Mapping[str, Any]) -> Figure:
     axes.set(
         yticks=range(len(changes)),
         xlabel="absolute change of the probability",
-        title=f"{measured['pictures']} pictures, changed and scored again",
+        title=f"{measured['pictures']} images, changed and scored again",
         ylim=(len(changes) - 0.4, -0.6),
     )
     axes.set_yticklabels(list(changes))
@@ -170,14 +170,14 @@ def draw_robustness(measured: Mapping[str, Any]) -> Figure:
 
 @styled
 def draw_scores(scores: Scores, marked: Sequence[int] = ()) -> Figure:
-    """Probabilities of all pictures by label, some of them marked by letters.
+    """Probabilities of all images by label, some of them marked by letters.
 
     Parameters
     ----------
     scores
-        Of validation pictures.
+        Of validation images.
     marked
-        Places of the pictures to mark with a, b, c ...
+        Places of the images to mark with a, b, c ...
     """
     figure = new_figure(7.2, 2.6)
     axes = figure.subplots()
@@ -214,12 +214,12 @@ def choose_examples(scores: Scores, each: int = 2) -> dict[str, list[int]]:
 
 @styled
 def draw_heat_maps(maps: Mapping[str, npt.NDArray[np.float32]]) -> Figure:
-    """Heat maps as coarse cells, without the pictures that they belong to.
+    """Heat maps as coarse cells, without the images that they belong to.
 
     Parameters
     ----------
     maps
-        By title: logit map float32 (h, w) of a prepared picture, chest wall on the left.
+        By title: logit map float32 (h, w) of a preprocessed image, chest wall on the left.
     """
     columns = min(4, len(maps))
     rows = -(-len(maps) // columns)

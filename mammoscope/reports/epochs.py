@@ -22,7 +22,7 @@ from mammoscope.reports.style import (
 
 @styled
 def draw_curves(history: History) -> Figure:
-    """Loss, accuracy and AUC of each epoch, on training and validation pictures."""
+    """Loss, accuracy and AUC of each epoch, on training and validation images."""
     figure = new_figure(9.0, 3.1)
     epochs = [entry["epoch"] for entry in history]
     panels = figure.subplots(1, 3)

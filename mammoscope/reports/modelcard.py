@@ -17,10 +17,10 @@ from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 MODEL_CARD_NAME: Final = "MODEL_CARD.md"
 
 SCREENING_PREVALENCE: Final = 0.02
-"""Share of pictures with cancer in the RSNA screening data (1,158 of 54,706)."""
+"""Share of images with cancer in the RSNA screening data (1,158 of 54,706)."""
 
 _MEASURES: Final = {
-    "auc": "AUC by picture",
+    "auc": "AUC by image",
     "breast.auc": "AUC by breast",
     "patient.auc": "AUC by patient",
     "within_machine": "mean AUC within scanners",
@@ -38,7 +38,7 @@ _MEASURES: Final = {
     "calibration_intercept": "calibration intercept",
 }
 _LOGITS: Final = {
-    "breast": "mean of those of its pictures",
+    "breast": "mean of those of its images",
     "patient": "higher one of the breasts",
 }
 """What the logit of a level is made of."""
@@ -49,8 +49,8 @@ _RULES: Final = {
     "noisy_or": "noisy-or of the probabilities",
 }
 _COMPARED: Final = {
-    "validation": "pictures of validation patients",
-    "pictures": "pictures of other data",
+    "validation": "images of validation patients",
+    "pictures": "images of other data",
     "phantoms": "phantoms",
 }
 _WITH_AGE: Final = ("auc", "breast.auc", "patient.auc", "accuracy", "log_loss", "ece")

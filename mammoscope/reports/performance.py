@@ -40,7 +40,7 @@ def draw_reliability(
     labels
         Labels (N,), 0 or 1.
     patients
-        Id of each picture's patient, by whom the 95 % intervals are resampled.
+        Id of each image's patient, by whom the 95 % intervals are resampled.
     resamples
         Resamples of patients.
     """
@@ -73,7 +73,7 @@ def draw_reliability(
         marker="o",
         capsize=2.5,
         elinewidth=1.0,
-        label="tenths of the pictures, 95 % interval",
+        label="tenths of the images, 95 % interval",
     )
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed share of tumours")
     upper.set_title(f"Reliability; calibration error {interval_text(ece.value, ece.low, ece.high)}")
@@ -86,7 +86,7 @@ def draw_reliability(
         color=[GREY, VERMILION],
         label=["no tumour", "tumour"],
     )
-    lower.set(xlabel="predicted probability of a tumour", ylabel="pictures")
+    lower.set(xlabel="predicted probability of a tumour", ylabel="images")
     lower.legend(loc="upper right")
     return figure
 
@@ -108,7 +108,7 @@ def draw_roc(
     labels
         Labels (N,), 0 and 1, both present.
     patients
-        Id of each picture's patient, by whom the band is resampled.
+        Id of each image's patient, by whom the band is resampled.
     resamples
         Resamples of patients.
     """
@@ -135,7 +135,7 @@ def draw_roc(
         axes.fill_between(
             grid, low, high, color=BLUE, alpha=0.2, lw=0, label="95 % band, resampled patients"
         )
-    axes.plot(false_rate, true_rate, color=BLUE, label="validation, by picture")
+    axes.plot(false_rate, true_rate, color=BLUE, label="validation, by image")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="1 – specificity", ylabel="sensitivity")
     axes.set_aspect("equal")
     axes.set_title(f"ROC; AUC {interval_text(area.value, area.low, area.high)}")

@@ -23,19 +23,19 @@ validation with loss, accuracy, auc (validation also breast_auc, within_machine_
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What a run's network says of its validation pictures.
+    """What a run's network says of its validation images.
 
     Parameters
     ----------
-    pictures, patients, breasts
-        A name for each of the N pictures: of itself, its patient, its breast.
+    images, patients, breasts
+        A name for each of the N images: of itself, its patient, its breast.
     labels
         int64 (N,), 0 or 1.
     logits, probabilities
         float64 (N,), raw and calibrated.
     """
 
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     patients: tuple[str, ...]
     breasts: tuple[str, ...]
     labels: npt.NDArray[np.int64]
@@ -56,7 +56,7 @@ class Run:
     history
         As `History`.
     measured
-        Measures of the validation pictures by the finished network, empty for a run that did not
+        Measures of the validation images by the finished network, empty for a run that did not
         come to its end.
     network
         ``parameters`` and ``multiply_adds`` where they were counted.
@@ -75,7 +75,7 @@ class Run:
     scores: Scores | None = None
 
     def interval(self, *path: str) -> Interval | None:
-        """A measure of the validation pictures, such as ``"breast", "auc"``; None where unknown."""
+        """A measure of the validation images, such as ``"breast", "auc"``; None where unknown."""
         found: Any = self.measured
         for key in path:
             found = found.get(key) if isinstance(found, Mapping) else None
@@ -84,7 +84,7 @@ class Run:
         return Interval(*(_number(found[end]) for end in ("value", "low", "high")))
 
     def epochs(self, side: str, measure: str) -> npt.NDArray[np.float64]:
-        """A measure of ``train`` or ``validation`` pictures after each epoch, NaN where unknown."""
+        """A measure of ``train`` or ``validation`` images after each epoch, NaN where unknown."""
         return np.array(
             [_number((entry[side] or {}).get(measure)) for entry in self.history], np.float64
         )
@@ -154,7 +154,7 @@ def read_history(path: Path) -> History:
 
 
 def read_scores(path: Path) -> Scores:
-    """Read the scores of validation pictures.
+    """Read the scores of validation images.
 
     Raises
     ------
@@ -165,9 +165,9 @@ def read_scores(path: Path) -> Scores:
         with path.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
         if not rows:
-            raise RunError("The run's validation_scores.csv holds no picture.")
+            raise RunError("The run's validation_scores.csv holds no image.")
         return Scores(
-            pictures=tuple(row.get("sha256") or row["file"] for row in rows),
+            images=tuple(row.get("sha256") or row["file"] for row in rows),
             patients=tuple(row["patient"] for row in rows),
             breasts=tuple(row["breast"] for row in rows),
             labels=np.array([int(row["label"]) for row in rows]),

@@ -46,7 +46,7 @@ class Table:
 
 
 def tabulate_performance(runs: Sequence[Run]) -> Table:
-    """What the finished networks score on validation pictures, with intervals by patient."""
+    """What the finished networks score on validation images, with intervals by patient."""
     rows = [
         (
             run.name,
@@ -69,7 +69,7 @@ def tabulate_performance(runs: Sequence[Run]) -> Table:
         (
             "run",
             "input",
-            "AUC by picture",
+            "AUC by image",
             "AUC by breast",
             "within scanners",
             "accuracy",
@@ -77,7 +77,7 @@ def tabulate_performance(runs: Sequence[Run]) -> Table:
             "calibration error",
         ),
         tuple(rows),
-        "Validation pictures of patients whom the run did not learn from; in brackets 95 % "
+        "Validation images of patients whom the run did not learn from; in brackets 95 % "
         "intervals from resamples of patients.",
     )
 
@@ -110,7 +110,7 @@ _KINDS: Final[Mapping[str, Callable[[npt.NDArray[np.float64]], float]]] = {
 
 
 def tabulate_costs(runs: Sequence[Run], watts: float = WATTS_PER_PROCESSOR) -> Table:
-    """Size of the networks, operations a picture, and the work of training.
+    """Size of the networks, operations an image, and the work of training.
 
     Parameters
     ----------
@@ -140,11 +140,11 @@ def tabulate_costs(runs: Sequence[Run], watts: float = WATTS_PER_PROCESSOR) -> T
             "run",
             "input",
             "parameters / 10⁶",
-            "multiply-adds a picture / 10⁹",
+            "multiply-adds an image / 10⁹",
             "processor seconds an epoch",
             "processor hours",
             "Wh, estimated",
-            "AUC by picture",
+            "AUC by image",
         ),
         tuple(rows),
         f"Energy is processor time times {watts:g} W a processor, an estimate: nothing was "
@@ -165,9 +165,9 @@ def tabulate_changes(baseline: Run, runs: Sequence[Run]) -> Table:
         for run in (baseline, *runs)
     ]
     return Table(
-        ("change", "AUC by picture", "difference of AUC", "log-loss", "train AUC"),
+        ("change", "AUC by image", "difference of AUC", "log-loss", "train AUC"),
         tuple(rows),
-        "The difference is taken on the pictures that both runs scored and on the same resamples "
+        "The difference is taken on the images that both runs scored and on the same resamples "
         "of their patients, so that its interval is narrower than those of the two AUCs.",
     )
 
@@ -219,15 +219,15 @@ def describe_changes(run: Run, baseline: Run) -> str:
 
 
 def auc_difference(run: Run, baseline: Run) -> Interval | None:
-    """AUC of a run less that of another on the pictures that both scored; None without any."""
+    """AUC of a run less that of another on the images that both scored; None without any."""
     if run.scores is None or baseline.scores is None:
         return None
-    place = {name: i for i, name in enumerate(baseline.scores.pictures)}
-    shared = [i for i, name in enumerate(run.scores.pictures) if name in place]
+    place = {name: i for i, name in enumerate(baseline.scores.images)}
+    shared = [i for i, name in enumerate(run.scores.images) if name in place]
     labels = run.scores.labels[shared]
     if np.unique(labels).size < 2:
         return None
-    other = [place[run.scores.pictures[i]] for i in shared]
+    other = [place[run.scores.images[i]] for i in shared]
     _, patients = np.unique([run.scores.patients[i] for i in shared], return_inverse=True)
     mine = Curve(run.scores.logits[shared], labels)
     theirs = Curve(baseline.scores.logits[other], labels)

@@ -1,7 +1,7 @@
-"""Whether the pictures that come are like those that the model was made with.
+"""Whether the images that come are like those that the model was made with.
 
-Of each picture a few numbers are kept, and how they are spread over the last pictures is compared
-with how they were spread over the training pictures, whose deciles travel in the model's card.
+Of each image a few numbers are kept, and how they are spread over the last images is compared
+with how they were spread over the training images, whose deciles travel in the model's card.
 """
 
 import threading
@@ -14,10 +14,10 @@ import numpy as np
 from mammoscope.model.engine import Judgement
 
 WINDOW: Final = 500
-"""Pictures that are compared with the training pictures."""
+"""Images that are compared with the training images."""
 
 LEAST: Final = 200
-"""Pictures below which nothing is said: chance alone would move the index by 0.08."""
+"""Images below which nothing is said: chance alone would move the index by 0.08."""
 
 ALARMING: Final = 0.25
 """Index from which a population counts as another one.
@@ -26,7 +26,7 @@ References
 ----------
 Yurdakul B, Naranjo J. Statistical properties of the population stability index. Journal of Risk
 Model Validation 2020;14(4). Under no drift the index is about chi-squared with 9 degrees of
-freedom, over the number of pictures: 0.034 at the 95th percentile for 500.
+freedom, over the number of images: 0.034 at the 95th percentile for 500.
 """
 
 _DECILES: Final = tuple(round(0.1 * step, 1) for step in range(1, 10))
@@ -35,19 +35,19 @@ _EMPTY: Final = 1e-3
 
 
 def statistics(judged: Judgement) -> dict[str, float]:
-    """Numbers that say what a picture looks like and what the network says of it.
+    """Numbers that say what an image looks like and what the network says of it.
 
     Returns
     -------
     dict
-        ``logit``, unbounded; ``breast_share`` of the picture, in (0, 1]; ``brightness`` and
+        ``logit``, unbounded; ``breast_share`` of the image, in (0, 1]; ``brightness`` and
         ``contrast``, mean and standard deviation of the grey values in the breast, of [0, 1].
     """
-    preparation = judged.preparation
-    grey = preparation.search_copy[preparation.breast]
+    preprocessed = judged.preprocessed
+    grey = preprocessed.search_copy[preprocessed.breast]
     return {
         "logit": judged.prediction.logit,
-        "breast_share": preparation.breast_share,
+        "breast_share": preprocessed.breast_share,
         "brightness": float(grey.mean()),
         "contrast": float(grey.std()),
     }
@@ -76,12 +76,12 @@ def stability_index(values: Sequence[float], reference: Sequence[float]) -> floa
 
 
 class Drift:
-    """The last pictures beside the training pictures; safe to use from several threads.
+    """The last images beside the training images; safe to use from several threads.
 
     Parameters
     ----------
     references
-        Deciles of each statistic over the training pictures.
+        Deciles of each statistic over the training images.
     """
 
     def __init__(self, references: Mapping[str, Sequence[float]]) -> None:
@@ -92,7 +92,7 @@ class Drift:
         }
 
     def see(self, found: Mapping[str, float]) -> None:
-        """Take up the statistics of a picture."""
+        """Take up the statistics of an image."""
         with self._lock:
             for name, seen in self._seen.items():
                 if name in found:

@@ -27,11 +27,11 @@ class ScoringEngine(Protocol):
     def judge(
         self, mammogram: Mammogram, *, operating_point: str = ..., age: float | None = ...
     ) -> Judgement:
-        """Judge one picture."""
+        """Judge one image."""
         ...
 
     def score(self, pixels: Pixels) -> Scores:
-        """Score prepared pictures."""
+        """Score preprocessed images."""
         ...
 
 
@@ -77,11 +77,11 @@ class LoadingEngine:
         operating_point: str = DEFAULT_POINT,
         age: float | None = None,
     ) -> Judgement:
-        """Judge one picture; raises like `card`."""
+        """Judge one image; raises like `card`."""
         return self._loaded().judge(mammogram, operating_point=operating_point, age=age)
 
     def score(self, pixels: Pixels) -> Scores:
-        """Score prepared pictures; raises like `card`."""
+        """Score preprocessed images; raises like `card`."""
         return self._loaded().score(pixels)
 
     def _loaded(self) -> ScoringEngine:

@@ -33,7 +33,7 @@ class Monitoring:
     Parameters
     ----------
     engine
-        Whose card says what training pictures were like, once it is there.
+        Whose card says what training images were like, once it is there.
     admission
         Of which the queue is shown.
     spans
@@ -60,7 +60,7 @@ class Monitoring:
         )
         self._stage_seconds = Histogram(
             "mammoscope_stage_seconds",
-            "Seconds of the stages of a picture: queue, decode, prepare, infer.",
+            "Seconds of the stages of an image: queue, decode, preprocess, infer.",
             ("stage",),
             buckets=_STAGE_SECONDS,
             registry=self.registry,
@@ -128,7 +128,7 @@ class _DriftCollector(Collector):
         self._made: Drift | None = None
 
     def see(self, judged: Judgement) -> None:
-        # Of two threads that come first, one loses a picture; no lock is worth that.
+        # Of two threads that come first, one loses an image; no lock is worth that.
         if self._made is None:
             self._made = Drift(self._engine.card.distributions)
         self._made.see(statistics(judged))
@@ -136,7 +136,7 @@ class _DriftCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
             "mammoscope_drift_index",
-            "Population stability index of the last pictures against the training pictures.",
+            "Population stability index of the last images against the training images.",
             labels=("statistic",),
         )
         for name, index in (self._made.indices() if self._made else {}).items():

@@ -65,8 +65,8 @@ _OBJECT: Final[Mapping[str, Any]] = {"type": "object"}
 _PAGE: Final[Content] = {"text/html": {"type": "string"}}
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
-    "pictures.predict": Operation(
-        "Judge one picture",
+    "images.predict": Operation(
+        "Judge one image",
         {JSON: schemas.PredictionAnswer, "image/png": _BINARY},
         "--form file=@mammogram.jpg {}/predict",
         takes={
@@ -79,8 +79,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         },
         query={"explain": {"type": "boolean"}, AGE_FIELD: _AGE},
     ),
-    "pictures.studies": Operation(
-        "Judge the pictures of an examination",
+    "images.studies": Operation(
+        "Judge the images of a study",
         {JSON: schemas.StudyAnswer},
         "--form file=@right-cc.dcm --form file=@right-mlo.dcm {}/studies",
         takes={
@@ -105,7 +105,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         "Inference protocol: does the model take requests", {JSON: _OBJECT}
     ),
     "inference.infer": Operation(
-        "Inference protocol: judge pictures, encoded or prepared",
+        "Inference protocol: judge images, encoded or preprocessed",
         {JSON: schemas.InferenceAnswer, "application/octet-stream": _BINARY},
         takes={JSON: RequestHeader, "application/octet-stream": _BINARY},
     ),

@@ -1,4 +1,4 @@
-"""The routes that take pictures: one, or those of an examination."""
+"""The routes that take images: one, or those of a study."""
 
 import base64
 import io
@@ -26,8 +26,8 @@ _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
 def blueprint(judging: Judging) -> Blueprint:
-    """Return the routes that answer about pictures."""
-    routes = Blueprint("pictures", __name__)
+    """Return the routes that answer about images."""
+    routes = Blueprint("images", __name__)
     operating_point = judging.settings.operating_point
 
     @routes.post("/predict")
@@ -37,7 +37,7 @@ def blueprint(judging: Judging) -> Blueprint:
             with visit.uploading():
                 submitted = submission(request, judging.settings, visit.hold)
             with judging.turn(visit):
-                mammogram = judging.read(submitted.picture)
+                mammogram = judging.read(submitted.image)
                 visit.check()
                 judged = judging.judge(
                     mammogram, operating_point=operating_point, age=submitted.age
@@ -66,14 +66,14 @@ def blueprint(judging: Judging) -> Blueprint:
             pseudonyms = Pseudonyms()
             judged = []
             with judging.turn(visit):
-                for picture in submitted:
+                for image in submitted:
                     visit.check()
                     judged.append(
-                        study.judge_picture(
+                        study.judge_image(
                             judging,
-                            picture.name,
-                            partial(judging.read, picture.data, pseudonyms),
-                            picture.placement,
+                            image.name,
+                            partial(judging.read, image.data, pseudonyms),
+                            image.placement,
                             operating_point,
                         )
                     )
@@ -83,8 +83,8 @@ def blueprint(judging: Judging) -> Blueprint:
 
 
 def draw_heat_map(mammogram: Mammogram, judged: Judgement) -> bytes:
-    """Draw where the score came from over the picture, as an encoded PNG."""
-    drawn = heat_map.overlay(mammogram, judged.logit_map, judged.preparation)
+    """Draw where the score came from over the image, as an encoded PNG."""
+    drawn = heat_map.overlay(mammogram, judged.logit_map, judged.preprocessed)
     buffer = io.BytesIO()
     Image.fromarray(drawn).save(buffer, "PNG", compress_level=_COMPRESSION)
     return buffer.getvalue()

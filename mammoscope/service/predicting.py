@@ -1,4 +1,4 @@
-"""What every route does with a picture: take a place, read, wait for a turn, judge."""
+"""What every route does with an image: take a place, read, wait for a turn, judge."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,12 +20,12 @@ from mammoscope.settings import ServiceSettings
 
 
 class Judging:
-    """Pictures to judgements, for as many requests at a time as are admitted.
+    """Images to judgements, for as many requests at a time as are admitted.
 
     Parameters
     ----------
     settings
-        Limits of pictures, and the operating point that decides labels.
+        Limits of images, and the operating point that decides labels.
     engine
         What judges.
     admission
@@ -58,7 +58,7 @@ class Judging:
         Parameters
         ----------
         many
-            Whether it may bring several pictures.
+            Whether it may bring several images.
 
         Raises
         ------
@@ -86,11 +86,11 @@ class Judging:
                 held.enter_context(visit.turn())
             yield
 
-    def read(self, picture: bytes, pseudonyms: Pseudonyms | None = None) -> Mammogram:
-        """Decode a picture within the limits; raises as `mammoscope.imaging.reading.read` does."""
+    def read(self, image: bytes, pseudonyms: Pseudonyms | None = None) -> Mammogram:
+        """Decode an image within the limits; raises as `mammoscope.imaging.reading.read` does."""
         with self._monitoring.stage("decode"):
             return reading.read(
-                picture, self.settings, needed=self.card.input_size, pseudonyms=pseudonyms
+                image, self.settings, needed=self.card.input_size, pseudonyms=pseudonyms
             )
 
     def judge(
@@ -100,12 +100,12 @@ class Judging:
         operating_point: str = DEFAULT_POINT,
         age: float | None = None,
     ) -> Judgement:
-        """Judge a picture; raises as `mammoscope.model.engine.Engine.judge` does."""
+        """Judge an image; raises as `mammoscope.model.engine.Engine.judge` does."""
         judged = self._engine.judge(mammogram, operating_point=operating_point, age=age)
         self._monitoring.judged(judged)
         return judged
 
     def score(self, pixels: Pixels) -> Float:
-        """Logits, float32 (N,), of prepared pictures, uint8 (N, H, W) of the card's size."""
+        """Logits, float32 (N,), of preprocessed images, uint8 (N, H, W) of the card's size."""
         with self._monitoring.stage("infer"):
             return self._engine.score(pixels).logits

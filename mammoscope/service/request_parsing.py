@@ -1,4 +1,4 @@
-"""HTTP request to the encoded pictures it brings or names."""
+"""HTTP request to the encoded images it brings or names."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from mammoscope.settings import ServiceSettings
 from mammoscope.studies import Placement
 
 FILE_FIELD: Final = "file"
-"""Name of the form field that carries the picture."""
+"""Name of the form field that carries the image."""
 
 AGE_FIELD: Final = "age"
 """Name of the form field, JSON key or query parameter that gives the woman's age in years."""
@@ -28,7 +28,7 @@ DICOM_TYPE: Final = "application/dicom"
 PATIENT_FIELD: Final = "patient"
 LATERALITY_FIELD: Final = "laterality"
 VIEW_FIELD: Final = "view"
-"""Names of the form fields that say whose the pictures of an examination are, and which."""
+"""Names of the form fields that say whose the images of a study are, and which."""
 
 MULTIPART_OVERHEAD_BYTES: Final = 64 * 1024
 """What boundaries and part headers may add to a file of the largest size."""
@@ -39,15 +39,15 @@ _LONGEST_NAME: Final = 255
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Submission:
-    """An encoded picture, and the woman's age in years where it was given."""
+    """An encoded image, and the woman's age in years where it was given."""
 
-    picture: bytes
+    image: bytes
     age: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StudyPicture:
-    """An encoded picture of an examination, named as the client names it."""
+class StudyImage:
+    """An encoded image of a study, named as the client names it."""
 
     name: str
     data: bytes
@@ -57,7 +57,7 @@ class StudyPicture:
 class InMemoryRequest(Request):
     """A request whose uploads never touch a disk.
 
-    Werkzeug spools files over 500 kB into the temporary folder. Pictures of patients do not belong
+    Werkzeug spools files over 500 kB into the temporary folder. Images of patients do not belong
     there, and a read-only or full disk must not stop the service. What this takes at most is
     bounded: the cap on the body times the number of HTTP threads.
     """
@@ -76,7 +76,7 @@ class InMemoryRequest(Request):
 def submission(
     request: Request, settings: ServiceSettings, hold: Callable[[int], None]
 ) -> Submission:
-    """Return the encoded picture that `request` brings, or whose URL it names, and the age.
+    """Return the encoded image that `request` brings, or whose URL it names, and the age.
 
     Parameters
     ----------
@@ -91,14 +91,14 @@ def submission(
     Raises
     ------
     UnsupportedMediaTypeError
-        If the body is neither JSON, nor a form with a file, nor a picture.
+        If the body is neither JSON, nor a form with a file, nor an image.
     RequestTooLargeError
         If a body of unknown length does not end.
     InvalidRequestError
-        If the body does not name or bring exactly one picture, or broke off; or if the age is no
+        If the body does not name or bring exactly one image, or broke off; or if the age is no
         number of years of an adult.
     FetchError
-        If the picture is given by URL and cannot be had.
+        If the image is given by URL and cannot be had.
     ServiceBusyError
         If `hold` has no memory for it.
     """
@@ -113,22 +113,22 @@ def submission(
         else:
             raise UnsupportedMediaTypeError(
                 "The Content-Type must be application/json with a url, multipart/form-data with "
-                f"a file, or the picture's own image type or {DICOM_TYPE}."
+                f"a file, or the image's own image type or {DICOM_TYPE}."
             )
     except OSError as err:  # the connection, or its chunked encoding, broke
         raise InvalidRequestError("The body broke off before its end.") from err
     return Submission(fetch(url, settings, hold=hold), age)
 
 
-def study_submission(request: Request, settings: ServiceSettings) -> list[StudyPicture]:
-    """Return the encoded pictures of an examination, in the order in which they were sent.
+def study_submission(request: Request, settings: ServiceSettings) -> list[StudyImage]:
+    """Return the encoded images of a study, in the order in which they were sent.
 
     Raises
     ------
     UnsupportedMediaTypeError
         If the body is no form.
     RequestTooLargeError
-        If there are more pictures or bytes than are allowed.
+        If there are more images or bytes than are allowed.
     InvalidRequestError
         If a field is none of those known, has a value that is not allowed, or is there neither
         once nor as often as there are files; if there is no file, or the body broke off.
@@ -150,15 +150,15 @@ def study_submission(request: Request, settings: ServiceSettings) -> list[StudyP
             f'"{PATIENT_FIELD}", "{LATERALITY_FIELD}" and "{VIEW_FIELD}".'
         )
     placements = _placements(request, len(files))
-    pictures = []
+    images = []
     for number, ((_, file), placement) in enumerate(zip(files, placements, strict=True), start=1):
-        name = (file.filename or f"picture {number}")[:_LONGEST_NAME]
-        pictures.append(StudyPicture(name, file.read(), placement))
-    return pictures
+        name = (file.filename or f"image {number}")[:_LONGEST_NAME]
+        images.append(StudyImage(name, file.read(), placement))
+    return images
 
 
 def _placements(request: Request, files: int) -> list[Placement]:
-    """Whose the pictures of an examination are, and which, as far as the form says so."""
+    """Whose the images of a study are, and which, as far as the form says so."""
     given = {}
     for name in (PATIENT_FIELD, LATERALITY_FIELD, VIEW_FIELD):
         values = request.form.getlist(name)

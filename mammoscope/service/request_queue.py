@@ -2,7 +2,7 @@
 
 A request takes a place before its body is read, and is refused at once where there is none: the
 threads beyond the places stay free for probes and for refusals. With its body read it waits,
-first come, first served, for one of the fewer turns in which pictures are read and judged.
+first come, first served, for one of the fewer turns in which images are read and judged.
 """
 
 import threading
@@ -37,7 +37,7 @@ class Admission:
     queue_size
         Requests that have a place beside those.
     max_bytes
-        Of the bodies, and of the pictures that are fetched, of all who have a place.
+        Of the bodies, and of the images that are fetched, of all who have a place.
     timeout_s
         Seconds from a request's arrival within which its work must have begun.
     """

@@ -16,21 +16,21 @@ class _Closed(BaseModel):
 
 
 class UrlRequest(_Closed):
-    """A picture by its address."""
+    """An image by its address."""
 
     url: str
     age: Age | None = None
 
 
 class HeatMap(_Closed):
-    """Where a score came from, drawn over the picture."""
+    """Where a score came from, drawn over the image."""
 
     media_type: Literal["image/png"]
     base64: str
 
 
 class PredictionAnswer(_Closed):
-    """The answer about one picture; the heat map only where it was asked for."""
+    """The answer about one image; the heat map only where it was asked for."""
 
     label: Label
     probability: Probability
@@ -44,15 +44,15 @@ class PredictionAnswer(_Closed):
     heat_map: HeatMap | None = None
 
 
-class PictureRefusal(_Closed):
-    """Why there is no answer about a picture of an examination."""
+class ImageRefusal(_Closed):
+    """Why there is no answer about an image of a study."""
 
     code: str
     message: str
 
 
-class StudyPictureAnswer(_Closed):
-    """A picture of an examination: answered, or refused with ``error``."""
+class StudyImageAnswer(_Closed):
+    """An image of a study: answered, or refused with ``error``."""
 
     file: str
     patient: str | None
@@ -63,11 +63,11 @@ class StudyPictureAnswer(_Closed):
     threshold: Probability | None = None
     logit: float | None = None
     warnings: list[str] | None = None
-    error: PictureRefusal | None = None
+    error: ImageRefusal | None = None
 
 
 class PatientAnswer(_Closed):
-    """The answer about a patient, and the standard views of which no picture was judged."""
+    """The answer about a patient, and the standard views of which no image was judged."""
 
     patient: str
     label: Label
@@ -85,9 +85,9 @@ class BreastAnswer(PatientAnswer):
 
 
 class StudyAnswer(_Closed):
-    """The answer about an examination."""
+    """The answer about a study."""
 
-    images: list[StudyPictureAnswer]
+    images: list[StudyImageAnswer]
     breasts: list[BreastAnswer]
     patients: list[PatientAnswer]
     model_version: str

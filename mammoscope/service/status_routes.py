@@ -38,7 +38,7 @@ def blueprint(settings: ServiceSettings, engine: ScoringEngine, admission: Admis
             file_field=FILE_FIELD,
             age_field=AGE_FIELD,
             ages=AGES_YEARS,
-            suffixes=",".join(reading.PICTURE_SUFFIXES),
+            suffixes=",".join(reading.IMAGE_SUFFIXES),
             url_fetching=settings.url_fetching,
         )
 

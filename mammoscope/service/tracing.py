@@ -1,6 +1,6 @@
 """Request ids, the line each request leaves in the log, and headers every answer carries.
 
-Log lines say what happened and how long it took; never a URL, file name, address or picture.
+Log lines say what happened and how long it took; never a URL, file name, address or image.
 """
 
 import logging.config

@@ -1,6 +1,6 @@
 """The Open Inference Protocol, version 2, for clients of other servers.
 
-The model takes either ``image``, encoded pictures as BYTES, or ``pixels``, pictures prepared as
+The model takes either ``image``, encoded images as BYTES, or ``pixels``, images preprocessed as
 `mammoscope.imaging.preprocessing` does as UINT8.
 """
 
@@ -28,7 +28,7 @@ IMAGE: Final = "image"
 PIXELS: Final = "pixels"
 
 _OUTPUTS: Final = {"probability": ("FP32", [-1]), "logit": ("FP32", [-1]), "label": ("BYTES", [-1])}
-"""Datatype and shape of what is answered for N pictures."""
+"""Datatype and shape of what is answered for N images."""
 
 
 def blueprint(judging: Judging) -> Blueprint:
@@ -79,9 +79,9 @@ def blueprint(judging: Judging) -> Blueprint:
             with visit.uploading():
                 asked = parse_request(whole_body(request), request.headers.get(HEADER_LENGTH))
             outputs = _outputs_wished(asked)
-            picture = _only_input(asked, judging)
+            image = _only_input(asked, judging)
             with judging.turn(visit):
-                logits = _logits(picture, judging, visit)
+                logits = _logits(image, judging, visit)
         probabilities = [judging.card.probability(logit, None)[0] for logit in logits]
         threshold = judging.card.threshold(judging.settings.operating_point)
         values: dict[str, Array | list[str]] = {
@@ -135,12 +135,12 @@ def _only_input(asked: InferenceRequest, judging: Judging) -> Array | list[bytes
     return given
 
 
-def _logits(picture: Array | list[bytes], judging: Judging, visit: Visit) -> list[float]:
-    """Logit of each picture; raises what reading and judging raise."""
-    if not isinstance(picture, list):
-        return [float(logit) for logit in judging.score(picture)]
+def _logits(image: Array | list[bytes], judging: Judging, visit: Visit) -> list[float]:
+    """Logit of each image; raises what reading and judging raise."""
+    if not isinstance(image, list):
+        return [float(logit) for logit in judging.score(image)]
     logits = []
-    for encoded in picture:
+    for encoded in image:
         mammogram = judging.read(encoded)
         visit.check()
         logits.append(judging.judge(mammogram).prediction.logit)

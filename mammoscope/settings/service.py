@@ -27,14 +27,14 @@ HostPatterns = Annotated[tuple[HostPattern, ...], BeforeValidator(_listed)]
 
 
 class ReadingLimits(Frozen):
-    """What a picture may be at most; checked before any pixel is decoded.
+    """What an image may be at most; checked before any pixel is decoded.
 
     The defaults admit the largest mammography detectors in use (about 3,600 x 4,800 pixels) with
     room to spare.
     """
 
     max_image_bytes: PositiveInt = Field(
-        default=64 * 1024 * 1024, description="Largest encoded picture in bytes."
+        default=64 * 1024 * 1024, description="Largest encoded image in bytes."
     )
     max_pixels: PositiveInt = Field(
         default=50_000_000, description="Largest width x height in pixels."
@@ -64,13 +64,13 @@ class ServiceSettings(ReadingLimits):
     performance_mode: PerformanceMode = Field(
         default="throughput",
         description=(
-            "Whether the engine's threads share one picture (latency) or each takes its own, so "
-            "that most pictures are answered in a given time (throughput)."
+            "Whether the engine's threads share one image (latency) or each takes its own, so "
+            "that most images are answered in a given time (throughput)."
         ),
     )
     request_threads: PositiveInt = Field(
         default=8,
-        description="Requests whose pictures are read and judged at a time, each by a thread.",
+        description="Requests whose images are read and judged at a time, each by a thread.",
     )
     queue_size: Annotated[int, Field(ge=0)] = Field(
         default=32,
@@ -79,7 +79,7 @@ class ServiceSettings(ReadingLimits):
     max_waiting_bytes: PositiveInt = Field(
         default=512 * 1024 * 1024,
         description=(
-            "Bytes that the bodies of all these requests, and the pictures fetched for them, may "
+            "Bytes that the bodies of all these requests, and the images fetched for them, may "
             "have together; what goes beyond is refused with 429."
         ),
     )
@@ -88,10 +88,10 @@ class ServiceSettings(ReadingLimits):
         description="Seconds from a request's arrival within which its judging must have begun.",
     )
     max_study_pictures: Annotated[int, Field(gt=0, le=100)] = Field(
-        default=16, description="Pictures of one examination, sent together, at most."
+        default=16, description="Images of one study, sent together, at most."
     )
     max_study_bytes: PositiveInt = Field(
-        default=256 * 1024 * 1024, description="Bytes of all pictures of one examination, at most."
+        default=256 * 1024 * 1024, description="Bytes of all images of one study, at most."
     )
     api_keys_file: Path | None = Field(
         default=None,
@@ -124,7 +124,7 @@ class ServiceSettings(ReadingLimits):
     graceful_timeout_s: PositiveInt = Field(
         default=30, description="Seconds that requests in flight get after that."
     )
-    url_fetching: bool = Field(default=True, description="Whether pictures may be given by URL.")
+    url_fetching: bool = Field(default=True, description="Whether images may be given by URL.")
     fetch_hosts: HostPatterns | None = Field(
         default=None,
         description=(
@@ -133,7 +133,7 @@ class ServiceSettings(ReadingLimits):
         ),
     )
     fetch_timeout_s: PositiveFloat = Field(
-        default=10.0, description="Seconds for fetching one picture, all redirects included."
+        default=10.0, description="Seconds for fetching one image, all redirects included."
     )
     fetch_max_redirects: Annotated[int, Field(ge=0, le=10)] = Field(
         default=3, description="Redirects followed, each checked like the first URL."

@@ -24,7 +24,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class TrainConfig(Frozen):
-    """Everything a training run depends on but the pictures themselves."""
+    """Everything a training run depends on but the images themselves."""
 
     backbone: BackboneName = "inceptionv3"
     weights: str = "imagenet"
@@ -32,13 +32,13 @@ class TrainConfig(Frozen):
     input_size: tuple[PositiveInt, PositiveInt] = (704, 416)
     """Height and width in pixels of the box every breast is stretched to."""
     crop: bool = True
-    """Whether the breast alone is shown, stretched to the box, or the whole picture around it, to
-    see what cropping brings; a network trained on whole pictures is not served."""
+    """Whether the breast alone is shown, stretched to the box, or the whole image around it, to
+    see what cropping brings; a network trained on whole images is not served."""
     layout: Literal["folders", "ddsm", "ddsm-cancers"] = "folders"
-    """How the folder names pictures: see `mammoscope.data.dataset` and `mammoscope.data.ddsm`."""
+    """How the folder names images: see `mammoscope.data.dataset` and `mammoscope.data.ddsm`."""
     smoothing: Annotated[int, Field(ge=0, le=4)] = 0
     """How often 2 x 2 neighbours are averaged inside the network before anything else: a binomial
-    low pass, without which scores depend on how a copy of the picture was resampled."""
+    low pass, without which scores depend on how a copy of the image was resampled."""
     split: SplitName = "patients"
     validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
     head: HeadName = "depths"
@@ -48,7 +48,7 @@ class TrainConfig(Frozen):
     batch_size: PositiveInt = 16
     drop_rate: Fraction = 0.3
     folds: Annotated[int, Field(ge=0, le=20)] = 5
-    """Where only the head is fitted, by regression: into how many parts, by patient, all pictures
+    """Where only the head is fitted, by regression: into how many parts, by patient, all images
     are divided, each scored by a head fitted to the others, while the released head is fitted to
     all. 0 sets `validation_fraction` aside instead, as runs with `epochs` do."""
     learning_rate: PositiveFloat = 5e-5
@@ -65,7 +65,7 @@ class TrainConfig(Frozen):
     head_learning_rate: PositiveFloat = 1e-3
     head_start: HeadStartName = "auto"
     """How the head learns in `head_epochs`: by steps, or by one logistic regression on the pooled
-    features of the pictures as they are and of so many augmented passes; ``auto``: the latter for
+    features of the images as they are and of so many augmented passes; ``auto``: the latter for
     heads that have such features, ``mean_max`` and ``depths``."""
     head_learns: bool = True
     """Whether the head learns along with the backbone; a head fitted by regression may better stay
@@ -108,7 +108,7 @@ class TrainConfig(Frozen):
 
     @property
     def is_cross_fitted(self) -> bool:
-        """Whether validation takes every picture once, in folds."""
+        """Whether validation takes every image once, in folds."""
         return self.starts_from_regression and self.epochs == 0 and self.folds > 0
 
     @property
@@ -169,7 +169,7 @@ PRESETS: Final[Mapping[PresetName, Mapping[str, Any]]] = {
     },
     # The backbone as it is, the head by regression on its features at five depths: minutes.
     "frozen": {},
-    # The reference project's final recipe, on our preparation and splits.
+    # The reference project's final recipe, on our preprocessing and splits.
     "reference": {
         "input_size": (299, 299),
         "head": "mean",
@@ -196,7 +196,7 @@ PRESETS: Final[Mapping[PresetName, Mapping[str, Any]]] = {
         "batch_size": 8,
         "precision": "float32",
     },
-    # Warm-up on the DDSM pictures: outlined malignant lesion against the same woman's others.
+    # Warm-up on the DDSM images: outlined malignant lesion against the same woman's others.
     "ddsm": {
         "layout": "ddsm-cancers",
         "input_size": (299, 299),

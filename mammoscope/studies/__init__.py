@@ -1,11 +1,11 @@
-"""Pictures of an examination to an answer for each breast and each patient."""
+"""Images of a study to an answer for each breast and each patient."""
 
 from mammoscope.studies.grouping import (
     BreastResult,
-    JudgedPicture,
+    JudgedImage,
     PatientResult,
     Study,
-    judge_picture,
+    judge_image,
     summarise,
 )
 from mammoscope.studies.manifest import Placement, find_study
@@ -14,12 +14,12 @@ from mammoscope.studies.tables import COLUMNS, to_json, to_rows
 __all__ = [
     "COLUMNS",
     "BreastResult",
-    "JudgedPicture",
+    "JudgedImage",
     "PatientResult",
     "Placement",
     "Study",
     "find_study",
-    "judge_picture",
+    "judge_image",
     "summarise",
     "to_json",
     "to_rows",

@@ -1,6 +1,6 @@
-"""Scores of pictures to scores of breasts and patients.
+"""Scores of images to scores of breasts and patients.
 
-The logits of a breast's pictures are averaged, however many views there are; the patient's is the
+The logits of a breast's images are averaged, however many views there are; the patient's is the
 higher of the breasts'. That is how the released model was measured by breast and patient.
 """
 
@@ -10,20 +10,20 @@ from typing import Final, Literal, Protocol
 
 from mammoscope.errors import ImageError
 from mammoscope.imaging.mammogram import Laterality, Mammogram, View
-from mammoscope.imaging.preprocessing import Preparation
+from mammoscope.imaging.preprocessing import Preprocessed
 from mammoscope.model.artifact import Card
 from mammoscope.model.prediction import CLASS_NAMES, Prediction
 from mammoscope.studies.manifest import Placement
 
 STANDARD_VIEWS: Final = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)
-"""Views that a screening examination has of each breast."""
+"""Views that a screening study has of each breast."""
 
 
 class _Judgement(Protocol):
     @property
     def prediction(self) -> Prediction: ...
     @property
-    def preparation(self) -> Preparation: ...
+    def preprocessed(self) -> Preprocessed: ...
 
 
 class Judge(Protocol):
@@ -35,13 +35,13 @@ class Judge(Protocol):
         ...
 
     def judge(self, mammogram: Mammogram, *, operating_point: str = ...) -> _Judgement:
-        """Judge one picture."""
+        """Judge one image."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedPicture:
-    """A picture of a study with its answer, or with the reason why there is none.
+class JudgedImage:
+    """An image of a study with its answer, or with the reason why there is none.
 
     Parameters
     ----------
@@ -52,10 +52,10 @@ class JudgedPicture:
     patient
         Pseudonym, or what the caller said; None where nobody knows.
     laterality, view
-        From the caller, else from the picture.
+        From the caller, else from the image.
     chest_wall
-        Side of the picture on which the chest wall lies, which groups the views of a breast
-        where the laterality is unknown; None for a refused picture.
+        Side of the image on which the chest wall lies, which groups the views of a breast
+        where the laterality is unknown; None for a refused image.
     """
 
     name: str
@@ -68,13 +68,13 @@ class JudgedPicture:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """The answer about several pictures, of those that could be judged."""
+    """The answer about several images, of those that could be judged."""
 
     patient: str
     logit: float
     probability: float
     threshold: float
-    pictures: int
+    images: int
     missing: tuple[str, ...]
 
     @property
@@ -85,9 +85,9 @@ class _Result:
 
 @dataclass(frozen=True, slots=True)
 class BreastResult(_Result):
-    """The answer about a breast, from the pictures of it that could be judged.
+    """The answer about a breast, from the images of it that could be judged.
 
-    ``missing`` are the standard views of which there is no judged picture; views that nobody knows
+    ``missing`` are the standard views of which there is no judged image; views that nobody knows
     are not counted as any.
     """
 
@@ -101,22 +101,22 @@ class PatientResult(_Result):
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """All levels; breasts and patients in the order in which their pictures came."""
+    """All levels; breasts and patients in the order in which their images came."""
 
-    pictures: tuple[JudgedPicture, ...]
+    images: tuple[JudgedImage, ...]
     breasts: tuple[BreastResult, ...]
     patients: tuple[PatientResult, ...]
     model_version: str
 
 
-def judge_picture(
+def judge_image(
     judge: Judge,
     name: str,
     read: Callable[[], Mammogram],
     placement: Placement,
     operating_point: str,
-) -> JudgedPicture:
-    """Read and judge one picture; a refusal is an outcome like another."""
+) -> JudgedImage:
+    """Read and judge one image; a refusal is an outcome like another."""
     patient, laterality, view = placement.patient, placement.laterality, placement.view
     try:
         mammogram = read()
@@ -124,27 +124,27 @@ def judge_picture(
         laterality, view = laterality or mammogram.laterality, view or mammogram.view
         judged = judge.judge(mammogram, operating_point=operating_point)
     except ImageError as err:
-        return JudgedPicture(name, err, patient, laterality, view)
-    return JudgedPicture(
-        name, judged.prediction, patient, laterality, view, judged.preparation.chest_wall
+        return JudgedImage(name, err, patient, laterality, view)
+    return JudgedImage(
+        name, judged.prediction, patient, laterality, view, judged.preprocessed.chest_wall
     )
 
 
-def summarise(pictures: Sequence[JudgedPicture], card: Card, operating_point: str) -> Study:
-    """Group pictures by patient and breast; those of unknown patients stand alone.
+def summarise(images: Sequence[JudgedImage], card: Card, operating_point: str) -> Study:
+    """Group images by patient and breast; those of unknown patients stand alone.
 
     Raises
     ------
     ConfigurationError
         If the card has no such operating point.
     """
-    groups: dict[str, dict[str, list[tuple[JudgedPicture, float]]]] = {}
-    for picture in pictures:
-        if picture.patient is None or not isinstance(picture.outcome, Prediction):
+    groups: dict[str, dict[str, list[tuple[JudgedImage, float]]]] = {}
+    for image in images:
+        if image.patient is None or not isinstance(image.outcome, Prediction):
             continue
-        side = picture.laterality or f"chest wall {picture.chest_wall}"
-        entry = (picture, picture.outcome.logit)
-        groups.setdefault(picture.patient, {}).setdefault(side, []).append(entry)
+        side = image.laterality or f"chest wall {image.chest_wall}"
+        entry = (image, image.outcome.logit)
+        groups.setdefault(image.patient, {}).setdefault(side, []).append(entry)
     breasts: list[BreastResult] = []
     patients: list[PatientResult] = []
     breast_scale, patient_scale = card.scale("breast"), card.scale("patient")
@@ -162,8 +162,8 @@ def summarise(pictures: Sequence[JudgedPicture], card: Card, operating_point: st
                     logit=logit,
                     probability=breast_scale.probability(logit),
                     threshold=breast_threshold,
-                    pictures=len(entries),
-                    missing=_missing([picture for picture, _ in entries]),
+                    images=len(entries),
+                    missing=_missing([image for image, _ in entries]),
                 )
             )
         patients.append(
@@ -172,17 +172,17 @@ def summarise(pictures: Sequence[JudgedPicture], card: Card, operating_point: st
                 logit=max(logits),
                 probability=patient_scale.probability(max(logits)),
                 threshold=patient_threshold,
-                pictures=sum(map(len, sides.values())),
+                images=sum(map(len, sides.values())),
                 missing=tuple(
                     f"{laterality} {view}"
                     for laterality in (Laterality.RIGHT, Laterality.LEFT)
-                    for view in _missing([picture for picture, _ in sides.get(laterality, [])])
+                    for view in _missing([image for image, _ in sides.get(laterality, [])])
                 ),
             )
         )
-    return Study(tuple(pictures), tuple(breasts), tuple(patients), card.version)
+    return Study(tuple(images), tuple(breasts), tuple(patients), card.version)
 
 
-def _missing(pictures: Sequence[JudgedPicture]) -> tuple[str, ...]:
-    seen = {picture.view for picture in pictures}
+def _missing(images: Sequence[JudgedImage]) -> tuple[str, ...]:
+    seen = {image.view for image in images}
     return tuple(str(view) for view in STANDARD_VIEWS if view not in seen)

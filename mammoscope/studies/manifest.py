@@ -1,4 +1,4 @@
-"""Which pictures belong to a study, and whose they are where they do not say so themselves."""
+"""Which images belong to a study, and whose they are where they do not say so themselves."""
 
 import csv
 import os
@@ -10,7 +10,7 @@ from typing import Final
 from mammoscope.errors import MetadataError
 from mammoscope.imaging.dicom import is_dicom
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.imaging.reading import is_picture_name
+from mammoscope.imaging.reading import is_image_name
 
 _MANIFEST_SUFFIX: Final = ".csv"
 _HEAD_BYTES: Final = 132
@@ -18,7 +18,7 @@ _HEAD_BYTES: Final = 132
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What the caller says of a picture; None where the picture is to say it.
+    """What the caller says of an image; None where the image is to say it.
 
     ``patient`` is any identifier; it is repeated in the result, so it must name nobody.
     """
@@ -29,12 +29,12 @@ class Placement:
 
 
 def find_study(path: Path) -> Iterator[tuple[Path, Placement]]:
-    """List the pictures of a study.
+    """List the images of a study.
 
     Parameters
     ----------
     path
-        A picture; a folder, whose pictures and DICOM files in it and below it are taken, in the
+        An image; a folder, whose images and DICOM files in it and below it are taken, in the
         order of their names; or a manifest, CSV with the column ``file`` and, where known,
         ``patient_id``, ``laterality`` (L, R) and ``view``, whose files are sought beside it.
 
@@ -50,7 +50,7 @@ def find_study(path: Path) -> Iterator[tuple[Path, Placement]]:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
                 file = Path(current, name)
-                if is_picture_name(file) or (not file.suffix and _is_dicom_file(file)):
+                if is_image_name(file) or (not file.suffix and _is_dicom_file(file)):
                     yield file, Placement()
     else:
         yield path, Placement()

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
-from mammoscope.studies.grouping import BreastResult, JudgedPicture, PatientResult, Study
+from mammoscope.studies.grouping import BreastResult, JudgedImage, PatientResult, Study
 
 COLUMNS: Final = (
     "level",
@@ -26,7 +26,7 @@ COLUMNS: Final = (
 def to_json(study: Study) -> dict[str, Any]:
     """JSON object with images, breasts and patients."""
     return {
-        "images": [_picture(each) for each in study.pictures],
+        "images": [_image(each) for each in study.images],
         "breasts": [
             {"patient": each.patient, "laterality": each.laterality, **_result(each)}
             for each in study.breasts
@@ -57,14 +57,14 @@ def to_rows(study: Study) -> list[dict[str, Any]]:
     return rows
 
 
-def _picture(picture: JudgedPicture) -> dict[str, Any]:
+def _image(image: JudgedImage) -> dict[str, Any]:
     facts = {
-        "file": picture.name,
-        "patient": picture.patient,
-        "laterality": picture.laterality,
-        "view": picture.view,
+        "file": image.name,
+        "patient": image.patient,
+        "laterality": image.laterality,
+        "view": image.view,
     }
-    outcome = picture.outcome
+    outcome = image.outcome
     if isinstance(outcome, Prediction):
         answer = outcome.to_json()
         return facts | {
@@ -79,6 +79,6 @@ def _result(result: BreastResult | PatientResult) -> dict[str, Any]:
         "probability": result.probability,
         "threshold": result.threshold,
         "logit": result.logit,
-        "pictures": result.pictures,
+        "pictures": result.images,
         "missing_views": list(result.missing),
     }

@@ -1,4 +1,4 @@
-"""Random changes that leave the diagnosis as it is, on prepared pictures."""
+"""Random changes that leave the diagnosis as it is, on preprocessed images."""
 
 from typing import Any, Final
 
@@ -19,13 +19,13 @@ _BRIGHTNESS: Final = 0.1
 _BLUR_CHANCE: Final = 0.2
 _CUT_OUT_CHANCE: Final = 0.5
 _CUT_OUT_SIZE: Final = (0.08, 0.25)
-"""Least and largest side of the blanked rectangle, as a share of the picture's."""
+"""Least and largest side of the blanked rectangle, as a share of the image's."""
 
 _ERASED_PLACES: Final = (1, 4)
 """Least and largest number of squares that `erase` erases."""
 
 _ERASED_SIDE: Final = (0.06, 0.14)
-"""Least and largest side of such a square, as a share of the picture's shorter side."""
+"""Least and largest side of such a square, as a share of the image's shorter side."""
 
 _JITTER_SHIFT_PX: Final = 3.0
 _JITTER_SCALE: Final = 0.03
@@ -52,9 +52,9 @@ def erase(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     Parameters
     ----------
     pixels
-        uint8 (H, W) as `mammoscope.imaging.preprocessing.prepare` makes it.
+        uint8 (H, W) as `mammoscope.imaging.preprocessing.preprocess` makes it.
     rng
-        Source of every choice: equal states give equal pictures.
+        Source of every choice: equal states give equal images.
 
     References
     ----------
@@ -74,7 +74,7 @@ def erase(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def jitter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Flip, erase, and change what another copy of the same picture would change.
+    """Flip, erase, and change what another copy of the same image would change.
 
     The crop moves by parts of a pixel, other resampling blurs, grey values get noise: each in half
     of the cases. A network that has seen this answers alike to all copies.
@@ -82,14 +82,14 @@ def jitter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     Parameters
     ----------
     pixels
-        uint8 (H, W) as `mammoscope.imaging.preprocessing.prepare` makes it.
+        uint8 (H, W) as `mammoscope.imaging.preprocessing.preprocess` makes it.
     rng
-        Source of every choice: equal states give equal pictures.
+        Source of every choice: equal states give equal images.
 
     Returns
     -------
     ndarray
-        uint8 (H, W); at the picture's edges what stands there goes on.
+        uint8 (H, W); at the image's edges what stands there goes on.
     """
     changed: npt.NDArray[Any] = np.ascontiguousarray(erase(pixels, rng))
     height, width = changed.shape
@@ -118,9 +118,9 @@ def distort(pixels: Pixels, rng: np.random.Generator, strength: float = 1.0) -> 
     Parameters
     ----------
     pixels
-        uint8 (H, W) as `mammoscope.imaging.preprocessing.prepare` makes it.
+        uint8 (H, W) as `mammoscope.imaging.preprocessing.preprocess` makes it.
     rng
-        Source of every choice: equal states give equal pictures.
+        Source of every choice: equal states give equal images.
     strength
         Share in [0, 1] of the ranges and chances above that is used; flips stay at a half.
 

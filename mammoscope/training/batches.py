@@ -1,4 +1,4 @@
-"""Prepared pictures, cached, and the batches a network learns from."""
+"""Preprocessed images, cached, and the batches a network learns from."""
 
 import hashlib
 import math
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from mammoscope.data.dataset import Example, breast_ids
 from mammoscope.errors import ImageError, StorageError
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
 from mammoscope.settings import TrainConfig
 from mammoscope.training.augmentation import distort, erase, flip, jitter
@@ -36,11 +36,11 @@ _CACHE_FORMAT: Final = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PreparedExamples:
-    """Examples with their prepared pictures.
+class PreprocessedExamples:
+    """Examples with their preprocessed images.
 
-    ``pixels`` is uint8 (N, H, W); ``breasts`` names each picture's breast; ``refused`` counts
-    pictures left out, by error code.
+    ``pixels`` is uint8 (N, H, W); ``breasts`` names each image's breast; ``refused`` counts
+    images left out, by error code.
     """
 
     examples: tuple[Example, ...]
@@ -49,31 +49,31 @@ class PreparedExamples:
     refused: dict[str, int]
 
 
-def prepare_examples(
+def preprocess_examples(
     examples: Sequence[Example],
     size: tuple[int, int],
     cache: Path,
     label: str,
     *,
     crop: bool = True,
-) -> PreparedExamples:
-    """Read and prepare pictures, or take them from an earlier run's cache.
+) -> PreprocessedExamples:
+    """Read and preprocess images, or take them from an earlier run's cache.
 
-    A picture that cannot be judged is left out and counted. The cache is one file, found by the
-    pictures' names, sizes and times of change; it is written whole or not at all.
+    An image that cannot be judged is left out and counted. The cache is one file, found by the
+    images' names, sizes and times of change; it is written whole or not at all.
 
     Parameters
     ----------
     examples
-        The pictures.
+        The images.
     size
-        Height and width of the prepared picture in pixels.
+        Height and width of the preprocessed image in pixels.
     cache
         Folder for the cache; made if it is missing.
     label
         Shown beside the progress bar.
     crop
-        Whether to show the breast alone or the whole picture.
+        Whether to show the breast alone or the whole image.
 
     Raises
     ------
@@ -85,13 +85,13 @@ def prepare_examples(
         with np.load(path) as stored:
             pixels, outcomes = stored["pixels"], [str(outcome) for outcome in stored["outcomes"]]
     else:
-        pixels, outcomes = _prepare_all(examples, size, label, crop=crop)
+        pixels, outcomes = _preprocess_all(examples, size, label, crop=crop)
         _write(path, pixels, outcomes)
     kept = [i for i, outcome in enumerate(outcomes) if outcome in _CHEST_WALLS]
     refused = Counter(outcome for outcome in outcomes if outcome not in _CHEST_WALLS)
     examples = tuple(examples[i] for i in kept)
     breasts = breast_ids(examples, [outcomes[i] for i in kept])
-    return PreparedExamples(examples, pixels, tuple(breasts), dict(sorted(refused.items())))
+    return PreprocessedExamples(examples, pixels, tuple(breasts), dict(sorted(refused.items())))
 
 
 def _fingerprint(examples: Sequence[Example], size: tuple[int, int], *, crop: bool) -> str:
@@ -103,21 +103,23 @@ def _fingerprint(examples: Sequence[Example], size: tuple[int, int], *, crop: bo
     return digest.hexdigest()[:32]
 
 
-def _prepare_all(
+def _preprocess_all(
     examples: Sequence[Example], size: tuple[int, int], label: str, *, crop: bool
 ) -> tuple[Pixels, list[str]]:
-    """Prepared pictures and, for every example, its chest wall's side or why it was refused."""
+    """Preprocessed images and, for every example, its chest wall's side or why it was refused."""
 
     def one(example: Example) -> tuple[Pixels | None, str]:
         try:
-            prepared = prepare(read_file(example.path, needed=size), size, crop_to_breast=crop)
+            preprocessed = preprocess(
+                read_file(example.path, needed=size), size, crop_to_breast=crop
+            )
         except ImageError as err:
             return None, err.code
-        return prepared.pixels, prepared.chest_wall
+        return preprocessed.pixels, preprocessed.chest_wall
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         results = list(
-            tqdm(pool.map(one, examples), label, len(examples), unit="picture", disable=None)
+            tqdm(pool.map(one, examples), label, len(examples), unit="image", disable=None)
         )
     stack = [pixels for pixels, _ in results if pixels is not None]
     pixels = np.stack(stack) if stack else np.zeros((0, *size), dtype=np.uint8)
@@ -132,7 +134,7 @@ def _write(path: Path, pixels: Pixels, outcomes: list[str]) -> None:
         partial.replace(path)
     except OSError as err:
         partial.unlink(missing_ok=True)
-        raise StorageError("The prepared pictures cannot be stored.") from err
+        raise StorageError("The preprocessed images cannot be stored.") from err
 
 
 class Batches(keras.utils.PyDataset):
@@ -143,7 +145,7 @@ class Batches(keras.utils.PyDataset):
 
     Parameters
     ----------
-    prepared
+    preprocessed
         What the batches are made of.
     config
         Batch size, augmentation and seed are used.
@@ -155,7 +157,7 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        prepared: PreparedExamples,
+        preprocessed: PreprocessedExamples,
         config: TrainConfig,
         auxiliary: Sequence[str],
         taught: npt.NDArray[np.float32] | None = None,
@@ -163,12 +165,12 @@ class Batches(keras.utils.PyDataset):
         # With one worker Keras lets a thread of TensorFlow make the batches, which holds up or
         # aborts the end of a process that leaves an epoch early; with more, threads of Python do.
         super().__init__(workers=_WORKERS, use_multiprocessing=False, max_queue_size=_AHEAD)
-        self._prepared = prepared
+        self._preprocessed = preprocessed
         self._config = config
-        labels = np.array([example.label for example in prepared.examples], dtype=np.float32)
+        labels = np.array([example.label for example in preprocessed.examples], dtype=np.float32)
         self._targets = {"logit": (labels, np.ones_like(labels))}
         for name in auxiliary:
-            self._targets[name] = auxiliary_targets(prepared.examples, name)
+            self._targets[name] = auxiliary_targets(preprocessed.examples, name)
         if taught is not None:
             self._targets[TAUGHT] = (taught, np.ones_like(taught))
         self.begin_epoch(0)
@@ -177,7 +179,7 @@ class Batches(keras.utils.PyDataset):
         """Shuffle for epoch `number` (0, 1, ...)."""
         self._epoch = number
         rng = np.random.default_rng((self._config.seed, number))
-        self._order = rng.permutation(len(self._prepared.examples))
+        self._order = rng.permutation(len(self._preprocessed.examples))
 
     def __len__(self) -> int:
         return math.ceil(len(self._order) / self._config.batch_size)
@@ -188,7 +190,7 @@ class Batches(keras.utils.PyDataset):
         return (
             np.stack(
                 [
-                    augmented(self._prepared.pixels[i], self._config, self._epoch, int(i))
+                    augmented(self._preprocessed.pixels[i], self._config, self._epoch, int(i))
                     for i in chunk
                 ]
             )[..., None],
@@ -198,7 +200,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def augmented(pixels: Pixels, config: TrainConfig, epoch: int, index: int) -> Pixels:
-    """A prepared picture, uint8 (H, W), as it is seen in an epoch: the same whoever asks."""
+    """A preprocessed image, uint8 (H, W), as it is seen in an epoch: the same whoever asks."""
     rng = np.random.default_rng((config.seed, epoch, index))
     match config.augmentation:
         case "none":

@@ -1,4 +1,4 @@
-"""Which pictures a run learns from, chooses on, and leaves for the one look at the end."""
+"""Which images a run learns from, chooses on, and leaves for the one look at the end."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ def divide(dataset: Dataset, config: TrainConfig) -> DividedData:
     published_test = dataset.split("test")
     pool = tuple(e for e in dataset.examples if e.split != "test")
     if not pool:
-        raise EmptyDatasetError("There is nothing to train on: only test/ holds pictures.")
+        raise EmptyDatasetError("There is nothing to train on: only test/ holds images.")
     leaked = shared_patients(pool, published_test)
     kind = "published" if published_test else "by patient, no published test folder"
     test = published_test
@@ -80,7 +80,7 @@ def sentences(facts: Mapping[str, Any]) -> list[str]:
         )
     if not facts["patients_known"]:
         said.append(
-            "Some pictures name no patient: each counts as one of its own, and leakage cannot be "
+            "Some images name no patient: each counts as one of its own, and leakage cannot be "
             "excluded. Give the patients with --metadata."
         )
     return said

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from mammoscope.errors import RunError, StorageError
 from mammoscope.model.networks import choose_trainable
 from mammoscope.settings import TrainConfig
-from mammoscope.training.batches import Batches, Pixels, PreparedExamples
+from mammoscope.training.batches import Batches, Pixels, PreprocessedExamples
 from mammoscope.training.schedules import learning_rate_share
 from mammoscope.training.targets import AUXILIARY_WEIGHT, TAUGHT
 from mammoscope.training.validation import History, measure
@@ -30,7 +30,7 @@ REGRESSION: Final = "regression"
 _GRADIENT_NORM: Final = 1.0
 _PREDICTION_BATCH: Final = 32
 _TRAIN_METRICS: Final = {"loss": "cross_entropy", "accuracy": "accuracy", "auc": "auc"}
-"""What the history calls a measure of the training pictures: what Keras calls it."""
+"""What the history calls a measure of the training images: what Keras calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class _Stage:
 
 
 def predict(network: keras.Model, pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Logits of prepared pictures, uint8 (N, H, W) to float32 (N,)."""
+    """Logits of preprocessed images, uint8 (N, H, W) to float32 (N,)."""
     parts = []
     for start in range(0, len(pixels), _PREDICTION_BATCH):
         batch = pixels[start : start + _PREDICTION_BATCH, ..., None]
@@ -84,7 +84,7 @@ class Loop:
     network: keras.Model
     config: TrainConfig
     batches: Batches
-    validation: PreparedExamples
+    validation: PreprocessedExamples
     losses: dict[str, str]
     checkpoint: Path
     history: History = field(default_factory=list)

@@ -39,7 +39,7 @@ from mammoscope.model.artifact import (
 from mammoscope.reports import write_figures
 from mammoscope.settings import TrainConfig
 from mammoscope.system.files import replacing
-from mammoscope.training.batches import PreparedExamples
+from mammoscope.training.batches import PreprocessedExamples
 from mammoscope.training.validation import scored
 
 CONFIG_NAME: Final = "config.json"
@@ -49,19 +49,19 @@ _PACKAGES: Final = ("keras", "tensorflow", "torch", "jax", "numpy", "opencv-pyth
 
 def write_results(
     output: Path,
-    validation: PreparedExamples,
+    validation: PreprocessedExamples,
     logits: npt.NDArray[np.float32],
     facts: dict[str, Any],
     config: TrainConfig,
 ) -> None:
-    """Calibrate on the validation pictures and write scores, figures and card.
+    """Calibrate on the validation images and write scores, figures and card.
 
     Parameters
     ----------
     output
         Folder of the run; the network and the history are there already.
     validation, logits
-        Pictures of patients whom the scoring head never saw, and its float32 (N,) logits.
+        Images of patients whom the scoring head never saw, and its float32 (N,) logits.
     facts
         What the card says of the training.
     config
@@ -72,9 +72,9 @@ def write_results(
     StorageError
         If a file cannot be written.
     """
-    pictures = scored(validation, logits)
-    scale = fit_scale(pictures, DEFAULT_POINT)
-    calibrated = replace(pictures, calibration=scale.calibration)
+    images = scored(validation, logits)
+    scale = fit_scale(images, DEFAULT_POINT)
+    calibrated = replace(images, calibration=scale.calibration)
     measured = evaluate_scores(calibrated, groups=_groups(validation), thresholds=scale.thresholds)
     age_calibration, with_age = _with_age(validation, calibrated, scale.thresholds)
     _write_scores(output / SCORES_NAME, validation, calibrated)
@@ -118,7 +118,7 @@ def renew_card(output: Path) -> None:
 
 
 def _with_age(
-    validation: PreparedExamples, pictures: Scored, thresholds: Mapping[str, float]
+    validation: PreprocessedExamples, images: Scored, thresholds: Mapping[str, float]
 ) -> tuple[CardAgeCalibration | None, Evaluation | None]:
     """The calibration with age and what it measures; None where there is too little of both."""
     ages = [example.facts.age for example in validation.examples]
@@ -126,10 +126,10 @@ def _with_age(
     if not known:
         return None, None
     years = np.array([ages[i] for i in known], dtype=np.float64)
-    fitted = fit_platt_with_age(pictures.logits[known], years, pictures.labels[known])
+    fitted = fit_platt_with_age(images.logits[known], years, images.labels[known])
     if fitted is None:
         return None, None
-    measured = evaluate_with_age(pictures, ages, fitted, thresholds=thresholds)
+    measured = evaluate_with_age(images, ages, fitted, thresholds=thresholds)
     return (CardAgeCalibration(**asdict(fitted)) if measured else None), measured
 
 
@@ -144,12 +144,12 @@ def _points(measured: Evaluation, with_age: Evaluation | None) -> dict[str, Card
     }
 
 
-def _groups(validation: PreparedExamples) -> dict[str, list[str | None]]:
+def _groups(validation: PreprocessedExamples) -> dict[str, list[str | None]]:
     machines = [example.facts.machine_id for example in validation.examples]
     return {"machine": machines} if any(machines) else {}
 
 
-def _write_scores(path: Path, validation: PreparedExamples, pictures: Scored) -> None:
+def _write_scores(path: Path, validation: PreprocessedExamples, images: Scored) -> None:
     try:
         with path.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
@@ -157,8 +157,8 @@ def _write_scores(path: Path, validation: PreparedExamples, pictures: Scored) ->
             rows = zip(
                 validation.examples,
                 validation.breasts,
-                pictures.logits,
-                pictures.probabilities,
+                images.logits,
+                images.probabilities,
                 strict=True,
             )
             for example, breast, logit, probability in rows:

@@ -19,7 +19,7 @@ from mammoscope.model.artifact import CARD_NAME, NETWORK_NAME
 from mammoscope.model.complexity import complexity
 from mammoscope.model.networks import build_network, export_network, load_weights
 from mammoscope.settings import TrainConfig
-from mammoscope.training.batches import Batches, PreparedExamples, prepare_examples
+from mammoscope.training.batches import Batches, PreprocessedExamples, preprocess_examples
 from mammoscope.training.division import DividedData, divide, sentences
 from mammoscope.training.loop import REGRESSION, Loop, predict
 from mammoscope.training.packing import save_network
@@ -55,7 +55,7 @@ class RunPaths:
     output
         Folder of the run; it gets everything that the run computes.
     cache
-        Folder for prepared pictures, which runs may share.
+        Folder for preprocessed images, which runs may share.
     metadata
         Table of metadata; None looks for one in `data`.
     """
@@ -71,7 +71,7 @@ class _Trained:
     """A network as it is saved, and logits of patients whom the scoring head never saw."""
 
     network: keras.Model
-    validation: PreparedExamples
+    validation: PreprocessedExamples
     logits: npt.NDArray[np.float32]
     history: History
     refused: dict[str, int]
@@ -100,7 +100,7 @@ def train(
     Raises
     ------
     DatasetError
-        If the pictures cannot be used.
+        If the images cannot be used.
     RunError
         If the folder holds another run, or this one and `resume` is False.
     ArtifactError
@@ -135,13 +135,13 @@ def train(
     write_results(paths.output, trained.validation, trained.logits, facts, config)
     (paths.output / _CHECKPOINT_NAME).unlink(missing_ok=True)
     last = trained.history[-1]["validation"]
-    say(f"Validation: AUC {last['auc']:.3f} by picture, {last['breast_auc']:.3f} by breast.")
+    say(f"Validation: AUC {last['auc']:.3f} by image, {last['breast_auc']:.3f} by breast.")
 
 
 def _cross_fit(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Trained:
-    """Fit the head alone, to all pictures; validate on every patient once, in folds."""
+    """Fit the head alone, to all images; validate on every patient once, in folds."""
     began, worked = monotonic(), process_time()
-    pool = _prepare(divided.split.train + divided.split.validation, config, paths, "pictures")
+    pool = _preprocess(divided.split.train + divided.split.validation, config, paths, "pictures")
     network, _ = _network(config, {})
     learned, logits, folds = cross_fit_head(network, pool, config)
     parts: dict[str, list[Example]] = {f"fold {number}": [] for number in range(config.folds)}
@@ -169,8 +169,8 @@ def _tune(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Traine
         paths.output,
         {"train": split.train, "validation": split.validation, "test": split.test},
     )
-    learned = _prepare(split.train, config, paths, "train")
-    validation = _prepare(split.validation, config, paths, "validation")
+    learned = _preprocess(split.train, config, paths, "train")
+    validation = _preprocess(split.validation, config, paths, "validation")
     losses = auxiliary_losses(learned.examples) if config.auxiliary else {}
     network, head_is_trained = _network(config, losses)
     answers = (
@@ -217,14 +217,14 @@ def _tune(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Traine
     return _Trained(exported, validation, logits, history, refused)
 
 
-def _prepare(
+def _preprocess(
     examples: tuple[Example, ...], config: TrainConfig, paths: RunPaths, name: str
-) -> PreparedExamples:
-    prepared = prepare_examples(
-        examples, config.input_size, paths.cache, f"prepare {name}", crop=config.crop
+) -> PreprocessedExamples:
+    preprocessed = preprocess_examples(
+        examples, config.input_size, paths.cache, f"preprocess {name}", crop=config.crop
     )
-    require_both_classes(prepared.examples, name)
-    return prepared
+    require_both_classes(preprocessed.examples, name)
+    return preprocessed
 
 
 def _network(config: TrainConfig, losses: dict[str, str]) -> tuple[keras.Model, bool]:

@@ -1,6 +1,6 @@
 """Earlier runs as teachers: what they answer, together, is learned beside the labels.
 
-Networks that learned from the same pictures differ by chance; the mean of their answers is better
+Networks that learned from the same images differ by chance; the mean of their answers is better
 than each. One network that learns it costs one pass where it serves.
 Hinton G, Vinyals O, Dean J. arXiv:1503.02531.
 """
@@ -19,7 +19,7 @@ from mammoscope.data.split_table import read_split
 from mammoscope.errors import LeakageError, RunError
 from mammoscope.model.artifact import load_artifact
 from mammoscope.settings import TrainConfig
-from mammoscope.training.batches import PreparedExamples
+from mammoscope.training.batches import PreprocessedExamples
 from mammoscope.training.loop import predict
 from mammoscope.training.record import CONFIG_NAME
 
@@ -31,7 +31,7 @@ _SAME: Final = ("backbone", "head", "input_size", "crop")
 
 
 def taught(
-    learned: PreparedExamples,
+    learned: PreprocessedExamples,
     kept_away: Sequence[Example],
     config: TrainConfig,
     load: Callable[[TrainConfig], keras.Model],
@@ -41,9 +41,9 @@ def taught(
     Parameters
     ----------
     learned
-        The pictures that are learned from.
+        The images that are learned from.
     kept_away
-        Pictures of the patients that are not, for validation or test: no teacher may have
+        Images of the patients that are not, for validation or test: no teacher may have
         learned from one of these patients, or this run would by way of that teacher.
     config
         Names the teachers.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.abuse.pictures import PICTURE
+from tests.abuse.images import IMAGE
 from tests.abuse.service import SETTINGS, Abused
 from tests.service_process import ServiceProcess
 
@@ -39,7 +39,7 @@ def start_abused(
         )
         started.append(service)
         service.wait_ready()
-        return Abused(service, temporary, PICTURE)
+        return Abused(service, temporary, IMAGE)
 
     yield start
     for service in started:

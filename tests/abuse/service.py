@@ -13,7 +13,7 @@ from tests.service_process import PATIENCE_S, ServiceProcess
 MB: Final = 1024 * 1024
 
 CAP: Final = 4_000_000
-"""Largest picture that the abused services take, in bytes."""
+"""Largest image that the abused services take, in bytes."""
 
 SETTINGS: Final[dict[str, Any]] = {
     "max_image_bytes": CAP,
@@ -27,11 +27,11 @@ PLANTED: Final = "DOE^JANE"
 """Stands for whatever identifies somebody: never to be seen again once it was sent."""
 
 MOST_AT_A_TIME: Final = 250 * MB
-"""Memory that a case may take while it lasts: some bodies at the cap and one largest picture."""
+"""Memory that a case may take while it lasts: some bodies at the cap and one largest image."""
 
 MOST_KEPT: Final = 80 * MB
 """Memory that may be more than at the beginning after any case: what allocators keep for each of
-some threads, once. Tens of cases that each kept a picture would be over it."""
+some threads, once. Tens of cases that each kept an image would be over it."""
 
 
 class Abused:
@@ -43,17 +43,17 @@ class Abused:
         Ready, and asked by nobody else.
     temporary
         Its temporary folder.
-    picture
+    image
         One that is answered.
     """
 
-    def __init__(self, service: ServiceProcess, temporary: Path, picture: bytes) -> None:
+    def __init__(self, service: ServiceProcess, temporary: Path, image: bytes) -> None:
         self.service: Final = service
         self.port: Final = service.port
-        self.picture: Final = picture
+        self.image: Final = image
         self._temporary = temporary
         for _ in range(10):
-            self.well = self.ask(data=picture, headers={"Content-Type": "image/png"}).json()
+            self.well = self.ask(data=image, headers={"Content-Type": "image/png"}).json()
         self._memory = self.service.memory()
 
     def ask(
@@ -70,7 +70,7 @@ class Abused:
         Path(f"/proc/{self.service.worker()}/clear_refs").write_text("5")  # begins the peak anew
         seen = len(self.service.log)
         yield
-        answer = self.ask(data=self.picture, headers={"Content-Type": "image/png"})
+        answer = self.ask(data=self.image, headers={"Content-Type": "image/png"})
         assert answer.status_code == 200, answer.text
         assert answer.json() == self.well, "the next good request is answered as ever"
         assert self.service.memory("VmHWM") - self._memory < MOST_AT_A_TIME

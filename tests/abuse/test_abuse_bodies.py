@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.abuse.pictures import JPEG, PICTURE
+from tests.abuse.images import IMAGE, JPEG
 from tests.abuse.service import CAP, PLANTED, Abused, assert_refused
 from tests.service_process import PATIENCE_S
 
@@ -69,24 +69,24 @@ REFUSALS: dict[str, tuple[Content, int, str]] = {
         400,
         "invalid_request",
     ),
-    "huge text part": (form(PICTURE, text="a" * 3_000_000), 413, "request_too_large"),
+    "huge text part": (form(IMAGE, text="a" * 3_000_000), 413, "request_too_large"),
     "very many parts": (
-        form(PICTURE, **{f"f{number}": "a" for number in range(5_000)}),
+        form(IMAGE, **{f"f{number}": "a" for number in range(5_000)}),
         413,
         "request_too_large",
     ),
-    "very many files": (form(*([PICTURE] * 100)), 413, "request_too_large"),
+    "very many files": (form(*([IMAGE] * 100)), 413, "request_too_large"),
     "no file": (form(field="other"), 415, "unsupported_media_type"),
     "no file but a field": (
         {"files": {"text": (None, PLANTED)}},
         400,
         "invalid_request",
     ),
-    "two files": (form(PICTURE, PICTURE), 400, "invalid_request"),
+    "two files": (form(IMAGE, IMAGE), 400, "invalid_request"),
     "an empty file": (form(b""), 422, "empty_image"),
-    "file of another name": (form(PICTURE, field=PLANTED), 400, "invalid_request"),
-    "unknown field": (form(PICTURE, patient=PLANTED), 400, "invalid_request"),
-    "age in words": (form(PICTURE, age=PLANTED), 400, "invalid_request"),
+    "file of another name": (form(IMAGE, field=PLANTED), 400, "invalid_request"),
+    "unknown field": (form(IMAGE, patient=PLANTED), 400, "invalid_request"),
+    "age in words": (form(IMAGE, age=PLANTED), 400, "invalid_request"),
     "empty body": (raw(b""), 422, "empty_image"),
     "deep JSON": (plain_json("[" * 15_000), 400, "invalid_request"),
     "deep JSON object": (plain_json('{"url":' * 2_300), 400, "invalid_request"),
@@ -108,8 +108,8 @@ REFUSALS: dict[str, tuple[Content, int, str]] = {
     "HTML form": (
         raw(b"url=a", "application/x-www-form-urlencoded"), 415, "unsupported_media_type",
     ),
-    "no media type": ({"data": PICTURE}, 415, "unsupported_media_type"),
-    "media type that is none": (raw(PICTURE, PLANTED), 415, "unsupported_media_type"),
+    "no media type": ({"data": IMAGE}, 415, "unsupported_media_type"),
+    "media type that is none": (raw(IMAGE, PLANTED), 415, "unsupported_media_type"),
 }  # fmt: skip
 
 
@@ -131,13 +131,13 @@ OTHER_ROUTES: dict[str, tuple[str, str, Content, int, str]] = {
     "path with dots": ("/static/%2e%2e/app.py", "GET", {}, 404, "not_found"),
     "path of zeros": ("/static/%00", "GET", {}, 404, "not_found"),
     "explain that is neither": (
-        f"/predict?explain={PLANTED}", "POST", form(PICTURE), 400, "invalid_request",
+        f"/predict?explain={PLANTED}", "POST", form(IMAGE), 400, "invalid_request",
     ),
-    "age in the query": (f"/predict?age={PLANTED}", "POST", raw(PICTURE), 400, "invalid_request"),
-    "study of too many": ("/studies", "POST", form(*([PICTURE] * 17)), 413, "request_too_large"),
+    "age in the query": (f"/predict?age={PLANTED}", "POST", raw(IMAGE), 400, "invalid_request"),
+    "study of too many": ("/studies", "POST", form(*([IMAGE] * 17)), 413, "request_too_large"),
     "study of nothing": ("/studies", "POST", form(x=PLANTED), 415, "unsupported_media_type"),
     "study of a side that is none": (
-        "/studies", "POST", form(PICTURE, laterality=PLANTED), 400, "invalid_request",
+        "/studies", "POST", form(IMAGE, laterality=PLANTED), 400, "invalid_request",
     ),
     "study as JSON": ("/studies", "POST", {"json": {}}, 415, "unsupported_media_type"),
     "model of another name": (f"/v2/models/{PLANTED}", "GET", {}, 404, "unknown_model"),

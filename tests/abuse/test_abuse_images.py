@@ -1,4 +1,4 @@
-"""Pictures that are none, that are too much, or that are of something else."""
+"""Images that are none, that are too much, or that are of something else."""
 
 import io
 import math
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.abuse.pictures import DEEP, GREY, JPEG, PICTURE, PIXELS, bomb, encode, with_chunk, zeros
+from tests.abuse.images import DEEP, GREY, IMAGE, JPEG, PIXELS, bomb, encode, with_chunk, zeros
 from tests.abuse.service import PLANTED, Abused, assert_refused
 from tests.imaging.test_quality import photographs, radiographs, text_page
 
@@ -19,17 +19,17 @@ pytestmark = pytest.mark.abuse("image")
 
 TIFF = encode(GREY, "TIFF")
 NEAR = 0.02
-"""Difference of probability that other encodings of one picture may have."""
+"""Difference of probability that other encodings of one image may have."""
 
 
-def send(abused: Abused, picture: bytes, name: str = "a.png") -> Any:
-    return abused.ask(files={"file": (name, picture)})
+def send(abused: Abused, image: bytes, name: str = "a.png") -> Any:
+    return abused.ask(files={"file": (name, image)})
 
 
 def archive() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as packed:
-        packed.writestr("a.png", PICTURE)
+        packed.writestr("a.png", IMAGE)
     return stream.getvalue()
 
 
@@ -63,7 +63,7 @@ NOT_READ: dict[str, Callable[[], bytes]] = {
     "JPEG 2000": lambda: encode(GREY, "JPEG2000"),
     "TGA": lambda: encode(GREY, "TGA"),
     "ZIP": archive,
-    "ZIP before a picture": lambda: archive() + PICTURE,
+    "ZIP before an image": lambda: archive() + IMAGE,
     "animated PNG": lambda: frames("PNG"),
     "TIFF of several pages": lambda: frames("TIFF"),
 }
@@ -71,10 +71,10 @@ CORRUPT: dict[str, Callable[[], bytes]] = {
     "JPEG of a head alone": lambda: JPEG[:20],
     "half a JPEG": lambda: JPEG[: len(JPEG) // 2],
     "JPEG without its end": lambda: JPEG[:-500],
-    "PNG of a head alone": lambda: PICTURE[:33],
-    "half a PNG": lambda: PICTURE[: len(PICTURE) // 2],
-    "PNG without its end": lambda: PICTURE[:-200],
-    "PNG of a wrong checksum": lambda: PICTURE[:40] + b"\xff" + PICTURE[41:],
+    "PNG of a head alone": lambda: IMAGE[:33],
+    "half a PNG": lambda: IMAGE[: len(IMAGE) // 2],
+    "PNG without its end": lambda: IMAGE[:-200],
+    "PNG of a wrong checksum": lambda: IMAGE[:40] + b"\xff" + IMAGE[41:],
     "half a TIFF": lambda: TIFF[: len(TIFF) // 2],
     "TIFF that is a page": lambda: b"II*\0<html><script>alert(1)</script></html>",
     "TIFF that is an archive": lambda: b"II*\0" + archive(),
@@ -95,22 +95,22 @@ TOO_LARGE: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("case", NOT_READ)
 def test_formats_that_are_not_read(abused: Abused, case: str) -> None:
-    picture = NOT_READ[case]()
-    assert_refused(send(abused, picture, f"{PLANTED}.png"), 415, "unsupported_image")
-    typed = abused.ask(data=picture, headers={"Content-Type": "image/jpeg"})
+    image = NOT_READ[case]()
+    assert_refused(send(abused, image, f"{PLANTED}.png"), 415, "unsupported_image")
+    typed = abused.ask(data=image, headers={"Content-Type": "image/jpeg"})
     assert_refused(typed, 415, "unsupported_image")
 
 
 @pytest.mark.parametrize("case", CORRUPT)
-def test_damaged_pictures(abused: Abused, case: str) -> None:
+def test_damaged_images(abused: Abused, case: str) -> None:
     assert_refused(send(abused, CORRUPT[case](), f"{PLANTED}.jpg"), 422, "corrupt_image")
 
 
 @pytest.mark.parametrize("case", TOO_LARGE)
 def test_bombs(abused: Abused, case: str) -> None:
-    picture = TOO_LARGE[case]()
-    assert len(picture) < 400_000
-    assert_refused(send(abused, picture), 413, "image_too_large")
+    image = TOO_LARGE[case]()
+    assert len(image) < 400_000
+    assert_refused(send(abused, image), 413, "image_too_large")
 
 
 def test_no_bytes(abused: Abused) -> None:
@@ -138,13 +138,13 @@ ALIKE: dict[str, Callable[[], bytes]] = {
     "CMYK": lambda: in_colour("CMYK"),
     "rotated by EXIF": rotated,
     "progressive": lambda: encode(GREY, "JPEG", quality=95, progressive=True),
-    "something behind its end": lambda: PICTURE + archive(),
+    "something behind its end": lambda: IMAGE + archive(),
     "short text": lambda: with_chunk(b"tEXt", f"Comment\0{PLANTED}".encode()),
 }
 
 
 @pytest.mark.parametrize("case", ALIKE)
-def test_encodings_of_one_picture_score_alike(abused: Abused, case: str) -> None:
+def test_encodings_of_one_image_score_alike(abused: Abused, case: str) -> None:
     answer = send(abused, ALIKE[case]())
     assert answer.status_code == 200, answer.text
     found = answer.json()["probability"]
@@ -176,7 +176,7 @@ OTHERS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("case", OTHERS)
-def test_pictures_of_something_else(abused: Abused, case: str) -> None:
+def test_images_of_something_else(abused: Abused, case: str) -> None:
     answer = send(abused, OTHERS[case](), f"{PLANTED}.png")
     assert answer.status_code == 422, answer.text
     assert_refused(answer, 422, answer.json()["code"])

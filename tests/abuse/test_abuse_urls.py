@@ -1,6 +1,6 @@
 """URLs that lead where they must not, and servers that answer as they should not.
 
-What needs names and addresses of the public internet is in tests/service/test_fetching.py, with a resolver
+tests/service/test_fetching.py covers names and addresses of the public internet, with a resolver
 and servers of its own.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.abuse.pictures import PICTURE
+from tests.abuse.images import IMAGE
 from tests.abuse.service import CAP, PLANTED, Abused, assert_refused
 from tests.servers import Answer, send, server, trickle_body, trickle_headers
 
@@ -76,7 +76,7 @@ def no_http(handler: BaseHTTPRequestHandler) -> None:
 
 
 def short(handler: BaseHTTPRequestHandler) -> None:
-    send(PICTURE[:100], Content_Length=str(len(PICTURE)))(handler)
+    send(IMAGE[:100], Content_Length=str(len(IMAGE)))(handler)
 
 
 ANSWERS: dict[str, tuple[Answer, int, str]] = {
@@ -85,7 +85,7 @@ ANSWERS: dict[str, tuple[Answer, int, str]] = {
     "login page": (
         send(b"<html>Log in</html>", Content_Type="text/html"), 502, "fetch_unsuccessful",
     ),
-    "login page named a picture": (
+    "login page named an image": (
         send(b"<html>Log in</html>", Content_Type="image/png"), 415, "unsupported_image",
     ),
     "nothing": (send(b""), 422, "empty_image"),
@@ -110,14 +110,14 @@ ANSWERS: dict[str, tuple[Answer, int, str]] = {
 
 
 @pytest.mark.parametrize("case", ANSWERS)
-def test_servers_that_answer_no_picture(abused_locally: Abused, case: str) -> None:
+def test_servers_that_answer_no_image(abused_locally: Abused, case: str) -> None:
     answer, status, code = ANSWERS[case]
     with server(answer) as address:
         assert_refused(ask(abused_locally, f"{address}/{PLANTED}.png"), status, code)
 
 
 def test_a_server_that_answers(abused_locally: Abused) -> None:
-    with server(send(PICTURE)) as address:
+    with server(send(IMAGE)) as address:
         answer = ask(abused_locally, f"{address}/{PLANTED}.png")
         assert answer.status_code == 200
         assert answer.json() == abused_locally.well
@@ -126,7 +126,7 @@ def test_a_server_that_answers(abused_locally: Abused) -> None:
 def test_a_server_of_an_unknown_authority(abused_locally: Abused) -> None:
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(served)
-    with server(send(PICTURE), served) as address:
+    with server(send(IMAGE), served) as address:
         assert_refused(ask(abused_locally, address), 502, "fetch_unsuccessful")
 
 

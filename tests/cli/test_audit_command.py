@@ -31,7 +31,7 @@ if os.geteuid() == 0:
 sys.exit(main())
 """
 
-# Sends Ctrl-C to itself while the third picture is read.
+# Sends Ctrl-C to itself while the third image is read.
 INTERRUPTED = """
 import os, signal, sys
 import mammoscope.data.audit.inspection as inspection
@@ -101,16 +101,16 @@ def test_lines_and_json_agree(dataset: Path, tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     report = json.loads((tmp_path / "audit.json").read_text())
     lines = result.stdout.splitlines()
-    assert lines[0] == f"{report['pictures']} pictures as the folder stands"
+    assert lines[0] == f"{report['pictures']} images as the folder stands"
     assert "With valid merged into train (no file is moved)" in lines
     assert "Sizes in pixels: 640x640 (12)" in lines
     assert "Modes: RGB (12); formats: JPEG (12)" in lines
     assert "Unreadable files: none" in lines
     assert "Exact duplicates: none" in lines
-    assert "Inverted (bright background): 4 pictures, 33.3%; machine 29: 4 of 4" in lines
+    assert "Inverted (bright background): 4 images, 33.3%; machine 29: 4 of 4" in lines
     assert "Patients: 3" in lines
-    assert "Breasts (by patient and laterality): 6, 0 with pictures of both labels" in lines
-    assert "Leaks: none; no patient and no picture stands in more than one split" in lines
+    assert "Breasts (by patient and laterality): 6, 0 with images of both labels" in lines
+    assert "Leaks: none; no patient and no image stands in more than one split" in lines
     assert lines[-1] == "Verdict: no leak and no label conflict found"
     assert report["passed"]
 
@@ -133,7 +133,7 @@ def test_strict_fails_on_a_conflict(copy: Path) -> None:
     result = start("audit", copy, "--strict")
     assert result.returncode == 1
     assert "Exact duplicates: 1 in 1 group\n" in result.stdout
-    assert "Label conflicts between copies of one picture: 1" in result.stdout
+    assert "Label conflicts between copies of one image: 1" in result.stdout
 
 
 def test_damaged_files_are_listed_and_the_rest_is_audited(copy: Path) -> None:
@@ -154,7 +154,7 @@ def test_metadata_names_the_patients_of_other_peoples_files(tmp_path: Path) -> N
     first.rename(tmp_path / "0" / "one.jpg")
     second.rename(tmp_path / "1" / "two.png")
     unknown = start("audit", tmp_path)
-    assert "Leaks cannot be excluded: the patients of 2 pictures are not known" in unknown.stdout
+    assert "Leaks cannot be excluded: the patients of 2 images are not known" in unknown.stdout
     table = tmp_path / "table.csv"
     table.write_text("file,patient_id,laterality\none.jpg,A,L\ntwo.png,A,R\n")
     known = start("audit", tmp_path, "--metadata", table)
@@ -167,7 +167,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    assert_refused(start("audit", tmp_path), "holds no pictures")
+    assert_refused(start("audit", tmp_path), "holds no images")
 
 
 def test_one_class_is_refused_after_the_report(copy: Path) -> None:
@@ -178,12 +178,12 @@ def test_one_class_is_refused_after_the_report(copy: Path) -> None:
     assert "Verdict" in result.stdout
 
 
-def test_no_readable_picture_is_refused_after_the_report(tmp_path: Path) -> None:
+def test_no_readable_image_is_refused_after_the_report(tmp_path: Path) -> None:
     for label in "01":
         (tmp_path / label).mkdir()
         (tmp_path / label / "text.jpg").write_text("a letter")
     result = start("audit", tmp_path)
-    assert_refused(result, "None of the folder's pictures can be judged")
+    assert_refused(result, "None of the folder's images can be judged")
     assert "unsupported_image" in result.stdout
 
 
@@ -270,7 +270,7 @@ def test_a_phantom_data_set_is_written_only_into_an_empty_folder(tmp_path: Path)
     words = ("phantoms", tmp_path / "set", "--dataset", "--count", "3")
     first = start(*words)
     assert (first.returncode, first.stderr) == (0, "")
-    assert first.stdout.startswith("12 pictures of 3 patients")
+    assert first.stdout.startswith("12 images of 3 patients")
     assert_refused(start(*words), "an empty one is needed")
 
 

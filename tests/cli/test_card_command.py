@@ -93,7 +93,7 @@ def test_results_reach_the_card_and_its_words(model: Path, tmp_path: Path):
     text = (model / "MODEL_CARD.md").read_text()
     assert RESEARCH_USE_NOTICE in text
     assert "None at all." in text
-    (line,) = [line for line in text.splitlines() if line.startswith("| AUC by picture |")][:1]
+    (line,) = [line for line in text.splitlines() if line.startswith("| AUC by image |")][:1]
     auc = test["auc"]
     assert f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})" in line
     assert line.count("|") == 7  # test, validation, two of the reference, and what it published
@@ -150,11 +150,11 @@ def test_what_compiling_changed_is_in_the_words(model: Path):
     )
     text = render(found.model_copy(update={"compiled": compiled}))
     assert "compiled from the `.keras`: bfloat16." in text
-    assert "300 pictures of validation patients" in text
+    assert "300 images of validation patients" in text
     assert "| AUC | 0.7059 | 0.7057 | within 0.005 |" in text
     assert "| largest difference of a probability | 0.0128 | | 0.03 |" in text
     assert "| labels that change | 4 | | |" in text
-    assert "one picture took 1.95 times as long in float" in text
+    assert "one image took 1.95 times as long in float" in text
     rounded = compiled.model_copy(update={"rounded": True, "speed": 1.0})
     text = render(found.model_copy(update={"compiled": rounded}))
     assert "does not compute in bfloat16" in text

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from mammoscope.__main__ import main
 from mammoscope.cli.evaluate import shown
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.model.artifact import Card, CardCalibration, CardOperatingPoint
 from mammoscope.model.engine import Scores
 from mammoscope.model.prediction import Prediction
@@ -36,7 +36,7 @@ FULL_DISK = Path("/dev/full")
 
 
 class BrightnessEngine:
-    """Scores a picture by its mean brightness."""
+    """Scores an image by its mean brightness."""
 
     card = CARD
 
@@ -45,7 +45,7 @@ class BrightnessEngine:
         return Scores(logits, logits[:, None, None])
 
     def predict(self, mammogram, *, operating_point="default", age=None):
-        logit = float(self.score(prepare(mammogram, CARD.input_size).pixels[None]).logits[0])
+        logit = float(self.score(preprocess(mammogram, CARD.input_size).pixels[None]).logits[0])
         return Prediction(
             CARD.calibration.probability(logit),
             logit,
@@ -70,7 +70,7 @@ def folder(tmp_path, phantom_dataset):
 
 
 @pytest.fixture
-def pictures(tmp_path, phantom_folder):
+def images(tmp_path, phantom_folder):
     copy = tmp_path / "pictures"
     shutil.copytree(phantom_folder, copy / "below" / "deep")
     for path in sorted((copy / "below" / "deep").iterdir())[:2]:
@@ -133,7 +133,7 @@ class TestEvaluate:
         assert evaluate("--data", folder, "--run", run, "--split", "test") == 2
         (run / "split.csv").write_text("file,patient_id,part\nelsewhere.jpg,1,test\n")
         assert evaluate("--data", folder, "--run", run) == 1
-        assert "no picture of the training run" in capsys.readouterr().err
+        assert "no image of the training run" in capsys.readouterr().err
         assert evaluate("--data", folder, "--run", tmp_path / "missing") == 1
         assert "no readable split.csv" in capsys.readouterr().err
 
@@ -161,7 +161,7 @@ class TestEvaluate:
     def test_unknown_patients_are_said(self, folder, tmp_path, capsys):
         plain = tmp_path / "plain"
         for index, path in enumerate(sorted((folder / "train").rglob("*.jpg"))):
-            target = plain / path.parent.name / f"picture{index}.jpg"
+            target = plain / path.parent.name / f"image{index}.jpg"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
         assert evaluate("--data", plain) == 0
@@ -169,14 +169,14 @@ class TestEvaluate:
         assert "leakage cannot be excluded" in out
         assert "their patients not being known" in out
 
-    def test_a_bad_picture_is_listed_and_left_out(self, folder, tmp_path, capsys):
+    def test_a_bad_image_is_listed_and_left_out(self, folder, tmp_path, capsys):
         report = tmp_path / "out.json"
         bad = min((folder / "train" / "0").glob("*.jpg"))
         bad.write_bytes(bad.read_bytes()[:200])
         assert evaluate("--data", folder, "--split", "train", "--json", report) == 0
         captured = capsys.readouterr()
         assert f"refused {bad.relative_to(folder)}" in captured.err
-        assert "Not judged and left out: 1 pictures: corrupt_image (1)" in captured.out
+        assert "Not judged and left out: 1 images: corrupt_image (1)" in captured.out
         assert json.loads(report.read_text())["refused"]["count"] == 1
 
     def test_one_class_only(self, folder, capsys):
@@ -186,7 +186,7 @@ class TestEvaluate:
 
     def test_nothing_readable_keeps_the_reasons(self, folder, capsys):
         for path in (folder / "train").rglob("*.jpg"):
-            path.write_text("not a picture")
+            path.write_text("not an image")
         assert evaluate("--data", folder, "--split", "train") == 1
         err = capsys.readouterr().err
         assert err.count("refused ") == len(list((folder / "train").rglob("*.jpg")))
@@ -230,12 +230,12 @@ class TestEvaluate:
 
 
 class TestScore:
-    def test_files_and_folders(self, pictures, tmp_path, capsys):
+    def test_files_and_folders(self, images, tmp_path, capsys):
         lines = tmp_path / "out.jsonl"
-        assert score(pictures, "--json", lines) == 0
+        assert score(images, "--json", lines) == 0
         found = [json.loads(line) for line in lines.read_text().splitlines()]
         assert {each["path"] for each in found} == {
-            str(path) for path in pictures.rglob("*") if path.is_file()
+            str(path) for path in images.rglob("*") if path.is_file()
         }
         for each in found:
             assert 0 <= each["probability"] <= 1
@@ -246,49 +246,49 @@ class TestScore:
         assert len(out.splitlines()) == 1 + len(found)
         assert "A warning." in out
 
-    def test_order_is_that_of_the_names(self, pictures, tmp_path):
+    def test_order_is_that_of_the_names(self, images, tmp_path):
         lines = tmp_path / "out.jsonl"
-        files = sorted((path for path in pictures.rglob("*") if path.is_file()), reverse=True)
+        files = sorted((path for path in images.rglob("*") if path.is_file()), reverse=True)
         assert score(*files, "--json", lines) == 0
         found = [json.loads(line)["path"] for line in lines.read_text().splitlines()]
         assert found == [str(path) for path in files]
 
-    def test_shards_are_all_files_each_once(self, pictures, tmp_path):
+    def test_shards_are_all_files_each_once(self, images, tmp_path):
         found = []
         for index in range(3):
             lines = tmp_path / f"{index}.jsonl"
-            assert score(pictures, "--json", lines, "--shard", f"{index}/3") == 0
+            assert score(images, "--json", lines, "--shard", f"{index}/3") == 0
             found += [json.loads(line)["path"] for line in lines.read_text().splitlines()]
-        assert sorted(found) == sorted(str(p) for p in pictures.rglob("*") if p.is_file())
+        assert sorted(found) == sorted(str(p) for p in images.rglob("*") if p.is_file())
 
     @pytest.mark.parametrize("shard", ["4/4", "0/0", "-1/4", "1", "a/b", "1/2/3"])
-    def test_a_shard_that_is_none(self, pictures, capsys, shard):
-        assert score(pictures, f"--shard={shard}") == 1
+    def test_a_shard_that_is_none(self, images, capsys, shard):
+        assert score(images, f"--shard={shard}") == 1
         assert "part" in capsys.readouterr().err
 
-    def test_examinations_are_not_torn_apart(self, pictures, capsys):
-        assert score(pictures, "--study", "--shard", "0/2") == 1
+    def test_studies_are_not_torn_apart(self, images, capsys):
+        assert score(images, "--study", "--shard", "0/2") == 1
         assert "--shard" in capsys.readouterr().err
 
-    def test_json_to_standard_output(self, pictures, capsys):
-        assert score(pictures, "--json", "-") == 0
+    def test_json_to_standard_output(self, images, capsys):
+        assert score(images, "--json", "-") == 0
         lines = capsys.readouterr().out.splitlines()
         assert all(json.loads(line)["probability"] >= 0 for line in lines)
 
-    def test_label_at_the_operating_point(self, pictures, capsys):
-        assert score(pictures, "--json", "-", "--operating-point", "high_sensitivity") == 0
+    def test_label_at_the_operating_point(self, images, capsys):
+        assert score(images, "--json", "-", "--operating-point", "high_sensitivity") == 0
         found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert {each["label"] for each in found} == {"tumour"}
-        assert score(pictures, "--operating-point", "high_specificity") == 1
+        assert score(images, "--operating-point", "high_specificity") == 1
         assert "no such operating point" in capsys.readouterr().err
 
-    def test_bad_pictures_are_objects_and_the_rest_goes_on(self, pictures, tmp_path, capsys):
-        (pictures / "text.jpg").write_text("not a picture")
-        (pictures / "empty.png").touch()
-        whole = next(path for path in pictures.iterdir() if path.is_file())
-        (pictures / "cut.png").write_bytes(whole.read_bytes()[:500])
+    def test_bad_images_are_objects_and_the_rest_goes_on(self, images, tmp_path, capsys):
+        (images / "text.jpg").write_text("not an image")
+        (images / "empty.png").touch()
+        whole = next(path for path in images.iterdir() if path.is_file())
+        (images / "cut.png").write_bytes(whole.read_bytes()[:500])
         lines = tmp_path / "out.jsonl"
-        assert score(pictures, tmp_path / "missing.png", "--json", lines) == 1
+        assert score(images, tmp_path / "missing.png", "--json", lines) == 1
         found = {
             Path(each["path"]).name: each
             for each in map(json.loads, lines.read_text().splitlines())
@@ -303,27 +303,27 @@ class TestScore:
         }
         assert "[corrupt_image]" in capsys.readouterr().out
 
-    def test_hidden_and_other_files_are_passed_over(self, pictures, capsys):
-        (pictures / ".hidden.png").write_text("x")
-        (pictures / "notes.txt").write_text("x")
-        (pictures / ".cache").mkdir()
-        (pictures / ".cache" / "a.png").write_text("x")
-        assert score(pictures) == 0
+    def test_hidden_and_other_files_are_passed_over(self, images, capsys):
+        (images / ".hidden.png").write_text("x")
+        (images / "notes.txt").write_text("x")
+        (images / ".cache").mkdir()
+        (images / ".cache" / "a.png").write_text("x")
+        assert score(images) == 0
         out = capsys.readouterr().out
         assert ".hidden.png" not in out
         assert len(out.splitlines()) == 7
 
-    def test_a_path_the_file_system_refuses(self, pictures, capsys):
-        assert score(pictures / ("a" * 300 + ".png"), pictures, "--json", "-") == 1
+    def test_a_path_the_file_system_refuses(self, images, capsys):
+        assert score(images / ("a" * 300 + ".png"), images, "--json", "-") == 1
         found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert found[0]["error"]["code"] == "unreadable_file"
         assert len(found) == 7
 
     def test_an_empty_folder_is_said(self, tmp_path, capsys):
         assert score(tmp_path) == 1
-        assert "holds no picture" in capsys.readouterr().out
+        assert "holds no image" in capsys.readouterr().out
 
-    def test_a_folder_that_cannot_be_listed(self, pictures, capsys, monkeypatch):
+    def test_a_folder_that_cannot_be_listed(self, images, capsys, monkeypatch):
         real = os.scandir
 
         def scandir(path):
@@ -332,18 +332,18 @@ class TestScore:
             return real(path)
 
         monkeypatch.setattr("os.scandir", scandir)
-        assert score(pictures) == 1
+        assert score(images) == 1
         out = capsys.readouterr().out
         assert "cannot be listed" in out
         assert out.count("A warning.") + out.count("tumour") >= 2
 
     @pytest.mark.skipif(not FULL_DISK.exists(), reason="no /dev/full on this system")
-    def test_a_full_disk(self, pictures, capsys):
-        assert score(pictures, "--json", FULL_DISK) == 1
+    def test_a_full_disk(self, images, capsys):
+        assert score(images, "--json", FULL_DISK) == 1
         assert "no space" in capsys.readouterr().err
 
-    def test_a_place_that_cannot_be_written(self, pictures, tmp_path, capsys):
-        assert score(pictures, "--json", tmp_path / "no" / "out.jsonl") == 1
+    def test_a_place_that_cannot_be_written(self, images, tmp_path, capsys):
+        assert score(images, "--json", tmp_path / "no" / "out.jsonl") == 1
         assert "cannot be written" in capsys.readouterr().err
 
     def test_usage(self):
@@ -374,12 +374,12 @@ sys.exit(main(sys.argv[1:]))
 
 class TestInterruption:
     @pytest.fixture
-    def start(self, pictures):
-        picture = next(path for path in pictures.iterdir() if path.is_file())
+    def start(self, images):
+        image = next(path for path in images.iterdir() if path.is_file())
 
         def begin(*options):
             return subprocess.Popen(
-                [sys.executable, "-c", textwrap.dedent(SLOW), "score", *[picture] * 200, *options],
+                [sys.executable, "-c", textwrap.dedent(SLOW), "score", *[image] * 200, *options],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

@@ -29,7 +29,7 @@ def records(tmp_path: Path) -> Path:
     }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps({"input_size": [96, 64]}))
-        if name == "second":  # a run that did not measure its training pictures
+        if name == "second":  # a run that did not measure its training images
             history[0]["train"] = None
         (tmp_path / name / "history.json").write_text(json.dumps(history))
     return tmp_path

@@ -37,13 +37,13 @@ def training_run(phantom_dataset: Path, tmp_path: Path) -> Path:
     (run / "config.json").write_text(config.model_dump_json())
     (run / "history.json").write_text("[]")
     (run / "environment.json").write_text("{}")
-    pictures = sorted((phantom_dataset / "valid").rglob("*.jpg"))
+    images = sorted((phantom_dataset / "valid").rglob("*.jpg"))
     lines = ["file,label,patient,breast,logit,probability"]
-    for path in pictures:
+    for path in images:
         patient = path.name.split("_")[0]
         lines.append(f"{path.name},{path.parent.name},{patient},{patient}/L,0.5,0.6")
     (run / "validation_scores.csv").write_text("\n".join(lines) + "\n")
-    parts = [f"{path.name},0,{path.name.split('_')[0]},validation" for path in pictures]
+    parts = [f"{path.name},0,{path.name.split('_')[0]},validation" for path in images]
     (run / "split.csv").write_text("\n".join(["file,label,patient_id,part", *parts]) + "\n")
     return run
 
@@ -137,7 +137,7 @@ def test_what_cannot_be_released(training_run, phantom_dataset, tmp_path, capsys
     scores = training_run / "validation_scores.csv"
     scores.write_text(scores.read_text().replace(".jpg", ".other"))
     assert release(training_run, "--data", phantom_dataset, "--to", to) == 1
-    assert "belongs to other pictures" in capsys.readouterr().err
+    assert "belongs to other images" in capsys.readouterr().err
     (training_run / "model.keras").write_bytes(b"changed")
     assert release(training_run, "--data", phantom_dataset, "--to", to) == 1
     assert "sha256" in capsys.readouterr().err

@@ -18,7 +18,7 @@ def test_every_file_has_one_part(path: Path, count: int) -> None:
 
 
 def test_parts_are_about_equal() -> None:
-    paths = [Path(f"pictures/{number:06}.dcm") for number in range(4000)]
+    paths = [Path(f"images/{number:06}.dcm") for number in range(4000)]
     sizes = [sum(map(Shard(index, 8).holds, paths)) for index in range(8)]
     assert 400 < min(sizes) <= max(sizes) < 600
 

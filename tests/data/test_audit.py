@@ -16,12 +16,12 @@ from mammoscope.data.dataset import read_dataset
 from mammoscope.data.duplicates import (
     HASH_BITS,
     NEAR_DISTANCE,
-    SAME_PICTURE_DISTANCE,
+    SAME_IMAGE_DISTANCE,
     find_near_pairs,
     perceptual_hash,
 )
 from mammoscope.imaging.mammogram import Laterality
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
@@ -132,7 +132,7 @@ def test_copies_with_both_labels_are_a_conflict(tmp_path: Path) -> None:
     assert exact.distance is None
     assert exact.labels == resaved.labels == (0, 1)
     assert resaved.distance is not None
-    assert resaved.distance <= SAME_PICTURE_DISTANCE
+    assert resaved.distance <= SAME_IMAGE_DISTANCE
     assert report.leaks.excluded
     assert report.breasts.both_labels == 1
     assert set(report.splits) == {"all"}
@@ -176,10 +176,10 @@ def test_different_women_are_no_duplicates() -> None:
     hashes = []
     for seed in range(60):
         mammogram = read(encode(grey(seed)))
-        prepared = prepare(mammogram, (96, 72))
+        preprocessed = preprocess(mammogram, (96, 72))
         hashes.append(
             perceptual_hash(
-                mammogram.pixels, inverted=prepared.inverted, mirrored=prepared.mirrored
+                mammogram.pixels, inverted=preprocessed.inverted, mirrored=preprocessed.mirrored
             )
         )
     assert len(find_near_pairs(np.array(hashes), NEAR_DISTANCE).pairs) == 0
@@ -188,7 +188,7 @@ def test_different_women_are_no_duplicates() -> None:
 def test_files_that_cannot_be_judged_are_named_with_their_reason(tmp_path: Path) -> None:
     whole = encode(grey(1))
     files = clean_files() | {
-        "train/0/text.jpg": b"not a picture at all",
+        "train/0/text.jpg": b"not an image at all",
         "train/0/empty.jpg": b"",
         "train/0/short.jpg": whole[: len(whole) // 3],
         "train/0/blank.png": encode(Image.new("L", (200, 200)), "PNG"),
@@ -241,7 +241,7 @@ def test_without_metadata_the_chest_wall_gives_the_same_breasts(
 
 
 def test_facts_of_the_real_data_set(real_dataset: Path, tmp_path: Path) -> None:
-    """Its test split: 340 pictures of 95 patients; phantoms where the real set is not there."""
+    """Its test split: 340 images of 95 patients; phantoms where the real set is not there."""
     (tmp_path / "test").symlink_to(real_dataset / "test")
     report = audit(read_dataset(tmp_path, real_dataset / "metadata.csv"))
     assert report.passed
@@ -253,7 +253,7 @@ def test_facts_of_the_real_data_set(real_dataset: Path, tmp_path: Path) -> None:
     assert report.modes == {"RGB": report.pictures}
 
 
-def test_on_picture_is_called_for_each(tmp_path: Path) -> None:
+def test_on_image_is_called_for_each(tmp_path: Path) -> None:
     calls: list[None] = []
     report_on(tmp_path, clean_files())
     audit(read_dataset(tmp_path), lambda: calls.append(None))

@@ -38,11 +38,11 @@ def test_merging_valid_into_train_moves_no_file(phantom_dataset: Path):
 
 @pytest.fixture
 def folder(phantom_folder: Path, tmp_path: Path) -> Path:
-    """Two pictures of each label, without splits, ids or metadata."""
-    pictures = sorted(phantom_folder.iterdir())[:4]
-    for i, path in enumerate(pictures):
+    """Two images of each label, without splits, ids or metadata."""
+    images = sorted(phantom_folder.iterdir())[:4]
+    for i, path in enumerate(images):
         (tmp_path / str(i % 2)).mkdir(exist_ok=True)
-        shutil.copy(path, tmp_path / str(i % 2) / f"picture-{i}{path.suffix}")
+        shutil.copy(path, tmp_path / str(i % 2) / f"image-{i}{path.suffix}")
     return tmp_path
 
 
@@ -55,7 +55,7 @@ def test_without_ids_each_file_is_its_own_patient(folder: Path):
 
 def test_a_table_names_the_patients(folder: Path, tmp_path: Path):
     table = tmp_path / "patients.csv"
-    names = sorted(path.name for path in folder.rglob("picture-*"))
+    names = sorted(path.name for path in folder.rglob("image-*"))
     rows = "".join(f"{name},woman-{i // 2},L,CC,61.5,B,1,\n" for i, name in enumerate(names))
     table.write_text("file,patient_id,laterality,view,age,density,BIRADS,invasive\n" + rows)
     dataset = read_dataset(folder, table)
@@ -67,7 +67,7 @@ def test_a_table_names_the_patients(folder: Path, tmp_path: Path):
 
 
 def test_a_row_without_patient_leaves_the_patient_unknown(folder: Path):
-    names = sorted(path.name for path in folder.rglob("picture-*"))
+    names = sorted(path.name for path in folder.rglob("image-*"))
     (folder / "metadata.csv").write_text(
         "file,patient_id\n" + "".join(f"{name},\n" for name in names)
     )
@@ -78,7 +78,7 @@ def test_a_row_without_patient_leaves_the_patient_unknown(folder: Path):
     ("text", "problem"),
     [
         ("file,view\n", "patient_id"),
-        ("file,patient_id\npicture-0.jpg,1\n", "misses a picture"),
+        ("file,patient_id\nimage-0.jpg,1\n", "misses an image"),
         ("file,patient_id\na.jpg,1\na.jpg,1\n", "twice"),
         ("file,patient_id,label\n{all},1,7\n", "contradicts the label"),
         ("file,patient_id,laterality\n{all},1,left\n", "not allowed"),
@@ -89,7 +89,7 @@ def test_a_row_without_patient_leaves_the_patient_unknown(folder: Path):
 def test_tables_that_cannot_be_used(folder: Path, text: str, problem: str):
     lines = text.splitlines()
     if "{all}" in text:
-        names = sorted(path.name for path in folder.rglob("picture-*"))
+        names = sorted(path.name for path in folder.rglob("image-*"))
         lines = [lines[0], *(lines[1].format(all=name) for name in names)]
     (folder / "metadata.csv").write_bytes("\n".join(lines).encode("latin-1"))
     with pytest.raises(MetadataError, match=problem):
@@ -102,7 +102,7 @@ def test_folders_that_are_no_data_set(tmp_path: Path):
     with pytest.raises(EmptyDatasetError, match="0/ and 1/"):
         read_dataset(tmp_path)
     (tmp_path / "train" / "0").mkdir(parents=True)
-    (tmp_path / "train" / "0" / "notes.txt").write_text("no picture")
+    (tmp_path / "train" / "0" / "notes.txt").write_text("no image")
     with pytest.raises(EmptyDatasetError):
         read_dataset(tmp_path)
 

@@ -1,4 +1,4 @@
-"""The table of DDSM pictures, read."""
+"""The table of DDSM images, read."""
 
 import pytest
 

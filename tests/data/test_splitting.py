@@ -26,15 +26,15 @@ def cohorts(draw) -> list[Example]:
     labels += [[0], [1], [0], [1]]
     return [
         example(patient, number, label)
-        for patient, pictures in enumerate(labels)
-        for number, label in enumerate(pictures)
+        for patient, images in enumerate(labels)
+        for number, label in enumerate(images)
     ]
 
 
 @settings(max_examples=40, deadline=None)
 @pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
 @given(cohort=cohorts(), count=st.integers(2, 5), seed=st.integers(0, 100))
-def test_folds_share_no_patient_and_miss_no_picture(cohort, count, seed):
+def test_folds_share_no_patient_and_miss_no_image(cohort, count, seed):
     small_parts = []
     for large, small in folds(cohort, count, seed):
         assert not shared_patients(large, small)

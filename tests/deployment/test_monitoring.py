@@ -13,7 +13,7 @@ from mammoscope.service.app import monitoring_of
 from mammoscope.settings import ServiceSettings
 from tests.deployment.manifests import MANIFESTS, ROOT, spec_of
 from tests.deployment.objects import Object
-from tests.fake_engine import CARD, PICTURE, FakeEngine, upload
+from tests.fake_engine import CARD, IMAGE, FakeEngine, upload
 
 BY_PROMETHEUS = {"namespace", "pod"}
 """Labels that Prometheus adds to what a pod of a ServiceMonitor says."""
@@ -55,7 +55,7 @@ def told() -> dict[str, dict[str, set[str]]]:
     found: dict[str, dict[str, set[str]]] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mammoscope.service.drift.LEAST", 1)
-        app.test_client().post("/predict", **upload(PICTURE))
+        app.test_client().post("/predict", **upload(IMAGE))
         for family in monitoring_of(app).registry.collect():
             for sample in family.samples:
                 labels = found.setdefault(sample.name, {})

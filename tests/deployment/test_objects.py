@@ -95,7 +95,7 @@ def test_policy_lets_names_be_asked_for(rendered: dict[str, list[Object]], name:
     }
 
 
-def test_ingress_takes_the_largest_picture(rendered: dict[str, list[Object]]) -> None:
+def test_ingress_takes_the_largest_image(rendered: dict[str, list[Object]]) -> None:
     ingress = next(e for e in rendered["overlays/production"] if e["kind"] == "Ingress")
     size = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
     assert int(size.removesuffix("m")) * 2**20 > ServiceSettings().max_image_bytes

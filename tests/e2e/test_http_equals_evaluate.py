@@ -1,4 +1,4 @@
-"""What the service answers is what `evaluate` measures: the same pictures through both."""
+"""What the service answers is what `evaluate` measures: the same images through both."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURES_A_LABEL = 24
+IMAGES_A_LABEL = 24
 """Enough to tell two scorers apart; the whole split takes the same two commands, and minutes."""
 
 
@@ -31,7 +31,7 @@ def test_auc_over_http_equals_evaluate_to_four_digits(
     data, report = tmp_path / "data", tmp_path / "evaluation.json"
     for label in ("0", "1"):
         (data / "test" / label).mkdir(parents=True)
-        for path in sorted((real_dataset / "test" / label).iterdir())[:PICTURES_A_LABEL]:
+        for path in sorted((real_dataset / "test" / label).iterdir())[:IMAGES_A_LABEL]:
             (data / "test" / label / path.name).symlink_to(path)
     shutil.copy(real_dataset / "metadata.csv", data)
     evaluated = run("-m", "mammoscope", "evaluate", "--data", data, "--json", report)

@@ -24,35 +24,35 @@ StartService = Callable[..., Any]
 
 
 @pytest.fixture
-def picture(phantom_folder: Path) -> bytes:
+def image(phantom_folder: Path) -> bytes:
     return next(phantom_folder.glob("*.jpg")).read_bytes()
 
 
-def post(service: Any, picture: bytes) -> requests.Response:
+def post(service: Any, image: bytes) -> requests.Response:
     return requests.post(
         f"{service.address}/predict",
-        data=picture,
+        data=image,
         headers={"Content-Type": "image/jpeg"},
         timeout=PATIENCE_S,
     )
 
 
-def timed(service: Any, picture: bytes) -> float:
+def timed(service: Any, image: bytes) -> float:
     began = time.monotonic()
-    assert post(service, picture).status_code == 200
+    assert post(service, image).status_code == 200
     return time.monotonic() - began
 
 
 class Crowd:
     """Clients that ask again and again, each on new connections, until they are stopped."""
 
-    def __init__(self, service: Any, picture: bytes, clients: int) -> None:
+    def __init__(self, service: Any, image: bytes, clients: int) -> None:
         self.statuses: Counter[int] = Counter()
         self.probabilities: set[float] = set()
         self.seconds: dict[int, list[float]] = defaultdict(list)
         self.dropped: list[requests.RequestException] = []
         self.refused_connections = 0
-        self._service, self._picture = service, picture
+        self._service, self._image = service, image
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
         for thread in self._threads:
@@ -62,7 +62,7 @@ class Crowd:
         while not self._stop.is_set():
             began = time.monotonic()
             try:
-                answer = post(self._service, self._picture)
+                answer = post(self._service, self._image)
             except requests.ConnectionError as err:
                 if "refused" in str(err):  # nobody listens any more: it was never accepted
                     self.refused_connections += 1
@@ -87,14 +87,14 @@ class Crowd:
 def test_ten_times_the_capacity(
     start_service: StartService,
     compiled_folder: Path,
-    picture: bytes,
+    image: bytes,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     service = start_service(model=compiled_folder, request_threads=TURNS, queue_size=QUEUE)
     service.wait_ready()
-    alone = post(service, picture).json()
-    alone_s = max(timed(service, picture) for _ in range(5))
-    crowd = Crowd(service, picture, clients=10 * (TURNS + QUEUE))
+    alone = post(service, image).json()
+    alone_s = max(timed(service, image) for _ in range(5))
+    crowd = Crowd(service, image, clients=10 * (TURNS + QUEUE))
     try:
         probes = []
         end = time.monotonic() + 5
@@ -111,7 +111,7 @@ def test_ten_times_the_capacity(
     assert not crowd.dropped
     assert max(probes) < 5, "a probe that takes this long counts as failed"
     assert crowd.probabilities == {alone["probability"]}
-    assert post(service, picture).json() == alone
+    assert post(service, image).json() == alone
     answered, refused = (float(np.quantile(crowd.seconds[status], 0.99)) for status in (200, 429))
     with capsys.disabled():
         sys.stdout.write(
@@ -126,20 +126,20 @@ def test_ten_times_the_capacity(
 
 @pytest.mark.abuse("load")
 def test_bad_requests_do_not_harm_those_beside_them(
-    start_service: StartService, compiled_folder: Path, picture: bytes
+    start_service: StartService, compiled_folder: Path, image: bytes
 ) -> None:
     service = start_service(model=compiled_folder)
     service.wait_ready()
-    alone = post(service, picture).json()
+    alone = post(service, image).json()
     bad = (
-        picture[:-300],
+        image[:-300],
         b"",
         b"<html>",
         bytes(128) + b"DICM",
         b"\x89PNG\r\n\x1a\n",
-        picture[:100],
+        image[:100],
     )
-    crowd = Crowd(service, picture, clients=3)
+    crowd = Crowd(service, image, clients=3)
     refused: Counter[int] = Counter()
     try:
         while crowd.statuses[200] < 20 or refused.total() < 5 * len(bad):
@@ -154,11 +154,11 @@ def test_bad_requests_do_not_harm_those_beside_them(
 
 @pytest.mark.abuse("lifecycle")
 def test_no_request_is_lost_at_sigterm_under_load(
-    start_service: StartService, compiled_folder: Path, picture: bytes
+    start_service: StartService, compiled_folder: Path, image: bytes
 ) -> None:
     service = start_service(model=compiled_folder, drain_s=5, graceful_timeout_s=PATIENCE_S)
     service.wait_ready()
-    crowd = Crowd(service, picture, clients=6)
+    crowd = Crowd(service, image, clients=6)
     try:
         while crowd.statuses[200] < 5:
             time.sleep(0.05)
@@ -179,7 +179,7 @@ def test_no_request_is_lost_at_sigterm_under_load(
 
 @pytest.mark.abuse("lifecycle")
 def test_a_killed_worker_is_replaced(
-    start_service: StartService, compiled_folder: Path, picture: bytes
+    start_service: StartService, compiled_folder: Path, image: bytes
 ) -> None:
     service = start_service(model=compiled_folder)
     service.wait_ready()
@@ -191,7 +191,7 @@ def test_a_killed_worker_is_replaced(
         time.sleep(0.05)
     service.wait_ready()
     assert service.worker() != killed
-    assert post(service, picture).status_code == 200
+    assert post(service, image).status_code == 200
 
 
 def slow_heads(port: int, count: int) -> Iterator[socket.socket]:
@@ -203,7 +203,7 @@ def slow_heads(port: int, count: int) -> Iterator[socket.socket]:
 
 @pytest.mark.abuse("load")
 def test_clients_that_never_finish_asking_are_hung_up_on(
-    start_service: StartService, compiled_folder: Path, picture: bytes
+    start_service: StartService, compiled_folder: Path, image: bytes
 ) -> None:
     service = start_service(model=compiled_folder)
     service.wait_ready()
@@ -214,7 +214,7 @@ def test_clients_that_never_finish_asking_are_hung_up_on(
     finally:
         for connection in connections:
             connection.close()
-    assert post(service, picture).status_code == 200
+    assert post(service, image).status_code == 200
 
 
 @pytest.mark.abuse("lifecycle")
@@ -253,7 +253,7 @@ def can_confine(environment: dict[str, str]) -> bool:
 
 @pytest.mark.abuse("lifecycle")
 def test_nothing_can_be_written(
-    compiled_folder: Path, picture: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    compiled_folder: Path, image: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "tmp").mkdir()
     environment = {"TMPDIR": str(tmp_path / "tmp"), "HOME": "/nonexistent"}
@@ -283,8 +283,8 @@ def test_nothing_can_be_written(
     )
     try:
         service.wait_ready()
-        large = picture.ljust(3_000_000, b"\0")  # more than Werkzeug keeps in memory by default
-        for files in ({"file": ("a.jpg", picture)}, {"file": ("a.jpg", large)}):
+        large = image.ljust(3_000_000, b"\0")  # more than Werkzeug keeps in memory by default
+        for files in ({"file": ("a.jpg", image)}, {"file": ("a.jpg", large)}):
             answer = requests.post(
                 f"{service.address}/predict?explain=true", files=files, timeout=PATIENCE_S
             )

@@ -27,7 +27,7 @@ StartService = Callable[..., Any]
 
 
 @pytest.fixture
-def pictures(phantom_folder: Path) -> list[Path]:
+def images(phantom_folder: Path) -> list[Path]:
     return sorted(path for path in phantom_folder.iterdir() if path.suffix in (".jpg", ".png"))
 
 
@@ -50,7 +50,7 @@ def test_from_start_to_stop(
     start_service: StartService,
     artifact_folder: Path,
     phantom_folder: Path,
-    pictures: list[Path],
+    images: list[Path],
     tmp_path: Path,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -67,21 +67,21 @@ def test_from_start_to_stop(
     answered = ask(phantom_folder, "--json")
     assert answered.returncode == 0, answered.stdout + answered.stderr
     answers = [json.loads(line) for line in answered.stdout.splitlines()]
-    assert [answer["picture"] for answer in answers] == [str(path) for path in pictures]
+    assert [answer["picture"] for answer in answers] == [str(path) for path in images]
     for answer in answers:
         assert answer["model_version"] == "tiny-1"
         assert 0 <= answer["probability"] <= 1
         assert sum(answer["classes"].values()) == pytest.approx(1)
 
     meier = tmp_path / "meier.jpg"
-    meier.write_text("This is no picture.")
-    mixed = ask(meier, pictures[0])
+    meier.write_text("This is no image.")
+    mixed = ask(meier, images[0])
     assert mixed.returncode == 1
     assert "refused" in mixed.stdout.splitlines()[1]
     assert f"{answers[0]['probability']:.4f}" in mixed.stdout.splitlines()[2]
 
     assert_problem(post(service, meier.read_bytes()), 415, "unsupported_image")
-    assert post(service, pictures[0].read_bytes()).status_code == 200
+    assert post(service, images[0].read_bytes()).status_code == 200
     assert (
         requests.get(f"{service.address}/model", timeout=PATIENCE_S).json()["version"] == "tiny-1"
     )
@@ -106,7 +106,7 @@ def test_from_start_to_stop(
     assert service.terminate() == 0
     lines = [json.loads(line) for line in service.log.splitlines()]
     assert "model_ready" in {line["event"] for line in lines}
-    assert sum(line["event"] == "request" for line in lines) >= len(pictures)
+    assert sum(line["event"] == "request" for line in lines) >= len(images)
     assert "meier" not in service.log
     assert "Traceback" not in service.log
 
@@ -128,7 +128,7 @@ def test_unusable_model_never_becomes_ready(
     start_service: StartService,
     artifact_folder: Path,
     tmp_path: Path,
-    pictures: list[Path],
+    images: list[Path],
     case: str,
 ) -> None:
     damage, code = DAMAGES[case]
@@ -142,7 +142,7 @@ def test_unusable_model_never_becomes_ready(
     ):
         client.wait_ready(PATIENCE_S)
     assert caught.value.problem_code == code
-    assert_problem(post(service, pictures[0].read_bytes()), 503, code)
+    assert_problem(post(service, images[0].read_bytes()), 503, code)
     assert requests.get(f"{service.address}/healthz", timeout=PATIENCE_S).status_code == 200
     assert service.terminate() == 0
     assert "model_refused" in service.log
@@ -150,23 +150,23 @@ def test_unusable_model_never_becomes_ready(
 
 
 def test_bodies_over_the_cap(
-    start_service: StartService, artifact_folder: Path, pictures: list[Path]
+    start_service: StartService, artifact_folder: Path, images: list[Path]
 ) -> None:
-    cap = max(path.stat().st_size for path in pictures)
+    cap = max(path.stat().st_size for path in images)
     service = start_service(model=artifact_folder, max_image_bytes=cap)
     service.wait_ready()
-    picture = pictures[0].read_bytes()
+    image = images[0].read_bytes()
 
     def in_chunks(total: int) -> Iterator[bytes]:
-        yield picture
-        for _ in range((total - len(picture)) // 65_536):
+        yield image
+        for _ in range((total - len(image)) // 65_536):
             yield bytes(65_536)
 
-    assert post(service, in_chunks(len(picture))).status_code == 200
+    assert post(service, in_chunks(len(image))).status_code == 200
     assert_problem(post(service, bytes(cap + 1)), 413, "image_too_large")
     assert_problem(post(service, bytes(cap + 1_000_000)), 413, "request_too_large")
     assert_problem(post(service, in_chunks(cap + 1_000_000)), 413, "request_too_large")
-    assert post(service, picture).status_code == 200
+    assert post(service, image).status_code == 200
     assert service.terminate() == 0
 
 
@@ -175,24 +175,24 @@ def test_bodies_over_the_cap(
 def test_request_in_flight_is_answered_after_sigterm(
     start_service: StartService,
     artifact_folder: Path,
-    pictures: list[Path],
+    images: list[Path],
     prefix: tuple[str | Path, ...],
 ) -> None:
     service = start_service(model=artifact_folder, graceful_timeout_s=PATIENCE_S, prefix=prefix)
     service.wait_ready()
-    picture = pictures[0].read_bytes()
+    image = images[0].read_bytes()
     head = (
         "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n"
-        f"Content-Length: {len(picture)}\r\n\r\n"
+        f"Content-Length: {len(image)}\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_S) as connection:
-        connection.sendall(head.encode() + picture[:1000])
+        connection.sendall(head.encode() + image[:1000])
         # Once this is answered, the worker has taken up the connection made before it.
         assert requests.get(f"{service.address}/healthz", timeout=PATIENCE_S).status_code == 200
         service.process.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
             service.process.wait(1)
-        connection.sendall(picture[1000:])
+        connection.sendall(image[1000:])
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
     assert service.process.wait(PATIENCE_S) == 0
 

@@ -28,7 +28,7 @@ WARM_UP = 40
 
 MB = 1024 * 1024
 MOST_GROWN = 25 * MB
-"""What memory may grow from the second third to the last. A tenth of the pictures sent in ten
+"""What memory may grow from the second third to the last. A tenth of the images sent in ten
 minutes on two processors would be gigabytes."""
 
 
@@ -45,11 +45,11 @@ class Look:
 class Mixture:
     """Clients that send what users and abusers send, in turn."""
 
-    def __init__(self, service: Any, pictures: list[bytes]) -> None:
+    def __init__(self, service: Any, images: list[bytes]) -> None:
         self.statuses: Counter[int] = Counter()
-        self.answers: dict[int, set[float]] = {number: set() for number in range(len(pictures))}
+        self.answers: dict[int, set[float]] = {number: set() for number in range(len(images))}
         self.failures: list[BaseException] = []
-        self._service, self._pictures = service, pictures
+        self._service, self._images = service, images
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(CLIENTS)]
         for thread in self._threads:
@@ -66,13 +66,13 @@ class Mixture:
             self.failures.append(err)
 
     def _ask(self, session: requests.Session, turn: int) -> None:
-        number = turn % len(self._pictures)
-        picture = self._pictures[number]
-        bad = {3: picture[: len(picture) // 2], 5: b"<html>", 7: b""}.get(turn % 9)
+        number = turn % len(self._images)
+        image = self._images[number]
+        bad = {3: image[: len(image) // 2], 5: b"<html>", 7: b""}.get(turn % 9)
         path = "/predict?explain=true" if turn % 11 == 4 else "/predict"
         answer = session.post(
             f"{self._service.address}{path}",
-            files={"file": ("a", picture if bad is None else bad)},
+            files={"file": ("a", image if bad is None else bad)},
             timeout=PATIENCE_S,
         )
         self.statuses[answer.status_code] += 1
@@ -102,8 +102,8 @@ def test_soak(
         environment={"TMPDIR": str(temporary)},
     )
     service.wait_ready()
-    pictures = [path.read_bytes() for path in sorted(phantom_folder.glob("*.[jp]*g"))]
-    mixture = Mixture(service, pictures)
+    images = [path.read_bytes() for path in sorted(phantom_folder.glob("*.[jp]*g"))]
+    mixture = Mixture(service, images)
     looks: list[Look] = []
     try:
         while mixture.statuses.total() < WARM_UP and not mixture.failures:

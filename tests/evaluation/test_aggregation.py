@@ -20,7 +20,7 @@ from mammoscope.evaluation.metrics import (
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.artifact import Card, CardCalibration
 from mammoscope.model.prediction import Prediction
-from mammoscope.studies import JudgedPicture, summarise
+from mammoscope.studies import JudgedImage, summarise
 
 CARD = Card(
     version="1",
@@ -31,7 +31,7 @@ CARD = Card(
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Scored:
+def images() -> Scored:
     """200 patients with both breasts, two views each; a fifth has a tumour in one."""
     rng = np.random.default_rng(3)
     labels, logits, patients, breasts = [], [], [], []
@@ -50,39 +50,39 @@ def pictures() -> Scored:
 
 
 @pytest.fixture(scope="module")
-def card(pictures: Scored) -> Card:
-    return with_levels(CARD, pictures)
+def card(images: Scored) -> Card:
+    return with_levels(CARD, images)
 
 
-def write_scores(path: Path, pictures: Scored) -> Path:
+def write_scores(path: Path, images: Scored) -> Path:
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("file", "label", "patient", "breast", "logit", "probability"))
         for i, (logit, probability) in enumerate(
-            zip(pictures.logits, pictures.probabilities, strict=True)
+            zip(images.logits, images.probabilities, strict=True)
         ):
             writer.writerow(
-                (i, pictures.labels[i], pictures.patients[i], pictures.breasts[i],
+                (i, images.labels[i], images.patients[i], images.breasts[i],
                  f"{logit:.6f}", f"{probability:.6f}")
             )  # fmt: skip
     return path
 
 
-def test_probabilities_of_each_level_are_calibrated_on_that_level(card: Card, pictures: Scored):
-    """Pictures' calibration, applied to maxima, would promise far too much or too little."""
-    for level, units in (("breast", pictures.by_breast()), ("patient", pictures.by_patient())):
+def test_probabilities_of_each_level_are_calibrated_on_that_level(card: Card, images: Scored):
+    """Images' calibration, applied to maxima, would promise far too much or too little."""
+    for level, units in (("breast", images.by_breast()), ("patient", images.by_patient())):
         scale = card.scale(level)
         mean = np.mean([scale.probability(logit) for logit in units.logits])
         assert mean == pytest.approx(units.labels.mean(), abs=0.01), level
         measured = card.metrics["validation"][level]
         assert measured["calibration_slope"]["value"] == pytest.approx(1.0, abs=0.1), level
-        as_pictures = evaluate_scores(pictures, resamples=10)
-        found = getattr(as_pictures, level)["ece"].value
+        as_images = evaluate_scores(images, resamples=10)
+        found = getattr(as_images, level)["ece"].value
         assert measured["ece"]["value"] < found, level
 
 
-def test_operating_points_keep_their_promise_on_their_own_level(card: Card, pictures: Scored):
-    for level, units in (("breast", pictures.by_breast()), ("patient", pictures.by_patient())):
+def test_operating_points_keep_their_promise_on_their_own_level(card: Card, images: Scored):
+    for level, units in (("breast", images.by_breast()), ("patient", images.by_patient())):
         points = card.levels[level].operating_points
         assert set(points) == {"default", "high_sensitivity", "high_specificity"}
         scale = card.scale(level)
@@ -106,9 +106,7 @@ def test_a_study_is_judged_by_the_levels_of_the_card(card: Card):
     }
     study = summarise(
         [
-            JudgedPicture(
-                f"{side}{view}", Prediction(0.5, logit, 0.5, "1"), "p", side, view, "left"
-            )
+            JudgedImage(f"{side}{view}", Prediction(0.5, logit, 0.5, "1"), "p", side, view, "left")
             for (side, view), logit in answers.items()
         ],
         card.model_copy(update={"operating_points": card.levels["breast"].operating_points}),
@@ -125,17 +123,17 @@ def test_a_study_is_judged_by_the_levels_of_the_card(card: Card):
     assert patient.probability != left.probability
 
 
-def test_evaluation_reads_breasts_and_patients_by_the_card(card: Card, pictures: Scored):
-    found = evaluate_scores(pictures, scales=scales_of(card), resamples=20)
+def test_evaluation_reads_breasts_and_patients_by_the_card(card: Card, images: Scored):
+    found = evaluate_scores(images, scales=scales_of(card), resamples=20)
     assert found.level_points["breast"]["high_specificity"].specificity.value >= 0.90
     assert found.to_json()["patient"]["operating_points"]["default"]["threshold"] == 0.5
-    plain = evaluate_scores(pictures, resamples=20)
+    plain = evaluate_scores(images, resamples=20)
     assert found.breast["auc"].value == plain.breast["auc"].value
     assert found.breast["log_loss"].value < plain.breast["log_loss"].value
 
 
-def test_stored_scores_give_the_same_card(card: Card, pictures: Scored, tmp_path: Path):
-    stored = read_scores(write_scores(tmp_path / "scores.csv", pictures), CARD)
+def test_stored_scores_give_the_same_card(card: Card, images: Scored, tmp_path: Path):
+    stored = read_scores(write_scores(tmp_path / "scores.csv", images), CARD)
     again = with_levels(CARD, stored)
     for level in ("breast", "patient"):
         assert again.levels[level].calibration.slope == pytest.approx(
@@ -143,8 +141,8 @@ def test_stored_scores_give_the_same_card(card: Card, pictures: Scored, tmp_path
         )
 
 
-def test_scores_of_another_model_are_refused(pictures: Scored, tmp_path: Path):
-    path = write_scores(tmp_path / "scores.csv", pictures)
+def test_scores_of_another_model_are_refused(images: Scored, tmp_path: Path):
+    path = write_scores(tmp_path / "scores.csv", images)
     other = CARD.model_copy(update={"calibration": CardCalibration(slope=0.9)})
     with pytest.raises(ArtifactMismatchError, match="another model"):
         read_scores(path, other)
@@ -167,10 +165,10 @@ def test_damaged_scores_are_refused(text: str, tmp_path: Path):
 
 
 class TestRules:
-    def test_the_rules_in_use_are_those_of_scored(self, pictures: Scored):
+    def test_the_rules_in_use_are_those_of_scored(self, images: Scored):
         """All units are of one size here, so that the plain AUC is the one compared."""
-        found = compare_rules(pictures, resamples=50)
-        plain = evaluate_scores(pictures, resamples=10)
+        found = compare_rules(images, resamples=50)
+        plain = evaluate_scores(images, resamples=10)
         for level, in_use in RULES_IN_USE.items():
             assert found[level][in_use].gain is None
             assert found[level][in_use].auc.value == pytest.approx(
@@ -178,7 +176,7 @@ class TestRules:
             )
 
     def test_a_tumour_in_one_breast_is_found_by_the_higher_one(self):
-        """Where both breasts are pictured, the healthy one dilutes a mean."""
+        """Where both breasts are imaged, the healthy one dilutes a mean."""
         rng = np.random.default_rng(4)
         ill = np.arange(1000) % 4 == 0
         logits = rng.normal(size=(1000, 2))
@@ -192,7 +190,7 @@ class TestRules:
         assert mean.gain is not None
         assert mean.gain.high < 0.0
 
-    def test_how_many_breasts_are_pictured_buys_nothing(self):
+    def test_how_many_breasts_are_imaged_buys_nothing(self):
         """Noise, but the ill have one breast in the data and the healthy two, save a few."""
         rng = np.random.default_rng(5)
         labels, patients, breasts = [], [], []

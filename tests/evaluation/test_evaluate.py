@@ -23,7 +23,7 @@ from mammoscope.evaluation.evaluate import (
     with_shortcuts,
 )
 from mammoscope.imaging.mammogram import Laterality
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact import Card, CardAgeCalibration, CardCalibration, CardOperatingPoint
 
@@ -45,7 +45,7 @@ class Logits:
 
 
 class BrightnessScorer:
-    """Scores a picture by its mean brightness."""
+    """Scores an image by its mean brightness."""
 
     card = CARD
 
@@ -71,16 +71,16 @@ def measure(outcomes, others=(), split="test", card=CARD):
 
 
 class TestScoring:
-    def test_pictures_go_through_the_one_reader_and_preparation(self, phantom_dataset):
+    def test_images_go_through_the_one_reader_and_preprocessing(self, phantom_dataset):
         examples = read_dataset(phantom_dataset).examples
         found = list(score_examples(examples, BrightnessScorer()))
         assert [each.example for each in found] == list(examples)
         for each in found[:3]:
-            prepared = prepare(read_file(each.example.path), CARD.input_size)
-            expected = BrightnessScorer().score(prepared.pixels[None]).logits[0]
+            preprocessed = preprocess(read_file(each.example.path), CARD.input_size)
+            expected = BrightnessScorer().score(preprocessed.pixels[None]).logits[0]
             assert each.logit == expected
-            assert each.chest_wall == prepared.chest_wall
-            assert each.inverted == prepared.inverted
+            assert each.chest_wall == preprocessed.chest_wall
+            assert each.inverted == preprocessed.inverted
 
     def test_looks_are_seen_alike_with_and_without_a_score(self, phantom_dataset):
         examples = read_dataset(phantom_dataset).examples[:6]
@@ -92,8 +92,8 @@ class TestScoring:
             assert np.array_equal(scored.look, seen.look)
             assert scored.look[:16].sum() == pytest.approx(1.0)
 
-    def test_an_unreadable_picture_is_an_outcome(self, tmp_path):
-        (tmp_path / "a.png").write_text("not a picture")
+    def test_an_unreadable_image_is_an_outcome(self, tmp_path):
+        (tmp_path / "a.png").write_text("not an image")
         examples = [
             Example(tmp_path / name, 0, "", name, name, patient_known=False)
             for name in ("a.png", "missing.png")
@@ -192,7 +192,7 @@ class TestAssessment:
         )
         assert found.with_age.image["auc"].value > found.evaluation.image["auc"].value + 0.1
 
-    def test_pictures_of_unknown_machines_are_grouped_by_look(self):
+    def test_images_of_unknown_machines_are_grouped_by_look(self):
         rng = np.random.default_rng(2)
         outcomes = [
             outcome(i % 2, float(i % 2), str(i), look=rng.normal(10 * (i % 3), 0.1, 24))
@@ -209,7 +209,7 @@ class TestAssessment:
         """Labels follow age, machine and look of the other patients, not those of these."""
         rng = np.random.default_rng(3)
 
-        def pictures(split, *, follow):
+        def images(split, *, follow):
             for i in range(200):
                 told = i % 2 if follow else int(rng.integers(2))
                 yield outcome(
@@ -222,21 +222,21 @@ class TestAssessment:
                     machine_id=str(told),
                 )
 
-        others = [Seen(each.example, each.look) for each in pictures("train", follow=True)]
+        others = [Seen(each.example, each.look) for each in images("train", follow=True)]
         for follow in (True, False):
-            judged = list(pictures("test", follow=follow))
+            judged = list(images("test", follow=follow))
             found = with_shortcuts(measure(judged), judged, others).shortcuts
             assert set(found) == {"histogram, box and inversion", "age", "machine"}
             for area in found.values():
                 assert (area.value == 1.0) if follow else (0.35 < area.value < 0.65)
                 assert area.low <= area.value <= area.high
 
-    def test_shortcuts_without_other_pictures_are_fitted_in_folds(self):
+    def test_shortcuts_without_other_images_are_fitted_in_folds(self):
         judged = [
             outcome(i % 2, 0.0, str(i), look=np.full(24, float(i % 2)), age=50.0 + i % 2)
             for i in range(60)
         ]
-        # A patient's own other pictures would tell the label; they are never learned from.
+        # A patient's own other images would tell the label; they are never learned from.
         own = [Seen(each.example, 1 - each.look) for each in judged]
         found = with_shortcuts(measure(judged), judged, own).to_json()["shortcuts"]
         assert found["histogram, box and inversion"]["value"] == 1.0

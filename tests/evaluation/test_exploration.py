@@ -67,9 +67,9 @@ def test_what_was_found_can_be_drawn(found):
 
 
 def _seen(known_again: float) -> list[Seen]:
-    """Pictures of 60 patients, four each; a share of each thumbnail is the patient's own."""
+    """Images of 60 patients, four each; a share of each thumbnail is the patient's own."""
     rng = np.random.default_rng(1)
-    pictures = []
+    images = []
     for patient in range(60):
         own = rng.integers(0, 256, THUMBNAIL)
         for number in range(4):
@@ -79,8 +79,8 @@ def _seen(known_again: float) -> list[Seen]:
                 Path(f"{patient}-{number}.png"), patient % 2, "train", str(patient), str(number),
                 patient_known=True,
             )  # fmt: skip
-            pictures.append(Seen(example, np.zeros(24, np.float32), pixels.astype(np.uint8)))
-    return pictures
+            images.append(Seen(example, np.zeros(24, np.float32), pixels.astype(np.uint8)))
+    return images
 
 
 def test_a_split_by_image_rewards_knowing_a_patient_again():
@@ -92,7 +92,7 @@ def test_a_split_by_image_rewards_knowing_a_patient_again():
     assert leakage.difference.low > 0.2
 
 
-def test_pictures_that_are_not_alike_leak_nothing():
+def test_images_that_are_not_alike_leak_nothing():
     leakage = measure_leakage(_seen(0.0))
     assert leakage.difference.low < 0 < leakage.difference.high
 

@@ -123,7 +123,7 @@ class TestAgainstScikitLearn:
     @settings(deadline=None)
     @given(weighted())
     def test_weight_is_repetition(self, data):
-        """What resampling relies on: weight k equals the picture standing there k times."""
+        """What resampling relies on: weight k equals the image standing there k times."""
         scores, labels, weights = data
         times = weights.astype(int)
         by_weight = Measures(Scored.of(labels, scores))(weights[None])
@@ -194,7 +194,7 @@ class TestArea:
 
     @settings(deadline=None)
     @given(labelled_scores(), st.randoms(use_true_random=False))
-    def test_ignores_order_of_pictures(self, data, random):
+    def test_ignores_order_of_images(self, data, random):
         scores, labels = data
         order = list(range(labels.size))
         random.shuffle(order)
@@ -356,8 +356,8 @@ class TestIntervals:
         assert fast.low == pytest.approx(low, abs=0.01)
         assert fast.high == pytest.approx(high, abs=0.01)
 
-    def test_copies_of_a_picture_do_not_narrow_it(self):
-        """Four copies of each picture under the same patient tell nothing new."""
+    def test_copies_of_a_image_do_not_narrow_it(self):
+        """Four copies of each image under the same patient tell nothing new."""
         single = simulate(count=100, patients=100, seed=8)
         copied = Scored.of(
             np.repeat(single.labels, 4),
@@ -442,7 +442,7 @@ class TestLevels:
         np.testing.assert_array_equal(patients.labels, [1, 0])
         np.testing.assert_allclose(patients.logits, [1.5, -3.0])
 
-    def test_without_ids_each_picture_is_its_own(self):
+    def test_without_ids_each_image_is_its_own(self):
         scored = Scored.of([0, 1, 1], [0.0, 1.0, 2.0])
         for level in (scored.by_breast(), scored.by_patient()):
             np.testing.assert_array_equal(level.logits, scored.logits)

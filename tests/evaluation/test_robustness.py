@@ -53,14 +53,14 @@ def trials(examples):
     return list(try_examples(examples, CellEngine()))
 
 
-def test_every_change_is_measured_of_every_picture(trials, examples):
+def test_every_change_is_measured_of_every_image(trials, examples):
     assert [trial.example for trial in trials] == list(examples)
     for trial in trials:
         assert set(trial.changes) == set(CHANGES)
         assert all(0 <= size <= 1 for size in trial.changes.values() if size is not None)
 
 
-def test_what_the_preparation_undoes_changes_nothing(trials):
+def test_what_the_preprocessing_undoes_changes_nothing(trials):
     found = summarise(trials)
     for name in ("inversion", "mirroring", "16-bit copy", "padding by 5%, black"):
         spread = found.changes[name]
@@ -112,7 +112,7 @@ def test_a_network_that_looks_at_nothing(examples):
     assert found.larger.value == found.lower.value == 0.5
 
 
-def test_chance_depends_on_seed_and_picture_alone(trials, examples):
+def test_chance_depends_on_seed_and_image_alone(trials, examples):
     again = list(try_examples(examples[3:5], CellEngine()))
     assert [each.changes for each in again] == [each.changes for each in trials[3:5]]
     assert [each.random for each in again] == [each.random for each in trials[3:5]]
@@ -131,7 +131,7 @@ def test_refusals_are_counted(examples, tmp_path):
         summarise([refused])
     changes = dict.fromkeys(CHANGES, 0.1) | {"mirroring": None}
     found = summarise([refused, Trial(examples[0], changes, -0.5, (0.2, -0.6, 0.5, -0.1))])
-    assert (found.pictures, found.refused) == (1, 1)
+    assert (found.images, found.refused) == (1, 1)
     assert found.larger.value == (1 + 0 + 0.5 + 1) / 4
     assert found.lower.value == (1 + 0 + 1 + 1) / 4
     assert found.changes["mirroring"] == Spread(pytest.approx(math.nan, nan_ok=True), pytest.approx(
@@ -152,7 +152,7 @@ class TestCommand:
         arguments = ["--data", str(phantom_dataset), "--split", "train", "--sample", "4"]
         assert main(["robustness", *arguments, "--json", str(table)]) == 0
         printed = capsys.readouterr().out
-        assert "Split train: 4 pictures judged, 0 refused; model 1.2.3; seed 0" in printed
+        assert "Split train: 4 images judged, 0 refused; model 1.2.3; seed 0" in printed
         for name in CHANGES:
             assert f"\n  {name} " in printed
         found = json.loads(table.read_text())

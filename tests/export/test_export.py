@@ -27,12 +27,12 @@ from mammoscope.errors import (
 )
 from mammoscope.export import (
     ALLOWED_DIFFERENCE,
-    PreparedPictures,
+    PreprocessedImages,
     Reference,
     compile_artifact,
-    draw_pictures,
+    draw_images,
     loss,
-    read_pictures,
+    read_images,
 )
 from mammoscope.export.rounding import rounded_to_bfloat16
 from mammoscope.model.artifact import (
@@ -84,7 +84,7 @@ def draw_network(path: Path, *, spread: float = 0.0) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_pictures() -> Iterator[None]:
+def few_images() -> Iterator[None]:
     """Networks of random weights order two dozen phantoms at random, in steps of 0.008 of AUC."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mammoscope.export.comparison.ALLOWED_AUC_DIFFERENCE", 0.1)
@@ -92,8 +92,8 @@ def few_pictures() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> PreparedPictures:
-    return draw_pictures(SIZE)
+def images() -> PreprocessedImages:
+    return draw_images(SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +115,11 @@ def folder(drawn: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compiled(drawn: Path, pictures: PreparedPictures) -> Path:
+def compiled(drawn: Path, images: PreprocessedImages) -> Path:
     """A folder compiled in 8 bits. Not to be written to."""
     digest = sha256_of(drawn / NETWORK_NAME)
     write_card(drawn, Card(version="tiny-1", sha256=digest, input_size=SIZE))
-    compile_artifact(load_artifact(drawn), pictures)
+    compile_artifact(load_artifact(drawn), images)
     return drawn
 
 
@@ -129,11 +129,11 @@ def card_of(folder: Path) -> Card:
     return card
 
 
-def test_scores_in_8_bits_are_near_those_of_the_keras(compiled: Path, pictures: PreparedPictures):
+def test_scores_in_8_bits_are_near_those_of_the_keras(compiled: Path, images: PreprocessedImages):
     artifact = load_artifact(compiled)
     assert artifact.compiled is not None
-    served = load_engine(artifact).score(pictures.comparison)
-    exact = load_engine(replace(artifact, compiled=None)).score(pictures.comparison)
+    served = load_engine(artifact).score(images.comparison)
+    exact = load_engine(replace(artifact, compiled=None)).score(images.comparison)
     assert not np.array_equal(served.logits, exact.logits)
     assert served.logit_maps.shape == exact.logit_maps.shape
     probabilities = [1 / (1 + np.exp(-scores.logits)) for scores in (served, exact)]
@@ -145,7 +145,7 @@ def test_scores_in_8_bits_are_near_those_of_the_keras(compiled: Path, pictures: 
     assert largest == pytest.approx(comparison.max_difference, abs=1e-6)
     assert largest <= comparison.allowed_difference == ALLOWED_DIFFERENCE
     assert abs(comparison.auc_float - comparison.auc_compiled) <= 0.1
-    assert comparison.pictures == len(pictures.comparison)
+    assert comparison.pictures == len(images.comparison)
     assert comparison.source == "phantoms"
 
 
@@ -173,9 +173,9 @@ def test_a_compiled_network_is_served_without_keras(compiled: Path, phantom_fold
         "print(engine.predict(read_file(Path(sys.argv[2]))).logit)\n"
         "print(*(name for name, module in sys.modules.items() if module is not None))\n"
     )
-    picture = min(phantom_folder.iterdir())
+    image = min(phantom_folder.iterdir())
     answer = subprocess.run(
-        [sys.executable, "-c", program, str(compiled), str(picture)],
+        [sys.executable, "-c", program, str(compiled), str(image)],
         cwd=ROOT, capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     logit, names = answer.stdout.splitlines()
@@ -187,10 +187,10 @@ def test_a_compiled_network_is_served_without_keras(compiled: Path, phantom_fold
     assert np.isfinite(float(logit))
 
 
-def test_scores_under_load_equal_scores_alone(compiled: Path, pictures: PreparedPictures):
+def test_scores_under_load_equal_scores_alone(compiled: Path, images: PreprocessedImages):
     engine = load_engine(load_artifact(compiled))
-    some = pictures.comparison[:12]
-    alone = [float(engine.score(picture[None]).logits[0]) for picture in some]
+    some = images.comparison[:12]
+    alone = [float(engine.score(image[None]).logits[0]) for image in some]
     with ThreadPoolExecutor(8) as pool:
         crowded = list(pool.map(lambda i: engine.score(some[i % 12][None]).logits[0], range(96)))
     assert crowded == alone * 8
@@ -214,18 +214,18 @@ def test_a_folder_that_does_not_match_never_becomes_ready(compiled: Path, tmp_pa
 
 
 def test_without_a_compiled_network_the_keras_is_served_in_float(
-    folder: Path, pictures: PreparedPictures
+    folder: Path, images: PreprocessedImages
 ):
     artifact = load_artifact(folder)
     assert artifact.compiled is None
-    before = load_engine(artifact).score(pictures.comparison).logits
-    compile_artifact(artifact, pictures, kind="float")
-    after = load_engine(load_artifact(folder)).score(pictures.comparison).logits
+    before = load_engine(artifact).score(images.comparison).logits
+    compile_artifact(artifact, images, kind="float")
+    after = load_engine(load_artifact(folder)).score(images.comparison).logits
     assert after == pytest.approx(before, abs=0.01)
 
 
 def test_where_the_processor_scores_otherwise_the_keras_is_served(
-    compiled: Path, pictures: PreparedPictures, caplog: pytest.LogCaptureFixture
+    compiled: Path, images: PreprocessedImages, caplog: pytest.LogCaptureFixture
 ):
     artifact = load_artifact(compiled)
     card = artifact.card
@@ -251,14 +251,14 @@ def test_where_the_processor_scores_otherwise_the_keras_is_served(
         served = on_another_processor(*logits)
         assert "in float" in caplog.text
         assert served.card.compiled is None
-        exact = load_engine(replace(artifact, compiled=None)).score(pictures.comparison).logits
-        assert served.score(pictures.comparison).logits.tolist() == exact.tolist()
+        exact = load_engine(replace(artifact, compiled=None)).score(images.comparison).logits
+        assert served.score(images.comparison).logits.tolist() == exact.tolist()
 
 
-def test_the_logit_keeps_mean_and_spread(compiled: Path, pictures: PreparedPictures):
+def test_the_logit_keeps_mean_and_spread(compiled: Path, images: PreprocessedImages):
     artifact = load_artifact(compiled)
     served, exact = (
-        load_engine(each).score(pictures.calibration).logits
+        load_engine(each).score(images.calibration).logits
         for each in (artifact, replace(artifact, compiled=None))
     )
     assert served.mean() == pytest.approx(exact.mean(), abs=1e-4)
@@ -277,8 +277,8 @@ def test_files_that_are_no_network_are_refused(compiled: Path, tmp_path: Path, c
         load_engine(replace(artifact, compiled=files))
 
 
-def test_float_keeps_the_scores(folder: Path, pictures: PreparedPictures):
-    card = compile_artifact(load_artifact(folder), pictures, kind="float")
+def test_float_keeps_the_scores(folder: Path, images: PreprocessedImages):
+    card = compile_artifact(load_artifact(folder), images, kind="float")
     assert card == card_of(folder)
     assert card.compiled is not None
     assert (card.compiled.kind, card.compiled.method) == ("float", "float16_weights")
@@ -286,12 +286,12 @@ def test_float_keeps_the_scores(folder: Path, pictures: PreparedPictures):
 
 
 def test_what_quantisation_spoils_is_left_in_float(
-    folder: Path, pictures: PreparedPictures, monkeypatch: pytest.MonkeyPatch
+    folder: Path, images: PreprocessedImages, monkeypatch: pytest.MonkeyPatch
 ):
     """With nothing allowed to change, every step is tried and only the exact one is kept."""
     monkeypatch.setattr("mammoscope.export.comparison.ALLOWED_DIFFERENCE", 1e-6)
     tried = []
-    card = compile_artifact(load_artifact(folder), pictures, report=tried.append)
+    card = compile_artifact(load_artifact(folder), images, report=tried.append)
     methods = list(dict.fromkeys(trial.method for trial in tried))
     assert methods == [
         "quantised",
@@ -313,26 +313,26 @@ def test_what_quantisation_spoils_is_left_in_float(
 
 def test_a_processor_without_bfloat16_serves_the_same_weights_in_float32(
     folder: Path,
-    pictures: PreparedPictures,
+    images: PreprocessedImages,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ):
-    exact = load_engine(load_artifact(folder)).score(pictures.comparison).logits
-    made = compile_artifact(load_artifact(folder), pictures, kind="bfloat16").compiled
+    exact = load_engine(load_artifact(folder)).score(images.comparison).logits
+    made = compile_artifact(load_artifact(folder), images, kind="bfloat16").compiled
     assert made is not None
     assert (made.method, made.kind) == ("bfloat16", "float")
     assert made.rounded == (not computes_in_bfloat16())
     assert 0 < made.comparison.max_difference < 0.03
-    in_bfloat16 = load_engine(load_artifact(folder)).score(pictures.comparison).logits
+    in_bfloat16 = load_engine(load_artifact(folder)).score(images.comparison).logits
     if made.rounded:  # no processor's own, then
         in_bfloat16 = make_engine(
             rounded_to_bfloat16(convert_network(folder / NETWORK_NAME)), card_of(folder)
-        ).score(pictures.comparison).logits  # fmt: skip
+        ).score(images.comparison).logits  # fmt: skip
     assert 0 < np.abs(in_bfloat16 - exact).max() < 0.05
     monkeypatch.setattr("mammoscope.model.engine.loading.computes_in_bfloat16", lambda: False)
     elsewhere = load_engine(load_artifact(folder))
     assert elsewhere.card.compiled == made
-    theirs = elsewhere.score(pictures.comparison).logits
+    theirs = elsewhere.score(images.comparison).logits
     assert np.abs(theirs - exact).max() < np.abs(in_bfloat16 - exact).max()
     assert caplog.text == ""
 
@@ -360,7 +360,7 @@ def test_rounding_leaves_what_bfloat16_can_hold():
 
 
 def test_only_what_costs_too_much_is_left_in_float(
-    tmp_path: Path, pictures: PreparedPictures, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: PreprocessedImages, monkeypatch: pytest.MonkeyPatch
 ):
     allowed = 0.005
     monkeypatch.setattr("mammoscope.export.comparison.ALLOWED_DIFFERENCE", allowed)
@@ -368,7 +368,7 @@ def test_only_what_costs_too_much_is_left_in_float(
     digest = sha256_of(tmp_path / NETWORK_NAME)
     write_card(tmp_path, Card(version="1", sha256=digest, input_size=SIZE))
     tried = []
-    made = compile_artifact(load_artifact(tmp_path), pictures, report=tried.append).compiled
+    made = compile_artifact(load_artifact(tmp_path), images, report=tried.append).compiled
     assert made is not None
     assert made.method == "quantised_except_blocks"
     # The second of three blocks, whose input is what 8 bits cannot hold.
@@ -381,9 +381,9 @@ def test_only_what_costs_too_much_is_left_in_float(
     assert load_engine(load_artifact(tmp_path)).card.compiled == made
 
 
-def test_compiling_again_replaces_what_was_compiled(folder: Path, pictures: PreparedPictures):
-    first = compile_artifact(load_artifact(folder), pictures).compiled
-    second = compile_artifact(load_artifact(folder), pictures, kind="float").compiled
+def test_compiling_again_replaces_what_was_compiled(folder: Path, images: PreprocessedImages):
+    first = compile_artifact(load_artifact(folder), images).compiled
+    second = compile_artifact(load_artifact(folder), images, kind="float").compiled
     assert first is not None
     assert second is not None
     assert first.topology.sha256 != second.topology.sha256
@@ -394,23 +394,23 @@ def test_compiling_again_replaces_what_was_compiled(folder: Path, pictures: Prep
 
 
 def test_a_compilation_that_fails_leaves_the_folder_as_it_was(
-    folder: Path, pictures: PreparedPictures, monkeypatch: pytest.MonkeyPatch
+    folder: Path, images: PreprocessedImages, monkeypatch: pytest.MonkeyPatch
 ):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     monkeypatch.setattr("mammoscope.export.ladder.loss", lambda comparison: 1.01)
     with pytest.raises(CompilationError):
-        compile_artifact(load_artifact(folder), pictures, kind="float")
+        compile_artifact(load_artifact(folder), images, kind="float")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_network_without_card_is_not_compiled(folder: Path, pictures: PreparedPictures):
+def test_a_network_without_card_is_not_compiled(folder: Path, images: PreprocessedImages):
     (folder / "card.json").unlink()
     with pytest.raises(ArtifactNotFoundError, match="card"):
-        compile_artifact(load_artifact(folder / NETWORK_NAME), pictures)
+        compile_artifact(load_artifact(folder / NETWORK_NAME), images)
 
 
 def test_a_folder_that_cannot_be_written_to(
-    folder: Path, pictures: PreparedPictures, monkeypatch: pytest.MonkeyPatch
+    folder: Path, images: PreprocessedImages, monkeypatch: pytest.MonkeyPatch
 ):
     def refuse(*_: object, **__: object) -> str:
         raise PermissionError
@@ -420,10 +420,10 @@ def test_a_folder_that_cannot_be_written_to(
     monkeypatch.setattr("mammoscope.export.compiling.convert_network", lambda _: None)
     monkeypatch.setattr(
         "mammoscope.export.compiling.make_engine",
-        lambda *_, **__: ConstantEngine(len(pictures.labels)),
+        lambda *_, **__: ConstantEngine(len(images.labels)),
     )
     with pytest.raises(StorageError):
-        compile_artifact(artifact, pictures)
+        compile_artifact(artifact, images)
 
 
 class ConstantEngine:
@@ -434,20 +434,20 @@ class ConstantEngine:
         return self
 
 
-def test_scores_that_are_no_numbers_are_refused(pictures: PreparedPictures):
+def test_scores_that_are_no_numbers_are_refused(images: PreprocessedImages):
     card = Card(version="1", sha256="0" * 64, input_size=SIZE)
-    numbers = np.linspace(-2, 2, len(pictures.labels)).astype(np.float32)
+    numbers = np.linspace(-2, 2, len(images.labels)).astype(np.float32)
     holes = numbers.copy()
     holes[1] = np.nan
     with pytest.raises(CompilationError, match="not a number"):
-        Reference(card, pictures, holes)
+        Reference(card, images, holes)
     with pytest.raises(CompilationError, match="not a number"):
-        Reference(card, pictures, numbers).compare(holes)
+        Reference(card, images, numbers).compare(holes)
 
 
-def test_comparison_measures_what_a_hand_would(pictures: PreparedPictures):
-    few = PreparedPictures(
-        pictures.calibration, pictures.comparison[:4], np.array([0, 0, 1, 1]), "pictures"
+def test_comparison_measures_what_a_hand_would(images: PreprocessedImages):
+    few = PreprocessedImages(
+        images.calibration, images.comparison[:4], np.array([0, 0, 1, 1]), "pictures"
     )
     card = Card(version="1", sha256="0" * 64, input_size=SIZE)
     ours = np.array([-2.0, 0.5, 0.4, 2.0], dtype=np.float32)
@@ -463,10 +463,10 @@ def test_comparison_measures_what_a_hand_would(pictures: PreparedPictures):
     assert loss(reference.compare(ours)) == 0
 
 
-class TestPictures:
+class TestImages:
     def test_splits_of_the_folder(self, phantom_dataset: Path, tmp_path: Path):
         dataset = read_dataset(phantom_dataset)
-        found = read_pictures(dataset, tmp_path / NETWORK_NAME, SIZE, calibration=5)
+        found = read_images(dataset, tmp_path / NETWORK_NAME, SIZE, calibration=5)
         assert found.calibration.shape == (5, *SIZE)
         assert found.calibration.dtype == found.comparison.dtype == np.uint8
         assert found.labels.tolist() == [example.label for example in dataset.split("valid")]
@@ -481,7 +481,7 @@ class TestPictures:
             for e in dataset.split(split)
         ]
         (tmp_path / "split.csv").write_text("\n".join(lines))
-        found = read_pictures(dataset, tmp_path / NETWORK_NAME, SIZE)
+        found = read_images(dataset, tmp_path / NETWORK_NAME, SIZE)
         assert found.source == "validation"
         assert found.labels.tolist() == [example.label for example in dataset.split("train")]
         assert len(found.calibration) == len(dataset.split("valid"))
@@ -489,33 +489,33 @@ class TestPictures:
     @pytest.mark.parametrize(
         "table", ["", "file,patient_id,part\nother.jpg,1,validation\n", "name\nx\n"]
     )
-    def test_a_table_that_knows_none_of_the_pictures(
+    def test_a_table_that_knows_none_of_the_images(
         self, phantom_dataset: Path, tmp_path: Path, table: str
     ):
         (tmp_path / "split.csv").write_text(table)
-        found = read_pictures(read_dataset(phantom_dataset), tmp_path / NETWORK_NAME, SIZE)
+        found = read_images(read_dataset(phantom_dataset), tmp_path / NETWORK_NAME, SIZE)
         assert found.source == "pictures"
 
     def test_a_folder_without_splits(self, phantom_dataset: Path, tmp_path: Path):
-        found = read_pictures(read_dataset(phantom_dataset / "valid"), tmp_path / "none", SIZE)
+        found = read_images(read_dataset(phantom_dataset / "valid"), tmp_path / "none", SIZE)
         assert len(found.calibration) == len(found.comparison) == len(found.labels)
 
-    def test_pictures_that_cannot_be_judged(self, phantom_dataset: Path, tmp_path: Path):
+    def test_images_that_cannot_be_judged(self, phantom_dataset: Path, tmp_path: Path):
         data = tmp_path / "data"
         for label in ("0", "1"):
             (data / label).mkdir(parents=True)
             source = next((phantom_dataset / "valid" / label).iterdir())
             (data / label / source.name).write_bytes(source.read_bytes())
-            (data / label / "broken.jpg").write_bytes(b"no picture")
-        assert len(read_pictures(read_dataset(data), tmp_path / "none", SIZE).comparison) == 2
+            (data / label / "broken.jpg").write_bytes(b"no image")
+        assert len(read_images(read_dataset(data), tmp_path / "none", SIZE).comparison) == 2
         for path in (data / "1").iterdir():
-            path.write_bytes(b"no picture")
+            path.write_bytes(b"no image")
         with pytest.raises(SingleClassError):
-            read_pictures(read_dataset(data), tmp_path / "none", SIZE)
+            read_images(read_dataset(data), tmp_path / "none", SIZE)
         for path in (data / "0").iterdir():
-            path.write_bytes(b"no picture")
+            path.write_bytes(b"no image")
         with pytest.raises(EmptyDatasetError):
-            read_pictures(read_dataset(data), tmp_path / "none", SIZE)
+            read_images(read_dataset(data), tmp_path / "none", SIZE)
 
 
 class TestCommand:
@@ -568,11 +568,11 @@ class TestCommand:
 
 
 def test_where_nncf_is_not_installed(
-    folder: Path, pictures: PreparedPictures, monkeypatch: pytest.MonkeyPatch
+    folder: Path, images: PreprocessedImages, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(ConfigurationError, match="nncf"):
-        compile_artifact(load_artifact(folder), pictures)
+        compile_artifact(load_artifact(folder), images)
 
 
 def test_compiling_prints_nothing_of_libraries(folder: Path, tmp_path: Path):

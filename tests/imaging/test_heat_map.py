@@ -1,4 +1,4 @@
-"""The heat map stands where the tissue stands, however the picture was exported."""
+"""The heat map stands where the tissue stands, however the image was exported."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from mammoscope.__main__ import main
 from mammoscope.errors import NotAMammogramError
 from mammoscope.imaging.heat_map import OPACITY, cell_centres, heat_map, overlay
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.model.artifact import Card
 from mammoscope.model.engine import Judgement
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
@@ -65,29 +65,29 @@ def phantom(seed: int) -> np.ndarray:
     ).pixels
 
 
-def spot_in_the_breast(prepared, seed: int) -> tuple[int, int]:
-    """A point of the source picture well inside the breast."""
-    top, left, bottom, right = prepared.box
+def spot_in_the_breast(preprocessed, seed: int) -> tuple[int, int]:
+    """A point of the source image well inside the breast."""
+    top, left, bottom, right = preprocessed.box
     share = 0.3 + 0.1 * seed
-    across = 0.7 if prepared.mirrored else 0.3
+    across = 0.7 if preprocessed.mirrored else 0.3
     return round(top + share * (bottom - top)), round(left + across * (right - left))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("seed", range(3))
-def test_the_cell_over_a_spot_lies_over_it_in_the_picture(name, seed):
-    """The preparation itself says where a spot of the picture comes to lie."""
+def test_the_cell_over_a_spot_lies_over_it_in_the_image(name, seed):
+    """The preprocessing itself says where a spot of the image comes to lie."""
     pixels = np.ascontiguousarray(VARIANTS[name](phantom(seed)), dtype=np.float32)
-    plain = prepare(mammogram(pixels), SIZE)
+    plain = preprocess(mammogram(pixels), SIZE)
     row, column = spot_in_the_breast(plain, seed)
     marked = pixels.copy()
     height, width = pixels.shape
     shape = (max(2, width // 60), max(2, height // 60))
     value = 0.0 if plain.inverted else 1.0
     cv2.ellipse(marked, (column, row), shape, 0, 0, 360, value, cv2.FILLED)
-    prepared = prepare(mammogram(marked), SIZE)
+    preprocessed = preprocess(mammogram(marked), SIZE)
     # The spot may move the outline by a search pixel: thin lines beside the spot itself.
-    changed = np.abs(prepared.pixels.astype(float) - plain.pixels) > 60
+    changed = np.abs(preprocessed.pixels.astype(float) - plain.pixels) > 60
     _, parts, facts, _ = cv2.connectedComponentsWithStats(changed.astype(np.uint8))
     there = centre(parts == 1 + facts[1:, cv2.CC_STAT_AREA].argmax())
 
@@ -95,9 +95,9 @@ def test_the_cell_over_a_spot_lies_over_it_in_the_picture(name, seed):
     rows, columns = (cell_centres(*pair) for pair in zip(CELLS, SIZE, strict=True))
     hot = np.abs(rows - there[0]).argmin(), np.abs(columns - there[1]).argmin()
     logit_map[hot] = 1.0
-    heat, breast = heat_map(logit_map, prepared)
+    heat, breast = heat_map(logit_map, preprocessed)
 
-    top, left, bottom, right = prepared.box
+    top, left, bottom, right = preprocessed.box
     assert heat.shape == breast.shape == (bottom - top, right - left)
     assert breast[row - top, column - left]
     found = np.add(centre(heat), (top, left))
@@ -110,27 +110,27 @@ def test_the_cell_over_a_spot_lies_over_it_in_the_picture(name, seed):
 
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 1000), cells=st.tuples(st.integers(2, 30), st.integers(2, 30)))
-def test_mirroring_the_picture_mirrors_the_overlay(seed, cells):
+def test_mirroring_the_image_mirrors_the_overlay(seed, cells):
     pixels = draw_phantom(PhantomConfig(seed=seed, height=320, width=256)).pixels
     logit_map = np.random.default_rng(seed).normal(size=cells).astype(np.float32)
     drawn, mirrored = (
-        overlay(shown, logit_map, prepare(shown, (96, 72))).astype(int)
+        overlay(shown, logit_map, preprocess(shown, (96, 72))).astype(int)
         for shown in (mammogram(pixels), mammogram(pixels[:, ::-1]))
     )
     # Rounding may turn at the breast's outline.
     assert (np.abs(drawn[:, ::-1] - mirrored).max(axis=2) > 2).mean() < 0.01
 
 
-def test_outside_the_breast_the_picture_is_as_it_was():
+def test_outside_the_breast_the_image_is_as_it_was():
     shown = mammogram(phantom(1))
-    prepared = prepare(shown, SIZE)
+    preprocessed = preprocess(shown, SIZE)
     logit_map = np.linspace(-1, 1, 63, dtype=np.float32).reshape(9, 7)
-    drawn = overlay(shown, logit_map, prepared)
+    drawn = overlay(shown, logit_map, preprocessed)
     assert drawn.shape == (*shown.pixels.shape, 3)
     assert drawn.dtype == np.uint8
-    top, left, bottom, right = prepared.box
+    top, left, bottom, right = preprocessed.box
     coloured = np.zeros(shown.pixels.shape, bool)
-    coloured[top:bottom, left:right] = heat_map(logit_map, prepared)[1]
+    coloured[top:bottom, left:right] = heat_map(logit_map, preprocessed)[1]
     grey = np.rint(shown.pixels * 255).astype(np.uint8)
     assert (drawn[~coloured] == grey[~coloured][:, None]).all()
     assert np.ptp(drawn[coloured].astype(int), axis=1).mean() > 20
@@ -138,11 +138,11 @@ def test_outside_the_breast_the_picture_is_as_it_was():
 
 def test_colours_run_from_dark_to_light():
     shown = mammogram(phantom(0))
-    prepared = prepare(shown, SIZE)
+    preprocessed = preprocess(shown, SIZE)
     logit_map = np.tile(np.linspace(5, 6, 24, dtype=np.float32)[:, None], (1, 18))
-    drawn = overlay(shown, logit_map, prepared).astype(float)
-    top, left, bottom, right = prepared.box
-    _, breast = heat_map(logit_map, prepared)
+    drawn = overlay(shown, logit_map, preprocessed).astype(float)
+    top, left, bottom, right = preprocessed.box
+    _, breast = heat_map(logit_map, preprocessed)
     colour = (
         drawn[top:bottom, left:right]
         - (1 - OPACITY) * 255 * (shown.pixels[top:bottom, left:right, None])
@@ -155,7 +155,7 @@ def test_colours_run_from_dark_to_light():
 
 def test_an_even_map_is_drawn_in_one_colour():
     shown = mammogram(phantom(0))
-    drawn = overlay(shown, np.full((9, 7), 3.3, np.float32), prepare(shown, SIZE))
+    drawn = overlay(shown, np.full((9, 7), 3.3, np.float32), preprocess(shown, SIZE))
     # The grey below is mixed in, so that only differences between channels tell the colour.
     blue_over_red = np.unique(drawn[:, :, 2].astype(int) - drawn[:, :, 0])
     assert blue_over_red[0] == 0
@@ -179,7 +179,7 @@ def test_cells_lie_where_their_receptive_fields_do(cells, length, first, step):
 
 
 @given(cells=st.integers(1, 60), length=st.integers(60, 1100))
-def test_cells_lie_inside_the_picture(cells, length):
+def test_cells_lie_inside_the_image(cells, length):
     found = cell_centres(cells, length)
     assert -0.5 <= found[0] <= found[-1] <= length - 0.5
     assert found.mean() == pytest.approx((length - 1) / 2)
@@ -194,13 +194,13 @@ class HotCornerEngine:
     card = CARD
 
     def judge(self, shown, *, operating_point="default"):
-        prepared = prepare(shown, SIZE)
+        preprocessed = preprocess(shown, SIZE)
         if shown.source.width == shown.source.height:
-            raise NotAMammogramError("The picture does not look like a mammogram: a reason.")
+            raise NotAMammogramError("The image does not look like a mammogram: a reason.")
         logit_map = np.zeros(CELLS, np.float32)
         logit_map[:8, :6] = 2.0
         prediction = Prediction(0.75, 1.0, 0.5, CARD.version, ("A warning.",))
-        return Judgement(prediction, prepared, logit_map)
+        return Judgement(prediction, preprocessed, logit_map)
 
 
 class TestCommand:
@@ -212,15 +212,15 @@ class TestCommand:
         )
 
     @pytest.fixture
-    def picture(self, tmp_path) -> Path:
-        path = tmp_path / "picture.png"
+    def image(self, tmp_path) -> Path:
+        path = tmp_path / "image.png"
         Image.fromarray(np.rint(phantom(1) * 255).astype(np.uint8)).save(path)
         return path
 
-    def test_draws_over_the_picture(self, picture, tmp_path, capsys):
+    def test_draws_over_the_image(self, image, tmp_path, capsys):
         output = tmp_path / "heat.png"
         output.write_text("an older result")
-        assert main(["explain", str(picture), "--output", str(output)]) == 0
+        assert main(["explain", str(image), "--output", str(output)]) == 0
         printed = capsys.readouterr().out
         assert "tumour, probability 0.750; model 1.2.3" in printed
         assert "heat from +0.000 (dark blue) to +2.000 (yellow)" in printed
@@ -235,7 +235,7 @@ class TestCommand:
         assert centre(yellow > 60)[1] > 300
         assert [path.name for path in tmp_path.glob(".*")] == []
 
-    def test_a_picture_that_is_refused_leaves_no_file(self, tmp_path, capsys):
+    def test_a_image_that_is_refused_leaves_no_file(self, tmp_path, capsys):
         path, output = tmp_path / "square.png", tmp_path / "heat.png"
         square = cv2.resize(phantom(1), (400, 400))
         Image.fromarray(np.rint(square * 255).astype(np.uint8)).save(path)
@@ -243,19 +243,19 @@ class TestCommand:
         assert "does not look like a mammogram" in capsys.readouterr().err
         assert not output.exists()
 
-    def test_files_that_cannot_be_written(self, picture, tmp_path, capsys):
-        for output in (tmp_path, tmp_path / "missing" / "heat.png", picture):
-            assert main(["explain", str(picture), "--output", str(output)]) == 1
+    def test_files_that_cannot_be_written(self, image, tmp_path, capsys):
+        for output in (tmp_path, tmp_path / "missing" / "heat.png", image):
+            assert main(["explain", str(image), "--output", str(output)]) == 1
             assert str(tmp_path) not in capsys.readouterr().err
-        with Image.open(picture) as untouched:
+        with Image.open(image) as untouched:
             assert untouched.mode == "L"
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
-    def test_a_full_disk(self, picture, capsys):
-        assert main(["explain", str(picture), "--output", "/dev/full"]) == 1
+    def test_a_full_disk(self, image, capsys):
+        assert main(["explain", str(image), "--output", "/dev/full"]) == 1
         assert "could not be written" in capsys.readouterr().err
 
-    def test_a_failure_while_writing_keeps_the_older_file(self, picture, tmp_path, monkeypatch):
+    def test_a_failure_while_writing_keeps_the_older_file(self, image, tmp_path, monkeypatch):
         output = tmp_path / "heat.png"
         output.write_text("an older result")
 
@@ -264,6 +264,6 @@ class TestCommand:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(Image.Image, "save", fail)
-        assert main(["explain", str(picture), "--output", str(output)]) == 1
+        assert main(["explain", str(image), "--output", str(output)]) == 1
         assert output.read_text() == "an older result"
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["heat.png", "picture.png"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["heat.png", "image.png"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mammoscope.errors import ImageError, NoBreastError
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.preprocessing.resampling import resampled
 from mammoscope.imaging.preprocessor import MammogramPreprocessor
 from mammoscope.imaging.reading import read, read_file
@@ -25,19 +25,19 @@ def mammogram(pixels: np.ndarray) -> Mammogram:
     return Mammogram(pixels, SourceFacts("PNG", width, height, 8, "L"))
 
 
-def test_without_the_crop_the_breast_keeps_its_place_in_the_picture():
+def test_without_the_crop_the_breast_keeps_its_place_in_the_image():
     pixels = np.zeros((400, 300), np.float32)
     breast = draw_phantom(PhantomConfig(seed=4, laterality=Laterality.LEFT)).pixels
     pixels[100:300, :150] = cv2.resize(breast, (150, 200))
-    cropped = prepare(mammogram(pixels), (200, 150))
-    whole = prepare(mammogram(pixels), (200, 150), crop_to_breast=False)
+    cropped = preprocess(mammogram(pixels), (200, 150))
+    whole = preprocess(mammogram(pixels), (200, 150), crop_to_breast=False)
     assert whole.box == (0, 0, 400, 300)
     assert whole.chest_wall == cropped.chest_wall
     assert whole.breast_share == pytest.approx(cropped.breast_share, rel=0.1)
     rows, columns = np.nonzero(whole.pixels)
     assert rows.min() >= 48
     assert rows.max() < 152
-    assert columns.max() < 78  # half of the picture's
+    assert columns.max() < 78  # half of the image's
     assert cropped.pixels.any(axis=1).all()
 
 
@@ -53,12 +53,12 @@ def large():
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "deep PNG"])
-def test_a_picture_read_reduced_prepares_like_the_whole(large, kind):
+def test_a_image_read_reduced_prepares_like_the_whole(large, kind):
     for pixels in large:
         data = encoded(pixels, kind)
         full, reduced = read(data), read(data, needed=LARGE_SIZE)
         assert reduced.pixels.size < full.pixels.size / 3
-        expected, found = prepare(full, LARGE_SIZE), prepare(reduced, LARGE_SIZE)
+        expected, found = preprocess(full, LARGE_SIZE), preprocess(reduced, LARGE_SIZE)
         difference = np.abs(found.pixels.astype(int) - expected.pixels.astype(int))
         assert difference.mean() < 0.5  # ranks of 1 to 255
         assert found.chest_wall == expected.chest_wall
@@ -68,7 +68,7 @@ def test_a_picture_read_reduced_prepares_like_the_whole(large, kind):
 
 
 def test_a_small_breast_is_read_again_with_all_pixels():
-    """A third of the picture's width: reduced, the crop would have too few pixels."""
+    """A third of the image's width: reduced, the crop would have too few pixels."""
     pixels = np.zeros((1600, 1200), np.float32)
     pixels[400:1200, :400] = cv2.resize(
         draw_phantom(PhantomConfig(seed=4, laterality=Laterality.LEFT)).pixels, (400, 800)
@@ -76,7 +76,7 @@ def test_a_small_breast_is_read_again_with_all_pixels():
     data = encoded(pixels, "JPEG")
     full, reduced = read(data), read(data, needed=LARGE_SIZE)
     assert reduced.pixels.shape == (800, 600)
-    expected, found = prepare(full, LARGE_SIZE), prepare(reduced, LARGE_SIZE)
+    expected, found = preprocess(full, LARGE_SIZE), preprocess(reduced, LARGE_SIZE)
     top, left, bottom, right = found.box
     assert right - left < LARGE_SIZE[1]
     assert np.array_equal(found.pixels, expected.pixels)
@@ -97,7 +97,7 @@ def test_the_crop_does_not_jump_where_a_row_at_its_edge_comes_into_sight():
         before, moves = None, []
         for level in np.arange(0.0, 10.0, 0.25) / 255:
             pixels[first - 1, 20:120] = level
-            found = prepare(mammogram(pixels), SIZE).pixels.astype(int)
+            found = preprocess(mammogram(pixels), SIZE).pixels.astype(int)
             if before is not None:
                 moves.append(np.abs(found - before).mean())
             before = found
@@ -113,11 +113,11 @@ def test_the_crop_does_not_jump_where_a_row_at_its_edge_comes_into_sight():
 def test_an_edge_that_moves_moves_the_result_by_as_much(move, top, height, size):
     """Shrinking or enlarging: no more than the edge itself moves over what is there."""
     rows = np.linspace(0, 1, 100, dtype=np.float32)[:, None]
-    picture = np.repeat(0.5 + 0.5 * np.sin(6 * rows), 120, axis=1).astype(np.float32)
-    steepest = float(np.abs(np.diff(picture, axis=0)).max())
+    image = np.repeat(0.5 + 0.5 * np.sin(6 * rows), 120, axis=1).astype(np.float32)
+    steepest = float(np.abs(np.diff(image, axis=0)).max())
     ends = (top, top + height, 5.0, 110.0)
     moved = (top + move, top + height, 5.0, 110.0)
-    difference = np.abs(resampled(picture, moved, size) - resampled(picture, ends, size))
+    difference = np.abs(resampled(image, moved, size) - resampled(image, ends, size))
     assert difference.max() <= 2 * move * steepest + 1e-5
 
 
@@ -166,10 +166,10 @@ TOLERANCES = {
     "JPEG": 6.0,
     "half the resolution": 6.0,
 }
-"""Mean absolute difference of prepared pictures, in ranks of 1 to 255."""
+"""Mean absolute difference of preprocessed images, in ranks of 1 to 255."""
 
 
-def phantom_pictures():
+def phantom_images():
     for seed in range(6):
         yield draw_phantom(
             PhantomConfig(
@@ -182,10 +182,10 @@ def phantom_pictures():
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_variants_of_a_phantom_prepare_alike(name):
-    for pixels in phantom_pictures():
-        original = prepare(mammogram(pixels), SIZE)
-        variant = prepare(VARIANTS[name](pixels), SIZE)
+def test_variants_of_a_phantom_preprocess_alike(name):
+    for pixels in phantom_images():
+        original = preprocess(mammogram(pixels), SIZE)
+        variant = preprocess(VARIANTS[name](pixels), SIZE)
         difference = np.abs(original.pixels.astype(int) - variant.pixels.astype(int))
         assert difference.mean() <= TOLERANCES[name]
         assert variant.inverted == (name == "inverted")
@@ -194,21 +194,21 @@ def test_variants_of_a_phantom_prepare_alike(name):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_variants_of_pictures_of_a_data_set_prepare_alike(name, real_dataset: Path):
+def test_variants_of_images_of_a_data_set_preprocess_alike(name, real_dataset: Path):
     paths = sorted((real_dataset / "train").rglob("*.jpg"))
     worst = []
     for path in paths[:: max(1, len(paths) // 24)]:
-        picture = read_file(path)
-        original = prepare(picture, SIZE)
-        pixels = picture.pixels
-        variant = prepare(VARIANTS[name](pixels), SIZE)
+        image = read_file(path)
+        original = preprocess(image, SIZE)
+        pixels = image.pixels
+        variant = preprocess(VARIANTS[name](pixels), SIZE)
         difference = np.abs(original.pixels.astype(int) - variant.pixels.astype(int)).mean()
         worst.append(difference)
     # One scanned label or skin fold may fall on the other side of a threshold.
     assert np.quantile(worst, 0.9) <= TOLERANCES[name]
 
 
-def test_inverted_pictures_are_found_in_a_data_set(real_dataset: Path):
+def test_inverted_images_are_found_in_a_data_set(real_dataset: Path):
     import csv
 
     if not (real_dataset / "metadata.csv").is_file():
@@ -224,27 +224,27 @@ def test_inverted_pictures_are_found_in_a_data_set(real_dataset: Path):
     for machine, chosen in of_machine.items():
         for row in chosen:
             path = real_dataset / row["split"] / row["label"] / row["file"]
-            assert prepare(read_file(path), SIZE).inverted == (machine == "29")
+            assert preprocess(read_file(path), SIZE).inverted == (machine == "29")
 
 
 def test_the_result_is_a_breast_that_fills_the_box():
-    prepared = prepare(mammogram(draw_phantom(PhantomConfig(seed=5)).pixels), SIZE)
-    assert prepared.pixels.shape == SIZE
-    assert prepared.pixels.dtype == np.uint8
-    assert not prepared.pixels.flags.writeable
-    inside = prepared.pixels > 0
+    preprocessed = preprocess(mammogram(draw_phantom(PhantomConfig(seed=5)).pixels), SIZE)
+    assert preprocessed.pixels.shape == SIZE
+    assert preprocessed.pixels.dtype == np.uint8
+    assert not preprocessed.pixels.flags.writeable
+    inside = preprocessed.pixels > 0
     assert inside[:, 0].mean() > 0.5  # chest wall on the left
     assert inside.any(axis=0).all()
     assert inside.any(axis=1).all()
     # Ranks: every grey value is about as frequent as any other.
-    counts, _ = np.histogram(prepared.pixels[inside], bins=8, range=(1, 256))
+    counts, _ = np.histogram(preprocessed.pixels[inside], bins=8, range=(1, 256))
     assert counts.min() > 0.6 * counts.mean()
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_label_falls_away(seed):
     with_text, without = (
-        prepare(mammogram(draw_phantom(PhantomConfig(seed=seed, label_text=text)).pixels), SIZE)
+        preprocess(mammogram(draw_phantom(PhantomConfig(seed=seed, label_text=text)).pixels), SIZE)
         for text in (True, False)
     )
     # The search copy's grid may move by a pixel; the label itself is nowhere in the result.
@@ -255,15 +255,15 @@ def test_the_label_falls_away(seed):
 
 def test_the_crop_is_given_in_source_pixels():
     phantom = draw_phantom(PhantomConfig(seed=9, laterality=Laterality.RIGHT, mass=True))
-    prepared = prepare(mammogram(phantom.pixels), SIZE)
-    top, left, bottom, right = prepared.box
+    preprocessed = preprocess(mammogram(phantom.pixels), SIZE)
+    top, left, bottom, right = preprocessed.box
     height, width = phantom.pixels.shape
     assert 0 <= top < bottom <= height
     assert 0 <= left < right <= width
-    assert prepared.chest_wall == "right"
-    assert prepared.mirrored
+    assert preprocessed.chest_wall == "right"
+    assert preprocessed.mirrored
     assert phantom.lesion_mask[top:bottom, left:right].sum() == phantom.lesion_mask.sum()
-    assert 0 < prepared.breast_share < 1
+    assert 0 < preprocessed.breast_share < 1
 
 
 @pytest.mark.parametrize(
@@ -277,9 +277,9 @@ def test_the_crop_is_given_in_source_pixels():
         np.pad(np.ones((1, 200)), 100),
     ],
 )
-def test_blank_pictures_hold_no_breast(pixels):
+def test_blank_images_hold_no_breast(pixels):
     with pytest.raises(NoBreastError):
-        prepare(mammogram(pixels), SIZE)
+        preprocess(mammogram(pixels), SIZE)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -288,19 +288,19 @@ def test_blank_pictures_hold_no_breast(pixels):
     levels=st.integers(1, 256),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_any_picture_prepares_or_is_refused(shape, levels, seed):
+def test_any_image_prepares_or_is_refused(shape, levels, seed):
     noise = np.random.default_rng(seed).integers(0, levels, shape) / 255
     try:
-        prepared = prepare(mammogram(noise), SIZE)
+        preprocessed = preprocess(mammogram(noise), SIZE)
     except ImageError:
         return
-    assert prepared.pixels.shape == SIZE
+    assert preprocessed.pixels.shape == SIZE
 
 
 def test_the_preprocessor_of_keras_image_helper_prepares_alike(phantom_folder: Path):
     preprocessor = MammogramPreprocessor(SIZE)
     for path in sorted(phantom_folder.iterdir()):
-        expected = prepare(read_file(path), SIZE).pixels[None, :, :, None]
+        expected = preprocess(read_file(path), SIZE).pixels[None, :, :, None]
         assert np.array_equal(preprocessor.from_path(path), expected)
         assert np.array_equal(preprocessor.from_bytes(path.read_bytes()), expected)
         with Image.open(path) as image:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mammoscope.__main__ import main
 from mammoscope.errors import ImageError, NotAMammogramError
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import measure, require_mammogram
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
@@ -28,15 +28,15 @@ def mammogram(pixels: np.ndarray) -> Mammogram:
     return Mammogram(pixels, SourceFacts("PNG", pixels.shape[1], pixels.shape[0], 8, "L"))
 
 
-def picture(image: Image.Image) -> Mammogram:
+def image(canvas: Image.Image) -> Mammogram:
     stream = io.BytesIO()
-    image.save(stream, "PNG")
+    canvas.save(stream, "PNG")
     return read(stream.getvalue())
 
 
 def refusal(shown: Mammogram) -> str | None:
     try:
-        require_mammogram(shown, prepare(shown, SIZE))
+        require_mammogram(shown, preprocess(shown, SIZE))
     except ImageError as err:
         return str(err)
     return None
@@ -66,7 +66,7 @@ def test_phantoms_pass(seed):
     )
 
 
-def test_pictures_of_a_data_set_pass(real_dataset: Path, capsys):
+def test_images_of_a_data_set_pass(real_dataset: Path, capsys):
     """Real ones where they are there; never those of its test split."""
     paths = sorted((real_dataset / "train").rglob("*.jpg"))
     # Beginning at 2: the limits were set looking at every fourth from 0.
@@ -121,26 +121,26 @@ def plot(seed: int) -> Image.Image:
 
 
 def photographs() -> dict[str, Image.Image]:
-    """Pictures that matplotlib and scikit-learn ship, in colour and in grey, whole and in parts."""
+    """Images that matplotlib and scikit-learn ship, in colour and in grey, whole and in parts."""
     import sklearn.datasets
 
     samples = Path(sklearn.datasets.__file__).parent / "images"
     hopper = Path(mpl.get_data_path()) / "sample_data" / "grace_hopper.jpg"
     found = {}
     for path in (samples / "china.jpg", samples / "flower.jpg", hopper):
-        with Image.open(path) as image:
-            image.load()
-        width, height = image.size
-        found[path.stem] = image
-        found[f"{path.stem} in grey"] = image.convert("L")
+        with Image.open(path) as canvas:
+            canvas.load()
+        width, height = canvas.size
+        found[path.stem] = canvas
+        found[f"{path.stem} in grey"] = canvas.convert("L")
         for part, (x, y) in {"left": (0, 0), "middle": (1, 1), "right": (2, 2)}.items():
             box = (x * width // 4, y * height // 4, (x + 2) * width // 4, (y + 2) * height // 4)
-            found[f"{path.stem}, {part}, in grey"] = image.crop(box).convert("L")
+            found[f"{path.stem}, {part}, in grey"] = canvas.crop(box).convert("L")
     return found
 
 
 def drawn() -> dict[str, np.ndarray]:
-    """Blank pictures, noise and shapes; some stand where a breast would."""
+    """Blank images, noise and shapes; some stand where a breast would."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:512, :512] / 512
     half_disc = np.hypot(x, y - 0.5) < 0.4
@@ -186,33 +186,33 @@ def radiographs() -> dict[str, np.ndarray]:
 
 
 def others() -> dict[str, Mammogram]:
-    pictures = {name: picture(image) for name, image in photographs().items()}
-    pictures |= {f"text {seed}": picture(text_page(seed)) for seed in range(8)}
-    pictures |= {f"plot {seed}": picture(plot(seed)) for seed in range(10)}
-    pictures |= {name: mammogram(pixels) for name, pixels in (drawn() | radiographs()).items()}
-    return pictures
+    images = {name: image(canvas) for name, canvas in photographs().items()}
+    images |= {f"text {seed}": image(text_page(seed)) for seed in range(8)}
+    images |= {f"plot {seed}": image(plot(seed)) for seed in range(10)}
+    images |= {name: mammogram(pixels) for name, pixels in (drawn() | radiographs()).items()}
+    return images
 
 
-def test_other_pictures_are_refused_with_a_reason(capsys):
-    pictures = others()
-    passed = [name for name, each in pictures.items() if refusal(each) is None]
+def test_other_images_are_refused_with_a_reason(capsys):
+    images = others()
+    passed = [name for name, each in images.items() if refusal(each) is None]
     with capsys.disabled():
-        sys.stdout.write(f" {len(pictures) - len(passed)} of {len(pictures)} others refused")
-    assert len(passed) <= (1 - LEAST_REFUSED_OTHERS) * len(pictures), passed
+        sys.stdout.write(f" {len(images) - len(passed)} of {len(images)} others refused")
+    assert len(passed) <= (1 - LEAST_REFUSED_OTHERS) * len(images), passed
 
 
 def test_reasons_are_words():
-    photograph = picture(photographs()["china"])
+    photograph = image(photographs()["china"])
     assert photograph.source.coloured > 0.2
     with pytest.raises(NotAMammogramError, match="it has colours"):
-        require_mammogram(photograph, prepare(photograph, SIZE))
+        require_mammogram(photograph, preprocess(photograph, SIZE))
 
 
 def test_a_coloured_annotation_is_no_reason():
     pixels = np.rint(draw_phantom(PhantomConfig(seed=3)).pixels * 255).astype(np.uint8)
-    image = Image.fromarray(pixels).convert("RGB")
-    ImageDraw.Draw(image).ellipse((200, 400, 280, 480), outline=(255, 0, 0), width=4)
-    shown = picture(image)
+    canvas = Image.fromarray(pixels).convert("RGB")
+    ImageDraw.Draw(canvas).ellipse((200, 400, 280, 480), outline=(255, 0, 0), width=4)
+    shown = image(canvas)
     assert shown.source.coloured > 0
     assert refusal(shown) is None
     assert shown.warnings
@@ -220,10 +220,10 @@ def test_a_coloured_annotation_is_no_reason():
 
 def test_mirroring_and_inversion_change_nothing():
     pixels = draw_phantom(PhantomConfig(seed=8, height=512, width=512)).pixels
-    expected = measure(mammogram(pixels), prepare(mammogram(pixels), SIZE))
+    expected = measure(mammogram(pixels), preprocess(mammogram(pixels), SIZE))
     for changed in (pixels[:, ::-1], 1 - pixels):
         shown = mammogram(changed)
-        found = measure(shown, prepare(shown, SIZE))
+        found = measure(shown, preprocess(shown, SIZE))
         assert found.chest_wall == pytest.approx(expected.chest_wall, abs=0.01)
         assert found.empty == pytest.approx(expected.empty, abs=0.01)
         assert found.detail == pytest.approx(expected.detail, abs=0.05)
@@ -239,7 +239,7 @@ class TestCommand:
         printed = capsys.readouterr().out
         assert "0 of 6 refused (0.0%)" in printed
         assert "2 of 2 refused (100.0%)" in printed
-        assert "The picture has 0 bytes." in printed
+        assert "The image has 0 bytes." in printed
         assert '"empty_image"' in table.read_text()
 
     def test_mammograms_alone_are_fine(self, phantom_folder, capsys):

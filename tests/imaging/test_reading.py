@@ -45,7 +45,7 @@ def deep(pixels):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
-def test_grey_pictures_of_every_layout_read_alike(grey, pixels, mode):
+def test_grey_images_of_every_layout_read_alike(grey, pixels, mode):
     mammogram = read(encode(grey.convert(mode), "PNG"))
     assert mammogram.pixels.shape == (256, 208)
     assert mammogram.source.mode == mode
@@ -54,7 +54,7 @@ def test_grey_pictures_of_every_layout_read_alike(grey, pixels, mode):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_16_bit_pictures_keep_their_depth(deep, pixels, kind):
+def test_16_bit_images_keep_their_depth(deep, pixels, kind):
     mammogram = read(encode(deep, kind))
     assert mammogram.source.bits == 16
     assert np.abs(mammogram.pixels - pixels).max() <= 1 / 65535 + 1e-6
@@ -69,7 +69,7 @@ def test_jpeg_reads_near_the_original(grey, pixels, mode):
     assert np.abs(mammogram.pixels - pixels).mean() < 0.01
 
 
-def test_palette_and_one_bit_pictures_are_read(grey):
+def test_palette_and_one_bit_images_are_read(grey):
     assert read(encode(grey.convert("P"), "PNG")).source.mode == "P"
     one_bit = read(encode(grey.convert("1"), "PNG"))
     assert set(np.unique(one_bit.pixels)) <= {0.0, 1.0}
@@ -104,13 +104,13 @@ def large_deep(large_pixels):
 
 
 class TestReduced:
-    """A picture read with no more pixels than are needed."""
+    """An image read with no more pixels than are needed."""
 
     NEEDED = (320, 260)
 
     @pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "PNG", "deep PNG", "deep TIFF"])
     @pytest.mark.parametrize("mode", ["L", "RGB"])
-    def test_is_the_picture_in_fewer_pixels(self, large_grey, large_deep, kind, mode):
+    def test_is_the_image_in_fewer_pixels(self, large_grey, large_deep, kind, mode):
         if kind.startswith("deep"):
             data = encode(large_deep, kind.removeprefix("deep "))
         elif kind == "progressive JPEG":
@@ -144,7 +144,7 @@ class TestReduced:
         assert len(levels) > 1000
 
     @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-    def test_orientation_is_that_of_the_upright_picture(self, large_grey, kind):
+    def test_orientation_is_that_of_the_upright_image(self, large_grey, kind):
         exif = Image.Exif()
         exif[0x0112] = 6
         data = encode(large_grey, kind, exif=exif)
@@ -152,19 +152,19 @@ class TestReduced:
         assert read(data, needed=(320, 260)).pixels.shape == (1040, 1280)
 
     def test_from_a_file(self, large_grey, tmp_path):
-        path = tmp_path / "picture.jpg"
+        path = tmp_path / "image.jpg"
         path.write_bytes(encode(large_grey, "JPEG"))
         reduced = read_file(path, needed=self.NEEDED)
         assert np.array_equal(reduced.pixels, read(path.read_bytes(), needed=self.NEEDED).pixels)
 
-    def test_truncated_pictures_are_corrupt(self, large_grey):
+    def test_truncated_images_are_corrupt(self, large_grey):
         for kind in ("JPEG", "PNG"):
             data = encode(large_grey, kind)
             with pytest.raises(CorruptImageError):
                 read(data[: len(data) // 2], needed=self.NEEDED)
 
 
-def test_a_coloured_picture_carries_a_warning():
+def test_a_coloured_image_carries_a_warning():
     colours = np.zeros((64, 64, 3), np.uint8)
     colours[:32, :, 0] = 200
     colours[32:, :, 2] = 200
@@ -184,7 +184,7 @@ def test_no_bytes():
 @pytest.mark.parametrize(
     "data",
     [
-        b"<html><body>no picture</body></html>",
+        b"<html><body>no image</body></html>",
         b"%!PS-Adobe-3.0 EPSF-3.0\n",
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         b"GIF89a" + bytes(100),
@@ -199,7 +199,7 @@ def test_other_formats_are_refused(data):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
-def test_truncated_pictures_are_corrupt(grey, kind, share):
+def test_truncated_images_are_corrupt(grey, kind, share):
     data = encode(grey, kind)
     with pytest.raises(CorruptImageError):
         read(data[: int(len(data) * share)])
@@ -247,7 +247,7 @@ def test_files_that_cannot_be_read(tmp_path, grey):
         read_file(tmp_path / "missing.png")
     with pytest.raises(UnreadableFileError):
         read_file(tmp_path)
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(encode(grey, "PNG"))
     assert read_file(path).source.format == "PNG"
 
@@ -274,7 +274,7 @@ def test_any_bytes_give_a_mammogram_or_a_typed_error(data):
     changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=8),
     keep=st.floats(0.1, 1.0),
 )
-def test_mutated_pictures_give_a_mammogram_or_a_typed_error(kind, changes, keep):
+def test_mutated_images_give_a_mammogram_or_a_typed_error(kind, changes, keep):
     small = draw_phantom(PhantomConfig(seed=1, height=128, width=128)).pixels
     image = (
         Image.fromarray((small * 65535).astype(np.uint16))

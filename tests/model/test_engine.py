@@ -19,7 +19,7 @@ from mammoscope.errors import (
 )
 from mammoscope.export import ALLOWED_DIFFERENCE
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.model.artifact import Artifact, Card, CardAgeCalibration, load_artifact
 from mammoscope.model.engine import Engine, Execution, load_engine, make_engine
@@ -99,7 +99,7 @@ def float_engine() -> Engine:
 def inputs(engine: Engine, phantom_folder: Path) -> np.ndarray:
     return np.stack(
         [
-            prepare(read_file(path), engine.card.input_size).pixels
+            preprocess(read_file(path), engine.card.input_size).pixels
             for path in sorted(phantom_folder.iterdir())
         ]
     )
@@ -139,7 +139,7 @@ def test_what_was_compiled_answers_as_near_as_its_card_allows(
 
 def test_a_score_does_not_depend_on_company_or_threads(engine: Engine, inputs):
     together = engine.score(inputs).logits
-    alone = [engine.score(picture[None]).logits[0] for picture in inputs]
+    alone = [engine.score(image[None]).logits[0] for image in inputs]
     with ThreadPoolExecutor(8) as pool:
         crowded = list(pool.map(lambda i: engine.score(inputs[i : i + 1]).logits[0],
                                 [i % len(inputs) for i in range(24)]))  # fmt: skip
@@ -207,8 +207,8 @@ def test_the_age_in_a_dicom_file_enters_only_where_it_may(setting, said, given, 
         age_calibration=CardAgeCalibration(slope=1.0, intercept=0.0, per_decade=0.5),
     )
     engine = Engine(_Compiled(card.input_size), card, age_from_dicom=setting)
-    picture = read(changed(mammogram_object(height=512, width=416), PatientAge=said))
-    answer = engine.predict(picture, age=given)
+    image = read(changed(mammogram_object(height=512, width=416), PatientAge=said))
+    answer = engine.predict(image, age=given)
     assert answer.age_used == (years is not None)
     log_odds = 0.0 if years is None else 0.05 * (years - 60)
     assert answer.probability == pytest.approx(1 / (1 + np.exp(-log_odds)))
@@ -229,7 +229,7 @@ def test_predictions_are_calibrated_scores(engine: Engine, phantom_folder: Path)
         engine.predict(read_file(path), operating_point="best")
 
 
-def test_a_blank_picture_is_refused(engine: Engine):
+def test_a_blank_image_is_refused(engine: Engine):
     blank = Mammogram(np.zeros((64, 64), np.float32), SourceFacts("PNG", 64, 64, 8, "L"))
     with pytest.raises(NoBreastError):
         engine.predict(blank)

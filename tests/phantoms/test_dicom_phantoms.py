@@ -10,7 +10,7 @@ from pydicom import dcmread, uid
 from mammoscope.__main__ import main
 from mammoscope.errors import ConfigurationError
 from mammoscope.imaging.reading import read_file
-from mammoscope.phantoms.dicom import SYNTAXES, Encoding, write_phantom_exam
+from mammoscope.phantoms.dicom import SYNTAXES, Encoding, write_phantom_study
 from tests.conftest import not_done
 from tests.dicom_objects import changed, mammogram_object, parsed, written
 
@@ -93,8 +93,8 @@ def test_dciodvfy_finds_no_error(name, dciodvfy, tmp_path):
         assert dciodvfy(path) == []
 
 
-def test_dciodvfy_finds_no_error_in_an_exam(dciodvfy, tmp_path):
-    for path in write_phantom_exam(tmp_path, seed=4, tumour=True):
+def test_dciodvfy_finds_no_error_in_an_study(dciodvfy, tmp_path):
+    for path in write_phantom_study(tmp_path, seed=4, tumour=True):
         assert dciodvfy(path) == []
 
 
@@ -105,7 +105,7 @@ def test_dciodvfy_would_find_an_error(dciodvfy, tmp_path):
 
 
 def test_an_exam_has_four_views_of_one_study(tmp_path):
-    paths = write_phantom_exam(tmp_path, seed=4)
+    paths = write_phantom_study(tmp_path, seed=4)
     objects = [dcmread(path) for path in paths]
     assert len({each.StudyInstanceUID for each in objects}) == 1
     assert len({each.SOPInstanceUID for each in objects}) == 4
@@ -128,7 +128,7 @@ def test_encodings_that_do_not_exist(options):
         Encoding(**options)
 
 
-def test_the_command_writes_exams(tmp_path, capsys):
+def test_the_command_writes_studies(tmp_path, capsys):
     assert main(["phantoms", str(tmp_path), "--exams", "--count", "2", "--syntax", "jpeg"]) == 0
     paths = capsys.readouterr().out.splitlines()
     assert len(paths) == 8

@@ -196,7 +196,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
         write_phantoms(folder, 1)
 
 
-def test_half_a_picture_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_image_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, data: bytes) -> None:
         path.touch()
         raise OSError(errno.ENOSPC, "full")

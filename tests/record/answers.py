@@ -18,16 +18,16 @@ from flask import Flask
 from prometheus_client import generate_latest
 
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
 from mammoscope.service import LoadingEngine, create_app
 from mammoscope.service.app import admission_of, monitoring_of
 from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import changed
 from tests.record import exchange
+from tests.record.encoded_images import dicom, encoded, grey8, jpeg, png8, refused
 from tests.record.imaging import SIZE
 from tests.record.keeping import NETWORK, Entries
-from tests.record.pictures import dicom, encoded, grey8, jpeg, png8, refused
 from tests.record.scores import served
 from tests.servers import send, server
 
@@ -84,7 +84,7 @@ def record() -> Entries:
         _pages(ask)
         _methods(ask)
         _predictions(ask)
-        _refused_pictures(ask)
+        _refused_images(ask)
         _refused_requests(ask)
         _urls(ask)
         _studies(ask)
@@ -163,7 +163,7 @@ def _predictions(ask: Asking) -> None:
     ask("", "POST", "/predict?explain=x", **form(jpeg("left MLO mass")))
 
 
-def _refused_pictures(ask: Asking) -> None:
+def _refused_images(ask: Asking) -> None:
     for name, data in refused().items():
         if len(data) <= CAP:
             ask(f"refused: {name}", "POST", "/predict", **form(data))
@@ -172,24 +172,24 @@ def _refused_pictures(ask: Asking) -> None:
 
 
 def _refused_requests(ask: Asking) -> None:
-    picture, json_type = jpeg("left CC"), "application/json"
+    image, json_type = jpeg("left CC"), "application/json"
     part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     in_parts = "multipart/form-data; boundary=x"
     bad: dict[str, Request] = {
-        "two files": form(picture, picture),
+        "two files": form(image, image),
         "no file": form(),
-        "file of another name": form(picture, field="picture"),
-        "file and a field": form(picture, url="http://a/"),
-        "age in words": form(picture, age="old"),
-        "age of a child": form(picture, age="7"),
-        "age that is no number": form(picture, age="nan"),
-        "two ages": form(picture, age=["50", "60"]),
+        "file of another name": form(image, field="picture"),
+        "file and a field": form(image, url="http://a/"),
+        "age in words": form(image, age="old"),
+        "age of a child": form(image, age="7"),
+        "age that is no number": form(image, age="nan"),
+        "two ages": form(image, age=["50", "60"]),
         "text in place of the file": raw({"file": "abc"}, "multipart/form-data"),  # type: ignore[arg-type]
-        "huge text part": form(picture, text="a" * 150_000),
-        "many parts": form(picture, **{f"f{number}": "a" for number in range(1000)}),
+        "huge text part": form(image, text="a" * 150_000),
+        "many parts": form(image, **{f"f{number}": "a" for number in range(1000)}),
         "form that breaks off": raw(part + b"abc", in_parts),
         "form without boundary": raw(b"abc", "multipart/form-data"),
-        "no content type": {"data": picture},
+        "no content type": {"data": image},
         "other content type": raw(b"url=http://a/", "application/x-www-form-urlencoded"),
         "no JSON": raw(b"{", json_type),
         "JSON of bad text": raw(b'{"url": "\xff"}', json_type),
@@ -202,25 +202,25 @@ def _refused_requests(ask: Asking) -> None:
         "JSON with more than url": {"json": {"url": "http://a/", "b": 1}},
         "true as age": {"json": {"url": "http://a/", "age": True}},
         "list as age": {"json": {"url": "http://a/", "age": [50]}},
-        "a file of the largest size and a byte": raw(picture.ljust(CAP + 1, b"\0"), "image/jpeg"),
+        "a file of the largest size and a byte": raw(image.ljust(CAP + 1, b"\0"), "image/jpeg"),
         "a body far too large": raw(bytes(2 * CAP), "image/jpeg"),
         "a form far too large": raw(part + bytes(2 * CAP) + b"\r\n--x--\r\n", in_parts),
         "a body shorter than announced": {
             "content_type": "image/png",
-            "environ_overrides": {"wsgi.input": io.BytesIO(picture), "CONTENT_LENGTH": "300000"},
+            "environ_overrides": {"wsgi.input": io.BytesIO(image), "CONTENT_LENGTH": "300000"},
         },
     }
     for name, request in bad.items():
         ask(name, "POST", "/predict", **request)
     ask("a file of the largest size", "POST", "/predict", network=True,
-        **raw(picture.ljust(CAP, b"\0"), "image/jpeg"))  # fmt: skip
+        **raw(image.ljust(CAP, b"\0"), "image/jpeg"))  # fmt: skip
 
 
 def _urls(ask: Asking) -> None:
-    pictures = {"/a.png": png8("left CC"), "/text": b"not a picture", "/large": bytes(CAP + 1)}
+    images = {"/a.png": png8("left CC"), "/text": b"not an image", "/large": bytes(CAP + 1)}
 
     def answer(handler: Any) -> None:
-        body = pictures.get(handler.path)
+        body = images.get(handler.path)
         send(body or b"", 404 if body is None else 200)(handler)
 
     with server(answer) as address:
@@ -243,25 +243,25 @@ def _studies(ask: Asking) -> None:
         "not named": form(left, right),
         "DICOM": form(*objects, name="a.dcm"),
         "DICOM of one woman": form(*objects[:2], name="a.dcm"),
-        "one refused": form(left, b"no picture", patient="A", laterality="L"),
+        "one refused": form(left, b"no image", patient="A", laterality="L"),
     }  # fmt: skip
     for name, request in good.items():
         ask(name, "POST", "/studies", network=True, **request)
     bad = {
         "no file": form(patient="A"),
-        "all refused": form(b"no picture", refused()["noise"], patient="A"),
+        "all refused": form(b"no image", refused()["noise"], patient="A"),
         "file of another name": form(left, field="picture"),
         "unknown field": form(left, nothing="A"),
         "unknown laterality": form(left, laterality="left"),
         "unknown view": form(left, view="side"),
         "two patients of three": form(left, left, left, patient=["A", "B"]),
-        "five pictures": form(*[left] * 5),
-        "forty pictures": form(*[left] * 40),
+        "five images": form(*[left] * 5),
+        "forty images": form(*[left] * 40),
         "too many bytes": raw(bytes(1_400_000), "multipart/form-data; boundary=x"),
         "JSON": {"json": {}},
         "a ZIP": raw(b"PK\x03\x04", "application/zip"),
         "a ZIP as a file": form(b"PK\x03\x04" + bytes(30), name="a.zip"),
-        "one picture, raw": raw(left, "image/jpeg"),
+        "one image, raw": raw(left, "image/jpeg"),
     }
     for name, request in bad.items():
         ask(name, "POST", "/studies", **request)
@@ -277,16 +277,16 @@ def _image(*files: bytes, **changes: Any) -> Request:
 
 
 def _inference(ask: Asking) -> None:
-    pictures = jpeg("left CC"), jpeg("right CC mass")
-    prepared = prepare(read(pictures[0], needed=SIZE), SIZE).pixels
+    images = jpeg("left CC"), jpeg("right CC mass")
+    preprocessed = preprocess(read(images[0], needed=SIZE), SIZE).pixels
     asked: dict[str, Request] = {
-        "pictures": {"inputs": [_image(*pictures)], "id": "7"},
-        "one output": {"inputs": [_image(*pictures)], "outputs": [{"name": "label"}]},
-        "pixels": {"inputs": [_tensor(shape=[1, *SIZE], data=prepared.ravel().tolist())]},
+        "pictures": {"inputs": [_image(*images)], "id": "7"},
+        "one output": {"inputs": [_image(*images)], "outputs": [{"name": "label"}]},
+        "pixels": {"inputs": [_tensor(shape=[1, *SIZE], data=preprocessed.ravel().tolist())]},
     }
     for name, content in asked.items():
         ask(name, "POST", INFER, network=True, json=content)
-    for name, request in _binary(pictures, np.stack([prepared, prepared[:, ::-1]])):
+    for name, request in _binary(images, np.stack([preprocessed, preprocessed[:, ::-1]])):
         ask(name, "POST", INFER, network=True, **request)
     bad: dict[str, Any] = {
         "nothing": {},
@@ -304,11 +304,11 @@ def _inference(ask: Asking) -> None:
         "two inputs": {"inputs": [_tensor(), _tensor()]},
         "no base64": {"inputs": [_image(b"", data=["é"])]},
         "more in the shape than there is": {"inputs": [_image(b"a", shape=[2])]},
-        "five pictures": {"inputs": [_image(*[b"a"] * 5)]},
-        "no picture": {"inputs": [_image()]},
+        "five images": {"inputs": [_image(*[b"a"] * 5)]},
+        "no image": {"inputs": [_image()]},
         "an unknown input": {"inputs": [_image(b"a", name="other")]},
         "an unknown output": {"inputs": [_image(b"a")], "outputs": [{"name": "other"}]},
-        "bytes of no picture": {"inputs": [_image(b"no picture")]},
+        "bytes of no image": {"inputs": [_image(b"no image")]},
         "noise": {"inputs": [_image(refused()["noise"])]},
     }  # fmt: skip
     for name, content in bad.items():
@@ -322,12 +322,12 @@ def _inference(ask: Asking) -> None:
 
 
 def _binary(
-    pictures: tuple[bytes, ...], prepared: np.ndarray[Any, Any]
+    images: tuple[bytes, ...], preprocessed: np.ndarray[Any, Any]
 ) -> Iterator[tuple[str, Request]]:
-    elements = b"".join(struct.pack("<I", len(each)) + each for each in pictures)
+    elements = b"".join(struct.pack("<I", len(each)) + each for each in images)
     tensors = {
-        "pictures": (_image(*pictures), elements),
-        "pixels": (_tensor(shape=list(prepared.shape)), prepared.tobytes()),
+        "pictures": (_image(*images), elements),
+        "pixels": (_tensor(shape=list(preprocessed.shape)), preprocessed.tobytes()),
     }
     for name, (tensor, data) in tensors.items():
         del tensor["data"]
@@ -347,7 +347,7 @@ def _binary(
 
 def _other_settings(entries: Entries) -> None:
     """Settings that change answers."""
-    picture = jpeg("right CC mass")
+    image = jpeg("right CC mass")
     object_ = dicom("right CC mass", "jpeg-ls")
     for setting, value in (
         ("operating_point", "high_sensitivity"),
@@ -358,7 +358,7 @@ def _other_settings(entries: Entries) -> None:
     ):
         ask = Asking(_app(**{setting: value}), entries, f"{setting} {value}: ")
         network = setting != "max_pixels"
-        ask("", "POST", "/predict", network=network, **form(picture))
+        ask("", "POST", "/predict", network=network, **form(image))
         ask("DICOM", "POST", "/predict", network=network, **form(object_))
         if setting == "url_fetching":
             ask("URL", "POST", "/predict", json={"url": "http://127.0.0.1/a.png"})

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.record.encoded_images import encoded, grey8, jpeg, refused
 from tests.record.keeping import NETWORK, ROOT, Entries, as_text, sha256
-from tests.record.pictures import encoded, grey8, jpeg, refused
 from tests.record.scores import MODEL
 
 COMMANDS = (
@@ -156,9 +156,9 @@ def _prepare(folder: Path) -> None:
 FIRST = (
     Command("mammoscope phantoms --count 6 phantoms", ("phantoms",)),
     Command("mammoscope phantoms --count 6 --seed 4 --dataset dataset", ("dataset",)),
-    Command("mammoscope phantoms --count 1 --exams --syntax jpeg-ls exams", ("exams",)),
+    Command("mammoscope phantoms --count 1 --exams --syntax jpeg-ls studies", ("studies",)),
 )
-"""They make the pictures that the others read."""
+"""They make the images that the others read."""
 
 
 def _independent() -> list[Command]:
@@ -225,8 +225,8 @@ def _asking() -> list[Command]:
         f"mammoscope score {model} --json lines.json with_refused": ("lines.json",),
         f"mammoscope score {model} --operating-point high_sensitivity phantoms": (),
         f"mammoscope score {model} --shard 0/2 phantoms": (),
-        f"mammoscope score {model} --study exams": (),
-        f"mammoscope score {model} --study --id-key secret --json - exams": (),
+        f"mammoscope score {model} --study studies": (),
+        f"mammoscope score {model} --study --id-key secret --json - studies": (),
         f"mammoscope score {model} --study manifest.csv": (),
         f"mammoscope explain {model} with_refused/mass.tif --output map.png": ("map.png",),
         f"mammoscope explain {model} with_refused/noise.png --output no_map.png": ("no_map.png",),

@@ -107,7 +107,7 @@ def _body(kind: str, body: bytes) -> Any:
 
 
 def _short(name: str, value: Any) -> Any:
-    """A part of a JSON body; pictures by their pixels, and what is longest by its digest."""
+    """A part of a JSON body; images by their pixels, and what is longest by its digest."""
     if name == _MEASUREMENTS:
         return digest(json.dumps(value).encode())
     if isinstance(value, dict) and value.get("media_type") == "image/png":

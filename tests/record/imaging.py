@@ -1,4 +1,4 @@
-"""What reading and preparing make of the pictures; nothing here depends on the network."""
+"""What reading and preprocessing make of the images; nothing here depends on the network."""
 
 import dataclasses
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from mammoscope.errors import ImageError
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import discrepancies, require_mammogram
 from mammoscope.imaging.reading import read
+from tests.record.encoded_images import PHANTOMS, accepted, phantom, refused
 from tests.record.keeping import Entries, sha256
-from tests.record.pictures import PHANTOMS, accepted, phantom, refused
 
 SIZE = (299, 299)
 """Input of the released model."""
@@ -30,7 +30,7 @@ def record() -> Entries:
     for name, data in {**accepted(), **refused()}.items():
         answer = _answer(data)
         own = {"file": sha256(data), "source": answer.pop("source", None)}
-        # Lossless copies of one picture differ in nothing else, which is kept once.
+        # Lossless copies of one image differ in nothing else, which is kept once.
         known = first.setdefault(repr(answer), name)
         entries[name] = {**own, "same_as": known} if known != name else {**own, **answer}
     return entries
@@ -41,20 +41,20 @@ def _answer(data: bytes) -> dict[str, Any]:
     try:
         mammogram = read(data, needed=SIZE, pseudonyms=Pseudonyms(_KEY))
         stage = "preparing"
-        prepared = prepare(mammogram, SIZE)
+        preprocessed = preprocess(mammogram, SIZE)
         stage = "examining"
-        require_mammogram(mammogram, prepared)
+        require_mammogram(mammogram, preprocessed)
     except ImageError as err:
         return {"refused": err.code, "while": stage, "message": str(err)}
     return {
         **_facts(mammogram),
-        "prepared": sha256(prepared.pixels.tobytes()),
-        "box": str(prepared.box),
-        "inverted": prepared.inverted,
-        "mirrored": prepared.mirrored,
-        "chest_wall": prepared.chest_wall,
-        "breast_share": prepared.breast_share,
-        "warnings": [*mammogram.warnings, *discrepancies(mammogram, prepared)],
+        "prepared": sha256(preprocessed.pixels.tobytes()),
+        "box": str(preprocessed.box),
+        "inverted": preprocessed.inverted,
+        "mirrored": preprocessed.mirrored,
+        "chest_wall": preprocessed.chest_wall,
+        "breast_share": preprocessed.breast_share,
+        "warnings": [*mammogram.warnings, *discrepancies(mammogram, preprocessed)],
     }
 
 

@@ -1,4 +1,4 @@
-"""What the released network answers about the pictures, in each precision."""
+"""What the released network answers about the images, in each precision."""
 
 import re
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ from mammoscope.model.engine import (
     load_engine,
     make_engine,
 )
+from tests.record.encoded_images import accepted
 from tests.record.imaging import SIZE
 from tests.record.keeping import NETWORK, ROOT, Entries, sha256
-from tests.record.pictures import accepted
 
 MODEL = ROOT / "model"
 
@@ -69,7 +69,7 @@ def record() -> Entries:
     for name, data in accepted().items():
         mammogram = read(data, needed=SIZE)
         known = first.setdefault(sha256(mammogram.pixels.tobytes()), name)
-        if known != name:  # a lossless copy of that picture, pixel by pixel
+        if known != name:  # a lossless copy of that image, pixel by pixel
             entries[name] = {"same_as": known}
             continue
         answers = {kind: _answer(engine, mammogram) for kind, engine in available.items()}
@@ -79,7 +79,7 @@ def record() -> Entries:
 
 def _answer(engine: Engine, mammogram: Mammogram) -> dict[str, Any]:
     answer = engine.judge(mammogram)
-    drawn = overlay(mammogram, answer.logit_map, answer.preparation)
+    drawn = overlay(mammogram, answer.logit_map, answer.preprocessed)
     logit = answer.prediction.logit
     return {
         "logit": logit,  # JSON keeps each bit of a number

@@ -12,8 +12,8 @@ from typing import Any
 
 from tests.record import exchange
 from tests.record.commands import Command, run
+from tests.record.encoded_images import jpeg, png8, refused
 from tests.record.keeping import NETWORK, Entries
-from tests.record.pictures import jpeg, png8, refused
 from tests.service_process import ServiceProcess
 
 _BOUNDARY = "record"
@@ -113,13 +113,13 @@ def _metrics(bind: str) -> Any:
 
 
 def _client(address: str, folder: Path) -> Entries:
-    pictures = folder / "pictures"
-    pictures.mkdir()
-    (pictures / "a.jpg").write_bytes(jpeg("left CC"))
-    (pictures / "mass.jpg").write_bytes(jpeg("left MLO mass"))
-    (pictures / "noise.png").write_bytes(refused()["noise"])
+    images = folder / "pictures"
+    images.mkdir()
+    (images / "a.jpg").write_bytes(jpeg("left CC"))
+    (images / "mass.jpg").write_bytes(jpeg("left MLO mass"))
+    (images / "noise.png").write_bytes(refused()["noise"])
     (folder / "manifest.csv").write_text(
-        "file,patient_id,laterality,view\npictures/a.jpg,1,L,CC\npictures/mass.jpg,1,L,MLO\n",
+        "file,patient_id,laterality,view\nimages/a.jpg,1,L,CC\nimages/mass.jpg,1,L,MLO\n",
         encoding="utf-8",
     )
     lines = (

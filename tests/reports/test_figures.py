@@ -117,7 +117,7 @@ def test_reliability_shows_observed_shares(scores):
 def test_roc_is_the_curve_and_lies_in_its_band(scores):
     logits, _, labels, patients = scores
     axes = draw_roc(logits, labels, patients, resamples=200).axes[0]
-    line = next(each for each in axes.lines if each.get_label() == "validation, by picture")
+    line = next(each for each in axes.lines if each.get_label() == "validation, by image")
     false_rate, true_rate, _ = roc_curve(labels, logits, drop_intermediate=False)
     np.testing.assert_allclose(line.get_xdata(), false_rate)
     np.testing.assert_allclose(line.get_ydata(), true_rate)

@@ -35,14 +35,14 @@ from mammoscope.reports import (
     tabulate_performance,
 )
 
-PICTURES = 240
+IMAGES = 240
 
 
 def write_run(folder: Path, *, strength: float, seconds: float = 60.0, **changes) -> Path:
     """A record of two epochs whose scores tell tumours the better, the higher `strength` is."""
     rng = np.random.default_rng(3)
-    labels = (np.arange(PICTURES) // 2) % 2
-    noise = rng.normal(size=PICTURES)
+    labels = (np.arange(IMAGES) // 2) % 2
+    noise = rng.normal(size=IMAGES)
     logits = noise + strength * labels
     probabilities = 1 / (1 + np.exp(-logits))
     folder.mkdir(parents=True)
@@ -76,7 +76,7 @@ def write_run(folder: Path, *, strength: float, seconds: float = 60.0, **changes
     with (folder / "validation_scores.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("sha256", "label", "patient", "breast", "logit", "probability"))
-        for i in range(PICTURES):
+        for i in range(IMAGES):
             writer.writerow((f"{i:x}", labels[i], i // 4, i // 2, logits[i], probabilities[i]))
     return folder
 
@@ -118,7 +118,7 @@ def test_a_difference_is_that_of_the_areas_and_its_interval_is_paired(records):
     assert (itself.low, itself.value, itself.high) == (0, 0, 0)
 
 
-def test_pictures_are_paired_by_name_not_by_place(records):
+def test_images_are_paired_by_name_not_by_place(records):
     path = records / "tuning-better" / "validation_scores.csv"
     header, *rows = path.read_text().splitlines()
     baseline, better = (read_run(records / f"tuning-{name}") for name in ("baseline", "better"))
@@ -141,7 +141,7 @@ def test_tables_say_what_the_records_say(records):
     costs = tabulate_costs([better], watts=36.0)
     row = dict(zip(costs.header, costs.rows[0], strict=True))
     assert row["parameters / 10⁶"] == "21.80"
-    assert row["multiply-adds a picture / 10⁹"] == "0.56"
+    assert row["multiply-adds an image / 10⁹"] == "0.56"
     assert row["processor seconds an epoch"] == "600"
     assert row["Wh, estimated"] == "12.0"  # 1,200 s at 36 W
     assert "36 W" in costs.note
@@ -204,7 +204,7 @@ def test_decisions_are_drawn(records):
     panels = draw_confusion_matrices(scores, {"default": 0.5, "all": 1e-9}).axes
     counts = [[int(text.get_text().split()[0]) for text in axes.texts] for axes in panels]
     assert counts[1] == [0, 120, 0, 120]
-    assert sum(counts[0]) == PICTURES
+    assert sum(counts[0]) == IMAGES
     chosen = choose_examples(scores, each=3)
     for kind, places in chosen.items():
         assert len({scores.patients[place] for place in places}) == 3

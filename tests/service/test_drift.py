@@ -1,4 +1,4 @@
-"""Drift: pictures like those of training are let be, others are told."""
+"""Drift: images like those of training are let be, others are told."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def test_the_index_is_a_number_whatever_comes(values: list[float], reference: li
     assert index >= 0.0
 
 
-def test_only_the_last_pictures_count_and_only_if_they_are_enough() -> None:
+def test_only_the_last_images_count_and_only_if_they_are_enough() -> None:
     drift = Drift({"logit": REFERENCE})
     for value in drawn(1, LEAST - 1):
         drift.see({"logit": value, "something else": 1.0})
@@ -61,7 +61,7 @@ def test_command_puts_deciles_into_the_card(
     shutil.copytree(artifact_folder, model)
     command = ["distributions", "--data", str(phantom_dataset), "--model", str(model)]
     assert main([*command, "--sample", "8"]) == 0
-    assert "Deciles over 8 pictures; 0 refused" in capsys.readouterr().out
+    assert "Deciles over 8 images; 0 refused" in capsys.readouterr().out
     card = load_artifact(model).card
     assert card is not None
     assert set(card.distributions) == {"logit", "breast_share", "brightness", "contrast"}

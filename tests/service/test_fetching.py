@@ -23,7 +23,7 @@ from mammoscope.service.fetching import MAX_URL_LENGTH, fetch, is_public, resolv
 from mammoscope.settings import ServiceSettings
 from tests.servers import Answer, send, server, trickle, trickle_body, trickle_headers
 
-PICTURE = b"\xff\xd8\xff picture"
+IMAGE = b"\xff\xd8\xff image"
 PUBLIC = "93.184.216.34"
 
 LOCAL = ServiceSettings(fetch_private_addresses=True, max_image_bytes=100_000, fetch_timeout_s=5)
@@ -38,9 +38,9 @@ def unreachable(host: str, port: int) -> list[str]:
     raise AssertionError("A refused URL must not even be looked up.")
 
 
-def test_picture_arrives() -> None:
-    with server(send(PICTURE)) as address:
-        assert fetch(f"{address}/a/b.jpg?c=d", LOCAL) == PICTURE
+def test_image_arrives() -> None:
+    with server(send(IMAGE)) as address:
+        assert fetch(f"{address}/a/b.jpg?c=d", LOCAL) == IMAGE
 
 
 def test_request_asks_for_no_compression_and_names_the_host_of_the_url() -> None:
@@ -48,10 +48,10 @@ def test_request_asks_for_no_compression_and_names_the_host_of_the_url() -> None
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         seen.update(handler.headers.items(), path=handler.path)
-        send(PICTURE)(handler)
+        send(IMAGE)(handler)
 
     with server(answer) as address:
-        url = address.replace("127.0.0.1", "pictures.example") + "/ä b".replace(" ", "%20")
+        url = address.replace("127.0.0.1", "images.example") + "/ä b".replace(" ", "%20")
         fetch(url, LOCAL, resolve=resolver("127.0.0.1"))
     assert seen["Accept-Encoding"] == "identity"
     assert seen["Host"] == url.split("/")[2]
@@ -64,8 +64,8 @@ def test_request_asks_for_no_compression_and_names_the_host_of_the_url() -> None
 def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    with server(send(PICTURE)) as address:
-        assert fetch(address, LOCAL) == PICTURE
+    with server(send(IMAGE)) as address:
+        assert fetch(address, LOCAL) == IMAGE
 
 
 def test_chunked_body_arrives() -> None:
@@ -84,27 +84,27 @@ def test_chunked_body_arrives() -> None:
     "url",
     [
         "file:///etc/passwd",
-        "ftp://pictures.example/a.jpg",
-        "gopher://pictures.example/",
+        "ftp://images.example/a.jpg",
+        "gopher://images.example/",
         "data:image/png;base64,AAAA",
-        "pictures.example/a.jpg",
-        "//pictures.example/a.jpg",
+        "images.example/a.jpg",
+        "//images.example/a.jpg",
         "",
         "http://",
         "http:///a.jpg",
-        "http://user@pictures.example/",
-        "http://user:password@pictures.example/",
-        "http://@pictures.example/",
-        "http://pictures.example:22/",
-        "http://pictures.example:8080/",
-        "http://pictures.example:0/",
-        "https://pictures.example:99999/",
-        "http://pictures.example:http/",
-        "http://pictures.example\\@127.0.0.1/",
-        "http://pictures.example/\r\nX: y",
-        "http://pictures.example/a b",
-        "http://pictures .example/",
-        "http://pictures%2eexample/",
+        "http://user@images.example/",
+        "http://user:password@images.example/",
+        "http://@images.example/",
+        "http://images.example:22/",
+        "http://images.example:8080/",
+        "http://images.example:0/",
+        "https://images.example:99999/",
+        "http://images.example:http/",
+        "http://images.example\\@127.0.0.1/",
+        "http://images.example/\r\nX: y",
+        "http://images.example/a b",
+        "http://images .example/",
+        "http://images%2eexample/",
         "http://[::1/",
         "http://[fe80::1%25eth0]/",
         "http://[2606:2800:220:1::1%25eth0]/",
@@ -117,7 +117,7 @@ def test_chunked_body_arrives() -> None:
         "http://0/",
         "http://a..b/",
         f"http://{'a' * 64}.example/",
-        f"http://pictures.example/{'a' * MAX_URL_LENGTH}",
+        f"http://images.example/{'a' * MAX_URL_LENGTH}",
     ],
 )
 def test_odd_urls_are_refused_before_any_look_up(url: str) -> None:
@@ -177,9 +177,9 @@ NOT_PUBLIC = [
 def test_addresses_outside_the_public_internet_are_refused(address: str) -> None:
     assert not is_public(address)
     with pytest.raises(UrlNotAllowedError):
-        fetch("http://pictures.example/", GUARDED, resolve=resolver(address))
+        fetch("http://images.example/", GUARDED, resolve=resolver(address))
     with pytest.raises(UrlNotAllowedError):  # one public address beside it does not help
-        fetch("http://pictures.example/", GUARDED, resolve=resolver(PUBLIC, address))
+        fetch("http://images.example/", GUARDED, resolve=resolver(PUBLIC, address))
 
 
 @pytest.mark.abuse("URL")
@@ -216,39 +216,39 @@ def test_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.Mon
 
 
 def test_next_address_is_tried_where_the_first_refuses() -> None:
-    with server(send(PICTURE)) as address:
-        url = address.replace("127.0.0.1", "pictures.example")
+    with server(send(IMAGE)) as address:
+        url = address.replace("127.0.0.1", "images.example")
         # Nobody listens on the other loopback address.
-        assert fetch(url, LOCAL, resolve=resolver("127.0.0.2", "127.0.0.1")) == PICTURE
+        assert fetch(url, LOCAL, resolve=resolver("127.0.0.2", "127.0.0.1")) == IMAGE
 
 
 def test_switched_off() -> None:
     with pytest.raises(UrlNotAllowedError):
-        fetch("http://pictures.example/", ServiceSettings(url_fetching=False), resolve=unreachable)
+        fetch("http://images.example/", ServiceSettings(url_fetching=False), resolve=unreachable)
 
 
-HOSTS = ("pictures.example", "*.hospital.example")
+HOSTS = ("images.example", "*.hospital.example")
 
 
 @pytest.mark.parametrize(
     "host",
-    ["pictures.example", "PICTURES.example.", "pacs.hospital.example", "a.b.hospital.example"],
+    ["images.example", "IMAGES.example.", "pacs.hospital.example", "a.b.hospital.example"],
 )
 def test_hosts_of_the_list_are_fetched_from(host: str) -> None:
     listing = LOCAL.model_copy(update={"fetch_hosts": HOSTS})
-    with server(send(PICTURE)) as address:
+    with server(send(IMAGE)) as address:
         url = address.replace("127.0.0.1", host)
-        assert fetch(url, listing, resolve=resolver("127.0.0.1")) == PICTURE
+        assert fetch(url, listing, resolve=resolver("127.0.0.1")) == IMAGE
 
 
 @pytest.mark.parametrize(
     "host",
     [
         "other.example",
-        "a.pictures.example",
+        "a.images.example",
         "hospital.example",
         "xhospital.example",
-        "pictures.example.other.example",
+        "images.example.other.example",
         "93.184.216.34",
     ],
 )
@@ -261,13 +261,13 @@ def test_other_hosts_are_not_even_looked_up(host: str) -> None:
 def test_a_listed_host_in_a_private_network_is_refused_all_the_same() -> None:
     listing = GUARDED.model_copy(update={"fetch_hosts": HOSTS})
     with pytest.raises(UrlNotAllowedError, match="public"):
-        fetch("http://pictures.example/", listing, resolve=resolver("10.0.0.1"))
+        fetch("http://images.example/", listing, resolve=resolver("10.0.0.1"))
 
 
 def test_redirect_to_a_host_that_is_not_listed_is_refused() -> None:
     listing = LOCAL.model_copy(update={"fetch_hosts": HOSTS})
     with server(send(b"", 302, Location="http://other.example/")) as address:
-        url = address.replace("127.0.0.1", "pictures.example")
+        url = address.replace("127.0.0.1", "images.example")
         with pytest.raises(UrlNotAllowedError, match="none that"):
             fetch(url, listing, resolve=resolver("127.0.0.1"))
 
@@ -278,17 +278,17 @@ def test_redirects_are_followed_up_to_the_limit() -> None:
         if left:
             send(b"", 302, Location=f"/{left - 1}")(handler)
         else:
-            send(PICTURE)(handler)
+            send(IMAGE)(handler)
 
     with server(answer) as address:
-        assert fetch(f"{address}/{LOCAL.fetch_max_redirects}", LOCAL) == PICTURE
+        assert fetch(f"{address}/{LOCAL.fetch_max_redirects}", LOCAL) == IMAGE
         with pytest.raises(FetchFailedError, match="redirects"):
             fetch(f"{address}/{LOCAL.fetch_max_redirects + 1}", LOCAL)
 
 
 @pytest.mark.parametrize(
     "location",
-    ["file:///etc/passwd", "ftp://pictures.example/", "http://user@pictures.example/", "http://0/"],
+    ["file:///etc/passwd", "ftp://images.example/", "http://user@images.example/", "http://0/"],
 )
 def test_redirect_is_checked_like_the_first_url(location: str) -> None:
     with server(send(b"", 302, Location=location)) as address, pytest.raises(UrlNotAllowedError):
@@ -297,7 +297,7 @@ def test_redirect_is_checked_like_the_first_url(location: str) -> None:
 
 @pytest.mark.abuse("URL")
 def test_redirect_to_a_private_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {"pictures.example": [PUBLIC], "inside.example": ["10.0.0.1"]}
+    names = {"images.example": [PUBLIC], "inside.example": ["10.0.0.1"]}
     connect = socket.create_connection
     with server(send(b"", 302, Location="http://inside.example/")) as address:
         port = int(address.rsplit(":", 1)[1])
@@ -305,16 +305,16 @@ def test_redirect_to_a_private_address_is_refused(monkeypatch: pytest.MonkeyPatc
             socket, "create_connection", lambda to, timeout: connect(("127.0.0.1", port), timeout)
         )
         with pytest.raises(UrlNotAllowedError, match="public"):
-            fetch("http://pictures.example/", GUARDED, resolve=lambda host, port: names[host])
+            fetch("http://images.example/", GUARDED, resolve=lambda host, port: names[host])
 
 
 @pytest.mark.parametrize("status", [201, 204, 302, 304, 400, 401, 404, 500])
-def test_other_statuses_are_no_picture(status: int) -> None:
+def test_other_statuses_are_no_image(status: int) -> None:
     with server(send(b"", status)) as address, pytest.raises(FetchFailedError):
         fetch(address, LOCAL)
 
 
-def test_login_page_is_no_picture() -> None:
+def test_login_page_is_no_image() -> None:
     page = send(b"<html>", Content_Type="text/html; charset=utf-8")
     with server(page) as address, pytest.raises(FetchFailedError, match="web page"):
         fetch(address, LOCAL)
@@ -388,7 +388,7 @@ def test_slow_resolver_is_left_at_the_deadline() -> None:
         return [PUBLIC]
 
     with pytest.raises(FetchTimeoutError):
-        fetch("http://pictures.example/", hasty, resolve=slow)
+        fetch("http://images.example/", hasty, resolve=slow)
 
 
 def unknown(host: str, port: int) -> list[str]:
@@ -423,14 +423,14 @@ def test_answer_that_is_not_http() -> None:
 def test_certificates_are_checked_against_the_name_in_the_url() -> None:
     authority = trustme.CA()
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("pictures.example").configure_cert(served)
+    authority.issue_cert("images.example").configure_cert(served)
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     local = resolver("127.0.0.1")
-    with server(send(PICTURE), served) as address:
-        right = address.replace("127.0.0.1", "pictures.example")
+    with server(send(IMAGE), served) as address:
+        right = address.replace("127.0.0.1", "images.example")
         wrong = address.replace("127.0.0.1", "other.example")
-        assert fetch(right, LOCAL, resolve=local, tls=trusting) == PICTURE
+        assert fetch(right, LOCAL, resolve=local, tls=trusting) == IMAGE
         for url, tls in ((wrong, trusting), (right, None)):
             with pytest.raises(FetchFailedError, match="certificate"):
                 fetch(url, LOCAL, resolve=local, tls=tls)

@@ -18,7 +18,7 @@ from mammoscope.errors import ConfigurationError, ServerAnswerError
 from mammoscope.service import create_app
 from mammoscope.service.keys import issue_key
 from mammoscope.settings import ServiceSettings
-from tests.fake_engine import PICTURE, FakeEngine, assert_problem, upload
+from tests.fake_engine import IMAGE, FakeEngine, assert_problem, upload
 
 EXEMPT = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
 TODAY = dt.datetime.now(dt.UTC).date()
@@ -35,7 +35,7 @@ def client(file: Path, **settings: Any) -> FlaskClient:
 
 def ask(client: FlaskClient, key: str | None) -> Any:
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    return client.post("/predict", **upload(PICTURE), headers=headers)
+    return client.post("/predict", **upload(IMAGE), headers=headers)
 
 
 def rewrite(file: Path, text: str) -> None:
@@ -55,7 +55,7 @@ def test_only_who_has_a_key_is_answered(file: Path) -> None:
     assert ask(asking, second).status_code == 200
     basic = base64.b64encode(f"anybody:{first}".encode()).decode()
     for headers in ({"X-API-Key": first}, {"Authorization": f"Basic {basic}"}):
-        assert asking.post("/predict", **upload(PICTURE), headers=headers).status_code == 200
+        assert asking.post("/predict", **upload(IMAGE), headers=headers).status_code == 200
     for wrong in (None, "", "x", first[:-1], first + "x", first.upper(), "é"):
         refused = ask(asking, wrong)
         assert_problem(refused, 401, "unauthorized")

@@ -21,7 +21,7 @@ from mammoscope.service.app import admission_of
 from mammoscope.service.connection import Connection
 from mammoscope.service.request_queue import Admission
 from mammoscope.settings import ServiceSettings
-from tests.fake_engine import PICTURE, FakeEngine, assert_good, assert_problem, upload
+from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, upload
 from tests.servers import send, server
 
 PATIENCE_S = 20
@@ -82,7 +82,7 @@ class Asking:
             thread.start()
 
     def _ask(self, app: Flask, options: dict[str, Any]) -> None:
-        content = self._content or upload(PICTURE)
+        content = self._content or upload(IMAGE)
         self.answers.append(app.test_client().post("/predict", **content, **options))
 
     def finish(self) -> list[TestResponse]:
@@ -100,7 +100,7 @@ def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldE
     wait_until(lambda: admission.waiting == 3)
     client = app.test_client()
     for _ in range(3):
-        refused = client.post("/predict", **upload(PICTURE))
+        refused = client.post("/predict", **upload(IMAGE))
         assert_problem(refused, 429, "service_busy")
         assert int(refused.headers["Retry-After"]) >= 1
         assert client.get("/healthz").status_code == 200
@@ -112,14 +112,14 @@ def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldE
     assert_good(client)
 
 
-@pytest.mark.parametrize(("announced", "read"), [(len(PICTURE), len(PICTURE)), (10**12, 0)])
+@pytest.mark.parametrize(("announced", "read"), [(len(IMAGE), len(IMAGE)), (10**12, 0)])
 def test_refused_body_is_discarded_unless_it_is_too_large(
     engine: HeldEngine, announced: int, read: int
 ) -> None:
     app = service(engine)
     asking = Asking(app, 5)
     wait_until(lambda: admission_of(app).admitted == 5)
-    stream = io.BytesIO(PICTURE)
+    stream = io.BytesIO(IMAGE)
     refused = app.test_client().post(
         "/predict",
         content_type="image/png",
@@ -173,13 +173,13 @@ def test_upload_ends_at_the_deadline() -> None:
     app = service(FakeEngine(), request_timeout_s=0.4)
     ours, theirs = socket.socketpair()
     with ours, theirs, ours.makefile("rb") as body:
-        theirs.sendall(PICTURE[:50])  # and nothing more
+        theirs.sendall(IMAGE[:50])  # and nothing more
         answer = app.test_client().post(
             "/predict",
             content_type="image/png",
             environ_overrides={
                 "wsgi.input": body,
-                "CONTENT_LENGTH": str(len(PICTURE)),
+                "CONTENT_LENGTH": str(len(IMAGE)),
                 "gunicorn.socket": ours,
             },
         )
@@ -221,18 +221,18 @@ def test_failures_give_places_and_turns_back() -> None:
 
 
 def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
-    size = int(EnvironBuilder(method="POST", **upload(PICTURE)).get_environ()["CONTENT_LENGTH"])
+    size = int(EnvironBuilder(method="POST", **upload(IMAGE)).get_environ()["CONTENT_LENGTH"])
     app = service(engine, max_waiting_bytes=5 * size // 2, max_image_bytes=100_000)
     client = app.test_client()
     asking = Asking(app, 2)
     wait_until(lambda: engine.at_work == 2)
-    refused = client.post("/predict", **upload(PICTURE))
+    refused = client.post("/predict", **upload(IMAGE))
     assert_problem(refused, 429, "service_busy")
     assert refused.headers["Retry-After"]
     # Nobody knows the size of a body in chunks, and nothing is read of one that is too large.
     chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
     for environ, status, code in (
-        ({**chunked, "wsgi.input": io.BytesIO(PICTURE)}, 429, "service_busy"),
+        ({**chunked, "wsgi.input": io.BytesIO(IMAGE)}, 429, "service_busy"),
         ({"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "1" * 12}, 413, "request_too_large"),
     ):
         answer = client.post("/predict", content_type="image/png", environ_overrides=environ)
@@ -244,16 +244,16 @@ def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
 
 @pytest.mark.abuse("load")
 @pytest.mark.parametrize("announced", [True, False])
-def test_pictures_that_are_fetched_take_memory_like_bodies(
+def test_images_that_are_fetched_take_memory_like_bodies(
     engine: HeldEngine, announced: bool
 ) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         if announced:
-            send(PICTURE)(handler)
+            send(IMAGE)(handler)
         else:
             handler.send_response(200)
             handler.end_headers()
-            handler.wfile.write(PICTURE)
+            handler.wfile.write(IMAGE)
 
     with server(answer) as address:
         named = {"json": {"url": address}}
@@ -261,7 +261,7 @@ def test_pictures_that_are_fetched_take_memory_like_bodies(
         assert body is not None
         app = service(
             engine,
-            max_waiting_bytes=3 * (body + len(PICTURE)) - 1,
+            max_waiting_bytes=3 * (body + len(IMAGE)) - 1,
             fetch_private_addresses=True,
         )
         asking = Asking(app, 2, named)

@@ -20,7 +20,7 @@ from mammoscope.service.problems import REFUSALS
 from mammoscope.service.request_parsing import DICOM_TYPE
 from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import mammogram_object
-from tests.fake_engine import PICTURE, FakeEngine, assert_good, encoded, upload
+from tests.fake_engine import IMAGE, FakeEngine, assert_good, encoded, upload
 
 CHECKS = [
     not_a_server_error,
@@ -35,15 +35,15 @@ def make_app() -> Flask:
     return create_app(ServiceSettings(url_fetching=False, max_study_pictures=4), FakeEngine())
 
 
-def pictures(*good: bytes) -> st.SearchStrategy[bytes]:
+def images(*good: bytes) -> st.SearchStrategy[bytes]:
     return st.sampled_from(good) | st.binary(max_size=200)
 
 
 for media_type, strategy in {
-    "image/png": pictures(PICTURE),
-    "image/jpeg": pictures(encoded("JPEG")),
-    "image/tiff": pictures(encoded("TIFF")),
-    DICOM_TYPE: pictures(mammogram_object()),
+    "image/png": images(IMAGE),
+    "image/jpeg": images(encoded("JPEG")),
+    "image/tiff": images(encoded("TIFF")),
+    DICOM_TYPE: images(mammogram_object()),
 }.items():
     schemathesis.openapi.media_type(media_type, strategy)
 
@@ -69,9 +69,9 @@ def test_every_route_is_described() -> None:
 def test_good_answers_are_as_described(request_: str) -> None:
     client = make_app().test_client()
     path, form = {
-        "plain": ("/predict", upload(PICTURE)),
-        "explained": ("/predict?explain=true", upload(PICTURE)),
-        "study": ("/studies", upload(PICTURE, b"no picture", patient="A", laterality="L")),
+        "plain": ("/predict", upload(IMAGE)),
+        "explained": ("/predict?explain=true", upload(IMAGE)),
+        "study": ("/studies", upload(IMAGE, b"no image", patient="A", laterality="L")),
     }[request_]
     answer = client.post(path, **form)
     assert answer.status_code == 200

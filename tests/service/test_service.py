@@ -23,7 +23,7 @@ from mammoscope.service import LoadingEngine, configure_logging, create_app
 from mammoscope.service.problems import RETRY_AFTER_S, STATUSES
 from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import changed, mammogram_object
-from tests.fake_engine import PICTURE, FakeEngine, assert_good, assert_problem, encoded, upload
+from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, encoded, upload
 
 CAP = 200_000
 SETTINGS = ServiceSettings(max_image_bytes=CAP, fetch_private_addresses=True, fetch_timeout_s=2)
@@ -39,7 +39,7 @@ def client(engine: FakeEngine) -> FlaskClient:
     return create_app(SETTINGS, engine).test_client()
 
 
-def test_dicom_is_uploaded_like_any_picture(client: FlaskClient) -> None:
+def test_dicom_is_uploaded_like_any_image(client: FlaskClient) -> None:
     data = mammogram_object()
     answers = [
         client.post("/predict", **upload(data, name="a.dcm")),
@@ -82,12 +82,12 @@ LogLines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def picture_server() -> Iterator[str]:
+def image_server() -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path == "/a.png" else 404)
             self.end_headers()
-            self.wfile.write(PICTURE)
+            self.wfile.write(IMAGE)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
@@ -102,7 +102,7 @@ def picture_server() -> Iterator[str]:
 
 
 def test_multipart_file(client: FlaskClient) -> None:
-    response = client.post("/predict", **upload(PICTURE))
+    response = client.post("/predict", **upload(IMAGE))
     assert response.status_code == 200
     assert response.json is not None
     assert response.json["label"] == "no tumour"
@@ -119,22 +119,22 @@ def test_raw_body(client: FlaskClient, format: str) -> None:  # noqa: A002
     assert response.status_code == 200
 
 
-def test_url(client: FlaskClient, picture_server: str) -> None:
-    response = client.post("/predict", json={"url": f"{picture_server}/a.png"})
+def test_url(client: FlaskClient, image_server: str) -> None:
+    response = client.post("/predict", json={"url": f"{image_server}/a.png"})
     assert response.status_code == 200
-    missing = client.post("/predict", json={"url": f"{picture_server}/b.png"})
+    missing = client.post("/predict", json={"url": f"{image_server}/b.png"})
     assert_problem(missing, 502, "fetch_unsuccessful")
 
 
 def test_age_is_taken_from_form_json_and_query(
-    engine: FakeEngine, client: FlaskClient, picture_server: str
+    engine: FakeEngine, client: FlaskClient, image_server: str
 ) -> None:
     requests: list[dict[str, Any]] = [
-        upload(PICTURE, age="57"),
-        upload(PICTURE, age=""),
-        {"json": {"url": f"{picture_server}/a.png", "age": 57.5}},
-        {"json": {"url": f"{picture_server}/a.png"}},
-        {"data": PICTURE, "content_type": "image/png", "query_string": {"age": "58"}},
+        upload(IMAGE, age="57"),
+        upload(IMAGE, age=""),
+        {"json": {"url": f"{image_server}/a.png", "age": 57.5}},
+        {"json": {"url": f"{image_server}/a.png"}},
+        {"data": IMAGE, "content_type": "image/png", "query_string": {"age": "58"}},
     ]
     for content in requests:
         assert client.post("/predict", **content).status_code == 200
@@ -176,14 +176,14 @@ def test_page(client: FlaskClient) -> None:
 
 
 def test_answers_are_neither_stored_nor_sniffed(client: FlaskClient) -> None:
-    for response in (client.post("/predict", **upload(PICTURE)), client.get("/nothing")):
+    for response in (client.post("/predict", **upload(IMAGE)), client.get("/nothing")):
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_every_answer_says_of_which_version_it_is(client: FlaskClient) -> None:
     version = client.get("/openapi.json").json["info"]["version"]
-    for response in (client.post("/predict", **upload(PICTURE)), client.get("/nothing")):
+    for response in (client.post("/predict", **upload(IMAGE)), client.get("/nothing")):
         assert response.headers["Mammoscope-Api-Version"] == version
 
 
@@ -220,7 +220,7 @@ def test_every_error_class_is_answered(
     client: FlaskClient, engine: FakeEngine, kind: type[errors.MammoscopeError]
 ) -> None:
     engine.failure = kind("What is wrong.")
-    response = client.post("/predict", **upload(PICTURE))
+    response = client.post("/predict", **upload(IMAGE))
     if STATUSES[kind] == 500:
         problem = assert_problem(response, 500, "internal_error")
         assert "What is wrong." not in problem["detail"]
@@ -237,7 +237,7 @@ def test_unexpected_exception_shows_nothing(
     client: FlaskClient, engine: FakeEngine, log_lines: LogLines
 ) -> None:
     engine.failure = RuntimeError("/srv/patients/meier.dcm")
-    response = client.post("/predict", **upload(PICTURE))
+    response = client.post("/predict", **upload(IMAGE))
     problem = assert_problem(response, 500, "internal_error")
     lines = log_lines()
     unexpected = next(line for line in lines if line["event"] == "unexpected_error")
@@ -253,18 +253,18 @@ BOUNDARY_TRUNCATED = b'--x\r\nContent-Disposition: form-data; name="file"; filen
 
 REFUSALS: dict[str, tuple[dict[str, Any], int, str]] = {
     "empty file": (upload(b""), 422, "empty_image"),
-    "text named .jpg": (upload(b"not a picture", name="a.jpg"), 415, "unsupported_image"),
+    "text named .jpg": (upload(b"not an image", name="a.jpg"), 415, "unsupported_image"),
     "HTML named .png": (upload(b"<html></html>", name="a.png"), 415, "unsupported_image"),
     "truncated JPEG": (upload(encoded("JPEG")[:-200]), 422, "corrupt_image"),
-    "truncated PNG": (upload(PICTURE[:-30]), 422, "corrupt_image"),
-    "two files": (upload(PICTURE, PICTURE), 400, "invalid_request"),
+    "truncated PNG": (upload(IMAGE[:-30]), 422, "corrupt_image"),
+    "two files": (upload(IMAGE, IMAGE), 400, "invalid_request"),
     "no file": (upload(), 400, "invalid_request"),
-    "file of another name": (upload(PICTURE, field="picture"), 400, "invalid_request"),
-    "file and a field": (upload(PICTURE, url="http://a/"), 400, "invalid_request"),
-    "age in words": (upload(PICTURE, age="old"), 400, "invalid_request"),
-    "age of a child": (upload(PICTURE, age="7"), 400, "invalid_request"),
-    "age that is no number": (upload(PICTURE, age="nan"), 400, "invalid_request"),
-    "two ages": (upload(PICTURE, age=["50", "60"]), 400, "invalid_request"),
+    "file of another name": (upload(IMAGE, field="picture"), 400, "invalid_request"),
+    "file and a field": (upload(IMAGE, url="http://a/"), 400, "invalid_request"),
+    "age in words": (upload(IMAGE, age="old"), 400, "invalid_request"),
+    "age of a child": (upload(IMAGE, age="7"), 400, "invalid_request"),
+    "age that is no number": (upload(IMAGE, age="nan"), 400, "invalid_request"),
+    "two ages": (upload(IMAGE, age=["50", "60"]), 400, "invalid_request"),
     "true as age": ({"json": {"url": "http://a/", "age": True}}, 400, "invalid_request"),
     "list as age": ({"json": {"url": "http://a/", "age": [50]}}, 400, "invalid_request"),
     "text in place of the file": (
@@ -272,9 +272,9 @@ REFUSALS: dict[str, tuple[dict[str, Any], int, str]] = {
         400,
         "invalid_request",
     ),
-    "huge text part": (upload(PICTURE, text="a" * 150_000), 413, "request_too_large"),
+    "huge text part": (upload(IMAGE, text="a" * 150_000), 413, "request_too_large"),
     "many parts": (
-        upload(PICTURE, **{f"f{number}": "a" for number in range(1000)}),
+        upload(IMAGE, **{f"f{number}": "a" for number in range(1000)}),
         413,
         "request_too_large",
     ),
@@ -290,7 +290,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], int, str]] = {
     ),
     "empty raw body": ({"data": b"", "content_type": "image/png"}, 422, "empty_image"),
     "raw SVG": ({"data": b"<svg/>", "content_type": "image/svg+xml"}, 415, "unsupported_image"),
-    "no content type": ({"data": PICTURE}, 415, "unsupported_media_type"),
+    "no content type": ({"data": IMAGE}, 415, "unsupported_media_type"),
     "other content type": (
         {"data": b"url=http://a/", "content_type": "application/x-www-form-urlencoded"},
         415,
@@ -411,7 +411,7 @@ def chunked(client: FlaskClient, content_type: str, stream: io.IOBase) -> TestRe
 
 
 def test_chunked_body(client: FlaskClient) -> None:
-    assert chunked(client, "image/png", io.BytesIO(PICTURE)).status_code == 200
+    assert chunked(client, "image/png", io.BytesIO(IMAGE)).status_code == 200
 
 
 @pytest.mark.parametrize("content_type", CONTENT_TYPES)
@@ -459,10 +459,10 @@ def test_other_paths_and_methods(client: FlaskClient) -> None:
     assert_problem(client.delete("/healthz"), 405, "method_not_allowed")
 
 
-def test_urls_into_private_networks_are_refused(picture_server: str) -> None:
+def test_urls_into_private_networks_are_refused(image_server: str) -> None:
     client = create_app(ServiceSettings(), FakeEngine()).test_client()
-    port = picture_server.rsplit(":", 1)[1]
-    for url in (f"{picture_server}/a.png", f"http://localhost:{port}/a.png", "http://127.0.0.1/"):
+    port = image_server.rsplit(":", 1)[1]
+    for url in (f"{image_server}/a.png", f"http://localhost:{port}/a.png", "http://127.0.0.1/"):
         problem = assert_problem(client.post("/predict", json={"url": url}), 400, "url_not_allowed")
         assert "127.0.0.1" not in problem["detail"]
 
@@ -529,7 +529,7 @@ def test_service_is_ready_once_the_engine_is() -> None:
     client = create_app(SETTINGS, LoadingEngine(make).start()).test_client()
     assert client.get("/healthz").status_code == 200
     assert_problem(client.get("/readyz"), 503, "not_ready")
-    waiting = client.post("/predict", **upload(PICTURE))
+    waiting = client.post("/predict", **upload(IMAGE))
     assert_problem(waiting, 503, "not_ready")
     assert waiting.headers["Retry-After"]
     release.set()
@@ -557,7 +557,7 @@ def test_unusable_model_never_becomes_ready(
     wait_until(lambda: b"not_ready" not in client.get("/readyz").data)
     for _ in range(2):
         assert_problem(client.get("/readyz"), 503, code)
-        assert_problem(client.post("/predict", **upload(PICTURE)), 503, code)
+        assert_problem(client.post("/predict", **upload(IMAGE)), 503, code)
         assert_problem(client.get("/model"), 503, code)
         assert client.get("/healthz").status_code == 200
         assert client.get("/").status_code == 200

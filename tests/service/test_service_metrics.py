@@ -13,7 +13,7 @@ from mammoscope.service import create_app
 from mammoscope.service.app import admission_of, monitoring_of
 from mammoscope.service.monitoring import serve
 from mammoscope.settings import ServiceSettings
-from tests.fake_engine import CARD, PICTURE, FakeEngine, upload
+from tests.fake_engine import CARD, IMAGE, FakeEngine, upload
 
 Read = Callable[..., float | None]
 
@@ -33,8 +33,8 @@ def value(app: Flask) -> Read:
 def test_requests_are_counted_by_route_status_and_reason(app: Flask, value: Read) -> None:
     client = app.test_client()
     for _ in range(2):
-        client.post("/predict", **upload(PICTURE))
-    client.post("/predict", **upload(b"no picture"))
+        client.post("/predict", **upload(IMAGE))
+    client.post("/predict", **upload(b"no image"))
     client.get("/meier")
 
     def counted(route: str, status: str, code: str) -> float | None:
@@ -48,7 +48,7 @@ def test_requests_are_counted_by_route_status_and_reason(app: Flask, value: Read
 
 
 def test_stages_and_probabilities(app: Flask, value: Read) -> None:
-    app.test_client().post("/predict", **upload(PICTURE))
+    app.test_client().post("/predict", **upload(IMAGE))
     for stage in ("queue", "decode"):
         assert value("mammoscope_stage_seconds_count", {"stage": stage}) == 1
     assert value("mammoscope_probability_count") == 1
@@ -64,11 +64,11 @@ def test_queue_and_readiness(app: Flask, value: Read) -> None:
     assert value("mammoscope_ready") == 0
 
 
-def test_drift_is_told_once_there_are_enough_pictures(app: Flask, value: Read) -> None:
+def test_drift_is_told_once_there_are_enough_images(app: Flask, value: Read) -> None:
     client = app.test_client()
     for _ in range(200):
         assert value("mammoscope_drift_index", {"statistic": "logit"}) is None
-        client.post("/predict", **upload(PICTURE))
+        client.post("/predict", **upload(IMAGE))
     index = value("mammoscope_drift_index", {"statistic": "logit"})
     assert index is not None
     assert index > 0.25
@@ -91,4 +91,4 @@ def test_a_port_that_is_taken_stops_nothing(app: Flask, caplog: pytest.LogCaptur
         caplog.at_level(logging.ERROR, logger="mammoscope"),
     ):
         serve(monitoring_of(app), f"127.0.0.1:{taken.getsockname()[1]}")
-    assert app.test_client().post("/predict", **upload(PICTURE)).status_code == 200
+    assert app.test_client().post("/predict", **upload(IMAGE)).status_code == 200

@@ -13,7 +13,7 @@ from mammoscope.errors import ConfigurationError
 from mammoscope.service import create_app
 from mammoscope.service.app import spans_of
 from mammoscope.settings import ServiceSettings
-from tests.fake_engine import PICTURE, FakeEngine, upload
+from tests.fake_engine import IMAGE, FakeEngine, upload
 from tests.servers import server
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -56,7 +56,7 @@ def attributes(span: Any) -> dict[str, Any]:
 def test_a_request_and_its_stages_are_spans(app: Flask, collector: Collector) -> None:
     answer = app.test_client().post(
         "/predict?name=meier",
-        **upload(PICTURE, name="meier.png"),
+        **upload(IMAGE, name="meier.png"),
         headers={"traceparent": f"00-{TRACE}-{PARENT}-01"},
     )
     spans_of(app).send()
@@ -80,9 +80,9 @@ def test_stages_that_have_ended_follow_each_other(app: Flask, collector: Collect
     spans = spans_of(app)
     spans.past({"prepare": 0.25, "infer": 0.5})
     spans.send()
-    prepare, infer = collector.spans["prepare"], collector.spans["infer"]
-    assert prepare.end_time_unix_nano - prepare.start_time_unix_nano == 250_000_000
-    assert infer.start_time_unix_nano == prepare.end_time_unix_nano
+    preprocess, infer = collector.spans["prepare"], collector.spans["infer"]
+    assert preprocess.end_time_unix_nano - preprocess.start_time_unix_nano == 250_000_000
+    assert infer.start_time_unix_nano == preprocess.end_time_unix_nano
     assert infer.end_time_unix_nano - infer.start_time_unix_nano == 500_000_000
 
 
@@ -99,13 +99,13 @@ def test_refusals_say_why(app: Flask, collector: Collector) -> None:
 def test_a_collector_that_is_gone_stops_nothing() -> None:
     settings = ServiceSettings(traces_endpoint="http://127.0.0.1:1/v1/traces")
     client = create_app(settings, FakeEngine()).test_client()
-    assert client.post("/predict", **upload(PICTURE)).status_code == 200
+    assert client.post("/predict", **upload(IMAGE)).status_code == 200
 
 
 def test_nothing_of_it_is_needed_without_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("opentelemetry")]:
         monkeypatch.setitem(sys.modules, name, None)
     client = create_app(ServiceSettings(), FakeEngine()).test_client()
-    assert client.post("/predict", **upload(PICTURE)).status_code == 200
+    assert client.post("/predict", **upload(IMAGE)).status_code == 200
     with pytest.raises(ConfigurationError, match="category tracing"):
         create_app(ServiceSettings(traces_endpoint="http://127.0.0.1:1/"), FakeEngine())

@@ -1,4 +1,4 @@
-"""Heat maps and examinations over HTTP."""
+"""Heat maps and studies over HTTP."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from PIL import Image
 from mammoscope.service import create_app
 from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import changed, mammogram_object
-from tests.fake_engine import PICTURE, FakeEngine, assert_good, assert_problem, encoded, upload
+from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, encoded, upload
 
 SETTINGS = ServiceSettings(max_image_bytes=200_000, max_study_pictures=4, max_study_bytes=800_000)
 
@@ -28,8 +28,8 @@ def drawn(data: bytes) -> np.ndarray[Any, Any]:
 
 
 def test_heat_map_comes_with_the_answer(client: FlaskClient) -> None:
-    plain = client.post("/predict", **upload(PICTURE)).json
-    explained = client.post("/predict?explain=true", **upload(PICTURE)).json
+    plain = client.post("/predict", **upload(IMAGE)).json
+    explained = client.post("/predict?explain=true", **upload(IMAGE)).json
     heat_map = explained.pop("heat_map")
     assert explained == plain
     assert heat_map["media_type"] == "image/png"
@@ -38,33 +38,33 @@ def test_heat_map_comes_with_the_answer(client: FlaskClient) -> None:
     # Hottest below: yellow, that is red without blue; coldest above: blue.
     assert pixels[-1, 0, 0] > pixels[-1, 0, 2]
     assert pixels[0, 0, 2] > pixels[0, 0, 0]
-    assert client.post("/predict?explain=false", **upload(PICTURE)).json == plain
+    assert client.post("/predict?explain=false", **upload(IMAGE)).json == plain
 
 
 def test_heat_map_alone_by_accept(client: FlaskClient) -> None:
     answer = client.post(
         "/predict?explain=1",
-        **upload(PICTURE),
+        **upload(IMAGE),
         headers={"Accept": "image/png, application/json;q=0.5"},
     )
     assert answer.content_type == "image/png"
     assert drawn(answer.data).shape == (64, 96, 3)
     for accept in ("*/*", "application/json", "text/html"):
-        answer = client.post("/predict?explain=1", **upload(PICTURE), headers={"Accept": accept})
+        answer = client.post("/predict?explain=1", **upload(IMAGE), headers={"Accept": accept})
         assert answer.content_type == "application/json"
     refused = client.post(
-        "/predict?explain=1", **upload(b"no picture"), headers={"Accept": "image/png"}
+        "/predict?explain=1", **upload(b"no image"), headers={"Accept": "image/png"}
     )
     assert_problem(refused, 415, "unsupported_image")
 
 
 def test_explain_is_a_flag(client: FlaskClient) -> None:
-    assert_problem(client.post("/predict?explain=x", **upload(PICTURE)), 400, "invalid_request")
+    assert_problem(client.post("/predict?explain=x", **upload(IMAGE)), 400, "invalid_request")
     assert_good(client)
 
 
-def test_study_of_named_pictures(client: FlaskClient) -> None:
-    form = upload(PICTURE, encoded(grey=204), PICTURE, patient="A", laterality=["L", "R", "R"])
+def test_study_of_named_images(client: FlaskClient) -> None:
+    form = upload(IMAGE, encoded(grey=204), IMAGE, patient="A", laterality=["L", "R", "R"])
     answer = client.post("/studies", **form)
     assert answer.status_code == 200, answer.text
     study = answer.json
@@ -94,8 +94,8 @@ def test_study_of_dicom_says_itself_whose_it_is(client: FlaskClient) -> None:
     assert again["patients"][0]["patient"] != patient["patient"]
 
 
-def test_refused_picture_does_not_harm_the_others(client: FlaskClient) -> None:
-    study = client.post("/studies", **upload(PICTURE, b"no picture", patient="A")).json
+def test_refused_image_does_not_harm_the_others(client: FlaskClient) -> None:
+    study = client.post("/studies", **upload(IMAGE, b"no image", patient="A")).json
     good, refused = study["images"]
     assert good["probability"] == pytest.approx(0.4, abs=1e-6)
     assert refused["error"]["code"] == "unsupported_image"
@@ -106,13 +106,13 @@ def test_refused_picture_does_not_harm_the_others(client: FlaskClient) -> None:
     ("form", "status", "code"),
     [
         (upload(patient="A"), 400, "invalid_request"),
-        (upload(PICTURE, field="picture"), 400, "invalid_request"),
-        (upload(PICTURE, name="a", nothing="A"), 400, "invalid_request"),
-        (upload(PICTURE, laterality="left"), 400, "invalid_request"),
-        (upload(PICTURE, view="side"), 400, "invalid_request"),
-        (upload(PICTURE, PICTURE, PICTURE, patient=["A", "B"]), 400, "invalid_request"),
-        (upload(*[PICTURE] * 5), 413, "request_too_large"),
-        (upload(*[PICTURE] * 40), 413, "request_too_large"),
+        (upload(IMAGE, field="picture"), 400, "invalid_request"),
+        (upload(IMAGE, name="a", nothing="A"), 400, "invalid_request"),
+        (upload(IMAGE, laterality="left"), 400, "invalid_request"),
+        (upload(IMAGE, view="side"), 400, "invalid_request"),
+        (upload(IMAGE, IMAGE, IMAGE, patient=["A", "B"]), 400, "invalid_request"),
+        (upload(*[IMAGE] * 5), 413, "request_too_large"),
+        (upload(*[IMAGE] * 40), 413, "request_too_large"),
         (
             {"data": bytes(1_100_000), "content_type": "multipart/form-data; boundary=x"},
             413,

@@ -21,7 +21,7 @@ from mammoscope.errors import InvalidRequestError
 from mammoscope.service import create_app
 from mammoscope.service.v2_tensors import HEADER_LENGTH, parse_request
 from mammoscope.settings import ServiceSettings
-from tests.fake_engine import PICTURE, FakeEngine, assert_good, assert_problem, encoded
+from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, encoded
 
 INFER = "/v2/models/mammoscope/infer"
 SETTINGS = ServiceSettings(max_study_pictures=4)
@@ -56,16 +56,16 @@ def triton(app: Flask) -> Iterator[InferenceServerClient]:
     server.server_close()
 
 
-def images(*pictures: bytes) -> InferInput:
-    given = InferInput("image", [len(pictures)], "BYTES")
-    given.set_data_from_numpy(np.array(pictures, dtype=np.object_))
+def images(*contents: bytes) -> InferInput:
+    given = InferInput("image", [len(contents)], "BYTES")
+    given.set_data_from_numpy(np.array(contents, dtype=np.object_))
     return given
 
 
 def pixels(*, binary: bool = True) -> InferInput:
-    prepared = np.stack([np.full((96, 96), grey, np.uint8) for grey in (51, 204)])
+    preprocessed = np.stack([np.full((96, 96), grey, np.uint8) for grey in (51, 204)])
     given = InferInput("pixels", [2, 96, 96], "UINT8")
-    given.set_data_from_numpy(prepared, binary_data=binary)
+    given.set_data_from_numpy(preprocessed, binary_data=binary)
     return given
 
 
@@ -83,19 +83,21 @@ def test_health_and_metadata(triton: InferenceServerClient) -> None:
     }
 
 
-def test_encoded_pictures(triton: InferenceServerClient, client: FlaskClient) -> None:
-    answer = triton.infer("mammoscope", [images(PICTURE, encoded(grey=204))], request_id="7")
+def test_encoded_images(triton: InferenceServerClient, client: FlaskClient) -> None:
+    answer = triton.infer("mammoscope", [images(IMAGE, encoded(grey=204))], request_id="7")
     assert answer.get_response()["id"] == "7"
     assert answer.get_response()["model_version"] == "test-1"
     assert answer.as_numpy("logit") == pytest.approx([0.4, 0.8], abs=1e-6)
-    plain = client.post("/predict", data=PICTURE, content_type="image/png").json
+    plain = client.post("/predict", data=IMAGE, content_type="image/png").json
     assert answer.as_numpy("logit")[0] == pytest.approx(plain["logit"])
     assert [bytes(each).decode() for each in answer.as_numpy("label")] == ["tumour", "tumour"]
 
 
 @pytest.mark.parametrize("binary_in", [True, False])
 @pytest.mark.parametrize("binary_out", [True, False])
-def test_prepared_pixels(triton: InferenceServerClient, binary_in: bool, binary_out: bool) -> None:
+def test_preprocessed_pixels(
+    triton: InferenceServerClient, binary_in: bool, binary_out: bool
+) -> None:
     answer = triton.infer(
         "mammoscope",
         [pixels(binary=binary_in)],
@@ -106,12 +108,12 @@ def test_prepared_pixels(triton: InferenceServerClient, binary_in: bool, binary_
     assert answer.as_numpy("logit") is None
 
 
-def test_pictures_as_json(client: FlaskClient) -> None:
+def test_images_as_json(client: FlaskClient) -> None:
     given = {
         "name": "image",
         "datatype": "BYTES",
         "shape": [1],
-        "data": [base64.b64encode(PICTURE).decode()],
+        "data": [base64.b64encode(IMAGE).decode()],
     }
     answer = client.post(INFER, json={"inputs": [given]})
     outputs = {each["name"]: each for each in answer.json["outputs"]}
@@ -126,10 +128,10 @@ def test_pictures_as_json(client: FlaskClient) -> None:
 
 def test_refusals_reach_the_client_in_words(triton: InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="not those of a JPEG"):
-        triton.infer("mammoscope", [images(b"no picture")])
+        triton.infer("mammoscope", [images(b"no image")])
     with pytest.raises(InferenceServerException, match="no such model"):
-        triton.infer("other", [images(PICTURE)])
-    assert triton.infer("mammoscope", [images(PICTURE)]).as_numpy("label").shape == (1,)
+        triton.infer("other", [images(IMAGE)])
+    assert triton.infer("mammoscope", [images(IMAGE)]).as_numpy("label").shape == (1,)
 
 
 def tensor(**changes: Any) -> dict[str, Any]:

@@ -16,9 +16,9 @@ def test_settings_come_from_the_environment():
 
 
 def test_hosts_are_a_list():
-    given = {"MAMMOSCOPE_FETCH_HOSTS": "pictures.example, *.hospital.example"}
+    given = {"MAMMOSCOPE_FETCH_HOSTS": "images.example, *.hospital.example"}
     hosts = ServiceSettings.from_environment(given).fetch_hosts
-    assert hosts == ("pictures.example", "*.hospital.example")
+    assert hosts == ("images.example", "*.hospital.example")
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_hosts_are_a_list():
     [
         ("MAMMOSCOPE_FETCH_HOSTS", ""),
         ("MAMMOSCOPE_FETCH_HOSTS", "*"),
-        ("MAMMOSCOPE_FETCH_HOSTS", "https://pictures.example/"),
+        ("MAMMOSCOPE_FETCH_HOSTS", "https://images.example/"),
         ("MAMMOSCOPE_FETCH_HOSTS", "a.example,,b.example"),
         ("MAMMOSCOPE_TREADS", "3"),
         ("MAMMOSCOPE_THREADS", "-1"),

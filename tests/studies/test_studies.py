@@ -1,4 +1,4 @@
-"""Pictures of an examination to breasts and patients."""
+"""Images of a study to breasts and patients."""
 
 import csv
 import io
@@ -19,9 +19,9 @@ from mammoscope.model.artifact import (
 )
 from mammoscope.model.engine import load_engine
 from mammoscope.model.prediction import Prediction
-from mammoscope.phantoms.dicom import Encoding, write_phantom_exam
+from mammoscope.phantoms.dicom import Encoding, write_phantom_study
 from mammoscope.phantoms.drawing import write_phantoms
-from mammoscope.studies import COLUMNS, JudgedPicture, find_study, summarise, to_json, to_rows
+from mammoscope.studies import COLUMNS, JudgedImage, find_study, summarise, to_json, to_rows
 from tests.conftest import MODEL
 
 CARD = Card(version="test", sha256="0" * 64, input_size=(96, 96))
@@ -29,10 +29,10 @@ L, R = Laterality.LEFT, Laterality.RIGHT
 CC, MLO = View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE
 
 
-def judged(logit: float, patient="a", laterality=L, view=CC, chest_wall="left") -> JudgedPicture:
+def judged(logit: float, patient="a", laterality=L, view=CC, chest_wall="left") -> JudgedImage:
     probability = CARD.calibration.probability(logit)
     answer = Prediction(probability, logit, 0.5, "test")
-    return JudgedPicture("x", answer, patient, laterality, view, chest_wall)
+    return JudgedImage("x", answer, patient, laterality, view, chest_wall)
 
 
 def test_breasts_are_means_and_patients_the_higher_breast():
@@ -54,14 +54,14 @@ def test_breasts_are_means_and_patients_the_higher_breast():
     assert first.probability == pytest.approx(1 / (1 + math.exp(-3)))
     assert first.label == "tumour"
     assert first.missing == ()
-    assert first.pictures == 5
+    assert first.images == 5
     assert second.missing == ("R CC", "R MLO", "L MLO")
     assert study.breasts[2].missing == ("MLO",)
 
 
-def test_the_order_of_pictures_does_not_matter():
-    pictures = [judged(1.0), judged(3.0, view=MLO), judged(-1.0, laterality=R)]
-    forwards, backwards = (summarise(each, CARD, "default") for each in (pictures, pictures[::-1]))
+def test_the_order_of_images_does_not_matter():
+    images = [judged(1.0), judged(3.0, view=MLO), judged(-1.0, laterality=R)]
+    forwards, backwards = (summarise(each, CARD, "default") for each in (images, images[::-1]))
     assert forwards.patients == backwards.patients
     assert set(forwards.breasts) == set(backwards.breasts)
 
@@ -76,12 +76,12 @@ def test_views_of_unknown_side_are_grouped_by_the_chest_wall():
     assert [each.laterality for each in study.breasts] == [None, None]
 
 
-def test_refused_pictures_and_unknown_patients_count_for_nobody():
-    refused = JudgedPicture("y", CorruptImageError("It is damaged."), "a", L, MLO)
+def test_refused_images_and_unknown_patients_count_for_nobody():
+    refused = JudgedImage("y", CorruptImageError("It is damaged."), "a", L, MLO)
     study = summarise([judged(1.0), refused, judged(9.0, patient=None)], CARD, "default")
     assert [each.logit for each in study.patients] == [1.0]
     assert study.breasts[0].missing == ("MLO",)
-    assert len(study.pictures) == 3
+    assert len(study.images) == 3
     rows = to_rows(study)
     assert [row["level"] for row in rows] == ["image"] * 3 + ["breast", "patient"]
     assert rows[1]["error"] == "corrupt_image"
@@ -121,13 +121,13 @@ def loaded_once(engine, monkeypatch):
 
 @pytest.fixture(scope="module")
 def exams(tmp_path_factory):
-    """Two women's four views, in folders, some without a suffix; one picture is damaged."""
+    """Two women's four views, in folders, some without a suffix; one image is damaged."""
     folder = tmp_path_factory.mktemp("exams")
-    write_phantom_exam(folder / "first", seed=1, tumour=True)
-    second = write_phantom_exam(folder / "second", seed=2, encoding=Encoding("jpeg-2000"))
+    write_phantom_study(folder / "first", seed=1, tumour=True)
+    second = write_phantom_study(folder / "second", seed=2, encoding=Encoding("jpeg-2000"))
     second[0].rename(second[0].with_suffix(""))
     second[1].write_bytes(second[1].read_bytes()[:-5000])
-    (folder / "README").write_text("no picture")
+    (folder / "README").write_text("no image")
     return folder
 
 
@@ -177,7 +177,7 @@ def test_score_study_of_a_manifest(tmp_path, capsys, loaded_once):
 
 
 @pytest.mark.parametrize(
-    "text", ["picture\na.png", "file,view\na.png,XX", "file,laterality\na.png,links", "\xff"]
+    "text", ["image\na.png", "file,view\na.png,XX", "file,laterality\na.png,links", "\xff"]
 )
 def test_manifests_that_cannot_be_used(tmp_path, text):
     path = tmp_path / "manifest.csv"

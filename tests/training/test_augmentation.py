@@ -7,24 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from mammoscope.training.augmentation import distort, erase, flip, jitter
 from mammoscope.training.schedules import learning_rate_share
 
 
-def prepared_phantom(size):
+def preprocessed_phantom(size):
     drawn = draw_phantom(PhantomConfig(seed=2)).pixels
     source = SourceFacts("PNG", drawn.shape[1], drawn.shape[0], 8, "L")
-    return prepare(Mammogram(drawn, source), size).pixels
+    return preprocess(Mammogram(drawn, source), size).pixels
 
 
 @pytest.fixture(scope="module")
 def pixels():
-    return prepared_phantom((128, 96))
+    return preprocessed_phantom((128, 96))
 
 
-def test_equal_states_give_equal_pictures_and_others_differ(pixels):
+def test_equal_states_give_equal_images_and_others_differ(pixels):
     first, again, other = (distort(pixels, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -81,8 +81,8 @@ def test_erasing_takes_tissue_away_in_half_of_the_cases_and_nothing_else(pixels)
     assert max(shares) < 0.15
 
 
-def test_jitter_changes_what_another_copy_of_the_picture_would_and_no_more():
-    pixels = prepared_phantom((299, 299))  # its shifts are in pixels of this size
+def test_jitter_changes_what_another_copy_of_the_image_would_and_no_more():
+    pixels = preprocessed_phantom((299, 299))  # its shifts are in pixels of this size
     same, moved, coarse = [], [], []
     for seed in range(200):
         changed = jitter(pixels, np.random.default_rng(seed))
@@ -97,7 +97,7 @@ def test_jitter_changes_what_another_copy_of_the_picture_would_and_no_more():
     # Three changes, each in half of the cases.
     assert 0.06 < np.mean(same) < 0.2
     assert max(moved) < 0.1
-    # Seen from afar the picture stays: grey values have a range of 255.
+    # Seen from afar the image stays: grey values have a range of 255.
     assert max(coarse) < 20
     assert np.median(coarse) < 4
 

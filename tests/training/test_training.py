@@ -100,7 +100,7 @@ def test_the_saved_model_opens_with_plain_keras_and_scores_as_recorded(finished:
     import keras
 
     from mammoscope.data.dataset import read_dataset
-    from mammoscope.imaging.preprocessing import prepare
+    from mammoscope.imaging.preprocessing import preprocess
     from mammoscope.imaging.reading import read_file
 
     network = keras.saving.load_model(finished / "model.keras")
@@ -108,8 +108,8 @@ def test_the_saved_model_opens_with_plain_keras_and_scores_as_recorded(finished:
         rows = list(csv.DictReader(stream))[:4]
     data = json.loads((finished / "card.json").read_text())["training"]
     assert data["config"]["backbone"] == "inceptionv3"
-    pictures = {e.path.name: e.path for e in read_dataset(_data_of(finished)).examples}
-    batch = np.stack([prepare(read_file(pictures[row["file"]]), (96, 96)).pixels for row in rows])[
+    images = {e.path.name: e.path for e in read_dataset(_data_of(finished)).examples}
+    batch = np.stack([preprocess(read_file(images[row["file"]]), (96, 96)).pixels for row in rows])[
         ..., None
     ]
     logits = keras.ops.convert_to_numpy(network(batch)["logit"])[:, 0]
@@ -236,7 +236,7 @@ def test_a_run_learns_what_earlier_ones_answer(
     assert config["teachers"] == ["teacher"]
 
 
-def test_a_teacher_sees_pictures_as_it_learned_them(
+def test_a_teacher_sees_images_as_it_learned_them(
     finished: Path, phantom_dataset: Path, tmp_path: Path
 ):
     """Without smoothing, though the network that it teaches has some."""
@@ -244,7 +244,7 @@ def test_a_teacher_sees_pictures_as_it_learned_them(
 
     from mammoscope.data.dataset import read_dataset
     from mammoscope.model.networks import build_network, load_weights
-    from mammoscope.training.batches import prepare_examples
+    from mammoscope.training.batches import preprocess_examples
     from mammoscope.training.loop import predict
     from mammoscope.training.teachers import taught
 
@@ -257,7 +257,7 @@ def test_a_teacher_sees_pictures_as_it_learned_them(
         return network
 
     examples = read_dataset(phantom_dataset).split("train")[:6]
-    learned = prepare_examples(examples, config.input_size, tmp_path, "train")
+    learned = preprocess_examples(examples, config.input_size, tmp_path, "train")
     answers = taught(learned, (), config, load)
     alone = predict(keras.saving.load_model(finished / "model.keras"), learned.pixels)
     calibration = load_artifact(finished).card.calibration
@@ -338,7 +338,7 @@ def test_ctrl_c_ends_at_once_and_keeps_whole_epochs(phantom_dataset: Path, tmp_p
     ("prepare_folder", "status", "message"),
     [
         ("missing", 1, "no such folder"),
-        ("empty", 1, "holds no pictures"),
+        ("empty", 1, "holds no images"),
         ("one class", 1, "labels 0 and 1"),
         ("text named jpg", 1, "labels 0 and 1"),
         ("bad size", 2, "not HEIGHTxWIDTH"),
@@ -362,7 +362,7 @@ def test_bad_input_is_told_in_a_line(
         if prepare_folder == "text named jpg":
             (data / "train" / "1").mkdir()
             for i in range(12):
-                (data / "train" / "1" / f"{i}_{i}_png.rf.0.jpg").write_text("no picture")
+                (data / "train" / "1" / f"{i}_{i}_png.rf.0.jpg").write_text("no image")
     else:
         data = phantom_dataset
     if prepare_folder == "bad size":
@@ -385,7 +385,7 @@ def test_a_published_split_that_leaks_is_divided_anew_or_called_leaky(phantom_da
 
     dataset = read_dataset(phantom_dataset)
     examples = [
-        # Every other picture of the training patients is moved into the test folder.
+        # Every other image of the training patients is moved into the test folder.
         _moved(example, "test") if i % 2 and example.split == "train" else example
         for i, example in enumerate(dataset.examples)
     ]
@@ -489,20 +489,20 @@ def test_parameters_and_operations_are_those_of_the_papers():
     assert complexity(mobile)["parameters"] == mobile.count_params()
 
 
-def test_a_network_of_whole_pictures_is_not_served(tmp_path: Path):
+def test_a_network_of_whole_images_is_not_served(tmp_path: Path):
     from mammoscope.errors import ArtifactMismatchError
     from mammoscope.model.artifact import Card, sha256_of, write_card
 
     (tmp_path / "model.keras").write_bytes(b"weights")
     digest = sha256_of(tmp_path / "model.keras")
     write_card(tmp_path, Card(version="1", sha256=digest, input_size=(96, 96), crop=False))
-    with pytest.raises(ArtifactMismatchError, match="whole pictures"):
+    with pytest.raises(ArtifactMismatchError, match="whole images"):
         load_artifact(tmp_path)
 
 
 @pytest.mark.parametrize("head", ["mean", "mean_max", "depths"])
 def test_the_map_adds_up_to_the_logit(head: str):
-    """Whatever the picture, logit and mean of the map differ by one constant."""
+    """Whatever the image, logit and mean of the map differ by one constant."""
     import keras
 
     from mammoscope.model.networks import POOLED, build_network, set_head
@@ -541,16 +541,16 @@ def test_a_head_can_be_kept_as_the_regression_left_it():
 
 
 def test_the_heat_map_points_at_a_planted_mass():
-    """The head learns from pictures' labels alone where masses lie."""
+    """The head learns from images' labels alone where masses lie."""
     import keras
 
     from mammoscope.data.dataset import Example
     from mammoscope.imaging.heat_map import heat_map
     from mammoscope.imaging.mammogram import Mammogram, SourceFacts
-    from mammoscope.imaging.preprocessing import prepare
+    from mammoscope.imaging.preprocessing import preprocess
     from mammoscope.model.networks import build_network, load_weights
     from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
-    from mammoscope.training.batches import PreparedExamples
+    from mammoscope.training.batches import PreprocessedExamples
     from mammoscope.training.regression import fit_head
 
     keras.utils.set_random_seed(0)
@@ -571,7 +571,7 @@ def test_the_heat_map_points_at_a_planted_mass():
     def phantom(seed: int, *, mass: bool):
         drawn = draw_phantom(PhantomConfig(seed=seed, mass=mass, height=448, width=364))
         source = SourceFacts("PNG", 364, 448, 8, "L", 0.0)
-        return drawn, prepare(Mammogram(drawn.pixels, source), size)
+        return drawn, preprocess(Mammogram(drawn.pixels, source), size)
 
     examples = tuple(
         Example(Path(f"{seed}.png"), seed % 2, "", str(seed), str(seed), patient_known=True)
@@ -581,13 +581,13 @@ def test_the_heat_map_points_at_a_planted_mass():
         [phantom(seed, mass=bool(each.label))[1].pixels for seed, each in enumerate(examples)]
     )
     breasts = tuple(each.patient_id for each in examples)
-    fit_head(network, PreparedExamples(examples, shown, breasts, {}), config)
+    fit_head(network, PreprocessedExamples(examples, shown, breasts, {}), config)
     hits, chances = [], []
     for seed in range(1000, 1024):
-        drawn, prepared = phantom(seed, mass=True)
-        answer = network.predict_on_batch(prepared.pixels[None, ..., None])
-        heat, breast = heat_map(np.asarray(answer["logit_map"])[0, :, :, 0], prepared)
-        top, left, bottom, right = prepared.box
+        drawn, preprocessed = phantom(seed, mass=True)
+        answer = network.predict_on_batch(preprocessed.pixels[None, ..., None])
+        heat, breast = heat_map(np.asarray(answer["logit_map"])[0, :, :, 0], preprocessed)
+        top, left, bottom, right = preprocessed.box
         mass = drawn.lesion_mask[top:bottom, left:right]
         hits.append(mass[np.unravel_index(np.where(breast, heat, -np.inf).argmax(), heat.shape)])
         chances.append((mass & breast).sum() / breast.sum())

@@ -1,4 +1,4 @@
-"""BentoML as its documentation serves pictures: a service class with a Pillow image as input."""
+"""BentoML as its documentation serves images: a service class with a Pillow image as input."""
 
 import os
 

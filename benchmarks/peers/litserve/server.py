@@ -1,4 +1,4 @@
-"""LitServe as its documentation serves pictures: an upload, `LitAPI`'s four steps, one worker."""
+"""LitServe as its documentation serves images: an upload, `LitAPI`'s four steps, one worker."""
 
 import io
 import os

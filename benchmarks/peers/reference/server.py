@@ -1,7 +1,7 @@
-"""The reference project's design: Flask asks keras_image_helper for the picture of a URL.
+"""The reference project's design: Flask asks keras_image_helper for the image of a URL.
 
 Its preprocessor is made for networks that take float32 RGB; this network takes 8-bit grey, so
-`preprocess` hands it the red channel, which in a grey picture is the picture.
+`preprocess` hands it the red channel, which in a grey image is the image.
 """
 
 import os

@@ -21,12 +21,12 @@ from mammoscope.data.audit.findings import (
     SamePicture,
     SplitCount,
 )
-from mammoscope.data.audit.inspection import Inspection, inspect_pictures
+from mammoscope.data.audit.inspection import Inspection, inspect_images
 from mammoscope.data.dataset import Dataset, Example, breast_ids
 from mammoscope.data.duplicates import (
     HASH_BITS,
     NEAR_DISTANCE,
-    SAME_PICTURE_DISTANCE,
+    SAME_IMAGE_DISTANCE,
     find_near_pairs,
 )
 
@@ -37,23 +37,23 @@ MAX_LISTED_PAIRS: Final = 1_000
 """Near duplicates that are listed one by one, the nearest first; all are counted."""
 
 
-def audit(dataset: Dataset, on_picture: Callable[[], object] = lambda: None) -> AuditReport:
-    """Inspect every picture of a data set.
+def audit(dataset: Dataset, on_image: Callable[[], object] = lambda: None) -> AuditReport:
+    """Inspect every image of a data set.
 
     Parameters
     ----------
     dataset
         The folder, as `read_dataset` lists it.
-    on_picture
-        Called after each picture, for a progress bar.
+    on_image
+        Called after each image, for a progress bar.
     """
-    inspections = inspect_pictures(dataset.examples, on_picture)
+    inspections = inspect_images(dataset.examples, on_image)
     names = _Names(dataset)
     exact = _exact_duplicates(inspections, names)
     near, resaved = _near_duplicates(inspections, names)
-    same_pictures = (*exact, *resaved)
-    conflicts = tuple(group for group in same_pictures if len(group.labels) > 1)
-    leaks = _leaks(dataset, same_pictures)
+    same_images = (*exact, *resaved)
+    conflicts = tuple(group for group in same_images if len(group.labels) > 1)
+    leaks = _leaks(dataset, same_images)
     readable = [found.source for found in inspections if found.source]
     return AuditReport(
         pictures=len(inspections),
@@ -70,7 +70,7 @@ def audit(dataset: Dataset, on_picture: Callable[[], object] = lambda: None) -> 
             for found in inspections
             if found.refusal
         ),
-        same_pictures=same_pictures,
+        same_pictures=same_images,
         near_duplicates=near,
         conflicts=conflicts,
         inverted=_count_inverted(inspections),
@@ -93,7 +93,7 @@ class _Names:
     def file(self, example: Example) -> str:
         return example.path.relative_to(self.dataset.root).as_posix()
 
-    def same_picture(self, examples: Sequence[Example], distance: int | None) -> SamePicture:
+    def same_image(self, examples: Sequence[Example], distance: int | None) -> SamePicture:
         return SamePicture(
             files=tuple(self.file(example) for example in examples),
             distance=distance,
@@ -108,13 +108,13 @@ def _exact_duplicates(inspections: Sequence[Inspection], names: _Names) -> tuple
     for found in inspections:
         if found.digest:
             by_digest[found.digest].append(found.example)
-    return tuple(names.same_picture(group, None) for group in by_digest.values() if len(group) > 1)
+    return tuple(names.same_image(group, None) for group in by_digest.values() if len(group) > 1)
 
 
 def _near_duplicates(
     inspections: Sequence[Inspection], names: _Names
 ) -> tuple[NearDuplicates, tuple[SamePicture, ...]]:
-    """Near duplicates, and those of them that are one picture; one file stands for exact copies."""
+    """Near duplicates, and those of them that are one image; one file stands for exact copies."""
     by_digest = {found.digest: found for found in reversed(inspections)}
     hashed = [
         (found.example, found.fingerprint)
@@ -151,14 +151,14 @@ def _near_duplicates(
         listed=tuple(described[:MAX_LISTED_PAIRS]),
     )
     resaved = tuple(
-        names.same_picture(pair, distance)
+        names.same_image(pair, distance)
         for pair, distance in pairs
-        if distance <= SAME_PICTURE_DISTANCE
+        if distance <= SAME_IMAGE_DISTANCE
     )
     return duplicates, resaved
 
 
-def _leaks(dataset: Dataset, same_pictures: Iterable[SamePicture]) -> Leaks:
+def _leaks(dataset: Dataset, same_images: Iterable[SamePicture]) -> Leaks:
     splits: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for example in dataset.examples:
         if example.patient_known:
@@ -168,8 +168,8 @@ def _leaks(dataset: Dataset, same_pictures: Iterable[SamePicture]) -> Leaks:
         for patient_id, found in sorted(splits.items())
         if len(found) > 1
     )
-    pictures = tuple(group for group in same_pictures if len(group.splits) > 1)
-    return Leaks(patients, pictures, not patients and not pictures and dataset.patients_known)
+    images = tuple(group for group in same_images if len(group.splits) > 1)
+    return Leaks(patients, images, not patients and not images and dataset.patients_known)
 
 
 def _count(values: Iterable[str]) -> dict[str, int]:
@@ -195,13 +195,13 @@ def _count_splits(
 
 def _count_inverted(inspections: Iterable[Inspection]) -> InvertedCount:
     machines: defaultdict[str, list[bool]] = defaultdict(list)
-    pictures = 0
+    images = 0
     for found in inspections:
-        pictures += found.inverted
+        images += found.inverted
         if found.example.facts.machine_id:
             machines[found.example.facts.machine_id].append(found.inverted)
     return InvertedCount(
-        pictures,
+        images,
         {name: MachineCount(sum(flags), len(flags)) for name, flags in sorted(machines.items())},
     )
 

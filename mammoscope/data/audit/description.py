@@ -13,7 +13,7 @@ _MAX_LISTED: Final = 5
 
 def describe(report: AuditReport) -> Iterator[str]:
     """Lines of a report, those that belong to one before them indented."""
-    yield f"{_pictures(report.pictures)} as the folder stands"
+    yield f"{_images(report.pictures)} as the folder stands"
     yield from _describe_splits(report.splits)
     if "valid" in report.splits:
         yield "With valid merged into train (no file is moved)"
@@ -34,8 +34,8 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def _pictures(count: int) -> str:
-    return _counted(count, "picture")
+def _images(count: int) -> str:
+    return _counted(count, "image")
 
 
 def _describe_splits(splits: Mapping[str, SplitCount]) -> Iterator[str]:
@@ -43,7 +43,7 @@ def _describe_splits(splits: Mapping[str, SplitCount]) -> Iterator[str]:
         where = "no splits" if name == WITHOUT_SPLIT else name
         patients = f", {_counted(count.patients, 'patient')}" if count.patients else ""
         yield (
-            f"  {where}: {_pictures(count.pictures)}, {count.no_tumour:,} no tumour, "
+            f"  {where}: {_images(count.pictures)}, {count.no_tumour:,} no tumour, "
             f"{count.tumour:,} tumour{patients}"
         )
 
@@ -82,15 +82,15 @@ def _describe_duplicates(report: AuditReport) -> Iterator[str]:
 
 def _describe_conflicts(report: AuditReport) -> Iterator[str]:
     if not report.conflicts:
-        yield "Label conflicts between copies of one picture: none"
+        yield "Label conflicts between copies of one image: none"
         return
-    yield f"Label conflicts between copies of one picture: {len(report.conflicts):,}"
+    yield f"Label conflicts between copies of one image: {len(report.conflicts):,}"
     yield from _listed([" = ".join(group.files) for group in report.conflicts])
 
 
 def _describe_inverted(report: AuditReport) -> str:
     inverted = report.inverted
-    line = f"Inverted (bright background): {_pictures(inverted.pictures)}"
+    line = f"Inverted (bright background): {_images(inverted.pictures)}"
     if report.pictures:
         line += f", {inverted.pictures / report.pictures:.1%}"
     machines = [
@@ -104,7 +104,7 @@ def _describe_inverted(report: AuditReport) -> str:
 def _describe_patients(report: AuditReport) -> Iterator[str]:
     patients, breasts = report.patients, report.breasts
     yield f"Patients: {patients.count:,}" + (
-        f"; {_pictures(patients.pictures_without)} without a patient, each taken as its own"
+        f"; {_images(patients.pictures_without)} without a patient, each taken as its own"
         if patients.pictures_without
         else ""
     )
@@ -113,7 +113,7 @@ def _describe_patients(report: AuditReport) -> Iterator[str]:
     by = "laterality" if not breasts.by_chest_wall else "laterality or side of the chest wall"
     if breasts.by_chest_wall + patients.pictures_without == report.pictures:
         by = "side of the chest wall"
-    labels = f"{breasts.both_labels:,} with pictures of both labels"
+    labels = f"{breasts.both_labels:,} with images of both labels"
     yield f"Breasts (by patient and {by}): {breasts.count:,}, {labels}"
 
 
@@ -129,14 +129,14 @@ def _describe_leaks(report: AuditReport) -> Iterator[str]:
             ]
         )
     if leaks.pictures:
-        yield f"LEAK: {_pictures(len(leaks.pictures))} in more than one split"
+        yield f"LEAK: {_images(len(leaks.pictures))} in more than one split"
         yield from _listed([" = ".join(group.files) for group in leaks.pictures])
     if leaks.excluded:
-        yield "Leaks: none; no patient and no picture stands in more than one split"
+        yield "Leaks: none; no patient and no image stands in more than one split"
     elif report.patients.pictures_without:
         yield (
             "Leaks cannot be excluded: the patients of "
-            f"{_pictures(report.patients.pictures_without)} are not known; --metadata can tell them"
+            f"{_images(report.patients.pictures_without)} are not known; --metadata can tell them"
         )
 
 

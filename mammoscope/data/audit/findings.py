@@ -32,7 +32,7 @@ class SamePicture:
     """Files that hold one picture.
 
     ``distance`` is None for files equal byte by byte, else how far their perceptual hashes are
-    apart in bits, at most `SAME_PICTURE_DISTANCE`. ``labels``, ``splits`` and ``patients`` have
+    apart in bits, at most `SAME_IMAGE_DISTANCE`. ``labels``, ``splits`` and ``patients`` have
     each value once; ``patients`` only those that are known.
     """
 

@@ -1,4 +1,4 @@
-"""The whole evaluation of scored pictures: levels, groups, operating points."""
+"""The whole evaluation of scored images: levels, groups, operating points."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,19 +19,19 @@ from mammoscope.evaluation.metrics.operating import OperatingPoint, Scale, measu
 from mammoscope.evaluation.metrics.scored import Scored
 
 MIN_PER_CLASS: Final = 10
-"""Pictures of each class that a group must have for an AUC of its own."""
+"""Images of each class that a group must have for an AUC of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The pictures that share one value of one fact, such as one machine.
+    """The images that share one value of one fact, such as one machine.
 
     Parameters
     ----------
     images, patients, positives
         Counts.
     auc
-        None where a class has fewer than `MIN_PER_CLASS` pictures.
+        None where a class has fewer than `MIN_PER_CLASS` images.
     """
 
     images: int
@@ -40,7 +40,7 @@ class Group:
     auc: Interval | None
 
     def to_json(self) -> dict[str, Any]:
-        """JSON object; ``auc`` is null where there are too few pictures."""
+        """JSON object; ``auc`` is null where there are too few images."""
         return {
             "images": self.images,
             "patients": self.patients,
@@ -51,12 +51,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that is measured on one set of scored pictures.
+    """All that is measured on one set of scored images.
 
     Parameters
     ----------
     images, patients, breasts, positives
-        Counts; positives are pictures.
+        Counts; positives are images.
     threshold
         Probability from which the accuracies count label 1 as answered.
     image, breast, patient
@@ -132,21 +132,21 @@ def evaluate_scores(
     Parameters
     ----------
     scored
-        Pictures.
+        Images.
     groups
-        By fact (``machine``, ``view``, ...), the value of each picture, None where unknown.
+        By fact (``machine``, ``view``, ...), the value of each image, None where unknown.
     thresholds
-        Named operating points of pictures to measure, as probabilities.
+        Named operating points of images to measure, as probabilities.
     scales
         By level, ``breast`` and ``patient``: what was fitted to it. A level without takes the
-        pictures' calibration.
+        images' calibration.
     resamples
         Of the intervals.
 
     Raises
     ------
     SingleClassError
-        If the pictures, or the patients, are not of both classes.
+        If the images, or the patients, are not of both classes.
     """
     levels = {"image": scored, "breast": scored.by_breast(), "patient": scored.by_patient()}
     for level in ("image", "patient"):
@@ -188,12 +188,12 @@ def evaluate_with_age(
     thresholds: Mapping[str, float] | None = None,
     resamples: int = RESAMPLES,
 ) -> Evaluation | None:
-    """Measure probabilities that the women's ages entered, of the pictures whose age is known.
+    """Measure probabilities that the women's ages entered, of the images whose age is known.
 
     Parameters
     ----------
     scored
-        Pictures.
+        Images.
     ages
         Age in years for each, None where unknown.
     calibration
@@ -204,7 +204,7 @@ def evaluate_with_age(
     Returns
     -------
     Evaluation or None
-        None where those pictures, or their patients, are not of both classes.
+        None where those images, or their patients, are not of both classes.
     """
     known = [i for i, age in enumerate(ages) if age is not None]
     log_odds = calibration.log_odds(
@@ -230,7 +230,7 @@ def within_groups(
     *,
     resamples: int = RESAMPLES,
 ) -> Interval | None:
-    """Mean of the AUCs within the groups that have at least `MIN_PER_CLASS` pictures a class.
+    """Mean of the AUCs within the groups that have at least `MIN_PER_CLASS` images a class.
 
     No difference between groups, such as one scanner's share of cancers, can buy this figure.
     None where fewer than two groups are large enough.

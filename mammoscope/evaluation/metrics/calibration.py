@@ -98,7 +98,7 @@ def fit_platt(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration:
 
     Where the data say nothing of a slope (fewer than two distinct logits, or one class), the slope
     is 1 and only the intercept is fitted. A slope that would fall to 0 or below is held just
-    above it, so that the order of pictures is never reversed.
+    above it, so that the order of images is never reversed.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def fit_platt(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration:
     Raises
     ------
     ValueError
-        If there is no picture, the lengths differ, a logit is not finite or a label is not 0 or 1.
+        If there is no image, the lengths differ, a logit is not finite or a label is not 0 or 1.
 
     References
     ----------
@@ -151,7 +151,7 @@ def fit_platt_with_age(
     Raises
     ------
     ValueError
-        If there is no picture, the lengths differ or a value is not allowed.
+        If there is no image, the lengths differ or a value is not allowed.
     """
     x, y = np.asarray(logits, np.float64), np.asarray(labels)
     years = np.asarray(ages, np.float64)

@@ -35,11 +35,11 @@ class NetBenefit:
         self._worth_of_all = worth
 
     def __call__(self, weights: FloatArray) -> FloatArray:
-        """Net benefit a picture (R, T) of acting on the score, for weights (R, N)."""
+        """Net benefit an image (R, T) of acting on the score, for weights (R, N)."""
         return _mean(self._worth, weights)
 
     def of_acting_on_all(self, weights: FloatArray) -> FloatArray:
-        """Net benefit (R, T) of acting on every picture; acting on none is worth 0."""
+        """Net benefit (R, T) of acting on every image; acting on none is worth 0."""
         return _mean(self._worth_of_all, weights)
 
 

@@ -1,4 +1,4 @@
-"""Confidence intervals that know that the pictures of one patient belong together."""
+"""Confidence intervals that know that the images of one patient belong together."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 Statistic = Callable[[FloatArray], Mapping[str, FloatArray]]
-"""Weights (R, N) of N pictures in R resamples -> named values (R,), NaN where undefined."""
+"""Weights (R, N) of N images in R resamples -> named values (R,), NaN where undefined."""
 
 RESAMPLES: Final = 2000
 CONFIDENCE: Final = 0.95
@@ -55,7 +55,7 @@ def bootstrap(
 ) -> dict[str, Interval]:
     """Measure `statistic` and its percentile intervals from resamples of patients.
 
-    Patients are drawn with replacement, all pictures of a drawn patient with them. Resamples with
+    Patients are drawn with replacement, all images of a drawn patient with them. Resamples with
     one class only are drawn again; those that leave a single statistic undefined (NaN) are dropped
     for it. An interval is widened to hold the measured value where resampling is biased, as it is
     for the calibration error, to which noise can only add.
@@ -63,7 +63,7 @@ def bootstrap(
     Parameters
     ----------
     statistic
-        What to measure. It gets weights float64 (R, N): how often each picture was drawn.
+        What to measure. It gets weights float64 (R, N): how often each image was drawn.
     labels
         Labels (N,), 0 or 1, of both kinds.
     patients

@@ -1,4 +1,4 @@
-"""What is measured on scored pictures, for many weightings of them at once."""
+"""What is measured on scored images, for many weightings of them at once."""
 
 from typing import Final
 
@@ -23,7 +23,7 @@ _SEPARATED = 1e-6
 
 
 class Measures:
-    """All measures of one level (pictures, breasts or patients) as a weighted statistic.
+    """All measures of one level (images, breasts or patients) as a weighted statistic.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Operating points: thresholds chosen on validation pictures and kept from then on."""
+"""Operating points: thresholds chosen on validation images and kept from then on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """A threshold and what it does on the pictures it was measured on.
+    """A threshold and what it does on the images it was measured on.
 
     Parameters
     ----------
@@ -96,11 +96,11 @@ def operating_points(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, OperatingPoint]:
-    """Choose ``high_sensitivity`` and ``high_specificity`` on validation pictures.
+    """Choose ``high_sensitivity`` and ``high_specificity`` on validation images.
 
     ``high_specificity`` is the lowest threshold with a specificity of at least 0.90,
     ``high_sensitivity`` the highest with a sensitivity of at least 0.90. Each stands half-way
-    between two neighbouring scores, so that rounding does not move a picture across.
+    between two neighbouring scores, so that rounding does not move an image across.
 
     Parameters
     ----------
@@ -109,19 +109,19 @@ def operating_points(
     labels
         Labels (N,), 0 and 1, both present.
     patients
-        Id of each picture's patient; None makes each picture its own.
+        Id of each image's patient; None makes each image its own.
     resamples, seed
         Of the intervals.
 
     Raises
     ------
     ValueError
-        If there are not pictures of both classes, or lengths or values do not fit.
+        If there are not images of both classes, or lengths or values do not fit.
     """
     values = np.asarray(probabilities, np.float64)
     scored = Scored.of(labels, values, patients=patients)
     if np.unique(scored.labels).size < 2:
-        raise ValueError("operating points need pictures of both classes")
+        raise ValueError("operating points need images of both classes")
     false_rate, true_rate = (
         rate[0] for rate in Curve(values, scored.labels).rates(np.ones((1, values.size)))
     )
@@ -142,9 +142,9 @@ def measure_points(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, OperatingPoint]:
-    """Measure given thresholds, in probability, on (other) pictures.
+    """Measure given thresholds, in probability, on (other) images.
 
-    A rate without a picture of its class is NaN.
+    A rate without an image of its class is NaN.
     """
     return _measure(thresholds, scored.probabilities, scored, resamples, seed)
 

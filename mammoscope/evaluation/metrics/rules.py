@@ -2,7 +2,7 @@
 
 Only breasts with equally many views are compared with one another, and only patients with equally
 many breasts: the highest of two is above the highest of one by chance alone, and data sets that
-picture the ill breast of the ill and both of the healthy would turn that into a result.
+image the ill breast of the ill and both of the healthy would turn that into a result.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,15 +48,15 @@ class RuleResult:
 
 
 def compare_rules(
-    pictures: Scored, *, resamples: int = RESAMPLES
+    images: Scored, *, resamples: int = RESAMPLES
 ) -> dict[str, dict[str, RuleResult]]:
-    """Measure rules on validation pictures, so that the one in use is a choice and no habit.
+    """Measure rules on validation images, so that the one in use is a choice and no habit.
 
     A rule would have to replace the one in use where the whole interval of its gain lies above 0.
 
     Parameters
     ----------
-    pictures
+    images
         With their patients and breasts, both classes present.
     resamples
         Of the intervals.
@@ -68,10 +68,10 @@ def compare_rules(
         ``noisy_or``, the probability that not all of the calibrated probabilities miss, as if they
         were independent. For patients the rules take the breasts' mean logits.
     """
-    breasts = pictures.by_breast()
-    patients = pictures.by_patient()
+    breasts = images.by_breast()
+    patients = images.by_patient()
     levels = {
-        "breast": (pictures, pictures.breasts, breasts),
+        "breast": (images, images.breasts, breasts),
         "patient": (breasts, breasts.patients, patients),
     }
     return {

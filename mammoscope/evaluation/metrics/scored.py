@@ -1,4 +1,4 @@
-"""Scores beside their labels, by picture, breast and patient."""
+"""Scores beside their labels, by image, breast and patient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from mammoscope.evaluation.metrics.intervals import FloatArray, IntArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """Labels and logits of N pictures (or breasts, or patients) and whose they are.
+    """Labels and logits of N images (or breasts, or patients) and whose they are.
 
     `Scored.of` makes one from lists.
 
@@ -57,11 +57,11 @@ class Scored:
         Parameters
         ----------
         labels, logits
-            One for each picture.
+            One for each image.
         patients
-            Any hashable id for each picture; None makes each picture a patient of its own.
+            Any hashable id for each image; None makes each image a patient of its own.
         breasts
-            Id that tells the breasts of all patients apart; None makes each picture its own.
+            Id that tells the breasts of all patients apart; None makes each image its own.
         calibration
             None takes the sigmoid of the logit as it is.
 
@@ -87,7 +87,7 @@ class Scored:
         return self.calibration.probabilities(self.logits)
 
     def by_breast(self) -> "Scored":
-        """Average the logits of each breast's pictures; the label is the highest of them.
+        """Average the logits of each breast's images; the label is the highest of them.
 
         Calibration is affine in the logit, so this equals averaging the calibrated log-odds.
         """

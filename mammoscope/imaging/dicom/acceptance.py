@@ -67,7 +67,7 @@ _MAGNIFICATION: Final = {"399163009", "R-102D6"}
 
 
 def require_mammogram(header: Header, sop_class: str) -> None:
-    """Let pictures of one breast pass, made to be looked at.
+    """Let images of one breast pass, made to be looked at.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def require_mammogram(header: Header, sop_class: str) -> None:
     NotAMammogramError
         For what shows something else, or a breast in a way the model has never seen.
     UnsupportedImageError
-        For pictures before processing, several frames and colours.
+        For images before processing, several frames and colours.
     """
     _require_kind(header, sop_class)
     _require_single_grey_frame(header)
@@ -91,11 +91,11 @@ def require_mammogram(header: Header, sop_class: str) -> None:
 def _require_kind(header: Header, sop_class: str) -> None:
     if sop_class == MediaStorageDirectoryStorage:
         raise NotAMammogramError(
-            "The DICOM object is a directory of other files (DICOMDIR), not a picture."
+            "The DICOM object is a directory of other files (DICOMDIR), not an image."
         )
     if sop_class in _TOMOSYNTHESIS or _type_has(header, _TOMOSYNTHESIS_TYPES):
         raise NotAMammogramError(
-            "The picture comes from tomosynthesis; only 2D mammograms are judged."
+            "The image comes from tomosynthesis; only 2D mammograms are judged."
         )
     modality = header.text("Modality")
     if modality != "MG" and (modality or sop_class not in _MAMMOGRAPHY | _FOR_PROCESSING):
@@ -103,27 +103,27 @@ def _require_kind(header: Header, sop_class: str) -> None:
         raise NotAMammogramError(f"The DICOM object's modality {named}; MG (mammography) is read.")
     if header.text("PresentationIntentType") == "FOR PROCESSING" or sop_class in _FOR_PROCESSING:
         raise UnsupportedImageError(
-            "The picture is FOR PROCESSING, the detector's raw values; the one FOR PRESENTATION "
+            "The image is FOR PROCESSING, the detector's raw values; the one FOR PRESENTATION "
             "is needed."
         )
     # Film that was digitised is a secondary capture too, and a mammogram all the same.
     drawn_on = sop_class in _SECONDARY and header.text("ConversionType") != "DF"
     if drawn_on or _type_has(header, _CAD_TYPES):
         raise NotAMammogramError(
-            "The picture is a copy of a display (secondary capture), with marks drawn into it or "
-            "not; the machine's own picture is needed."
+            "The image is a copy of a display (secondary capture), with marks drawn into it or "
+            "not; the machine's own image is needed."
         )
 
 
 def _require_single_grey_frame(header: Header) -> None:
     frames = header.number("NumberOfFrames")
     if frames is not None and frames > 1:
-        raise UnsupportedImageError("The picture has several frames; one is allowed.")
+        raise UnsupportedImageError("The image has several frames; one is allowed.")
     samples = header.whole("SamplesPerPixel")
     photometric = header.text("PhotometricInterpretation")
     if (samples or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnsupportedImageError(
-            "The picture is not one of grey values; MONOCHROME1 and MONOCHROME2 are read."
+            "The image is not one of grey values; MONOCHROME1 and MONOCHROME2 are read."
         )
 
 
@@ -133,12 +133,12 @@ def _require_whole_breast(header: Header) -> None:
     places = (header, *views)  # some machines write the modifiers beside the view
     modifiers = {code for place in places for code in place.codes("ViewModifierCodeSequence")}
     if codes & _SPECIMEN or _type_has(header, ("SPECIMEN",)):
-        raise NotAMammogramError("The picture is of a specimen, not of a breast.")
+        raise NotAMammogramError("The image is of a specimen, not of a breast.")
     factor = header.number("EstimatedRadiographicMagnificationFactor")
     if modifiers & _MAGNIFICATION or (factor is not None and factor >= MAGNIFIED):
-        raise NotAMammogramError("The picture is a magnification view; whole breasts are judged.")
+        raise NotAMammogramError("The image is a magnification view; whole breasts are judged.")
     if modifiers & _SPOT:
-        raise NotAMammogramError("The picture is a spot compression; whole breasts are judged.")
+        raise NotAMammogramError("The image is a spot compression; whole breasts are judged.")
 
 
 def _type_has(header: Header, words: tuple[str, ...]) -> bool:

@@ -70,12 +70,12 @@ class Acquisition:
 
 
 def acquisition(header: Header, pseudonyms: Pseudonyms | None) -> Acquisition:
-    """Read how the picture was taken; patient and study only where there are pseudonyms."""
+    """Read how the image was taken; patient and study only where there are pseudonyms."""
     notes: list[str] = []
     laterality = _laterality(header, notes)
     view = _view(header, notes)
     if header.text("PartialView") == "YES":
-        notes.append("The picture shows a part of the breast (partial view).")
+        notes.append("The image shows a part of the breast (partial view).")
     exposure = Exposure(
         age=_age(header),
         implant={"YES": True, "NO": False}.get(header.text("BreastImplantPresent")),
@@ -114,10 +114,10 @@ def _view(header: Header, notes: list[str]) -> View | None:
 
 
 def _chest_wall(header: Header, laterality: Laterality | None) -> Literal["left", "right"] | None:
-    """Side of the chest wall: by (0020,0020) Patient Orientation, else as pictures are hung.
+    """Side of the chest wall: by (0020,0020) Patient Orientation, else as images are hung.
 
     The first value is the direction in which rows run. Where it is missing, a left breast has its
-    chest wall on the left; unless the machine says that it flipped the picture, which makes that
+    chest wall on the left; unless the machine says that it flipped the image, which makes that
     anybody's guess.
     """
     rows_run = next(iter(header.texts("PatientOrientation")), "")
@@ -139,7 +139,7 @@ def _manufacturer(header: Header) -> str | None:
 
 
 def _patient(header: Header, pseudonyms: Pseudonyms | None) -> str | None:
-    """Pseudonym of the patient; where there is no ID, an examination is one patient's."""
+    """Pseudonym of the patient; where there is no ID, a study is one patient's."""
     if pseudonyms is None:
         return None
     if identifier := header.identifier("PatientID"):

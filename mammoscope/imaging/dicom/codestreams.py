@@ -1,4 +1,4 @@
-"""Headers of compressed pictures, read before their decoders are."""
+"""Headers of compressed images, read before their decoders are."""
 
 import struct
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _LONGEST_CONTAINER: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """What a compressed picture says of itself.
+    """What a compressed image says of itself.
 
     ``precision`` is in bits a sample; ``levels`` counts the resolutions that can be left out, and
     ``reversible`` says whether they are those of JPEG 2000's 5-3 wavelet.

@@ -52,7 +52,7 @@ class Frame:
     values
         int32 (256,) or (65536,): the stored value of each word.
     reduction
-        How many pixels of the picture, along each side, one pixel here stands for: 1, 2, 4, ...
+        How many pixels of the image, along each side, one pixel here stands for: 1, 2, 4, ...
         Those beyond a whole multiple of it are left out.
     """
 
@@ -226,7 +226,7 @@ def _require_fit(header: Codestream, layout: Layout) -> None:
             f"data have {header.columns} x {header.rows}."
         )
     if header.components != 1 or not 1 < header.precision <= 16:
-        raise CorruptImageError("The DICOM file's compressed data are not those of a grey picture.")
+        raise CorruptImageError("The DICOM file's compressed data are not those of a grey image.")
 
 
 _NATIVE: Final = {

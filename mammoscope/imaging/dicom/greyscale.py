@@ -50,7 +50,7 @@ def displayed(
     layout
         Bits of the stored values.
     factor
-        How many pixels of the picture, along each side, one pixel of the result stands for.
+        How many pixels of the image, along each side, one pixel of the result stands for.
 
     Returns
     -------

@@ -37,10 +37,10 @@ def read_dicom(
     limits
         Largest size allowed.
     needed
-        Height and width in pixels that the breast is wanted in: the picture is reduced by
+        Height and width in pixels that the breast is wanted in: the image is reduced by
         `mammoscope.imaging.mammogram.reduction_for`. Full resolution where None.
     pseudonyms
-        Makes the patient's and the examination's pseudonyms; none where None.
+        Makes the patient's and the study's pseudonyms; none where None.
 
     Raises
     ------
@@ -95,15 +95,15 @@ def _layout(header: Header, part: Part10, limits: ReadingLimits) -> Layout:
     rows, columns = header.whole("Rows"), header.whole("Columns")
     allocated = header.whole("BitsAllocated")
     if not rows or not columns or rows < 0 or columns < 0 or allocated is None:
-        raise CorruptImageError("The DICOM object does not say how large its picture is.")
+        raise CorruptImageError("The DICOM object does not say how large its image is.")
     if rows * columns > limits.max_pixels or max(rows, columns) > limits.max_dimension:
         raise ImageTooLargeError(
-            f"The picture has {columns} x {rows} pixels; at most {limits.max_pixels} in all and "
+            f"The image has {columns} x {rows} pixels; at most {limits.max_pixels} in all and "
             f"{limits.max_dimension} on a side are allowed."
         )
     if allocated not in (8, 16):
         raise UnsupportedImageError(
-            f"The picture has {allocated} bits a pixel; DICOM objects with 8 and 16 are read."
+            f"The image has {allocated} bits a pixel; DICOM objects with 8 and 16 are read."
         )
     stored = header.whole("BitsStored")
     stored = allocated if stored is None else stored

@@ -31,7 +31,7 @@ are what shall agree."""
 
 
 def centred(words: Words, levels: int, *, reversible: bool) -> Words:
-    """Move a picture without its finest `levels` under the pixels that it stands for.
+    """Move an image without its finest `levels` under the pixels that it stands for.
 
     The low band's filters are centred on the first of the pixels that each of its samples stands
     for (ISO/IEC 15444-1 annex F), not on their middle, whence half a pixel a level, and twice that
@@ -62,7 +62,7 @@ def _nearest_to_means(levels: int, one_sided: tuple[float, ...]) -> npt.NDArray[
     """Of all mixtures of samples of a low band, the nearest to the pixels' mean.
 
     The band has other noise than means of pixels have; of the 9-7's, linear interpolation would
-    take so much that the network took pictures read so for others. Least squares over the mixtures'
+    take so much that the network took images read so for others. Least squares over the mixtures'
     weights for pixels, which is over white noise, under the condition that they add up to one.
     """
     factor = 2**levels

@@ -1,6 +1,6 @@
-"""A `Mammogram` to the network's input: the one preparation of training, evaluation and service."""
+"""A `Mammogram` to the network's input, in the same way for training, evaluation and service."""
 
 from mammoscope.imaging.preprocessing.erasing import erase_tissue
-from mammoscope.imaging.preprocessing.pipeline import Preparation, prepare
+from mammoscope.imaging.preprocessing.pipeline import Preprocessed, preprocess
 
-__all__ = ["Preparation", "erase_tissue", "prepare"]
+__all__ = ["Preprocessed", "erase_tissue", "preprocess"]

@@ -1,4 +1,4 @@
-"""The breast, sought on a small square copy of the picture."""
+"""The breast, sought on a small square copy of the image."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +17,7 @@ SEARCH_SIZE: Final = 256
 """Side of the square copy, in pixels, on which the breast is sought."""
 
 _SEARCHED: Final = 2
-"""Times the sides of result and search copy that a picture's sides are at most when the breast is
+"""Times the sides of result and search copy that an image's sides are at most when the breast is
 sought."""
 
 _FRAME_RANGE: Final = 3.5 / 255.0
@@ -34,16 +34,16 @@ _OPENING: Final = 7
 """Side of the opening, in search pixels, that cuts labels and film edges off the breast."""
 
 _SMALLEST_BREAST: Final = 0.02
-"""A breast covers at least this share of the picture."""
+"""A breast covers at least this share of the image."""
 
 SMALLEST_CONTRAST: Final = 0.02
-"""Breast and background differ at least this much, of the picture's full range."""
+"""Breast and background differ at least this much, of the image's full range."""
 
 _EXTREME_RANGE: Final = 0.12
-"""Grey values this near to the picture's darkest or brightest count as extreme."""
+"""Grey values this near to the image's darkest or brightest count as extreme."""
 
 _EXTREME_SHARE: Final = 0.15
-"""A digital picture's background makes at least this share of its edges extreme."""
+"""A digital image's background makes at least this share of its edges extreme."""
 
 _EDGE: Final = 10
 """Breadth of the edges, in search pixels."""
@@ -54,18 +54,18 @@ _SURROUNDINGS: Final = 11
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the search copy shows along one side of the picture.
+    """What the search copy shows along one side of the image.
 
     Parameters
     ----------
     outer
-        First pixel of the picture without its padding.
+        First pixel of the image without its padding.
     length
         Pixels from there that are no padding.
     first, last
         Stretch of those that is searched, in parts of pixels.
     coarse
-        Pixels that it has in the picture that the search copy is made of.
+        Pixels that it has in the image that the search copy is made of.
     start, stop
         Stretch of those that the search copy shows, in parts of pixels.
     """
@@ -80,7 +80,7 @@ class Shown:
 
     @property
     def each(self) -> float:
-        """Pixels of the picture, along this side, that one of the search copy stands for."""
+        """Pixels of the image, along this side, that one of the search copy stands for."""
         shown = (self.stop - self.start) / SEARCH_SIZE
         return shown * (self.last - self.first) / self.coarse
 
@@ -101,11 +101,11 @@ class Found:
     breast
         bool (S, S): the breast on it.
     inverted
-        Whether the picture had a bright background.
+        Whether the image had a bright background.
     rows, columns
-        What of the picture the search copy shows.
+        What of the image the search copy shows.
     breast_share
-        Share of the picture that the breast covers, in (0, 1].
+        Share of the image that the breast covers, in (0, 1].
     """
 
     small: Grey
@@ -135,10 +135,10 @@ def seek(
     Raises
     ------
     NoBreastError
-        If nothing in the picture could be a breast.
+        If nothing in the image could be a breast.
     """
     find_box = _whole if whole else find_content
-    # Padding goes first, at its own resolution: shrunk, its edge would blend into the picture.
+    # Padding goes first, at its own resolution: shrunk, its edge would blend into the image.
     outer = find_box(source)
     coarse = shrink_for_search(source[outer.rows, outer.columns], outer.ends, size)
     inner = find_box(coarse)
@@ -178,7 +178,7 @@ def _shown(
 
 
 def without_annotations(source: Grey, found: Found) -> Grey:
-    """The picture with nothing but background around the breast and its surroundings.
+    """The image with nothing but background around the breast and its surroundings.
 
     Text, markers and edges of film move the search copy's grid, its contrast and the threshold
     between breast and background, and with them the crop by a few pixels.
@@ -194,7 +194,7 @@ def without_annotations(source: Grey, found: Found) -> Grey:
     near = cv2.dilate(found.breast.astype(np.uint8), kernel)
     rows, columns = _places(found.rows), _places(found.columns)
     kept = np.zeros(source.shape, np.bool_)
-    # Where the search copy ends before the picture does, its edge goes on.
+    # Where the search copy ends before the image does, its edge goes on.
     kept[
         found.rows.outer : found.rows.outer + found.rows.length,
         found.columns.outer : found.columns.outer + found.columns.length,
@@ -205,14 +205,14 @@ def without_annotations(source: Grey, found: Found) -> Grey:
 
 
 def _places(shown: Shown) -> npt.NDArray[np.intp]:
-    """Row or column of the search copy for each of the picture's pixels that are no padding."""
+    """Row or column of the search copy for each of the image's pixels that are no padding."""
     places = (np.arange(shown.length) + 0.5 - shown.origin) / shown.each
     return np.asarray(np.clip(np.floor(places), 0, SEARCH_SIZE - 1), np.intp)
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What of a picture is neither padding nor as good as none.
+    """What of an image is neither padding nor as good as none.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def _whole(pixels: Grey) -> Content:
 
 
 def shrink_for_search(source: Grey, ends: Ends, size: tuple[int, int]) -> Grey:
-    """The picture in which the breast is sought: one resolution for all large pictures.
+    """The image in which the breast is sought: one resolution for all large images.
 
     Otherwise noise that a reduced reading has averaged away could move the crop.
     """
@@ -246,13 +246,13 @@ def shrink_for_search(source: Grey, ends: Ends, size: tuple[int, int]) -> Grey:
 def find_content(pixels: Grey) -> Content:
     """What is left without the flat rows and columns at the edges.
 
-    Padding added to a picture, whatever its grey value, must not count as its background. A row
+    Padding added to an image, whatever its grey value, must not count as its background. A row
     that is next to flat counts as that by a part, since in another copy it may be flat.
 
     Raises
     ------
     NoBreastError
-        If all of the picture is flat.
+        If all of the image is flat.
     """
     top, left = 0, 0
     bottom, right = pixels.shape
@@ -262,12 +262,12 @@ def find_content(pixels: Grey) -> Content:
         inner = pixels[top:bottom, left:right]
         rows = np.flatnonzero(np.ptp(inner, axis=1) > _FRAME_RANGE)
         if rows.size == 0:
-            raise NoBreastError("The picture is blank.")
+            raise NoBreastError("The image is blank.")
         top, bottom = top + int(rows[0]), top + int(rows[-1]) + 1
         inner = pixels[top:bottom, left:right]
         columns = np.flatnonzero(np.ptp(inner, axis=0) > _FRAME_RANGE)
         if columns.size == 0:
-            raise NoBreastError("The picture is blank.")
+            raise NoBreastError("The image is blank.")
         left, right = left + int(columns[0]), left + int(columns[-1]) + 1
         if box == (top, left, bottom, right):
             # Noise, whose range is another in each copy, is averaged away along rows and columns.
@@ -302,17 +302,17 @@ def stretch_contrast(search_copy: npt.ArrayLike) -> Grey:
     small = np.asarray(search_copy, dtype=np.float32)
     low, high = float(small.min()), float(small.max())
     if high - low < SMALLEST_CONTRAST / 4:
-        raise NoBreastError("The picture is blank.")
+        raise NoBreastError("The image is blank.")
     return np.asarray((small - low) / (high - low), dtype=np.float32)
 
 
 def background_is_bright(small: Grey) -> bool:
-    """Whether the picture's background is brighter than the breast.
+    """Whether the image's background is brighter than the breast.
 
     The background is what most of the extreme grey values along the edges belong to: a breast
     with an implant can be brighter and larger than all else, but touches one edge. Where few are
     extreme (scanned film), it is the flattest part. Both rules are antisymmetric: they answer the
-    opposite for the inverted picture.
+    opposite for the inverted image.
     """
     edges = np.ones(small.shape, dtype=np.bool_)
     edges[_EDGE:-_EDGE, _EDGE:-_EDGE] = False
@@ -324,7 +324,7 @@ def background_is_bright(small: Grey) -> bool:
     variance = cv2.blur(small * small, (9, 9)) - mean * mean
     flat = variance <= np.quantile(variance, 0.3)
     if flat.all():
-        raise NoBreastError("The picture is blank.")
+        raise NoBreastError("The image is blank.")
     return float(small[flat].mean()) > float(small[~flat].mean())
 
 
@@ -343,12 +343,12 @@ def find_breast(small: Grey) -> Mask:
     ]
     count, labels, facts, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
     if count < 2:
-        raise NoBreastError("Nothing in the picture stands out from its background.")
+        raise NoBreastError("Nothing in the image stands out from its background.")
     largest = 1 + int(np.argmax(facts[1:, cv2.CC_STAT_AREA]))
     breast = np.asarray(labels == largest, dtype=np.bool_)
     if breast.mean() < _SMALLEST_BREAST:
-        raise NoBreastError("Nothing in the picture is large enough to be a breast.")
+        raise NoBreastError("Nothing in the image is large enough to be a breast.")
     background = ~breast
     if background.any() and small[breast].mean() - small[background].mean() < SMALLEST_CONTRAST:
-        raise NoBreastError("Nothing in the picture stands out from its background.")
+        raise NoBreastError("Nothing in the image stands out from its background.")
     return breast

@@ -1,4 +1,4 @@
-"""Tissue taken out of a prepared picture, for training and to see what a score rests on."""
+"""Tissue taken out of a preprocessed image, for training and to see what a score rests on."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 Pixels = npt.NDArray[np.uint8]
 
 MIDDLE_RANK: Final = 128
-"""Grey value of erased tissue: prepared pixels are ranks from 1 to 255, 0 lies outside."""
+"""Grey value of erased tissue: preprocessed pixels are ranks from 1 to 255, 0 lies outside."""
 
 
 def erase_tissue(pixels: Pixels, where: npt.NDArray[np.bool_]) -> Pixels:
@@ -17,7 +17,7 @@ def erase_tissue(pixels: Pixels, where: npt.NDArray[np.bool_]) -> Pixels:
     Parameters
     ----------
     pixels
-        uint8 (H, W) as `prepare` makes it.
+        uint8 (H, W) as `preprocess` makes it.
     where
         bool (H, W).
 

@@ -1,8 +1,8 @@
-"""A `Mammogram` to the network's input: the one preparation of training, evaluation and service.
+"""A `Mammogram` to the network's input: the one preprocessing of training, evaluation and service.
 
 Un-invert, find the breast, drop what lies outside it, crop, turn the chest wall to the left,
 normalise, stretch to a fixed box. The breast is sought on a small square copy, so that the
-result does not depend on the aspect ratio or resolution at which a picture was exported.
+result does not depend on the aspect ratio or resolution at which an image was exported.
 """
 
 import math
@@ -29,13 +29,13 @@ from mammoscope.imaging.preprocessing.breast import (
 from mammoscope.imaging.preprocessing.resampling import Ends, resampled
 
 _DETECTOR_SIDE: Final = 1200
-"""Pixels that each side of a detector's picture has; the smallest in use have 1914 x 2294. Its
-annotations have no part in the search. Those of smaller pictures have: networks learned from
+"""Pixels that each side of a detector's image has; the smallest in use have 1914 x 2294. Its
+annotations have no part in the search. Those of smaller images have: networks learned from
 exports of 640 x 640 whose crops they had a part in."""
 
 _PASSED: Final = 0.001
 """Share of the breast, as found, from which its end is extrapolated. Where a mask ends, a few of
-its pixels decide, which are others in each copy of a picture; where a thousandth of it has been
+its pixels decide, which are others in each copy of an image; where a thousandth of it has been
 passed, many do."""
 
 _ROUND: Final = 1.0 / (2.0 ** (2.0 / 3.0) - 1.0)
@@ -43,7 +43,7 @@ _ROUND: Final = 1.0 / (2.0 ** (2.0 / 3.0) - 1.0)
 the share that has been passed grows with the depth to the power of 3/2."""
 
 _LOW_PASS: Final = np.array([0.25, 0.5, 0.25])
-"""Binomial. The finest grain of a picture that was read reduced is another with each codec."""
+"""Binomial. The finest grain of an image that was read reduced is another with each codec."""
 
 _DILATION: Final = 5
 """Side of the dilation, in search pixels, that gives back the skin line."""
@@ -57,8 +57,8 @@ _RANK_BINS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Preparation:
-    """A network input and how it was cut from the picture.
+class Preprocessed:
+    """A network input and how it was cut from the image.
 
     Parameters
     ----------
@@ -66,18 +66,18 @@ class Preparation:
         uint8 (H, W), read-only: the breast stretched to the whole box, chest wall on the left,
         dense tissue bright, 0 outside the breast.
     inverted
-        Whether the picture had a bright background and was inverted.
+        Whether the image had a bright background and was inverted.
     mirrored
         Whether left and right were exchanged.
     chest_wall
-        Side of the source picture on which the chest wall lies.
+        Side of the source image on which the chest wall lies.
     box
         Smallest box (top, left, bottom, right) of the mammogram's whole pixels, half-open, that
         holds the crop; its own edges lie in parts of pixels.
     breast_share
-        Share of the source picture that the breast covers, in (0, 1].
+        Share of the source image that the breast covers, in (0, 1].
     search_copy
-        float32 (S, S) in [0, 1], read-only: the picture without its padding, stretched to a small
+        float32 (S, S) in [0, 1], read-only: the image without its padding, stretched to a small
         square and to the full range, dense tissue bright; the breast was sought on it.
     breast
         bool (S, S), read-only: the breast on that copy.
@@ -93,20 +93,20 @@ class Preparation:
     breast: Mask
 
 
-def prepare(
+def preprocess(
     mammogram: Mammogram, size: tuple[int, int], *, crop_to_breast: bool = True
-) -> Preparation:
-    """Cut the breast out of a picture and bring it into the network's form.
+) -> Preprocessed:
+    """Cut the breast out of an image and bring it into the network's form.
 
     Parameters
     ----------
     mammogram
-        The picture. Where its breast, reduced, turns out to have fewer pixels than the result,
+        The image. Where its breast, reduced, turns out to have fewer pixels than the result,
         all its pixels are used, and read again if need be.
     size
         Height and width of the result in pixels.
     crop_to_breast
-        Whether the box is the breast's. If not, it is that of the whole picture, padding and
+        Whether the box is the breast's. If not, it is that of the whole image, padding and
         all, so that the two can be compared.
 
     Raises
@@ -114,32 +114,34 @@ def prepare(
     ImageError
         If it has to be read again and cannot be.
     NoBreastError
-        If nothing in the picture could be a breast: it is blank, or what stands out from the
+        If nothing in the image could be a breast: it is blank, or what stands out from the
         background is too small.
     """
     pixels, already = mammogram.pixels, mammogram.reduction
     shape = pixels.shape
     source = (shape[0] * already, shape[1] * already)
     factor = reduction_for(source, size)
-    # A whole picture is reduced too, as its reader would have done it: both come out alike.
+    # A whole image is reduced too, as its reader would have done it: both come out alike.
     unit = max(1, factor // already)
     less = shrink(pixels, unit)
     annotated = min(source) >= _DETECTOR_SIDE
-    prepared_from = partial(_prepare, size=size, crop_to_breast=crop_to_breast, annotated=annotated)
-    prepared = prepared_from(less, reduced=unit * already > 1)
-    top, left, bottom, right = prepared.box
+    preprocessed_from = partial(
+        _preprocess, size=size, crop_to_breast=crop_to_breast, annotated=annotated
+    )
+    preprocessed = preprocessed_from(less, reduced=unit * already > 1)
+    top, left, bottom, right = preprocessed.box
     if bottom - top >= size[0] and right - left >= size[1]:
-        return replace(prepared, box=(top * unit, left * unit, bottom * unit, right * unit))
+        return replace(preprocessed, box=(top * unit, left * unit, bottom * unit, right * unit))
     full = pixels if mammogram.read_fully is None else mammogram.read_fully().pixels
     if full.shape == less.shape:
-        return prepared
-    fully = prepared_from(full, reduced=False)
+        return preprocessed
+    fully = preprocessed_from(full, reduced=False)
     return replace(fully, box=_scaled_box(fully.box, full.shape, shape))
 
 
-def _prepare(
+def _preprocess(
     source: Grey, *, size: tuple[int, int], crop_to_breast: bool, annotated: bool, reduced: bool
-) -> Preparation:
+) -> Preprocessed:
     found = seek(source, size, whole=not crop_to_breast)
     judged = found
     if crop_to_breast and annotated:
@@ -158,14 +160,14 @@ def _prepare(
     inside = _stretched_mask(breast, (*rows, *columns), size)
     if found.inverted:
         stretched = 1.0 - stretched
-    prepared = _normalise(stretched, inside)
+    preprocessed = _normalise(stretched, inside)
     mirrored = chest_wall == "right"
     if mirrored:
-        prepared = np.ascontiguousarray(prepared[:, ::-1])
-    for array in (prepared, found.small, found.breast):
+        preprocessed = np.ascontiguousarray(preprocessed[:, ::-1])
+    for array in (preprocessed, found.small, found.breast):
         array.setflags(write=False)
-    return Preparation(
-        pixels=prepared,
+    return Preprocessed(
+        pixels=preprocessed,
         inverted=found.inverted,
         mirrored=mirrored,
         chest_wall=chest_wall,
@@ -179,7 +181,7 @@ def _prepare(
 def _scaled_box(
     box: tuple[int, int, int, int], source: tuple[int, ...], target: tuple[int, ...]
 ) -> tuple[int, int, int, int]:
-    """Smallest box of a picture of size `target` that covers `box` of one of size `source`."""
+    """Smallest box of an image of size `target` that covers `box` of one of size `source`."""
     top, left, bottom, right = box
     (height, width), (rows, columns) = target, source
     return (
@@ -210,13 +212,13 @@ def _unpadded(shown: Shown) -> slice:
 
 
 def _to_source(extent: tuple[float, float], shown: Shown) -> tuple[float, float]:
-    """What of the picture without its padding lies under a stretch of search pixels."""
+    """What of the image without its padding lies under a stretch of search pixels."""
     low, high = (shown.origin + end * shown.each for end in extent)
     return max(low, 0.0), min(high, float(shown.length))
 
 
 def _covering(ends: Ends, found: Found) -> tuple[int, int, int, int]:
-    """Smallest box (top, left, bottom, right) of the picture's pixels that holds `ends`."""
+    """Smallest box (top, left, bottom, right) of the image's pixels that holds `ends`."""
     (top, bottom, left, right), (rows, columns) = ends, (found.rows.outer, found.columns.outer)
     return (
         rows + math.floor(top),
@@ -232,13 +234,13 @@ def _chest_wall(breast: Mask) -> Literal["left", "right"]:
     return "left" if breast[:, :half].sum() >= breast[:, -half:].sum() else "right"
 
 
-def _without_grain(picture: Grey) -> Grey:
-    kept = cv2.sepFilter2D(picture, -1, _LOW_PASS, _LOW_PASS, borderType=cv2.BORDER_REPLICATE)
+def _without_grain(image: Grey) -> Grey:
+    kept = cv2.sepFilter2D(image, -1, _LOW_PASS, _LOW_PASS, borderType=cv2.BORDER_REPLICATE)
     return np.asarray(kept, np.float32)
 
 
 def _stretched_mask(breast: Mask, ends: Ends, size: tuple[int, int]) -> Mask:
-    """The breast with its skin line, cropped and stretched like the picture: bool (H, W)."""
+    """The breast with its skin line, cropped and stretched like the image: bool (H, W)."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_DILATION, _DILATION))
     wide = cv2.dilate(breast.astype(np.uint8), kernel).astype(np.float32)
     return resampled(wide, ends, size) > 0.5

@@ -1,4 +1,4 @@
-"""Pictures stretched from edges that need not lie between pixels."""
+"""Images stretched from edges that need not lie between pixels."""
 
 import math
 from typing import Any
@@ -10,22 +10,22 @@ from PIL import Image
 Grey = npt.NDArray[np.float32]
 
 Ends = tuple[float, float, float, float]
-"""Top, bottom, left and right of a part of a picture, in parts of pixels."""
+"""Top, bottom, left and right of a part of an image, in parts of pixels."""
 
 
-def resampled(picture: npt.NDArray[Any], ends: Ends, size: tuple[int, int]) -> Grey:
+def resampled(image: npt.NDArray[Any], ends: Ends, size: tuple[int, int]) -> Grey:
     """Stretch what lies between `ends` to `size`.
 
     An edge that moves by parts of a pixel changes the result by as little: each of its pixels is
-    the mean of the picture's around its place, weighted by a triangle that reaches as far as the
+    the mean of the image's around its place, weighted by a triangle that reaches as far as the
     next place.
 
     Parameters
     ----------
-    picture
+    image
         float32 (H, W).
     ends
-        Within the picture.
+        Within the image.
     size
         Height and width of the result in pixels.
     """
@@ -34,7 +34,7 @@ def resampled(picture: npt.NDArray[Any], ends: Ends, size: tuple[int, int]) -> G
     # Triangles at the ends reach beyond them. What lies farther off need not be copied.
     above, before = (bottom - top) / height + 1.0, (right - left) / width + 1.0
     y0, x0 = max(0, math.floor(top - above)), max(0, math.floor(left - before))
-    part = picture[y0 : math.ceil(bottom + above), x0 : math.ceil(right + before)]
+    part = image[y0 : math.ceil(bottom + above), x0 : math.ceil(right + before)]
     box = (left - x0, top - y0, right - x0, bottom - y0)
     return np.asarray(
         Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR, box=box)

@@ -93,7 +93,7 @@ class CardOperatingPoint(_Frozen):
 class CardLevel(_Frozen):
     """Calibration and operating points of breasts or of patients, fitted on validation patients.
 
-    Without operating points those of pictures hold.
+    Without operating points those of images hold.
     """
 
     calibration: CardCalibration = CardCalibration()
@@ -113,16 +113,16 @@ class CardComparison(_Frozen):
     Parameters
     ----------
     source
-        Whose pictures were scored by both: ``validation`` patients of the training run,
-        ``pictures`` of another data set, or ``phantoms``.
-    pictures, positives
+        Whose images were scored by both: ``validation`` patients of the training run,
+        ``images`` of another data set, or ``phantoms``.
+    images, positives
         How many were scored, and how many of them have label 1.
     auc_float, auc_compiled
-        AUC by picture.
+        AUC by image.
     max_difference, percentile_95_difference, mean_difference
-        Of the calibrated probability of the same picture, absolute, in [0, 1].
+        Of the calibrated probability of the same image, absolute, in [0, 1].
     labels_changed
-        Pictures whose label at the default operating point is another.
+        Images whose label at the default operating point is another.
     allowed_auc_difference, allowed_difference
         What would not have been accepted any more.
     """
@@ -167,10 +167,10 @@ class CardCompiled(_Frozen):
         Parts of the network that were left in float, as number and size of what they put out, in
         the order of computation. The head is always in float, and not named.
     speed
-        Time the float network takes for one picture over the time this takes, on the machine that
+        Time the float network takes for one image over the time this takes, on the machine that
         compiled it, where both use all its processors.
     throughput
-        The same of many pictures, several of them at a time; None where it was not measured.
+        The same of many images, several of them at a time; None where it was not measured.
     phantom_logits
         Logits of the phantoms of `mammoscope.model.engine.score_phantoms` on the machine that
         compiled it. Another machine compares its own with them.
@@ -203,15 +203,15 @@ class Card(_Frozen):
     sha256
         Of the .keras file, in hexadecimal.
     input_size
-        Height and width in pixels of the prepared picture.
+        Height and width in pixels of the preprocessed image.
     crop
         Whether it shows the breast alone, as what is served does; `load_artifact` refuses others.
     calibration, operating_points
         Fitted on validation patients; ``default`` is always there.
     age_calibration
-        For pictures of women whose age is known; None where it was not fitted.
+        For images of women whose age is known; None where it was not fitted.
     levels
-        What was fitted to breasts and to patients; where it was not, what was fitted to pictures
+        What was fitted to breasts and to patients; where it was not, what was fitted to images
         holds for the mean or maximum of their logits too.
     training
         Configuration, data, split and environment of the run.
@@ -221,7 +221,7 @@ class Card(_Frozen):
     about
         What no command measures: intended use, data and licences, limits.
     distributions
-        Deciles of what `mammoscope.service.drift` keeps of pictures, over the training pictures.
+        Deciles of what `mammoscope.service.drift` keeps of images, over the training images.
     compiled
         What was compiled from the .keras for serving; None where nothing was.
     """
@@ -264,7 +264,7 @@ class Card(_Frozen):
         return self.age_calibration.probability(logit, age), True
 
     def scale(self, level: Level = "image") -> CardCalibration:
-        """Calibration of pictures, breasts or patients."""
+        """Calibration of images, breasts or patients."""
         return self.levels[level].calibration if level in self.levels else self.calibration
 
     def threshold(self, operating_point: str, level: Level = "image") -> float:

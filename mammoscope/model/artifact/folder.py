@@ -67,7 +67,7 @@ def load_artifact(path: Path) -> Artifact:
         If there is no model, or a folder has no card.
     ArtifactMismatchError
         If the card cannot be read, or it was written for another network or names a compiled
-        network that is missing or another, or the network was trained on whole pictures.
+        network that is missing or another, or the network was trained on whole images.
     """
     is_folder = path.is_dir()
     network = path / NETWORK_NAME if is_folder else path
@@ -89,8 +89,8 @@ def load_artifact(path: Path) -> Artifact:
         raise ArtifactMismatchError("The card was written for another network (sha256 differs).")
     if not card.crop:
         raise ArtifactMismatchError(
-            "The network was trained on whole pictures, for comparison; only those trained on "
-            "the breast alone can judge pictures."
+            "The network was trained on whole images, for comparison; only those trained on "
+            "the breast alone can judge images."
         )
     return Artifact(network, card, _compiled_files(network.parent, card))
 

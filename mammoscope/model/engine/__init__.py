@@ -1,4 +1,4 @@
-"""Prepared pictures to scores, on OpenVINO.
+"""Preprocessed images to scores, on OpenVINO.
 
 The engine knows nothing of files' formats, HTTP or patients. It loads what was compiled for
 serving without Keras; a network that was not compiled is converted through Keras' OpenVINO

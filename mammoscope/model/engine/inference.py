@@ -1,4 +1,4 @@
-"""A compiled network and its card: prepared pictures to scores and predictions."""
+"""A compiled network and its card: preprocessed images to scores and predictions."""
 
 import time
 from collections import deque
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.preprocessing import Preparation, prepare
+from mammoscope.imaging.preprocessing import Preprocessed, preprocess
 from mammoscope.imaging.quality import discrepancies, require_mammogram
 from mammoscope.model.artifact import DEFAULT_POINT, Card
 from mammoscope.model.prediction import AGES_YEARS, Prediction
@@ -35,7 +35,7 @@ _AGE_UNUSED: Final = "This model makes no use of the age."
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What the network says of N prepared pictures.
+    """What the network says of N preprocessed images.
 
     ``logits`` is float32 (N,), unbounded; ``logit_maps`` float32 (N, h, w): what each cell of the
     last feature map would score alone.
@@ -47,14 +47,14 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
-    """The answer about one picture, and what a heat map of it is drawn from.
+    """The answer about one image, and what a heat map of it is drawn from.
 
-    ``logit_map`` is float32 (h, w): the cells of `preparation`'s pixels. ``stage_s`` are the
-    seconds that ``prepare`` and ``infer`` took.
+    ``logit_map`` is float32 (h, w): the cells of `preprocessing`'s pixels. ``stage_s`` are the
+    seconds that ``preprocess`` and ``infer`` took.
     """
 
     prediction: Prediction
-    preparation: Preparation
+    preprocessed: Preprocessed
     logit_map: Float
     stage_s: Mapping[str, float] = field(default_factory=dict)
 
@@ -101,23 +101,23 @@ class Engine:
             self._requests.put(request)
 
     def score(self, pixels: Pixels) -> Scores:
-        """Score prepared pictures, as many at a time as there are requests to spare.
+        """Score preprocessed images, as many at a time as there are requests to spare.
 
         Parameters
         ----------
         pixels
-            uint8 (N, H, W) as `mammoscope.imaging.preprocessing.prepare` makes them.
+            uint8 (N, H, W) as `mammoscope.imaging.preprocessing.preprocess` makes them.
         """
         answers = []
         # Read in the order they were sent in; the oldest request is the next one free.
         with self._running() as running:
-            for picture in pixels:
+            for image in pixels:
                 request = self._spare_request(wait=not running)
                 if request is None:
                     answers.append(self._read(running[0]))
                     request = running.popleft()
                 running.append(request)
-                request.start_async([picture[None, :, :, None]])
+                request.start_async([image[None, :, :, None]])
             answers += [self._read(request) for request in running]
         return Scores(
             np.array([logit for logit, _ in answers], dtype=np.float32),
@@ -131,7 +131,7 @@ class Engine:
         operating_point: str = DEFAULT_POINT,
         age: float | None = None,
     ) -> Prediction:
-        """Prepare, score and calibrate one picture; takes and raises what `judge` does."""
+        """Preprocess, score and calibrate one image; takes and raises what `judge` does."""
         return self.judge(mammogram, operating_point=operating_point, age=age).prediction
 
     def judge(
@@ -146,7 +146,7 @@ class Engine:
         Parameters
         ----------
         mammogram
-            The picture.
+            The image.
         operating_point
             Point of the card whose threshold decides the label.
         age
@@ -156,18 +156,18 @@ class Engine:
         Raises
         ------
         NoBreastError
-            If nothing in the picture could be a breast.
+            If nothing in the image could be a breast.
         NotAMammogramError
-            If the picture does not look like a mammogram.
+            If the image does not look like a mammogram.
         ConfigurationError
             If the card has no such operating point.
         """
         threshold = self.card.threshold(operating_point)
         began = time.perf_counter()
-        prepared = prepare(mammogram, self.card.input_size)
-        require_mammogram(mammogram, prepared)
+        preprocessed = preprocess(mammogram, self.card.input_size)
+        require_mammogram(mammogram, preprocessed)
         in_between = time.perf_counter()
-        scores = self.score(prepared.pixels[None])
+        scores = self.score(preprocessed.pixels[None])
         stage_s = {"prepare": in_between - began, "infer": time.perf_counter() - in_between}
         logit = float(scores.logits[0])
         years = self._age_in(mammogram) if age is None else age
@@ -178,13 +178,13 @@ class Engine:
             logit=logit,
             threshold=threshold,
             model_version=self.card.version,
-            warnings=(*mammogram.warnings, *discrepancies(mammogram, prepared), *unused),
+            warnings=(*mammogram.warnings, *discrepancies(mammogram, preprocessed), *unused),
             age_used=age_used,
         )
-        return Judgement(prediction, prepared, scores.logit_maps[0], stage_s)
+        return Judgement(prediction, preprocessed, scores.logit_maps[0], stage_s)
 
     def _age_in(self, mammogram: Mammogram) -> float | None:
-        """Age of an adult that the picture itself gives, where it may be used."""
+        """Age of an adult that the image itself gives, where it may be used."""
         years = mammogram.exposure.age
         if not self._age_from_dicom or years is None:
             return None

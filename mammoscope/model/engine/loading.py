@@ -58,7 +58,7 @@ def load_engine(
     threads
         Threads to compute on; 0 means one for each processor that this process may use.
     performance_mode
-        ``latency``: all threads compute one picture; ``throughput``: several pictures are
+        ``latency``: all threads compute one image; ``throughput``: several images are
         computed at a time, each by one or a few threads.
     age_from_dicom
         As `Engine` takes it.

@@ -6,7 +6,7 @@ kind. Their patients and machines are made up.
 """
 
 from mammoscope.phantoms.dicom.encoding import SYNTAXES, Encoding
-from mammoscope.phantoms.dicom.objects import encode_phantom, encode_picture
-from mammoscope.phantoms.dicom.studies import write_phantom_exam
+from mammoscope.phantoms.dicom.objects import encode_image, encode_phantom
+from mammoscope.phantoms.dicom.studies import write_phantom_study
 
-__all__ = ["SYNTAXES", "Encoding", "encode_phantom", "encode_picture", "write_phantom_exam"]
+__all__ = ["SYNTAXES", "Encoding", "encode_image", "encode_phantom", "write_phantom_study"]

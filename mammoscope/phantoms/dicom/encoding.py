@@ -1,4 +1,4 @@
-"""How an object stores its picture: transfer syntaxes that can be written, bits and window."""
+"""How an object stores its image: transfer syntaxes that can be written, bits and window."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ JPEG_2000_DECIBELS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How an object stores its picture.
+    """How an object stores its image.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A phantom's picture to the DICOM object that holds it: PS3.3 A.26."""
+"""A phantom's image to the DICOM object that holds it: PS3.3 A.26."""
 
 import hashlib
 import io
@@ -30,10 +30,10 @@ _TIME: Final = "120000"
 
 def encode_phantom(phantom: Phantom, encoding: Encoding | None = None) -> bytes:
     """Write a phantom as a DICOM file; equal phantoms and encodings give equal bytes."""
-    return encode_picture(phantom.pixels, phantom.config, encoding)
+    return encode_image(phantom.pixels, phantom.config, encoding)
 
 
-def encode_picture(pixels: Grey, config: PhantomConfig, encoding: Encoding | None = None) -> bytes:
+def encode_image(pixels: Grey, config: PhantomConfig, encoding: Encoding | None = None) -> bytes:
     """Write grey values as the DICOM file of the woman, breast and view that `config` names.
 
     Parameters

@@ -9,7 +9,7 @@ from mammoscope.phantoms.dicom.objects import encode_phantom
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
 
-def write_phantom_exam(
+def write_phantom_study(
     folder: Path, *, seed: int = 0, encoding: Encoding | None = None, tumour: bool = False
 ) -> list[Path]:
     """Write the four views of a woman, CC and MLO of both breasts, into a folder.
@@ -21,7 +21,7 @@ def write_phantom_exam(
     seed
         Names the woman.
     encoding
-        How each picture is stored; uncompressed and of 12 bits where None.
+        How each image is stored; uncompressed and of 12 bits where None.
     tumour
         Whether the left breast has a mass.
 

@@ -45,7 +45,7 @@ class Deadline:
         remaining = self._end - time.monotonic()
         if remaining <= 0.0:
             raise FetchTimeoutError(
-                f"Fetching the picture took longer than the {self._seconds:g} s it may take."
+                f"Fetching the image took longer than the {self._seconds:g} s it may take."
             )
         return remaining
 

@@ -42,7 +42,7 @@ _CHUNK_BYTES: Final = 64 * 1024
 
 
 def _hold_any(size: int) -> None:
-    """Let any number of bytes be read, within the limit of one picture."""
+    """Let any number of bytes be read, within the limit of one image."""
 
 
 def fetch(
@@ -78,10 +78,10 @@ def fetch(
     FetchTooLargeError
         If the other server announces or sends more bytes than allowed.
     FetchFailedError
-        If the other server cannot be reached or does not answer with a picture.
+        If the other server cannot be reached or does not answer with an image.
     """
     if not settings.url_fetching:
-        raise UrlNotAllowedError("This service does not fetch pictures by URL; send the file.")
+        raise UrlNotAllowedError("This service does not fetch images by URL; send the file.")
     with Deadline(settings.fetch_timeout_s) as deadline:
         hop = _Hop(settings, deadline, resolve, tls or _public_authorities(), hold)
         try:
@@ -140,7 +140,7 @@ class _Hop:
             )
             connection.putheader("Host", target.host_header)
             connection.putheader("Accept", "image/*, application/dicom, */*;q=0.1")
-            # Compressed transfer could expand without bound, and pictures are compressed anyway.
+            # Compressed transfer could expand without bound, and images are compressed anyway.
             connection.putheader("Accept-Encoding", "identity")
             connection.putheader("User-Agent", "mammoscope")
             connection.putheader("Connection", "close")
@@ -201,19 +201,17 @@ class _Hop:
             return _Redirect(location)
         if response.status != http.HTTPStatus.OK:
             raise FetchFailedError(
-                f"The other server answered with status {response.status}, not with a picture."
+                f"The other server answered with status {response.status}, not with an image."
             )
         if response.getheader("Content-Encoding", "identity").lower() != "identity":
             raise FetchFailedError("The other server compressed its answer, unasked.")
         if response.headers.get_content_type() == "text/html":
-            raise FetchFailedError("The other server answered with a web page, not a picture.")
+            raise FetchFailedError("The other server answered with a web page, not an image.")
         return self._read_body(response)
 
     def _read_body(self, response: http.client.HTTPResponse) -> bytes:
         limit = self.settings.max_image_bytes
-        too_large = FetchTooLargeError(
-            f"The picture has more than {limit} bytes, the most allowed."
-        )
+        too_large = FetchTooLargeError(f"The image has more than {limit} bytes, the most allowed.")
         announced = response.length
         if (announced or 0) > limit:
             raise too_large
@@ -226,5 +224,5 @@ class _Hop:
                 self.hold(len(chunk))
             body.write(chunk)
         if response.length:  # announced and never sent
-            raise FetchFailedError("The other server broke off in the middle of the picture.")
+            raise FetchFailedError("The other server broke off in the middle of the image.")
         return body.getvalue()

@@ -10,9 +10,9 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000Lossless
 
 from mammoscope.imaging.mammogram import Laterality, View, shrink
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
-from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_phantom, encode_picture
+from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_image, encode_phantom
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from tests.dicom_objects import changed, parsed, written
 
@@ -65,7 +65,7 @@ def test_monochrome1_is_inverted_once(phantom, signed, window):
 def ramp():
     """A DICOM object of 256 columns with the values 0 to 255."""
     grey = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (4, 1))
-    return encode_picture(grey, PhantomConfig(seed=0), Encoding(bits=8, window=None))
+    return encode_image(grey, PhantomConfig(seed=0), Encoding(bits=8, window=None))
 
 
 def row(data: bytes) -> np.ndarray:
@@ -136,7 +136,7 @@ def test_padding_is_background_in_either_sense(phantom):
     width = phantom.pixels.shape[1]
     for inverted in (False, True):
         padded = np.pad(phantom.pixels, ((0, 0), (0, 40)), constant_values=1.0)
-        data = encode_picture(padded, phantom.config, Encoding(inverted=inverted, window=None))
+        data = encode_image(padded, phantom.config, Encoding(inverted=inverted, window=None))
         stored = 0 if inverted else 4095
         masked = read(changed(data, PixelPaddingValue=stored))
         assert masked.pixels[:, width:].max() == 0.0
@@ -178,7 +178,7 @@ def large():
 def test_a_frame_may_come_in_several_fragments_or_reduced(phantom, large, name, monkeypatch):
     monkeypatch.setattr("mammoscope.imaging.mammogram._LEAST_SIDE", 1)  # as if it were larger
     bits = 16 if name.startswith("htj2k") else SYNTAXES[name].bits[-1]
-    data = encode_picture(large, phantom.config, Encoding(name, bits))
+    data = encode_image(large, phantom.config, Encoding(name, bits))
     assert read(data).pixels.shape == (1200, 1000)
     for needed, factor in (((290, 240), 2), ((150, 125), 4), ((301, 10), 1), ((10, 10), 8)):
         reduced = read(data, needed=needed)
@@ -201,7 +201,7 @@ def test_what_the_tags_say(phantom):
             assert (mammogram.laterality, mammogram.view) == (laterality, view)
             side = "left" if laterality is Laterality.LEFT else "right"
             assert mammogram.exposure.chest_wall == side
-            assert prepare(mammogram, (96, 64)).chest_wall == side
+            assert preprocess(mammogram, (96, 64)).chest_wall == side
             assert mammogram.exposure.age == 60
             assert mammogram.exposure.implant is False
 
@@ -214,7 +214,7 @@ def test_wavelets_leave_the_noise_that_means_do(monkeypatch, name, factor):
     monkeypatch.setattr("mammoscope.imaging.mammogram._LEAST_SIDE", 1)  # as if it were larger
     config = PhantomConfig(seed=3, height=1200, width=1200)
     noise = np.random.default_rng(0).standard_normal((1200, 1200), np.float32)
-    data = encode_picture(np.clip(0.5 + 0.08 * noise, 0, 1), config, Encoding(name, 16))
+    data = encode_image(np.clip(0.5 + 0.08 * noise, 0, 1), config, Encoding(name, 16))
     full, reduced = read(data).pixels, read(data, needed=(600 // factor, 600 // factor)).pixels
     assert reduced.shape == (1200 // factor, 1200 // factor)
     means, left = shrink(full, 3 * factor), shrink(reduced, 3)

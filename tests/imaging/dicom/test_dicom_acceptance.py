@@ -136,7 +136,7 @@ def test_lateralities(mammogram, changes, laterality, warned):
         ({"PatientOrientation": None, "FieldOfViewHorizontalFlip": "YES"}, None),
         ({"PatientOrientation": None, "FieldOfViewHorizontalFlip": "NO"}, "left"),
         ({"PatientOrientation": None, "ImageLaterality": None}, None),
-        # The orientation describes the picture as it is stored, flipped or not.
+        # The orientation describes the image as it is stored, flipped or not.
         ({"PatientOrientation": ["A", "R"], "FieldOfViewHorizontalFlip": "YES"}, "left"),
     ],
 )
@@ -181,7 +181,7 @@ def test_pseudonyms_hold_under_one_key_and_differ_under_another(mammogram):
     assert issued.patient != first.patient
 
 
-def test_without_an_id_an_examination_is_one_patients(mammogram):
+def test_without_an_id_an_study_is_one_patients(mammogram):
     ours = Pseudonyms()
     nameless = [
         read(changed(mammogram, PatientID="", StudyInstanceUID=study), pseudonyms=ours).exposure

@@ -1,4 +1,4 @@
-"""One picture in every container and syntax has one score."""
+"""One image in every container and syntax has one score."""
 
 import io
 from dataclasses import replace
@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.engine import Engine, load_engine
-from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_picture
+from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_image
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from tests.conftest import MODEL
 from tests.dicom_objects import changed
@@ -37,7 +37,7 @@ def probability(engine: Engine, data: bytes, needed: tuple[int, int] | None = No
     return engine.predict(read(data, needed=needed)).probability
 
 
-def picture(pixels: np.ndarray, kind: str, depth: type, **options) -> bytes:
+def image(pixels: np.ndarray, kind: str, depth: type, **options) -> bytes:
     stream = io.BytesIO()
     stored = np.rint(pixels * np.iinfo(depth).max).astype(depth)
     Image.fromarray(stored).save(stream, kind, **options)
@@ -46,7 +46,7 @@ def picture(pixels: np.ndarray, kind: str, depth: type, **options) -> bytes:
 
 @pytest.fixture(scope="module")
 def originals(real_dataset) -> dict[str, np.ndarray]:
-    """A phantom, and a picture of the training folder: float32 (H, W)."""
+    """A phantom, and an image of the training folder: float32 (H, W)."""
     phantom = draw_phantom(PhantomConfig(seed=7, mass=True, label_text=True)).pixels
     real = read_file(min((real_dataset / "train" / "1").glob("*.jpg"))).pixels
     return {"phantom": phantom, "data set": real}
@@ -56,9 +56,9 @@ def originals(real_dataset) -> dict[str, np.ndarray]:
 def test_every_container_and_syntax_scores_alike(engine, originals, which):
     pixels = originals[which]
     config = PhantomConfig(seed=7)
-    reference = probability(engine, picture(pixels, "PNG", np.uint16))
-    lossless = {"PNG 8": picture(pixels, "PNG", np.uint8)}
-    lossy = {"JPEG": picture(pixels, "JPEG", np.uint8, quality=95)}
+    reference = probability(engine, image(pixels, "PNG", np.uint16))
+    lossless = {"PNG 8": image(pixels, "PNG", np.uint8)}
+    lossy = {"JPEG": image(pixels, "JPEG", np.uint8, quality=95)}
     for name, syntax in SYNTAXES.items():
         bits = 12 if 12 in syntax.bits else syntax.bits[-1]
         encodings = [Encoding(name, bits), Encoding(name, bits, inverted=True)]
@@ -74,7 +74,7 @@ def test_every_container_and_syntax_scores_alike(engine, originals, which):
         group = lossy if syntax.lossy else lossless
         # Slow ones in one sense only: what they decode is the same array.
         for encoding in encodings if name in ("explicit", "jpeg-2000", "jpeg") else encodings[:2]:
-            group[str(encoding)] = encode_picture(pixels, config, encoding)
+            group[str(encoding)] = encode_image(pixels, config, encoding)
     for group, tolerance in ((lossless, LOSSLESS_TOLERANCE), (lossy, LOSSY_TOLERANCE)):
         differences = {
             name: abs(probability(engine, data) - reference) for name, data in group.items()
@@ -93,7 +93,7 @@ def large() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def enlarged(originals) -> np.ndarray:
-    """The data set's picture at the detector's size, with the noise that exporting took away."""
+    """The data set's image at the detector's size, with the noise that exporting took away."""
     real = cv2.resize(originals["data set"], (2560, 3328), interpolation=cv2.INTER_CUBIC)
     noise = np.random.default_rng(0).standard_normal(real.shape, np.float32)
     return np.clip(real + 0.01 * noise, 0, 1)
@@ -101,31 +101,31 @@ def enlarged(originals) -> np.ndarray:
 
 @pytest.mark.parametrize("resampling", [cv2.INTER_LINEAR, cv2.INTER_CUBIC])
 def test_stretching_to_a_square_changes_nothing(engine, large, resampling):
-    """As the data set's pictures are stretched, at the detector's resolution, and read as served.
+    """As the data set's images are stretched, at the detector's resolution, and read as served.
 
-    JPEG loses something besides: it is held against the stretched picture without that loss.
+    JPEG loses something besides: it is held against the stretched image without that loss.
     """
     size = engine.card.input_size
     square = np.clip(cv2.resize(large, (3328, 3328), interpolation=resampling), 0, 1)
-    reference = probability(engine, encode_picture(large, LARGE, Encoding(bits=16)), size)
+    reference = probability(engine, encode_image(large, LARGE, Encoding(bits=16)), size)
     stretched = {
-        str(encoding): encode_picture(square, LARGE, encoding)
+        str(encoding): encode_image(square, LARGE, encoding)
         for encoding in (Encoding(bits=16), Encoding(), Encoding(inverted=True))
     }
     if resampling == cv2.INTER_LINEAR:
-        stretched["PNG 8"] = picture(square, "PNG", np.uint8, compress_level=1)
-        stretched["PNG 16"] = picture(square, "PNG", np.uint16, compress_level=1)
+        stretched["PNG 8"] = image(square, "PNG", np.uint8, compress_level=1)
+        stretched["PNG 16"] = image(square, "PNG", np.uint16, compress_level=1)
     scores = {name: probability(engine, data, size) for name, data in stretched.items()}
     differences = {name: abs(score - reference) for name, score in scores.items()}
     assert max(differences.values()) <= LOSSLESS_TOLERANCE, differences
-    lossy = probability(engine, picture(square, "JPEG", np.uint8, quality=95), size)
+    lossy = probability(engine, image(square, "JPEG", np.uint8, quality=95), size)
     assert abs(lossy - scores[str(Encoding(bits=16))]) <= LOSSY_TOLERANCE
 
 
 def spread(engine: Engine, data: bytes) -> tuple[float, float]:
-    """Between full and reduced reading: mean of prepared pixels, and probability."""
+    """Between full and reduced reading: mean of preprocessed pixels, and probability."""
     size = engine.card.input_size
-    full, reduced = (prepare(read(data, needed=needed), size).pixels for needed in (None, size))
+    full, reduced = (preprocess(read(data, needed=needed), size).pixels for needed in (None, size))
     first, second = engine.score(np.stack([full, reduced])).logits
     probabilities = [engine.card.calibration.probability(float(x)) for x in (first, second)]
     mean = np.abs(full.astype(int) - reduced).mean()
@@ -135,7 +135,7 @@ def spread(engine: Engine, data: bytes) -> tuple[float, float]:
 MOST_MEAN = {
     "jpeg-2000": 3.0, "jpeg-2000-lossy": 3.0, "htj2k": 3.0, "htj2k-lossy": 3.0,
 }  # fmt: skip
-"""Mean difference of prepared pixels, in ranks of 1 to 255, where wavelets leave out resolutions:
+"""Mean difference of network inputs, in ranks of 1 to 255, where wavelets leave out resolutions:
 they average noise otherwise than area does. 0.5 elsewhere."""
 
 
@@ -149,7 +149,7 @@ they average noise otherwise than area does. 0.5 elsewhere."""
 )  # fmt: skip
 def test_reduced_reading_scores_like_full(engine, large, enlarged, name, which):
     bits = 12 if 12 in SYNTAXES[name].bits else SYNTAXES[name].bits[-1]
-    data = encode_picture({"phantom": large, "data set": enlarged}[which], LARGE,
+    data = encode_image({"phantom": large, "data set": enlarged}[which], LARGE,
                           Encoding(name, bits))  # fmt: skip
     assert read(data, needed=engine.card.input_size).pixels.shape == (832, 640)
     mean, difference = spread(engine, data)
@@ -162,17 +162,17 @@ def test_every_syntax_scores_alike_at_a_detectors_size(engine, large, enlarged, 
     """Each reduced as its codec does it."""
     pixels = {"phantom": large, "data set": enlarged}[which]
     size = engine.card.input_size
-    reference = probability(engine, encode_picture(pixels, LARGE, Encoding("explicit", 16)), size)
+    reference = probability(engine, encode_image(pixels, LARGE, Encoding("explicit", 16)), size)
     for name in ("rle", "jpeg-lossless", "jpeg-ls", "jpeg-2000", "htj2k", "jpeg-2000-lossy"):
         syntax = SYNTAXES[name]
-        data = encode_picture(pixels, LARGE, Encoding(name, max(syntax.bits)))
+        data = encode_image(pixels, LARGE, Encoding(name, max(syntax.bits)))
         difference = abs(probability(engine, data, size) - reference)
         assert difference <= (LOSSY_TOLERANCE if syntax.lossy else LOSSLESS_TOLERANCE), name
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_reduced_reading_of_pictures_scores_like_full(engine, large, kind):
-    mean, difference = spread(engine, picture(large, kind, np.uint8))
+def test_reduced_reading_of_images_scores_like_full(engine, large, kind):
+    mean, difference = spread(engine, image(large, kind, np.uint8))
     assert mean < 0.5
     assert difference <= REDUCED_TOLERANCE
 
@@ -183,7 +183,7 @@ PLACES = ((0.03, 0.03), (0.5, 0.02), (0.97, 0.03), (0.97, 0.5), (0.97, 0.97), (0
 
 
 def lettered(pixels: np.ndarray, box: tuple, text: tuple, place: tuple, scale: float) -> np.ndarray:
-    """The picture with text, or as it was where the text would come near the box of the breast."""
+    """The image with text, or as it was where the text would come near the box of the breast."""
     height, width = pixels.shape
     layer = np.zeros(pixels.shape, np.uint8)
     scale *= height / 1024
@@ -217,23 +217,23 @@ def phantoms_without_text():
 def moved_by_text(engine: Engine, config: PhantomConfig, pixels: np.ndarray) -> list[float]:
     """How far each text outside the breast moves the score, as a DICOM object is served."""
     size = engine.card.input_size
-    plain = read(encode_picture(pixels, config), needed=size)
-    assert plain.pixels.size < pixels.size  # as a detector's pictures, it is read reduced
-    prepared = prepare(plain, size)
-    box = tuple(plain.reduction * side for side in prepared.box)
+    plain = read(encode_image(pixels, config), needed=size)
+    assert plain.pixels.size < pixels.size  # as a detector's images, it is read reduced
+    preprocessed = preprocess(plain, size)
+    box = tuple(plain.reduction * side for side in preprocessed.box)
     score = engine.predict(plain).probability
     moved = []
     for text in TEXTS:
         for place in PLACES:
             for scale in (0.7, 1.4):
-                across = place if prepared.chest_wall == "left" else (1 - place[0], place[1])
-                upright = 1 - pixels if prepared.inverted else pixels
+                across = place if preprocessed.chest_wall == "left" else (1 - place[0], place[1])
+                upright = 1 - pixels if preprocessed.inverted else pixels
                 other = lettered(upright, box, text, across, scale)
                 if other is upright:
                     continue
-                stored = 1 - other if prepared.inverted else other
-                found = read(encode_picture(stored, config), needed=size)
-                if np.array_equal(prepare(found, size).pixels, prepared.pixels):
+                stored = 1 - other if preprocessed.inverted else other
+                found = read(encode_image(stored, config), needed=size)
+                if np.array_equal(preprocess(found, size).pixels, preprocessed.pixels):
                     moved.append(0.0)
                 else:
                     moved.append(abs(engine.predict(found).probability - score))
@@ -258,11 +258,11 @@ def test_text_outside_the_breast_does_not_move_the_score_of_a_data_set(engine, r
     assert tried >= 20
 
 
-def test_a_mirrored_picture_is_reported(engine):
+def test_a_mirrored_image_is_reported(engine):
     config = PhantomConfig(seed=7, laterality=Laterality.LEFT)
     pixels = draw_phantom(config).pixels
-    upright = engine.predict(read(encode_picture(pixels, config)))
-    mirrored = encode_picture(np.ascontiguousarray(pixels[:, ::-1]), config)
+    upright = engine.predict(read(encode_image(pixels, config)))
+    mirrored = encode_image(np.ascontiguousarray(pixels[:, ::-1]), config)
     warned = engine.predict(read(mirrored))
     assert upright.warnings == ()
     assert any("mirrored" in warning for warning in warned.warnings)

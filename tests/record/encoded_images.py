@@ -1,4 +1,4 @@
-"""The pictures of the record: phantoms in every format, and what is refused."""
+"""The images of the record: phantoms in every format, and what is refused."""
 
 import io
 from collections.abc import Callable
@@ -117,7 +117,7 @@ def _lettered(pixels: Grey) -> Grey:
 
 
 def accepted() -> dict[str, bytes]:
-    """Encoded pictures by name, that are mammograms."""
+    """Encoded images by name, that are mammograms."""
     made: dict[str, Callable[[], bytes]] = {
         f"{name}, {kind}": partial(make, name)
         for name in PHANTOMS
@@ -157,7 +157,7 @@ def refused() -> dict[str, bytes]:
         "a drawn ellipse": encoded(drawn, "PNG"),
         "a drawn ellipse with text": encoded(_lettered(drawn), "PNG"),
         "no bytes": b"",
-        "a text": b"not a picture",
+        "a text": b"not an image",
         "a GIF": encoded(ramp, "GIF"),
         "a TIFF of two pages": encoded(
             ramp, "TIFF", save_all=True, append_images=[Image.fromarray(ramp)]

@@ -1,4 +1,4 @@
-"""Pictures to send: a phantom in many encodings, and what is no mammogram."""
+"""Images to send: a phantom in many encodings, and what is no mammogram."""
 
 import io
 import struct
@@ -22,7 +22,7 @@ def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return stream.getvalue()
 
 
-PICTURE: Final = encode(GREY)
+IMAGE: Final = encode(GREY)
 JPEG: Final = encode(GREY, "JPEG", quality=95)
 
 
@@ -33,8 +33,8 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 def with_chunk(kind: bytes, body: bytes) -> bytes:
     """Return the phantom's PNG with another chunk before its pixels."""
-    place = PICTURE.index(b"IDAT") - 4
-    return PICTURE[:place] + chunk(kind, body) + PICTURE[place:]
+    place = IMAGE.index(b"IDAT") - 4
+    return IMAGE[:place] + chunk(kind, body) + IMAGE[place:]
 
 
 def zeros(count: int) -> bytes:

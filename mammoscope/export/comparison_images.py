@@ -1,4 +1,4 @@
-"""Pictures to compile with: some to take ranges of values from, some to compare scores on."""
+"""Images to compile with: some to take ranges of values from, some to compare scores on."""
 
 import sys
 import tempfile
@@ -15,11 +15,11 @@ from mammoscope.data.dataset import Dataset, Example, read_dataset, require_both
 from mammoscope.data.split_table import read_split
 from mammoscope.errors import EmptyDatasetError, ImageError, MetadataError, StorageError
 from mammoscope.evaluation.evaluate import map_ahead
-from mammoscope.imaging.preprocessing import prepare
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
 from mammoscope.phantoms.drawing import write_phantom_dataset
 
-CALIBRATION_PICTURES: Final = 128
+CALIBRATION_IMAGES: Final = 128
 """Enough for ranges of values; each is computed in float, with all its intermediate values."""
 
 PHANTOM_PATIENTS: Final = 24
@@ -29,8 +29,8 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PreparedPictures:
-    """Prepared pictures that a network is compiled with.
+class PreprocessedImages:
+    """Preprocessed images that a network is compiled with.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class PreparedPictures:
     labels
         int64 (N,), 0 or 1, of `comparison`.
     source
-        Whose pictures `comparison` is, for the card.
+        Whose images `comparison` is, for the card.
     """
 
     calibration: Pixels
@@ -50,52 +50,52 @@ class PreparedPictures:
     source: Source
 
 
-def read_pictures(
+def read_images(
     dataset: Dataset,
     network: Path,
     size: tuple[int, int],
     *,
-    calibration: int = CALIBRATION_PICTURES,
-) -> PreparedPictures:
-    """Read and prepare pictures of a data set.
+    calibration: int = CALIBRATION_IMAGES,
+) -> PreprocessedImages:
+    """Read and preprocess images of a data set.
 
-    Where the table of the training run's split lies beside the network and knows the pictures,
+    Where the table of the training run's split lies beside the network and knows the images,
     scores are compared on its validation patients and ranges taken from its training patients.
     Otherwise the folder's own splits ``valid`` and ``train`` serve, and in a folder without them
-    all pictures serve for both. Pictures that cannot be judged are left out.
+    all images serve for both. Images that cannot be judged are left out.
 
     Parameters
     ----------
     dataset
-        Labelled pictures.
+        Labelled images.
     network
         The .keras file.
     size
-        Height and width of the prepared picture in pixels.
+        Height and width of the preprocessed image in pixels.
     calibration
-        Pictures to take ranges from, at most; evenly spread over those there are.
+        Images to take ranges from, at most; evenly spread over those there are.
 
     Raises
     ------
     SingleClassError, EmptyDatasetError
-        If the pictures to compare on lack a class, or none can be judged.
+        If the images to compare on lack a class, or none can be judged.
     """
     ranges, compared, source = _choose(dataset, _trained_parts(network.parent))
     require_both_classes(compared, "the comparison of the compiled network")
     every = np.unique(np.linspace(0, len(ranges) - 1, calibration).round().astype(int))
-    _, some = _prepare([ranges[i] for i in every], size, "calibration")
-    kept, all_ = _prepare(compared, size, "comparison")
+    _, some = _preprocess([ranges[i] for i in every], size, "calibration")
+    kept, all_ = _preprocess(compared, size, "comparison")
     require_both_classes(kept, "the comparison of the compiled network")
-    return PreparedPictures(some, all_, np.array([each.label for each in kept]), source)
+    return PreprocessedImages(some, all_, np.array([each.label for each in kept]), source)
 
 
-def draw_pictures(size: tuple[int, int]) -> PreparedPictures:
-    """Prepare phantoms, for a model whose pictures are not at hand.
+def draw_images(size: tuple[int, int]) -> PreprocessedImages:
+    """Preprocess phantoms, for a model whose images are not at hand.
 
     Parameters
     ----------
     size
-        Height and width of the prepared picture in pixels.
+        Height and width of the preprocessed image in pixels.
 
     Raises
     ------
@@ -105,10 +105,10 @@ def draw_pictures(size: tuple[int, int]) -> PreparedPictures:
     try:
         with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
             write_phantom_dataset(Path(folder), patients=PHANTOM_PATIENTS)
-            drawn = read_pictures(read_dataset(Path(folder)), Path(folder, "none"), size)
+            drawn = read_images(read_dataset(Path(folder)), Path(folder, "none"), size)
     except OSError as err:
         raise StorageError("The phantoms cannot be stored for the moment.") from err
-    return PreparedPictures(drawn.calibration, drawn.comparison, drawn.labels, "phantoms")
+    return PreprocessedImages(drawn.calibration, drawn.comparison, drawn.labels, "phantoms")
 
 
 def _choose(
@@ -134,14 +134,14 @@ def _trained_parts(run: Path) -> dict[str, str]:
         return {}
 
 
-def _prepare(
+def _preprocess(
     examples: Sequence[Example], size: tuple[int, int], label: str
 ) -> tuple[list[Example], Pixels]:
-    """Examples that can be judged, and their prepared pictures uint8 (N, H, W)."""
+    """Examples that can be judged, and their preprocessed images uint8 (N, H, W)."""
 
     def one(example: Example) -> Pixels | None:
         try:
-            return prepare(read_file(example.path, needed=size), size).pixels
+            return preprocess(read_file(example.path, needed=size), size).pixels
         except ImageError:
             return None
 
@@ -150,7 +150,7 @@ def _prepare(
             map_ahead(one, examples),
             label,
             len(examples),
-            unit="picture",
+            unit="image",
             file=sys.stderr,
             disable=None,
             leave=False,
@@ -160,5 +160,5 @@ def _prepare(
         example for example, pixels in zip(examples, outcomes, strict=True) if pixels is not None
     ]
     if not kept:
-        raise EmptyDatasetError("None of the pictures can be judged, so nothing can be compiled.")
+        raise EmptyDatasetError("None of the images can be judged, so nothing can be compiled.")
     return kept, np.stack([pixels for pixels in outcomes if pixels is not None])
