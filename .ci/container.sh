@@ -87,7 +87,7 @@ done
 held "neither Keras, TensorFlow, SciPy nor pip is there"
 
 "$python" -m mammoscope phantoms "$work/phantoms" --count 4 >/dev/null
-"$python" -m mammoscope phantoms "$work/exam" --exams --count 1 --syntax jpeg-2000 >/dev/null
+"$python" -m mammoscope phantoms "$work/exam" --studies --count 1 --syntax jpeg-2000 >/dev/null
 "$python" test.py "$work/phantoms" "$work/exam" --server "http://127.0.0.1:$port" ||
     fail "pictures were refused"
 held "JPEG, PNG and DICOM are answered"

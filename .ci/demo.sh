@@ -95,7 +95,7 @@ printf '\n$ python test.py phantoms --server %s\n' "$server"
 
 echo
 echo "Drawing an examination: four views of one woman as DICOM objects"
-"$python" -m mammoscope phantoms "$work/exam" --exams --count 1 --syntax jpeg-2000 >/dev/null
+"$python" -m mammoscope phantoms "$work/exam" --studies --count 1 --syntax jpeg-2000 >/dev/null
 
 printf '\n$ python test.py --study exam --server %s\n' "$server"
 (cd "$work" && "$python" "$root/test.py" --study exam --server "$server")

@@ -159,11 +159,11 @@ def cost_in_a_process(work: Callable[[], object], frame: int) -> dict[str, float
 
 def _network_ms(engine: Engine) -> float:
     pixels = np.zeros((1, *engine.card.input_size), np.uint8)
-    engine.score(pixels)
+    engine.infer(pixels)
     times = []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        engine.score(pixels)
+        engine.infer(pixels)
         times.append(1000 * (time.perf_counter() - start))
     return min(times)
 
@@ -171,7 +171,7 @@ def _network_ms(engine: Engine) -> float:
 def _difference(engine: Engine, images: npt.NDArray[np.uint8]) -> float:
     """How far the probabilities of two preprocessed images are apart."""
     first, second = (
-        engine.card.calibration.probability(float(logit)) for logit in engine.score(images).logits
+        engine.card.calibration.probability(float(logit)) for logit in engine.infer(images).logits
     )
     return abs(first - second)
 

@@ -99,7 +99,7 @@ def measure(name: str, data: bytes, engine: Engine, rounds: int) -> list[Row]:
         for way, needed in ways.items():
             decode, mammogram = _timed(partial(read, data, needed=needed))
             preprocessing, preprocessed = _timed(partial(preprocess, mammogram, size))
-            infer, scores = _timed(partial(engine.score, preprocessed.pixels[None]))
+            infer, scores = _timed(partial(engine.infer, preprocessed.pixels[None]))
             if repetition:  # the first one warms up
                 times[way].append([decode, preprocessing, infer])
             height, width = mammogram.pixels.shape

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preprocessed
 from mammoscope.model.artifact import Card
-from mammoscope.model.engine import Judgement, Pixels, Scores
+from mammoscope.model.engine import OpenVinoEngine, Pixels, Scores
 from mammoscope.model.prediction import Prediction
 
 CARD = Card(
@@ -21,6 +21,15 @@ CARD = Card(
     input_size=(96, 96),
     training={"data": "/home/somebody/patients"},
 )
+
+
+class NetworkStub(OpenVinoEngine):
+    """Predicts as every engine does, with a network that a test writes: ``infer`` and ``card``."""
+
+    _age_from_dicom = False
+
+    def __init__(self) -> None:
+        pass
 
 
 class FakeEngine:
@@ -33,20 +42,13 @@ class FakeEngine:
         self.operating_points: list[str] = []
         self.ages: list[float | None] = []
 
-    def judge(
+    def predict(
         self, mammogram: Mammogram, *, operating_point: str = "default", age: float | None = None
-    ) -> Judgement:
+    ) -> Prediction:
         if self.failure is not None:
             raise self.failure
         self.operating_points.append(operating_point)
         self.ages.append(age)
-        prediction = Prediction(
-            probability=float(mammogram.pixels.mean()),
-            logit=float(mammogram.pixels.mean()),
-            threshold=0.5,
-            model_version=self.card.version,
-            warnings=(*mammogram.warnings, "Judged by a test."),
-        )
         height, width = mammogram.pixels.shape
         everywhere = np.ones((96, 96), bool)
         preprocessed = Preprocessed(
@@ -59,10 +61,18 @@ class FakeEngine:
             search_copy=everywhere.astype(np.float32),
             breast=everywhere,
         )
-        logit_map = np.repeat(np.arange(3, dtype=np.float32)[:, None], 3, axis=1)
-        return Judgement(prediction, preprocessed, logit_map)
+        return Prediction(
+            probability=float(mammogram.pixels.mean()),
+            logit=float(mammogram.pixels.mean()),
+            threshold=0.5,
+            model_version=self.card.version,
+            warnings=(*mammogram.warnings, "Predicted by a test."),
+            age_used=False,
+            preprocessed=preprocessed,
+            logit_map=np.repeat(np.arange(3, dtype=np.float32)[:, None], 3, axis=1),
+        )
 
-    def score(self, pixels: Pixels) -> Scores:
+    def infer(self, pixels: Pixels, /) -> Scores:
         logits = pixels.mean(axis=(1, 2), dtype=np.float32) / np.float32(255)
         return Scores(logits, np.zeros((len(pixels), 3, 3), np.float32))
 

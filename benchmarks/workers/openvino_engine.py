@@ -33,7 +33,7 @@ def main() -> None:
     engine = load_engine(artifact)
 
     def score(pixels: Pixels) -> Logits:
-        return engine.score(pixels[..., 0]).logits
+        return engine.infer(pixels[..., 0]).logits
 
     if options.how == "callers":
         report(("openvino",), many_per_s=with_callers(score, pixels, options.seconds))
@@ -49,7 +49,7 @@ def _latency(artifact: Artifact, pixels: Pixels, seconds: float) -> list[float] 
         return None
     options: dict[str, Any] = {"performance_mode": "latency"}
     engine = load_engine(artifact, **options)
-    return one_at_a_time(lambda p: engine.score(p[..., 0]).logits, pixels, seconds)
+    return one_at_a_time(lambda p: engine.infer(p[..., 0]).logits, pixels, seconds)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ COMMANDS: Final = (
     "figures",
     "key",
     "phantoms",
+    "predict",
     "quality",
     "release",
     "report",
     "robustness",
-    "score",
     "trainings",
 )
 """Modules of this package that add a command each, in the order of the help."""

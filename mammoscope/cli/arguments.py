@@ -9,7 +9,7 @@ from mammoscope.settings import OperatingPointName, ServiceSettings
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, the model to judge with."""
+    """Add ``--model``, the model to predict with."""
     parser.add_argument(
         "--model",
         metavar="PATH",
@@ -20,7 +20,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_operating_point(parser: argparse.ArgumentParser) -> None:
-    """Add ``--operating-point``, the point that decides labels."""
+    """Add ``--operating-point``, which decides labels."""
     parser.add_argument(
         "--operating-point",
         choices=get_args(OperatingPointName),
@@ -30,7 +30,7 @@ def add_operating_point(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_folder(parser: argparse.ArgumentParser, purpose: str) -> None:
-    """Add ``--model``, a folder that is worked on; `purpose` is its help."""
+    """Add ``--model``, a model folder to change; `purpose` is its help."""
     parser.add_argument(
         "--model",
         metavar="DIR",
@@ -46,7 +46,7 @@ def positive(argument: str) -> int:
     Raises
     ------
     argparse.ArgumentTypeError
-        If it is not above 0; argparse tells of it.
+        If it is not above 0; argparse reports it.
     """
     number = int(argument)
     if number < 1:

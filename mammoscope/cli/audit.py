@@ -1,13 +1,12 @@
 """``python -m mammoscope audit DIR``: what is in a folder of mammograms, and what is wrong."""
 
 import argparse
-import contextlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mammoscope.cli.output import require_folder, write_json
 from mammoscope.data.dataset import Dataset, read_dataset, require_both_classes
-from mammoscope.errors import ConfigurationError, EmptyDatasetError, StorageError
+from mammoscope.errors import ConfigurationError, EmptyDatasetError
 
 if TYPE_CHECKING:
     from mammoscope.data.audit import AuditReport
@@ -52,26 +51,15 @@ def run(args: argparse.Namespace) -> int:
         If the JSON cannot be written; the lines are out by then unless its folder is missing.
     """
     json_path: Path | None = args.json
-    if json_path is not None:
-        _require_folder(json_path.parent)
+    require_folder(json_path)
     dataset = read_dataset(args.folder, args.metadata)
     report = _audit(dataset)
     if json_path is not None:
-        _write_json(json_path, report)
+        write_json(json_path, report.to_json())
     if len(report.refused) == report.pictures:
-        raise EmptyDatasetError("None of the folder's images can be judged.")
+        raise EmptyDatasetError("Every image in the folder was refused.")
     require_both_classes(dataset.examples, "training or evaluation")
     return int(args.strict and not report.passed)
-
-
-def _require_folder(folder: Path) -> None:
-    """Say before the work, not after it, that its result has no place to go."""
-    try:
-        if folder.is_dir():
-            return
-    except OSError as err:
-        raise StorageError("The folder for the JSON file cannot be entered.") from err
-    raise StorageError("The folder for the JSON file does not exist.")
 
 
 def _audit(dataset: Dataset) -> "AuditReport":
@@ -89,15 +77,3 @@ def _audit(dataset: Dataset) -> "AuditReport":
         report = audit(dataset, bar.update)
     print("\n".join(describe(report)), flush=True)
     return report
-
-
-def _write_json(path: Path, report: "AuditReport") -> None:
-    try:
-        path.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
-    except OSError as err:
-        with contextlib.suppress(OSError):
-            if path.is_file():  # half a report misleads
-                path.unlink()
-        raise StorageError(
-            "The JSON file could not be written: no permission or no space."
-        ) from err

@@ -1,4 +1,4 @@
-"""``python -m mammoscope distributions``: what training images are like, into the card."""
+"""``python -m mammoscope distributions``: statistics of the training images into the card."""
 
 import argparse
 import random
@@ -23,11 +23,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register the command."""
     parser = subparsers.add_parser(
         "distributions",
-        help="put into a model's card what training images are like",
+        help="put statistics of the training images into a model's card",
         description=(
-            "Judge images of the splits train and valid, and put the deciles of their scores, "
-            "brightness, contrast and breast size into card.json. The service measures against "
-            "them whether the images that come are of another kind."
+            "Predict images of the splits train and valid, and put the deciles of their logits, "
+            "brightness, contrast and breast size into card.json. The service compares incoming "
+            "images with them to detect drift."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -39,12 +39,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge, print the deciles and write the card; 0.
+    """Predict, print the deciles and write the card; 0.
 
     Raises
     ------
     DatasetError
-        If the folder cannot be used, or no image in it can be judged.
+        If the folder cannot be used, or every image in it was refused.
     ArtifactError
         If the model cannot be used or has no card.
     StorageError
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = read_dataset(args.data)
     artifact = load_artifact(args.model)
     if artifact.card is None:
-        raise ArtifactNotFoundError("Only a model with a card can keep what images are like.")
+        raise ArtifactNotFoundError("The model has no card to put the statistics into.")
     examples = dataset.split(*_TRAINING_SPLITS) if dataset.splits else dataset.examples
     chosen = random.Random(args.seed).sample(examples, min(args.sample, len(examples)))
 
@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
     def work(example: Example) -> dict[str, float] | None:
         try:
-            return statistics(engine.judge(read_file(example.path, needed=engine.card.input_size)))
+            mammogram = read_file(example.path, needed=engine.card.input_size)
+            return statistics(engine.predict(mammogram))
         except ImageError:
             return None
 
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     )
     found = [each for each in bar if each is not None]
     if not found:
-        raise EmptyDatasetError("No image could be judged.")
+        raise EmptyDatasetError("Every image was refused.")
     distributions = {name: deciles([each[name] for each in found]) for name in found[0]}
     write_card(
         artifact.network.parent, artifact.card.model_copy(update={"distributions": distributions})

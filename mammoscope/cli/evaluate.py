@@ -2,15 +2,14 @@
 
 import argparse
 import csv
-import json
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from tqdm import tqdm
 
+from mammoscope.cli.output import require_folder, shown, write_json
 from mammoscope.data.dataset import SPLITS, Dataset, read_dataset, require_both_classes
 from mammoscope.data.scanner_groups import Seen
 from mammoscope.data.split_table import read_split
@@ -18,7 +17,6 @@ from mammoscope.errors import EmptyDatasetError, StorageError
 from mammoscope.evaluation.evaluate import (
     RefusedExample,
     ScoredExample,
-    Scorer,
     assess,
     score_examples,
     see_examples,
@@ -26,9 +24,8 @@ from mammoscope.evaluation.evaluate import (
 )
 from mammoscope.evaluation.metrics import RESAMPLES
 from mammoscope.evaluation.summary import describe
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact import Card, load_artifact
 from mammoscope.settings import ServiceSettings
-from mammoscope.system.files import replacing
 
 ALL_SPLITS: Final = "all"
 
@@ -95,12 +92,11 @@ def run(args: argparse.Namespace) -> int:
         If a file cannot be written; the table is out by then unless its folder is missing.
     """
     for path in (args.json, args.scores):
-        if path is not None and not path.parent.is_dir():
-            raise StorageError("The folder of a file to write does not exist.")
+        require_folder(path)
     dataset = read_dataset(args.data, args.metadata)
     if args.training_run is not None:
         if args.split:
-            print("--run names the pictures; leave --split out.", file=sys.stderr)
+            print("--split cannot be combined with --run, which names the images.", file=sys.stderr)
             return 2
         dataset = restrict_to_test_part(dataset, args.training_run)
     split = ALL_SPLITS if args.training_run is not None else choose_split(dataset, args.split)
@@ -113,11 +109,11 @@ def run(args: argparse.Namespace) -> int:
 
     from mammoscope.model.engine import load_engine
 
-    scorer: Scorer = load_engine(artifact)
-    with ScoresFile(args.scores, dataset.root, scorer) as scores:
+    engine = load_engine(artifact)
+    with ScoresFile(args.scores, dataset.root, engine.card) as scores:
         outcomes = []
         bar = tqdm(
-            score_examples(examples, scorer),
+            score_examples(examples, engine),
             total=len(examples),
             unit="image",
             file=sys.stderr,
@@ -130,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
             if isinstance(outcome, RefusedExample):
                 name = shown(outcome.example.path.relative_to(dataset.root))
                 bar.write(f"refused {name}: {outcome.message} [{outcome.code}]", file=sys.stderr)
-    assessment = assess(dataset, split, outcomes, scorer.card)
+    assessment = assess(dataset, split, outcomes, engine.card)
     if args.shortcuts:
         assessment = with_shortcuts(assessment, outcomes, _others(dataset, split))
     print("\n".join(describe(assessment)), flush=True)
@@ -141,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _others(dataset: Dataset, split: str) -> list[Seen]:
-    """Images of the other splits, as shortcuts are fitted to them."""
+    """Images of the other splits, to which shortcuts are fitted."""
     if split in ("", ALL_SPLITS):
         return []
     examples = [example for example in dataset.examples if example.split != split]
@@ -173,17 +169,17 @@ def restrict_to_test_part(dataset: Dataset, run: Path) -> Dataset:
 
 
 def choose_split(dataset: Dataset, asked: str | None) -> str | None:
-    """Name the split to evaluate: empty where the folder has none, None if it must be asked for."""
+    """Return the split to evaluate: empty if the folder has none, None if the user must choose."""
     if not dataset.splits:
         if asked in (None, ALL_SPLITS):
             return ""
-        print("The folder has no splits; leave --split out.", file=sys.stderr)
+        print("The folder has no splits; run again without --split.", file=sys.stderr)
         return None
     wanted = asked or "test"
     if wanted in (*dataset.splits, ALL_SPLITS):
         return wanted
     print(
-        f"The folder has no images in {wanted}; say --split with one of "
+        f"The folder has no images in {wanted}; choose --split from "
         f"{', '.join((*dataset.splits, ALL_SPLITS))}.",
         file=sys.stderr,
     )
@@ -199,8 +195,8 @@ class ScoresFile:
         Where to; None writes nothing.
     root
         Folder that file names are relative to.
-    scorer
-        Knows the calibration.
+    card
+        Holds the calibration.
 
     Raises
     ------
@@ -210,9 +206,9 @@ class ScoresFile:
 
     COLUMNS: Final = ("file", "label", "patient", "logit", "probability")
 
-    def __init__(self, path: Path | None, root: Path, scorer: Scorer) -> None:
+    def __init__(self, path: Path | None, root: Path, card: Card) -> None:
         self._root = root
-        self._calibration = scorer.card.calibration
+        self._calibration = card.calibration
         self._failure: OSError | None = None
         try:
             self._stream = (
@@ -269,28 +265,3 @@ class ScoresFile:
             self._stream.flush()
         except OSError as err:
             self._failure = err
-
-
-def shown(path: Path) -> str:
-    """A path as it can be printed: bytes that are no text and control characters replaced."""
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(path)
-    )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object, whole or not at all.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be written.
-    """
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    try:
-        with replacing(path) as target:
-            target.write_text(text, encoding="utf-8")
-    except OSError as err:
-        raise StorageError(
-            "The JSON file could not be written: no permission or no space."
-        ) from err

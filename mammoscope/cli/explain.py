@@ -1,4 +1,4 @@
-"""``python -m mammoscope explain FILE --output PNG``: where a mammogram's score came from."""
+"""``python -m mammoscope explain FILE --output PNG``: the heat map of a prediction."""
 
 import argparse
 from pathlib import Path
@@ -21,10 +21,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register the command."""
     parser = subparsers.add_parser(
         "explain",
-        help="draw where a mammogram's score came from",
+        help="draw the heat map of a prediction",
         description=(
-            "Score a mammogram and draw the network's heat map over it, in the image's own size "
-            "and geometry. Colours run from the least (dark blue) to the greatest heat (yellow) "
+            "Predict one mammogram and draw the heat map over it, in the image's own size and "
+            "geometry. Colours run from the least (dark blue) to the greatest heat (yellow) "
             f"in this image; they cannot be compared between images. {RESEARCH_USE_NOTICE}"
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -43,14 +43,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score, draw and write; 0.
+    """Predict, draw and write; 0.
 
     Raises
     ------
     ArtifactError, ConfigurationError
         If the model cannot be used or has no such operating point.
     ImageError
-        If the image cannot be judged.
+        If the image is refused.
     StorageError
         If the heat map cannot be written, or would replace the mammogram.
     """
@@ -61,23 +61,25 @@ def run(args: argparse.Namespace) -> int:
 
     from mammoscope.model.engine import load_engine
 
-    judged = load_engine(artifact).judge(mammogram, operating_point=args.operating_point)
-    _write(output, overlay(mammogram, judged.logit_map, judged.preprocessed))
-    answer = judged.prediction
-    low, high = heat_range(*heat_map(judged.logit_map, judged.preprocessed))
-    print(f"{answer.label}, probability {answer.probability:.3f}; model {answer.model_version}")
+    prediction = load_engine(artifact).predict(mammogram, operating_point=args.operating_point)
+    _write(output, overlay(mammogram, prediction.logit_map, prediction.preprocessed))
+    low, high = heat_range(*heat_map(prediction.logit_map, prediction.preprocessed))
+    print(
+        f"{prediction.label}, probability {prediction.probability:.3f}; "
+        f"model {prediction.model_version}"
+    )
     print(f"heat from {low:+.3f} (dark blue) to {high:+.3f} (yellow) written to {output}")
-    for warning in answer.warnings:
+    for warning in prediction.warnings:
         print(warning)
     print(RESEARCH_USE_NOTICE)
     return 0
 
 
 def _check_output(output: Path, source: Path) -> None:
-    """Refuse before any work what cannot be written, or must not be."""
+    """Refuse an output file that cannot or must not be written, before the work."""
     try:
         if output.is_dir():
-            raise StorageError("The place to write to is a folder; a file's name is needed.")
+            raise StorageError("--output is a folder; name a file.")
         if not output.parent.is_dir():
             raise StorageError("The folder of the file to write does not exist.")
         if output.exists() and source.exists() and output.samefile(source):

@@ -46,16 +46,16 @@ def run(args: argparse.Namespace) -> int:
         args.json.unlink(missing_ok=True)
     except OSError as err:
         raise StorageError("The earlier record cannot be replaced.") from err
-    with tqdm(desc="pictures", unit="image", disable=None) as bar:
+    with tqdm(desc="images", unit="image", disable=None) as bar:
         found = explore_once(args.data, args.json, bar.update)
     for name, part in (
         ("image", found["leakage"]["by_image"]),
         ("patient", found["leakage"]["by_patient"]),
     ):
         print(
-            f"One small model, split by {name}: AUC {cell(part['auc'])}; of "
-            f"{part['judged_patients']:.0f} judged patients a fold {part['shared_patients']:.0f} "
-            "were learned from too"
+            f"One small model, split by {name}: AUC {cell(part['auc'])}; in each "
+            f"fold {part['shared_patients']:.0f} of {part['judged_patients']:.0f} test patients "
+            "are training patients too"
         )
     print(f"The difference: {cell(found['leakage']['difference'], signed=True)}")
     for name, area in found["shortcuts"].items():

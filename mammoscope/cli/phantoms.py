@@ -1,6 +1,7 @@
 """``python -m mammoscope phantoms DIR``: write synthetic mammograms."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from mammoscope.errors import ConfigurationError, StorageError
@@ -27,10 +28,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="write the Kaggle layout SPLIT/LABEL/FILE.jpg and metadata.csv into an empty folder",
     )
     parser.add_argument(
-        "--exams",
+        "--studies",
         action="store_true",
         help="write DICOM objects: four views for each of --count patients",
     )
+    parser.add_argument("--exams", action="store_true", help=argparse.SUPPRESS)  # deprecated
     parser.add_argument(
         "--syntax", choices=SYNTAXES, default="explicit", help="with --studies: transfer syntax"
     )
@@ -56,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     if taken:
         raise ConfigurationError("The place to write to is a file; a folder is needed.")
     if args.exams:
+        print("mammoscope: --exams is deprecated; use --studies.", file=sys.stderr)
+    if args.studies or args.exams:
         return _write_studies(args)
     if not args.dataset:
         for path in write_phantoms(folder, args.count, args.seed):
@@ -75,7 +79,8 @@ def _write_studies(args: argparse.Namespace) -> int:
     encoding = Encoding(args.syntax, bits=12 if 12 in bits else bits[-1])
     if args.count < 1 or args.seed < 0 or args.dataset:
         raise ConfigurationError(
-            "Exams need a --count of at least 1, a --seed of at least 0, and no --dataset."
+            "--studies needs a --count of at least 1 and a --seed of at least 0, and cannot be "
+            "combined with --dataset."
         )
     for seed in range(args.seed, args.seed + args.count):
         tumour = (seed - args.seed) % 2 == 0

@@ -9,13 +9,12 @@ import numpy as np
 from tqdm import tqdm
 
 from mammoscope.cli.arguments import add_model, positive
-from mammoscope.cli.evaluate import ALL_SPLITS, choose_split, write_json
+from mammoscope.cli.evaluate import ALL_SPLITS, choose_split
+from mammoscope.cli.output import require_folder, write_json
 from mammoscope.data.dataset import SPLITS, Example, read_dataset
-from mammoscope.errors import StorageError
 from mammoscope.evaluation.robustness import (
     ERASED,
     RANDOM_DRAWS,
-    MapScorer,
     Robustness,
     Spread,
     summarise,
@@ -62,14 +61,13 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     DatasetError
-        If the folder cannot be used, or no image in it can be judged.
+        If the folder cannot be used, or every image in it was refused.
     ArtifactError
         If the model cannot be used.
     StorageError
         If the file cannot be written; the table is out by then unless its folder is missing.
     """
-    if args.json is not None and not args.json.parent.is_dir():
-        raise StorageError("The folder of a file to write does not exist.")
+    require_folder(args.json)
     dataset = read_dataset(args.data)
     split = choose_split(dataset, args.split)
     if split is None:
@@ -80,9 +78,9 @@ def run(args: argparse.Namespace) -> int:
 
     from mammoscope.model.engine import load_engine
 
-    scorer: MapScorer = load_engine(artifact)
+    engine = load_engine(artifact)
     bar = tqdm(
-        try_examples(examples, scorer, seed=args.seed),
+        try_examples(examples, engine, seed=args.seed),
         total=len(examples),
         unit="image",
         file=sys.stderr,
@@ -91,11 +89,11 @@ def run(args: argparse.Namespace) -> int:
     )
     found = summarise(list(bar))
     print(f"Split {split}: " if split else "", end="")
-    print(f"{found.images:,} images judged, {found.refused:,} refused; ", end="")
-    print(f"model {scorer.card.version}; seed {args.seed}")
+    print(f"{found.images:,} images measured, {found.refused:,} refused; ", end="")
+    print(f"model {engine.card.version}; seed {args.seed}")
     print("\n".join(describe(found)), flush=True)
     if args.json is not None:
-        content = {"model_version": scorer.card.version, "split": split or None, "seed": args.seed}
+        content = {"model_version": engine.card.version, "split": split or None, "seed": args.seed}
         write_json(args.json, {**content, **found.to_json()})
     return 0
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
 from mammoscope.evaluation.metrics import (
-    Calibration,
     Evaluation,
     Scale,
     Scored,
@@ -23,7 +22,6 @@ from mammoscope.evaluation.metrics import (
 from mammoscope.model.artifact import (
     DEFAULT_POINT,
     Card,
-    CardCalibration,
     CardLevel,
     CardOperatingPoint,
 )
@@ -78,9 +76,7 @@ def with_levels(card: Card, images: Scored) -> Card:
 
 def _card_level(scale: Scale, measured: Evaluation, level: str) -> CardLevel:
     return CardLevel(
-        calibration=CardCalibration(
-            slope=scale.calibration.slope, intercept=scale.calibration.intercept
-        ),
+        calibration=scale.calibration,
         operating_points={
             name: CardOperatingPoint(threshold=point.threshold, measured=point.to_json())
             for name, point in measured.level_points[level].items()
@@ -92,7 +88,7 @@ def scales_of(card: Card) -> dict[str, Scale]:
     """What the card says of breasts and patients, as `evaluate_scores` takes it."""
     return {
         level: Scale(
-            Calibration(of_level.calibration.slope, of_level.calibration.intercept),
+            of_level.calibration,
             {name: point.threshold for name, point in of_level.operating_points.items()},
         )
         for level, of_level in card.levels.items()
@@ -119,7 +115,7 @@ def read_scores(path: Path, card: Card) -> Scored:
             [float(row["logit"]) for row in rows],
             patients=[row["patient"] for row in rows],
             breasts=[row["breast"] for row in rows],
-            calibration=Calibration(card.calibration.slope, card.calibration.intercept),
+            calibration=card.calibration,
         )
         patients = scored.by_patient()
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as err:

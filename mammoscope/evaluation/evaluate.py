@@ -1,14 +1,11 @@
-"""Images of a data set, through reader, preprocessing and network, to measured performance."""
+"""Measure a model on a data set: read, predict, compare with the labels."""
 
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, Final, TypeVar
 
 from mammoscope.data.dataset import Dataset, Example, breast_ids
 from mammoscope.data.scanner_groups import Look, Seen, cluster_looks, look_of, thumbnail_of
@@ -16,8 +13,6 @@ from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.evaluation.aggregation import scales_of
 from mammoscope.evaluation.metrics import (
     RESAMPLES,
-    AgeCalibration,
-    Calibration,
     Evaluation,
     Interval,
     Scored,
@@ -28,6 +23,7 @@ from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import require_mammogram
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact import Card
+from mammoscope.model.engine import Engine
 
 _AGE_BANDS: Final = (50, 60, 70)
 """Bounds of the age bands in years; screening programmes invite from 50 to 69."""
@@ -37,24 +33,6 @@ _FEWEST_FOR_LOOKS: Final = 60
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class _Logits(Protocol):
-    @property
-    def logits(self) -> npt.NDArray[np.float32]: ...
-
-
-class Scorer(Protocol):
-    """What evaluation needs of `mammoscope.model.engine.Engine`."""
-
-    @property
-    def card(self) -> Card:
-        """Input size, calibration, operating points and version of the model."""
-        ...
-
-    def score(self, pixels: npt.NDArray[np.uint8], /) -> _Logits:
-        """Score preprocessed images, uint8 (N, H, W); called from several threads."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +62,7 @@ class ScoredExample:
 
 @dataclass(frozen=True, slots=True)
 class RefusedExample:
-    """An image that could not be judged, and why, as code and in words."""
+    """An image that was refused, and why, as code and in words."""
 
     example: Example
     code: str
@@ -148,25 +126,29 @@ class Assessment:
 
 
 def score_examples(
-    examples: Iterable[Example], scorer: Scorer, *, workers: int | None = None
+    examples: Iterable[Example], engine: Engine, *, workers: int | None = None
 ) -> Iterator[ScoredExample | RefusedExample]:
-    """Read, preprocess and score images in threads; yields the outcome of each, in order.
+    """Read images and predict in threads; yields the outcome of each, in order.
 
-    An image that cannot be judged is an outcome like any other.
+    A refused image is an outcome like any other.
     """
 
-    def judge(example: Example) -> ScoredExample | RefusedExample:
+    def predict(example: Example) -> ScoredExample | RefusedExample:
         try:
-            mammogram = read_file(example.path, needed=scorer.card.input_size)
-            preprocessed = preprocess(mammogram, scorer.card.input_size)
-            require_mammogram(mammogram, preprocessed)
+            mammogram = read_file(example.path, needed=engine.card.input_size)
+            prediction = engine.predict(mammogram)
         except ImageError as err:
             return RefusedExample(example, err.code, str(err))
-        logit = float(scorer.score(preprocessed.pixels[None]).logits[0])
-        look = look_of(mammogram, preprocessed)
-        return ScoredExample(example, logit, preprocessed.inverted, preprocessed.chest_wall, look)
+        preprocessed = prediction.preprocessed
+        return ScoredExample(
+            example,
+            prediction.logit,
+            preprocessed.inverted,
+            preprocessed.chest_wall,
+            look_of(mammogram, preprocessed),
+        )
 
-    return map_ahead(judge, examples, workers=workers)
+    return map_ahead(predict, examples, workers=workers)
 
 
 def see_examples(
@@ -221,14 +203,14 @@ def assess(
     scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredExample)]
     refused = [outcome for outcome in outcomes if isinstance(outcome, RefusedExample)]
     if not scored:
-        raise EmptyDatasetError("None of the images can be judged, so nothing can be measured.")
+        raise EmptyDatasetError("The model refused every image, so nothing can be measured.")
     examples = [outcome.example for outcome in scored]
     images = Scored.of(
         [example.label for example in examples],
         [outcome.logit for outcome in scored],
         patients=[example.patient_id for example in examples],
         breasts=breast_ids(examples, [outcome.chest_wall for outcome in scored]),
-        calibration=Calibration(card.calibration.slope, card.calibration.intercept),
+        calibration=card.calibration,
     )
     evaluation = evaluate_scores(
         images,
@@ -270,7 +252,7 @@ def _with_age(
     return evaluate_with_age(
         images,
         [example.facts.age for example in examples],
-        AgeCalibration(**card.age_calibration.model_dump()),
+        card.age_calibration,
         thresholds=_thresholds(card),
         resamples=resamples,
     )

@@ -16,7 +16,7 @@ from mammoscope.errors import EmptyDatasetError, RunError, StorageError
 from mammoscope.evaluation.evaluate import see_examples
 from mammoscope.evaluation.leakage import measure_leakage
 from mammoscope.evaluation.shortcuts import measure_shortcuts
-from mammoscope.system.files import replacing
+from mammoscope.system.files import write_json
 
 NOT_LEARNED_FROM: Final = "test"
 """Split of which files are counted, and nothing is measured."""
@@ -50,7 +50,7 @@ def explore(
     Raises
     ------
     EmptyDatasetError
-        If no image outside the test split can be judged, or too few patients are left.
+        If every image outside the test split was refused, or too few patients are left.
     SingleClassError
         If those are of one label only.
     """
@@ -61,7 +61,7 @@ def explore(
         if isinstance(outcome, Seen):
             seen.append(outcome)
     if not seen:
-        raise EmptyDatasetError("No image outside the test split can be judged.")
+        raise EmptyDatasetError("Every image outside the test split was refused.")
     shortcuts = measure_shortcuts(seen, (), seed=seed)
     return {
         **_counted(report),
@@ -97,8 +97,7 @@ def explore_once(
         return stored
     found = explore(read_dataset(data), on_image)
     try:
-        with replacing(record) as target:
-            target.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        write_json(record, found)
     except OSError as err:
         raise StorageError("The record of the exploration cannot be written.") from err
     return found

@@ -1,15 +1,15 @@
 """What a score depends on that it should not, and whether the heat map points at what it does.
 
-Each image is changed in ways that leave the patient the same, and scored again by the same
-reader, preprocessing, gate and network as any image. Then the hottest cells of its heat map are
-erased, and beside them as many cells drawn at random.
+Each image is changed in ways that leave the patient the same, and the same engine predicts again.
+Then the hottest cells of its heat map are erased and, for comparison, as many cells drawn at
+random.
 """
 
 import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -22,14 +22,10 @@ from mammoscope.evaluation.evaluate import RefusedExample, map_ahead
 from mammoscope.evaluation.metrics import Interval, bootstrap
 from mammoscope.imaging.heat_map import cell_centres
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
-from mammoscope.imaging.preprocessing import Preprocessed, erase_tissue, preprocess
-from mammoscope.imaging.quality import require_mammogram
+from mammoscope.imaging.preprocessing import erase_tissue
 from mammoscope.imaging.reading import read, read_file
-from mammoscope.model.artifact import Card
-
-Grey = npt.NDArray[np.float32]
-Float = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
+from mammoscope.model.engine import Engine
+from mammoscope.model.prediction import Prediction
 
 JPEG_QUALITY: Final = 75
 PADDING: Final = 0.05
@@ -46,26 +42,6 @@ ERASED: Final = 0.10
 
 RANDOM_DRAWS: Final = 5
 """Draws of random cells to erase in each image; the hottest are compared with each."""
-
-
-class _Scores(Protocol):
-    @property
-    def logits(self) -> Float: ...
-    @property
-    def logit_maps(self) -> Float: ...
-
-
-class MapScorer(Protocol):
-    """What is needed of `mammoscope.model.engine.Engine`."""
-
-    @property
-    def card(self) -> Card:
-        """Input size, calibration and version of the model."""
-        ...
-
-    def score(self, pixels: Pixels, /) -> _Scores:
-        """Score preprocessed images, uint8 (N, H, W); called from several threads."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +71,7 @@ class Trial:
 class Spread:
     """Median and 95th percentile of the sizes of a change, NaN without any, and what was refused.
 
-    ``count`` is the number of images measured, ``refused`` that of images judged before the
+    ``count`` is the number of images measured, ``refused`` that of images accepted before the
     change and refused after it.
     """
 
@@ -158,9 +134,9 @@ class Robustness:
 
 
 def try_examples(
-    examples: Iterable[Example], scorer: MapScorer, *, seed: int = 0
+    examples: Iterable[Example], engine: Engine, *, seed: int = 0
 ) -> Iterator[Trial | RefusedExample]:
-    """Change, erase and score images in threads; yields the outcome of each, in order.
+    """Change images, erase cells and predict, in threads; yields the outcome of each, in order.
 
     What is drawn at random depends on `seed` and the image, not on the other images.
     """
@@ -169,16 +145,14 @@ def try_examples(
         rng = np.random.default_rng([seed, zlib.crc32(example.image_id.encode())])
         try:
             mammogram = read_file(example.path)
-            preprocessed = _judged(mammogram, scorer)
+            prediction = engine.predict(mammogram)
         except ImageError as err:
             return RefusedExample(example, err.code, str(err))
-        scores = scorer.score(preprocessed.pixels[None])
-        logit = float(scores.logits[0])
         changes = {
-            name: _change_of_probability(change(mammogram, rng), logit, scorer)
+            name: _change_of_probability(change(mammogram, rng), prediction, engine)
             for name, change in CHANGES.items()
         }
-        hottest, random = _erase(preprocessed, logit, scores.logit_maps[0], scorer, rng)
+        hottest, random = _erase(prediction, engine, rng)
         return Trial(example, changes, hottest, random)
 
     return map_ahead(attempt, examples)
@@ -190,11 +164,11 @@ def summarise(outcomes: Sequence[Trial | RefusedExample]) -> Robustness:
     Raises
     ------
     EmptyDatasetError
-        If no image could be judged.
+        If every image was refused.
     """
     trials = [outcome for outcome in outcomes if isinstance(outcome, Trial)]
     if not trials:
-        raise EmptyDatasetError("None of the images can be judged, so nothing can be measured.")
+        raise EmptyDatasetError("The model refused every image, so nothing can be measured.")
     larger = _share_won([(abs(t.hottest), [abs(each) for each in t.random]) for t in trials])
     lower = _share_won([(-t.hottest, [-each for each in t.random]) for t in trials])
     _, patients = np.unique([trial.example.patient_id for trial in trials], return_inverse=True)
@@ -229,30 +203,19 @@ def _share_won(contests: Sequence[tuple[float, Sequence[float]]]) -> npt.NDArray
     )
 
 
-def _judged(mammogram: Mammogram, scorer: MapScorer) -> Preprocessed:
-    preprocessed = preprocess(mammogram, scorer.card.input_size)
-    require_mammogram(mammogram, preprocessed)
-    return preprocessed
-
-
-def _change_of_probability(changed: Mammogram, logit: float, scorer: MapScorer) -> float | None:
+def _change_of_probability(changed: Mammogram, before: Prediction, engine: Engine) -> float | None:
     try:
-        preprocessed = _judged(changed, scorer)
+        after = engine.predict(changed)
     except ImageError:
         return None
-    other = float(scorer.score(preprocessed.pixels[None]).logits[0])
-    probability = scorer.card.calibration.probability
-    return abs(probability(other) - probability(logit))
+    return abs(after.probability - before.probability)
 
 
 def _erase(
-    preprocessed: Preprocessed,
-    logit: float,
-    logit_map: Float,
-    scorer: MapScorer,
-    rng: np.random.Generator,
+    prediction: Prediction, engine: Engine, rng: np.random.Generator
 ) -> tuple[float, tuple[float, ...]]:
     """Change of the logit when the hottest cells are erased, and with each draw of random ones."""
+    preprocessed, logit_map = prediction.preprocessed, prediction.logit_map
     owners = _owners(logit_map.shape, preprocessed.pixels.shape)
     tissue = preprocessed.pixels > 0
     areas = np.bincount(owners.ravel(), minlength=logit_map.size)
@@ -265,7 +228,7 @@ def _erase(
     chosen = [cells[np.argsort(-logit_map.ravel()[cells], kind="stable")[:count]]]
     chosen += [rng.choice(cells, count, replace=False) for _ in range(RANDOM_DRAWS)]
     erased = np.stack([erase_tissue(preprocessed.pixels, np.isin(owners, each)) for each in chosen])
-    first, *others = (scorer.score(erased).logits - logit).tolist()
+    first, *others = (engine.infer(erased).logits - prediction.logit).tolist()
     return first, tuple(others)
 
 

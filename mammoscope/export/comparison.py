@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import CompilationError
-from mammoscope.evaluation.metrics import Calibration, Curve, Scored
+from mammoscope.evaluation.metrics import Curve, Scored
 from mammoscope.export.comparison_images import PreprocessedImages
 from mammoscope.model.artifact import DEFAULT_POINT, Card, CardComparison
 
@@ -38,8 +38,7 @@ class Reference:
     def __init__(self, card: Card, images: PreprocessedImages, logits: Logits) -> None:
         if not np.isfinite(logits).all():
             raise CompilationError("The network's score of some image is not a number.")
-        calibration = Calibration(card.calibration.slope, card.calibration.intercept)
-        self._scored = Scored.of(images.labels, logits, calibration=calibration)
+        self._scored = Scored.of(images.labels, logits, calibration=card.calibration)
         self._threshold = card.threshold(DEFAULT_POINT)
         self._source = images.source
 

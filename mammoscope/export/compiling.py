@@ -106,7 +106,7 @@ def compile_artifact(
     model = convert_network(artifact.network)
     float_engine = make_engine(model, card)
     calibration, comparison = (
-        float_engine.score(pixels).logits for pixels in (images.calibration, images.comparison)
+        float_engine.infer(pixels).logits for pixels in (images.calibration, images.comparison)
     )
     original = Original(model, card, images, calibration, comparison)
     reference = Reference(card, images, comparison)
@@ -134,7 +134,7 @@ def _measure(form: Form, files: CompiledFiles, original: Original, reference: Re
     written = read_network(files)
     pixels = original.images.comparison
     engine = _engine(written, original.card, form.method)
-    comparison = reference.compare(engine.score(pixels).logits)
+    comparison = reference.compare(engine.infer(pixels).logits)
     share = share_in_8_bits(written)
     return Trial(
         form.method,
@@ -181,7 +181,7 @@ def _times_faster(
     for pixels in turns:
         for engine, taken in zip(engines, times, strict=True):
             started = time.perf_counter()
-            engine.score(pixels)
+            engine.infer(pixels)
             taken.append(time.perf_counter() - started)
     return statistics.median(times[0]) / statistics.median(times[1])
 

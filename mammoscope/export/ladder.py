@@ -135,7 +135,7 @@ def rank_blocks(original: Original) -> list[Block]:
     for block in tqdm(blocks, "blocks", unit="block", file=sys.stderr, disable=None, leave=False):
         others = [name for other in blocks if other is not block for name in other.names]
         alone = make_engine(quantise(original.model, ranging, in_float=others), original.card)
-        found, exact = alone.score(images.comparison[chosen]).logits, original.comparison[chosen]
+        found, exact = alone.infer(images.comparison[chosen]).logits, original.comparison[chosen]
         factor, summand = line(found, exact)
         variance = float(np.mean(np.square(factor * found + summand - exact), dtype=np.float64))
         costs.append(variance / block.operations)

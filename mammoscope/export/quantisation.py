@@ -98,7 +98,7 @@ def straighten(model: Any, card: Card, images: Pixels, exact: Logits) -> Any:
     model
         The same.
     """
-    rounded = make_engine(model, card).score(images).logits
+    rounded = make_engine(model, card).infer(images).logits
     factor, summand = line(rounded, exact)
     import_openvino()
     from openvino import opset13

@@ -1,7 +1,7 @@
-"""Whether the images that come are like those that the model was made with.
+"""Drift: whether incoming images are like the training images.
 
-Of each image a few numbers are kept, and how they are spread over the last images is compared
-with how they were spread over the training images, whose deciles travel in the model's card.
+A few statistics of each image are kept. Their distribution over the last images is compared with
+the deciles over the training images, which the model's card holds.
 """
 
 import threading
@@ -11,16 +11,16 @@ from typing import Final
 
 import numpy as np
 
-from mammoscope.model.engine import Judgement
+from mammoscope.model.prediction import Prediction
 
 WINDOW: Final = 500
-"""Images that are compared with the training images."""
+"""Number of last images that are compared with the training images."""
 
 LEAST: Final = 200
-"""Images below which nothing is said: chance alone would move the index by 0.08."""
+"""Least number of images for an index: with fewer, chance alone moves it by 0.08."""
 
 ALARMING: Final = 0.25
-"""Index from which a population counts as another one.
+"""Index from which the population counts as different.
 
 References
 ----------
@@ -31,11 +31,11 @@ freedom, over the number of images: 0.034 at the 95th percentile for 500.
 
 _DECILES: Final = tuple(round(0.1 * step, 1) for step in range(1, 10))
 _EMPTY: Final = 1e-3
-"""Share that an empty bin counts as, since there is no logarithm of 0."""
+"""Share that stands for an empty bin, since the logarithm of 0 is undefined."""
 
 
-def statistics(judged: Judgement) -> dict[str, float]:
-    """Numbers that say what an image looks like and what the network says of it.
+def statistics(prediction: Prediction) -> dict[str, float]:
+    """Statistics of one image and its logit.
 
     Returns
     -------
@@ -43,10 +43,10 @@ def statistics(judged: Judgement) -> dict[str, float]:
         ``logit``, unbounded; ``breast_share`` of the image, in (0, 1]; ``brightness`` and
         ``contrast``, mean and standard deviation of the grey values in the breast, of [0, 1].
     """
-    preprocessed = judged.preprocessed
+    preprocessed = prediction.preprocessed
     grey = preprocessed.search_copy[preprocessed.breast]
     return {
-        "logit": judged.prediction.logit,
+        "logit": prediction.logit,
         "breast_share": preprocessed.breast_share,
         "brightness": float(grey.mean()),
         "contrast": float(grey.std()),
@@ -54,7 +54,7 @@ def statistics(judged: Judgement) -> dict[str, float]:
 
 
 def deciles(values: Sequence[float]) -> tuple[float, ...]:
-    """The nine values that divide `values` into ten parts of the same size."""
+    """The nine values that divide `values` into ten parts of equal size."""
     return tuple(float(value) for value in np.quantile(np.asarray(values), _DECILES))
 
 
@@ -66,7 +66,7 @@ def stability_index(values: Sequence[float], reference: Sequence[float]) -> floa
     values
         At least one.
     reference
-        Deciles, ascending. Where some are equal, the parts between them are one.
+        Deciles, ascending. Equal deciles are merged into one bin.
     """
     limits, counts = np.unique(np.asarray(reference), return_counts=True)
     expected = np.append(counts, len(reference) + 1 - counts.sum()) / (len(reference) + 1)
@@ -76,7 +76,7 @@ def stability_index(values: Sequence[float], reference: Sequence[float]) -> floa
 
 
 class Drift:
-    """The last images beside the training images; safe to use from several threads.
+    """Compares the last images with the training images; safe to use from several threads.
 
     Parameters
     ----------
@@ -87,23 +87,23 @@ class Drift:
     def __init__(self, references: Mapping[str, Sequence[float]]) -> None:
         self._references: Final = dict(references)
         self._lock = threading.Lock()
-        self._seen: dict[str, deque[float]] = {
+        self._recent: dict[str, deque[float]] = {
             name: deque(maxlen=WINDOW) for name in self._references
         }
 
-    def see(self, found: Mapping[str, float]) -> None:
-        """Take up the statistics of an image."""
+    def add(self, found: Mapping[str, float]) -> None:
+        """Add the statistics of an image."""
         with self._lock:
-            for name, seen in self._seen.items():
+            for name, recent in self._recent.items():
                 if name in found:
-                    seen.append(found[name])
+                    recent.append(found[name])
 
     def indices(self) -> dict[str, float]:
-        """Stability index of each statistic of which enough was seen."""
+        """Stability index of each statistic with enough images."""
         with self._lock:
-            seen = {name: list(values) for name, values in self._seen.items()}
+            recent = {name: list(values) for name, values in self._recent.items()}
         return {
             name: stability_index(values, self._references[name])
-            for name, values in seen.items()
+            for name, values in recent.items()
             if len(values) >= LEAST
         }

@@ -1,96 +1,78 @@
-"""The engine as the service sees it, and one that becomes ready in the background."""
+"""An engine that loads in the background while the service already answers probes."""
 
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol, Self
+from typing import Self
 
 import structlog
 
 from mammoscope.errors import ArtifactError, MammoscopeError, NotReadyError
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.artifact import DEFAULT_POINT, Card
-from mammoscope.model.engine import Judgement, Pixels, Scores
+from mammoscope.model.engine import Engine, Pixels, Scores
+from mammoscope.model.prediction import Prediction
 
 _log = structlog.get_logger(__name__)
 
 
-class ScoringEngine(Protocol):
-    """What the service needs of `mammoscope.model.engine.Engine`; called by many threads."""
-
-    @property
-    def card(self) -> Card:
-        """Card of the model that answers."""
-        ...
-
-    def judge(
-        self, mammogram: Mammogram, *, operating_point: str = ..., age: float | None = ...
-    ) -> Judgement:
-        """Judge one image."""
-        ...
-
-    def score(self, pixels: Pixels) -> Scores:
-        """Score preprocessed images."""
-        ...
-
-
 class LoadingEngine:
-    """An engine that is made in a thread of its own while the service already listens.
+    """An engine that a background thread loads while the service already listens.
 
-    A model that cannot be used must neither bring the process down, for it would be started again
-    and again, nor keep the probes from saying what is wrong. So until the engine is there each use
-    raises NotReadyError, and where making it failed, each use raises what it failed with.
+    A model that cannot be used must not end the process, which would restart in a loop, and the
+    probes must say what is wrong. So every use raises NotReadyError until the engine is loaded,
+    and if loading failed, every use raises that error.
 
     Parameters
     ----------
     make
-        Makes the engine; called once.
+        Loads the engine; called once.
     """
 
-    def __init__(self, make: Callable[[], ScoringEngine]) -> None:
+    def __init__(self, make: Callable[[], Engine]) -> None:
         self._make = make
-        self._engine: Future[ScoringEngine] = Future()
+        self._engine: Future[Engine] = Future()
 
     def start(self) -> Self:
-        """Begin to make the engine and return at once."""
+        """Start to load the engine and return at once."""
         threading.Thread(target=self._load, daemon=True, name="load-engine").start()
         return self
 
     @property
     def card(self) -> Card:
-        """Card of the model that answers.
+        """Card of the model.
 
         Raises
         ------
         NotReadyError
-            If the engine is still being made.
+            If the engine is still loading.
         MammoscopeError
-            If it could not be made.
+            If it could not be loaded.
         """
         return self._loaded().card
 
-    def judge(
+    def predict(
         self,
         mammogram: Mammogram,
         *,
         operating_point: str = DEFAULT_POINT,
         age: float | None = None,
-    ) -> Judgement:
-        """Judge one image; raises like `card`."""
-        return self._loaded().judge(mammogram, operating_point=operating_point, age=age)
+    ) -> Prediction:
+        """Predict one image; also raises as `card` does."""
+        return self._loaded().predict(mammogram, operating_point=operating_point, age=age)
 
-    def score(self, pixels: Pixels) -> Scores:
-        """Score preprocessed images; raises like `card`."""
-        return self._loaded().score(pixels)
+    def infer(self, pixels: Pixels, /) -> Scores:
+        """Run the network on preprocessed images; also raises as `card` does."""
+        return self._loaded().infer(pixels)
 
-    def _loaded(self) -> ScoringEngine:
+    def _loaded(self) -> Engine:
         if not self._engine.done():
             raise NotReadyError("The model is still being loaded.")
         failure = self._engine.exception()
         if failure is None:
             return self._engine.result()
-        # A new one for each caller: raising one object again and again grows its traceback.
+        # A new error for each caller: raising one object repeatedly grows its traceback.
         kind = type(failure) if isinstance(failure, MammoscopeError) else ArtifactError
         raise kind(str(failure) if kind is type(failure) else "The model cannot be loaded.")
 
@@ -101,7 +83,7 @@ class LoadingEngine:
         except MammoscopeError as err:
             _log.error("model_refused", code=err.code, reason=str(err))
             self._engine.set_exception(err)
-        except Exception as err:  # noqa: BLE001 whatever it is, the probes must tell
+        except Exception as err:  # noqa: BLE001 the probes report it
             _log.error("model_refused", code=ArtifactError.code, exc_info=err)
             self._engine.set_exception(err)
         else:

@@ -1,4 +1,4 @@
-"""What the service tells Prometheus, on a port of its own."""
+"""Metrics for Prometheus, on their own port."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,10 +14,10 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from mammoscope.errors import MammoscopeError
-from mammoscope.model.engine import Judgement
+from mammoscope.model.engine import Engine
+from mammoscope.model.prediction import Prediction
 from mammoscope.service.drift import Drift, statistics
-from mammoscope.service.engine_loading import ScoringEngine
-from mammoscope.service.request_queue import Admission
+from mammoscope.service.request_queue import RequestQueue
 from mammoscope.service.spans import NoSpans, Spans
 
 _STAGE_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -28,21 +28,19 @@ _log = structlog.get_logger(__name__)
 
 
 class Monitoring:
-    """Counts and times of one application.
+    """Metrics of one application.
 
     Parameters
     ----------
     engine
-        Whose card says what training images were like, once it is there.
-    admission
-        Of which the queue is shown.
+        Its card holds the statistics of the training images, for drift.
+    queue
+        The request queue, whose state is a metric.
     spans
-        What is told of the stages besides.
+        Receives the stages as spans as well.
     """
 
-    def __init__(
-        self, engine: ScoringEngine, admission: Admission, spans: Spans | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, queue: RequestQueue, spans: Spans | None = None) -> None:
         self._spans: Final = spans or NoSpans()
         self.registry: Final = CollectorRegistry()
         self._requests = Counter(
@@ -60,7 +58,7 @@ class Monitoring:
         )
         self._stage_seconds = Histogram(
             "mammoscope_stage_seconds",
-            "Seconds of the stages of an image: queue, decode, preprocess, infer.",
+            "Seconds of the stages of an image: queue, decode, prepare, infer.",
             ("stage",),
             buckets=_STAGE_SECONDS,
             registry=self.registry,
@@ -71,17 +69,15 @@ class Monitoring:
             buckets=_PROBABILITIES,
             registry=self.registry,
         )
+        self._show("mammoscope_queue_waiting", "Requests waiting to run.", lambda: queue.waiting)
         self._show(
-            "mammoscope_queue_waiting",
-            "Requests waiting for their turn.",
-            lambda: admission.waiting,
+            "mammoscope_places_taken", "Slots of the queue taken.", lambda: queue.slots_taken
         )
-        self._show("mammoscope_places_taken", "Requests admitted.", lambda: admission.admitted)
-        self._show("mammoscope_places", "Requests that can be admitted.", lambda: admission.places)
+        self._show("mammoscope_places", "Slots of the queue.", lambda: queue.slots)
         self._show(
             "mammoscope_ready",
             "Whether the service takes requests.",
-            lambda: not admission.draining and _has_model(engine),
+            lambda: not queue.draining and _has_model(engine),
         )
         self._drift = _DriftCollector(engine)
         self.registry.register(self._drift)
@@ -90,22 +86,22 @@ class Monitoring:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; one that fails is not counted."""
+        """Time a stage; a stage that fails is not counted."""
         began = time.perf_counter()
         with self._spans.stage(name):
             yield
         self._stage_seconds.labels(name).observe(time.perf_counter() - began)
 
-    def judged(self, judged: Judgement) -> None:
-        """Count a judgement."""
-        for stage, seconds in judged.stage_s.items():
+    def predicted(self, prediction: Prediction) -> None:
+        """Count a prediction."""
+        for stage, seconds in prediction.stage_s.items():
             self._stage_seconds.labels(stage).observe(seconds)
-        self._spans.past(judged.stage_s)
-        self._probability.observe(judged.prediction.probability)
-        self._drift.see(judged)
+        self._spans.past(prediction.stage_s)
+        self._probability.observe(prediction.probability)
+        self._drift.add(prediction)
 
     def answered(self, response: Response) -> Response:
-        """Count an answer; to be called after each request."""
+        """Count an answer; call it after each request."""
         route = request.url_rule.rule if request.url_rule else _NO_ROUTE
         code = g.get("problem_code") or ""
         self._requests.labels(route, str(response.status_code), code).inc()
@@ -113,7 +109,7 @@ class Monitoring:
         return response
 
     def refused(self, status: int, code: str) -> None:
-        """Count a refusal that the application knows nothing of."""
+        """Count a request that was refused before it reached the application."""
         self._requests.labels(_NO_ROUTE, str(int(status)), code).inc()
 
     def _show(self, name: str, description: str, value: Callable[[], float]) -> None:
@@ -121,17 +117,17 @@ class Monitoring:
 
 
 class _DriftCollector(Collector):
-    """Drift, computed when it is asked for."""
+    """Drift index, computed on each scrape."""
 
-    def __init__(self, engine: ScoringEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._made: Drift | None = None
 
-    def see(self, judged: Judgement) -> None:
-        # Of two threads that come first, one loses an image; no lock is worth that.
+    def add(self, prediction: Prediction) -> None:
+        # Two threads may create it at once and one image is lost; that is not worth a lock.
         if self._made is None:
             self._made = Drift(self._engine.card.distributions)
-        self._made.see(statistics(judged))
+        self._made.add(statistics(prediction))
 
     def collect(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
@@ -144,7 +140,7 @@ class _DriftCollector(Collector):
         yield family
 
 
-def _has_model(engine: ScoringEngine) -> bool:
+def _has_model(engine: Engine) -> bool:
     try:
         return bool(engine.card)
     except MammoscopeError:
@@ -152,16 +148,16 @@ def _has_model(engine: ScoringEngine) -> bool:
 
 
 def serve(monitoring: Monitoring, bind: str) -> None:
-    """Answer Prometheus at an address, in a thread; nobody else is to reach it.
+    """Serve the metrics in a background thread; the address must not be public.
 
-    A port that is taken is logged, and does not stop the service.
+    A port in use is logged and does not stop the service.
 
     Parameters
     ----------
     monitoring
-        What to tell.
+        The metrics.
     bind
-        ``host:port``; nothing is served where it is empty.
+        ``host:port``; empty serves nothing.
     """
     if not bind:
         return

@@ -1,4 +1,4 @@
-"""The description of all routes as OpenAPI, made from the routes and schemas themselves."""
+"""OpenAPI document of all routes, generated from the routes and the models."""
 
 import re
 from collections.abc import Mapping
@@ -23,6 +23,7 @@ from mammoscope.service.request_parsing import (
 )
 from mammoscope.service.tracing import API_VERSION
 from mammoscope.service.v2_tensors import RequestHeader
+from mammoscope.studies import StudyResult
 
 JSON: Final = "application/json"
 _FORM: Final = "multipart/form-data"
@@ -36,9 +37,9 @@ Content = Mapping[str, Schema]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a route is for, takes and answers; media types to schemas.
+    """Summary, request and answer of a route; contents map media types to schemas.
 
-    ``example`` is what follows ``curl``, without the address of the service.
+    ``example`` holds the arguments of ``curl``; ``{}`` stands for the service's address.
     """
 
     summary: str
@@ -66,7 +67,7 @@ _PAGE: Final[Content] = {"text/html": {"type": "string"}}
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "images.predict": Operation(
-        "Judge one image",
+        "Predict one image",
         {JSON: schemas.PredictionAnswer, "image/png": _BINARY},
         "--form file=@mammogram.jpg {}/predict",
         takes={
@@ -80,8 +81,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         query={"explain": {"type": "boolean"}, AGE_FIELD: _AGE},
     ),
     "images.studies": Operation(
-        "Judge the images of a study",
-        {JSON: schemas.StudyAnswer},
+        "Predict the images of a study",
+        {JSON: StudyResult},
         "--form file=@right-cc.dcm --form file=@right-mlo.dcm {}/studies",
         takes={
             _FORM: _form(
@@ -95,26 +96,26 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         },
     ),
     "service.model": Operation("The model's card", {JSON: schemas.ModelAnswer}),
-    "service.healthz": Operation("Is the process alive", {JSON: schemas.StatusAnswer}),
-    "service.readyz": Operation("Does it take requests", {JSON: schemas.StatusAnswer}),
+    "service.healthz": Operation("Liveness probe", {JSON: schemas.StatusAnswer}),
+    "service.readyz": Operation("Readiness probe", {JSON: schemas.StatusAnswer}),
     "inference.server": Operation("Inference protocol: the server", {JSON: _OBJECT}),
-    "inference.live": Operation("Inference protocol: is the process alive", {JSON: _OBJECT}),
-    "inference.ready": Operation("Inference protocol: does it take requests", {JSON: _OBJECT}),
+    "inference.live": Operation("Inference protocol: liveness probe", {JSON: _OBJECT}),
+    "inference.ready": Operation("Inference protocol: readiness probe", {JSON: _OBJECT}),
     "inference.metadata": Operation("Inference protocol: the model", {JSON: _OBJECT}),
     "inference.model_ready": Operation(
-        "Inference protocol: does the model take requests", {JSON: _OBJECT}
+        "Inference protocol: readiness of the model", {JSON: _OBJECT}
     ),
     "inference.infer": Operation(
-        "Inference protocol: judge images, encoded or preprocessed",
+        "Inference protocol: predict images, encoded or preprocessed",
         {JSON: schemas.InferenceAnswer, "application/octet-stream": _BINARY},
         takes={JSON: RequestHeader, "application/octet-stream": _BINARY},
     ),
-    "service.page": Operation("The page", _PAGE),
-    "description.openapi": Operation("This description", {JSON: _OBJECT}),
-    "description.docs": Operation("This description, to read", _PAGE),
+    "service.page": Operation("The web page", _PAGE),
+    "description.openapi": Operation("This OpenAPI document", {JSON: _OBJECT}),
+    "description.docs": Operation("This documentation", _PAGE),
 }
-"""Of each endpoint but static files, in the order in which they are described; a test proves that
-none is missing."""
+"""All endpoints except static files, in the order of the document; a test proves that none is
+missing."""
 
 
 def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
     app
         The application.
     keys
-        Whether it asks for API keys.
+        Whether it requires API keys.
     """
     models: list[type[BaseModel]] = [schemas.Problem]
     for operation in OPERATIONS.values():
@@ -146,6 +147,9 @@ def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
                 described["security"] = [{"bearer": []}, {"basic": []}, {"header": []}]
             paths.setdefault(path, {})[method.lower()] = described
     shapes = definitions["$defs"]
+    for shape in shapes.values():
+        # Of a docstring the summary alone: the rest is for who reads the code.
+        shape["description"] = shape.get("description", "").split("\n\n")[0]
     shapes["Problem"]["properties"]["code"]["enum"] = sorted(
         {code for _, code in problems.REFUSALS}
     )
@@ -207,7 +211,7 @@ def _content(schemas_by_type: Content) -> dict[str, Any]:
 
 
 def blueprint(*, keys: bool) -> Blueprint:
-    """Return the routes that describe all routes."""
+    """Return the routes of the documentation."""
     routes = Blueprint("description", __name__)
 
     @routes.get("/openapi.json")

@@ -1,4 +1,4 @@
-"""The routes that take images: one, or those of a study."""
+"""The routes that take images: `/predict` and `/studies`."""
 
 import base64
 import io
@@ -8,90 +8,84 @@ from typing import Final
 from flask import Blueprint, Response, jsonify, request
 from PIL import Image
 
-from mammoscope import studies as study
 from mammoscope.errors import InvalidRequestError
 from mammoscope.imaging import heat_map
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.model.engine import Judgement
-from mammoscope.service.predicting import Judging
+from mammoscope.model.prediction import Prediction
+from mammoscope.service.predicting import Predictor
 from mammoscope.service.request_parsing import study_submission, submission
-
-HEAT_MAP_TYPE: Final = "image/png"
+from mammoscope.service.schemas import HEAT_MAP_TYPE, HeatMap
+from mammoscope.studies import aggregate, predict_image
 
 _COMPRESSION: Final = 1
-"""zlib's fastest: a heat map is sent once, and would take longer to compress than to make."""
+"""zlib's fastest level: better compression would take longer than drawing."""
 
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
-def blueprint(judging: Judging) -> Blueprint:
+def blueprint(predictor: Predictor) -> Blueprint:
     """Return the routes that answer about images."""
     routes = Blueprint("images", __name__)
-    operating_point = judging.settings.operating_point
+    operating_point = predictor.settings.operating_point
 
     @routes.post("/predict")
     def predict() -> Response:
         explain = _flag("explain")
-        with judging.visit() as visit:
-            with visit.uploading():
-                submitted = submission(request, judging.settings, visit.hold)
-            with judging.turn(visit):
-                mammogram = judging.read(submitted.image)
-                visit.check()
-                judged = judging.judge(
+        with predictor.slot() as slot:
+            with slot.uploading():
+                submitted = submission(request, predictor.settings, slot.hold)
+            with predictor.running(slot):
+                mammogram = predictor.read(submitted.image)
+                slot.check()
+                prediction = predictor.predict(
                     mammogram, operating_point=operating_point, age=submitted.age
                 )
                 if not explain:
-                    return jsonify(judged.prediction.to_json())
-                heat_map = draw_heat_map(mammogram, judged)
+                    return jsonify(prediction.to_json())
+                png = draw_heat_map(mammogram, prediction)
         if request.accept_mimetypes.best_match(["application/json", HEAT_MAP_TYPE]) == (
             HEAT_MAP_TYPE
         ):
-            return Response(heat_map, content_type=HEAT_MAP_TYPE)
-        encoded = base64.b64encode(heat_map).decode("ascii")
-        return jsonify(
-            {
-                **judged.prediction.to_json(),
-                "heat_map": {"media_type": HEAT_MAP_TYPE, "base64": encoded},
-            }
-        )
+            return Response(png, content_type=HEAT_MAP_TYPE)
+        drawn = HeatMap(media_type=HEAT_MAP_TYPE, base64=base64.b64encode(png).decode("ascii"))
+        return jsonify(prediction.to_json() | {"heat_map": drawn.to_json()})
 
     @routes.post("/studies")
     def studies() -> Response:
-        with judging.visit(many=True) as visit:
-            with visit.uploading():
-                submitted = study_submission(request, judging.settings)
-            # A key of its own: pseudonyms of one answer cannot be linked with those of another.
+        with predictor.slot(many=True) as slot:
+            with slot.uploading():
+                submitted = study_submission(request, predictor.settings)
+            # A new key for each study: pseudonyms of two answers cannot be linked.
             pseudonyms = Pseudonyms()
-            judged = []
-            with judging.turn(visit):
+            images = []
+            with predictor.running(slot):
                 for image in submitted:
-                    visit.check()
-                    judged.append(
-                        study.judge_image(
-                            judging,
+                    slot.check()
+                    images.append(
+                        predict_image(
+                            predictor,
                             image.name,
-                            partial(judging.read, image.data, pseudonyms),
+                            partial(predictor.read, image.data, pseudonyms),
                             image.placement,
                             operating_point,
                         )
                     )
-        return jsonify(study.to_json(study.summarise(judged, judging.card, operating_point)))
+        return jsonify(aggregate(images, predictor.card, operating_point).to_json())
 
     return routes
 
 
-def draw_heat_map(mammogram: Mammogram, judged: Judgement) -> bytes:
-    """Draw where the score came from over the image, as an encoded PNG."""
-    drawn = heat_map.overlay(mammogram, judged.logit_map, judged.preprocessed)
+def draw_heat_map(mammogram: Mammogram, prediction: Prediction) -> bytes:
+    """Draw the heat map of a prediction over the image, as an encoded PNG."""
+    drawn = heat_map.overlay(mammogram, prediction.logit_map, prediction.preprocessed)
     buffer = io.BytesIO()
     Image.fromarray(drawn).save(buffer, "PNG", compress_level=_COMPRESSION)
     return buffer.getvalue()
 
 
 def _flag(name: str) -> bool:
-    """Value of a query parameter that is true or false, false where it is not given."""
+    """Value of a boolean query parameter; False if it is missing."""
     given = request.args.get(name, "false").lower()
     if given not in _FLAGS:
         raise InvalidRequestError(f'"{name}" must be one of {", ".join(_FLAGS)}.')

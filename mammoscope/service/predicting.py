@@ -1,4 +1,4 @@
-"""What every route does with an image: take a place, read, wait for a turn, judge."""
+"""What every route does with an image: take a slot, read, wait to run, predict."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,80 +10,80 @@ from mammoscope.imaging import reading
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.artifact import DEFAULT_POINT, Card
-from mammoscope.model.engine import Float, Judgement, Pixels
+from mammoscope.model.engine import Engine, Pixels, Scores
+from mammoscope.model.prediction import Prediction
 from mammoscope.service.connection import Connection
-from mammoscope.service.engine_loading import ScoringEngine
 from mammoscope.service.monitoring import Monitoring
 from mammoscope.service.request_parsing import MULTIPART_OVERHEAD_BYTES
-from mammoscope.service.request_queue import Admission, Visit
+from mammoscope.service.request_queue import RequestQueue, Slot
 from mammoscope.settings import ServiceSettings
 
 
-class Judging:
-    """Images to judgements, for as many requests at a time as are admitted.
+class Predictor:
+    """An `Engine` behind a request queue, with metrics.
 
     Parameters
     ----------
     settings
         Limits of images, and the operating point that decides labels.
     engine
-        What judges.
-    admission
-        Who may come in.
+        Inference engine.
+    queue
+        Concurrency limiter.
     monitoring
-        What is told about it.
+        Metrics.
     """
 
     def __init__(
         self,
         settings: ServiceSettings,
-        engine: ScoringEngine,
-        admission: Admission,
+        engine: Engine,
+        queue: RequestQueue,
         monitoring: Monitoring,
     ) -> None:
         self.settings: Final = settings
-        self.admission: Final = admission
+        self.queue: Final = queue
         self._engine: Final = engine
         self._monitoring: Final = monitoring
 
     @property
     def card(self) -> Card:
-        """Card of the model that answers; raises while there is none."""
+        """Card of the model; raises NotReadyError or ArtifactError while there is none."""
         return self._engine.card
 
     @contextmanager
-    def visit(self, *, many: bool = False) -> Iterator[Visit]:
-        """Hold a place for the request that is being handled, whose body is limited from now on.
+    def slot(self, *, many: bool = False) -> Iterator[Slot]:
+        """Hold a slot for the current request and set the limit of its body.
 
         Parameters
         ----------
         many
-            Whether it may bring several images.
+            Whether the request may bring several images.
 
         Raises
         ------
         ServiceBusyError
-            If there is none.
+            If there is no free slot.
         NotReadyError, ArtifactError
-            If there is no model to ask.
+            If there is no model.
         """
-        _ = self.card  # nobody needs to upload to learn that there is no model
+        _ = self.card  # without a model, refuse before the upload
         if many:
-            overhead = self.settings.max_study_pictures * MULTIPART_OVERHEAD_BYTES
+            overhead = self.settings.max_study_images * MULTIPART_OVERHEAD_BYTES
             request.max_content_length = self.settings.max_study_bytes + overhead
-        most = request.max_content_length or 0
+        limit = request.max_content_length or 0
         announced = request.content_length
-        # What is too large is refused without being read.
-        size = most if announced is None else announced if announced <= most else 0
-        with self.admission.place(Connection(request.environ), size) as visit:
-            yield visit
+        # A body over the limit is refused without being read, and needs no memory.
+        size = limit if announced is None else announced if announced <= limit else 0
+        with self.queue.slot(Connection(request.environ), size) as slot:
+            yield slot
 
     @contextmanager
-    def turn(self, visit: Visit) -> Iterator[None]:
-        """Wait for a turn and hold it; raises as `Visit.turn` does."""
+    def running(self, slot: Slot) -> Iterator[None]:
+        """Wait until the request may run; raises as `Slot.running` does."""
         with ExitStack() as held:
             with self._monitoring.stage("queue"):
-                held.enter_context(visit.turn())
+                held.enter_context(slot.running())
             yield
 
     def read(self, image: bytes, pseudonyms: Pseudonyms | None = None) -> Mammogram:
@@ -93,19 +93,19 @@ class Judging:
                 image, self.settings, needed=self.card.input_size, pseudonyms=pseudonyms
             )
 
-    def judge(
+    def predict(
         self,
         mammogram: Mammogram,
         *,
         operating_point: str = DEFAULT_POINT,
         age: float | None = None,
-    ) -> Judgement:
-        """Judge an image; raises as `mammoscope.model.engine.Engine.judge` does."""
-        judged = self._engine.judge(mammogram, operating_point=operating_point, age=age)
-        self._monitoring.judged(judged)
-        return judged
+    ) -> Prediction:
+        """Predict one image; raises as `mammoscope.model.engine.OpenVinoEngine.predict` does."""
+        prediction = self._engine.predict(mammogram, operating_point=operating_point, age=age)
+        self._monitoring.predicted(prediction)
+        return prediction
 
-    def score(self, pixels: Pixels) -> Float:
-        """Logits, float32 (N,), of preprocessed images, uint8 (N, H, W) of the card's size."""
+    def infer(self, pixels: Pixels, /) -> Scores:
+        """Run the network on preprocessed images, uint8 (N, H, W)."""
         with self._monitoring.stage("infer"):
-            return self._engine.score(pixels).logits
+            return self._engine.infer(pixels)

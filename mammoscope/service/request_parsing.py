@@ -1,4 +1,4 @@
-"""HTTP request to the encoded images it brings or names."""
+"""Read the encoded images out of an HTTP request, or their URL."""
 
 import io
 import json
@@ -46,7 +46,7 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StudyImage:
+class UploadedImage:
     """An encoded image of a study, named as the client names it."""
 
     name: str
@@ -120,7 +120,7 @@ def submission(
     return Submission(fetch(url, settings, hold=hold), age)
 
 
-def study_submission(request: Request, settings: ServiceSettings) -> list[StudyImage]:
+def study_submission(request: Request, settings: ServiceSettings) -> list[UploadedImage]:
     """Return the encoded images of a study, in the order in which they were sent.
 
     Raises
@@ -135,7 +135,7 @@ def study_submission(request: Request, settings: ServiceSettings) -> list[StudyI
     """
     if request.mimetype != "multipart/form-data":
         raise UnsupportedMediaTypeError("The Content-Type must be multipart/form-data.")
-    most = settings.max_study_pictures
+    most = settings.max_study_images
     request.max_form_parts = 4 * most + 1
     try:
         files = list(request.files.items(multi=True))
@@ -153,7 +153,7 @@ def study_submission(request: Request, settings: ServiceSettings) -> list[StudyI
     images = []
     for number, ((_, file), placement) in enumerate(zip(files, placements, strict=True), start=1):
         name = (file.filename or f"image {number}")[:_LONGEST_NAME]
-        images.append(StudyImage(name, file.read(), placement))
+        images.append(UploadedImage(name, file.read(), placement))
     return images
 
 

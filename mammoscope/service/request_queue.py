@@ -1,8 +1,8 @@
-"""A bounded number of requests at a time, each in its turn and while somebody waits for it.
+"""A bounded request queue: slots for requests, and a limit on how many run at once.
 
-A request takes a place before its body is read, and is refused at once where there is none: the
-threads beyond the places stay free for probes and for refusals. With its body read it waits,
-first come, first served, for one of the fewer turns in which images are read and judged.
+A request takes a slot before its body is read, and is refused at once if there is none: the
+threads beyond the slots stay free for probes and refusals. With its body read it waits, first come,
+first served, until fewer than `concurrency` requests are reading and predicting images.
 """
 
 import threading
@@ -24,44 +24,50 @@ from mammoscope.errors import (
 from mammoscope.service.connection import Connection
 
 _POLL_S: Final = 0.1
-"""How often one who waits looks whether the client is still there."""
+"""Seconds between two checks whether the client of a waiting request is still there."""
 
 
-class Admission:
-    """Places and turns.
+class RequestQueue:
+    """Concurrency limiter with a bounded queue.
 
     Parameters
     ----------
-    turns
-        Requests that work at a time, at least 1.
+    concurrency
+        Requests that run at once, at least 1.
     queue_size
-        Requests that have a place beside those.
+        Requests that may hold a slot in addition to those.
     max_bytes
-        Of the bodies, and of the images that are fetched, of all who have a place.
+        Bytes that the bodies and fetched images of all requests with a slot may have together.
     timeout_s
-        Seconds from a request's arrival within which its work must have begun.
+        Seconds from a request's arrival within which it must start to run.
     """
 
-    def __init__(self, *, turns: int, queue_size: int, max_bytes: int, timeout_s: float) -> None:
-        self.places: Final = turns + queue_size
+    def __init__(
+        self, *, concurrency: int, queue_size: int, max_bytes: int, timeout_s: float
+    ) -> None:
+        self.slots: Final = concurrency + queue_size
+        self._busy: Final = (
+            f"The service handles {concurrency} requests at once and queues {queue_size}; all "
+            "slots are taken. Try again later."
+        )
         self._max_bytes: Final = max_bytes
         self._bytes_held = 0
         self._timeout_s: Final = timeout_s
         self._lock = threading.Lock()
-        self._places_left = self.places
-        self._turns_left = turns
-        self._line: deque[threading.Event] = deque()
+        self._slots_left = self.slots
+        self._free = concurrency
+        self._waiting: deque[threading.Event] = deque()
         self._draining = False
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their turn."""
-        return len(self._line)
+        """Number of requests that wait to run."""
+        return len(self._waiting)
 
     @property
-    def admitted(self) -> int:
-        """Requests that have a place, whether they upload, wait or work."""
-        return self.places - self._places_left
+    def slots_taken(self) -> int:
+        """Number of requests that hold a slot: uploading, waiting or running."""
+        return self.slots - self._slots_left
 
     @property
     def draining(self) -> bool:
@@ -69,146 +75,147 @@ class Admission:
         return self._draining
 
     def drain(self) -> None:
-        """Say from now on that the service is about to stop; nobody is refused for that."""
+        """Mark the service as about to stop; requests are still answered."""
         self._draining = True  # no lock: called by a signal handler
 
     @contextmanager
-    def place(self, connection: Connection, size: int) -> Iterator["Visit"]:
-        """Hold a place.
+    def slot(self, connection: Connection, size: int) -> Iterator["Slot"]:
+        """Hold a slot.
 
         Parameters
         ----------
         connection
             The client's.
         size
-            Bytes that the body has, or may have where nobody knows.
+            Bytes of the body, or its limit where the length is unknown.
 
         Raises
         ------
         ServiceBusyError
-            If none is left, or no memory; see `hold`.
+            If there is no free slot, or no memory; see `Slot.hold`.
         """
-        visit = Visit(self, connection, time.monotonic() + self._timeout_s)
+        slot = Slot(self, connection, time.monotonic() + self._timeout_s)
         with self._lock:
-            if self._places_left == 0:
-                raise ServiceBusyError(
-                    f"{self.places} requests are at work or waiting, as many as may be."
-                )
-            self._hold(visit, size)
-            self._places_left -= 1
+            if self._slots_left == 0:
+                raise ServiceBusyError(self._busy)
+            self._hold(slot, size)
+            self._slots_left -= 1
         try:
-            yield visit
+            yield slot
         finally:
             with self._lock:
-                self._places_left += 1
-                self._bytes_held -= visit.bytes_held
+                self._slots_left += 1
+                self._bytes_held -= slot.bytes_held
 
-    def hold(self, visit: "Visit", size: int) -> None:
-        """Let a request have `size` bytes more; see `Visit.hold`."""
+    def hold(self, slot: "Slot", size: int) -> None:
+        """Reserve `size` more bytes for a request; see `Slot.hold`."""
         with self._lock:
-            self._hold(visit, size)
+            self._hold(slot, size)
 
-    def _hold(self, visit: "Visit", size: int) -> None:
-        of_others = self._bytes_held - visit.bytes_held
+    def _hold(self, slot: "Slot", size: int) -> None:
+        of_others = self._bytes_held - slot.bytes_held
         if of_others and self._bytes_held + size > self._max_bytes:
-            raise ServiceBusyError("Requests at work or waiting leave no memory for this one.")
+            raise ServiceBusyError(
+                "The requests that are running or queued leave no memory for this one. Try again "
+                "later."
+            )
         self._bytes_held += size
-        visit.bytes_held += size
+        slot.bytes_held += size
 
     @contextmanager
-    def turn(self, visit: "Visit") -> Iterator[None]:
-        """Wait for a turn and hold it; see `Visit.turn`."""
+    def running(self, slot: "Slot") -> Iterator[None]:
+        """Wait until the request may run, and let it run; see `Slot.running`."""
         granted = threading.Event()
         with self._lock:
-            if self._turns_left > 0:
-                self._turns_left -= 1
+            if self._free > 0:
+                self._free -= 1
                 granted.set()
             else:
-                self._line.append(granted)
+                self._waiting.append(granted)
         try:
-            visit.check()
+            slot.check()
             while not granted.wait(_POLL_S):
-                visit.check()
+                slot.check()
             yield
         finally:
             with self._lock:
                 if not granted.is_set():
-                    self._line.remove(granted)
-                elif self._line:
-                    self._line.popleft().set()
+                    self._waiting.remove(granted)
+                elif self._waiting:
+                    self._waiting.popleft().set()
                 else:
-                    self._turns_left += 1
+                    self._free += 1
 
 
-class Visit:
-    """One request that has a place.
+class Slot:
+    """The slot of one request.
 
     Parameters
     ----------
-    admission
-        Where it has its place.
+    queue
+        The queue it belongs to.
     connection
         The client's.
     deadline
-        On the monotonic clock, in seconds.
+        Monotonic clock time, in seconds, by which the request must run.
 
     Attributes
     ----------
     bytes_held
-        Bytes in memory that it has on its account; `Admission` alone changes them.
+        Bytes in memory that count for this request; only `RequestQueue` changes them.
     """
 
-    def __init__(self, admission: Admission, connection: Connection, deadline: float) -> None:
+    def __init__(self, queue: RequestQueue, connection: Connection, deadline: float) -> None:
         self.bytes_held = 0
-        self._admission = admission
+        self._queue = queue
         self._connection = connection
         self._deadline = deadline
 
     @contextmanager
     def uploading(self) -> Iterator[None]:
-        """Read the body, no longer than until the deadline.
+        """Read the body, until the deadline at most.
 
         Raises
         ------
         UploadTimeoutError
-            If it had not come by then.
+            If the body is not complete by then.
         """
         try:
             with self._connection.reading(self._deadline - time.monotonic()):
                 yield
-        except (RequestError, BadRequest) as err:  # as the body ended before its end
+        except (RequestError, BadRequest) as err:  # as if the body had ended early
             if time.monotonic() >= self._deadline:
                 raise UploadTimeoutError("The body did not arrive in time.") from err
             raise
 
     def hold(self, size: int) -> None:
-        """Have `size` bytes more in memory until the place is given back.
+        """Reserve `size` more bytes of memory until the slot is given back.
 
         Raises
         ------
         ServiceBusyError
-            If what the others hold leaves no room for them. One that is larger than all may be
-            together has room where nobody else holds any.
+            If the other requests leave no memory for them. A request that is larger than the
+            limit gets memory only while no other request holds any.
         """
-        self._admission.hold(self, size)
+        self._queue.hold(self, size)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for a turn to work and hold it.
+    def running(self) -> Iterator[None]:
+        """Wait until the request may run, and let it run.
 
         Raises
         ------
         DeadlineExceededError
-            If none comes before the deadline.
+            If it cannot run before the deadline.
         ClientGoneError
-            If the client leaves before.
+            If the client disconnects before.
         """
-        with self._admission.turn(self):
+        with self._queue.running(self):
             yield
 
     def check(self) -> None:
-        """Refuse to go on where that is of no use any more; raises like `turn`."""
+        """Raise as `running` does if the answer would come too late or reach nobody."""
         if time.monotonic() >= self._deadline:
-            raise DeadlineExceededError("The service could not answer in time.")
+            raise DeadlineExceededError("The service could not answer in time. Try again later.")
         if not self._connection.is_open():
             raise ClientGoneError("The client has closed the connection.")

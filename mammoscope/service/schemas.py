@@ -1,13 +1,16 @@
-"""What is sent and answered, as schemas: they describe the wire format and are not in its way."""
+"""Requests, problems and status answers of the service.
 
-from typing import Annotated, Any, Literal
+The answers about images and studies are `mammoscope.model.prediction` and
+`mammoscope.studies.results`.
+"""
+
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mammoscope.model.prediction import AGES_YEARS
+from mammoscope.model.prediction import AGES_YEARS, Answer, Prediction
 
-Label = Literal["no tumour", "tumour"]
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+HEAT_MAP_TYPE: Final = "image/png"
 Age = Annotated[float, Field(ge=AGES_YEARS[0], le=AGES_YEARS[1])]
 
 
@@ -16,86 +19,27 @@ class _Closed(BaseModel):
 
 
 class UrlRequest(_Closed):
-    """An image by its address."""
+    """An image by URL, and optionally the woman's age in years."""
 
     url: str
     age: Age | None = None
 
 
-class HeatMap(_Closed):
-    """Where a score came from, drawn over the image."""
+class HeatMap(Answer):
+    """Heat map of a prediction, drawn over the image and encoded as PNG in base64."""
 
     media_type: Literal["image/png"]
     base64: str
 
 
-class PredictionAnswer(_Closed):
-    """The answer about one image; the heat map only where it was asked for."""
+class PredictionAnswer(Prediction):
+    """The answer about one image; with a heat map only if the request asks for one."""
 
-    label: Label
-    probability: Probability
-    classes: dict[Label, Probability]
-    logit: float
-    threshold: Probability
-    age_used: bool
-    model_version: str
-    warnings: list[str]
-    notice: str
     heat_map: HeatMap | None = None
 
 
-class ImageRefusal(_Closed):
-    """Why there is no answer about an image of a study."""
-
-    code: str
-    message: str
-
-
-class StudyImageAnswer(_Closed):
-    """An image of a study: answered, or refused with ``error``."""
-
-    file: str
-    patient: str | None
-    laterality: Literal["L", "R"] | None
-    view: str | None
-    label: Label | None = None
-    probability: Probability | None = None
-    threshold: Probability | None = None
-    logit: float | None = None
-    warnings: list[str] | None = None
-    error: ImageRefusal | None = None
-
-
-class PatientAnswer(_Closed):
-    """The answer about a patient, and the standard views of which no image was judged."""
-
-    patient: str
-    label: Label
-    probability: Probability
-    threshold: Probability
-    logit: float
-    pictures: Annotated[int, Field(gt=0)]
-    missing_views: list[str]
-
-
-class BreastAnswer(PatientAnswer):
-    """The answer about a breast."""
-
-    laterality: Literal["L", "R"] | None
-
-
-class StudyAnswer(_Closed):
-    """The answer about a study."""
-
-    images: list[StudyImageAnswer]
-    breasts: list[BreastAnswer]
-    patients: list[PatientAnswer]
-    model_version: str
-    notice: str
-
-
 class ModelAnswer(BaseModel):
-    """The model's card, as far as it is published."""
+    """The published part of the model's card."""
 
     version: str
     sha256: str
@@ -106,14 +50,14 @@ class ModelAnswer(BaseModel):
 
 
 class StatusAnswer(_Closed):
-    """How the service is."""
+    """State of the service."""
 
     status: str
     model_version: str | None = None
 
 
 class Problem(BaseModel):
-    """A refusal (RFC 9457): ``code`` is for programs and stable, ``detail`` for people."""
+    """An error (RFC 9457): ``code`` is stable and for programs, ``detail`` is for people."""
 
     type: str
     title: str
@@ -124,7 +68,7 @@ class Problem(BaseModel):
 
 
 class InferenceAnswer(BaseModel):
-    """An answer of the inference protocol."""
+    """An answer of the Open Inference Protocol."""
 
     model_name: str
     model_version: str

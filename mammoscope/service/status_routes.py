@@ -1,4 +1,4 @@
-"""The routes that tell of the service itself: the page, the probes and the model."""
+"""The routes about the service itself: the page, the probes and the model."""
 
 from typing import Any, Final
 
@@ -6,10 +6,10 @@ from flask import Blueprint, render_template
 
 from mammoscope.errors import NotReadyError
 from mammoscope.imaging import reading
+from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import AGES_YEARS, CLASS_NAMES, RESEARCH_USE_NOTICE
-from mammoscope.service.engine_loading import ScoringEngine
 from mammoscope.service.request_parsing import AGE_FIELD, FILE_FIELD
-from mammoscope.service.request_queue import Admission
+from mammoscope.service.request_queue import RequestQueue
 from mammoscope.settings import ServiceSettings
 
 _PUBLISHED_FACTS: Final = {
@@ -23,11 +23,11 @@ _PUBLISHED_FACTS: Final = {
     "sha256",
     "compiled",
 }
-"""What of the card is answered; how and where it was trained may name folders."""
+"""Fields of the card that are public; facts about the training may name folders."""
 
 
-def blueprint(settings: ServiceSettings, engine: ScoringEngine, admission: Admission) -> Blueprint:
-    """Return the routes, telling of `engine` and `admission` under `settings`."""
+def blueprint(settings: ServiceSettings, engine: Engine, queue: RequestQueue) -> Blueprint:
+    """Return the routes about `engine` and `queue` under `settings`."""
     routes = Blueprint("service", __name__)
 
     @routes.get("/")
@@ -48,8 +48,8 @@ def blueprint(settings: ServiceSettings, engine: ScoringEngine, admission: Admis
 
     @routes.get("/readyz")
     def readyz() -> dict[str, Any]:
-        if admission.draining:
-            raise NotReadyError("The service is about to stop.")
+        if queue.draining:
+            raise NotReadyError("The service is shutting down.")
         return {"status": "ready", "model_version": engine.card.version}
 
     @routes.get("/model")

@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2, for clients of other servers.
 
-The model takes either ``image``, encoded images as BYTES, or ``pixels``, images preprocessed as
-`mammoscope.imaging.preprocessing` does as UINT8.
+The model takes either ``image``, encoded images as BYTES, or ``pixels``, UINT8 images from
+`mammoscope.imaging.preprocessing`.
 """
 
 from typing import Any, Final
@@ -11,10 +11,10 @@ from flask import Blueprint, Response, request
 
 from mammoscope import __version__
 from mammoscope.errors import InvalidRequestError, NotReadyError, UnknownModelError
-from mammoscope.model.prediction import CLASS_NAMES
-from mammoscope.service.predicting import Judging
+from mammoscope.model.prediction import label_of
+from mammoscope.service.predicting import Predictor
 from mammoscope.service.request_parsing import whole_body
-from mammoscope.service.request_queue import Visit
+from mammoscope.service.request_queue import Slot
 from mammoscope.service.v2_tensors import (
     HEADER_LENGTH,
     Array,
@@ -28,10 +28,10 @@ IMAGE: Final = "image"
 PIXELS: Final = "pixels"
 
 _OUTPUTS: Final = {"probability": ("FP32", [-1]), "logit": ("FP32", [-1]), "label": ("BYTES", [-1])}
-"""Datatype and shape of what is answered for N images."""
+"""Datatype and shape of the outputs for N images."""
 
 
-def blueprint(judging: Judging) -> Blueprint:
+def blueprint(predictor: Predictor) -> Blueprint:
     """Return the routes of the protocol."""
     routes = Blueprint("inference", __name__, url_prefix="/v2")
 
@@ -45,17 +45,17 @@ def blueprint(judging: Judging) -> Blueprint:
 
     @routes.get("/health/ready")
     def ready() -> dict[str, Any]:
-        if judging.admission.draining:
-            raise NotReadyError("The service is about to stop.")
-        return {"ready": bool(judging.card)}
+        if predictor.queue.draining:
+            raise NotReadyError("The service is shutting down.")
+        return {"ready": bool(predictor.card)}
 
     @routes.get("/models/<name>")
     def metadata(name: str) -> dict[str, Any]:
         _require_name(name)
-        height, width = judging.card.input_size
+        height, width = predictor.card.input_size
         return {
             "name": name,
-            "versions": [judging.card.version],
+            "versions": [predictor.card.version],
             "platform": "openvino",
             "inputs": [
                 {"name": IMAGE, "datatype": "BYTES", "shape": [-1]},
@@ -70,26 +70,26 @@ def blueprint(judging: Judging) -> Blueprint:
     @routes.get("/models/<name>/ready")
     def model_ready(name: str) -> dict[str, Any]:
         _require_name(name)
-        return {"name": name, "ready": bool(judging.card)}
+        return {"name": name, "ready": bool(predictor.card)}
 
     @routes.post("/models/<name>/infer")
     def infer(name: str) -> Response:
         _require_name(name)
-        with judging.visit(many=True) as visit:
-            with visit.uploading():
+        with predictor.slot(many=True) as slot:
+            with slot.uploading():
                 asked = parse_request(whole_body(request), request.headers.get(HEADER_LENGTH))
-            outputs = _outputs_wished(asked)
-            image = _only_input(asked, judging)
-            with judging.turn(visit):
-                logits = _logits(image, judging, visit)
-        probabilities = [judging.card.probability(logit, None)[0] for logit in logits]
-        threshold = judging.card.threshold(judging.settings.operating_point)
+            outputs = _requested_outputs(asked)
+            image = _only_input(asked, predictor)
+            with predictor.running(slot):
+                logits = _logits(image, predictor, slot)
+        probabilities = [predictor.card.probability(logit, None)[0] for logit in logits]
+        threshold = predictor.card.threshold(predictor.settings.operating_point)
         values: dict[str, Array | list[str]] = {
             "probability": np.array(probabilities, np.float32),
             "logit": np.array(logits, np.float32),
-            "label": [CLASS_NAMES[int(each >= threshold)] for each in probabilities],
+            "label": [label_of(each, threshold) for each in probabilities],
         }
-        header = {"model_name": name, "model_version": judging.card.version}
+        header = {"model_name": name, "model_version": predictor.card.version}
         body, json_bytes = write_response(
             {**header, "id": asked.id} if asked.id else header,
             {output: (values[output], binary) for output, binary in outputs.items()},
@@ -105,28 +105,28 @@ def blueprint(judging: Judging) -> Blueprint:
 
 def _require_name(name: str) -> None:
     if name != MODEL_NAME:
-        raise UnknownModelError(f"There is no such model; there is {MODEL_NAME}.")
+        raise UnknownModelError(f"There is no such model; the only model is {MODEL_NAME}.")
 
 
-def _outputs_wished(asked: InferenceRequest) -> dict[str, bool]:
-    """Names of outputs, and whether each is wished as bytes."""
+def _requested_outputs(asked: InferenceRequest) -> dict[str, bool]:
+    """Names of the requested outputs, and whether each is requested as bytes."""
     if not set(asked.outputs) <= set(_OUTPUTS):
-        raise InvalidRequestError(f"The outputs are {', '.join(_OUTPUTS)}.")
+        raise InvalidRequestError(f"No such output; the outputs are {', '.join(_OUTPUTS)}.")
     return dict(asked.outputs) or dict.fromkeys(_OUTPUTS, asked.binary)
 
 
-def _only_input(asked: InferenceRequest, judging: Judging) -> Array | list[bytes]:
+def _only_input(asked: InferenceRequest, predictor: Predictor) -> Array | list[bytes]:
     if len(asked.inputs) != 1:
         raise InvalidRequestError(f'There must be one input, "{IMAGE}" or "{PIXELS}".')
     ((name, given),) = asked.inputs.items()
-    height, width = judging.card.input_size
+    height, width = predictor.card.input_size
     if name == IMAGE:
         fits = isinstance(given, list)
     elif name == PIXELS:
         fits = not isinstance(given, list) and given.shape[1:] == (height, width)
     else:
         fits = False
-    most = judging.settings.max_study_pictures
+    most = predictor.settings.max_study_images
     if not fits or not 0 < len(given) <= most:
         raise InvalidRequestError(
             f'The input must be "{IMAGE}", BYTES [N], or "{PIXELS}", UINT8 [N, {height}, {width}], '
@@ -135,13 +135,13 @@ def _only_input(asked: InferenceRequest, judging: Judging) -> Array | list[bytes
     return given
 
 
-def _logits(image: Array | list[bytes], judging: Judging, visit: Visit) -> list[float]:
-    """Logit of each image; raises what reading and judging raise."""
+def _logits(image: Array | list[bytes], predictor: Predictor, slot: Slot) -> list[float]:
+    """Logit of each image; raises what reading and predictor raise."""
     if not isinstance(image, list):
-        return [float(logit) for logit in judging.score(image)]
+        return [float(logit) for logit in predictor.infer(image).logits]
     logits = []
     for encoded in image:
-        mammogram = judging.read(encoded)
-        visit.check()
-        logits.append(judging.judge(mammogram).prediction.logit)
+        mammogram = predictor.read(encoded)
+        slot.check()
+        logits.append(predictor.predict(mammogram).logit)
     return logits

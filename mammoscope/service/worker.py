@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, leaving and greeting more carefully."""
+"""gunicorn thread worker that drains gracefully and times out slow headers."""
 
 import json
 import selectors
@@ -18,17 +18,17 @@ from gunicorn.http import errors as http_errors
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from mammoscope.service import problems
-from mammoscope.service.app import admission_of, monitoring_of
+from mammoscope.service.app import monitoring_of, queue_of
 from mammoscope.service.monitoring import serve
 from mammoscope.service.tracing import API_VERSION, API_VERSION_HEADER, REQUEST_ID_HEADER
 from mammoscope.settings import ServiceSettings
 
 SPARE_THREADS: Final = 32
-"""HTTP threads beside the places: for probes, pages, refusals, and clients that are slow to say
-what they want. A thread that waits costs next to nothing."""
+"""HTTP threads in addition to the slots: for probes, pages, refusals and clients that send their
+headers slowly. A waiting thread costs next to nothing."""
 
 HEADER_TIMEOUT_S: Final = 10.0
-"""Seconds in which the head of a request must have come."""
+"""Seconds within which a client must send the headers of a request."""
 
 _HEAD_STATUSES: Final[Mapping[type[Exception], HTTPStatus]] = {
     http_errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -36,17 +36,17 @@ _HEAD_STATUSES: Final[Mapping[type[Exception], HTTPStatus]] = {
     http_errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
     http_errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
 }
-"""Statuses of what gunicorn refuses, where not 400."""
+"""Statuses of the requests that gunicorn refuses, other than 400."""
 
 _log = structlog.get_logger(__name__)
 
 
 class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """A worker whose readiness falls before it stops listening.
+    """A worker that reports not ready before it stops listening.
 
-    gunicorn's own stops taking connections as soon as it is told to stop, while balancers still
-    send some; those that wait to be taken then are reset. This one goes on for a while during
-    which ``/readyz`` says no, then takes whatever has connected, and answers it.
+    gunicorn's worker stops accepting connections as soon as it gets SIGTERM, while load balancers
+    still send some; the connections in the backlog are then reset. This worker keeps accepting
+    while ``/readyz`` already answers 503, then accepts and answers what is in the backlog.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -55,7 +55,7 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._reading_heads: dict[TConn, float] = {}
 
     def load_wsgi(self) -> None:
-        """Load the application and begin to tell Prometheus about it."""
+        """Load the application and serve its metrics."""
         super().load_wsgi()
         if isinstance(self.wsgi, Flask):
             serve(monitoring_of(self.wsgi), self._settings.metrics_bind)
@@ -66,16 +66,16 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if application is None:  # still being imported
             super().handle_exit(sig, frame)
             return
-        admission = admission_of(application)
-        if admission.draining:
+        queue = queue_of(application)
+        if queue.draining:
             return
-        admission.drain()
+        queue.drain()
         timer = threading.Timer(self._settings.drain_s, super().handle_exit, (sig, frame))
         timer.daemon = True
         timer.start()
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 gunicorn's signature
-        """Listen or not; at the end, take all who have connected and close the door."""
+        """Listen or not; at the end, accept the backlog and close the listeners."""
         super().set_accept_enabled(enabled)
         if enabled or self.alive:
             return
@@ -94,22 +94,22 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         finally:
             self._reading_heads.pop(conn, None)
         if not goes_on:
-            # Closing waits for the client, up to seconds. gunicorn's does that in the one thread
-            # that takes connections, which would keep everybody else waiting.
+            # Closing may wait seconds for the client. gunicorn closes in the only thread that
+            # accepts connections, which would block all other clients.
             conn.close(graceful=True)
             conn.close = _is_closed
         return goes_on
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
-        """Answer a request whose head has been read."""
+        """Answer a request whose headers have been read."""
         self._reading_heads.pop(conn, None)
         req.body.reader = _BodyReader(req.body.reader)
         return super().handle_request(req, conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ARG002 gunicorn's signature
-        """Refuse a request that the application never saw.
+        """Answer a request that never reached the application with a problem document.
 
-        gunicorn's own answer is a page that repeats what came, and its log line names the client.
+        gunicorn would answer with a page that repeats the input, and log the client's address.
         """
         request_id = uuid.uuid4().hex
         is_clients = isinstance(exc, http_errors.ParseException)
@@ -131,11 +131,11 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             f"{API_VERSION_HEADER}: {API_VERSION}\r\n"
             f"{REQUEST_ID_HEADER}: {request_id}\r\n\r\n"
         )
-        with suppress(OSError):  # nobody is there to hear it
+        with suppress(OSError):  # the client is gone
             client.sendall(head.encode() + body)
 
     def murder_pending(self) -> None:
-        """Close connections that have been sending the head of a request for too long."""
+        """Close connections that take too long to send their headers."""
         super().murder_pending()
         now = time.monotonic()
         for conn, deadline in list(self._reading_heads.items()):
@@ -144,7 +144,7 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
 
 class _BodyReader:
-    """Reads a body for the application, to which bad chunks are a body that broke off."""
+    """Reads a body; malformed chunks look to the application like a body that broke off."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
@@ -158,10 +158,10 @@ class _BodyReader:
 
 
 def _is_closed(graceful: bool = False) -> None:  # noqa: FBT001, FBT002 gunicorn's signature
-    """Do nothing: stands in for the closing of a connection that has been closed."""
+    """Do nothing: replaces ``close`` of a connection that is closed already."""
 
 
 def _hang_up(conn: TConn) -> None:
-    """End the reading of a thread on a connection that it will then close."""
+    """Make the thread that reads from a connection stop, so that it closes it."""
     with suppress(OSError):
         conn.sock.shutdown(socket.SHUT_RDWR)

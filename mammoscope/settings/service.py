@@ -1,6 +1,7 @@
 """Settings of the service, and the limits of what it reads."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -10,6 +11,9 @@ from pydantic import BeforeValidator, Field, ValidationError
 from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, explain
 
 ENVIRONMENT_PREFIX: Final = "MAMMOSCOPE_"
+
+_DEPRECATED: Final = {"max_study_pictures": "max_study_images"}
+"""Old names of settings, which work for one version."""
 
 OperatingPointName = Literal["default", "high_sensitivity", "high_specificity"]
 PerformanceMode = Literal["latency", "throughput"]
@@ -70,28 +74,28 @@ class ServiceSettings(ReadingLimits):
     )
     request_threads: PositiveInt = Field(
         default=8,
-        description="Requests whose images are read and judged at a time, each by a thread.",
+        description="Requests that run at once, each in a thread.",
     )
     queue_size: Annotated[int, Field(ge=0)] = Field(
         default=32,
-        description="Requests that may wait beside those; any more are refused with 429.",
+        description="Requests that may wait in addition; any more are refused with 429.",
     )
     max_waiting_bytes: PositiveInt = Field(
         default=512 * 1024 * 1024,
         description=(
             "Bytes that the bodies of all these requests, and the images fetched for them, may "
-            "have together; what goes beyond is refused with 429."
+            "have together; a request beyond that is refused with 429."
         ),
     )
     request_timeout_s: PositiveFloat = Field(
         default=60.0,
-        description="Seconds from a request's arrival within which its judging must have begun.",
+        description="Seconds from a request's arrival within which it must start to run.",
     )
-    max_study_pictures: Annotated[int, Field(gt=0, le=100)] = Field(
-        default=16, description="Images of one study, sent together, at most."
+    max_study_images: Annotated[int, Field(gt=0, le=100)] = Field(
+        default=16, description="Maximum number of images of one study."
     )
     max_study_bytes: PositiveInt = Field(
-        default=256 * 1024 * 1024, description="Bytes of all images of one study, at most."
+        default=256 * 1024 * 1024, description="Maximum number of bytes of all images of one study."
     )
     api_keys_file: Path | None = Field(
         default=None,
@@ -154,6 +158,11 @@ class ServiceSettings(ReadingLimits):
         ------
         ConfigurationError
             If a ``MAMMOSCOPE_`` variable is unknown or holds a value that is not allowed.
+
+        Warns
+        -----
+        FutureWarning
+            If a variable has a deprecated name; the new name takes precedence.
         """
         source = os.environ if environment is None else environment
         values = {
@@ -161,6 +170,16 @@ class ServiceSettings(ReadingLimits):
             for key, value in source.items()
             if key.startswith(ENVIRONMENT_PREFIX)
         }
+        for old, new in _DEPRECATED.items():
+            if old in values:
+                prefix = ENVIRONMENT_PREFIX
+                warnings.warn(
+                    f"{prefix}{old.upper()} is deprecated; use {prefix}{new.upper()}.",
+                    FutureWarning,
+                    stacklevel=2,
+                )
+                old_value = values.pop(old)
+                values.setdefault(new, old_value)
         try:
             return cls.model_validate(values)
         except ValidationError as err:

@@ -1,26 +1,31 @@
-"""Images of a study to an answer for each breast and each patient."""
+"""Images of a study to results for each breast and each patient."""
 
-from mammoscope.studies.grouping import (
-    BreastResult,
-    JudgedImage,
-    PatientResult,
-    Study,
-    judge_image,
-    summarise,
-)
+from mammoscope.studies.grouping import aggregate, predict_image
 from mammoscope.studies.manifest import Placement, find_study
-from mammoscope.studies.tables import COLUMNS, to_json, to_rows
+from mammoscope.studies.results import (
+    COLUMNS,
+    BreastResult,
+    PatientResult,
+    PredictedImage,
+    Refusal,
+    RefusedImage,
+    StudyImage,
+    StudyResult,
+    to_rows,
+)
 
 __all__ = [
     "COLUMNS",
     "BreastResult",
-    "JudgedImage",
     "PatientResult",
     "Placement",
-    "Study",
+    "PredictedImage",
+    "Refusal",
+    "RefusedImage",
+    "StudyImage",
+    "StudyResult",
+    "aggregate",
     "find_study",
-    "judge_image",
-    "summarise",
-    "to_json",
+    "predict_image",
     "to_rows",
 ]

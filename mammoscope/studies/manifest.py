@@ -1,4 +1,4 @@
-"""Which images belong to a study, and whose they are where they do not say so themselves."""
+"""Find the images of a study, and read from a manifest whose they are."""
 
 import csv
 import os
@@ -18,9 +18,9 @@ _HEAD_BYTES: Final = 132
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What the caller says of an image; None where the image is to say it.
+    """Patient, laterality and view of an image as the caller gives them; None if the image tells.
 
-    ``patient`` is any identifier; it is repeated in the result, so it must name nobody.
+    ``patient`` is any identifier. The result repeats it, so it must not be a name.
     """
 
     patient: str | None = None
@@ -34,9 +34,9 @@ def find_study(path: Path) -> Iterator[tuple[Path, Placement]]:
     Parameters
     ----------
     path
-        An image; a folder, whose images and DICOM files in it and below it are taken, in the
-        order of their names; or a manifest, CSV with the column ``file`` and, where known,
-        ``patient_id``, ``laterality`` (L, R) and ``view``, whose files are sought beside it.
+        An image; a folder, with all images and DICOM files in it and below it in the order of
+        their names; or a manifest: CSV with the column ``file``, relative to the manifest, and
+        optionally ``patient_id``, ``laterality`` (L, R) and ``view``.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def _listed(manifest: Path) -> Iterator[tuple[Path, Placement]]:
         with manifest.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             if "file" not in (reader.fieldnames or ()):
-                raise MetadataError("The manifest lacks the column file.")
+                raise MetadataError('The manifest has no column "file".')
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as err:
         raise MetadataError("The manifest cannot be read as CSV in UTF-8.") from err
@@ -83,7 +83,7 @@ def _listed(manifest: Path) -> Iterator[tuple[Path, Placement]]:
             )
         except ValueError as err:
             raise MetadataError(
-                "The manifest holds a value that is not allowed: laterality is L or R, view one "
-                f"of {', '.join(View)}."
+                "The manifest has a value that is not allowed: laterality must be L or R, view "
+                f"one of {', '.join(View)}."
             ) from err
         yield manifest.parent / (row["file"] or ""), placement

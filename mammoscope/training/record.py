@@ -5,7 +5,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -29,13 +29,12 @@ from mammoscope.model.artifact import (
     DEFAULT_POINT,
     NETWORK_NAME,
     Card,
-    CardAgeCalibration,
-    CardCalibration,
     CardOperatingPoint,
     load_artifact,
     sha256_of,
     write_card,
 )
+from mammoscope.model.calibration import AgeCalibration
 from mammoscope.reports import write_figures
 from mammoscope.settings import TrainConfig
 from mammoscope.system.files import replacing
@@ -85,9 +84,7 @@ def write_results(
         sha256=digest,
         input_size=config.input_size,
         crop=config.crop,
-        calibration=CardCalibration(
-            slope=scale.calibration.slope, intercept=scale.calibration.intercept
-        ),
+        calibration=scale.calibration,
         age_calibration=age_calibration,
         operating_points=_points(measured, with_age),
         training=facts,
@@ -119,7 +116,7 @@ def renew_card(output: Path) -> None:
 
 def _with_age(
     validation: PreprocessedExamples, images: Scored, thresholds: Mapping[str, float]
-) -> tuple[CardAgeCalibration | None, Evaluation | None]:
+) -> tuple[AgeCalibration | None, Evaluation | None]:
     """The calibration with age and what it measures; None where there is too little of both."""
     ages = [example.facts.age for example in validation.examples]
     known = [i for i, age in enumerate(ages) if age is not None]
@@ -130,7 +127,7 @@ def _with_age(
     if fitted is None:
         return None, None
     measured = evaluate_with_age(images, ages, fitted, thresholds=thresholds)
-    return (CardAgeCalibration(**asdict(fitted)) if measured else None), measured
+    return (fitted if measured else None), measured
 
 
 def _points(measured: Evaluation, with_age: Evaluation | None) -> dict[str, CardOperatingPoint]:

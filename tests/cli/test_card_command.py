@@ -11,7 +11,6 @@ from mammoscope.__main__ import main
 from mammoscope.evaluation.metrics import Scored, evaluate_scores
 from mammoscope.model.artifact import (
     Card,
-    CardAgeCalibration,
     CardComparison,
     CardCompiled,
     CardFile,
@@ -19,6 +18,7 @@ from mammoscope.model.artifact import (
     sha256_of,
     write_card,
 )
+from mammoscope.model.calibration import AgeCalibration
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 from mammoscope.reports.modelcard import render
 
@@ -45,7 +45,7 @@ def model_folder(folder: Path, version: str, seed: int) -> Path:
         version=version,
         sha256=sha256_of(folder / "model.keras"),
         input_size=(96, 72),
-        age_calibration=CardAgeCalibration(slope=1.0, intercept=0.1, per_decade=0.3),
+        age_calibration=AgeCalibration(slope=1.0, intercept=0.1, per_decade=0.3),
         metrics={"validation": {**measured(seed), "with_age": measured(seed + 1)}},
     )
     write_card(folder, card)

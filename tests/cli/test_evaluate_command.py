@@ -1,4 +1,4 @@
-"""The commands ``evaluate`` and ``score``, with a network that a test can see through."""
+"""The commands ``evaluate`` and ``predict``, with a network that a test can see through."""
 
 import csv
 import json
@@ -15,17 +15,19 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mammoscope.__main__ import main
-from mammoscope.cli.evaluate import shown
+from mammoscope.cli.output import shown
 from mammoscope.imaging.preprocessing import preprocess
-from mammoscope.model.artifact import Card, CardCalibration, CardOperatingPoint
+from mammoscope.model.artifact import Card, CardOperatingPoint
+from mammoscope.model.calibration import Calibration
 from mammoscope.model.engine import Scores
 from mammoscope.model.prediction import Prediction
+from tests.fake_engine import NetworkStub
 
 CARD = Card(
     version="1.2.3",
     sha256="0" * 64,
     input_size=(96, 64),
-    calibration=CardCalibration(slope=2.0, intercept=0.5),
+    calibration=Calibration(slope=2.0, intercept=0.5),
     operating_points={
         "default": CardOperatingPoint(threshold=0.5),
         "high_sensitivity": CardOperatingPoint(threshold=1e-9),
@@ -35,30 +37,35 @@ CARD = Card(
 FULL_DISK = Path("/dev/full")
 
 
-class BrightnessEngine:
+class BrightnessEngine(NetworkStub):
     """Scores an image by its mean brightness."""
 
     card = CARD
 
-    def score(self, pixels):
+    def infer(self, pixels, /):
         logits = pixels.mean(axis=(1, 2)).astype(np.float32) / 32 - 2
         return Scores(logits, logits[:, None, None])
 
     def predict(self, mammogram, *, operating_point="default", age=None):
-        logit = float(self.score(preprocess(mammogram, CARD.input_size).pixels[None]).logits[0])
+        preprocessed = preprocess(mammogram, CARD.input_size)
+        scores = self.infer(preprocessed.pixels[None])
+        logit = float(scores.logits[0])
         return Prediction(
-            CARD.calibration.probability(logit),
-            logit,
-            CARD.threshold(operating_point),
-            CARD.version,
-            ("A warning.",) if mammogram.source.bits == 16 else (),
+            probability=CARD.calibration.probability(logit),
+            logit=logit,
+            threshold=CARD.threshold(operating_point),
+            model_version=CARD.version,
+            warnings=("A warning.",) if mammogram.source.bits == 16 else (),
+            age_used=False,
+            preprocessed=preprocessed,
+            logit_map=scores.logit_maps[0],
         )
 
 
 @pytest.fixture(autouse=True)
 def engine(monkeypatch):
     monkeypatch.setattr("mammoscope.cli.evaluate.load_artifact", lambda path: path)
-    monkeypatch.setattr("mammoscope.cli.score.load_artifact", lambda path: path)
+    monkeypatch.setattr("mammoscope.cli.predict.load_artifact", lambda path: path)
     monkeypatch.setattr("mammoscope.model.engine.load_engine", lambda artifact: BrightnessEngine())
 
 
@@ -82,8 +89,8 @@ def evaluate(*arguments):
     return main(["evaluate", *map(str, arguments)])
 
 
-def score(*arguments):
-    return main(["score", *map(str, arguments)])
+def predict(*arguments):
+    return main(["predict", *map(str, arguments)])
 
 
 class TestEvaluate:
@@ -148,7 +155,7 @@ class TestEvaluate:
     def test_without_test_the_split_must_be_named(self, folder, capsys):
         shutil.rmtree(folder / "test")
         assert evaluate("--data", folder) == 2
-        assert "--split with one of train, valid, all" in capsys.readouterr().err
+        assert "choose --split from train, valid, all" in capsys.readouterr().err
 
     def test_a_plain_folder_has_no_split(self, folder, tmp_path, capsys):
         plain = folder / "train"
@@ -229,10 +236,10 @@ class TestEvaluate:
         assert "usage" in capsys.readouterr().err
 
 
-class TestScore:
+class TestPredict:
     def test_files_and_folders(self, images, tmp_path, capsys):
         lines = tmp_path / "out.jsonl"
-        assert score(images, "--json", lines) == 0
+        assert predict(images, "--json", lines) == 0
         found = [json.loads(line) for line in lines.read_text().splitlines()]
         assert {each["path"] for each in found} == {
             str(path) for path in images.rglob("*") if path.is_file()
@@ -249,7 +256,7 @@ class TestScore:
     def test_order_is_that_of_the_names(self, images, tmp_path):
         lines = tmp_path / "out.jsonl"
         files = sorted((path for path in images.rglob("*") if path.is_file()), reverse=True)
-        assert score(*files, "--json", lines) == 0
+        assert predict(*files, "--json", lines) == 0
         found = [json.loads(line)["path"] for line in lines.read_text().splitlines()]
         assert found == [str(path) for path in files]
 
@@ -257,29 +264,29 @@ class TestScore:
         found = []
         for index in range(3):
             lines = tmp_path / f"{index}.jsonl"
-            assert score(images, "--json", lines, "--shard", f"{index}/3") == 0
+            assert predict(images, "--json", lines, "--shard", f"{index}/3") == 0
             found += [json.loads(line)["path"] for line in lines.read_text().splitlines()]
         assert sorted(found) == sorted(str(p) for p in images.rglob("*") if p.is_file())
 
     @pytest.mark.parametrize("shard", ["4/4", "0/0", "-1/4", "1", "a/b", "1/2/3"])
     def test_a_shard_that_is_none(self, images, capsys, shard):
-        assert score(images, f"--shard={shard}") == 1
+        assert predict(images, f"--shard={shard}") == 1
         assert "part" in capsys.readouterr().err
 
     def test_studies_are_not_torn_apart(self, images, capsys):
-        assert score(images, "--study", "--shard", "0/2") == 1
+        assert predict(images, "--study", "--shard", "0/2") == 1
         assert "--shard" in capsys.readouterr().err
 
     def test_json_to_standard_output(self, images, capsys):
-        assert score(images, "--json", "-") == 0
+        assert predict(images, "--json", "-") == 0
         lines = capsys.readouterr().out.splitlines()
         assert all(json.loads(line)["probability"] >= 0 for line in lines)
 
     def test_label_at_the_operating_point(self, images, capsys):
-        assert score(images, "--json", "-", "--operating-point", "high_sensitivity") == 0
+        assert predict(images, "--json", "-", "--operating-point", "high_sensitivity") == 0
         found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert {each["label"] for each in found} == {"tumour"}
-        assert score(images, "--operating-point", "high_specificity") == 1
+        assert predict(images, "--operating-point", "high_specificity") == 1
         assert "no such operating point" in capsys.readouterr().err
 
     def test_bad_images_are_objects_and_the_rest_goes_on(self, images, tmp_path, capsys):
@@ -288,7 +295,7 @@ class TestScore:
         whole = next(path for path in images.iterdir() if path.is_file())
         (images / "cut.png").write_bytes(whole.read_bytes()[:500])
         lines = tmp_path / "out.jsonl"
-        assert score(images, tmp_path / "missing.png", "--json", lines) == 1
+        assert predict(images, tmp_path / "missing.png", "--json", lines) == 1
         found = {
             Path(each["path"]).name: each
             for each in map(json.loads, lines.read_text().splitlines())
@@ -308,20 +315,20 @@ class TestScore:
         (images / "notes.txt").write_text("x")
         (images / ".cache").mkdir()
         (images / ".cache" / "a.png").write_text("x")
-        assert score(images) == 0
+        assert predict(images) == 0
         out = capsys.readouterr().out
         assert ".hidden.png" not in out
         assert len(out.splitlines()) == 7
 
     def test_a_path_the_file_system_refuses(self, images, capsys):
-        assert score(images / ("a" * 300 + ".png"), images, "--json", "-") == 1
+        assert predict(images / ("a" * 300 + ".png"), images, "--json", "-") == 1
         found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert found[0]["error"]["code"] == "unreadable_file"
         assert len(found) == 7
 
     def test_an_empty_folder_is_said(self, tmp_path, capsys):
-        assert score(tmp_path) == 1
-        assert "holds no image" in capsys.readouterr().out
+        assert predict(tmp_path) == 1
+        assert "has no image" in capsys.readouterr().out
 
     def test_a_folder_that_cannot_be_listed(self, images, capsys, monkeypatch):
         real = os.scandir
@@ -332,39 +339,53 @@ class TestScore:
             return real(path)
 
         monkeypatch.setattr("os.scandir", scandir)
-        assert score(images) == 1
+        assert predict(images) == 1
         out = capsys.readouterr().out
         assert "cannot be listed" in out
         assert out.count("A warning.") + out.count("tumour") >= 2
 
     @pytest.mark.skipif(not FULL_DISK.exists(), reason="no /dev/full on this system")
     def test_a_full_disk(self, images, capsys):
-        assert score(images, "--json", FULL_DISK) == 1
+        assert predict(images, "--json", FULL_DISK) == 1
         assert "no space" in capsys.readouterr().err
 
     def test_a_place_that_cannot_be_written(self, images, tmp_path, capsys):
-        assert score(images, "--json", tmp_path / "no" / "out.jsonl") == 1
+        assert predict(images, "--json", tmp_path / "no" / "out.jsonl") == 1
         assert "cannot be written" in capsys.readouterr().err
+
+    def test_the_old_name_still_answers(self, images, capsys):
+        assert predict(images, "--json", "-") == 0
+        answered = capsys.readouterr()
+        assert main(["score", str(images), "--json", "-"]) == 0
+        deprecated = capsys.readouterr()
+        assert deprecated.out == answered.out
+        assert answered.err == ""
+        assert "deprecated" in deprecated.err
+        with pytest.raises(SystemExit):
+            main(["--help"])
+        listed = capsys.readouterr().out
+        assert "\n    predict " in listed
+        assert "\n    score " not in listed
 
     def test_usage(self):
         with pytest.raises(SystemExit) as stopped:
-            score()
+            predict()
         assert stopped.value.code == 2
 
 
 SLOW = """
 import sys, time
-import mammoscope.cli.score as command, mammoscope.model.engine as engine
+import mammoscope.cli.predict as command, mammoscope.model.engine as engine
 from mammoscope.__main__ import main
 from mammoscope.model.artifact import Card
-from mammoscope.model.prediction import Prediction
+from tests.fake_engine import FakeEngine
 
-class Slow:
+class Slow(FakeEngine):
     card = Card(version="1", sha256="0" * 64, input_size=(96, 72))
 
-    def predict(self, mammogram, *, operating_point):
+    def predict(self, mammogram, **options):
         time.sleep(0.2)
-        return Prediction(0.5, 0.0, 0.5, "1")
+        return super().predict(mammogram, **options)
 
 command.load_artifact = lambda path: path
 engine.load_engine = lambda artifact: Slow()
@@ -379,7 +400,7 @@ class TestInterruption:
 
         def begin(*options):
             return subprocess.Popen(
-                [sys.executable, "-c", textwrap.dedent(SLOW), "score", *[image] * 200, *options],
+                [sys.executable, "-c", textwrap.dedent(SLOW), "predict", *[image] * 200, *options],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

@@ -11,22 +11,21 @@ from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
 from mammoscope.evaluation.aggregation import read_scores, scales_of, with_levels
 from mammoscope.evaluation.metrics import (
     RULES_IN_USE,
-    Calibration,
     Scored,
     compare_rules,
     evaluate_scores,
     fit_scale,
 )
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.model.artifact import Card, CardCalibration
-from mammoscope.model.prediction import Prediction
-from mammoscope.studies import JudgedImage, summarise
+from mammoscope.model.artifact import Card
+from mammoscope.model.calibration import Calibration
+from mammoscope.studies import PredictedImage, aggregate
 
 CARD = Card(
     version="1",
     sha256="0" * 64,
     input_size=(96, 72),
-    calibration=CardCalibration(slope=0.8, intercept=-0.3),
+    calibration=Calibration(slope=0.8, intercept=-0.3),
 )
 
 
@@ -45,7 +44,11 @@ def images() -> Scored:
                 patients.append(patient)
                 breasts.append(f"{patient}{side}")
     return Scored.of(
-        labels, logits, patients=patients, breasts=breasts, calibration=Calibration(0.8, -0.3)
+        labels,
+        logits,
+        patients=patients,
+        breasts=breasts,
+        calibration=Calibration(slope=0.8, intercept=-0.3),
     )
 
 
@@ -95,7 +98,7 @@ def test_operating_points_keep_their_promise_on_their_own_level(card: Card, imag
         assert points["high_sensitivity"].measured["sensitivity"]["value"] >= 0.90
 
 
-def test_a_study_is_judged_by_the_levels_of_the_card(card: Card):
+def test_a_study_uses_the_calibration_of_breasts_and_patients(card: Card):
     answers = {
         (laterality, view): logit
         for (laterality, view), logit in zip(
@@ -104,9 +107,19 @@ def test_a_study_is_judged_by_the_levels_of_the_card(card: Card):
             strict=True,
         )
     }
-    study = summarise(
+    study = aggregate(
         [
-            JudgedImage(f"{side}{view}", Prediction(0.5, logit, 0.5, "1"), "p", side, view, "left")
+            PredictedImage(
+                file=f"{side}{view}",
+                patient="p",
+                laterality=side,
+                view=view,
+                probability=0.5,
+                logit=logit,
+                threshold=0.5,
+                warnings=(),
+                chest_wall="left",
+            )
             for (side, view), logit in answers.items()
         ],
         card.model_copy(update={"operating_points": card.levels["breast"].operating_points}),
@@ -143,7 +156,7 @@ def test_stored_scores_give_the_same_card(card: Card, images: Scored, tmp_path: 
 
 def test_scores_of_another_model_are_refused(images: Scored, tmp_path: Path):
     path = write_scores(tmp_path / "scores.csv", images)
-    other = CARD.model_copy(update={"calibration": CardCalibration(slope=0.9)})
+    other = CARD.model_copy(update={"calibration": Calibration(slope=0.9)})
     with pytest.raises(ArtifactMismatchError, match="another model"):
         read_scores(path, other)
 

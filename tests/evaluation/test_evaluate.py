@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +24,16 @@ from mammoscope.evaluation.evaluate import (
 from mammoscope.imaging.mammogram import Laterality
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
-from mammoscope.model.artifact import Card, CardAgeCalibration, CardCalibration, CardOperatingPoint
+from mammoscope.model.artifact import Card, CardOperatingPoint
+from mammoscope.model.calibration import AgeCalibration, Calibration
+from mammoscope.model.engine import Scores
+from tests.fake_engine import NetworkStub
 
 CARD = Card(
     version="1.2.3",
     sha256="0" * 64,
     input_size=(96, 64),
-    calibration=CardCalibration(slope=2.0, intercept=-1.0),
+    calibration=Calibration(slope=2.0, intercept=-1.0),
     operating_points={
         "default": CardOperatingPoint(threshold=0.5),
         "high_sensitivity": CardOperatingPoint(threshold=0.2),
@@ -39,20 +41,16 @@ CARD = Card(
 )
 
 
-@dataclass
-class Logits:
-    logits: np.ndarray
-
-
-class BrightnessScorer:
+class BrightnessEngine(NetworkStub):
     """Scores an image by its mean brightness."""
 
     card = CARD
 
-    def score(self, pixels, /):
+    def infer(self, pixels, /):
         assert pixels.dtype == np.uint8
         assert pixels.shape[1:] == CARD.input_size
-        return Logits(pixels.mean(axis=(1, 2)).astype(np.float32) / 32 - 2)
+        logits = pixels.mean(axis=(1, 2)).astype(np.float32) / 32 - 2
+        return Scores(logits, logits[:, None, None])
 
 
 def outcome(label, logit, patient="p", look=None, **facts):
@@ -73,11 +71,11 @@ def measure(outcomes, others=(), split="test", card=CARD):
 class TestScoring:
     def test_images_go_through_the_one_reader_and_preprocessing(self, phantom_dataset):
         examples = read_dataset(phantom_dataset).examples
-        found = list(score_examples(examples, BrightnessScorer()))
+        found = list(score_examples(examples, BrightnessEngine()))
         assert [each.example for each in found] == list(examples)
         for each in found[:3]:
             preprocessed = preprocess(read_file(each.example.path), CARD.input_size)
-            expected = BrightnessScorer().score(preprocessed.pixels[None]).logits[0]
+            expected = BrightnessEngine().infer(preprocessed.pixels[None]).logits[0]
             assert each.logit == expected
             assert each.chest_wall == preprocessed.chest_wall
             assert each.inverted == preprocessed.inverted
@@ -85,7 +83,7 @@ class TestScoring:
     def test_looks_are_seen_alike_with_and_without_a_score(self, phantom_dataset):
         examples = read_dataset(phantom_dataset).examples[:6]
         for scored, seen in zip(
-            score_examples(examples, BrightnessScorer()), see_examples(examples), strict=True
+            score_examples(examples, BrightnessEngine()), see_examples(examples), strict=True
         ):
             assert scored.example == seen.example
             assert scored.look.shape == (24,)
@@ -98,7 +96,7 @@ class TestScoring:
             Example(tmp_path / name, 0, "", name, name, patient_known=False)
             for name in ("a.png", "missing.png")
         ]
-        found = list(score_examples(examples, BrightnessScorer()))
+        found = list(score_examples(examples, BrightnessEngine()))
         assert [type(each) for each in found] == [RefusedExample] * 2
         assert [each.code for each in found] == ["unsupported_image", "unreadable_file"]
         assert str(tmp_path) not in found[1].message
@@ -181,7 +179,7 @@ class TestAssessment:
         ]
         assert measure(outcomes).to_json()["with_age"] is None  # the card takes no age
         informed = CARD.model_copy(
-            update={"age_calibration": CardAgeCalibration(slope=2.0, intercept=0.0, per_decade=2.0)}
+            update={"age_calibration": AgeCalibration(slope=2.0, intercept=0.0, per_decade=2.0)}
         )
         found = measure(outcomes, card=informed)
         assert found.evaluation.image["auc"] == measure(outcomes).evaluation.image["auc"]

@@ -16,7 +16,6 @@ from sklearn.linear_model import LogisticRegression
 
 from mammoscope.errors import SingleClassError
 from mammoscope.evaluation.metrics import (
-    Calibration,
     Curve,
     Interval,
     Measures,
@@ -29,9 +28,9 @@ from mammoscope.evaluation.metrics import (
     fit_platt_with_age,
     measure_points,
     operating_points,
-    sigmoid,
     within_groups,
 )
+from mammoscope.model.calibration import Calibration, sigmoid
 
 
 def simulate(count=400, patients=120, effect=1.0, seed=0, slope=1.0):
@@ -293,8 +292,8 @@ class TestPlatt:
 
     @pytest.mark.parametrize("slope", [0.0, -1.0, float("nan"), float("inf")])
     def test_a_calibration_is_monotone_by_construction(self, slope):
-        with pytest.raises(ValueError, match="slope above 0"):
-            Calibration(slope, 0.0)
+        with pytest.raises(ValueError, match="slope"):
+            Calibration(slope=slope)
 
 
 class TestPlattWithAge:
@@ -431,7 +430,7 @@ class TestLevels:
             [-1.0, 0.0, 2.0, 1.0, -3.0],
             patients=["p", "p", "p", "p", "q"],
             breasts=["pL", "pL", "pR", "pR", "qL"],
-            calibration=Calibration(2.0, -1.0),
+            calibration=Calibration(slope=2.0, intercept=-1.0),
         )
         breasts = scored.by_breast()
         np.testing.assert_array_equal(breasts.labels, [0, 1, 0])

@@ -13,25 +13,27 @@ from mammoscope.data.dataset import read_dataset
 from mammoscope.errors import EmptyDatasetError
 from mammoscope.evaluation.evaluate import RefusedExample
 from mammoscope.evaluation.robustness import CHANGES, Spread, Trial, summarise, try_examples
-from mammoscope.model.artifact import Card, CardCalibration
+from mammoscope.model.artifact import Card
+from mammoscope.model.calibration import Calibration
 from mammoscope.model.engine import Scores
+from tests.fake_engine import NetworkStub
 
 CARD = Card(
     version="1.2.3",
     sha256="0" * 64,
     input_size=(96, 64),
-    calibration=CardCalibration(slope=2.0, intercept=0.5),
+    calibration=Calibration(slope=2.0, intercept=0.5),
 )
 
 
-class CellEngine:
+class CellEngine(NetworkStub):
     """Each cell scores how bright it is beyond the middle; the logit is their sharpest."""
 
     card = CARD
     honest = True
     """Whether the map shows what the logit is made of."""
 
-    def score(self, pixels, /):
+    def infer(self, pixels, /):
         cells = pixels.reshape(len(pixels), 12, 8, 8, 8).mean(axis=(2, 4)) / 64.0 - 2.0
         logits = np.log(np.exp(4 * cells).mean(axis=(1, 2))) / 4
         maps = cells if self.honest else -cells
@@ -39,7 +41,7 @@ class CellEngine:
 
 
 class ConstantEngine(CellEngine):
-    def score(self, pixels, /):
+    def infer(self, pixels, /):
         return Scores(np.zeros(len(pixels), np.float32), np.zeros((len(pixels), 3, 2), np.float32))
 
 
@@ -93,8 +95,8 @@ def test_a_map_that_points_nowhere_wins_half_of_the_time(examples):
             super().__init__()
             self._seeds = count()
 
-        def score(self, pixels, /):
-            scores = super().score(pixels)
+        def infer(self, pixels, /):
+            scores = super().infer(pixels)
             rng = np.random.default_rng(next(self._seeds))
             noise = rng.normal(size=scores.logit_maps.shape).astype(np.float32)
             return Scores(scores.logits, noise)
@@ -152,7 +154,7 @@ class TestCommand:
         arguments = ["--data", str(phantom_dataset), "--split", "train", "--sample", "4"]
         assert main(["robustness", *arguments, "--json", str(table)]) == 0
         printed = capsys.readouterr().out
-        assert "Split train: 4 images judged, 0 refused; model 1.2.3; seed 0" in printed
+        assert "Split train: 4 images measured, 0 refused; model 1.2.3; seed 0" in printed
         for name in CHANGES:
             assert f"\n  {name} " in printed
         found = json.loads(table.read_text())

@@ -132,8 +132,8 @@ def card_of(folder: Path) -> Card:
 def test_scores_in_8_bits_are_near_those_of_the_keras(compiled: Path, images: PreprocessedImages):
     artifact = load_artifact(compiled)
     assert artifact.compiled is not None
-    served = load_engine(artifact).score(images.comparison)
-    exact = load_engine(replace(artifact, compiled=None)).score(images.comparison)
+    served = load_engine(artifact).infer(images.comparison)
+    exact = load_engine(replace(artifact, compiled=None)).infer(images.comparison)
     assert not np.array_equal(served.logits, exact.logits)
     assert served.logit_maps.shape == exact.logit_maps.shape
     probabilities = [1 / (1 + np.exp(-scores.logits)) for scores in (served, exact)]
@@ -190,11 +190,11 @@ def test_a_compiled_network_is_served_without_keras(compiled: Path, phantom_fold
 def test_scores_under_load_equal_scores_alone(compiled: Path, images: PreprocessedImages):
     engine = load_engine(load_artifact(compiled))
     some = images.comparison[:12]
-    alone = [float(engine.score(image[None]).logits[0]) for image in some]
+    alone = [float(engine.infer(image[None]).logits[0]) for image in some]
     with ThreadPoolExecutor(8) as pool:
-        crowded = list(pool.map(lambda i: engine.score(some[i % 12][None]).logits[0], range(96)))
+        crowded = list(pool.map(lambda i: engine.infer(some[i % 12][None]).logits[0], range(96)))
     assert crowded == alone * 8
-    assert engine.score(some).logits.tolist() == alone
+    assert engine.infer(some).logits.tolist() == alone
 
 
 def test_a_folder_that_does_not_match_never_becomes_ready(compiled: Path, tmp_path: Path):
@@ -218,9 +218,9 @@ def test_without_a_compiled_network_the_keras_is_served_in_float(
 ):
     artifact = load_artifact(folder)
     assert artifact.compiled is None
-    before = load_engine(artifact).score(images.comparison).logits
+    before = load_engine(artifact).infer(images.comparison).logits
     compile_artifact(artifact, images, kind="float")
-    after = load_engine(load_artifact(folder)).score(images.comparison).logits
+    after = load_engine(load_artifact(folder)).infer(images.comparison).logits
     assert after == pytest.approx(before, abs=0.01)
 
 
@@ -251,14 +251,14 @@ def test_where_the_processor_scores_otherwise_the_keras_is_served(
         served = on_another_processor(*logits)
         assert "in float" in caplog.text
         assert served.card.compiled is None
-        exact = load_engine(replace(artifact, compiled=None)).score(images.comparison).logits
-        assert served.score(images.comparison).logits.tolist() == exact.tolist()
+        exact = load_engine(replace(artifact, compiled=None)).infer(images.comparison).logits
+        assert served.infer(images.comparison).logits.tolist() == exact.tolist()
 
 
 def test_the_logit_keeps_mean_and_spread(compiled: Path, images: PreprocessedImages):
     artifact = load_artifact(compiled)
     served, exact = (
-        load_engine(each).score(images.calibration).logits
+        load_engine(each).infer(images.calibration).logits
         for each in (artifact, replace(artifact, compiled=None))
     )
     assert served.mean() == pytest.approx(exact.mean(), abs=1e-4)
@@ -317,22 +317,22 @@ def test_a_processor_without_bfloat16_serves_the_same_weights_in_float32(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ):
-    exact = load_engine(load_artifact(folder)).score(images.comparison).logits
+    exact = load_engine(load_artifact(folder)).infer(images.comparison).logits
     made = compile_artifact(load_artifact(folder), images, kind="bfloat16").compiled
     assert made is not None
     assert (made.method, made.kind) == ("bfloat16", "float")
     assert made.rounded == (not computes_in_bfloat16())
     assert 0 < made.comparison.max_difference < 0.03
-    in_bfloat16 = load_engine(load_artifact(folder)).score(images.comparison).logits
+    in_bfloat16 = load_engine(load_artifact(folder)).infer(images.comparison).logits
     if made.rounded:  # no processor's own, then
         in_bfloat16 = make_engine(
             rounded_to_bfloat16(convert_network(folder / NETWORK_NAME)), card_of(folder)
-        ).score(images.comparison).logits  # fmt: skip
+        ).infer(images.comparison).logits  # fmt: skip
     assert 0 < np.abs(in_bfloat16 - exact).max() < 0.05
     monkeypatch.setattr("mammoscope.model.engine.loading.computes_in_bfloat16", lambda: False)
     elsewhere = load_engine(load_artifact(folder))
     assert elsewhere.card.compiled == made
-    theirs = elsewhere.score(images.comparison).logits
+    theirs = elsewhere.infer(images.comparison).logits
     assert np.abs(theirs - exact).max() < np.abs(in_bfloat16 - exact).max()
     assert caplog.text == ""
 

@@ -15,7 +15,6 @@ from mammoscope.imaging.heat_map import OPACITY, cell_centres, heat_map, overlay
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.model.artifact import Card
-from mammoscope.model.engine import Judgement
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
@@ -193,14 +192,22 @@ class HotCornerEngine:
 
     card = CARD
 
-    def judge(self, shown, *, operating_point="default"):
+    def predict(self, shown, *, operating_point="default"):
         preprocessed = preprocess(shown, SIZE)
         if shown.source.width == shown.source.height:
             raise NotAMammogramError("The image does not look like a mammogram: a reason.")
         logit_map = np.zeros(CELLS, np.float32)
         logit_map[:8, :6] = 2.0
-        prediction = Prediction(0.75, 1.0, 0.5, CARD.version, ("A warning.",))
-        return Judgement(prediction, preprocessed, logit_map)
+        return Prediction(
+            probability=0.75,
+            logit=1.0,
+            threshold=0.5,
+            model_version=CARD.version,
+            warnings=("A warning.",),
+            age_used=False,
+            preprocessed=preprocessed,
+            logit_map=logit_map,
+        )
 
 
 class TestCommand:

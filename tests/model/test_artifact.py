@@ -14,7 +14,6 @@ from mammoscope.errors import (
 )
 from mammoscope.model.artifact import (
     Card,
-    CardCalibration,
     CardComparison,
     CardCompiled,
     CardFile,
@@ -23,6 +22,7 @@ from mammoscope.model.artifact import (
     sha256_of,
     write_card,
 )
+from mammoscope.model.calibration import Calibration
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_the_card_is_readable_json(folder: Path):
 
 @given(logit=st.floats(-1e6, 1e6), slope=st.floats(0.001, 100), intercept=st.floats(-50, 50))
 def test_probabilities_are_probabilities(logit, slope, intercept):
-    calibration = CardCalibration(slope=slope, intercept=intercept)
+    calibration = Calibration(slope=slope, intercept=intercept)
     probability = calibration.probability(logit)
     assert 0 <= probability <= 1
     assert probability <= calibration.probability(np.nextafter(logit, np.inf))

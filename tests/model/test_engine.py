@@ -21,8 +21,9 @@ from mammoscope.export import ALLOWED_DIFFERENCE
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file
-from mammoscope.model.artifact import Artifact, Card, CardAgeCalibration, load_artifact
-from mammoscope.model.engine import Engine, Execution, load_engine, make_engine
+from mammoscope.model.artifact import Artifact, Card, load_artifact
+from mammoscope.model.calibration import AgeCalibration
+from mammoscope.model.engine import Engine, Execution, OpenVinoEngine, load_engine, make_engine
 from tests.dicom_objects import changed, mammogram_object
 
 MODEL = Path(__file__).resolve().parents[2] / "model"
@@ -120,7 +121,7 @@ def test_scores_equal_those_of_keras_on_tensorflow(float_engine: Engine, inputs,
         capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     logits, maps = json.loads(answer.stdout.splitlines()[-1])
-    scores = float_engine.score(inputs)
+    scores = float_engine.infer(inputs)
     assert scores.logits == pytest.approx(np.array(logits), abs=2e-3)
     assert scores.logit_maps == pytest.approx(np.array(maps)[..., 0], abs=2e-2)
 
@@ -138,10 +139,10 @@ def test_what_was_compiled_answers_as_near_as_its_card_allows(
 
 
 def test_a_score_does_not_depend_on_company_or_threads(engine: Engine, inputs):
-    together = engine.score(inputs).logits
-    alone = [engine.score(image[None]).logits[0] for image in inputs]
+    together = engine.infer(inputs).logits
+    alone = [engine.infer(image[None]).logits[0] for image in inputs]
     with ThreadPoolExecutor(8) as pool:
-        crowded = list(pool.map(lambda i: engine.score(inputs[i : i + 1]).logits[0],
+        crowded = list(pool.map(lambda i: engine.infer(inputs[i : i + 1]).logits[0],
                                 [i % len(inputs) for i in range(24)]))  # fmt: skip
     assert alone == pytest.approx(together, abs=1e-5)
     assert crowded == pytest.approx(np.tile(together, 24)[:24], abs=1e-5)
@@ -158,7 +159,7 @@ def test_the_age_enters_where_the_card_takes_it_and_is_told_where_not(
     assert ignored.probability == pytest.approx(without.probability)
     assert not ignored.age_used
     assert any("age" in warning for warning in ignored.warnings)
-    taking = CardAgeCalibration(slope=1.0, intercept=0.0, per_decade=0.5)
+    taking = AgeCalibration(slope=1.0, intercept=0.0, per_decade=0.5)
     monkeypatch.setattr(engine, "card", card.model_copy(update={"age_calibration": taking}))
     entered = engine.predict(mammogram, age=70)
     assert entered.age_used
@@ -204,9 +205,9 @@ def test_the_age_in_a_dicom_file_enters_only_where_it_may(setting, said, given, 
         version="1",
         sha256="0" * 64,
         input_size=(96, 72),
-        age_calibration=CardAgeCalibration(slope=1.0, intercept=0.0, per_decade=0.5),
+        age_calibration=AgeCalibration(slope=1.0, intercept=0.0, per_decade=0.5),
     )
-    engine = Engine(_Compiled(card.input_size), card, age_from_dicom=setting)
+    engine = OpenVinoEngine(_Compiled(card.input_size), card, age_from_dicom=setting)
     image = read(changed(mammogram_object(height=512, width=416), PatientAge=said))
     answer = engine.predict(image, age=given)
     assert answer.age_used == (years is not None)

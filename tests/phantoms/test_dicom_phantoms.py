@@ -129,8 +129,13 @@ def test_encodings_that_do_not_exist(options):
 
 
 def test_the_command_writes_studies(tmp_path, capsys):
-    assert main(["phantoms", str(tmp_path), "--exams", "--count", "2", "--syntax", "jpeg"]) == 0
+    assert main(["phantoms", str(tmp_path), "--studies", "--count", "2", "--syntax", "jpeg"]) == 0
     paths = capsys.readouterr().out.splitlines()
     assert len(paths) == 8
     assert read_file(tmp_path / "phantom_000_L_CC.dcm").source.bits == 8
-    assert main(["phantoms", str(tmp_path), "--exams", "--count", "0"]) == 1
+    assert main(["phantoms", str(tmp_path), "--studies", "--count", "0"]) == 1
+    capsys.readouterr()
+    assert main(["phantoms", str(tmp_path), "--exams", "--count", "1"]) == 0
+    answered = capsys.readouterr()
+    assert len(answered.out.splitlines()) == 4
+    assert "deprecated" in answered.err

@@ -45,12 +45,12 @@ def test_the_index_is_a_number_whatever_comes(values: list[float], reference: li
 def test_only_the_last_images_count_and_only_if_they_are_enough() -> None:
     drift = Drift({"logit": REFERENCE})
     for value in drawn(1, LEAST - 1):
-        drift.see({"logit": value, "something else": 1.0})
+        drift.add({"logit": value, "something else": 1.0})
     assert drift.indices() == {}
-    drift.see({"logit": 0.0})
+    drift.add({"logit": 0.0})
     assert drift.indices()["logit"] < ALARMING
     for value in drawn(2, WINDOW, shift=2.0):
-        drift.see({"logit": value})
+        drift.add({"logit": value})
     assert drift.indices() == {"logit": stability_index(drawn(2, WINDOW, shift=2.0), REFERENCE)}
 
 

@@ -1,4 +1,4 @@
-"""Admission: places, turns, deadlines, clients that leave, and the end."""
+"""The request queue: slots, concurrency, deadlines, clients that disconnect, and draining."""
 
 import contextlib
 import io
@@ -15,11 +15,11 @@ from werkzeug.test import EnvironBuilder, TestResponse
 
 from mammoscope import errors
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.model.engine import Judgement
+from mammoscope.model.prediction import Prediction
 from mammoscope.service import create_app
-from mammoscope.service.app import admission_of
+from mammoscope.service.app import queue_of
 from mammoscope.service.connection import Connection
-from mammoscope.service.request_queue import Admission
+from mammoscope.service.request_queue import RequestQueue
 from mammoscope.settings import ServiceSettings
 from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, upload
 from tests.servers import send, server
@@ -35,7 +35,7 @@ def wait_until(done: Callable[[], bool]) -> None:
 
 
 class HeldEngine(FakeEngine):
-    """Judges when it is told to, and counts how many it is asked for at a time."""
+    """Answers when it is released, and counts how many requests run at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,13 +44,13 @@ class HeldEngine(FakeEngine):
         self.most = 0
         self._lock = threading.Lock()
 
-    def judge(self, mammogram: Mammogram, **options: Any) -> Judgement:
+    def predict(self, mammogram: Mammogram, **options: Any) -> Prediction:
         with self._lock:
             self.at_work += 1
             self.most = max(self.most, self.at_work)
         try:
             assert self.release.wait(PATIENCE_S)
-            return super().judge(mammogram, **options)
+            return super().predict(mammogram, **options)
         finally:
             with self._lock:
                 self.at_work -= 1
@@ -95,9 +95,9 @@ class Asking:
 @pytest.mark.abuse("load")
 def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldEngine) -> None:
     app = service(engine)
-    admission = admission_of(app)
+    queue = queue_of(app)
     asking = Asking(app, 5)
-    wait_until(lambda: admission.waiting == 3)
+    wait_until(lambda: queue.waiting == 3)
     client = app.test_client()
     for _ in range(3):
         refused = client.post("/predict", **upload(IMAGE))
@@ -108,7 +108,7 @@ def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldE
     engine.release.set()
     assert [answer.status_code for answer in asking.finish()] == [200] * 5
     assert engine.most == 2
-    assert (admission.admitted, admission.waiting) == (0, 0)
+    assert (queue.slots_taken, queue.waiting) == (0, 0)
     assert_good(client)
 
 
@@ -118,7 +118,7 @@ def test_refused_body_is_discarded_unless_it_is_too_large(
 ) -> None:
     app = service(engine)
     asking = Asking(app, 5)
-    wait_until(lambda: admission_of(app).admitted == 5)
+    wait_until(lambda: queue_of(app).slots_taken == 5)
     stream = io.BytesIO(IMAGE)
     refused = app.test_client().post(
         "/predict",
@@ -153,17 +153,17 @@ def test_waiting_ends_at_the_deadline(engine: HeldEngine) -> None:
 @pytest.mark.abuse("load")
 def test_work_of_a_client_that_has_left_is_dropped(engine: HeldEngine) -> None:
     app = service(engine)
-    admission = admission_of(app)
+    queue = queue_of(app)
     working = Asking(app, 2)
     wait_until(lambda: engine.at_work == 2)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         left = Asking(app, 1, environ_overrides={"gunicorn.socket": ours})
-        wait_until(lambda: admission.waiting == 1)
+        wait_until(lambda: queue.waiting == 1)
         theirs.close()
         (answer,) = left.finish()
     assert answer.status_code == 499
-    assert admission.waiting == 0
+    assert queue.waiting == 0
     engine.release.set()
     assert [answer.status_code for answer in working.finish()] == [200, 200]
     assert len(engine.operating_points) == 2
@@ -184,40 +184,40 @@ def test_upload_ends_at_the_deadline() -> None:
             },
         )
         assert_problem(answer, 408, "upload_timeout")
-    assert admission_of(app).admitted == 0
+    assert queue_of(app).slots_taken == 0
 
 
 def test_first_come_first_served() -> None:
-    admission = Admission(turns=1, queue_size=10, max_bytes=100, timeout_s=PATIENCE_S)
+    queue = RequestQueue(concurrency=1, queue_size=10, max_bytes=100, timeout_s=PATIENCE_S)
     connection = Connection({})
     order: list[int] = []
 
     def come(number: int) -> None:
-        with admission.place(connection, 0) as visit, visit.turn():
+        with queue.slot(connection, 0) as slot, slot.running():
             order.append(number)
 
     threads = [threading.Thread(target=come, args=(number,)) for number in range(8)]
-    with admission.place(connection, 0) as first, first.turn():
+    with queue.slot(connection, 0) as first, first.running():
         for number, thread in enumerate(threads):
             thread.start()
-            wait_until(lambda number=number: admission.waiting == number + 1)
+            wait_until(lambda number=number: queue.waiting == number + 1)
     for thread in threads:
         thread.join(PATIENCE_S)
     assert order == list(range(8))
 
 
 def test_failures_give_places_and_turns_back() -> None:
-    admission = Admission(turns=1, queue_size=0, max_bytes=100, timeout_s=PATIENCE_S)
+    queue = RequestQueue(concurrency=1, queue_size=0, max_bytes=100, timeout_s=PATIENCE_S)
     for _ in range(5):
         with (
             contextlib.suppress(RuntimeError),
-            admission.place(Connection({}), 10) as visit,
-            visit.turn(),
+            queue.slot(Connection({}), 10) as slot,
+            slot.running(),
         ):
-            with pytest.raises(errors.ServiceBusyError), admission.place(Connection({}), 10):
+            with pytest.raises(errors.ServiceBusyError), queue.slot(Connection({}), 10):
                 pass
             raise RuntimeError
-    assert admission.admitted == 0
+    assert queue.slots_taken == 0
 
 
 def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
@@ -283,7 +283,7 @@ def test_a_body_that_is_alone_has_room(engine: HeldEngine) -> None:
 def test_readiness_falls_before_the_end() -> None:
     app = service(FakeEngine())
     client = app.test_client()
-    admission_of(app).drain()
+    queue_of(app).drain()
     assert_problem(client.get("/readyz"), 503, "not_ready")
     assert client.get("/healthz").status_code == 200
     assert_good(client)

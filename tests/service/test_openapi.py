@@ -32,7 +32,7 @@ CHECKS = [
 
 def make_app() -> Flask:
     # No name is looked up and nothing is fetched, whatever URLs are thought up.
-    return create_app(ServiceSettings(url_fetching=False, max_study_pictures=4), FakeEngine())
+    return create_app(ServiceSettings(url_fetching=False, max_study_images=4), FakeEngine())
 
 
 def images(*good: bytes) -> st.SearchStrategy[bytes]:

@@ -109,7 +109,7 @@ def test_multipart_file(client: FlaskClient) -> None:
     assert response.json["probability"] == pytest.approx(0.4, abs=1e-6)
     assert response.json["classes"] == pytest.approx({"no tumour": 0.6, "tumour": 0.4}, abs=1e-6)
     assert response.json["model_version"] == "test-1"
-    assert response.json["warnings"] == ["Judged by a test."]
+    assert response.json["warnings"] == ["Predicted by a test."]
     assert response.json["notice"] == RESEARCH_USE_NOTICE
 
 

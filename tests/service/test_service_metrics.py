@@ -10,7 +10,7 @@ from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
 from mammoscope.service import create_app
-from mammoscope.service.app import admission_of, monitoring_of
+from mammoscope.service.app import monitoring_of, queue_of
 from mammoscope.service.monitoring import serve
 from mammoscope.settings import ServiceSettings
 from tests.fake_engine import CARD, IMAGE, FakeEngine, upload
@@ -60,7 +60,7 @@ def test_queue_and_readiness(app: Flask, value: Read) -> None:
     assert value("mammoscope_places_taken") == 0
     assert value("mammoscope_queue_waiting") == 0
     assert value("mammoscope_ready") == 1
-    admission_of(app).drain()
+    queue_of(app).drain()
     assert value("mammoscope_ready") == 0
 
 

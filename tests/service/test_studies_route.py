@@ -14,7 +14,7 @@ from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import changed, mammogram_object
 from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, encoded, upload
 
-SETTINGS = ServiceSettings(max_image_bytes=200_000, max_study_pictures=4, max_study_bytes=800_000)
+SETTINGS = ServiceSettings(max_image_bytes=200_000, max_study_images=4, max_study_bytes=800_000)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from mammoscope.settings import ServiceSettings
 from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, encoded
 
 INFER = "/v2/models/mammoscope/infer"
-SETTINGS = ServiceSettings(max_study_pictures=4)
+SETTINGS = ServiceSettings(max_study_images=4)
 
 
 @pytest.fixture

@@ -39,6 +39,14 @@ def test_unknown_names_and_values_are_refused(name, value):
         ServiceSettings.from_environment({name: value})
 
 
+def test_a_deprecated_name_still_works():
+    old, new = "MAMMOSCOPE_MAX_STUDY_PICTURES", "MAMMOSCOPE_MAX_STUDY_IMAGES"
+    with pytest.warns(FutureWarning, match=f"{old} is deprecated; use {new}"):
+        assert ServiceSettings.from_environment({old: "3"}).max_study_images == 3
+    with pytest.warns(FutureWarning):
+        assert ServiceSettings.from_environment({old: "3", new: "5"}).max_study_images == 5
+
+
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         ServiceSettings().threads = 2

@@ -8,20 +8,24 @@ import math
 import pytest
 
 from mammoscope.__main__ import main
-from mammoscope.errors import CorruptImageError, MetadataError
+from mammoscope.errors import MetadataError
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.model.artifact import (
-    Card,
-    CardCalibration,
-    CardLevel,
-    CardOperatingPoint,
-    load_artifact,
-)
+from mammoscope.model.artifact import Card, CardLevel, CardOperatingPoint, load_artifact
+from mammoscope.model.calibration import Calibration
 from mammoscope.model.engine import load_engine
-from mammoscope.model.prediction import Prediction
 from mammoscope.phantoms.dicom import Encoding, write_phantom_study
 from mammoscope.phantoms.drawing import write_phantoms
-from mammoscope.studies import COLUMNS, JudgedImage, find_study, summarise, to_json, to_rows
+from mammoscope.studies import (
+    COLUMNS,
+    BreastResult,
+    PatientResult,
+    PredictedImage,
+    Refusal,
+    RefusedImage,
+    aggregate,
+    find_study,
+    to_rows,
+)
 from tests.conftest import MODEL
 
 CARD = Card(version="test", sha256="0" * 64, input_size=(96, 96))
@@ -29,18 +33,29 @@ L, R = Laterality.LEFT, Laterality.RIGHT
 CC, MLO = View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE
 
 
-def judged(logit: float, patient="a", laterality=L, view=CC, chest_wall="left") -> JudgedImage:
-    probability = CARD.calibration.probability(logit)
-    answer = Prediction(probability, logit, 0.5, "test")
-    return JudgedImage("x", answer, patient, laterality, view, chest_wall)
+def predicted(
+    logit: float, patient="a", laterality=L, view=CC, chest_wall="left"
+) -> PredictedImage:
+    return PredictedImage(
+        file="x",
+        patient=patient,
+        laterality=laterality,
+        view=view,
+        probability=CARD.calibration.probability(logit),
+        logit=logit,
+        threshold=0.5,
+        warnings=(),
+        chest_wall=chest_wall,
+    )
 
 
 def test_breasts_are_means_and_patients_the_higher_breast():
-    study = summarise(
+    study = aggregate(
         [
-            judged(1.0, view=CC), judged(2.0, view=MLO), judged(6.0, view=View.MEDIO_LATERAL),
-            judged(-1.0, laterality=R, view=CC), judged(-3.0, laterality=R, view=MLO),
-            judged(0.5, patient="b"),
+            predicted(1.0, view=CC), predicted(2.0, view=MLO),
+            predicted(6.0, view=View.MEDIO_LATERAL),
+            predicted(-1.0, laterality=R, view=CC), predicted(-3.0, laterality=R, view=MLO),
+            predicted(0.5, patient="b"),
         ],
         CARD, "default",
     )  # fmt: skip
@@ -53,23 +68,23 @@ def test_breasts_are_means_and_patients_the_higher_breast():
     assert first.logit == 3.0
     assert first.probability == pytest.approx(1 / (1 + math.exp(-3)))
     assert first.label == "tumour"
-    assert first.missing == ()
+    assert first.missing_views == ()
     assert first.images == 5
-    assert second.missing == ("R CC", "R MLO", "L MLO")
-    assert study.breasts[2].missing == ("MLO",)
+    assert second.missing_views == ("R CC", "R MLO", "L MLO")
+    assert study.breasts[2].missing_views == ("MLO",)
 
 
 def test_the_order_of_images_does_not_matter():
-    images = [judged(1.0), judged(3.0, view=MLO), judged(-1.0, laterality=R)]
-    forwards, backwards = (summarise(each, CARD, "default") for each in (images, images[::-1]))
+    images = [predicted(1.0), predicted(3.0, view=MLO), predicted(-1.0, laterality=R)]
+    forwards, backwards = (aggregate(each, CARD, "default") for each in (images, images[::-1]))
     assert forwards.patients == backwards.patients
     assert set(forwards.breasts) == set(backwards.breasts)
 
 
 def test_views_of_unknown_side_are_grouped_by_the_chest_wall():
-    study = summarise(
-        [judged(1.0, laterality=None), judged(3.0, laterality=None, view=MLO),
-         judged(5.0, laterality=None, chest_wall="right")],
+    study = aggregate(
+        [predicted(1.0, laterality=None), predicted(3.0, laterality=None, view=MLO),
+         predicted(5.0, laterality=None, chest_wall="right")],
         CARD, "default",
     )  # fmt: skip
     assert [each.logit for each in study.breasts] == [2.0, 5.0]
@@ -77,32 +92,48 @@ def test_views_of_unknown_side_are_grouped_by_the_chest_wall():
 
 
 def test_refused_images_and_unknown_patients_count_for_nobody():
-    refused = JudgedImage("y", CorruptImageError("It is damaged."), "a", L, MLO)
-    study = summarise([judged(1.0), refused, judged(9.0, patient=None)], CARD, "default")
+    error = Refusal(code="corrupt_image", message="It is damaged.")
+    refused = RefusedImage(file="y", patient="a", laterality=L, view=MLO, error=error)
+    study = aggregate([predicted(1.0), refused, predicted(9.0, patient=None)], CARD, "default")
     assert [each.logit for each in study.patients] == [1.0]
-    assert study.breasts[0].missing == ("MLO",)
+    assert study.breasts[0].missing_views == ("MLO",)
     assert len(study.images) == 3
     rows = to_rows(study)
     assert [row["level"] for row in rows] == ["image"] * 3 + ["breast", "patient"]
     assert rows[1]["error"] == "corrupt_image"
     assert all(tuple(row) == COLUMNS for row in rows)
-    assert to_json(study)["images"][1]["error"]["message"] == "It is damaged."
+    assert study.to_json()["images"][1]["error"]["message"] == "It is damaged."
+
+
+def test_tables_and_answers_have_the_fields_of_the_results():
+    error = Refusal(code="corrupt_image", message="It is damaged.")
+    refused = RefusedImage(file="y", patient="a", laterality=L, view=None, error=error)
+    study = aggregate([predicted(1.0), refused], CARD, "default").to_json()
+    entries = [*study["images"], *study["breasts"], *study["patients"]]
+    models = (PredictedImage, RefusedImage, BreastResult, PatientResult)
+    schemas = [model.model_json_schema(mode="serialization") for model in models]
+    assert [set(entry) for entry in entries] == [set(each["properties"]) for each in schemas]
+    assert [set(each["required"]) for each in schemas] == [set(entry) for entry in entries]
+    assert set().union(*entries) | {"level"} == set(COLUMNS)
+    (breast,) = study["breasts"]
+    assert breast["images"] == breast["pictures"] == 1
+    assert schemas[2]["properties"]["pictures"]["deprecated"]
 
 
 def test_levels_have_their_own_calibration_and_operating_points():
     card = CARD.model_copy(
         update={
             "levels": {
-                "breast": CardLevel(calibration=CardCalibration(slope=2.0)),
+                "breast": CardLevel(calibration=Calibration(slope=2.0)),
                 "patient": CardLevel(
-                    calibration=CardCalibration(intercept=-1.0),
+                    calibration=Calibration(intercept=-1.0),
                     operating_points={"default": CardOperatingPoint(threshold=0.9)},
                 ),
             }
         }
     )
     assert Card.model_validate_json(card.model_dump_json()) == card
-    study = summarise([judged(1.0)], card, "default")
+    study = aggregate([predicted(1.0)], card, "default")
     assert study.breasts[0].probability == pytest.approx(1 / (1 + math.exp(-2)))
     assert study.breasts[0].threshold == 0.5
     assert study.patients[0].probability == 0.5
@@ -132,7 +163,7 @@ def exams(tmp_path_factory):
 
 
 def test_score_study_of_a_folder(exams, capsys, loaded_once):
-    assert main(["score", "--study", "--model", str(MODEL), str(exams)]) == 1
+    assert main(["predict", "--study", "--model", str(MODEL), str(exams)]) == 1
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["level"] for row in rows] == ["image"] * 8 + ["breast"] * 4 + ["patient"] * 2
     damaged = [row for row in rows if row["error"]]
@@ -153,11 +184,11 @@ def test_pseudonyms_are_stable_with_a_key_alone(exams, tmp_path, capsys, loaded_
     answers = []
     for options in (["--id-key", str(tmp_path / "key")],) * 2 + ([],):
         to = str(tmp_path / "answer.json")
-        main(["score", "--study", "--model", str(MODEL), "--json", to, *options,
+        main(["predict", "--study", "--model", str(MODEL), "--json", to, *options,
               str(exams / "first" / "phantom_001_L_CC.dcm")])  # fmt: skip
         answers.append(json.loads((tmp_path / "answer.json").read_text())["patients"][0]["patient"])
     assert answers[0] == answers[1] != answers[2]
-    arguments = ["score", "--study", "--id-key", str(tmp_path / "short"), str(exams)]
+    arguments = ["predict", "--study", "--id-key", str(tmp_path / "short"), str(exams)]
     assert main([*arguments, "--model", str(MODEL)]) == 1
     assert "16 bytes" in capsys.readouterr().err
 
@@ -168,7 +199,7 @@ def test_score_study_of_a_manifest(tmp_path, capsys, loaded_once):
     places = ("R,CC", "R,MLO", "L,CC", "L,MLO")
     table += [f"{name},woman 7,{place}" for name, place in zip(names, places, strict=True)]
     (tmp_path / "manifest.csv").write_text("\n".join(table))
-    arguments = ["score", "--study", "--json", "-", "--model", str(MODEL)]
+    arguments = ["predict", "--study", "--json", "-", "--model", str(MODEL)]
     assert main([*arguments, str(tmp_path / "manifest.csv")]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert [each["patient"] for each in answer["patients"]] == ["woman 7"]

@@ -13,13 +13,7 @@ from mammoscope.evaluation.metrics.assessment import (
     evaluate_with_age,
     within_groups,
 )
-from mammoscope.evaluation.metrics.calibration import (
-    AgeCalibration,
-    Calibration,
-    fit_platt,
-    fit_platt_with_age,
-    sigmoid,
-)
+from mammoscope.evaluation.metrics.calibration import fit_platt, fit_platt_with_age
 from mammoscope.evaluation.metrics.decision import NetBenefit
 from mammoscope.evaluation.metrics.intervals import (
     CONFIDENCE,
@@ -45,8 +39,6 @@ __all__ = [
     "MIN_PER_CLASS",
     "RESAMPLES",
     "RULES_IN_USE",
-    "AgeCalibration",
-    "Calibration",
     "Curve",
     "Evaluation",
     "Group",
@@ -68,6 +60,5 @@ __all__ = [
     "fit_scale",
     "measure_points",
     "operating_points",
-    "sigmoid",
     "within_groups",
 ]

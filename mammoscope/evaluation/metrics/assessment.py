@@ -7,7 +7,6 @@ from typing import Any, Final
 import numpy as np
 
 from mammoscope.errors import SingleClassError
-from mammoscope.evaluation.metrics.calibration import AgeCalibration
 from mammoscope.evaluation.metrics.intervals import (
     RESAMPLES,
     FloatArray,
@@ -17,6 +16,7 @@ from mammoscope.evaluation.metrics.intervals import (
 from mammoscope.evaluation.metrics.measures import Curve, Measures
 from mammoscope.evaluation.metrics.operating import OperatingPoint, Scale, measure_points
 from mammoscope.evaluation.metrics.scored import Scored
+from mammoscope.model.calibration import AgeCalibration
 
 MIN_PER_CLASS: Final = 10
 """Images of each class that a group must have for an AUC of its own."""

@@ -1,96 +1,21 @@
-"""Logits into probabilities, and how far probabilities are from honest."""
-
-from dataclasses import dataclass
+"""Fitting calibrations: Platt scaling, alone or with the age."""
 
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.model.prediction import AGE_CENTRE_YEARS, YEARS_A_DECADE
-
-FloatArray = npt.NDArray[np.float64]
+from mammoscope.model.calibration import (
+    AgeCalibration,
+    Calibration,
+    FloatArray,
+    decades_from_centre,
+    sigmoid,
+)
 
 _MAX_STEPS = 200
 _MAX_LOG_ODDS_STEP = 10.0
 _TOLERANCE = 1e-20
 _MIN_STANDARD_SLOPE = 1e-3
 """Least slope per standard deviation of the logits: more logit must never mean less probability."""
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """A monotone map from the network's logit to log-odds: ``slope * logit + intercept``.
-
-    Parameters
-    ----------
-    slope
-        Factor, above 0; below 1 it softens an overconfident network.
-    intercept
-        Shift in log-odds.
-
-    Raises
-    ------
-    ValueError
-        If `slope` is not a positive number or `intercept` is not finite.
-    """
-
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (self.slope > 0.0 and np.isfinite(self.slope) and np.isfinite(self.intercept)):
-            raise ValueError("a calibration needs a finite slope above 0 and a finite intercept")
-
-    def log_odds(self, logits: npt.ArrayLike) -> FloatArray:
-        """Calibrated log-odds of label 1, float64, shaped like `logits`."""
-        return self.slope * np.asarray(logits, np.float64) + self.intercept
-
-    def probabilities(self, logits: npt.ArrayLike) -> FloatArray:
-        """Calibrated probability of label 1, float64 in [0, 1], shaped like `logits`."""
-        return sigmoid(self.log_odds(logits))
-
-
-@dataclass(frozen=True, slots=True)
-class AgeCalibration:
-    """Log-odds from the network's logit and the woman's age.
-
-    They are ``slope * logit + per_decade * (age - 60) / 10 + intercept``.
-
-    Parameters
-    ----------
-    slope
-        Factor of the logit, above 0.
-    intercept
-        Shift in log-odds, at 60 years.
-    per_decade
-        Change in log-odds with ten years of age.
-
-    Raises
-    ------
-    ValueError
-        If `slope` is not a positive number or another value is not finite.
-    """
-
-    slope: float
-    intercept: float
-    per_decade: float
-
-    def __post_init__(self) -> None:
-        values = (self.slope, self.intercept, self.per_decade)
-        if not (self.slope > 0.0 and np.isfinite(values).all()):
-            raise ValueError("a calibration needs a finite slope above 0 and finite shifts")
-
-    def log_odds(self, logits: npt.ArrayLike, ages: npt.ArrayLike) -> FloatArray:
-        """Calibrated log-odds of label 1, float64 (N,), for logits (N,) and ages (N,) in years."""
-        return (
-            self.slope * np.asarray(logits, np.float64)
-            + self.per_decade * _decades(np.asarray(ages, np.float64))
-            + self.intercept
-        )
-
-
-def sigmoid(log_odds: FloatArray) -> FloatArray:
-    """Probabilities in [0, 1] of `log_odds`, without overflow."""
-    return np.asarray(np.exp(-np.logaddexp(0.0, -log_odds)), np.float64)
 
 
 def fit_platt(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration:
@@ -120,12 +45,12 @@ def fit_platt(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration:
     x, y = np.asarray(logits, np.float64), np.asarray(labels)
     targets = _smoothed(x, y)
     if np.unique(y).size < 2 or not varies(x):
-        return Calibration(1.0, fit_intercept(x, targets))
+        return Calibration(intercept=fit_intercept(x, targets))
     slope, intercept = fit_logistic(x, targets)
     least = _MIN_STANDARD_SLOPE / float(x.std())
     if slope < least:
-        return Calibration(least, fit_intercept(least * x, targets))
-    return Calibration(slope, intercept)
+        return Calibration(slope=least, intercept=fit_intercept(least * x, targets))
+    return Calibration(slope=slope, intercept=intercept)
 
 
 def fit_platt_with_age(
@@ -160,7 +85,7 @@ def fit_platt_with_age(
         raise ValueError("ages must be as many as logits, and finite")
     if np.unique(y).size < 2 or not varies(x) or not varies(years):
         return None
-    decades = _decades(years)
+    decades = decades_from_centre(years)
     centre, spread = float(x.mean()), float(x.std())
     design = np.stack([np.ones_like(x), (x - centre) / spread, decades], axis=1)
     shift, slope, per_decade = (
@@ -168,11 +93,9 @@ def fit_platt_with_age(
     )
     if slope < _MIN_STANDARD_SLOPE:
         return None
-    return AgeCalibration(slope / spread, shift - slope / spread * centre, per_decade)
-
-
-def _decades(years: FloatArray) -> FloatArray:
-    return (years - AGE_CENTRE_YEARS) / YEARS_A_DECADE
+    return AgeCalibration(
+        slope=slope / spread, intercept=shift - slope / spread * centre, per_decade=per_decade
+    )
 
 
 def _smoothed(x: FloatArray, y: npt.NDArray[np.generic]) -> FloatArray:

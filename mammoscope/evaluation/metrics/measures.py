@@ -4,9 +4,10 @@ from typing import Final
 
 import numpy as np
 
-from mammoscope.evaluation.metrics.calibration import fit_intercept, fit_logistic, sigmoid, varies
+from mammoscope.evaluation.metrics.calibration import fit_intercept, fit_logistic, varies
 from mammoscope.evaluation.metrics.intervals import FloatArray, IntArray
 from mammoscope.evaluation.metrics.scored import Scored
+from mammoscope.model.calibration import sigmoid
 
 ECE_BINS: Final = 10
 """Bins of equal mass: their calibration error is less biased than that of bins of equal width.

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.evaluation.metrics.calibration import Calibration, fit_platt
+from mammoscope.evaluation.metrics.calibration import fit_platt
 from mammoscope.evaluation.metrics.intervals import (
     RESAMPLES,
     FloatArray,
@@ -16,6 +16,7 @@ from mammoscope.evaluation.metrics.intervals import (
 )
 from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.evaluation.metrics.scored import Scored
+from mammoscope.model.calibration import Calibration
 
 TARGET_RATE: Final = 0.90
 """Specificity of the point ``high_specificity``, sensitivity of ``high_sensitivity``."""

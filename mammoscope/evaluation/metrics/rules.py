@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from mammoscope.evaluation.metrics.calibration import sigmoid
 from mammoscope.evaluation.metrics.intervals import (
     RESAMPLES,
     FloatArray,
@@ -21,6 +20,7 @@ from mammoscope.evaluation.metrics.intervals import (
 )
 from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.evaluation.metrics.scored import Scored
+from mammoscope.model.calibration import sigmoid
 
 RULES_IN_USE: Final[Mapping[str, str]] = {"breast": "mean", "patient": "highest"}
 """What `Scored.by_breast` and `Scored.by_patient` do, by level."""

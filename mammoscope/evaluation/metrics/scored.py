@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.evaluation.metrics.calibration import Calibration
 from mammoscope.evaluation.metrics.intervals import FloatArray, IntArray
+from mammoscope.model.calibration import Calibration
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,13 +1,12 @@
 """The card: facts about a model that travel with it."""
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.model.prediction import AGE_CENTRE_YEARS, YEARS_A_DECADE
+from mammoscope.model.calibration import AgeCalibration, Calibration
 
 DEFAULT_POINT: Final = "default"
 
@@ -45,40 +44,6 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class CardCalibration(_Frozen):
-    """Platt scaling: log-odds of a tumour are ``slope`` x logit + ``intercept``."""
-
-    slope: Annotated[float, Field(gt=0.0)] = 1.0
-    intercept: float = 0.0
-
-    def probability(self, logit: float) -> float:
-        """Calibrated probability in [0, 1] of a raw logit."""
-        return _probability(self.slope * logit + self.intercept)
-
-
-class CardAgeCalibration(_Frozen):
-    """Log-odds with the age: ``slope`` x logit + ``per_decade`` x (age - 60) / 10 + ``intercept``.
-
-    Where the age is that of the woman in years.
-    """
-
-    slope: Annotated[float, Field(gt=0.0)]
-    intercept: float
-    per_decade: float
-
-    def probability(self, logit: float, age: float) -> float:
-        """Calibrated probability in [0, 1] of a raw logit and an age in years."""
-        decades = (age - AGE_CENTRE_YEARS) / YEARS_A_DECADE
-        return _probability(self.slope * logit + self.per_decade * decades + self.intercept)
-
-
-def _probability(log_odds: float) -> float:
-    # Two forms, so that the exponential cannot overflow.
-    if log_odds >= 0:
-        return 1.0 / (1.0 + math.exp(-log_odds))
-    return math.exp(log_odds) / (1.0 + math.exp(log_odds))
-
-
 class CardOperatingPoint(_Frozen):
     """Probability from which the label is ``tumour``, and what was measured there.
 
@@ -96,7 +61,7 @@ class CardLevel(_Frozen):
     Without operating points those of images hold.
     """
 
-    calibration: CardCalibration = CardCalibration()
+    calibration: Calibration = Calibration()
     operating_points: dict[str, CardOperatingPoint] = Field(default_factory=dict)
 
 
@@ -230,8 +195,8 @@ class Card(_Frozen):
     sha256: Sha256
     input_size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
     crop: bool = True
-    calibration: CardCalibration = CardCalibration()
-    age_calibration: CardAgeCalibration | None = None
+    calibration: Calibration = Calibration()
+    age_calibration: AgeCalibration | None = None
     operating_points: dict[str, CardOperatingPoint] = Field(
         default_factory=lambda: {DEFAULT_POINT: CardOperatingPoint(threshold=0.5)}
     )
@@ -263,7 +228,7 @@ class Card(_Frozen):
             return self.calibration.probability(logit), False
         return self.age_calibration.probability(logit, age), True
 
-    def scale(self, level: Level = "image") -> CardCalibration:
+    def scale(self, level: Level = "image") -> Calibration:
         """Calibration of images, breasts or patients."""
         return self.levels[level].calibration if level in self.levels else self.calibration
 

@@ -6,7 +6,6 @@ compiled for serving, the card names the compiled files too and says how near th
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
 from mammoscope.model.artifact.card import Card
-from mammoscope.system.files import replacing
+from mammoscope.system.files import write_json
 
 NETWORK_NAME: Final = "model.keras"
 CARD_NAME: Final = "card.json"
@@ -103,10 +102,8 @@ def write_card(folder: Path, card: Card) -> None:
     StorageError
         If it cannot be written.
     """
-    text = json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
     try:
-        with replacing(folder / CARD_NAME) as target:
-            target.write_text(text, "utf-8")
+        write_json(folder / CARD_NAME, card.model_dump(mode="json"))
     except OSError as err:
         raise StorageError("The model's card cannot be stored.") from err
 

@@ -1,12 +1,12 @@
-"""Preprocessed images to scores, on OpenVINO.
+"""Inference engine: mammograms to predictions, on OpenVINO.
 
-The engine knows nothing of files' formats, HTTP or patients. It loads what was compiled for
+The engine knows nothing of file formats, HTTP or patients. It loads what was compiled for
 serving without Keras; a network that was not compiled is converted through Keras' OpenVINO
 backend. Neither needs TensorFlow.
 """
 
 from mammoscope.model.engine.agreement import score_phantoms
-from mammoscope.model.engine.inference import LOGIT_RANK, Engine, Float, Judgement, Pixels, Scores
+from mammoscope.model.engine.inference import LOGIT_RANK, OpenVinoEngine
 from mammoscope.model.engine.loading import (
     Execution,
     Precision,
@@ -16,13 +16,14 @@ from mammoscope.model.engine.loading import (
     precision_of,
     read_network,
 )
+from mammoscope.model.engine.protocol import Engine, Float, Pixels, Scores
 
 __all__ = [
     "LOGIT_RANK",
     "Engine",
     "Execution",
     "Float",
-    "Judgement",
+    "OpenVinoEngine",
     "Pixels",
     "Precision",
     "Scores",

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.model.engine.inference import Engine
+from mammoscope.model.engine.protocol import Engine
 from mammoscope.phantoms.drawing import MIN_SIDE, PhantomConfig, draw_phantom
 
 _ALLOWED_DIFFERENCE: Final = 0.01
@@ -25,7 +25,7 @@ _VIEWS: Final = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)
 
 def score_phantoms(engine: Engine) -> tuple[float, ...]:
     """Logits of a few phantoms, always the same ones for one size of the input."""
-    return tuple(engine.score(_draw(engine.card.input_size)).logits.tolist())
+    return tuple(engine.infer(_draw(engine.card.input_size)).logits.tolist())
 
 
 def scores_as_compiled(engine: Engine) -> bool:

@@ -1,66 +1,34 @@
-"""A compiled network and its card: preprocessed images to scores and predictions."""
+"""Inference on OpenVINO: a compiled network and its card, images to predictions."""
 
 import time
 from collections import deque
-from collections.abc import Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.preprocessing import Preprocessed, preprocess
+from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import discrepancies, require_mammogram
 from mammoscope.model.artifact import DEFAULT_POINT, Card
+from mammoscope.model.engine.protocol import Float, Pixels, Scores
 from mammoscope.model.prediction import AGES_YEARS, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-Pixels = npt.NDArray[np.uint8]
-Float = npt.NDArray[np.float32]
 
 LOGIT_RANK: Final = 2
 """Axes of the output that is the logit, (N, 1)."""
 
 _MAP_RANK: Final = 4
 
-
 _AGE_UNUSED: Final = "This model makes no use of the age."
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """What the network says of N preprocessed images.
-
-    ``logits`` is float32 (N,), unbounded; ``logit_maps`` float32 (N, h, w): what each cell of the
-    last feature map would score alone.
-    """
-
-    logits: Float
-    logit_maps: Float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Judgement:
-    """The answer about one image, and what a heat map of it is drawn from.
-
-    ``logit_map`` is float32 (h, w): the cells of `preprocessing`'s pixels. ``stage_s`` are the
-    seconds that ``preprocess`` and ``infer`` took.
-    """
-
-    prediction: Prediction
-    preprocessed: Preprocessed
-    logit_map: Float
-    stage_s: Mapping[str, float] = field(default_factory=dict)
-
-
-class Engine:
-    """A compiled network with its card; safe to use from several threads.
+class OpenVinoEngine:
+    """A compiled network with its card, an `Engine`; safe to use from several threads.
 
     Parameters
     ----------
@@ -70,7 +38,7 @@ class Engine:
     card
         Facts that belong to the network.
     age_from_dicom
-        Whether the age that a DICOM object gives enters the calibration where no other is given.
+        Whether the age in a DICOM object enters the calibration if the caller gives none.
 
     Raises
     ------
@@ -90,18 +58,17 @@ class Engine:
         self._age_from_dicom: Final = age_from_dicom
         self._logit = ranks[LOGIT_RANK]
         self._map = ranks[_MAP_RANK]
-        # A request holds its own buffers; as many as there are streams keep every core at work.
+        # One request per stream keeps every core busy; each has its own buffers.
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
             request = compiled.create_infer_request()
-            # OpenVINO's binding sets itself up for NumPy when it first shows a tensor's memory.
-            # Two threads that come first at a time wait for each other for ever, and with them
-            # all threads that want the interpreter. Here there is one.
+            # OpenVINO's binding initialises NumPy on its first access to a tensor's memory. Two
+            # threads that do so at once deadlock while they hold the GIL; here there is only one.
             request.get_input_tensor().data.fill(0)
             self._requests.put(request)
 
-    def score(self, pixels: Pixels) -> Scores:
-        """Score preprocessed images, as many at a time as there are requests to spare.
+    def infer(self, pixels: Pixels, /) -> Scores:
+        """Run the network on preprocessed images, as many at a time as there are free requests.
 
         Parameters
         ----------
@@ -109,7 +76,7 @@ class Engine:
             uint8 (N, H, W) as `mammoscope.imaging.preprocessing.preprocess` makes them.
         """
         answers = []
-        # Read in the order they were sent in; the oldest request is the next one free.
+        # Results are read in the order of submission; the oldest request is free first.
         with self._running() as running:
             for image in pixels:
                 request = self._spare_request(wait=not running)
@@ -131,32 +98,22 @@ class Engine:
         operating_point: str = DEFAULT_POINT,
         age: float | None = None,
     ) -> Prediction:
-        """Preprocess, score and calibrate one image; takes and raises what `judge` does."""
-        return self.judge(mammogram, operating_point=operating_point, age=age).prediction
-
-    def judge(
-        self,
-        mammogram: Mammogram,
-        *,
-        operating_point: str = DEFAULT_POINT,
-        age: float | None = None,
-    ) -> Judgement:
-        """Predict, and say where the score came from; one pass of the network gives both.
+        """Preprocess one image, run the network and calibrate its logit.
 
         Parameters
         ----------
         mammogram
             The image.
         operating_point
-            Point of the card whose threshold decides the label.
+            Operating point of the card whose threshold decides the label.
         age
-            The woman's age in years where it is known; it enters the calibration alone, and goes
-            before what a DICOM object says.
+            The woman's age in years, if known. It enters the calibration only, and takes precedence
+            over the age in a DICOM object.
 
         Raises
         ------
         NoBreastError
-            If nothing in the image could be a breast.
+            If the image shows no breast.
         NotAMammogramError
             If the image does not look like a mammogram.
         ConfigurationError
@@ -167,24 +124,26 @@ class Engine:
         preprocessed = preprocess(mammogram, self.card.input_size)
         require_mammogram(mammogram, preprocessed)
         in_between = time.perf_counter()
-        scores = self.score(preprocessed.pixels[None])
+        scores = self.infer(preprocessed.pixels[None])
         stage_s = {"prepare": in_between - began, "infer": time.perf_counter() - in_between}
         logit = float(scores.logits[0])
         years = self._age_in(mammogram) if age is None else age
         probability, age_used = self.card.probability(logit, years)
         unused = (_AGE_UNUSED,) if age is not None and not age_used else ()
-        prediction = Prediction(
+        return Prediction(
             probability=probability,
             logit=logit,
             threshold=threshold,
             model_version=self.card.version,
             warnings=(*mammogram.warnings, *discrepancies(mammogram, preprocessed), *unused),
             age_used=age_used,
+            preprocessed=preprocessed,
+            logit_map=scores.logit_maps[0],
+            stage_s=stage_s,
         )
-        return Judgement(prediction, preprocessed, scores.logit_maps[0], stage_s)
 
     def _age_in(self, mammogram: Mammogram) -> float | None:
-        """Age of an adult that the image itself gives, where it may be used."""
+        """Age of an adult from the DICOM object, if the engine may use it."""
         years = mammogram.exposure.age
         if not self._age_from_dicom or years is None:
             return None
@@ -192,9 +151,9 @@ class Engine:
         return years if low <= years <= high else None
 
     def _spare_request(self, *, wait: bool) -> Any:
-        """Take a request out of the pool; None where there is none and the caller cannot wait.
+        """Take a request out of the pool; None if there is none and `wait` is False.
 
-        Whoever holds a request does not wait for another one, so that nobody waits for ever.
+        A caller that holds a request must not wait for another one, or callers could deadlock.
         """
         try:
             return self._requests.get(block=wait)
@@ -202,19 +161,19 @@ class Engine:
             return None
 
     def _read(self, request: Any) -> tuple[float, Float]:
-        """Logit and logit map (h, w) of a request, once it has computed them."""
+        """Wait for a request and return its logit and logit map (h, w)."""
         request.wait()
         logit_map: Float = request.get_tensor(self._map).data[0, :, :, 0].copy()
         return float(request.get_tensor(self._logit).data[0, 0]), logit_map
 
     @contextmanager
     def _running(self) -> "Iterator[deque[Any]]":
-        """Requests under way; whatever happens, they go back into the pool idle."""
+        """Requests in flight; on exit all of them are idle and back in the pool."""
         running: deque[Any] = deque()
         try:
             yield running
         finally:
             for request in running:
-                with suppress(RuntimeError):  # said where it was read
+                with suppress(RuntimeError):  # raised already where it was read
                     request.wait()
                 self._requests.put(request)

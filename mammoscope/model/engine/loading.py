@@ -10,7 +10,7 @@ from mammoscope.errors import ArtifactMismatchError
 from mammoscope.model.artifact import Artifact, Card, CompiledFiles, Method, sha256_of
 from mammoscope.model.conversion import DAMAGED, convert_network, import_openvino
 from mammoscope.model.engine.agreement import scores_as_compiled
-from mammoscope.model.engine.inference import Engine
+from mammoscope.model.engine.inference import OpenVinoEngine
 from mammoscope.settings import PerformanceMode
 from mammoscope.system.cpus import available_processors
 
@@ -45,7 +45,7 @@ def load_engine(
     threads: int = 0,
     performance_mode: PerformanceMode = "throughput",
     age_from_dicom: bool = False,
-) -> Engine:
+) -> OpenVinoEngine:
     """Make an engine of an artifact: of what was compiled from its network, or of the network.
 
     Where the compiled network does not score as it did when it was compiled, the network itself
@@ -99,7 +99,7 @@ def make_engine(
     execution: Execution = _AS_SERVED,
     *,
     age_from_dicom: bool = False,
-) -> Engine:
+) -> OpenVinoEngine:
     """Make an engine of an OpenVINO model; the rest is as `load_engine` has it."""
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": execution.performance_mode.upper(),
@@ -114,7 +114,7 @@ def make_engine(
         compiled = import_openvino().Core().compile_model(model, "CPU", options)
     except RuntimeError as err:
         raise ArtifactMismatchError(DAMAGED) from err
-    return Engine(compiled, card, age_from_dicom=age_from_dicom)
+    return OpenVinoEngine(compiled, card, age_from_dicom=age_from_dicom)
 
 
 def precision_of(method: Method | None) -> Precision:

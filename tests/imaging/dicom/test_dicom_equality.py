@@ -126,7 +126,7 @@ def spread(engine: Engine, data: bytes) -> tuple[float, float]:
     """Between full and reduced reading: mean of preprocessed pixels, and probability."""
     size = engine.card.input_size
     full, reduced = (preprocess(read(data, needed=needed), size).pixels for needed in (None, size))
-    first, second = engine.score(np.stack([full, reduced])).logits
+    first, second = engine.infer(np.stack([full, reduced])).logits
     probabilities = [engine.card.calibration.probability(float(x)) for x in (first, second)]
     mean = np.abs(full.astype(int) - reduced).mean()
     return float(mean), abs(probabilities[0] - probabilities[1])

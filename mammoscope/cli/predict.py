@@ -1,4 +1,4 @@
-"""``python -m mammoscope score PATH...``: a probability for each mammogram."""
+"""``python -m mammoscope predict PATH...``: a probability for each mammogram."""
 
 import argparse
 import csv
@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import IO, Any, Final
 
 from mammoscope.cli.arguments import add_model, add_operating_point
-from mammoscope.cli.evaluate import shown
+from mammoscope.cli.output import shown, write_json
 from mammoscope.cli.sharding import Shard
 from mammoscope.errors import (
     ConfigurationError,
@@ -23,54 +23,52 @@ from mammoscope.errors import (
 )
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
-from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.reading import IMAGE_SUFFIXES, is_image_name, read_file
-from mammoscope.model.artifact import Card, load_artifact
+from mammoscope.model.artifact import load_artifact
+from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.studies import (
     COLUMNS,
-    JudgedImage,
     Placement,
+    RefusedImage,
+    StudyImage,
+    aggregate,
     find_study,
-    judge_image,
-    summarise,
+    predict_image,
     to_rows,
 )
-from mammoscope.studies import to_json as study_json
-from mammoscope.studies.grouping import Judge
+from mammoscope.system.files import json_text
 
 STANDARD_OUTPUT: Final = "-"
 
 Outcome = Prediction | MammoscopeError
 
 Found = Path | tuple[Path, MammoscopeError]
-"""A file to be judged, or a place where files cannot be had."""
+"""A file to predict, or a path that gives no files, with the reason."""
 
-
-class Predictor(Protocol):
-    """What scoring needs of `mammoscope.model.engine.Engine`."""
-
-    @property
-    def card(self) -> Card:
-        """Input size of the model."""
-        ...
-
-    def predict(self, mammogram: Mammogram, *, operating_point: str = ...) -> Prediction:
-        """Judge one image."""
-        ...
+_OLD_NAME: Final = "score"
+"""Deprecated name of the command; it works for one version."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "score",
-        help="score mammograms",
-        description=(
-            "Score files, and the images in folders and all folders below them. "
-            f"{RESEARCH_USE_NOTICE}"
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    """Register the command, also under its deprecated name."""
+    description = (
+        "Predict files, and the images in folders and all folders below them. "
+        f"{RESEARCH_USE_NOTICE}"
     )
+    style = argparse.ArgumentDefaultsHelpFormatter
+    parser = subparsers.add_parser(
+        "predict", help="predict mammograms", description=description, formatter_class=style
+    )
+    _add_options(parser)
+    old = subparsers.add_parser(
+        _OLD_NAME, description=f"Deprecated: use predict. {description}", formatter_class=style
+    )
+    _add_options(old)
+    old.set_defaults(deprecated=True)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="file or folder")
     add_model(parser)
     add_operating_point(parser)
@@ -83,46 +81,47 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--shard",
         metavar="INDEX/COUNT",
-        help="score this part of the files alone, for several machines that share the work: 0/4 is "
-        "the first of four parts; a file's path says to which it belongs",
+        help="predict this part of the files only, to share the work between machines: 0/4 is the "
+        "first of four parts; a file's path decides to which part it belongs",
     )
     parser.add_argument(
         "--study",
         action="store_true",
-        help="take each PATH for images of studies, a folder or a manifest (CSV: file, "
+        help="take each PATH as images of studies, a folder or a manifest (CSV: file, "
         "patient_id, laterality, view), and answer by breast and patient too, as CSV or --json",
     )
     parser.add_argument(
         "--id-key",
         metavar="FILE",
         type=Path,
-        help="with --study: secret of 16 bytes or more that patients' pseudonyms are made with, so "
-        "that they are the same in every run",
+        help="with --study: secret key of 16 bytes or more for the pseudonyms of patients, which "
+        "makes them the same in every run",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, deprecated=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score, writing each result as soon as it is there; 0, or 1 if an image was refused.
+    """Predict, and write each result at once; 0, or 1 if an image was refused.
 
     Raises
     ------
     ArtifactError, ConfigurationError
-        If the model cannot be used or has no such operating point, or there is no such shard.
+        If the model cannot be used or has no such operating point, or options do not fit.
     StorageError
         If a result cannot be written; those before it are.
     """
+    if args.deprecated:
+        print(f"mammoscope: {_OLD_NAME} is deprecated; use predict.", file=sys.stderr)
     shard = Shard.parse(args.shard) if args.shard else None
     if shard and args.study:
-        raise ConfigurationError("--shard divides files, which would tear examinations apart.")
+        raise ConfigurationError("--shard cannot be combined with --study: it would split a study.")
     artifact = load_artifact(args.model)
 
     from mammoscope.model.engine import load_engine
 
     engine = load_engine(artifact)
     if args.study:
-        return _score_study(args, engine)
-    predictor: Predictor = engine
+        return _predict_study(args, engine)
     try:
         lines = _open(args.json)
     except OSError as err:
@@ -130,10 +129,10 @@ def run(args: argparse.Namespace) -> int:
     table = None if args.json == STANDARD_OUTPUT else sys.stdout
     try:
         found = (each for each in find_images(args.paths) if shard is None or _in(shard, each))
-        refused = _score(found, predictor, args.operating_point, (table, lines))
+        refused = _predict(found, engine, args.operating_point, (table, lines))
         if lines is not None and lines is not sys.stdout:
             lines.close()
-    except BrokenPipeError:  # told once for all commands
+    except BrokenPipeError:  # reported by `mammoscope.__main__`
         raise
     except OSError as err:
         raise StorageError(
@@ -141,38 +140,38 @@ def run(args: argparse.Namespace) -> int:
         ) from err
     finally:
         if lines is not None and lines is not sys.stdout:
-            with suppress(OSError):  # what it has to say was said above
+            with suppress(OSError):  # reported above
                 lines.close()
     return int(refused > 0)
 
 
-def _score_study(args: argparse.Namespace, judge: Judge) -> int:
+def _predict_study(args: argparse.Namespace, engine: Engine) -> int:
     """Answer by image, breast and patient; 0, or 1 if an image was refused or none found."""
     pseudonyms = _pseudonyms(args.id_key)
-    needed = judge.card.input_size
+    needed = engine.card.input_size
 
-    def work(found: tuple[Path, Placement]) -> JudgedImage:
+    def work(found: tuple[Path, Placement]) -> StudyImage:
         path, placement = found
         read = partial(read_file, path, needed=needed, pseudonyms=pseudonyms)
-        return judge_image(judge, str(path), read, placement, args.operating_point)
+        return predict_image(engine, str(path), read, placement, args.operating_point)
 
     found = (each for path in args.paths for each in find_study(path))
-    study = summarise(list(map_ahead(work, found)), judge.card, args.operating_point)
+    study = aggregate(list(map_ahead(work, found)), engine.card, args.operating_point)
     try:
         if args.json is None:
             writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(to_rows(study))
         elif args.json == STANDARD_OUTPUT:
-            print(json.dumps(study_json(study), indent=2))
+            sys.stdout.write(json_text(study.to_json()))
         else:
-            Path(args.json).write_text(json.dumps(study_json(study), indent=2) + "\n", "utf-8")
+            write_json(Path(args.json), study.to_json())
     except BrokenPipeError:
         raise
     except OSError as err:
         raise StorageError("The result could not be written: no space or no permission.") from err
-    judged = all(isinstance(each.outcome, Prediction) for each in study.images)
-    return int(not judged or not study.images)
+    refused = any(isinstance(each, RefusedImage) for each in study.images)
+    return int(refused or not study.images)
 
 
 def _pseudonyms(key_file: Path | None) -> Pseudonyms:
@@ -180,7 +179,7 @@ def _pseudonyms(key_file: Path | None) -> Pseudonyms:
         return Pseudonyms(key_file.read_bytes() if key_file else None)
     except (OSError, ValueError) as err:
         raise ConfigurationError(
-            "The key of pseudonyms cannot be used; a file of 16 bytes or more is needed."
+            "--id-key cannot be used; it must be a readable file of 16 bytes or more."
         ) from err
 
 
@@ -205,7 +204,7 @@ def find_images(paths: Sequence[Path]) -> Iterator[Found]:
             yield (
                 path,
                 UnreadableFileError(
-                    f"The folder holds no image; their names end in {', '.join(IMAGE_SUFFIXES)}."
+                    f"The folder has no image; image names end in {', '.join(IMAGE_SUFFIXES)}."
                 ),
             )
 
@@ -229,20 +228,20 @@ def _in(shard: Shard, found: Found) -> bool:
     return shard.holds(found[0] if isinstance(found, tuple) else found)
 
 
-def _score(
+def _predict(
     images: Iterable[Found],
-    predictor: Predictor,
+    engine: Engine,
     operating_point: str,
     outputs: tuple[IO[str] | None, IO[str] | None],
 ) -> int:
-    """Score and write; returns how many were refused."""
+    """Predict and write; returns how many images were refused."""
 
-    def judge(found: Found) -> tuple[Path, Outcome]:
+    def work(found: Found) -> tuple[Path, Outcome]:
         if isinstance(found, tuple):
             return found
         try:
-            mammogram = read_file(found, needed=predictor.card.input_size)
-            return found, predictor.predict(mammogram, operating_point=operating_point)
+            mammogram = read_file(found, needed=engine.card.input_size)
+            return found, engine.predict(mammogram, operating_point=operating_point)
         except ImageError as err:
             return found, err
 
@@ -250,7 +249,7 @@ def _score(
     refused = 0
     if table is not None:
         print(f"{'probability':11}  {'label':9}  file", file=table, flush=True)
-    for path, outcome in map_ahead(judge, images):
+    for path, outcome in map_ahead(work, images):
         refused += isinstance(outcome, MammoscopeError)
         # The file first: where standard output breaks, the result is kept.
         if lines is not None:

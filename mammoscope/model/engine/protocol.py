@@ -1,0 +1,47 @@
+"""The inference engine as the rest of the package sees it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.model.artifact import Card
+from mammoscope.model.prediction import Prediction
+
+Pixels = npt.NDArray[np.uint8]
+"""Preprocessed images, uint8 (N, H, W), of the card's input size."""
+
+Float = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Raw outputs of the network for N preprocessed images.
+
+    ``logits`` is float32 (N,), unbounded; ``logit_maps`` is float32 (N, h, w): the logit that each
+    cell of the last feature map gives alone.
+    """
+
+    logits: Float
+    logit_maps: Float
+
+
+class Engine(Protocol):
+    """A network with its card; safe to use from several threads."""
+
+    @property
+    def card(self) -> Card:
+        """Input size, calibration, operating points and version of the model."""
+        ...
+
+    def predict(
+        self, mammogram: Mammogram, *, operating_point: str = ..., age: float | None = ...
+    ) -> Prediction:
+        """Preprocess one image, run the network and calibrate its logit."""
+        ...
+
+    def infer(self, pixels: Pixels, /) -> Scores:
+        """Run the network on preprocessed images, uint8 (N, H, W)."""
+        ...

@@ -1,0 +1,166 @@
+"""The answer about a study: its images, breasts and patients, as the API gives it."""
+
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import Field, computed_field
+
+from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Answer, Decision
+
+
+class Refusal(Answer):
+    """Why there is no answer about an image: a stable code and a message."""
+
+    code: str
+    message: str
+
+
+class RefusedImage(Answer):
+    """An image of a study that was refused.
+
+    Parameters
+    ----------
+    file
+        Name of the image, as the caller gave it.
+    patient
+        Pseudonym, or what the caller said; None if unknown.
+    laterality, view
+        From the caller, else from the image; None if unknown.
+    error
+        The reason.
+    """
+
+    file: str
+    patient: str | None
+    laterality: Laterality | None
+    view: View | None
+    error: Refusal
+
+
+class PredictedImage(Decision):
+    """An image of a study with its answer.
+
+    Parameters
+    ----------
+    file, patient, laterality, view
+        As in `RefusedImage`.
+    warnings
+        What a person should know about this image or answer.
+    chest_wall
+        Side of the image on which the chest wall lies. It groups the views of a breast whose
+        laterality is unknown, and is not serialised.
+    """
+
+    FIRST = ("file", "patient", "laterality", "view", "label")
+
+    file: str
+    patient: str | None
+    laterality: Laterality | None
+    view: View | None
+    warnings: tuple[str, ...]
+    chest_wall: Literal["left", "right"] = Field(exclude=True, repr=False)
+
+
+StudyImage = PredictedImage | RefusedImage
+
+
+class PatientResult(Decision):
+    """The answer about a patient.
+
+    Parameters
+    ----------
+    patient
+        Pseudonym, or what the caller said.
+    images
+        Number of images with an answer.
+    missing_views
+        Standard views without an answered image, like ``R MLO``, of both breasts.
+    """
+
+    FIRST: ClassVar[tuple[str, ...]] = ("patient", "label")
+
+    patient: str
+    images: Annotated[int, Field(gt=0)]
+    missing_views: tuple[str, ...]
+
+    @computed_field(json_schema_extra={"deprecated": True})  # type: ignore[prop-decorator]
+    @property
+    def pictures(self) -> int:
+        """Deprecated name of ``images``; it goes with the next version."""
+        return self.images
+
+
+class BreastResult(PatientResult):
+    """The answer about a breast.
+
+    ``missing_views`` are the standard views without an answered image, like ``MLO``.
+
+    Parameters
+    ----------
+    laterality
+        None if unknown.
+    """
+
+    FIRST = ("patient", "laterality", "label")
+
+    laterality: Laterality | None
+
+
+class StudyResult(Answer):
+    """The answer about a study; breasts and patients in the order of their first images."""
+
+    images: tuple[StudyImage, ...]
+    breasts: tuple[BreastResult, ...]
+    patients: tuple[PatientResult, ...]
+    model_version: str
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def notice(self) -> str:
+        """What the answer must not be used for."""
+        return RESEARCH_USE_NOTICE
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that the service, the command line and the tables use."""
+        content = super().to_json()
+        parts = {"images": self.images, "breasts": self.breasts, "patients": self.patients}
+        return content | {name: [each.to_json() for each in part] for name, part in parts.items()}
+
+
+COLUMNS: Final = (
+    "level",
+    "patient",
+    "laterality",
+    "view",
+    "file",
+    "label",
+    "probability",
+    "threshold",
+    "logit",
+    "images",
+    "pictures",
+    "missing_views",
+    "error",
+    "warnings",
+)
+"""Columns of `to_rows`: ``level`` is image, breast or patient; the others are keys of the results.
+A test proves that none is missing. ``pictures`` is the deprecated name of ``images``."""
+
+
+def to_rows(study: StudyResult) -> list[dict[str, Any]]:
+    """Return one row for each image, breast and patient.
+
+    Keys are `COLUMNS`. Empty where absent; lists are joined by semicolons; an error is its code.
+    """
+    content = study.to_json()
+    rows = []
+    for level in ("image", "breast", "patient"):
+        for entry in content[f"{level}s"]:
+            values = {"level": level, **entry}
+            if error := entry.get("error"):
+                values["error"] = error["code"]
+            for key in ("missing_views", "warnings"):
+                values[key] = "; ".join(entry.get(key, ()))
+            row = {key: values.get(key) for key in COLUMNS}
+            rows.append({key: "" if value is None else value for key, value in row.items()})
+    return rows
