@@ -20,19 +20,19 @@ _POLL_S: Final = 0.2
 
 
 class Client:
-    """Asks one server about images.
+    """A client of one server.
 
-    Proxies, ``.netrc`` and other request settings of the environment are not used: the server is
-    meant as given, and mostly on this machine or in its network.
+    It ignores proxies, ``.netrc`` and other request settings of the environment: the server is
+    mostly on this machine or in its network.
 
     Parameters
     ----------
     server
         The server's address: ``http://host:port``, with a path where it stands behind one.
     timeout_s
-        Seconds to wait for a connection, and again for each part of an answer.
+        Seconds to wait for a connection, and for each part of an answer.
     api_key
-        For servers that ask for one.
+        For servers that require one.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Client:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
 
     def __enter__(self) -> Self:
-        """Use the client, then let its connections go."""
+        """Return the client; leaving the context closes its connections."""
         return self
 
     def __exit__(
@@ -59,28 +59,28 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self._session.close()
 
     def predict(self, source: str | Path, *, age: float | None = None) -> dict[str, Any]:
-        """Return the answer about one image, as ``Prediction.to_json`` describes it.
+        """Return the answer about one image: `mammoscope.model.prediction.Prediction` as JSON.
 
         Parameters
         ----------
         source
-            A URL for the server to fetch (str), or a file to send (Path). Of the file only its
-            bytes are sent, never its name.
+            A URL for the server to fetch (str), or a file to send (Path). The file's name is not
+            sent.
         age
-            The woman's age in years, where it is known and should enter the probability.
+            The woman's age in years; it enters the probability.
 
         Raises
         ------
         UnreadableFileError
             If the file is missing or cannot be read.
         ServerUnreachableError
-            If nobody answers at the server's address.
+            If no server answers at the address.
         ServerAnswerError
-            If the server refuses the image, or answers something else than a prediction.
+            If the server refuses the image, or its answer is not a prediction.
         """
         given = {} if age is None else {"age": age}
         if isinstance(source, str):
@@ -91,26 +91,25 @@ class Client:
             raise UnreadableFileError("This is a folder without images, not a file.") from err
         except OSError as err:
             raise UnreadableFileError("The file is missing or cannot be read.") from err
-        return self._request("POST", "/predict", files={"file": ("picture", data)}, data=given)
+        return self._request("POST", "/predict", files={"file": ("image", data)}, data=given)
 
     def study(self, images: "Sequence[tuple[Path, Placement]]") -> dict[str, Any]:
-        """Return the answer about a study by image, breast and patient.
+        """Return the answer about a study: `mammoscope.studies.StudyResult` as JSON.
 
         Parameters
         ----------
         images
-            Files to send, each with whose it is as far as the file itself does not say so, as
-            `mammoscope.studies.find_study` lists them. Names of files are not sent; ``file`` of
-            each of the answer's ``images`` is the path given here.
+            Files to send with their placements, as `mammoscope.studies.find_study` lists them. File
+            names are not sent; ``file`` of each of the answer's ``images`` is the path given here.
 
         Raises
         ------
         UnreadableFileError
-            If there is no file, or one is missing or cannot be read; nothing is sent then.
+            If there is no file, or one is missing or cannot be read; then nothing is sent.
         ServerUnreachableError
-            If nobody answers at the server's address.
+            If no server answers at the address.
         ServerAnswerError
-            If the server refuses the study as a whole, or answers something else.
+            If the server refuses the whole study, or its answer is not about this study.
         """
         if not images:
             raise UnreadableFileError("There are no images to send.")
@@ -141,7 +140,7 @@ class Client:
         }
 
     def model(self) -> dict[str, Any]:
-        """Return the facts about the model that answers."""
+        """Return the public part of the model's card."""
         return self._request("GET", "/model")
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
@@ -150,9 +149,9 @@ class Client:
         Raises
         ------
         ServerUnreachableError
-            If nobody answers within `timeout_s` seconds.
+            If no server answers within `timeout_s` seconds.
         ServerAnswerError
-            If the server says that its model cannot be used, or is not ready in time.
+            If the server's model cannot be used, or is not ready in time.
         """
         end = time.monotonic() + timeout_s
         while True:

@@ -21,14 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 ANSWER = {"label": "tumour", "probability": 0.75, "warnings": ["Inverted."], "model_version": "1"}
 PROBLEM = {"code": "no_breast", "detail": "There is nothing that could be a breast.", "status": 422}
 NOT_READY = {"code": "not_ready", "detail": "The model is still being loaded.", "status": 503}
-RESULT = {"label": "tumour", "probability": 0.5, "pictures": 2}
+RESULT = {"label": "tumour", "probability": 0.5, "images": 2}
 STUDY = {
     "images": [
         {"file": "1", "laterality": "L", **ANSWER},
         {"file": "2", "error": {"code": "no_breast", "message": "Nothing there."}},
     ],
     "breasts": [
-        {**RESULT, "patient": "A", "laterality": "L", "missing_views": ["MLO"], "pictures": 1}
+        {**RESULT, "patient": "A", "laterality": "L", "missing_views": ["MLO"], "images": 1}
     ],
     "patients": [{"patient": "A", "missing_views": [], **RESULT}],
 }
@@ -306,7 +306,7 @@ def test_study_of_a_manifest(server: Server, images: list[Path], tmp_path: Path)
     manifest.write_text("image\na.jpg\n")
     finished = run("--study", manifest, "--server", server.address)
     assert finished.returncode == 1
-    assert "lacks the column file" in finished.stderr
+    assert 'has no column "file"' in finished.stderr
 
 
 def test_study_that_is_refused(server: Server, nobody: str, images: list[Path]) -> None:

@@ -1,0 +1,174 @@
+"""``python test.py URL|FILE|FOLDER...``: ask a running service about images.
+
+Prints a table, or with --json one object per line; with --study one answer about a study, by
+image, breast and patient. Exit status: 0 if every image has an answer, 1 if an image was refused,
+2 for wrong usage or if no server answers, 130 if interrupted.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from mammoscope.client import DEFAULT_SERVER, Client
+from mammoscope.errors import (
+    ConfigurationError,
+    MammoscopeError,
+    ServerAnswerError,
+    ServerUnreachableError,
+)
+from mammoscope.imaging.reading import IMAGE_SUFFIXES
+from mammoscope.studies import find_study
+
+_WIDTH: Final = 44
+_HEAD: Final = f"{'image':<{_WIDTH}}  label       probability  remarks"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="test.py", description="Ask a running service about images."
+    )
+    parser.add_argument("images", nargs="+", metavar="URL|FILE|FOLDER")
+    parser.add_argument("--server", default=DEFAULT_SERVER, help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line, no table")
+    study = (
+        "the images are one study: files, folders or a manifest (CSV: file, patient_id, "
+        "laterality, view)"
+    )
+    parser.add_argument("--study", action="store_true", help=study)
+    key = "file with the API key, for servers that require one"
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help=key)
+    age = "the woman's age in years, for all images"
+    parser.add_argument("--age", type=float, metavar="YEARS", help=age)
+    wait = "wait for a service that is starting (default: %(default)s)"
+    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
+    arguments = parser.parse_args()
+    if arguments.study and arguments.age is not None:
+        parser.error("--age cannot be combined with --study")
+    if arguments.study and any(map(is_url, arguments.images)):
+        parser.error("--study takes files, not URLs")
+    return arguments
+
+
+def is_url(argument: str) -> bool:
+    """Whether the server must fetch the image itself."""
+    return argument.startswith(("http://", "https://"))
+
+
+def sources(arguments: list[str]) -> Iterator[str | Path]:
+    """Yield URLs as text and files as paths; for a folder, the images in it and below."""
+    for argument in arguments:
+        if is_url(argument):
+            yield argument
+        elif (path := Path(argument)).is_dir():
+            found = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            yield from sorted(found) or [path]
+        else:
+            yield path
+
+
+def ask(client: Client, source: str | Path, age: float | None) -> dict[str, Any]:
+    """Return the answer about one image, or the reason for a refusal under ``error``."""
+    try:
+        return {"picture": str(source), **client.predict(source, age=age)}
+    except ServerUnreachableError:
+        raise
+    except MammoscopeError as err:
+        code = err.problem_code if isinstance(err, ServerAnswerError) else None
+        return {"picture": str(source), "error": {"code": code or err.code, "detail": str(err)}}
+
+
+def read_key(file: Path | None) -> str | None:
+    """Return the API key in a file; None without a file."""
+    if file is None:
+        return None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigurationError("The file of the API key cannot be read.") from err
+
+
+def row(name: str, answer: dict[str, Any], remarks: str) -> str:
+    """Return the table row of one image, breast or patient."""
+    name = name if len(name) <= _WIDTH else f"…{name[1 - _WIDTH :]}"
+    if "error" in answer:
+        return f"{name:<{_WIDTH}}  {'refused':<23}  {remarks}"
+    label, probability = answer["label"], answer["probability"]
+    return f"{name:<{_WIDTH}}  {label:<9}  {probability:>12.4f}  {remarks}".rstrip()
+
+
+def image_row(answer: dict[str, Any]) -> str:
+    """Return the table row of a single image."""
+    error = answer.get("error")
+    return row(
+        answer["picture"], answer, error["detail"] if error else " ".join(answer["warnings"])
+    )
+
+
+def study_rows(study: dict[str, Any]) -> Iterator[str]:
+    """Yield the table rows of a study: images, breasts, patients."""
+    for image in study["images"]:
+        error = image.get("error")
+        yield row(image["file"], image, error["message"] if error else " ".join(image["warnings"]))
+    for level in ("breast", "patient"):
+        for each in study[f"{level}s"]:
+            side = f"{each['laterality']} of " if level == "breast" else ""
+            missing = ", ".join(each["missing_views"])
+            remarks = f"{each['images']} image{'s' * (each['images'] != 1)}"
+            remarks += f", without {missing}" if missing else ""
+            yield row(f"{level} {side}{each['patient']}", each, remarks)
+
+
+def ask_one_by_one(client: Client, arguments: argparse.Namespace) -> int:
+    """Ask about each image and print each answer at once; return the number of refusals."""
+    waiting, refused = list(sources(arguments.images)), 0
+    if not arguments.json:
+        print(_HEAD)
+    for number, source in enumerate(waiting, start=1):
+        if sys.stderr.isatty():
+            print(f"{number}/{len(waiting)}", end="\r", file=sys.stderr)
+        answer = ask(client, source, arguments.age)
+        refused += "error" in answer
+        print(json.dumps(answer) if arguments.json else image_row(answer), flush=True)
+    return refused
+
+
+def ask_about_study(client: Client, arguments: argparse.Namespace) -> int:
+    """Ask about a study and print the answer; return the number of refusals."""
+    try:
+        images = [each for path in arguments.images for each in find_study(Path(path))]
+        study = client.study(images)
+    except ServerUnreachableError:
+        raise
+    except MammoscopeError as err:
+        print(f"test.py: {err}", file=sys.stderr)
+        return 1
+    print(json.dumps(study) if arguments.json else "\n".join([_HEAD, *study_rows(study)]))
+    if not study["patients"]:
+        print(
+            "The patient of these images is unknown. Give patient_id and laterality in a manifest.",
+            file=sys.stderr,
+        )
+    return sum("error" in image for image in study["images"])
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    arguments = parse_arguments()
+    ask_all = ask_about_study if arguments.study else ask_one_by_one
+    try:
+        with Client(arguments.server, api_key=read_key(arguments.key_file)) as client:
+            client.wait_ready(arguments.wait)
+            refused = ask_all(client, arguments)
+    except ConfigurationError as err:
+        print(f"test.py: {err}", file=sys.stderr)
+        return 2
+    except ServerAnswerError as err:
+        print(f"test.py: {err} ({arguments.server})", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return int(refused > 0)
