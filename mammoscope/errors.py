@@ -5,14 +5,14 @@
     MammoscopeError
     ├── ConfigurationError            a setting, option or record that cannot be used
     ├── StorageError                  a disk that is full or a folder that cannot be written
-    ├── ImageError                    this image cannot be judged
+    ├── ImageError                    this image is refused
     │   ├── EmptyImageError
     │   ├── UnsupportedImageError     a format or kind of image that is not read
     │   ├── CorruptImageError
     │   ├── ImageTooLargeError
     │   ├── UnreadableFileError       the file system refuses the file
     │   ├── NoBreastError             nothing in the image that could be a breast
-    │   └── NotAMammogramError        something in it, but no mammogram that can be judged
+    │   └── NotAMammogramError        the image is not a mammogram that the model accepts
     ├── DatasetError                  this folder cannot be used as a data set
     │   ├── DatasetNotFoundError
     │   ├── EmptyDatasetError
@@ -72,7 +72,7 @@ class StorageError(MammoscopeError):
 
 
 class ImageError(MammoscopeError):
-    """This image cannot be judged."""
+    """This image is refused."""
 
     code = "image_refused"
 
@@ -114,7 +114,7 @@ class NoBreastError(ImageError):
 
 
 class NotAMammogramError(ImageError):
-    """An image of something else, or a mammogram that cannot be judged."""
+    """An image that is not a mammogram, or not one that the model accepts."""
 
     code = "not_a_mammogram"
 

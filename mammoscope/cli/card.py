@@ -8,7 +8,7 @@ from typing import Any
 
 from mammoscope.cli.arguments import add_model_folder
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
-from mammoscope.evaluation.aggregation import read_scores, with_levels
+from mammoscope.evaluation.aggregation import read_scores, with_aggregation
 from mammoscope.model.artifact import CARD_NAME, Card, load_artifact, write_card
 from mammoscope.system.files import replacing
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
     card = _card_of(args.model)
     if args.validation_scores is not None:
-        card = with_levels(card, read_scores(args.validation_scores, card))
+        card = with_aggregation(card, read_scores(args.validation_scores, card))
     metrics: dict[str, Any] = dict(card.metrics)
     about = card.about
     if args.about is not None:

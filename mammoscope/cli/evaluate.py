@@ -11,15 +11,15 @@ from tqdm import tqdm
 
 from mammoscope.cli.output import require_folder, shown, write_json
 from mammoscope.data.dataset import SPLITS, Dataset, read_dataset, require_both_classes
-from mammoscope.data.scanner_groups import Seen
+from mammoscope.data.scanner_groups import Appearance
 from mammoscope.data.split_table import read_split
 from mammoscope.errors import EmptyDatasetError, StorageError
 from mammoscope.evaluation.evaluate import (
     RefusedExample,
     ScoredExample,
     assess,
+    describe_examples,
     score_examples,
-    see_examples,
     with_shortcuts,
 )
 from mammoscope.evaluation.metrics import RESAMPLES
@@ -136,13 +136,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _others(dataset: Dataset, split: str) -> list[Seen]:
+def _others(dataset: Dataset, split: str) -> list[Appearance]:
     """Images of the other splits, to which shortcuts are fitted."""
     if split in ("", ALL_SPLITS):
         return []
     examples = [example for example in dataset.examples if example.split != split]
     bar = tqdm(
-        see_examples(examples),
+        describe_examples(examples),
         total=len(examples),
         unit="image",
         desc="other splits",
@@ -150,7 +150,7 @@ def _others(dataset: Dataset, split: str) -> list[Seen]:
         disable=None,
         leave=False,
     )
-    return [outcome for outcome in bar if isinstance(outcome, Seen)]
+    return [outcome for outcome in bar if isinstance(outcome, Appearance)]
 
 
 def restrict_to_test_part(dataset: Dataset, run: Path) -> Dataset:

@@ -1,6 +1,6 @@
-"""How a scanner makes images look: brightness, background and crop, but no tissue's shape.
+"""Scanner groups: images of like brightness, background and crop, regardless of the tissue.
 
-A score that such facts alone would give is a shortcut: it knows the scanner, not the patient.
+A score that depends on such features is a shortcut: it recognises the scanner, not a tumour.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from mammoscope.data.dataset import Example
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preprocessed
 
-Look = npt.NDArray[np.float32]
+Features = npt.NDArray[np.float32]
 
 HISTOGRAM_BINS: Final = 16
 """Bins of grey values inside the breast, equally wide over the full range."""
@@ -23,30 +23,30 @@ HISTOGRAM_BINS: Final = 16
 _BACKGROUND_PERCENTILES: Final = (10.0, 50.0, 90.0)
 
 CLUSTERS: Final = 6
-"""Scanner looks that images are told apart by; the Kaggle set comes from nine machines."""
+"""Number of scanner groups; the Kaggle set comes from nine machines."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """An image and its look; the thumbnail is its network input made small, uint8 (24, 18)."""
+class Appearance:
+    """Scanner features of an image, and its network input as a thumbnail, uint8 (24, 18)."""
 
     example: Example
-    look: Look
+    features: Features
     thumbnail: npt.NDArray[np.uint8] | None = None
 
 
 THUMBNAIL: Final = (24, 18)
 
 
-def thumbnail_of(preprocessed: Preprocessed) -> npt.NDArray[np.uint8]:
-    """Preprocessed pixels, made small: uint8 `THUMBNAIL`."""
+def thumbnail(preprocessed: Preprocessed) -> npt.NDArray[np.uint8]:
+    """Shrink preprocessed pixels to uint8 of size `THUMBNAIL`."""
     height, width = THUMBNAIL
     small = cv2.resize(preprocessed.pixels, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8)
 
 
-def look_of(mammogram: Mammogram, preprocessed: Preprocessed) -> Look:
-    """Describe an image without looking at its tissue.
+def scanner_features(mammogram: Mammogram, preprocessed: Preprocessed) -> Features:
+    """Describe brightness, background and crop of an image, but not its tissue.
 
     Returns
     -------
@@ -75,16 +75,16 @@ def look_of(mammogram: Mammogram, preprocessed: Preprocessed) -> Look:
     return np.concatenate([counts / max(counts.sum(), 1), background, rest]).astype(np.float32)
 
 
-def cluster_looks(looks: Sequence[Look], *, seed: int = 0) -> list[str]:
-    """Group images of like looks: a number from 1, the largest group first, for each image.
+def group_by_scanner(features: Sequence[Features], *, seed: int = 0) -> list[str]:
+    """Cluster images by scanner features: a number from 1, the largest group first, for each.
 
-    Stands in for the machine where nobody knows it.
+    It stands in for the machine if the metadata has none.
     """
-    # scikit-learn belongs to training: a service that never groups looks does without it.
+    # scikit-learn belongs to training; the service never needs it.
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import StandardScaler
 
-    standardised = StandardScaler().fit_transform(np.stack(looks))
+    standardised = StandardScaler().fit_transform(np.stack(features))
     clusters = min(CLUSTERS, len(np.unique(standardised, axis=0)))
     found = KMeans(clusters, n_init=10, random_state=seed).fit_predict(standardised)
     order = np.argsort(-np.bincount(found, minlength=clusters), kind="stable")

@@ -1,7 +1,7 @@
-"""What a model's card says of breasts and patients, fitted to its validation images.
+"""Breast-level and patient-level calibration and operating points of a card.
 
-A breast's score is a mean of several logits and a patient's the higher of two, so that neither
-the calibration nor the operating points of images fit them.
+A breast's logit is a mean of several and a patient's the maximum of two, so the calibration and the
+operating points of images do not fit them. They are fitted to the validation images.
 """
 
 import csv
@@ -35,8 +35,8 @@ _TOLERANCE: Final = 1e-4
 _LEVELS: Final[tuple[Literal["breast"], Literal["patient"]]] = ("breast", "patient")
 
 
-def with_levels(card: Card, images: Scored) -> Card:
-    """Fit breasts and patients, measure them, compare the rules that make their scores.
+def with_aggregation(card: Card, images: Scored) -> Card:
+    """Fit and measure breasts and patients, and compare rules that aggregate their scores.
 
     Parameters
     ----------

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from mammoscope.data.dataset import Dataset, Example, breast_ids
-from mammoscope.data.scanner_groups import Look, Seen, cluster_looks, look_of, thumbnail_of
+from mammoscope.data.scanner_groups import (
+    Appearance,
+    Features,
+    group_by_scanner,
+    scanner_features,
+    thumbnail,
+)
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.evaluation.aggregation import scales_of
 from mammoscope.evaluation.metrics import (
@@ -28,8 +34,8 @@ from mammoscope.model.engine import Engine
 _AGE_BANDS: Final = (50, 60, 70)
 """Bounds of the age bands in years; screening programmes invite from 50 to 69."""
 
-_FEWEST_FOR_LOOKS: Final = 60
-"""Images from which on they are grouped by their scanner's look, where no machine is known."""
+_FEWEST_FOR_SCANNER_GROUPS: Final = 60
+"""Least number of images for scanner groups, which are used if no machine is known."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -49,15 +55,15 @@ class ScoredExample:
         Whether the image had a bright background.
     chest_wall
         Side of the image on which the chest wall lies: ``left`` or ``right``.
-    look
-        `mammoscope.data.scanner_groups.look_of` the image.
+    features
+        `mammoscope.data.scanner_groups.scanner_features` of the image.
     """
 
     example: Example
     logit: float
     inverted: bool
     chest_wall: str
-    look: Look
+    features: Features
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +100,7 @@ class Assessment:
         What was measured where the woman's age entered the probability: of the images whose age
         is known, None where the model takes no age or too few ages are known.
     shortcuts
-        AUC by image of what a score could know without looking at tissue, by name; empty where
-        it was not measured.
+        AUC by image of each shortcut, which ignores the tissue, by name; empty if not measured.
     """
 
     evaluation: Evaluation
@@ -145,31 +150,33 @@ def score_examples(
             prediction.logit,
             preprocessed.inverted,
             preprocessed.chest_wall,
-            look_of(mammogram, preprocessed),
+            scanner_features(mammogram, preprocessed),
         )
 
     return map_ahead(predict, examples, workers=workers)
 
 
-def see_examples(
+def describe_examples(
     examples: Iterable[Example], *, workers: int | None = None
-) -> Iterator[Seen | RefusedExample]:
-    """Read images without scoring them, for what shortcuts are fitted to; else the same."""
+) -> Iterator[Appearance | RefusedExample]:
+    """Read images without predicting, to fit shortcuts to; otherwise as `score_examples`."""
 
-    def see(example: Example) -> Seen | RefusedExample:
+    def describe(example: Example) -> Appearance | RefusedExample:
         try:
             mammogram = read_file(example.path, needed=_SMALL)
             preprocessed = preprocess(mammogram, _SMALL)
             require_mammogram(mammogram, preprocessed)
         except ImageError as err:
             return RefusedExample(example, err.code, str(err))
-        return Seen(example, look_of(mammogram, preprocessed), thumbnail_of(preprocessed))
+        return Appearance(
+            example, scanner_features(mammogram, preprocessed), thumbnail(preprocessed)
+        )
 
-    return map_ahead(see, examples, workers=workers)
+    return map_ahead(describe, examples, workers=workers)
 
 
 _SMALL: Final = (96, 72)
-"""Size in pixels of preprocessed images that only their look is wanted of."""
+"""Size in pixels of preprocessed images of which only scanner features are used."""
 
 
 def assess(
@@ -234,13 +241,17 @@ def assess(
 def with_shortcuts(
     assessment: Assessment,
     outcomes: Sequence[ScoredExample | RefusedExample],
-    others: Sequence[Seen],
+    others: Sequence[Appearance],
 ) -> Assessment:
-    """Add what a score could know without looking at tissue, fitted to `others`' images."""
+    """Add the AUC of shortcuts, which ignore the tissue, fitted to `others`' images."""
     from mammoscope.evaluation.shortcuts import measure_shortcuts
 
-    judged = [Seen(each.example, each.look) for each in outcomes if isinstance(each, ScoredExample)]
-    return replace(assessment, shortcuts=measure_shortcuts(judged, others))
+    scored = [
+        Appearance(each.example, each.features)
+        for each in outcomes
+        if isinstance(each, ScoredExample)
+    ]
+    return replace(assessment, shortcuts=measure_shortcuts(scored, others))
 
 
 def _with_age(
@@ -294,8 +305,8 @@ def _groups(scored: Sequence[ScoredExample]) -> dict[str, list[str | None]]:
         "density": [each.density for each in facts],
         "age": [_age_band(each.age) for each in facts],
     }
-    if not any(groups["machine"]) and len(scored) >= _FEWEST_FOR_LOOKS:
-        groups["look"] = list(cluster_looks([outcome.look for outcome in scored]))
+    if not any(groups["machine"]) and len(scored) >= _FEWEST_FOR_SCANNER_GROUPS:
+        groups["look"] = list(group_by_scanner([outcome.features for outcome in scored]))
     known = {fact: values for fact, values in groups.items() if any(values)}
     return known | {"background": ["bright" if outcome.inverted else "dark" for outcome in scored]}
 

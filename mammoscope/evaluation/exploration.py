@@ -11,9 +11,9 @@ import numpy as np
 
 from mammoscope.data.audit import AuditReport, audit
 from mammoscope.data.dataset import Dataset, Example, read_dataset
-from mammoscope.data.scanner_groups import Seen, cluster_looks
+from mammoscope.data.scanner_groups import Appearance, group_by_scanner
 from mammoscope.errors import EmptyDatasetError, RunError, StorageError
-from mammoscope.evaluation.evaluate import see_examples
+from mammoscope.evaluation.evaluate import describe_examples
 from mammoscope.evaluation.leakage import measure_leakage
 from mammoscope.evaluation.shortcuts import measure_shortcuts
 from mammoscope.system.files import write_json
@@ -44,7 +44,7 @@ def explore(
         ``splits`` and ``merged`` by label, sizes, modes, formats, refused, patients, breasts,
         duplicates, leaks and inverted images, as in `AuditReport`, of all splits; of those that
         may be learned from, ``groups`` (labels by what metadata knows), ``looks`` (for each
-        image its place in the plane in which looks differ most, and its cluster, machine and
+        image its place in the plane in which scanner features differ most, its cluster, machine and
         label), ``leakage`` and ``shortcuts``.
 
     Raises
@@ -56,9 +56,9 @@ def explore(
     """
     report = audit(dataset, on_image)
     seen = []
-    for outcome in see_examples(e for e in dataset.examples if e.split != NOT_LEARNED_FROM):
+    for outcome in describe_examples(e for e in dataset.examples if e.split != NOT_LEARNED_FROM):
         on_image()
-        if isinstance(outcome, Seen):
+        if isinstance(outcome, Appearance):
             seen.append(outcome)
     if not seen:
         raise EmptyDatasetError("Every image outside the test split was refused.")
@@ -69,7 +69,7 @@ def explore(
             name: _tumours_by(value, (each.example for each in seen))
             for name, value in _FACTS.items()
         },
-        "looks": _looks(seen, seed),
+        "looks": _scanner_groups(seen, seed),
         "leakage": measure_leakage(seen, seed=seed).to_json(),
         "shortcuts": {name: area.to_json() for name, area in shortcuts.items()},
     }
@@ -154,15 +154,15 @@ def _tumours_by(
     }
 
 
-def _looks(seen: Sequence[Seen], seed: int) -> dict[str, list[Any]]:
+def _scanner_groups(seen: Sequence[Appearance], seed: int) -> dict[str, list[Any]]:
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import StandardScaler
 
-    looks = [each.look for each in seen]
-    plane = PCA(2).fit_transform(StandardScaler().fit_transform(np.stack(looks)))
+    features = [each.features for each in seen]
+    plane = PCA(2).fit_transform(StandardScaler().fit_transform(np.stack(features)))
     # Ordered by place, so that nothing tells which image stands where in the folder.
     order = np.lexsort(plane.T)
-    clusters = cluster_looks(looks, seed=seed)
+    clusters = group_by_scanner(features, seed=seed)
     return {
         "x": [round(float(plane[i, 0]), 3) for i in order],
         "y": [round(float(plane[i, 1]), 3) for i in order],

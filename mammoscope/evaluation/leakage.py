@@ -1,7 +1,7 @@
-"""What a split by image does to a result: the same small model, trained both ways.
+"""Leakage: how much a split by image flatters a result. The same small model, trained both ways.
 
-Images of one patient are alike. Where some of them stand in training and others are judged, a
-model is rewarded for knowing the patient again, and nobody is told.
+Images of one patient are alike. If some are in the training part and others in the test part, a
+model is rewarded for recognising the patient.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedKFold
 
 from mammoscope.data.dataset import Example
-from mammoscope.data.scanner_groups import Seen
+from mammoscope.data.scanner_groups import Appearance
 from mammoscope.data.splitting import folds, shared_patients
 from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
 
@@ -24,7 +24,7 @@ _TREES: Final = 100
 _SMALLEST_LEAF: Final = 3
 
 _Parts = tuple[list[int], list[int]]
-"""Places of the images to learn from, and of those to judge."""
+"""Indices of the images of the training part and of the test part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class SplitOutcome:
     Parameters
     ----------
     auc
-        By image, every image judged once.
+        By image; every image is in one test part.
     judged_patients, shared_patients
-        Patients a fold judges on average, and how many of them stand in its training part too.
+        Mean number of patients in the test part of a fold, and of those in its training part too.
     """
 
     auc: Interval
@@ -73,8 +73,8 @@ class Leakage:
         }
 
 
-def measure_leakage(seen: Sequence[Seen], *, seed: int = 0) -> Leakage:
-    """Cross-fit a forest of trees to looks and thumbnails, by image and by patient.
+def measure_leakage(seen: Sequence[Appearance], *, seed: int = 0) -> Leakage:
+    """Cross-fit a forest of trees to scanner features and thumbnails, by image and by patient.
 
     Parameters
     ----------
@@ -99,11 +99,11 @@ def measure_leakage(seen: Sequence[Seen], *, seed: int = 0) -> Leakage:
         ("image", list(_by_image(labels, seed))),
     ):
         scores = np.zeros(labels.size)
-        for learned, judged in parts:
+        for learned, tested in parts:
             model = ExtraTreesClassifier(
                 _TREES, min_samples_leaf=_SMALLEST_LEAF, random_state=seed
             ).fit(features[learned], labels[learned])
-            scores[judged] = model.predict_proba(features[judged])[:, 1]
+            scores[tested] = model.predict_proba(features[tested])[:, 1]
         curves[name] = Curve(scores, labels)
         shared[name] = _shared(examples, parts)
 
@@ -119,10 +119,10 @@ def measure_leakage(seen: Sequence[Seen], *, seed: int = 0) -> Leakage:
     )
 
 
-def _features(seen: Seen) -> npt.NDArray[np.float32]:
+def _features(seen: Appearance) -> npt.NDArray[np.float32]:
     if seen.thumbnail is None:
         raise ValueError("leakage is measured on images with thumbnails")
-    return np.concatenate([seen.look, seen.thumbnail.ravel().astype(np.float32) / 255.0])
+    return np.concatenate([seen.features, seen.thumbnail.ravel().astype(np.float32) / 255.0])
 
 
 def _by_patient(examples: Sequence[Example], seed: int) -> Iterator[_Parts]:
@@ -139,10 +139,10 @@ def _by_image(labels: npt.NDArray[np.int64], seed: int) -> Iterator[_Parts]:
 
 
 def _shared(examples: Sequence[Example], parts: Sequence[_Parts]) -> tuple[float, float]:
-    """Patients judged a fold, and how many of them were learned from, on average."""
-    judged, both = [], []
+    """Mean number of test patients of a fold, and of those that are training patients too."""
+    tested, both = [], []
     for learned, kept in parts:
         kept_examples = [examples[i] for i in kept]
-        judged.append(len({e.patient_id for e in kept_examples}))
+        tested.append(len({e.patient_id for e in kept_examples}))
         both.append(len(shared_patients([examples[i] for i in learned], kept_examples)))
-    return float(np.mean(judged)), float(np.mean(both))
+    return float(np.mean(tested)), float(np.mean(both))

@@ -1,6 +1,6 @@
-"""What could be scored without looking at tissue: baselines that a model has to beat.
+"""Shortcuts: baselines that ignore the tissue, which a model has to beat.
 
-Each is fitted to images of other patients, as the model was, and scores the evaluated ones.
+Each is fitted to images of other patients, as the model is, and scores the evaluated images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +13,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mammoscope.data.dataset import Example, Facts
-from mammoscope.data.scanner_groups import Seen
+from mammoscope.data.scanner_groups import Appearance
 from mammoscope.data.splitting import folds
 from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
 
 Float = npt.NDArray[np.float64]
 
 _INVERSE_PENALTY: Final = 0.1
-"""Inverse strength of the ridge penalty on the standardised look."""
+"""Inverse strength of the ridge penalty on the standardised features."""
 
 _PRIOR_IMAGES: Final = 5.0
 """Images of the average share of tumours that are added to every group, so that small groups
@@ -31,17 +31,17 @@ FOLDS: Final = 5
 
 
 def measure_shortcuts(
-    judged: Sequence[Seen], others: Sequence[Seen], *, seed: int = 0
+    evaluated: Sequence[Appearance], others: Sequence[Appearance], *, seed: int = 0
 ) -> dict[str, Interval]:
     """AUC by image of each baseline, with a 95 % interval from resamples of patients.
 
     Parameters
     ----------
-    judged
+    evaluated
         Images to score, of both classes.
     others
-        Images to fit to; those of patients in `judged` are left out. Without any, the judged
-        ones are scored in folds by patient.
+        Images to fit to; those of patients in `evaluated` are left out. Without any, the
+        evaluated ones are scored in folds by patient.
     seed
         Of folds and intervals.
 
@@ -50,27 +50,29 @@ def measure_shortcuts(
     dict
         By the baseline's name; those about which the metadata says nothing are left out.
     """
-    patients = {seen.example.patient_id for seen in judged}
+    patients = {seen.example.patient_id for seen in evaluated}
     apart = [seen for seen in others if seen.example.patient_id not in patients]
     rounds = (
-        [(apart, list(judged))]
+        [(apart, list(evaluated))]
         if len({seen.example.label for seen in apart}) > 1
-        else _cross_fitted(judged, seed)
+        else _cross_fitted(evaluated, seed)
     )
     measured = {}
     for name, (is_known, score) in _BASELINES.items():
-        if not any(is_known(seen.example.facts) for seen in judged):
+        if not any(is_known(seen.example.facts) for seen in evaluated):
             continue
         scores: dict[Example, float] = {}
-        for learned, scored in rounds:
-            values = score(learned, scored)
+        for fitted, scored in rounds:
+            values = score(fitted, scored)
             scores |= {seen.example: float(v) for seen, v in zip(scored, values, strict=True)}
-        measured[name] = _auc([seen.example for seen in judged], scores, seed)
+        measured[name] = _auc([seen.example for seen in evaluated], scores, seed)
     return measured
 
 
-def _cross_fitted(judged: Sequence[Seen], seed: int) -> list[tuple[list[Seen], list[Seen]]]:
-    of = {seen.example: seen for seen in judged}
+def _cross_fitted(
+    evaluated: Sequence[Appearance], seed: int
+) -> list[tuple[list[Appearance], list[Appearance]]]:
+    of = {seen.example: seen for seen in evaluated}
     return [
         ([of[example] for example in large], [of[example] for example in small])
         for large, small in folds(list(of), FOLDS, seed)
@@ -87,14 +89,14 @@ def _auc(examples: list[Example], scores: Mapping[Example, float], seed: int) ->
     return found["auc"]
 
 
-def _by_look(learned: Sequence[Seen], scored: Sequence[Seen]) -> Float:
+def _by_features(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> Float:
     model = make_pipeline(StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, max_iter=1000))
-    model.fit(np.stack([seen.look for seen in learned]), [seen.example.label for seen in learned])
-    return np.asarray(model.decision_function(np.stack([seen.look for seen in scored])))
+    model.fit(np.stack([seen.features for seen in fitted]), [seen.example.label for seen in fitted])
+    return np.asarray(model.decision_function(np.stack([seen.features for seen in scored])))
 
 
-def _by_age(learned: Sequence[Seen], scored: Sequence[Seen]) -> Float:
-    known = [seen for seen in learned if seen.example.facts.age is not None]
+def _by_age(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> Float:
+    known = [seen for seen in fitted if seen.example.facts.age is not None]
     ages = np.array([seen.example.facts.age for seen in known], dtype=np.float64)
     if np.unique(ages).size < 2 or len({seen.example.label for seen in known}) < 2:
         return np.zeros(len(scored))
@@ -107,14 +109,14 @@ def _by_age(learned: Sequence[Seen], scored: Sequence[Seen]) -> Float:
 
 def _by_group(
     group: Callable[[Facts], str | None],
-) -> Callable[[Sequence[Seen], Sequence[Seen]], Float]:
+) -> Callable[[Sequence[Appearance], Sequence[Appearance]], Float]:
     """Score by the share of tumours among the images of the same group."""
 
-    def score(learned: Sequence[Seen], scored: Sequence[Seen]) -> Float:
-        average = float(np.mean([seen.example.label for seen in learned]))
+    def score(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> Float:
+        average = float(np.mean([seen.example.label for seen in fitted]))
         tumours: dict[str | None, float] = {}
         images: dict[str | None, float] = {}
-        for seen in learned:
+        for seen in fitted:
             name = group(seen.example.facts)
             tumours[name] = tumours.get(name, _PRIOR_IMAGES * average) + seen.example.label
             images[name] = images.get(name, _PRIOR_IMAGES) + 1
@@ -134,13 +136,10 @@ def _site(facts: Facts) -> str | None:
     return facts.site_id
 
 
-_BASELINES: Final[
-    dict[
-        str,
-        tuple[Callable[[Facts], object], Callable[[Sequence[Seen], Sequence[Seen]], Float]],
-    ]
-] = {
-    "histogram, box and inversion": (lambda _: True, _by_look),
+_Score = Callable[[Sequence[Appearance], Sequence[Appearance]], Float]
+
+_BASELINES: Final[Mapping[str, tuple[Callable[[Facts], object], _Score]]] = {
+    "histogram, box and inversion": (lambda _: True, _by_features),
     "age": (lambda facts: facts.age, _by_age),
     "machine": (_machine, _by_group(_machine)),
     "site": (_site, _by_group(_site)),

@@ -43,7 +43,7 @@ def describe(assessment: Assessment) -> Iterator[str]:
     )
     if assessment.refused:
         codes = ", ".join(f"{code} ({count:,})" for code, count in assessment.refused.items())
-        yield f"Not judged and left out: {sum(assessment.refused.values()):,} images: {codes}"
+        yield f"Refused and left out: {sum(assessment.refused.values()):,} images: {codes}"
     yield from _warnings(assessment)
     yield ""
     yield f"{'':34}{'by image':21}{'by breast':21}by patient"

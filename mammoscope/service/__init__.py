@@ -1,6 +1,6 @@
-"""The HTTP service: the only place that knows of statuses, headers and pages.
+"""The HTTP service: routes, statuses, headers and pages.
 
-It is handed its settings and an engine and knows nothing of where either comes from.
+It gets its settings and an engine, and does not know where they come from.
 """
 
 from mammoscope.service.app import create_app

@@ -1,4 +1,4 @@
-"""Who may ask: API keys, and how often each of them."""
+"""API keys of requests, and the rate limit of each key."""
 
 import os
 import threading
@@ -19,7 +19,7 @@ from mammoscope.settings import ServiceSettings
 KEY_HEADER: Final = "X-API-Key"
 
 PROBES: Final = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
-"""Routes that whoever runs the service asks, without a key."""
+"""Routes that need no key."""
 
 _log = structlog.get_logger(__name__)
 
@@ -27,10 +27,9 @@ _Stamp = tuple[int, int, int] | None
 
 
 class KeyFile:
-    """The keys of a file as it stands now: it is read again whenever it has changed.
+    """The keys of a file, which is read again whenever it changes.
 
-    A file that cannot be read any more, or is half written, changes nothing: the keys that were
-    read last are valid on.
+    If the file cannot be read any more or is half written, the keys that were read last stay valid.
 
     Parameters
     ----------

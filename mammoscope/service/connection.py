@@ -1,4 +1,4 @@
-"""The connection under a request: whether anybody still listens, and how to stop reading."""
+"""The client's connection: whether it is still open, and how to stop reading from it."""
 
 import socket
 import ssl

@@ -1,12 +1,12 @@
-"""API keys: issued once, kept as hashes, looked up without telling how near a guess came.
+"""API keys: issued once, stored as hashes, compared in constant time.
 
-A key is 256 random bits, which nobody can try out; so one round of SHA-256 keeps it, as slow
-hashes are made for secrets that people choose. The file has a line for each key::
+A key is 256 random bits and cannot be guessed, so one round of SHA-256 protects it; slow hashes are
+for secrets that people choose. The file has a line for each key::
 
     NAME sha256:HEX [EXPIRES]
 
-with the last day, in UTC, on which the key is valid. Empty lines and those that begin with # say
-nothing.
+with the last day, in UTC, on which the key is valid. Empty lines and lines that begin with # are
+ignored.
 """
 
 import datetime as dt
@@ -24,7 +24,7 @@ from mammoscope.errors import ConfigurationError, StorageError
 
 _KEY_BYTES: Final = 32
 _PREFIX: Final = "mammoscope_"
-"""Lets whoever finds a key somewhere, or a scanner for secrets, see what it opens."""
+"""Tells people and secret scanners what a key is for."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
@@ -60,7 +60,7 @@ class ApiKeys:
             raise ConfigurationError("The file of API keys cannot be read.") from err
         keys = tuple(_parsed(lines))
         if len({key.name for key in keys}) < len(keys):
-            raise ConfigurationError("The file of API keys has two keys of one name.")
+            raise ConfigurationError("The file of API keys has two keys with the same name.")
         return cls(keys)
 
     def holder(self, secret: str) -> str | None:
@@ -79,7 +79,7 @@ class ApiKeys:
 
 
 def issue_key(file: Path, name: str, *, expires: dt.date | None = None) -> str:
-    """Draw a key, append its hash to a file, and return the key, which is kept nowhere.
+    """Generate a key, append its hash to a file, and return the key, which is not stored.
 
     Raises
     ------
@@ -90,10 +90,10 @@ def issue_key(file: Path, name: str, *, expires: dt.date | None = None) -> str:
     """
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
-            "A key's name has up to 64 letters, digits, dots, hyphens and underscores."
+            "A key's name must have 1 to 64 letters, digits, dots, hyphens or underscores."
         )
     if file.exists() and name in {key.name for key in ApiKeys.read(file).keys}:
-        raise ConfigurationError(f"There is a key named {name} already.")
+        raise ConfigurationError(f"A key with the name {name} exists already; choose another name.")
     secret = _PREFIX + secrets.token_urlsafe(_KEY_BYTES)
     fields = [name, f"sha256:{_digest(secret).hex()}", *([str(expires)] if expires else [])]
     try:
@@ -116,11 +116,11 @@ def _parsed(lines: Iterable[str]) -> Iterable[ApiKey]:
             continue
         digest = _DIGEST.fullmatch(fields[1]) if len(fields) in (2, 3) else None
         if digest is None or not _NAME.fullmatch(fields[0]):
-            raise ConfigurationError(f"Line {number} of the file of API keys is no key.")
+            raise ConfigurationError(f"Line {number} of the file of API keys is not a valid key.")
         try:
             expires = dt.date.fromisoformat(fields[2]) if len(fields) == 3 else None
         except ValueError as err:
             raise ConfigurationError(
-                f"Line {number} of the file of API keys ends in no date like 2030-12-31."
+                f"Line {number} of the file of API keys must end in a date like 2030-12-31."
             ) from err
         yield ApiKey(fields[0], bytes.fromhex(digest[1]), expires)

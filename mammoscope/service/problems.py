@@ -1,6 +1,6 @@
-"""Every refusal as ``application/problem+json`` (RFC 9457).
+"""Every error as ``application/problem+json`` (RFC 9457).
 
-`STATUSES` is the one place where an error class meets an HTTP status.
+`STATUSES` is the only place that maps error classes to HTTP statuses.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from mammoscope import errors
 _log = structlog.get_logger(__name__)
 
 CLIENT_CLOSED_REQUEST: Final = 499
-"""Not of the standard, but what nginx and those who count its statuses call this."""
+"""Not a standard status; nginx uses it for clients that disconnect."""
 
 STATUSES: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.MammoscopeError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -69,45 +69,45 @@ RETRY_AFTER_S: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.DeadlineExceededError: 5,
     errors.NotReadyError: 2,
 }
-"""Seconds after which the same request may well succeed; rate limits know it themselves."""
+"""Seconds after which the same request may succeed; rate limits carry their own."""
 
 _FRAMEWORK_PROBLEMS: Final[Mapping[int, tuple[str, str]]] = {
     HTTPStatus.BAD_REQUEST: (errors.InvalidRequestError.code, "The request is not well-formed."),
     HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this path."),
-    HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "The path does not take this method."),
+    HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "This path does not allow the method."),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
         errors.RequestTooLargeError.code,
-        "The body is larger, or has more parts, than this service takes.",
+        "The body is too large or has too many parts.",
     ),
     HTTPStatus.REQUEST_URI_TOO_LONG: (
         errors.RequestTooLargeError.code,
-        "The path is longer than this service takes.",
+        "The path is too long.",
     ),
     HTTPStatus.EXPECTATION_FAILED: (
         errors.InvalidRequestError.code,
-        "The only expectation that is met is 100-continue.",
+        "The only supported expectation is 100-continue.",
     ),
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
         errors.RequestTooLargeError.code,
-        "The headers are more, or longer, than this service takes.",
+        "The headers are too many or too long.",
     ),
     HTTPStatus.NOT_IMPLEMENTED: (
         errors.InvalidRequestError.code,
-        "The body's transfer coding is none that this service knows.",
+        "The transfer coding of the body is not supported.",
     ),
     HTTPStatus.INTERNAL_SERVER_ERROR: (
         errors.MammoscopeError.code,
-        "Something went wrong inside the service; the request id leads to it in the log.",
+        "Internal error. Quote the request id to find it in the log.",
     ),
 }
-"""Code and detail of what gunicorn, Flask and Werkzeug refuse themselves."""
+"""Code and detail of errors that gunicorn, Flask and Werkzeug raise."""
 
 REFUSALS: Final = tuple(
     sorted(
         {
             (int(status), kind.code)
             for kind, status in STATUSES.items()
-            if status != HTTPStatus.INTERNAL_SERVER_ERROR  # answered without saying what it was
+            if status != HTTPStatus.INTERNAL_SERVER_ERROR  # answered without details
         }
         | {(int(status), code) for status, (code, _) in _FRAMEWORK_PROBLEMS.items()}
     )
@@ -130,24 +130,24 @@ def document(status: int, code: str, detail: str, request_id: str | None) -> dic
 
 
 def framework_document(status: int, request_id: str | None) -> dict[str, Any]:
-    """Return the problem document of what was refused before the application saw it."""
+    """Return the problem document of a request that never reached the application."""
     return document(status, *_framework_problem(status), request_id)
 
 
 def _framework_problem(status: int) -> tuple[str, str]:
     return _FRAMEWORK_PROBLEMS.get(
-        status, (errors.RequestError.code, "The request cannot be served.")
+        status, (errors.RequestError.code, "The request cannot be answered.")
     )
 
 
 def problem(
     status: int, code: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return a problem document as the answer to the request that is being handled."""
+    """Return a problem document as the answer to the current request."""
     g.problem_code = code
     content = document(status, code, detail, g.get("request_id"))
     if request.path.startswith("/v2/"):
-        content["error"] = detail  # where clients of the inference protocol look
+        content["error"] = detail  # the key of the inference protocol
     return Response(json.dumps(content), status, headers, content_type=MEDIA_TYPE)
 
 

@@ -28,10 +28,10 @@ DICOM_TYPE: Final = "application/dicom"
 PATIENT_FIELD: Final = "patient"
 LATERALITY_FIELD: Final = "laterality"
 VIEW_FIELD: Final = "view"
-"""Names of the form fields that say whose the images of a study are, and which."""
+"""Names of the form fields with patient, laterality and view of the images of a study."""
 
 MULTIPART_OVERHEAD_BYTES: Final = 64 * 1024
-"""What boundaries and part headers may add to a file of the largest size."""
+"""Bytes that boundaries and part headers may add to a file of the maximum size."""
 
 _MAX_JSON_BYTES: Final = 16 * 1024
 _LONGEST_NAME: Final = 255
@@ -39,7 +39,7 @@ _LONGEST_NAME: Final = 255
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Submission:
-    """An encoded image, and the woman's age in years where it was given."""
+    """An encoded image, and the woman's age in years if given."""
 
     image: bytes
     age: float | None = None
@@ -55,11 +55,11 @@ class UploadedImage:
 
 
 class InMemoryRequest(Request):
-    """A request whose uploads never touch a disk.
+    """A request that keeps uploads in memory.
 
     Werkzeug spools files over 500 kB into the temporary folder. Images of patients do not belong
-    there, and a read-only or full disk must not stop the service. What this takes at most is
-    bounded: the cap on the body times the number of HTTP threads.
+    there, and a read-only or full disk must not stop the service. The request queue bounds the
+    memory.
     """
 
     # The signature is the framework's.
@@ -76,7 +76,7 @@ class InMemoryRequest(Request):
 def submission(
     request: Request, settings: ServiceSettings, hold: Callable[[int], None]
 ) -> Submission:
-    """Return the encoded image that `request` brings, or whose URL it names, and the age.
+    """Return the encoded image in `request`, or at the URL it names, and the age.
 
     Parameters
     ----------
@@ -85,20 +85,19 @@ def submission(
     settings
         Limits of fetching.
     hold
-        Takes a number of bytes that are about to be fetched, and raises where there is no memory
-        for them.
+        Reserves memory for a number of bytes before they are fetched; raises if there is none.
 
     Raises
     ------
     UnsupportedMediaTypeError
         If the body is neither JSON, nor a form with a file, nor an image.
     RequestTooLargeError
-        If a body of unknown length does not end.
+        If a body of unknown length is too large.
     InvalidRequestError
-        If the body does not name or bring exactly one image, or broke off; or if the age is no
-        number of years of an adult.
+        If the body does not name or bring exactly one image, or is incomplete; or if the age is not
+        an adult's in years.
     FetchError
-        If the image is given by URL and cannot be had.
+        If the image at the URL cannot be fetched.
     ServiceBusyError
         If `hold` has no memory for it.
     """
@@ -115,8 +114,8 @@ def submission(
                 "The Content-Type must be application/json with a url, multipart/form-data with "
                 f"a file, or the image's own image type or {DICOM_TYPE}."
             )
-    except OSError as err:  # the connection, or its chunked encoding, broke
-        raise InvalidRequestError("The body broke off before its end.") from err
+    except OSError as err:  # broken connection or chunked encoding
+        raise InvalidRequestError("The body is incomplete.") from err
     return Submission(fetch(url, settings, hold=hold), age)
 
 
@@ -131,7 +130,7 @@ def study_submission(request: Request, settings: ServiceSettings) -> list[Upload
         If there are more images or bytes than are allowed.
     InvalidRequestError
         If a field is none of those known, has a value that is not allowed, or is there neither
-        once nor as often as there are files; if there is no file, or the body broke off.
+        once nor as often as there are files; if there is no file, or the body is incomplete.
     """
     if request.mimetype != "multipart/form-data":
         raise UnsupportedMediaTypeError("The Content-Type must be multipart/form-data.")
@@ -139,8 +138,8 @@ def study_submission(request: Request, settings: ServiceSettings) -> list[Upload
     request.max_form_parts = 4 * most + 1
     try:
         files = list(request.files.items(multi=True))
-    except OSError as err:  # the connection, or its chunked encoding, broke
-        raise InvalidRequestError("The body broke off before its end.") from err
+    except OSError as err:  # broken connection or chunked encoding
+        raise InvalidRequestError("The body is incomplete.") from err
     if len(files) > most:
         raise RequestTooLargeError(f"The form has {len(files)} files; at most {most} are allowed.")
     unknown = set(request.form) - {PATIENT_FIELD, LATERALITY_FIELD, VIEW_FIELD}
@@ -158,7 +157,7 @@ def study_submission(request: Request, settings: ServiceSettings) -> list[Upload
 
 
 def _placements(request: Request, files: int) -> list[Placement]:
-    """Whose the images of a study are, and which, as far as the form says so."""
+    """Patient, laterality and view of the images of a study, from the form."""
     given = {}
     for name in (PATIENT_FIELD, LATERALITY_FIELD, VIEW_FIELD):
         values = request.form.getlist(name)
@@ -184,36 +183,36 @@ def _placements(request: Request, files: int) -> list[Placement]:
 
 
 def whole_body(request: Request) -> bytes:
-    """Return the whole body, or refuse it; the framework may hand out a part in silence.
+    """Return the whole body, or refuse it; the framework may silently return a part.
 
     Raises
     ------
     RequestTooLargeError
-        If a body of unknown length does not end.
+        If a body of unknown length is too large.
     InvalidRequestError
-        If it broke off.
+        If it is incomplete.
     """
     try:
         data = request.get_data(cache=False)
-    except OSError as err:  # the connection, or its chunked encoding, broke
-        raise InvalidRequestError("The body broke off before its end.") from err
+    except OSError as err:  # broken connection or chunked encoding
+        raise InvalidRequestError("The body is incomplete.") from err
     announced, limit = request.content_length, request.max_content_length
     if announced is not None and len(data) != announced:
-        raise InvalidRequestError("The body broke off before its end.")
+        raise InvalidRequestError("The body is incomplete.")
     if announced is None and limit is not None and len(data) >= limit:
-        raise RequestTooLargeError(f"The body has {limit} bytes or more, which is too much.")
+        raise RequestTooLargeError(f"The body reaches the limit of {limit} bytes.")
     return data
 
 
 def _named(body: bytes) -> tuple[str, float | None]:
-    """URL and age that a JSON body names."""
+    """URL and age in a JSON body."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as err:
         raise InvalidRequestError("The body is not JSON.") from err
     if not isinstance(content, dict) or not {"url"} <= set(content) <= {"url", AGE_FIELD}:
         raise InvalidRequestError(
-            f'The JSON must be an object with "url" and, if wished, "{AGE_FIELD}", nothing else.'
+            f'The JSON must be an object with "url" and optionally "{AGE_FIELD}", nothing else.'
         )
     url = content["url"]
     if not isinstance(url, str):
@@ -237,7 +236,7 @@ def _form(request: Request) -> Submission:
 
 
 def _age(given: object) -> float | None:
-    """Age in years; None where nothing was given."""
+    """Age in years; None if not given."""
     if given is None or given == "":
         return None
     low, high = AGES_YEARS

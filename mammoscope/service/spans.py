@@ -1,8 +1,8 @@
-"""Traces for OpenTelemetry, where somebody collects them.
+"""Traces for OpenTelemetry, if a collector is set.
 
-A request is a span, and its stages are spans below it. They say what the log says and no more:
-route, status, code, times; never a URL, name or address. Without a collector nothing of
-OpenTelemetry is imported, nor need it be installed.
+A request is a span and its stages are child spans. They have the same facts as the log: route,
+status, code and times, but no URL, name or address. Without a collector OpenTelemetry is neither
+imported nor needed.
 """
 
 import time
@@ -20,36 +20,36 @@ _NAME: Final = "mammoscope"
 _NANOSECONDS: Final = 1_000_000_000
 
 _SENDING_S: Final = 3
-"""Seconds in which a collector takes spans; one that is gone must not hold up the end."""
+"""Timeout of the collector in seconds; a missing collector must not delay shutdown."""
 
 
 class Spans(Protocol):
-    """What is told of the stages of a request."""
+    """Receives the stages of a request."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Show what is done meanwhile as a span."""
+        """Record the block as a span."""
         ...
 
     def past(self, stage_s: Mapping[str, float]) -> None:
-        """Show stages that followed each other and have just ended; seconds of each."""
+        """Record consecutive stages that have just ended; values are seconds."""
         ...
 
 
 class NoSpans:
-    """Nobody collects."""
+    """Traces are off."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:  # noqa: ARG002 as `Spans` has it
-        """Do nothing besides."""
+        """Record nothing."""
         yield
 
     def past(self, stage_s: Mapping[str, float]) -> None:
-        """Do nothing."""
+        """Record nothing."""
 
 
 class CollectedSpans:
-    """Spans that are sent to a collector, in the background.
+    """Spans that a background thread sends to a collector.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class CollectedSpans:
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as err:
             raise ConfigurationError(
-                "Traces need the packages of the Pipfile's category tracing."
+                "Traces need the packages of the Pipfile's category tracing; install them."
             ) from err
         self._trace: Final = trace
         resource = Resource.create({"service.name": _NAME, "service.version": __version__})
@@ -81,23 +81,23 @@ class CollectedSpans:
         self._tracer: Final = self._provider.get_tracer(_NAME, __version__)
 
     def install(self, app: Flask) -> None:
-        """Show each request to `app` as a span, a part of the client's trace where it names one."""
+        """Record each request to `app` as a span, in the client's trace if it names one."""
         app.before_request(self._begin)
         app.after_request(self._answered)
         app.teardown_request(self._end)
 
     def send(self) -> None:
-        """Send what has not been sent yet, and wait for that."""
+        """Send the remaining spans, and wait until they are sent."""
         self._provider.force_flush()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Show what is done meanwhile as a span."""
+        """Record the block as a span."""
         with self._tracer.start_as_current_span(name, record_exception=False):
             yield
 
     def past(self, stage_s: Mapping[str, float]) -> None:
-        """Show stages that followed each other and have just ended; seconds of each."""
+        """Record consecutive stages that have just ended; values are seconds."""
         at = time.time_ns() - round(sum(stage_s.values()) * _NANOSECONDS)
         for name, seconds in stage_s.items():
             span = self._tracer.start_span(name, start_time=at)

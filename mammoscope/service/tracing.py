@@ -1,6 +1,6 @@
-"""Request ids, the line each request leaves in the log, and headers every answer carries.
+"""Request ids, one log line per request, and headers of every answer.
 
-Log lines say what happened and how long it took; never a URL, file name, address or image.
+Log lines say what happened and how long it took, but no URL, file name, address or image.
 """
 
 import logging.config
@@ -18,8 +18,7 @@ from flask import Flask, Response, g, request
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 
 API_VERSION: Final = "1"
-"""Grows when an answer changes so that a program that understood it may not understand it any more;
-new members of objects are no such change."""
+"""Version of the API; it grows with incompatible changes. New keys of objects are compatible."""
 
 API_VERSION_HEADER: Final = "Mammoscope-Api-Version"
 
@@ -72,9 +71,9 @@ def _finish(response: Response) -> Response:
 def _describe_exception(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Replace an exception by its types and the lines it came through.
+    """Replace an exception by its type and the lines of its traceback.
 
-    Its text stays out: libraries put paths, names and values there.
+    Its message is left out: libraries put paths, names and values there.
     """
     received = event.pop("exc_info", None)
     if not received:
@@ -108,7 +107,7 @@ _SHARED_PROCESSORS: Final[list[Any]] = [
 def logging_configuration(level: str) -> dict[str, Any]:
     """Return a ``logging.config.dictConfig`` of JSON lines to stderr.
 
-    Libraries are heard from warnings on, the package and its server from `level` on.
+    Libraries log from WARNING on, the package and its server from `level` on.
     """
     return {
         "version": 1,

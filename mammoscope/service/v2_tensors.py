@@ -1,4 +1,4 @@
-"""The wire format of the Open Inference Protocol: JSON, with tensors beside it as bytes.
+"""The wire format of the Open Inference Protocol: JSON, optionally followed by binary tensors.
 
 References
 ----------
@@ -32,14 +32,14 @@ Array = npt.NDArray[Any]
 
 
 class RequestedOutput(BaseModel):
-    """An output that is wished."""
+    """A requested output."""
 
     name: Annotated[str, Field(max_length=64)]
     parameters: dict[str, Any] = {}
 
 
 class InputTensor(RequestedOutput):
-    """An input; its data stand here, or follow the JSON as bytes."""
+    """An input; its data are here, or follow the JSON as bytes."""
 
     datatype: Annotated[str, Field(max_length=16)]
     shape: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(min_length=1, max_length=4)]
@@ -57,7 +57,7 @@ class RequestHeader(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InferenceRequest:
-    """What is asked.
+    """A parsed request.
 
     Parameters
     ----------
@@ -66,9 +66,9 @@ class InferenceRequest:
     inputs
         By name: uint8 arrays for UINT8, lists of bytes for BYTES.
     outputs
-        Names of the outputs wished, and whether each is wished as bytes; empty where all are.
+        Names of the requested outputs, and whether each is requested as bytes; empty for all.
     binary
-        Whether outputs that are not named are wished as bytes.
+        Whether outputs that are not named are requested as bytes.
     """
 
     id: str
@@ -90,7 +90,7 @@ def parse_request(body: bytes, header_length: str | None) -> InferenceRequest:
     Raises
     ------
     InvalidRequestError
-        If the body does not keep to the protocol.
+        If the body does not follow the protocol.
     """
     length = len(body)
     if header_length is not None:
@@ -104,10 +104,10 @@ def parse_request(body: bytes, header_length: str | None) -> InferenceRequest:
     except ValidationError as err:
         places = {".".join(map(str, problem["loc"])) or "body" for problem in err.errors()}
         raise InvalidRequestError(
-            f"The JSON does not keep to the inference protocol: {', '.join(sorted(places))}."
+            f"The JSON does not follow the inference protocol: {', '.join(sorted(places))}."
         ) from err
     except (ValueError, RecursionError) as err:
-        raise InvalidRequestError("The body does not begin with JSON.") from err
+        raise InvalidRequestError("The body does not start with JSON.") from err
     rest, inputs = memoryview(body)[length:], {}
     for given in header.inputs:
         size = given.parameters.get(_BINARY_SIZE)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mammoscope import __version__
 from mammoscope.errors import ArtifactNotFoundError, StorageError
-from mammoscope.evaluation.aggregation import SCORES_NAME, read_scores, with_levels
+from mammoscope.evaluation.aggregation import SCORES_NAME, read_scores, with_aggregation
 from mammoscope.evaluation.metrics import (
     Evaluation,
     Scored,
@@ -95,7 +95,7 @@ def write_results(
             }
         },
     )
-    write_card(output, with_levels(card, calibrated))
+    write_card(output, with_aggregation(card, calibrated))
 
 
 def renew_card(output: Path) -> None:
@@ -111,7 +111,7 @@ def renew_card(output: Path) -> None:
     card = load_artifact(output).card
     if card is None:
         raise ArtifactNotFoundError("The run has no card.")
-    write_card(output, with_levels(card, read_scores(output / SCORES_NAME, card)))
+    write_card(output, with_aggregation(card, read_scores(output / SCORES_NAME, card)))
 
 
 def _with_age(

@@ -183,7 +183,7 @@ class TestEvaluate:
         assert evaluate("--data", folder, "--split", "train", "--json", report) == 0
         captured = capsys.readouterr()
         assert f"refused {bad.relative_to(folder)}" in captured.err
-        assert "Not judged and left out: 1 images: corrupt_image (1)" in captured.out
+        assert "Refused and left out: 1 images: corrupt_image (1)" in captured.out
         assert json.loads(report.read_text())["refused"]["count"] == 1
 
     def test_one_class_only(self, folder, capsys):

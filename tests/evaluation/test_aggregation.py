@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
-from mammoscope.evaluation.aggregation import read_scores, scales_of, with_levels
+from mammoscope.evaluation.aggregation import read_scores, scales_of, with_aggregation
 from mammoscope.evaluation.metrics import (
     RULES_IN_USE,
     Scored,
@@ -54,7 +54,7 @@ def images() -> Scored:
 
 @pytest.fixture(scope="module")
 def card(images: Scored) -> Card:
-    return with_levels(CARD, images)
+    return with_aggregation(CARD, images)
 
 
 def write_scores(path: Path, images: Scored) -> Path:
@@ -147,7 +147,7 @@ def test_evaluation_reads_breasts_and_patients_by_the_card(card: Card, images: S
 
 def test_stored_scores_give_the_same_card(card: Card, images: Scored, tmp_path: Path):
     stored = read_scores(write_scores(tmp_path / "scores.csv", images), CARD)
-    again = with_levels(CARD, stored)
+    again = with_aggregation(CARD, stored)
     for level in ("breast", "patient"):
         assert again.levels[level].calibration.slope == pytest.approx(
             card.levels[level].calibration.slope, abs=1e-4

@@ -10,15 +10,15 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mammoscope.data.dataset import Dataset, Example, Facts, read_dataset
-from mammoscope.data.scanner_groups import Seen
+from mammoscope.data.scanner_groups import Appearance
 from mammoscope.errors import EmptyDatasetError, SingleClassError
 from mammoscope.evaluation.evaluate import (
     RefusedExample,
     ScoredExample,
     assess,
+    describe_examples,
     map_ahead,
     score_examples,
-    see_examples,
     with_shortcuts,
 )
 from mammoscope.imaging.mammogram import Laterality
@@ -53,13 +53,13 @@ class BrightnessEngine(NetworkStub):
         return Scores(logits, logits[:, None, None])
 
 
-def outcome(label, logit, patient="p", look=None, **facts):
+def outcome(label, logit, patient="p", features=None, **facts):
     known = facts.pop("patient_known", True)
     split = facts.pop("split", "test")
     chest_wall = facts.pop("chest_wall", "left")
     example = Example(Path(f"{patient}.png"), label, split, patient, "i", known, Facts(**facts))
-    look = np.zeros(24, np.float32) if look is None else look
-    return ScoredExample(example, logit, inverted=False, chest_wall=chest_wall, look=look)
+    features = np.zeros(24, np.float32) if features is None else features
+    return ScoredExample(example, logit, inverted=False, chest_wall=chest_wall, features=features)
 
 
 def measure(outcomes, others=(), split="test", card=CARD):
@@ -83,12 +83,12 @@ class TestScoring:
     def test_looks_are_seen_alike_with_and_without_a_score(self, phantom_dataset):
         examples = read_dataset(phantom_dataset).examples[:6]
         for scored, seen in zip(
-            score_examples(examples, BrightnessEngine()), see_examples(examples), strict=True
+            score_examples(examples, BrightnessEngine()), describe_examples(examples), strict=True
         ):
             assert scored.example == seen.example
-            assert scored.look.shape == (24,)
-            assert np.array_equal(scored.look, seen.look)
-            assert scored.look[:16].sum() == pytest.approx(1.0)
+            assert scored.features.shape == (24,)
+            assert np.array_equal(scored.features, seen.features)
+            assert scored.features[:16].sum() == pytest.approx(1.0)
 
     def test_an_unreadable_image_is_an_outcome(self, tmp_path):
         (tmp_path / "a.png").write_text("not an image")
@@ -193,7 +193,7 @@ class TestAssessment:
     def test_images_of_unknown_machines_are_grouped_by_look(self):
         rng = np.random.default_rng(2)
         outcomes = [
-            outcome(i % 2, float(i % 2), str(i), look=rng.normal(10 * (i % 3), 0.1, 24))
+            outcome(i % 2, float(i % 2), str(i), features=rng.normal(10 * (i % 3), 0.1, 24))
             for i in range(120)
         ]
         found = measure(outcomes).evaluation
@@ -215,12 +215,12 @@ class TestAssessment:
                     0.0,
                     f"{split} {i}",
                     split=split,
-                    look=rng.normal(told, 0.1, 24),
+                    features=rng.normal(told, 0.1, 24),
                     age=50.0 + 20 * told,
                     machine_id=str(told),
                 )
 
-        others = [Seen(each.example, each.look) for each in images("train", follow=True)]
+        others = [Appearance(each.example, each.features) for each in images("train", follow=True)]
         for follow in (True, False):
             judged = list(images("test", follow=follow))
             found = with_shortcuts(measure(judged), judged, others).shortcuts
@@ -231,11 +231,11 @@ class TestAssessment:
 
     def test_shortcuts_without_other_images_are_fitted_in_folds(self):
         judged = [
-            outcome(i % 2, 0.0, str(i), look=np.full(24, float(i % 2)), age=50.0 + i % 2)
+            outcome(i % 2, 0.0, str(i), features=np.full(24, float(i % 2)), age=50.0 + i % 2)
             for i in range(60)
         ]
         # A patient's own other images would tell the label; they are never learned from.
-        own = [Seen(each.example, 1 - each.look) for each in judged]
+        own = [Appearance(each.example, 1 - each.features) for each in judged]
         found = with_shortcuts(measure(judged), judged, own).to_json()["shortcuts"]
         assert found["histogram, box and inversion"]["value"] == 1.0
 

@@ -9,7 +9,7 @@ import pytest
 
 from mammoscope.__main__ import main
 from mammoscope.data.dataset import Example
-from mammoscope.data.scanner_groups import THUMBNAIL, Seen
+from mammoscope.data.scanner_groups import THUMBNAIL, Appearance
 from mammoscope.errors import RunError
 from mammoscope.evaluation.exploration import explore_once
 from mammoscope.evaluation.leakage import measure_leakage
@@ -66,7 +66,7 @@ def test_what_was_found_can_be_drawn(found):
     assert sum(bar.get_height() for bar in inverted.patches) == 48
 
 
-def _seen(known_again: float) -> list[Seen]:
+def _seen(known_again: float) -> list[Appearance]:
     """Images of 60 patients, four each; a share of each thumbnail is the patient's own."""
     rng = np.random.default_rng(1)
     images = []
@@ -79,7 +79,7 @@ def _seen(known_again: float) -> list[Seen]:
                 Path(f"{patient}-{number}.png"), patient % 2, "train", str(patient), str(number),
                 patient_known=True,
             )  # fmt: skip
-            images.append(Seen(example, np.zeros(24, np.float32), pixels.astype(np.uint8)))
+            images.append(Appearance(example, np.zeros(24, np.float32), pixels.astype(np.uint8)))
     return images
 
 

@@ -5,6 +5,7 @@ Scores are taken at three levels: image, breast (mean of the logits of its views
 patients, so that the several images of one patient are not counted as independent.
 """
 
+from mammoscope.evaluation.metrics.aggregation_rules import RULES_IN_USE, RuleResult, compare_rules
 from mammoscope.evaluation.metrics.assessment import (
     MIN_PER_CLASS,
     Evaluation,
@@ -30,7 +31,6 @@ from mammoscope.evaluation.metrics.operating import (
     measure_points,
     operating_points,
 )
-from mammoscope.evaluation.metrics.rules import RULES_IN_USE, RuleResult, compare_rules
 from mammoscope.evaluation.metrics.scored import Scored
 
 __all__ = [

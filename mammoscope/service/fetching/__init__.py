@@ -1,8 +1,8 @@
-"""URL to bytes, without letting a caller reach what only this machine can reach.
+"""Fetching of images by URL, without server-side request forgery.
 
-Every hop of a fetch, the first URL and each redirect alike, is parsed once, its host resolved
-once, every address of the answer checked, and the connection made to a checked address: a name
-that changes between check and connect has nothing to change.
+Each hop, the first URL and every redirect, is parsed once, its host is resolved once, all addresses
+are checked, and the connection goes to a checked address. So a DNS name that changes between check
+and connection has no effect.
 """
 
 from mammoscope.service.fetching.addresses import is_public, resolve_addresses

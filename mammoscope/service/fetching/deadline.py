@@ -1,4 +1,4 @@
-"""The end of a fetch."""
+"""Deadline of a fetch."""
 
 import socket
 import threading
@@ -11,9 +11,9 @@ from mammoscope.errors import FetchTimeoutError
 
 
 class Deadline:
-    """The moment at which a fetch ends, whatever the other side does.
+    """Time limit of a whole fetch, whatever the other server does.
 
-    A socket's timeout starts anew with each byte, so a server that sends one a second would hold
+    A socket's timeout restarts with each byte, so a server that sends one byte a second would hold
     a thread for hours. Here a timer shuts the socket down instead.
     """
 
@@ -45,7 +45,7 @@ class Deadline:
         remaining = self._end - time.monotonic()
         if remaining <= 0.0:
             raise FetchTimeoutError(
-                f"Fetching the image took longer than the {self._seconds:g} s it may take."
+                f"Fetching the image took longer than {self._seconds:g} s, which is the limit."
             )
         return remaining
 

@@ -1,4 +1,4 @@
-"""A URL taken apart, once, by one parser."""
+"""Parsing of URLs: once, by one parser, so that the checked URL is the one that is used."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ PORTS: Final = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL taken apart: the one reading of it that is checked and used."""
+    """A parsed URL."""
 
     scheme: str
     host: str
@@ -39,26 +39,26 @@ class Target:
 
 
 def parse(url: str) -> Target:
-    """Take `url` apart.
+    """Parse `url`.
 
     Raises
     ------
     UrlNotAllowedError
-        If it is no absolute http or https URL, holds user-info, or can be read in two ways.
+        If it is not an absolute http or https URL, has user-info, or is ambiguous.
     """
     if len(url) > MAX_URL_LENGTH:
         raise UrlNotAllowedError(f"The URL is longer than {MAX_URL_LENGTH} characters.")
     if any(character <= " " or character in "\\\x7f" for character in url):
-        raise UrlNotAllowedError("The URL holds blanks, control characters or backslashes.")
+        raise UrlNotAllowedError("The URL must not have blanks, control characters or backslashes.")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as err:
-        raise UrlNotAllowedError("This is not a URL that can be read.") from err
+        raise UrlNotAllowedError("The URL is not valid.") from err
     if parts.scheme not in PORTS:
-        raise UrlNotAllowedError("Only http and https URLs are fetched.")
+        raise UrlNotAllowedError("Only http and https URLs are allowed.")
     if "@" in parts.netloc:
-        raise UrlNotAllowedError("The URL holds a user name or password; none may be given.")
+        raise UrlNotAllowedError("The URL must not have a user name or password.")
     query = f"?{parts.query}" if parts.query else ""
     return Target(
         scheme=parts.scheme,
@@ -69,7 +69,7 @@ def parse(url: str) -> Target:
 
 
 def _host(host: str, *, bracketed: bool) -> str:
-    """Return `host` as ASCII: a plain IP address, or a name that nobody takes for a number."""
+    """Return `host` as ASCII: a plain IP address, or a name that no resolver takes for a number."""
     if bracketed:
         try:
             return str(ipaddress.IPv6Address(host.replace("%", " ")))  # no zone

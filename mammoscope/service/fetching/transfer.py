@@ -1,7 +1,7 @@
-"""The requests of a fetch.
+"""The HTTP requests of a fetch.
 
-``http.client`` is used directly because it does no more than asked: no proxies from the
-environment, no cookies, no ``.netrc``, no redirects, no decompression, and a socket of ours.
+It uses ``http.client`` directly, which has no proxies from the environment, no cookies, no
+``.netrc``, no redirects and no decompression, and accepts our own socket.
 """
 
 import functools
@@ -66,8 +66,8 @@ def fetch(
     tls
         Which certificates are trusted; the public authorities' where None.
     hold
-        Is told of bytes before they are kept: of all where the other server announces how many,
-        else block by block. What it raises ends the fetch.
+        Called with the number of bytes before they are kept: once if the other server announces the
+        length, else block by block. An error from it ends the fetch.
 
     Raises
     ------
@@ -128,10 +128,10 @@ class _Hop:
     def get(self, url: str) -> bytes | _Redirect:
         target = parse(url)
         if not self.settings.fetch_private_addresses and target.port not in PORTS.values():
-            raise UrlNotAllowedError("Only ports 80 and 443 are fetched from.")
+            raise UrlNotAllowedError("Only ports 80 and 443 are allowed in URLs.")
         hosts = self.settings.fetch_hosts
         if hosts is not None and not target.is_one_of(hosts):
-            raise UrlNotAllowedError("The URL's host is none that this service fetches from.")
+            raise UrlNotAllowedError("This host is not on the allow-list.")
         connection = http.client.HTTPConnection(target.host, target.port)
         with closing(connection):
             connection.sock = self._connect(target)
@@ -177,8 +177,8 @@ class _Hop:
         return addresses
 
     def _resolve_in_time(self, target: Target) -> Sequence[str]:
-        # The system's resolver takes no timeout, so it is left behind in a thread of its own,
-        # which ends when the resolver's own patience does.
+        # The system's resolver takes no timeout, so it runs in its own thread, which ends when the
+        # resolver gives up.
         lookup: Future[Sequence[str]] = Future()
 
         def look_up() -> None:
@@ -204,25 +204,29 @@ class _Hop:
                 f"The other server answered with status {response.status}, not with an image."
             )
         if response.getheader("Content-Encoding", "identity").lower() != "identity":
-            raise FetchFailedError("The other server compressed its answer, unasked.")
+            raise FetchFailedError(
+                "The other server compressed its answer, which is not supported."
+            )
         if response.headers.get_content_type() == "text/html":
             raise FetchFailedError("The other server answered with a web page, not an image.")
         return self._read_body(response)
 
     def _read_body(self, response: http.client.HTTPResponse) -> bytes:
         limit = self.settings.max_image_bytes
-        too_large = FetchTooLargeError(f"The image has more than {limit} bytes, the most allowed.")
+        too_large = FetchTooLargeError(
+            f"The image has more than {limit} bytes, which is the limit."
+        )
         announced = response.length
         if (announced or 0) > limit:
             raise too_large
         self.hold(announced or 0)
-        body = io.BytesIO()  # hands out what it holds, where a bytearray would be copied
+        body = io.BytesIO()  # getvalue does not copy, unlike bytes(bytearray)
         while chunk := response.read(_CHUNK_BYTES):
             if body.tell() + len(chunk) > limit:
                 raise too_large
             if announced is None:
                 self.hold(len(chunk))
             body.write(chunk)
-        if response.length:  # announced and never sent
+        if response.length:  # announced but not sent
             raise FetchFailedError("The other server broke off in the middle of the image.")
         return body.getvalue()

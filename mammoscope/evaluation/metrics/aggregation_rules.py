@@ -1,4 +1,4 @@
-"""Ways to make one score of a breast's views, or of a patient's breasts, side by side.
+"""Rules that aggregate the scores of a breast's views, or of a patient's breasts, compared.
 
 Only breasts with equally many views are compared with one another, and only patients with equally
 many breasts: the highest of two is above the highest of one by chance alone, and data sets that
