@@ -9,10 +9,11 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
+from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preprocessed
 from mammoscope.model.artifact import Card
-from mammoscope.model.engine import OpenVinoEngine, Pixels, Scores
+from mammoscope.model.engine import OpenVinoEngine, Scores
 from mammoscope.model.prediction import Prediction
 
 CARD = Card(

@@ -8,7 +8,8 @@ from PIL import Image
 
 from mammoscope.cli.arguments import add_model, add_operating_point
 from mammoscope.errors import StorageError
-from mammoscope.imaging.heat_map import Colours, heat_map, heat_range, overlay
+from mammoscope.imaging.arrays import Colours
+from mammoscope.imaging.heat_map import heat_map, heat_range, overlay
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE

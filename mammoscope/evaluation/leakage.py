@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedKFold
 
@@ -17,6 +16,7 @@ from mammoscope.data.dataset import Example
 from mammoscope.data.scanner_groups import Appearance
 from mammoscope.data.splitting import folds, shared_patients
 from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
+from mammoscope.imaging.arrays import Float, FloatArray, IntArray
 
 FOLDS: Final = 5
 
@@ -107,7 +107,7 @@ def measure_leakage(seen: Sequence[Appearance], *, seed: int = 0) -> Leakage:
         curves[name] = Curve(scores, labels)
         shared[name] = _shared(examples, parts)
 
-    def areas(weights: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
+    def areas(weights: FloatArray) -> dict[str, FloatArray]:
         found = {name: curve.auc(weights) for name, curve in curves.items()}
         return found | {"difference": found["image"] - found["patient"]}
 
@@ -119,7 +119,7 @@ def measure_leakage(seen: Sequence[Appearance], *, seed: int = 0) -> Leakage:
     )
 
 
-def _features(seen: Appearance) -> npt.NDArray[np.float32]:
+def _features(seen: Appearance) -> Float:
     if seen.thumbnail is None:
         raise ValueError("leakage is measured on images with thumbnails")
     return np.concatenate([seen.features, seen.thumbnail.ravel().astype(np.float32) / 255.0])
@@ -131,7 +131,7 @@ def _by_patient(examples: Sequence[Example], seed: int) -> Iterator[_Parts]:
         yield [place[e] for e in large], [place[e] for e in small]
 
 
-def _by_image(labels: npt.NDArray[np.int64], seed: int) -> Iterator[_Parts]:
+def _by_image(labels: IntArray, seed: int) -> Iterator[_Parts]:
     """As the published folders were made; nothing else in the package splits so."""
     divider = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     for large, small in divider.split(np.zeros(labels.size), labels):

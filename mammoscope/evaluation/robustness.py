@@ -20,6 +20,7 @@ from mammoscope.data.dataset import Example
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.evaluation.evaluate import RefusedExample, map_ahead
 from mammoscope.evaluation.metrics import Interval, bootstrap
+from mammoscope.imaging.arrays import FloatArray
 from mammoscope.imaging.heat_map import cell_centres
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
 from mammoscope.imaging.preprocessing import erase_tissue
@@ -192,7 +193,7 @@ def summarise(outcomes: Sequence[Trial | RefusedExample]) -> Robustness:
     )
 
 
-def _share_won(contests: Sequence[tuple[float, Sequence[float]]]) -> npt.NDArray[np.float64]:
+def _share_won(contests: Sequence[tuple[float, Sequence[float]]]) -> FloatArray:
     """Share of its rivals that each number exceeds, equal ones counting half: float64 (N,)."""
     return np.array(
         [

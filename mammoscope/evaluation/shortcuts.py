@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -16,8 +15,7 @@ from mammoscope.data.dataset import Example, Facts
 from mammoscope.data.scanner_groups import Appearance
 from mammoscope.data.splitting import folds
 from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
-
-Float = npt.NDArray[np.float64]
+from mammoscope.imaging.arrays import FloatArray
 
 _INVERSE_PENALTY: Final = 0.1
 """Inverse strength of the ridge penalty on the standardised features."""
@@ -89,13 +87,13 @@ def _auc(examples: list[Example], scores: Mapping[Example, float], seed: int) ->
     return found["auc"]
 
 
-def _by_features(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> Float:
+def _by_features(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> FloatArray:
     model = make_pipeline(StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, max_iter=1000))
     model.fit(np.stack([seen.features for seen in fitted]), [seen.example.label for seen in fitted])
     return np.asarray(model.decision_function(np.stack([seen.features for seen in scored])))
 
 
-def _by_age(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> Float:
+def _by_age(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> FloatArray:
     known = [seen for seen in fitted if seen.example.facts.age is not None]
     ages = np.array([seen.example.facts.age for seen in known], dtype=np.float64)
     if np.unique(ages).size < 2 or len({seen.example.label for seen in known}) < 2:
@@ -109,10 +107,10 @@ def _by_age(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> Float
 
 def _by_group(
     group: Callable[[Facts], str | None],
-) -> Callable[[Sequence[Appearance], Sequence[Appearance]], Float]:
+) -> Callable[[Sequence[Appearance], Sequence[Appearance]], FloatArray]:
     """Score by the share of tumours among the images of the same group."""
 
-    def score(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> Float:
+    def score(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> FloatArray:
         average = float(np.mean([seen.example.label for seen in fitted]))
         tumours: dict[str | None, float] = {}
         images: dict[str | None, float] = {}
@@ -136,7 +134,7 @@ def _site(facts: Facts) -> str | None:
     return facts.site_id
 
 
-_Score = Callable[[Sequence[Appearance], Sequence[Appearance]], Float]
+_Score = Callable[[Sequence[Appearance], Sequence[Appearance]], FloatArray]
 
 _BASELINES: Final[Mapping[str, tuple[Callable[[Facts], object], _Score]]] = {
     "histogram, box and inversion": (lambda _: True, _by_features),

@@ -1,7 +1,7 @@
-"""Where a score came from: the network's logit map, drawn over the image it was made of.
+"""Heat map: the network's logit map, drawn over the source image.
 
-The map lies on the preprocessed image: cropped, perhaps mirrored, stretched to a box. Here all that
-is undone, so that every cell stands where its tissue stands in the source image.
+The logit map covers the preprocessed image, which is cropped, perhaps mirrored, and stretched. This
+module undoes that, so that every cell lies over its tissue in the source image.
 """
 
 from typing import Final
@@ -10,12 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mammoscope.imaging.arrays import Colours, Float, FloatArray, Mask
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preprocessed
-
-Float = npt.NDArray[np.float32]
-Colours = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 
 OPACITY: Final = 0.45
 """Share of the colour in the mixture with the image, in (0, 1)."""
@@ -37,7 +34,7 @@ _BAND_ROWS: Final = 512
 """Rows drawn at a time, so that the largest images need little memory beside themselves."""
 
 
-def cell_centres(cells: int, length: int) -> npt.NDArray[np.float64]:
+def cell_centres(cells: int, length: int) -> FloatArray:
     """Middle of each cell's receptive field along one axis of the preprocessed image, in pixels.
 
     Networks halve their maps again and again, so that neighbouring cells stand a power of two
@@ -64,14 +61,14 @@ def heat_map(logit_map: Float, preprocessed: Preprocessed) -> tuple[Float, Mask]
     Parameters
     ----------
     logit_map
-        float32 (h, w), as the engine gives it for `preprocessing`'s pixels.
-    preprocessing
-        How the image was preprocessed.
+        float32 (h, w), of a `Prediction`.
+    preprocessed
+        The preprocessed image.
 
     Returns
     -------
     tuple
-        Heat float32 and breast bool, both of the size of `preprocessing.box`; the heat is
+        Heat float32 and breast bool, both of the size of ``preprocessed.box``; the heat is
         interpolated between the cells' centres and constant beyond the outermost.
     """
     top, left, bottom, right = preprocessed.box
@@ -96,8 +93,8 @@ def overlay(mammogram: Mammogram, logit_map: Float, preprocessed: Preprocessed) 
         The image.
     logit_map
         float32 (h, w).
-    preprocessing
-        How the image was preprocessed.
+    preprocessed
+        The preprocessed image.
 
     Returns
     -------
@@ -125,7 +122,7 @@ def heat_range(heat: Float, breast: Mask) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-def _preprocessed_positions(length: int, preprocessed: int) -> npt.NDArray[np.float64]:
+def _preprocessed_positions(length: int, preprocessed: int) -> FloatArray:
     """Position of each source pixel of the crop on the preprocessed image, before mirroring.
 
     Pixel centres lie at whole numbers, as OpenCV's resizing has them.
@@ -134,13 +131,11 @@ def _preprocessed_positions(length: int, preprocessed: int) -> npt.NDArray[np.fl
     return np.asarray(positions, dtype=np.float64)
 
 
-def _nearest(positions: npt.NDArray[np.float64], length: int) -> npt.NDArray[np.intp]:
+def _nearest(positions: FloatArray, length: int) -> npt.NDArray[np.intp]:
     return np.clip(np.rint(positions), 0, length - 1).astype(np.intp)
 
 
-def _interpolation(
-    positions: npt.NDArray[np.float64], centres: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float32]:
+def _interpolation(positions: FloatArray, centres: FloatArray) -> Float:
     """Weights float32 (P, C) that interpolate values at C centres to P positions."""
     weights = np.empty((positions.size, centres.size), dtype=np.float32)
     for cell, unit in enumerate(np.eye(centres.size)):

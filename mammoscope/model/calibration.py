@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-FloatArray = npt.NDArray[np.float64]
+from mammoscope.imaging.arrays import FloatArray
 
 AGE_CENTRE_YEARS: Final = 60.0
 YEARS_A_DECADE: Final = 10.0

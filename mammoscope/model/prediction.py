@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, computed_field
 
+from mammoscope.imaging.arrays import Float
 from mammoscope.imaging.preprocessing import Preprocessed
 
 Label = Literal["no tumour", "tumour"]
@@ -96,7 +95,7 @@ class Prediction(Decision):
     model_version: str
     warnings: tuple[str, ...]
     preprocessed: SkipValidation[Preprocessed] = Field(exclude=True, repr=False)
-    logit_map: SkipValidation[npt.NDArray[np.float32]] = Field(exclude=True, repr=False)
+    logit_map: SkipValidation[Float] = Field(exclude=True, repr=False)
     stage_s: SkipValidation[Mapping[str, float]] = Field(
         default_factory=dict, exclude=True, repr=False
     )

@@ -9,9 +9,10 @@ from typing import Self
 import structlog
 
 from mammoscope.errors import ArtifactError, MammoscopeError, NotReadyError
+from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.artifact import DEFAULT_POINT, Card
-from mammoscope.model.engine import Engine, Pixels, Scores
+from mammoscope.model.engine import Engine, Scores
 from mammoscope.model.prediction import Prediction
 
 _log = structlog.get_logger(__name__)

@@ -7,10 +7,11 @@ from typing import Final
 from flask import request
 
 from mammoscope.imaging import reading
+from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.artifact import DEFAULT_POINT, Card
-from mammoscope.model.engine import Engine, Pixels, Scores
+from mammoscope.model.engine import Engine, Scores
 from mammoscope.model.prediction import Prediction
 from mammoscope.service.connection import Connection
 from mammoscope.service.monitoring import Monitoring

@@ -11,15 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from mammoscope.evaluation.metrics.intervals import (
-    RESAMPLES,
-    FloatArray,
-    IntArray,
-    Interval,
-    bootstrap,
-)
+from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval, bootstrap
 from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.evaluation.metrics.scored import Scored
+from mammoscope.imaging.arrays import FloatArray, IntArray
 from mammoscope.model.calibration import sigmoid
 
 RULES_IN_USE: Final[Mapping[str, str]] = {"breast": "mean", "patient": "highest"}

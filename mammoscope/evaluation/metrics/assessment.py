@@ -7,15 +7,11 @@ from typing import Any, Final
 import numpy as np
 
 from mammoscope.errors import SingleClassError
-from mammoscope.evaluation.metrics.intervals import (
-    RESAMPLES,
-    FloatArray,
-    Interval,
-    bootstrap,
-)
+from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval, bootstrap
 from mammoscope.evaluation.metrics.measures import Curve, Measures
 from mammoscope.evaluation.metrics.operating import OperatingPoint, Scale, measure_points
 from mammoscope.evaluation.metrics.scored import Scored
+from mammoscope.imaging.arrays import FloatArray
 from mammoscope.model.calibration import AgeCalibration
 
 MIN_PER_CLASS: Final = 10

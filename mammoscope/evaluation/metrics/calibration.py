@@ -3,10 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
+from mammoscope.imaging.arrays import FloatArray
 from mammoscope.model.calibration import (
     AgeCalibration,
     Calibration,
-    FloatArray,
     decades_from_centre,
     sigmoid,
 )

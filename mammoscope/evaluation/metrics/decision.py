@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.evaluation.metrics.intervals import FloatArray, IntArray
+from mammoscope.imaging.arrays import FloatArray, IntArray
 
 
 class NetBenefit:

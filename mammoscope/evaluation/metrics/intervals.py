@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from mammoscope.imaging.arrays import FloatArray, IntArray
 
 Statistic = Callable[[FloatArray], Mapping[str, FloatArray]]
 """Weights (R, N) of N images in R resamples -> named values (R,), NaN where undefined."""

@@ -5,8 +5,8 @@ from typing import Final
 import numpy as np
 
 from mammoscope.evaluation.metrics.calibration import fit_intercept, fit_logistic, varies
-from mammoscope.evaluation.metrics.intervals import FloatArray, IntArray
 from mammoscope.evaluation.metrics.scored import Scored
+from mammoscope.imaging.arrays import FloatArray, IntArray
 from mammoscope.model.calibration import sigmoid
 
 ECE_BINS: Final = 10

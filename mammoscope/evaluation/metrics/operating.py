@@ -8,14 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.evaluation.metrics.calibration import fit_platt
-from mammoscope.evaluation.metrics.intervals import (
-    RESAMPLES,
-    FloatArray,
-    Interval,
-    bootstrap,
-)
+from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval, bootstrap
 from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.evaluation.metrics.scored import Scored
+from mammoscope.imaging.arrays import FloatArray
 from mammoscope.model.calibration import Calibration
 
 TARGET_RATE: Final = 0.90

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.evaluation.metrics.intervals import FloatArray, IntArray
+from mammoscope.imaging.arrays import FloatArray, IntArray
 from mammoscope.model.calibration import Calibration
 
 

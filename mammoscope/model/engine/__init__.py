@@ -16,15 +16,13 @@ from mammoscope.model.engine.loading import (
     precision_of,
     read_network,
 )
-from mammoscope.model.engine.protocol import Engine, Float, Pixels, Scores
+from mammoscope.model.engine.protocol import Engine, Scores
 
 __all__ = [
     "LOGIT_RANK",
     "Engine",
     "Execution",
-    "Float",
     "OpenVinoEngine",
-    "Pixels",
     "Precision",
     "Scores",
     "computes_in_bfloat16",

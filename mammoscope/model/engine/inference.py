@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mammoscope.errors import ArtifactMismatchError
+from mammoscope.imaging.arrays import Float, Pixels
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import discrepancies, require_mammogram
 from mammoscope.model.artifact import DEFAULT_POINT, Card
-from mammoscope.model.engine.protocol import Float, Pixels, Scores
+from mammoscope.model.engine.protocol import Scores
 from mammoscope.model.prediction import AGES_YEARS, Prediction
 
 if TYPE_CHECKING:

@@ -3,17 +3,10 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from mammoscope.imaging.arrays import Float, Pixels
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.artifact import Card
 from mammoscope.model.prediction import Prediction
-
-Pixels = npt.NDArray[np.uint8]
-"""Preprocessed images, uint8 (N, H, W), of the card's input size."""
-
-Float = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
