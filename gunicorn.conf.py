@@ -25,7 +25,7 @@ bind = _settings.bind
 workers = 1
 worker_class = PoliteWorker
 
-# A thread for whatever has a place, and enough beside them that probes are always answered.
+# A thread for each slot of the queue, and spare ones so that probes are always answered.
 threads = _settings.request_threads + _settings.queue_size + SPARE_THREADS
 
 # The engine's threads do not survive a fork, so each worker loads the model itself.

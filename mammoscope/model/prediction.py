@@ -57,7 +57,7 @@ class Decision(Answer):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def label(self) -> Label:
-        """One of `CLASS_NAMES`."""
+        """``tumour`` if the probability reaches the threshold, else ``no tumour``."""
         return label_of(self.probability, self.threshold)
 
 

@@ -183,7 +183,7 @@ def test_no_readable_image_is_refused_after_the_report(tmp_path: Path) -> None:
         (tmp_path / label).mkdir()
         (tmp_path / label / "text.jpg").write_text("a letter")
     result = start("audit", tmp_path)
-    assert_refused(result, "None of the folder's images can be judged")
+    assert_refused(result, "Every image in the folder was refused")
     assert "unsupported_image" in result.stdout
 
 
@@ -201,7 +201,7 @@ def test_a_full_disk_costs_the_json_and_not_the_lines(copy: Path) -> None:
 
 def test_a_json_file_in_no_folder_is_refused_before_the_work(copy: Path, tmp_path: Path) -> None:
     result = start("audit", copy, "--json", tmp_path / "no" / "audit.json")
-    assert_refused(result, "folder for the JSON file does not exist")
+    assert_refused(result, "folder of the file to write does not exist")
     assert result.stdout == ""
 
 
