@@ -210,7 +210,7 @@ def assess(
     scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredExample)]
     refused = [outcome for outcome in outcomes if isinstance(outcome, RefusedExample)]
     if not scored:
-        raise EmptyDatasetError("Nothing can be measured: every image was refused.")
+        raise EmptyDatasetError("Every image was refused, so nothing can be measured.")
     examples = [outcome.example for outcome in scored]
     images = Scored.of(
         [example.label for example in examples],

@@ -169,7 +169,7 @@ def summarise(outcomes: Sequence[Trial | RefusedExample]) -> Robustness:
     """
     trials = [outcome for outcome in outcomes if isinstance(outcome, Trial)]
     if not trials:
-        raise EmptyDatasetError("Nothing can be measured: every image was refused.")
+        raise EmptyDatasetError("Every image was refused, so nothing can be measured.")
     larger = _share_won([(abs(t.hottest), [abs(each) for each in t.random]) for t in trials])
     lower = _share_won([(-t.hottest, [-each for each in t.random]) for t in trials])
     _, patients = np.unique([trial.example.patient_id for trial in trials], return_inverse=True)

@@ -80,7 +80,7 @@ def test_memory_is_first_seen_by_whoever_makes_the_engine():
         get_property=lambda name: len(requests),
         create_infer_request=lambda: next(made),
     )
-    Engine(compiled, Card(version="1", sha256="0" * 64, input_size=(4, 4)))
+    OpenVinoEngine(compiled, Card(version="1", sha256="0" * 64, input_size=(4, 4)))
     assert {each.first_seen_by for each in requests} == {threading.get_ident()}
 
 

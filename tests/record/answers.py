@@ -21,7 +21,7 @@ from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
 from mammoscope.service import LoadingEngine, create_app
-from mammoscope.service.app import admission_of, monitoring_of
+from mammoscope.service.app import monitoring_of, queue_of
 from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import changed
 from tests.record import exchange
@@ -34,7 +34,7 @@ from tests.servers import send, server
 CAP = 400_000
 SETTINGS: dict[str, Any] = {
     "max_image_bytes": CAP,
-    "max_study_pictures": 4,
+    "max_study_images": 4,
     "max_study_bytes": 1_000_000,
 }
 INFER = "/v2/models/mammoscope/infer"
@@ -424,21 +424,21 @@ def _states(entries: Entries) -> None:
             ask("", "POST", path, **form(jpeg("left CC")))
         ask("", "POST", INFER, json={})
     ask = Asking(_app(), entries, "about to stop: ")
-    admission_of(ask.app).drain()
+    queue_of(ask.app).drain()
     for path in ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"):
         ask("", "GET", path)
     ask("", "POST", "/predict", network=True, **form(jpeg("left CC")))
-    ask = Asking(_app(request_threads=1, queue_size=0), entries, "no place left: ")
+    ask = Asking(_app(request_threads=1, queue_size=0), entries, "no slot left: ")
     with ExitStack() as stack, ask.app.test_request_context():
-        admission = admission_of(ask.app)
-        stack.enter_context(admission.place(_Connected(), 1))  # type: ignore[arg-type]
+        queue = queue_of(ask.app)
+        stack.enter_context(queue.slot(_Connected(), 1))  # type: ignore[arg-type]
         ask("", "POST", "/predict", **form(jpeg("left CC")))
         ask("", "POST", "/studies", **form(jpeg("left CC")))
         ask("", "GET", "/readyz")
 
 
 class _Connected:
-    """Who holds the place."""
+    """A client that holds a slot."""
 
     def is_closed(self) -> bool:
         return False

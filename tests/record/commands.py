@@ -20,8 +20,8 @@ from tests.record.scores import MODEL
 
 COMMANDS = (
     "audit", "card", "compile", "distributions", "download", "evaluate", "experiments", "explain",
-    "explore", "figures", "key", "phantoms", "quality", "release", "report", "robustness", "score",
-    "trainings",
+    "explore", "figures", "key", "phantoms", "predict", "quality", "release", "report",
+    "robustness", "trainings",
 )  # fmt: skip
 
 ENVIRONMENT = {
@@ -156,7 +156,7 @@ def _prepare(folder: Path) -> None:
 FIRST = (
     Command("mammoscope phantoms --count 6 phantoms", ("phantoms",)),
     Command("mammoscope phantoms --count 6 --seed 4 --dataset dataset", ("dataset",)),
-    Command("mammoscope phantoms --count 1 --exams --syntax jpeg-ls studies", ("studies",)),
+    Command("mammoscope phantoms --count 1 --studies --syntax jpeg-ls studies", ("studies",)),
 )
 """They make the images that the others read."""
 
@@ -185,9 +185,10 @@ def _independent() -> list[Command]:
             "mammoscope quality --every 2 dataset",
             "mammoscope evaluate --data nothing", "mammoscope evaluate --data empty",
             "mammoscope evaluate --data dataset --model nothing",
-            "mammoscope score --model nothing a.png", "mammoscope score --shard 3/2 a.png",
-            "mammoscope score --study --shard 0/2 a.png",
-            "mammoscope score --operating-point other a.png",
+            "mammoscope predict --model nothing a.png", "mammoscope predict --shard 3/2 a.png",
+            "mammoscope predict --study --shard 0/2 a.png",
+            "mammoscope predict --operating-point other a.png",
+            "mammoscope score --model nothing a.png",
             "mammoscope explain nothing.png --output empty",
             "mammoscope explain nothing.png --output nothing/a.png",
             "mammoscope report nothing",
@@ -219,15 +220,15 @@ def _asking() -> list[Command]:
     """Commands that ask the released model, or fit models of their own."""
     model = f"--model {MODEL}"
     made = {
-        f"mammoscope score {model} phantoms": (),
-        f"mammoscope score {model} with_refused empty nothing.png": (),
-        f"mammoscope score {model} --json - phantoms": (),
-        f"mammoscope score {model} --json lines.json with_refused": ("lines.json",),
-        f"mammoscope score {model} --operating-point high_sensitivity phantoms": (),
-        f"mammoscope score {model} --shard 0/2 phantoms": (),
-        f"mammoscope score {model} --study studies": (),
-        f"mammoscope score {model} --study --id-key secret --json - studies": (),
-        f"mammoscope score {model} --study manifest.csv": (),
+        f"mammoscope predict {model} phantoms": (),
+        f"mammoscope predict {model} with_refused empty nothing.png": (),
+        f"mammoscope predict {model} --json - phantoms": (),
+        f"mammoscope predict {model} --json lines.json with_refused": ("lines.json",),
+        f"mammoscope predict {model} --operating-point high_sensitivity phantoms": (),
+        f"mammoscope predict {model} --shard 0/2 phantoms": (),
+        f"mammoscope predict {model} --study studies": (),
+        f"mammoscope predict {model} --study --id-key secret --json - studies": (),
+        f"mammoscope predict {model} --study manifest.csv": (),
         f"mammoscope explain {model} with_refused/mass.tif --output map.png": ("map.png",),
         f"mammoscope explain {model} with_refused/noise.png --output no_map.png": ("no_map.png",),
         f"mammoscope evaluate {model} --data dataset --split all --shortcuts "

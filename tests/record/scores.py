@@ -78,15 +78,14 @@ def record() -> Entries:
 
 
 def _answer(engine: Engine, mammogram: Mammogram) -> dict[str, Any]:
-    answer = engine.judge(mammogram)
-    drawn = overlay(mammogram, answer.logit_map, answer.preprocessed)
-    logit = answer.prediction.logit
+    prediction = engine.predict(mammogram)
+    drawn = overlay(mammogram, prediction.logit_map, prediction.preprocessed)
     return {
-        "logit": logit,  # JSON keeps each bit of a number
-        "probability": answer.prediction.probability,
-        "with_age_57": engine.card.probability(logit, 57.0)[0],
-        "label": answer.prediction.label,
-        "logit_map": sha256(answer.logit_map.tobytes()),
+        "logit": prediction.logit,  # JSON keeps each bit of a number
+        "probability": prediction.probability,
+        "with_age_57": engine.card.probability(prediction.logit, 57.0)[0],
+        "label": prediction.label,
+        "logit_map": sha256(prediction.logit_map.tobytes()),
         "heat_map": sha256(drawn.tobytes()),
     }
 
