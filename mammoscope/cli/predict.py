@@ -43,7 +43,7 @@ STANDARD_OUTPUT: Final = "-"
 
 Outcome = Prediction | MammoscopeError
 
-Found = Path | tuple[Path, MammoscopeError]
+Source = Path | tuple[Path, MammoscopeError]
 """A file to predict, or a path that gives no files, with the reason."""
 
 _OLD_NAME: Final = "score"
@@ -183,7 +183,7 @@ def _pseudonyms(key_file: Path | None) -> Pseudonyms:
         ) from err
 
 
-def find_images(paths: Sequence[Path]) -> Iterator[Found]:
+def find_images(paths: Sequence[Path]) -> Iterator[Source]:
     """Files as given, and the images of folders in the order of their names.
 
     A folder that cannot be listed, or holds no image, comes with the error that says so.
@@ -224,19 +224,19 @@ def to_line(path: Path, outcome: Outcome) -> str:
     return f"{outcome.probability:<11.3f}  {outcome.label:9}  {shown(path)}{warnings}"
 
 
-def _in(shard: Shard, found: Found) -> bool:
+def _in(shard: Shard, found: Source) -> bool:
     return shard.holds(found[0] if isinstance(found, tuple) else found)
 
 
 def _predict(
-    images: Iterable[Found],
+    images: Iterable[Source],
     engine: Engine,
     operating_point: str,
     outputs: tuple[IO[str] | None, IO[str] | None],
 ) -> int:
     """Predict and write; returns how many images were refused."""
 
-    def work(found: Found) -> tuple[Path, Outcome]:
+    def work(found: Source) -> tuple[Path, Outcome]:
         if isinstance(found, tuple):
             return found
         try:
@@ -259,7 +259,7 @@ def _predict(
     return refused
 
 
-def _walk(folder: Path) -> Iterator[Found]:
+def _walk(folder: Path) -> Iterator[Source]:
     unlisted: list[OSError] = []
     for current, folders, files in os.walk(folder, onerror=unlisted.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
