@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.settings import PRESETS, ServiceSettings, TrainConfig
+from mammoscope.settings import PRESETS, ServiceSettings, TrainConfig, cache_folder
 
 
 def test_settings_come_from_the_environment():
@@ -37,6 +39,19 @@ def test_hosts_are_a_list():
 def test_unknown_names_and_values_are_refused(name, value):
     with pytest.raises(ConfigurationError, match=name.removeprefix("MAMMOSCOPE_").lower()):
         ServiceSettings.from_environment({name: value})
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"MAMMOSCOPE_CACHE": "/c", "XDG_CACHE_HOME": "/x"}, Path("/c")),
+        ({"MAMMOSCOPE_CACHE": "", "XDG_CACHE_HOME": "/x"}, Path("/x/mammoscope")),
+        ({"XDG_CACHE_HOME": "relative"}, Path.home() / ".cache/mammoscope"),
+        ({}, Path.home() / ".cache/mammoscope"),
+    ],
+)
+def test_the_cache_is_the_users_where_nothing_else_is_said(environment, expected):
+    assert cache_folder(environment) == expected
 
 
 def test_settings_are_frozen():

@@ -1,20 +1,17 @@
 """Preprocessed images to scores, on OpenVINO.
 
-The engine knows nothing of files' formats, HTTP or patients. It loads what was compiled for
-serving without Keras; a network that was not compiled is converted through Keras' OpenVINO
-backend. Neither needs TensorFlow.
+The engine knows nothing of files' formats, HTTP or patients. It computes the compiled network,
+which needs neither Keras nor TensorFlow; where there is none yet, it is made through Keras'
+OpenVINO backend.
 """
 
 from mammoscope.model.engine.agreement import score_phantoms
 from mammoscope.model.engine.inference import LOGIT_RANK, Engine, Float, Judgement, Pixels, Scores
 from mammoscope.model.engine.loading import (
     Execution,
-    Precision,
     computes_in_bfloat16,
     load_engine,
     make_engine,
-    precision_of,
-    read_network,
 )
 
 __all__ = [
@@ -24,12 +21,9 @@ __all__ = [
     "Float",
     "Judgement",
     "Pixels",
-    "Precision",
     "Scores",
     "computes_in_bfloat16",
     "load_engine",
     "make_engine",
-    "precision_of",
-    "read_network",
     "score_phantoms",
 ]
