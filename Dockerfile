@@ -21,16 +21,15 @@ RUN /opt/pipenv/bin/pipenv requirements --hash --categories packages >packages.t
         --requirement packages.txt
 
 
-# A network that was not compiled is, in float: the service then needs no Keras. What it never loads
-# goes, then it is put together and tried: pictures in each coding of DICOM are scored with the model
-# of the image. Loading the model checks the sha256 of its files against its card. Python keeps the
-# bytecode of exactly the modules that were needed.
+# The image carries the compiled network, so that the service needs no Keras and no folder to write
+# to. What it never loads goes, then it is put together and tried: images in each coding of DICOM are
+# scored with the model of the image. Loading the model checks the sha256 of its files. Python keeps
+# the bytecode of exactly the modules that were needed.
 FROM packages AS assembled
 WORKDIR /app
 COPY mammoscope ./mammoscope
 COPY model ./model
-RUN test -e model/model.xml \
-    || PYTHONDONTWRITEBYTECODE=1 /opt/mammoscope/bin/python -m mammoscope compile --kind float
+RUN PYTHONDONTWRITEBYTECODE=1 /opt/mammoscope/bin/python -m mammoscope compile --output model
 COPY .ci/prune.py /build/
 RUN PYTHONDONTWRITEBYTECODE=1 /opt/mammoscope/bin/python /build/prune.py
 COPY LICENSE predict.py gunicorn.conf.py ./

@@ -5,7 +5,6 @@ background, so that the probes answer from the first second on; ``/readyz`` says
 or why it never will be.
 """
 
-from mammoscope.model.artifact import load_artifact
 from mammoscope.model.engine import Engine, load_engine
 from mammoscope.service import LoadingEngine, configure_logging, create_app
 from mammoscope.settings import ServiceSettings
@@ -16,10 +15,11 @@ settings = ServiceSettings.from_environment()
 def make_engine() -> Engine:
     """Return the engine of the model that the settings name."""
     engine = load_engine(
-        load_artifact(settings.model),
+        settings.model,
         threads=settings.threads,
         performance_mode=settings.performance_mode,
         age_from_dicom=settings.age_from_dicom,
+        cache=settings.cache,
     )
     engine.card.threshold(settings.operating_point)  # refuses now what no request could use
     return engine

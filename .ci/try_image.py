@@ -1,7 +1,8 @@
 """Try the service inside the image being built: every coding it reads, and the model it serves.
 
-Loading the model checks the sha256 of its files against its card. Fails where an image is
-refused or an answer is no probability; where it passes, nothing that is needed was pruned.
+Loading the model checks the sha256 of its files. Fails where an image is refused, an answer is no
+probability or the network was not compiled at build; where it passes, nothing that is needed was
+pruned.
 """
 
 import time

@@ -67,7 +67,7 @@ def main() -> int:
             print(f"measured {name} at {size[0]} x {size[1]}", file=sys.stderr, flush=True)
     artifact = load_artifact(args.model)
     network_ms = _network_ms(load_engine(artifact))
-    in_float = load_engine(replace(artifact, compiled=None))
+    in_float = load_engine(replace(artifact, precision="float32"))
     print(f"network: {network_ms:.0f} ms an image, input {needed[0]} x {needed[1]}")
     print(
         f"{'syntax':18} {'size':>10} {'MB':>6}  {'full':>14} {'reduced':>14} {'pydicom':>14}"

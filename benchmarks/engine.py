@@ -11,22 +11,15 @@ import numpy as np
 from benchmarks import report
 from benchmarks.contenders import Network
 from benchmarks.environments import EnvironmentFailedError, engine_python, serving_python
-from benchmarks.material import compiled_method, images, network, preprocessed
+from benchmarks.material import images, network, preprocessed
 from benchmarks.measurement import Spread
 from benchmarks.starting import WorkerFailedError, run_worker
-from mammoscope.model.artifact import METHOD_TITLES, Method, load_artifact
+from mammoscope.model.artifact import Precision, load_artifact
 
 BASELINE: Final = "Keras predict"
 COMPILED: Final = "OpenVINO compiled"
-_PRECISIONS: Final[Mapping[Method, str]] = {
-    "quantised": "int8",
-    "quantised_full_bias": "int8",
-    "quantised_except_blocks": "int8",
-    "bfloat16": "bf16",
-    "float16_weights": "float32",
-    "float32_weights": "float32",
-}
-"""In which precision a compiled network multiplies, as the matrix products name it."""
+_PEAKS: Final[Mapping[Precision, str]] = {"bfloat16": "bf16", "float32": "float32"}
+"""How the matrix products name the precision in which a network is served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +74,10 @@ def run(model: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
     """
     facts = report.machine()
     served = network(model)
-    method = compiled_method(load_artifact(model))
+    precision = load_artifact(model).precision
     limits = run_worker(serving_python(), "limits", str(served.onnx), str(seconds))
     found: dict[str, list[dict[str, Any]]] = {engine.name: [] for engine in _ENGINES}
-    failures = {} if method else {COMPILED: "the model folder has no compiled network"}
+    failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
         file = Path(folder) / "images.npy"
         np.save(file, preprocessed(images(), (served.height, served.width)))
@@ -102,7 +95,7 @@ def run(model: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
         "input_size": [served.height, served.width],
         "seconds": seconds,
         "rounds": rounds,
-        **summary(found, failures, limits, method),
+        **summary(found, failures, limits, precision),
     }
 
 
@@ -110,7 +103,7 @@ def summary(
     found: dict[str, list[dict[str, Any]]],
     failures: dict[str, str],
     limits: dict[str, Any],
-    method: Method | None,
+    served: Precision,
 ) -> dict[str, Any]:
     """Medians, spreads and ratios of what the workers answered.
 
@@ -122,8 +115,8 @@ def summary(
         Why an engine was not measured.
     limits
         The answer of the worker of that name.
-    method
-        How the network was compiled; None where it was not.
+    served
+        Precision in which the service computes.
     """
     peaks = {
         precision: max(
@@ -140,7 +133,7 @@ def summary(
             engines[engine.name] = {"failure": failures.get(engine.name, "not measured")}
             continue
         figures = _figures(found[engine.name])
-        precision = _PRECISIONS[method] if method and engine.name == COMPILED else "float32"
+        precision = _PEAKS[served] if engine.name == COMPILED else "float32"
         achieved = figures["many_per_s"]["median"] * operations
         engines[engine.name] = {
             **figures,
@@ -153,7 +146,7 @@ def summary(
         "operations_per_image": operations,
         "peaks_per_s": peaks,
         "peak_versions": limits["versions"],
-        "compiled": METHOD_TITLES[method] if method else None,
+        "compiled": served,
         "engines": engines,
     }
 
@@ -201,7 +194,7 @@ def text(results: dict[str, Any]) -> str:
             "",
             report.table(titles, rows),
             *failures,
-            *([f"{COMPILED}: {results['compiled']}"] if results["compiled"] else []),
+            f"{COMPILED}: {results['compiled']}",
             "",
             report.table(("matrix product", "billion operations/s", "by"), peaks),
         ]

@@ -15,7 +15,7 @@ from benchmarks.starting import run_worker
 from mammoscope.errors import ConfigurationError
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
-from mammoscope.model.artifact import Artifact, Method, load_artifact, sha256_of
+from mammoscope.model.artifact import load_artifact, sha256_of
 from mammoscope.phantoms.drawing import write_phantom_dataset
 
 PATIENTS: Final = 4
@@ -42,12 +42,6 @@ def network(model: Path) -> Network:
         partial.replace(onnx)
     height, width = artifact.card.input_size
     return Network(model.resolve(), artifact.network.resolve(), onnx, height, width)
-
-
-def compiled_method(artifact: Artifact) -> Method | None:
-    """Return how the artifact's network was compiled, None where it was not."""
-    card = artifact.card
-    return card.compiled.method if card is not None and card.compiled is not None else None
 
 
 def images() -> list[bytes]:

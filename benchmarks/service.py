@@ -23,10 +23,10 @@ from benchmarks.environments import (
     versions,
 )
 from benchmarks.load import Request, WrongAnswerError, ask, closed_loop
-from benchmarks.material import compiled_method, images, network, preprocessed
+from benchmarks.material import images, network, preprocessed
 from benchmarks.processes import Server, ServerDiedError
 from benchmarks.starting import run_worker
-from mammoscope.model.artifact import METHOD_TITLES, load_artifact
+from mammoscope.model.artifact import load_artifact
 
 _WARM_UP_S: Final = 0.5
 _START_TIMEOUT_S: Final = 300.0
@@ -77,7 +77,6 @@ def run(model: Path, *, seconds: float, rounds: int, only: str = "") -> dict[str
                 if seen[contender.name].failure is None:
                     _say(f"round {number} of {rounds}: {contender.name}")
                     _try(contender, setting, seen[contender.name], measure=number > 0)
-    method = compiled_method(load_artifact(model))
     return {
         "benchmark": "service",
         "machine": facts,
@@ -86,7 +85,7 @@ def run(model: Path, *, seconds: float, rounds: int, only: str = "") -> dict[str
         "image_bytes": {"least": min(map(len, encoded)), "largest": max(map(len, encoded))},
         "seconds": seconds,
         "rounds": rounds,
-        "network_served": METHOD_TITLES[method] if method else "float (nothing compiled)",
+        "network_served": load_artifact(model).precision,
         **summary(seen, raw, {c.name: _environment(c, seen[c.name]) for c in contenders}),
     }
 

@@ -59,13 +59,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="times each is measured")
     parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
     options = parser.parse_args()
-    engine = load_engine(load_artifact(options.model), performance_mode="latency")
+    artifact = load_artifact(options.model)
+    engine = load_engine(artifact, performance_mode="latency")
     rows = [row for name, data in images() for row in measure(name, data, engine, options.rounds)]
     print("\n".join(table(rows)))
-    compiled = engine.card.compiled
     result = {
         "model_version": engine.card.version,
-        "network": "float" if compiled is None else compiled.kind,
+        "network": artifact.precision,
         "input_size": engine.card.input_size,
         "processors": available_processors(),
         "machine": platform.machine(),

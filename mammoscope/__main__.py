@@ -3,6 +3,7 @@
 import argparse
 import errno
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 fine, 1 refused, 2 usage, 130 interrupted."""
     options = parser().parse_args(arguments)
+    logging.basicConfig(format="mammoscope: %(message)s")
+    logging.getLogger("mammoscope").setLevel(logging.INFO)
     try:
         status = int(options.run(options))
         sys.stdout.flush()

@@ -186,7 +186,7 @@ class ArtifactMismatchError(ArtifactError):
 
 
 class CompilationError(ArtifactError):
-    """No compiled form of the network scores like the network itself."""
+    """The network cannot be compiled for serving."""
 
     code = "compilation_failed"
 

@@ -5,8 +5,10 @@ training carry the marker `training` and run in a pytest of their own (``pytest 
 """
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -23,6 +25,9 @@ MODEL = Path(__file__).resolve().parents[1] / "model"
 
 _NOT_DONE = "NOT DONE: "
 
+_CACHE = pytest.StashKey[Path]()
+"""Folder of the networks that this run compiles."""
+
 
 def not_done(what: str) -> str:
     """Reason to skip a test whose tool cannot be had; listed at the end of the run."""
@@ -34,6 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # Set before any test module imports Keras; processes that tests start choose for themselves.
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "MAMMOSCOPE_CACHE" not in os.environ:
+        config.stash[_CACHE] = Path(tempfile.mkdtemp(prefix="mammoscope-cache-"))
+        os.environ["MAMMOSCOPE_CACHE"] = str(config.stash[_CACHE])
     # A run started in the background ignores Ctrl-C, and so would the commands that tests stop.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -45,6 +53,12 @@ def pytest_configure(config: pytest.Config) -> None:
     absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
     # matplotlib draws into files, on machines without a screen too.
     os.environ["MPLBACKEND"] = "Agg"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _CACHE in config.stash:
+        shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
+        del os.environ["MAMMOSCOPE_CACHE"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -132,47 +146,11 @@ def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def compiled_folder(artifact_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with its network compiled, hence served without Keras. Not to be written to."""
-    import shutil
+    """The same with its compiled network, hence served without Keras. Not to be written to."""
+    from mammoscope.model.artifact import load_artifact
+    from mammoscope.model.cache import write_compiled
 
-    from mammoscope.model.artifact import (
-        NETWORK_NAME,
-        TOPOLOGY_NAME,
-        WEIGHTS_NAME,
-        CardComparison,
-        CardCompiled,
-        CardFile,
-        load_artifact,
-        sha256_of,
-        write_card,
-    )
-    from mammoscope.model.conversion import convert_network, import_openvino
-
-    folder = tmp_path_factory.mktemp("compiled")
-    shutil.copy(artifact_folder / NETWORK_NAME, folder)
-    converted = convert_network(folder / NETWORK_NAME)
-    import_openvino().save_model(converted, folder / TOPOLOGY_NAME, compress_to_fp16=False)
-    card = load_artifact(artifact_folder).card
-    compiled = CardCompiled(
-        kind="float",
-        source_sha256=card.sha256,
-        topology=CardFile(name=TOPOLOGY_NAME, sha256=sha256_of(folder / TOPOLOGY_NAME)),
-        weights=CardFile(name=WEIGHTS_NAME, sha256=sha256_of(folder / WEIGHTS_NAME)),
-        method="float32_weights",
-        comparison=CardComparison(
-            source="phantoms",
-            pictures=1,
-            positives=1,
-            auc_float=0.5,
-            auc_compiled=0.5,
-            max_difference=0.0,
-            percentile_95_difference=0.0,
-            mean_difference=0.0,
-            labels_changed=0,
-            allowed_auc_difference=0.0,
-            allowed_difference=0.0,
-        ),
-        speed=1.0,
-    )
-    write_card(folder, card.model_copy(update={"compiled": compiled}))
+    folder = tmp_path_factory.mktemp("compiled") / "model"
+    shutil.copytree(artifact_folder, folder)
+    write_compiled(load_artifact(folder), folder)
     return folder

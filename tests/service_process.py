@@ -37,6 +37,8 @@ class ServiceProcess:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAMMOSCOPE_")}
         inherited.pop("KERAS_BACKEND", None)
         chosen = {"drain_s": 0, "metrics_bind": "", **settings}
+        if cache := os.environ.get("MAMMOSCOPE_CACHE"):
+            chosen.setdefault("cache", cache)
         own = {f"MAMMOSCOPE_{name.upper()}": str(value) for name, value in chosen.items()}
         bind = {"MAMMOSCOPE_BIND": f"127.0.0.1:{self.port}"}
         command = ("gunicorn", "predict:app", "--config", "gunicorn.conf.py")

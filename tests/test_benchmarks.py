@@ -27,7 +27,7 @@ from benchmarks.measurement import Spread, percentile, rate
 from benchmarks.processes import Server, ServerDiedError, proportional_set_size
 from benchmarks.report import Bar, machine, ratio, table
 from benchmarks.service import first_answer
-from mammoscope.model.artifact import Method
+from mammoscope.model.artifact import Precision
 
 Respond = Callable[[int], tuple[int, bytes]]
 """Number of the request, from 0, to status and body."""
@@ -455,7 +455,7 @@ def test_peers_that_fail_are_shown_and_not_judged_by():
         "images": 16,
         "image_bytes": {"least": 1, "largest": 2},
         "input_size": [704, 416],
-        "network_served": "int8",
+        "network_served": "bfloat16",
     }
     text = comparison.text(results)
     assert f"{OTHERS[2].name}: it does not start" in text
@@ -484,7 +484,7 @@ def test_engines_beside_keras_and_the_machines_peak():
         },
         "versions": {},
     }
-    results = engine.summary(found, {engine.COMPILED: "nothing compiled"}, limits, None)
+    results = engine.summary(found, {engine.COMPILED: "not measured"}, limits, "float32")
     ours = results["engines"]["OpenVINO float"]
     assert ours["one_speed_up"] == pytest.approx(4.0)
     assert ours["many_speed_up"] == pytest.approx(3.0)
@@ -493,18 +493,15 @@ def test_engines_beside_keras_and_the_machines_peak():
     assert results["peaks_per_s"]["float32"]["by"] == "OpenVINO"
     assert ours["share_of_peak"] == pytest.approx(6 * 20 / 200)
     text = engine.text({**results, "machine": machine(), "input_size": [704, 416]})
-    assert "OpenVINO compiled: nothing compiled" in text
+    assert "OpenVINO compiled: not measured" in text
     assert "60% of float32" in text
 
 
 @pytest.mark.parametrize(
-    ("method", "share", "words"),
-    [("quantised", "30% of int8", "8 bits"), ("bfloat16", "40% of bf16", "bfloat16"),
-     ("float16_weights", "60% of float32", "float, weights of 16 bits")],
-)  # fmt: skip
-def test_a_compiled_network_beside_the_peak_of_its_precision(
-    method: Method, share: str, words: str
-):
+    ("precision", "share"),
+    [("bfloat16", "40% of bf16"), ("float32", "60% of float32")],
+)
+def test_what_is_served_beside_the_peak_of_its_precision(precision: Precision, share: str):
     found = {name: [] for name in (e.name for e in engine._ENGINES)}
     found[engine.COMPILED] = [engine_answer(100, 6.0, [0.5, -1.25])]
     limits = {
@@ -516,10 +513,10 @@ def test_a_compiled_network_beside_the_peak_of_its_precision(
         },
         "versions": {},
     }
-    results = engine.summary(found, {}, limits, method)
+    results = engine.summary(found, {}, limits, precision)
     text = engine.text({**results, "machine": machine(), "input_size": [704, 416]})
     assert share in text
-    assert f"OpenVINO compiled: {words}" in text
+    assert f"OpenVINO compiled: {precision}" in text
 
 
 def test_training_pipelines_beside_each_other():

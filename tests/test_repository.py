@@ -34,7 +34,7 @@ MAX_TRACKED_BYTES = 2 * 1024 * 1024
 # Releases differ between the service and TensorFlow; see Pipfile.
 DIFFERS_BY_CATEGORY = {"h5py"}
 TRAINING_ONLY = (
-    "tensorflow", "sklearn", "pandas", "matplotlib", "imagehash", "kagglehub", "nncf",
+    "tensorflow", "sklearn", "pandas", "matplotlib", "imagehash", "kagglehub",
 )  # fmt: skip
 SERVING = [
     "client",

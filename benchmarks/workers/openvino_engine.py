@@ -1,11 +1,12 @@
 """The product's own engine, as the service loads it.
 
-``--how float`` leaves a compiled network aside and converts the .keras; ``--how served`` takes
-what the service takes; ``--how callers`` does too, and measures only what a service could reach
+``--how float`` computes in float32, whatever the card says; ``--how served`` computes as the
+service does; ``--how callers`` does too, and measures only what a service could reach
 at most: threads that ask without HTTP, without reading and without preprocessing.
 """
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def main() -> None:
     pixels = np.load(options.images)
     artifact = load_artifact(options.network)
     if options.how == "float":
-        artifact = Artifact(artifact.network, artifact.card)
+        artifact = replace(artifact, precision="float32")
     engine = load_engine(artifact)
 
     def score(pixels: Pixels) -> Logits:

@@ -1,21 +1,27 @@
 """``python -m mammoscope compile``: make the network that is served from the .keras."""
 
 import argparse
-import sys
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 from mammoscope.cli.arguments import add_model_folder
-from mammoscope.data.dataset import read_dataset
-from mammoscope.errors import ArtifactNotFoundError, ConfigurationError
-from mammoscope.export import (
-    CALIBRATION_IMAGES,
-    Trial,
-    compile_artifact,
-    draw_images,
-    read_images,
+from mammoscope.errors import ArtifactNotFoundError, ConfigurationError, StorageError
+from mammoscope.model.artifact import (
+    CARD_NAME,
+    NETWORK_NAME,
+    Artifact,
+    CardCompiled,
+    load_artifact,
 )
-from mammoscope.model.artifact import METHOD_TITLES, Card, load_artifact
+from mammoscope.system.files import replacing
+
+_REMOVED: Final = {
+    "--kind": "compile chooses between bfloat16 and float32 by itself",
+    "--calibration": "nothing is compiled in 8 bits, so no ranges of values are taken",
+}
+"""Options of earlier versions, and why there is nothing to choose any more."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,19 +30,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "compile",
         help="compile a model for serving",
         description=(
-            "Compile the .keras of a model folder into the network that is served, in 8 bits where "
-            "its scores stay near enough to those of the .keras, and write the comparison into the "
-            "card. Scores are compared on the validation patients of the training run where the "
-            "images are there, else on the folder's split valid, else on all images."
+            "Compile the .keras of a model folder into the network that is served, and keep it in "
+            "the cache, or with --output in a folder that a service can read from a read-only "
+            "volume and without Keras. With --data, first choose the precision: bfloat16 where "
+            "scores stay near enough to those in float32, which the card then records. Scores are "
+            "compared on the validation patients of the training run where the images are there, "
+            "else on the folder's split valid, else on all images."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add_model_folder(parser, "model folder; it is written to")
+    add_model_folder(parser, "model folder; with --data its card is written to")
     parser.add_argument(
         "--data",
         metavar="DIR",
         type=Path,
-        help="labelled images, LABEL/FILE or SPLIT/LABEL/FILE; phantoms where left out",
+        help="labelled images to compare scores on, LABEL/FILE or SPLIT/LABEL/FILE",
     )
     parser.add_argument(
         "--metadata",
@@ -45,23 +53,33 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="table with columns file, patient_id, ...; metadata.csv in DIR is found by itself",
     )
     parser.add_argument(
-        "--kind",
-        choices=("int8", "bfloat16", "float"),
-        default="int8",
-        help="what to begin with; whatever is slower follows",
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="folder to write the model to, with its card and the compiled network",
     )
-    parser.add_argument(
-        "--calibration",
-        metavar="N",
-        type=int,
-        default=CALIBRATION_IMAGES,
-        help="images to take the ranges of the layers' values from, at most",
-    )
+    for option in _REMOVED:
+        parser.add_argument(option, action=_Refuse, help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
 
+class _Refuse(argparse.Action):
+    """Refuses an option of earlier versions in one line."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        del namespace, values
+        option = option_string or ""
+        parser.exit(2, f"mammoscope: {option} is gone: {_REMOVED[option]}.\n")
+
+
 def run(args: argparse.Namespace) -> int:
-    """Compile, say what was compared and kept; 0.
+    """Compile, and say what was compared and where the network is; 0.
 
     Raises
     ------
@@ -70,78 +88,75 @@ def run(args: argparse.Namespace) -> int:
     DatasetError
         If the images cannot be used.
     ConfigurationError
-        If an option cannot be used, or nncf is not installed.
+        If an option cannot be used, or the CPU cannot compare scores.
     StorageError
-        If the model folder cannot be written to.
+        If a folder cannot be written to.
     """
-    if args.calibration < 1:
-        raise ConfigurationError(f"--calibration is {args.calibration}; at least 1 is needed.")
     if args.metadata is not None and args.data is None:
-        raise ConfigurationError("--metadata describes the pictures of --data, which is left out.")
+        raise ConfigurationError("--metadata describes the images of --data, which is left out.")
     artifact = load_artifact(args.model)
     if artifact.card is None:
         raise ArtifactNotFoundError("Only a model with a card can be compiled.")
-    dataset = None if args.data is None else read_dataset(args.data, args.metadata)
+    if args.data is not None:
+        size = artifact.card.input_size
+        compiled = _choose_precision(artifact, size, args.data, args.metadata)
+        print("\n".join(_describe(compiled)))
+        artifact = load_artifact(args.model)
+    if args.output is not None:
+        _write_folder(artifact, args.output)
 
-    size = artifact.card.input_size
-    if dataset is None:
-        print(
-            "Without --data phantoms stand in for mammograms; compile with the model's own "
-            "images before it is used.",
-            file=sys.stderr,
-        )
-        images = draw_images(size)
-    else:
-        images = read_images(dataset, artifact.network, size, calibration=args.calibration)
-    print(
-        f"Ranges of values from {len(images.calibration):,} images, scores compared on "
-        f"{len(images.comparison):,} ({images.source})."
-    )
-    print(
-        f"{'':29}{'8 bits':>7}{'AUC':>8}{'of float':>10}{'largest':>9}{'95 %':>8}{'labels':>8}"
-        f"{'MB':>7}{'speed':>7}"
-    )
-    card = compile_artifact(artifact, images, kind=args.kind, report=_report)
-    print("\n".join(describe(card)))
+    from mammoscope.model.engine import load_engine
+
+    # Proves that what was written is served.
+    engine = load_engine(args.output or artifact)
+    served = "float32" if engine.card.compiled is None else engine.card.compiled.precision
+    where = "the cache" if args.output is None else args.output
+    print(f"Model {engine.card.version} is compiled for {served}; the network is in {where}.")
     return 0
 
 
-def _report(trial: Trial) -> None:
-    """One line: operations in 8 bits, AUC, differences of the probability, labels, size, speed."""
-    found = trial.comparison
-    print(
-        f"{METHOD_TITLES[trial.method]:29}{trial.share_in_8_bits:>7.0%}{found.auc_compiled:>8.4f}{found.auc_float:>10.4f}"
-        f"{found.max_difference:>9.4f}{found.percentile_95_difference:>8.4f}"
-        f"{found.labels_changed:>8,}{trial.bytes / 1e6:>7.1f}{trial.speed:>7.2f}",
-        flush=True,
+def _choose_precision(
+    artifact: Artifact, size: tuple[int, int], data: Path, metadata: Path | None
+) -> CardCompiled:
+    # Imported here: the service's environment lists this command and has no scikit-learn.
+    from mammoscope.data.dataset import read_dataset
+    from mammoscope.export import choose_precision, read_images
+
+    images = read_images(read_dataset(data, metadata), artifact.network, size)
+    return choose_precision(artifact, images)
+
+
+def _describe(compiled: CardCompiled) -> Iterator[str]:
+    """Say how scores compare, and which precision is served."""
+    found = compiled.comparison
+    yield f"{'':29}{'bfloat16':>10}{'float32':>10}{'allowed':>10}"
+    allowed = f"{found.allowed_auc_difference:g}"
+    yield f"{'AUC':29}{found.auc_compiled:>10.4f}{found.auc_float:>10.4f}{'± ' + allowed:>10}"
+    for title, value, most in (
+        ("largest difference", found.max_difference, f"{found.allowed_difference:g}"),
+        ("95th percentile", found.percentile_95_difference, ""),
+        ("mean difference", found.mean_difference, ""),
+    ):
+        yield f"{title:29}{value:>10.4f}{'':>10}{most:>10}".rstrip()
+    yield f"{'labels that change':29}{found.labels_changed:>10,}"
+    yield (
+        f"Differences are of the probability of each of {found.images:,} images. The card records "
+        f"them, and {compiled.precision}."
     )
 
 
-def describe(card: Card) -> Iterator[str]:
-    """Say which network is kept."""
-    if card.compiled is None:
-        return
-    made, allowed = card.compiled, card.compiled.comparison
-    yield (
-        f"Kept: {METHOD_TITLES[card.compiled.method]} (allowed: AUC within "
-        f"{allowed.allowed_auc_difference:g}, every probability within "
-        f"{allowed.allowed_difference:g})."
-    )
-    yield (
-        "Columns: share of the convolutions' operations in 8 bits, AUC of the compiled and the "
-        "float network, largest and 95th percentile of the difference of an image's probability, "
-        "labels that change, size, and speed of one image as times that of float."
-    )
-    if made.throughput is not None:
-        yield f"Many images at a time are scored {made.throughput:.2f} times as fast as in float."
-    if made.rounded:
-        yield (
-            "This processor has no bfloat16: factors rounded to it were compared, and float32, in "
-            "which the same weights serve here, was timed."
-        )
-    if made.float_blocks:
-        yield f"Blocks left in float: {', '.join(made.float_blocks)}."
-    yield (
-        f"{card.compiled.topology.name} and {card.compiled.weights.name} are served from now on; "
-        "the card holds their sha256 and the comparison."
-    )
+def _write_folder(artifact: Artifact, output: Path) -> None:
+    """Write .keras, card and compiled network into a folder, which may be the model's own."""
+    from mammoscope.model.cache import write_compiled
+
+    source = artifact.network.parent
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if not output.samefile(source):
+            files = {NETWORK_NAME: artifact.network, CARD_NAME: source / CARD_NAME}
+            for name, file in files.items():
+                with replacing(output / name) as target:
+                    shutil.copyfile(file, target)
+    except OSError as err:
+        raise StorageError("The model cannot be written to the output folder.") from err
+    write_compiled(artifact, output)

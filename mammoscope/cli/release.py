@@ -15,12 +15,11 @@ from mammoscope.errors import MetadataError, RunError, StorageError
 from mammoscope.model.artifact import (
     CARD_NAME,
     NETWORK_NAME,
-    TOPOLOGY_NAME,
-    WEIGHTS_NAME,
     Artifact,
     load_artifact,
     sha256_of,
 )
+from mammoscope.model.cache import COMPILED_NAME
 from mammoscope.settings import TrainConfig
 
 RECORD_FOLDER: Final = "experiments"
@@ -108,14 +107,10 @@ def copy_record(source: Path, data: Path, to: Path) -> Path:
 
 
 def _copy_model(artifact: Artifact, to: Path) -> None:
-    """Copy network, card and what was compiled; leave nothing compiled from an earlier model."""
-    names = {NETWORK_NAME, CARD_NAME}
-    if artifact.compiled is not None:
-        names |= {artifact.compiled.topology.name, artifact.compiled.weights.name}
-    for name in sorted(names):
+    """Copy network and card; leave nothing compiled from an earlier model."""
+    for name in (NETWORK_NAME, CARD_NAME):
         shutil.copyfile(artifact.network.parent / name, to / name)
-    for name in {TOPOLOGY_NAME, WEIGHTS_NAME} - names:
-        (to / name).unlink(missing_ok=True)
+    shutil.rmtree(to / COMPILED_NAME, ignore_errors=True)
 
 
 def _record(source: Path, data: Path) -> dict[str, str]:

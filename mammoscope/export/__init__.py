@@ -1,30 +1,14 @@
-"""A .keras compiled for serving, kept only where it scores like the .keras itself."""
+"""The precision in which a model is served: bfloat16 only where its scores stay."""
 
-from mammoscope.export.comparison import (
-    ALLOWED_AUC_DIFFERENCE,
-    ALLOWED_DIFFERENCE,
-    Reference,
-    loss,
-)
-from mammoscope.export.comparison_images import (
-    CALIBRATION_IMAGES,
-    PreprocessedImages,
-    draw_images,
-    read_images,
-)
-from mammoscope.export.compiling import compile_artifact
-from mammoscope.export.ladder import Kind, Trial
+from mammoscope.export.comparison import ALLOWED_AUC_DIFFERENCE, ALLOWED_DIFFERENCE, compare
+from mammoscope.export.comparison_images import PreprocessedImages, read_images
+from mammoscope.export.precision import choose_precision
 
 __all__ = [
     "ALLOWED_AUC_DIFFERENCE",
     "ALLOWED_DIFFERENCE",
-    "CALIBRATION_IMAGES",
-    "Kind",
     "PreprocessedImages",
-    "Reference",
-    "Trial",
-    "compile_artifact",
-    "draw_images",
-    "loss",
+    "choose_precision",
+    "compare",
     "read_images",
 ]

@@ -1,4 +1,4 @@
-"""How near a compiled network's scores come to those of the float network."""
+"""How near scores in bfloat16 come to those in float32."""
 
 from typing import Final
 
@@ -17,67 +17,55 @@ ALLOWED_DIFFERENCE: Final = 0.03
 Logits = npt.NDArray[np.float32]
 
 
-class Reference:
-    """The float network's scores, which those of a compiled network are held against.
+def compare(
+    card: Card, images: PreprocessedImages, exact: Logits, rounded: Logits
+) -> CardComparison:
+    """Compare scores of the same images in both precisions.
 
     Parameters
     ----------
     card
         Knows calibration and default operating point.
     images
-        Those of the comparison were scored.
-    logits
-        float32 (N,): the float network's.
+        The N images.
+    exact, rounded
+        float32 (N,): logits in float32 and in bfloat16.
 
     Raises
     ------
     CompilationError
         If a logit is not finite.
     """
-
-    def __init__(self, card: Card, images: PreprocessedImages, logits: Logits) -> None:
-        if not np.isfinite(logits).all():
-            raise CompilationError("The network's score of some image is not a number.")
-        self._scored = Scored.of(images.labels, logits, calibration=card.calibration)
-        self._threshold = card.threshold(DEFAULT_POINT)
-        self._source = images.source
-
-    def compare(self, logits: Logits) -> CardComparison:
-        """Hold logits of the same images, float32 (N,), against the float network's.
-
-        Raises
-        ------
-        CompilationError
-            If a logit is not finite.
-        """
-        if not np.isfinite(logits).all():
-            raise CompilationError("The compiled network's score of some image is not a number.")
-        ours = self._scored
-        theirs = Scored.of(ours.labels, logits, calibration=ours.calibration)
-        differences = np.abs(ours.probabilities - theirs.probabilities)
-        changed = (ours.probabilities >= self._threshold) != (
-            theirs.probabilities >= self._threshold
-        )
-        return CardComparison(
-            source=self._source,
-            pictures=ours.labels.size,
-            positives=int(ours.labels.sum()),
-            auc_float=_auc(ours),
-            auc_compiled=_auc(theirs),
-            max_difference=float(differences.max()),
-            percentile_95_difference=float(np.quantile(differences, 0.95)),
-            mean_difference=float(differences.mean()),
-            labels_changed=int(changed.sum()),
-            allowed_auc_difference=ALLOWED_AUC_DIFFERENCE,
-            allowed_difference=ALLOWED_DIFFERENCE,
-        )
+    if not (np.isfinite(exact).all() and np.isfinite(rounded).all()):
+        raise CompilationError("The network's score of some image is not a number.")
+    ours, theirs = (
+        Scored.of(images.labels, logits, calibration=card.calibration)
+        for logits in (exact, rounded)
+    )
+    differences = np.abs(ours.probabilities - theirs.probabilities)
+    threshold = card.threshold(DEFAULT_POINT)
+    changed = (ours.probabilities >= threshold) != (theirs.probabilities >= threshold)
+    return CardComparison(
+        source=images.source,
+        images=ours.labels.size,
+        positives=int(ours.labels.sum()),
+        auc_float=_auc(ours),
+        auc_compiled=_auc(theirs),
+        max_difference=float(differences.max()),
+        percentile_95_difference=float(np.quantile(differences, 0.95)),
+        mean_difference=float(differences.mean()),
+        labels_changed=int(changed.sum()),
+        allowed_auc_difference=ALLOWED_AUC_DIFFERENCE,
+        allowed_difference=ALLOWED_DIFFERENCE,
+    )
 
 
-def loss(comparison: CardComparison) -> float:
-    """How much is lost, in units of what is allowed: acceptable up to 1."""
-    return max(
-        abs(comparison.auc_float - comparison.auc_compiled) / comparison.allowed_auc_difference,
-        comparison.max_difference / comparison.allowed_difference,
+def acceptable(comparison: CardComparison) -> bool:
+    """Whether scores in bfloat16 are near enough to be served."""
+    auc_difference = abs(comparison.auc_float - comparison.auc_compiled)
+    return (
+        auc_difference <= comparison.allowed_auc_difference
+        and comparison.max_difference <= comparison.allowed_difference
     )
 
 

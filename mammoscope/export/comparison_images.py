@@ -1,7 +1,6 @@
-"""Images to compile with: some to take ranges of values from, some to compare scores on."""
+"""Images on which scores in both precisions are compared."""
 
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,58 +10,44 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from mammoscope.data.dataset import Dataset, Example, read_dataset, require_both_classes
+from mammoscope.data.dataset import Dataset, Example, require_both_classes
 from mammoscope.data.split_table import read_split
-from mammoscope.errors import EmptyDatasetError, ImageError, MetadataError, StorageError
+from mammoscope.errors import EmptyDatasetError, ImageError, MetadataError
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
-from mammoscope.phantoms.drawing import write_phantom_dataset
 
-CALIBRATION_IMAGES: Final = 128
-"""Enough for ranges of values; each is computed in float, with all its intermediate values."""
+_PURPOSE: Final = "the comparison of scores"
 
-PHANTOM_PATIENTS: Final = 24
-
-Source = Literal["validation", "pictures", "phantoms"]
+Source = Literal["validation", "images"]
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreprocessedImages:
-    """Preprocessed images that a network is compiled with.
+    """Preprocessed images to compare scores on.
 
     Parameters
     ----------
-    calibration
-        uint8 (M, H, W): ranges of the layers' values are taken from these.
-    comparison
-        uint8 (N, H, W): scores of the compiled and the float network are compared on these.
+    pixels
+        uint8 (N, H, W).
     labels
-        int64 (N,), 0 or 1, of `comparison`.
+        int64 (N,), 0 or 1.
     source
-        Whose images `comparison` is, for the card.
+        Whose images they are, for the card.
     """
 
-    calibration: Pixels
-    comparison: Pixels
+    pixels: Pixels
     labels: npt.NDArray[np.int64]
     source: Source
 
 
-def read_images(
-    dataset: Dataset,
-    network: Path,
-    size: tuple[int, int],
-    *,
-    calibration: int = CALIBRATION_IMAGES,
-) -> PreprocessedImages:
+def read_images(dataset: Dataset, network: Path, size: tuple[int, int]) -> PreprocessedImages:
     """Read and preprocess images of a data set.
 
-    Where the table of the training run's split lies beside the network and knows the images,
-    scores are compared on its validation patients and ranges taken from its training patients.
-    Otherwise the folder's own splits ``valid`` and ``train`` serve, and in a folder without them
-    all images serve for both. Images that cannot be judged are left out.
+    Where the table of the training run's split lies beside the network and knows the images, they
+    are those of its validation patients. Otherwise they are those of the folder's split ``valid``,
+    and in a folder without splits all. Images that are refused are left out.
 
     Parameters
     ----------
@@ -72,72 +57,35 @@ def read_images(
         The .keras file.
     size
         Height and width of the preprocessed image in pixels.
-    calibration
-        Images to take ranges from, at most; evenly spread over those there are.
 
     Raises
     ------
     SingleClassError, EmptyDatasetError
-        If the images to compare on lack a class, or none can be judged.
+        If the images lack a class, or all are refused.
     """
-    ranges, compared, source = _choose(dataset, _trained_parts(network.parent))
-    require_both_classes(compared, "the comparison of the compiled network")
-    every = np.unique(np.linspace(0, len(ranges) - 1, calibration).round().astype(int))
-    _, some = _preprocess([ranges[i] for i in every], size, "calibration")
-    kept, all_ = _preprocess(compared, size, "comparison")
-    require_both_classes(kept, "the comparison of the compiled network")
-    return PreprocessedImages(some, all_, np.array([each.label for each in kept]), source)
+    chosen, source = _choose(dataset, network.parent)
+    require_both_classes(chosen, _PURPOSE)
+    kept, pixels = _preprocess(chosen, size)
+    require_both_classes(kept, _PURPOSE)
+    return PreprocessedImages(pixels, np.array([each.label for each in kept]), source)
 
 
-def draw_images(size: tuple[int, int]) -> PreprocessedImages:
-    """Preprocess phantoms, for a model whose images are not at hand.
-
-    Parameters
-    ----------
-    size
-        Height and width of the preprocessed image in pixels.
-
-    Raises
-    ------
-    StorageError
-        If they cannot be written for the moment.
-    """
+def _choose(dataset: Dataset, run: Path) -> tuple[Sequence[Example], Source]:
+    """Examples to compare on, and whose they are."""
     try:
-        with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
-            write_phantom_dataset(Path(folder), patients=PHANTOM_PATIENTS)
-            drawn = read_images(read_dataset(Path(folder)), Path(folder, "none"), size)
-    except OSError as err:
-        raise StorageError("The phantoms cannot be stored for the moment.") from err
-    return PreprocessedImages(drawn.calibration, drawn.comparison, drawn.labels, "phantoms")
-
-
-def _choose(
-    dataset: Dataset, parts: dict[str, str]
-) -> tuple[Sequence[Example], Sequence[Example], Source]:
-    """Examples for calibration, examples for comparison, and whose the latter are."""
-    train, validation = (
-        [example for example in dataset.examples if parts.get(example.path.name) == part]
-        for part in ("train", "validation")
-    )
-    if train and validation:
-        return train, validation, "validation"
-    if {"train", "valid"} <= set(dataset.splits):
-        return dataset.split("train"), dataset.split("valid"), "pictures"
-    return dataset.examples, dataset.examples, "pictures"
-
-
-def _trained_parts(run: Path) -> dict[str, str]:
-    """Part of the training run's split by file name; empty where there is no such table."""
-    try:
-        return {row.file: row.part for row in read_split(run)}
+        parts = {row.file: row.part for row in read_split(run)}
     except MetadataError:
-        return {}
+        parts = {}
+    validation = [each for each in dataset.examples if parts.get(each.path.name) == "validation"]
+    if validation:
+        return validation, "validation"
+    if "valid" in dataset.splits:
+        return dataset.split("valid"), "images"
+    return dataset.examples, "images"
 
 
-def _preprocess(
-    examples: Sequence[Example], size: tuple[int, int], label: str
-) -> tuple[list[Example], Pixels]:
-    """Examples that can be judged, and their preprocessed images uint8 (N, H, W)."""
+def _preprocess(examples: Sequence[Example], size: tuple[int, int]) -> tuple[list[Example], Pixels]:
+    """Examples that are not refused, and their preprocessed images uint8 (N, H, W)."""
 
     def one(example: Example) -> Pixels | None:
         try:
@@ -148,7 +96,7 @@ def _preprocess(
     outcomes = list(
         tqdm(
             map_ahead(one, examples),
-            label,
+            "comparison",
             len(examples),
             unit="image",
             file=sys.stderr,
@@ -160,5 +108,5 @@ def _preprocess(
         example for example, pixels in zip(examples, outcomes, strict=True) if pixels is not None
     ]
     if not kept:
-        raise EmptyDatasetError("None of the images can be judged, so nothing can be compiled.")
+        raise EmptyDatasetError("All images are refused, so no scores can be compared.")
     return kept, np.stack([pixels for pixels in outcomes if pixels is not None])

@@ -1,9 +1,11 @@
-"""A .keras as an OpenVINO model, in the form that OpenVINO's kernels and quantisation expect.
+"""A .keras as an OpenVINO model, in the form that OpenVINO's kernels expect.
 
 Keras keeps channels last, OpenVINO computes with channels first, and Keras' OpenVINO backend
 transposes before and after each convolution and each batch normalisation, and weights as well.
-That keeps normalisation and activation from becoming part of the convolution, and weights from
-being quantised. So transpositions are moved until they cancel each other out.
+That keeps normalisation and activation from becoming part of the convolution. So transpositions
+are moved until they cancel each other out.
+
+A change of what comes out raises `mammoscope.model.cache.CONVERTER_VERSION`.
 """
 
 import os
@@ -45,16 +47,14 @@ def convert_network(network: Path) -> Any:
         import keras
     except ImportError as err:
         raise CompilationError(
-            "The network was not compiled, and Keras is not installed here; compile it with "
-            "python -m mammoscope compile."
+            "Keras, which compiles the model, is not installed here; run python -m mammoscope "
+            "compile --output DIR where it is."
         ) from err
 
     try:
         temporary = tempfile.TemporaryDirectory(prefix="mammoscope-")
     except OSError as err:
-        raise ArtifactError(
-            "The network is not compiled, and no temporary folder can be written to convert it in."
-        ) from err
+        raise ArtifactError("There is no temporary folder to compile the model in.") from err
     try:
         with temporary as folder:
             loaded = keras.saving.load_model(network, compile=False)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mammoscope.model.artifact import METHOD_TITLES, Card
+from mammoscope.model.artifact import Card
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 
 MODEL_CARD_NAME: Final = "MODEL_CARD.md"
@@ -50,7 +50,7 @@ _RULES: Final = {
 }
 _COMPARED: Final = {
     "validation": "images of validation patients",
-    "pictures": "images of other data",
+    "images": "images of other data",
     "phantoms": "phantoms",
 }
 _WITH_AGE: Final = ("auc", "breast.auc", "patient.auc", "accuracy", "log_loss", "ece")
@@ -84,7 +84,6 @@ def render(card: Card) -> str:
         rules=_RULES,
         predictive=_predictive_values,
         prevalences=_prevalences(card),
-        methods=METHOD_TITLES,
         compared=_COMPARED,
     )
 

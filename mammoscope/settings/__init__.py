@@ -10,6 +10,7 @@ from mammoscope.settings.service import (
     PerformanceMode,
     ReadingLimits,
     ServiceSettings,
+    cache_folder,
 )
 from mammoscope.settings.training import (
     POOLING_HEADS,
@@ -42,4 +43,5 @@ __all__ = [
     "ServiceSettings",
     "SplitName",
     "TrainConfig",
+    "cache_folder",
 ]

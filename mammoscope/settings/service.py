@@ -52,6 +52,13 @@ class ServiceSettings(ReadingLimits):
     """Settings of the service, each from an environment variable ``MAMMOSCOPE_<NAME>``."""
 
     model: Path = Field(default=Path("model"), description="Model folder, or a .keras file in one.")
+    cache: Path | None = Field(
+        default=None,
+        description=(
+            "Folder that keeps compiled networks; None for `mammoscope` in `$XDG_CACHE_HOME` or "
+            "`~/.cache`. Commands use it too."
+        ),
+    )
     operating_point: OperatingPointName = Field(
         default="default", description="Operating point of the card that decides the label."
     )
@@ -184,3 +191,34 @@ class ServiceSettings(ReadingLimits):
             return cls.model_validate(values)
         except ValidationError as err:
             raise explain(err, "The environment") from err
+
+
+def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """Folder that keeps compiled networks, which need not exist yet.
+
+    That of the setting ``cache``, else ``mammoscope`` in the user's cache folder.
+
+    Parameters
+    ----------
+    environment
+        The process's own where None.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing names a folder and the user has no home.
+
+    References
+    ----------
+    XDG Base Directory Specification 0.8, "Environment variables".
+    """
+    source = os.environ if environment is None else environment
+    if given := source.get(f"{ENVIRONMENT_PREFIX}CACHE"):
+        return Path(given)
+    users = Path(source.get("XDG_CACHE_HOME", ""))
+    if not users.is_absolute():
+        try:
+            users = Path.home() / ".cache"
+        except RuntimeError as err:
+            raise FileNotFoundError(0, "the user has no home folder") from err
+    return users / "mammoscope"

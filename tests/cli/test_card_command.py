@@ -13,7 +13,6 @@ from mammoscope.model.artifact import (
     Card,
     CardComparison,
     CardCompiled,
-    CardFile,
     load_artifact,
     sha256_of,
     write_card,
@@ -124,18 +123,14 @@ def test_predictive_values_follow_from_prevalence(model: Path):
     assert "PPV, NPV at 40 %" in text
 
 
-def test_what_compiling_changed_is_in_the_words(model: Path):
+def test_precision_and_what_it_changes_are_in_the_words(model: Path):
     found = load_artifact(model).card
     assert "Compiled network" not in render(found)
     compiled = CardCompiled(
-        kind="float",
-        source_sha256=found.sha256,
-        topology=CardFile(name="model.xml", sha256="1" * 64),
-        weights=CardFile(name="model.bin", sha256="2" * 64),
-        method="bfloat16",
+        precision="bfloat16",
         comparison=CardComparison(
             source="validation",
-            pictures=300,
+            images=300,
             positives=100,
             auc_float=0.7057,
             auc_compiled=0.70593,
@@ -146,18 +141,16 @@ def test_what_compiling_changed_is_in_the_words(model: Path):
             allowed_auc_difference=0.005,
             allowed_difference=0.03,
         ),
-        speed=1.949,
     )
     text = render(found.model_copy(update={"compiled": compiled}))
-    assert "compiled from the `.keras`: bfloat16." in text
+    assert "The service computes in bfloat16, and on CPUs without it in float32" in text
     assert "300 images of validation patients" in text
     assert "| AUC | 0.7059 | 0.7057 | within 0.005 |" in text
     assert "| largest difference of a probability | 0.0128 | | 0.03 |" in text
     assert "| labels that change | 4 | | |" in text
-    assert "one image took 1.95 times as long in float" in text
-    rounded = compiled.model_copy(update={"rounded": True, "speed": 1.0})
-    text = render(found.model_copy(update={"compiled": rounded}))
-    assert "does not compute in bfloat16" in text
+    plain = compiled.model_copy(update={"precision": "float32"})
+    text = render(found.model_copy(update={"compiled": plain}))
+    assert "The service computes in float32" in text
     assert "times as long" not in text
 
 

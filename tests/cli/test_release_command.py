@@ -9,9 +9,6 @@ import pytest
 from mammoscope.__main__ import main
 from mammoscope.model.artifact import (
     Card,
-    CardComparison,
-    CardCompiled,
-    CardFile,
     load_artifact,
     sha256_of,
     write_card,
@@ -72,34 +69,16 @@ def test_a_release_is_a_model_folder_with_a_record(training_run, phantom_dataset
     assert {row["part"] for row in split} == {"validation"}
 
 
-def test_what_was_compiled_goes_along(training_run, phantom_dataset, tmp_path):
+def test_what_was_compiled_from_an_earlier_model_does_not_stay(
+    training_run, phantom_dataset, tmp_path
+):
     to = tmp_path / "model"
+    (to / "compiled").mkdir(parents=True)
+    (to / "compiled" / "network.bin").write_bytes(b"of another model")
     assert release(training_run, "--data", phantom_dataset, "--to", to) == 0
-    assert not (to / "model.bin").exists()
-    for name in ("model.xml", "model.bin"):
-        (training_run / name).write_text(name)
-    plain = load_artifact(training_run).card
-    assert plain is not None
-    compiled = CardCompiled(
-        kind="int8",
-        source_sha256=plain.sha256,
-        topology=CardFile(name="model.xml", sha256=sha256_of(training_run / "model.xml")),
-        weights=CardFile(name="model.bin", sha256=sha256_of(training_run / "model.bin")),
-        method="quantised",
-        speed=2.0,
-        comparison=CardComparison(
-            source="pictures", pictures=1, positives=1, auc_float=1, auc_compiled=1,
-            max_difference=0, percentile_95_difference=0, mean_difference=0, labels_changed=0,
-            allowed_auc_difference=0.005, allowed_difference=0.03,
-        ),
-    )  # fmt: skip
-    write_card(training_run, plain.model_copy(update={"compiled": compiled}))
-    assert release(training_run, "--data", phantom_dataset, "--to", to) == 0
-    assert load_artifact(to).compiled is not None
-    write_card(training_run, plain)
-    assert release(training_run, "--data", phantom_dataset, "--to", to) == 0
-    assert load_artifact(to).compiled is None
-    assert not (to / "model.bin").exists()
+    assert sorted(path.name for path in to.iterdir()) == [
+        "card.json", "experiments", "model.keras"
+    ]  # fmt: skip
 
 
 def test_no_name_id_or_path_is_released(training_run, phantom_dataset, tmp_path):

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,6 @@ from mammoscope.errors import (
 )
 from mammoscope.model.artifact import (
     Card,
-    CardComparison,
-    CardCompiled,
-    CardFile,
-    CompiledFiles,
     load_artifact,
     sha256_of,
     write_card,
@@ -42,77 +39,87 @@ def test_folder_and_file_name_the_same_model(folder: Path):
     assert artifact.card.threshold("default") == 0.5
 
 
+COMPARISON = {
+    "source": "pictures", "pictures": 4, "positives": 2, "auc_float": 0.75, "auc_compiled": 0.75,
+    "max_difference": 0.01, "percentile_95_difference": 0.008, "mean_difference": 0.005,
+    "labels_changed": 0, "allowed_auc_difference": 0.005, "allowed_difference": 0.03,
+}  # fmt: skip
+
+
 @pytest.fixture
-def compiled_folder(folder: Path) -> Path:
-    """The folder with two files as a compiled network."""
-    files = {}
-    for name in ("model.xml", "model.bin"):
-        (folder / name).write_bytes(f"content of {name}".encode())
-        files[name] = CardFile(name=name, sha256=sha256_of(folder / name))
+def earlier(folder: Path) -> dict[str, Any]:
+    """The part of a card of version 0.1.0 that named the compiled files."""
     card = load_artifact(folder).card
     assert card is not None
-    compiled = CardCompiled(
-        kind="int8",
-        source_sha256=card.sha256,
-        topology=files["model.xml"],
-        weights=files["model.bin"],
-        method="quantised",
-        speed=2.5,
-        comparison=CardComparison(
-            source="phantoms", pictures=4, positives=2, auc_float=0.75, auc_compiled=0.75,
-            max_difference=0.01, percentile_95_difference=0.008, mean_difference=0.005,
-            labels_changed=0,
-            allowed_auc_difference=0.005, allowed_difference=0.03,
-        ),
-    )  # fmt: skip
-    write_card(folder, card.model_copy(update={"compiled": compiled}))
-    return folder
+    return {
+        "kind": "float",
+        "source_sha256": card.sha256,
+        "topology": {"name": "model.xml", "sha256": "1" * 64},
+        "weights": {"name": "model.bin", "sha256": "2" * 64},
+        "method": "bfloat16",
+        "comparison": COMPARISON,
+        "rounded": True,
+        "share_in_8_bits": 0.0,
+        "float_blocks": [],
+        "speed": 1.9,
+        "throughput": 1.8,
+        "phantom_logits": [0.5, 1.5],
+        "packages": {"openvino": "1", "nncf": "2", "keras": "3"},
+    }
 
 
-def test_the_compiled_network_belongs_to_the_artifact(compiled_folder: Path):
-    expected = CompiledFiles(compiled_folder / "model.xml", compiled_folder / "model.bin")
-    for path in (compiled_folder, compiled_folder / "model.keras"):
-        assert load_artifact(path).compiled == expected
+def change_card(folder: Path, compiled: dict[str, Any]) -> None:
+    facts = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**facts, "compiled": compiled}))
 
 
-def test_compiled_files_that_no_card_names_are_not_used(folder: Path):
-    (folder / "model.xml").write_bytes(b"left over")
-    assert load_artifact(folder).compiled is None
+def test_an_earlier_card_is_read_without_its_files(folder: Path, earlier: dict[str, Any]):
+    assert load_artifact(folder).precision == "float32"
+    change_card(folder, earlier)
+    artifact = load_artifact(folder)
+    assert artifact.precision == "bfloat16"
+    assert artifact.card is not None
+    compiled = artifact.card.compiled
+    assert compiled is not None
+    assert compiled.reference_logits == (0.5, 1.5)
+    assert compiled.packages == {"openvino": "1", "keras": "3"}
+    assert (compiled.comparison.source, compiled.comparison.images) == ("images", 4)
+    write_card(folder, artifact.card)
+    assert load_artifact(folder) == artifact
+    assert "model.bin" not in (folder / "card.json").read_text()
 
 
-@pytest.mark.parametrize("name", ["model.xml", "model.bin"])
-def test_another_compiled_network_is_refused(compiled_folder: Path, name: str):
-    (compiled_folder / name).write_bytes(b"another network")
-    for path in (compiled_folder, compiled_folder / "model.keras"):
-        with pytest.raises(ArtifactMismatchError, match="compiled network is not the one"):
-            load_artifact(path)
-    (compiled_folder / name).unlink()
-    with pytest.raises(ArtifactMismatchError, match="not there"):
-        load_artifact(compiled_folder)
+@pytest.mark.parametrize("method", ["quantised", "quantised_except_blocks", "float16_weights"])
+def test_an_earlier_card_of_a_form_that_is_not_made_any_more(
+    folder: Path, earlier: dict[str, Any], method: str
+):
+    change_card(folder, {**earlier, "method": method})
+    artifact = load_artifact(folder)
+    assert artifact.precision == "float32"
+    assert artifact.card is not None
+    assert artifact.card.compiled is None
 
 
 @pytest.mark.parametrize(
     "change",
-    [
-        {"source_sha256": "0" * 64},
-        {"topology": {"name": "../model.xml", "sha256": "0" * 64}},
-        {"topology": {"name": "/model.xml", "sha256": "0" * 64}},
-        {"kind": "int4"},
-        {"surprise": 1},
-    ],
-)
-def test_a_card_whose_compiled_network_cannot_be_trusted_is_refused(compiled_folder: Path, change):
-    path = compiled_folder / "card.json"
-    facts = json.loads(path.read_text())
-    path.write_text(json.dumps({**facts, "compiled": {**facts["compiled"], **change}}))
+    [{"source_sha256": "0" * 64}, {"comparison": 1}, {"comparison": {}}, {"packages": 1},
+     {"phantom_logits": ["a"]}],
+)  # fmt: skip
+def test_a_damaged_earlier_card_is_refused(folder: Path, earlier: dict[str, Any], change):
+    change_card(folder, {**earlier, **change})
     with pytest.raises(ArtifactMismatchError, match="damaged"):
-        load_artifact(compiled_folder)
+        load_artifact(folder)
 
 
-def test_a_retrained_network_does_not_keep_the_compiled_one(compiled_folder: Path):
-    (compiled_folder / "model.keras").write_bytes(b"other weights")
-    with pytest.raises(ArtifactMismatchError, match="another network"):
-        load_artifact(compiled_folder)
+@pytest.mark.parametrize("change", [{"precision": "int8"}, {"surprise": 1}, {"comparison": None}])
+def test_a_damaged_precision_is_refused(folder: Path, earlier: dict[str, Any], change):
+    change_card(folder, earlier)
+    card = load_artifact(folder).card
+    assert card is not None
+    assert card.compiled is not None
+    change_card(folder, {**card.compiled.model_dump(mode="json"), **change})
+    with pytest.raises(ArtifactMismatchError, match="damaged"):
+        load_artifact(folder)
 
 
 def test_an_unknown_operating_point_is_refused(folder: Path):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,16 @@ from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.model.artifact import Artifact, Card, load_artifact
 from mammoscope.model.calibration import AgeCalibration
-from mammoscope.model.engine import Engine, Execution, OpenVinoEngine, load_engine, make_engine
+from mammoscope.model.engine import (
+    Engine,
+    Execution,
+    OpenVinoEngine,
+    computes_in_bfloat16,
+    load_engine,
+    make_engine,
+    score_phantoms,
+)
+from tests.conftest import not_done
 from tests.dicom_objects import changed, mammogram_object
 
 MODEL = Path(__file__).resolve().parents[2] / "model"
@@ -86,12 +96,12 @@ def test_memory_is_first_seen_by_whoever_makes_the_engine():
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return load_engine(load_artifact(MODEL))
+    return load_engine(MODEL)
 
 
 @pytest.fixture(scope="module")
 def float_engine() -> Engine:
-    """The released network itself, not what was compiled from it."""
+    """The released network in float32, with its weights as they are."""
     artifact = load_artifact(MODEL)
     return load_engine(Artifact(artifact.network, artifact.card))
 
@@ -126,7 +136,7 @@ def test_scores_equal_those_of_keras_on_tensorflow(float_engine: Engine, inputs,
     assert scores.logit_maps == pytest.approx(np.array(maps)[..., 0], abs=2e-2)
 
 
-def test_what_was_compiled_answers_as_near_as_its_card_allows(
+def test_what_is_served_answers_as_near_as_its_card_allows(
     engine: Engine, float_engine: Engine, phantom_folder: Path
 ):
     assert engine.card.compiled is not None
@@ -136,6 +146,49 @@ def test_what_was_compiled_answers_as_near_as_its_card_allows(
         mammogram = read_file(path)
         served = engine.predict(mammogram).probability
         assert served == pytest.approx(float_engine.predict(mammogram).probability, abs=allowed)
+
+
+def on_another_cpu(artifact: Artifact, *logits: float) -> Artifact:
+    """The same model, as if it had been released on a CPU that scores phantoms like this."""
+    assert artifact.card is not None
+    assert artifact.card.compiled is not None
+    compiled = artifact.card.compiled.model_copy(update={"reference_logits": logits})
+    return replace(artifact, card=artifact.card.model_copy(update={"compiled": compiled}))
+
+
+@pytest.mark.skipif(
+    not computes_in_bfloat16(), reason=not_done("scores in bfloat16; this CPU has none")
+)
+def test_where_the_cpu_scores_otherwise_the_same_weights_are_served_in_float32(
+    engine: Engine, inputs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    artifact = load_artifact(MODEL)
+    expected = score_phantoms(engine)
+    assert load_engine(on_another_cpu(artifact, *expected)).card.compiled is not None
+    # A probability near 1/2 moves by a quarter of what its logit does.
+    nearly = load_engine(on_another_cpu(artifact, *(logit + 0.005 for logit in expected)))
+    assert nearly.card.compiled is not None
+    assert caplog.text == ""
+    with monkeypatch.context() as patch:
+        patch.setattr("mammoscope.model.engine.loading.computes_in_bfloat16", lambda: False)
+        without = load_engine(artifact)
+    assert without.card.compiled == engine.card.compiled
+    in_float32 = without.infer(inputs).logits.tolist()
+    assert in_float32 != engine.infer(inputs).logits.tolist()
+    assert caplog.text == ""
+    for logits in (
+        (*expected[:3], expected[3] + (0.5 if expected[3] < 0 else -0.5)),
+        (float("nan"), *expected[1:]),
+        expected[:3],
+    ):
+        caplog.clear()
+        served = load_engine(on_another_cpu(artifact, *logits))
+        assert (
+            "The compiled model gives different scores on this CPU; falling back to float."
+            in caplog.text
+        )
+        assert served.card.compiled is None
+        assert served.infer(inputs).logits.tolist() == in_float32
 
 
 def test_a_score_does_not_depend_on_company_or_threads(engine: Engine, inputs):
@@ -239,7 +292,7 @@ def test_a_blank_image_is_refused(engine: Engine):
 def test_a_network_without_card_is_scored_uncalibrated(tmp_path: Path, phantom_folder: Path):
     network = tmp_path / "bare.keras"
     network.write_bytes((MODEL / "model.keras").read_bytes())
-    bare = load_engine(load_artifact(network))
+    bare = load_engine(network)
     assert bare.card.version.startswith("sha256:")
     assert bare.card.calibration.slope == 1
     assert bare.predict(read_file(min(phantom_folder.iterdir()))).threshold == 0.5
@@ -249,8 +302,9 @@ def test_a_network_cannot_be_converted_without_a_temporary_folder(
     artifact_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    with pytest.raises(ArtifactError, match="temporary folder"):
-        load_engine(load_artifact(artifact_folder))
+    for cache in (tmp_path / "cache", Path("/dev/full/cache")):
+        with pytest.raises(ArtifactError, match="temporary folder"):
+            load_engine(artifact_folder, cache=cache)
 
 
 def test_a_damaged_network_is_refused(tmp_path: Path):

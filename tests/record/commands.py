@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.record.encoded_images import encoded, grey8, jpeg, refused
 from tests.record.keeping import NETWORK, ROOT, Entries, as_text, sha256
-from tests.record.scores import MODEL
+from tests.record.scores import MODEL, served
 
 COMMANDS = (
     "audit", "card", "compile", "distributions", "download", "evaluate", "experiments", "explain",
@@ -84,7 +84,8 @@ def _process(arguments: list[str], folder: Path, given: str = "") -> dict[str, A
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("MAMMOSCOPE_", "KERAS_", "PYTEST_", "PYTHON"))
+        if name == "MAMMOSCOPE_CACHE"
+        or not name.startswith(("MAMMOSCOPE_", "KERAS_", "PYTEST_", "PYTHON"))
     }
     ended = subprocess.run(
         [sys.executable, *arguments],
@@ -244,6 +245,7 @@ def _asking() -> list[Command]:
 
 
 def record() -> Entries:
+    served()  # compiled now, so that no command says that it compiles
     with tempfile.TemporaryDirectory(prefix="record-") as name:
         folder = Path(name)
         _prepare(folder)

@@ -56,7 +56,7 @@ def engines() -> dict[str, Engine]:
     """The released model in float32, and as it is served where this processor has bfloat16."""
     artifact = load_artifact(MODEL)
     network = convert_network(artifact.network)
-    made = {IN_FLOAT: make_engine(network, artifact.card, Execution(precision="f32"))}
+    made = {IN_FLOAT: make_engine(network, artifact.card, Execution(precision="float32"))}
     if computes_in_bfloat16():
         made[SERVED] = served()
     return made

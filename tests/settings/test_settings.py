@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.settings import PRESETS, ServiceSettings, TrainConfig
+from mammoscope.settings import PRESETS, ServiceSettings, TrainConfig, cache_folder
 
 
 def test_settings_come_from_the_environment():
@@ -45,6 +47,19 @@ def test_a_deprecated_name_still_works():
         assert ServiceSettings.from_environment({old: "3"}).max_study_images == 3
     with pytest.warns(FutureWarning):
         assert ServiceSettings.from_environment({old: "3", new: "5"}).max_study_images == 5
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"MAMMOSCOPE_CACHE": "/c", "XDG_CACHE_HOME": "/x"}, Path("/c")),
+        ({"MAMMOSCOPE_CACHE": "", "XDG_CACHE_HOME": "/x"}, Path("/x/mammoscope")),
+        ({"XDG_CACHE_HOME": "relative"}, Path.home() / ".cache/mammoscope"),
+        ({}, Path.home() / ".cache/mammoscope"),
+    ],
+)
+def test_the_cache_is_the_users_where_nothing_else_is_said(environment, expected):
+    assert cache_folder(environment) == expected
 
 
 def test_settings_are_frozen():

@@ -1,7 +1,7 @@
 """The card: facts about a model that travel with it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,27 +14,8 @@ Level = Literal["image", "breast", "patient"]
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Method = Literal[
-    "quantised",
-    "quantised_full_bias",
-    "quantised_except_blocks",
-    "bfloat16",
-    "float16_weights",
-    "float32_weights",
-]
-METHOD_TITLES: Final[Mapping[Method, str]] = {
-    "quantised": "8 bits",
-    "quantised_full_bias": "8 bits, biases put right",
-    "quantised_except_blocks": "8 bits, some blocks in float",
-    "bfloat16": "bfloat16",
-    "float16_weights": "float, weights of 16 bits",
-    "float32_weights": "float",
-}
-"""How a network was compiled, in words."""
-
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-"""A plain name: a card cannot point out of its folder."""
-
+Precision = Literal["bfloat16", "float32"]
+"""In which a network computes."""
 
 Deciles = Annotated[tuple[float, ...], Field(min_length=9, max_length=9)]
 """Nine values, ascending, that divide a distribution into ten parts of the same size."""
@@ -65,35 +46,28 @@ class CardLevel(_Frozen):
     operating_points: dict[str, CardOperatingPoint] = Field(default_factory=dict)
 
 
-class CardFile(_Frozen):
-    """A file of the model folder, by name and sha256."""
-
-    name: FileName
-    sha256: Sha256
-
-
 class CardComparison(_Frozen):
-    """How near the compiled network's scores come to those of the .keras it was made from.
+    """How near the scores of the network in bfloat16 come to those of the same network in float32.
 
     Parameters
     ----------
     source
-        Whose images were scored by both: ``validation`` patients of the training run,
-        ``images`` of another data set, or ``phantoms``.
+        Whose images were scored in both: ``validation`` patients of the training run, ``images``
+        of another data set, or ``phantoms``.
     images, positives
         How many were scored, and how many of them have label 1.
     auc_float, auc_compiled
-        AUC by image.
+        AUC by image, in float32 and in bfloat16.
     max_difference, percentile_95_difference, mean_difference
         Of the calibrated probability of the same image, absolute, in [0, 1].
     labels_changed
         Images whose label at the default operating point is another.
     allowed_auc_difference, allowed_difference
-        What would not have been accepted any more.
+        The largest differences with which bfloat16 is served.
     """
 
-    source: Literal["validation", "pictures", "phantoms"]
-    pictures: Annotated[int, Field(gt=0)]
+    source: Literal["validation", "images", "phantoms"]
+    images: Annotated[int, Field(gt=0)]
     positives: int
     auc_float: float
     auc_compiled: float
@@ -106,56 +80,47 @@ class CardComparison(_Frozen):
 
 
 class CardCompiled(_Frozen):
-    """The network as OpenVINO serves it.
+    """What ``python -m mammoscope compile --data`` found out about the network.
 
     Parameters
     ----------
-    kind
-        ``int8``: convolutions compute in 8 bits; ``float``: everything computes in floating point.
-    source_sha256
-        Of the .keras it was compiled from.
-    topology, weights
-        The two files of OpenVINO's intermediate representation.
-    method
-        How it was made: ``quantised``, ``quantised_full_bias`` (what rounding shifts was put right
-        layer after layer), ``quantised_except_blocks`` (so it was, and the blocks that cost most
-        were left in float), ``bfloat16`` (everything computes in bfloat16 where the processor does,
-        and in float32 where it does not), ``float16_weights`` or ``float32_weights``.
+    precision
+        ``bfloat16``: the network computes in bfloat16 where the CPU does, and in float32 from the
+        same weights elsewhere; ``float32``: it computes in float32.
     comparison
-        With the float network.
-    rounded
-        Whether the machine that compiled it does not compute in bfloat16, and its factors, rounded
-        to that, stood in for it where scores were compared; speeds are then those of float32.
-    share_in_8_bits
-        Of the multiply-adds of all convolutions, in [0, 1]; None where it was not noted.
-    float_blocks
-        Parts of the network that were left in float, as number and size of what they put out, in
-        the order of computation. The head is always in float, and not named.
-    speed
-        Time the float network takes for one image over the time this takes, on the machine that
-        compiled it, where both use all its processors.
-    throughput
-        The same of many images, several of them at a time; None where it was not measured.
-    phantom_logits
-        Logits of the phantoms of `mammoscope.model.engine.score_phantoms` on the machine that
-        compiled it. Another machine compares its own with them.
+        Of both precisions, which decided between them.
+    reference_logits
+        Logits of the phantoms of `mammoscope.model.engine.score_phantoms` in this precision. Where
+        another CPU scores them differently, the network computes in float32. Empty where they were
+        not measured.
     packages
-        Versions of what compiled it.
+        Versions of what made the network, by name.
     """
 
-    kind: Literal["int8", "float"]
-    source_sha256: Sha256
-    topology: CardFile
-    weights: CardFile
-    method: Method
+    precision: Precision
     comparison: CardComparison
-    rounded: bool = False
-    share_in_8_bits: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    float_blocks: tuple[str, ...] = ()
-    speed: float
-    throughput: float | None = None
-    phantom_logits: tuple[float, ...] = ()
+    reference_logits: tuple[float, ...] = ()
     packages: dict[str, str] = Field(default_factory=dict)
+
+
+def _without_files(compiled: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What holds on of a card that names compiled files, as cards did up to version 0.1.
+
+    Those of other methods than bfloat16 tell of a network that is not made any more.
+    """
+    if compiled["method"] != "bfloat16":
+        return None
+    comparison = dict(compiled["comparison"])
+    comparison["images"] = comparison.pop("pictures")
+    if comparison["source"] == "pictures":
+        comparison["source"] = "images"
+    packages = compiled.get("packages", {})
+    return {
+        "precision": "bfloat16",
+        "comparison": comparison,
+        "reference_logits": compiled.get("phantom_logits", ()),
+        "packages": {name: packages[name] for name in ("keras", "openvino") if name in packages},
+    }
 
 
 class Card(_Frozen):
@@ -188,7 +153,8 @@ class Card(_Frozen):
     distributions
         Deciles of what `mammoscope.service.drift` keeps of images, over the training images.
     compiled
-        What was compiled from the .keras for serving; None where nothing was.
+        In which precision the network is served, and why; None where that was not measured, and
+        float32 is served.
     """
 
     version: str
@@ -207,11 +173,18 @@ class Card(_Frozen):
     distributions: dict[str, Deciles] = Field(default_factory=dict)
     compiled: CardCompiled | None = None
 
-    @model_validator(mode="after")
-    def _compiled_from_this_network(self) -> Self:
-        if self.compiled is not None and self.compiled.source_sha256 != self.sha256:
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_form(cls, facts: Any) -> Any:
+        compiled = facts.get("compiled") if isinstance(facts, dict) else None
+        if not isinstance(compiled, dict) or "method" not in compiled:
+            return facts
+        if compiled.get("source_sha256") != facts.get("sha256"):
             raise ValueError("the compiled network was made from another .keras")
-        return self
+        try:
+            return {**facts, "compiled": _without_files(compiled)}
+        except (AttributeError, KeyError, TypeError) as err:
+            raise ValueError("the compiled network is not described") from err
 
     def probability(self, logit: float, age: float | None = None) -> tuple[float, bool]:
         """Calibrated probability in [0, 1] of a raw logit, and whether the age entered it.

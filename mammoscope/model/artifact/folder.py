@@ -1,8 +1,8 @@
-"""A model folder: ``model.keras``, what was compiled from it and ``card.json``, tied by sha256.
+"""A model folder: ``model.keras`` and ``card.json``, tied by sha256.
 
 The card carries what is needed to use the network rightly (input size, calibration, operating
-points) and what is known about it (how it was trained and measured). Where the network was
-compiled for serving, the card names the compiled files too and says how near their scores come.
+points, precision) and what is known about it (how it was trained and measured). What is served is
+made from the .keras: see `mammoscope.model.cache`.
 """
 
 import hashlib
@@ -13,23 +13,13 @@ from typing import Final
 from pydantic import ValidationError
 
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
-from mammoscope.model.artifact.card import Card
+from mammoscope.model.artifact.card import Card, Precision
 from mammoscope.system.files import write_json
 
 NETWORK_NAME: Final = "model.keras"
 CARD_NAME: Final = "card.json"
-TOPOLOGY_NAME: Final = "model.xml"
-WEIGHTS_NAME: Final = "model.bin"
 
 _BLOCK_BYTES: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledFiles:
-    """The two files of a network in OpenVINO's intermediate representation."""
-
-    topology: Path
-    weights: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +32,17 @@ class Artifact:
         The .keras file.
     card
         None for a network without one.
-    compiled
-        What is served instead of `network`; None where nothing was compiled.
+    precision
+        In which the network is served, where the CPU allows it.
     """
 
     network: Path
     card: Card | None
-    compiled: CompiledFiles | None = None
+    precision: Precision = "float32"
 
 
 def load_artifact(path: Path) -> Artifact:
-    """Find a model and check that its card and its compiled network belong to it.
+    """Find a model and check that its card belongs to it.
 
     Parameters
     ----------
@@ -65,8 +55,8 @@ def load_artifact(path: Path) -> Artifact:
     ArtifactNotFoundError
         If there is no model, or a folder has no card.
     ArtifactMismatchError
-        If the card cannot be read, or it was written for another network or names a compiled
-        network that is missing or another, or the network was trained on whole images.
+        If the card cannot be read or was written for another network, or the network was trained
+        on whole images.
     """
     is_folder = path.is_dir()
     network = path / NETWORK_NAME if is_folder else path
@@ -89,9 +79,9 @@ def load_artifact(path: Path) -> Artifact:
     if not card.crop:
         raise ArtifactMismatchError(
             "The network was trained on whole images, for comparison; only those trained on "
-            "the breast alone can judge images."
+            "the breast alone are served."
         )
-    return Artifact(network, card, _compiled_files(network.parent, card))
+    return Artifact(network, card, card.compiled.precision if card.compiled else "float32")
 
 
 def write_card(folder: Path, card: Card) -> None:
@@ -124,22 +114,6 @@ def sha256_of(path: Path) -> str:
     except OSError as err:
         raise ArtifactNotFoundError("The model cannot be read.") from err
     return digest.hexdigest()
-
-
-def _compiled_files(folder: Path, card: Card) -> CompiledFiles | None:
-    if card.compiled is None:
-        return None
-    for file in (card.compiled.topology, card.compiled.weights):
-        path = folder / file.name
-        if not path.is_file():
-            raise ArtifactMismatchError(
-                "The card names a compiled network that is not there; copy it, or compile anew."
-            )
-        if file.sha256 != sha256_of(path):
-            raise ArtifactMismatchError(
-                "The compiled network is not the one its card names (sha256 differs)."
-            )
-    return CompiledFiles(folder / card.compiled.topology.name, folder / card.compiled.weights.name)
 
 
 def _read_card(path: Path) -> Card:

@@ -1,8 +1,7 @@
-"""Whether this processor computes in 8 bits what the one that compiled did.
+"""Whether this CPU computes what the one did on which the precision was chosen.
 
-Products of 8 bits are summed in pairs. Processors with VNNI sum them in 32 bits, older ones in 16,
-where large sums are cut off: a network that scores like its float original on one may not on the
-other, and OpenVINO does not say so. So the card keeps the logits of a few phantoms.
+In bfloat16 CPUs sum and round in their own ways, and OpenVINO does not say when that moves scores.
+So the card keeps the logits of a few phantoms.
 """
 
 from typing import Final
@@ -15,8 +14,8 @@ from mammoscope.model.engine.protocol import Engine
 from mammoscope.phantoms.drawing import MIN_SIDE, PhantomConfig, draw_phantom
 
 _ALLOWED_DIFFERENCE: Final = 0.01
-"""Of the calibrated probability of any phantom: a third of what compiling may change. Processors
-that agree differ by what rounding in another order does, which is less."""
+"""Of the calibrated probability of any phantom: a third of what bfloat16 may change. CPUs that
+agree differ by what rounding in another order does, which is less."""
 
 _SEEDS: Final = range(4)
 
@@ -31,11 +30,11 @@ def score_phantoms(engine: Engine) -> tuple[float, ...]:
 def scores_as_compiled(engine: Engine) -> bool:
     """Whether phantoms score as its card says; True where the card says nothing of them."""
     compiled = engine.card.compiled
-    if compiled is None or not compiled.phantom_logits:
+    if compiled is None or not compiled.reference_logits:
         return True
     ours, theirs = (
         [engine.card.calibration.probability(logit) for logit in logits]
-        for logits in (score_phantoms(engine), compiled.phantom_logits)
+        for logits in (score_phantoms(engine), compiled.reference_logits)
     )
     # What is no number is no agreement either.
     return len(ours) == len(theirs) and bool(

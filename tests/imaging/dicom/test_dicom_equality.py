@@ -25,12 +25,12 @@ REDUCED_TOLERANCE = 0.01
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    """The released network in float32, on any processor.
+    """The released network in float32, on any CPU.
 
-    Reading is what is held here. What computing in bfloat16 adds where a processor does is held by
+    Reading is what is held here. What computing in bfloat16 adds where a CPU does is held by
     `compile`, and told by the card.
     """
-    return load_engine(replace(load_artifact(MODEL), compiled=None))
+    return load_engine(replace(load_artifact(MODEL), precision="float32"))
 
 
 def probability(engine: Engine, data: bytes, needed: tuple[int, int] | None = None) -> float:

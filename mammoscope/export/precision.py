@@ -1,0 +1,63 @@
+"""Choose the precision in which a model is served, and write it into its card."""
+
+from importlib.metadata import version
+from typing import Final, get_args
+
+from mammoscope.errors import ArtifactNotFoundError, ConfigurationError
+from mammoscope.export.comparison import acceptable, compare
+from mammoscope.export.comparison_images import PreprocessedImages
+from mammoscope.model.artifact import Artifact, CardCompiled, Precision, write_card
+from mammoscope.model.engine import computes_in_bfloat16, load_engine, score_phantoms
+
+_PACKAGES: Final = ("keras", "openvino")
+
+
+def choose_precision(artifact: Artifact, images: PreprocessedImages) -> CardCompiled:
+    """Compare scores in bfloat16 and float32; serve bfloat16 where they are near enough.
+
+    Parameters
+    ----------
+    artifact
+        With a card, which is written anew.
+    images
+        Both precisions score these.
+
+    Returns
+    -------
+    CardCompiled
+        What the card says from now on.
+
+    Raises
+    ------
+    ArtifactError
+        If the artifact has no card, or its network cannot be loaded or does not fit the card.
+    CompilationError
+        If a score is not a number.
+    ConfigurationError
+        If this CPU does not compute in bfloat16.
+    StorageError
+        If the card cannot be written.
+    """
+    if artifact.card is None:
+        raise ArtifactNotFoundError("Only a model with a card can be compiled.")
+    if not computes_in_bfloat16():
+        raise ConfigurationError(
+            "This CPU does not compute in bfloat16, so scores cannot be compared here. Compile on "
+            "one that does, or leave --data out: the model is then served in float32."
+        )
+    plain = artifact.card.model_copy(update={"compiled": None})
+    engines = {
+        precision: load_engine(Artifact(artifact.network, plain, precision))
+        for precision in get_args(Precision)
+    }
+    logits = {name: engine.infer(images.pixels).logits for name, engine in engines.items()}
+    comparison = compare(plain, images, logits["float32"], logits["bfloat16"])
+    precision: Precision = "bfloat16" if acceptable(comparison) else "float32"
+    compiled = CardCompiled(
+        precision=precision,
+        comparison=comparison,
+        reference_logits=score_phantoms(engines[precision]),
+        packages={package: version(package) for package in _PACKAGES},
+    )
+    write_card(artifact.network.parent, plain.model_copy(update={"compiled": compiled}))
+    return compiled
