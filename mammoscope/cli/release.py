@@ -121,7 +121,7 @@ def _copy_model(artifact: Artifact, to: Path) -> None:
 def _record(source: Path, data: Path) -> dict[str, str]:
     """What of a run's record may be published: text by file name."""
     try:
-        config = TrainConfig.model_validate_json((source / "config.json").read_bytes())
+        config = TrainConfig.from_record((source / "config.json").read_bytes())
         texts = {"config.json": json.dumps(config.described(), indent=2) + "\n"}
         for name in _RECORD_NAMES:
             texts[name] = (source / name).read_text(encoding="utf-8")

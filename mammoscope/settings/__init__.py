@@ -12,12 +12,10 @@ from mammoscope.settings.service import (
     ServiceSettings,
 )
 from mammoscope.settings.training import (
-    POOLING_HEADS,
     PRESETS,
     AugmentationName,
     BackboneName,
     HeadName,
-    HeadStartName,
     PrecisionName,
     PresetName,
     ScheduleName,
@@ -27,12 +25,10 @@ from mammoscope.settings.training import (
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
-    "POOLING_HEADS",
     "PRESETS",
     "AugmentationName",
     "BackboneName",
     "HeadName",
-    "HeadStartName",
     "OperatingPointName",
     "PerformanceMode",
     "PrecisionName",

@@ -72,4 +72,4 @@ def test_a_configuration_refuses_what_it_does_not_know(change):
 
 def test_a_run_in_which_nothing_would_learn_is_refused():
     with pytest.raises(ConfigurationError, match="nothing would learn"):
-        TrainConfig.from_preset("frozen", {"head_epochs": 0})
+        TrainConfig.from_preset("default", {"epochs": 0})
