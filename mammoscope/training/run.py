@@ -9,8 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.data.dataset import Example, read_dataset, require_both_classes
-from mammoscope.data.ddsm import read_ddsm
+from mammoscope.data.dataset import Example, require_both_classes
 from mammoscope.data.split_table import write_split
 from mammoscope.errors import RunError, StorageError
 from mammoscope.model.artifact import CARD_NAME, NETWORK_NAME
@@ -18,7 +17,7 @@ from mammoscope.model.complexity import complexity
 from mammoscope.model.networks import build_network, export_network, load_weights
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import Batches, PreprocessedExamples, preprocess_examples
-from mammoscope.training.division import DividedData, divide, sentences
+from mammoscope.training.division import DividedData, divide, read_examples, sentences
 from mammoscope.training.loop import Loop, predict
 from mammoscope.training.packing import save_network
 from mammoscope.training.record import (
@@ -106,11 +105,7 @@ def train(
     StorageError
         If a result cannot be written.
     """
-    dataset = (
-        read_dataset(paths.data, paths.metadata)
-        if config.layout == "folders"
-        else read_ddsm(paths.data, cancers_only=config.layout == "ddsm-cancers")
-    )
+    dataset = read_examples(config, paths.data, paths.metadata)
     if _open_run(config, paths.output, resume=resume):
         renew_card(paths.output)
         say("The run is complete; its card was written anew from its validation scores.")

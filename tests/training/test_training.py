@@ -248,6 +248,7 @@ def test_a_teacher_sees_images_as_it_learned_them(
     [
         ("none there", "not the folder of a training run"),
         ("other head", "differs in head"),
+        ("removed head", "used head depths, which this version no longer has"),
         ("no split", "no readable split.csv"),
         ("other split", "learned from patients whom this run keeps away"),
     ],
@@ -263,6 +264,9 @@ def test_teachers_that_may_not_teach_are_refused(
     elif damage == "other head":
         config = json.loads((teacher / "config.json").read_text())
         (teacher / "config.json").write_text(json.dumps({**config, "head": "mean"}))
+    elif damage == "removed head":
+        config = json.loads((teacher / "config.json").read_text())
+        (teacher / "config.json").write_text(json.dumps({**config, "head": "depths"}))
     elif damage == "no split":
         (teacher / "split.csv").unlink()
     else:
@@ -274,6 +278,42 @@ def test_teachers_that_may_not_teach_are_refused(
     assert message in answer.stderr
     assert str(tmp_path) not in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+REMOVED = sorted(
+    path.parent
+    for path in (ROOT / "model" / "experiments").glob("*/config.json")
+    if any(word in path.read_text() for word in ('"depths"', '"mean_max"', '"light"', '"strong"'))
+)
+
+
+def test_runs_of_removed_kinds_are_not_resumed(phantom_dataset: Path, tmp_path: Path, capsys):
+    from mammoscope.cli.train import main
+
+    assert len(REMOVED) > 5
+    for record in REMOVED:
+        output = tmp_path / record.name
+        shutil.copytree(record, output)
+        options = ("--data", phantom_dataset, "--output", output, "--resume")
+        assert main([str(option) for option in options]) == 1
+        error = capsys.readouterr().err
+        assert "which this version no longer has" in error
+        assert error.count("\n") == 1
+
+
+def test_weights_of_a_removed_kind_are_refused(tmp_path: Path):
+    import keras
+
+    from mammoscope.errors import ConfigurationError
+    from mammoscope.model.networks import build_network, load_weights
+
+    pixels = keras.Input((96, 96, 1))
+    pooled = keras.layers.GlobalAveragePooling2D()(pixels)
+    standard = keras.layers.BatchNormalization(name="standardise")(pooled)
+    keras.Model(pixels, keras.layers.Dense(1, name="score")(standard)).save(tmp_path / "old.keras")
+    config = TrainConfig.from_preset("smoke", {"weights": str(tmp_path / "old.keras")})
+    with pytest.raises(ConfigurationError, match="head depths or mean_max"):
+        load_weights(build_network(config), config)
 
 
 INTERRUPTED_AMID_BATCHES = """
