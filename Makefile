@@ -33,7 +33,7 @@ train:  ## train a model: DATA=DIR OUTPUT=RUN [ARGS="--preset reference ..."]
 	exec $(BIN)/python train.py --data '$(DATA)' --output '$(OUTPUT)' $(ARGS)
 
 .PHONY: trainings
-trainings:  ## the trainings of model/experiments/plan.toml, one after another: DATA=DIR [ARGS=...]
+trainings:  ## the runs of recipes/experiments.toml, one after another: DATA=DIR [ARGS=...]
 	@test -n '$(DATA)' || { echo 'Usage: make trainings DATA=DIR' >&2; exit 2; }
 	$(environment) packages training
 	exec $(BIN)/python -m mammoscope trainings --data '$(DATA)' $(ARGS)

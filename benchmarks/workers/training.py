@@ -39,7 +39,6 @@ def main() -> None:
             "input_size": (options.side, options.side),
             "epochs": options.epochs + 1,  # the first one traces and fills caches
             "head_epochs": 0,
-            "auxiliary": False,
             "precision": options.precision,
         },
     )
@@ -63,8 +62,8 @@ def _ours(network: keras.Model, config: TrainConfig, data: Path) -> tuple[int, l
         for _ in range(2):  # the second time they come from the cache
             learned = preprocess_examples(dataset.split("train"), config.input_size, cache, "train")
         validation = preprocess_examples(dataset.split("valid"), config.input_size, cache, "valid")
-        batches = Batches(learned, config, [])
-        loop = Loop(network, config, batches, validation, {}, cache / "checkpoint.npz")
+        batches = Batches(learned, config)
+        loop = Loop(network, config, batches, validation, cache / "checkpoint.npz")
         history = loop.run(lambda _: None)
     return len(learned.examples), [entry["seconds"]["train"] for entry in history]
 

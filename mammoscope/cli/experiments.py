@@ -1,31 +1,30 @@
-"""``python -m mammoscope experiments``: what was tried, from the records."""
+"""``python -m mammoscope experiments``: list the recorded experiments."""
 
 import argparse
 import json
 import textwrap
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
 from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.errors import EmptyDatasetError, RunError
 from mammoscope.settings import TrainConfig
-from mammoscope.training.recipes import read_plan
 
 _DEFAULT: Final = Path("model") / RECORD_FOLDER
-_PLAN: Final = "plan.toml"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command."""
     parser = subparsers.add_parser(
         "experiments",
-        help="list what was tried, from the records",
+        help="list the recorded experiments",
         description=(
-            "A line for the first, the best and the last epoch of each recorded run, 0 being a "
-            "head fitted by regression: AUC on training and on validation images, by breast, "
-            "and the mean within machines; minutes until then; and how the run's configuration "
-            "differs from the default preset."
+            "A line for the first, the best and the last epoch of each recorded run: AUC on "
+            "training and on validation images, by breast, and the mean within machines; minutes "
+            "until then; and how the run's configuration differs from the default preset. "
+            "Earlier versions could fit a head by regression, which counts as epoch 0."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -35,7 +34,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--all",
         action="store_true",
-        help=f"also list the trainings of {_PLAN} in DIR, which the notebooks compare",
+        help="also list the backbone and tuning runs, which the notebooks compare",
     )
     parser.set_defaults(run=run)
 
@@ -49,15 +48,17 @@ def run(args: argparse.Namespace) -> int:
         If the folder holds no record.
     RunError
         If a record is damaged.
-    ConfigurationError
-        If the folder's plan cannot be read.
     """
     found = sorted(path.parent for path in args.folder.glob("*/history.json"))
     if not found:
         raise EmptyDatasetError("The folder holds no records.")
-    plan = args.folder / _PLAN
-    planned = {run.name for run in read_plan(plan)} if plan.is_file() and not args.all else set()
-    records = [record for record in found if record.name not in planned]
+    from mammoscope.reports import BACKBONES, TUNING
+
+    records = [
+        record
+        for record in found
+        if args.all or not any(fnmatch(record.name, kind) for kind in (BACKBONES, TUNING))
+    ]
     width = max((len(record.name) for record in records), default=0) + 2
     columns = f"{'train':>7}  {'by image':21}{'breast':>7}{'within':>8}{'minutes':>9}"
     print(f"{'experiment':{width}}{'input':10}{'epoch':>6}{columns}")
@@ -73,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
             raise RunError("A record is damaged.") from err
         print("\n".join(lines))
     if len(records) < len(found):
-        print(f"{len(found) - len(records)} trainings of {_PLAN} are not shown; --all lists them.")
+        left_out = len(found) - len(records)
+        print(f"{left_out} backbone and tuning runs are not shown; --all lists them.")
     return 0
 
 
@@ -85,8 +87,8 @@ def describe(
 ) -> Iterator[str]:
     """Lines of one record: its first, best and last epoch, and how it differs from the default.
 
-    Each begins with `name`. The last has the interval where the run came to its end, and so
-    `measured` its network.
+    Each begins with `name`. `measured` is that of the saved network, None if the run did not end;
+    the line of the last epoch shows its interval.
     """
     height, width = config["input_size"]
     minutes = 0.0
@@ -107,7 +109,7 @@ def describe(
             f"{_cell(found['breast_auc']):>7}{_cell(found.get('within_machine_auc')):>8}"
             f"{minutes:>9.1f}"
         )
-    default = TrainConfig.from_preset("default", {}).model_dump(mode="json")
+    default = {**_REMOVED, **TrainConfig().model_dump(mode="json")}
     differing = [
         f"{key} {value}"
         for key, value in config.items()
@@ -120,7 +122,10 @@ def describe(
 
 
 _NO_CHANGE: Final = ("weights", "input_size")
-"""What is not listed as a difference: a file's name, and what has a column of its own."""
+"""Not listed as a difference: a file's name, and what has a column of its own."""
+
+_REMOVED: Final = {"auxiliary": False, "head_learns": True, "head_start": "auto"}
+"""Defaults of settings that only records of earlier versions have."""
 
 
 def _cell(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""``python -m mammoscope release RUN``: what of a training run may be published."""
+"""``python -m mammoscope release RUN``: copy what may be published of a training run."""
 
 import argparse
 import csv
@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from mammoscope.data.dataset import read_dataset
 from mammoscope.data.split_table import SPLIT_NAME, read_split
 from mammoscope.errors import MetadataError, RunError, StorageError
 from mammoscope.model.artifact import (
@@ -21,6 +20,7 @@ from mammoscope.model.artifact import (
 )
 from mammoscope.model.cache import COMPILED_NAME
 from mammoscope.settings import TrainConfig
+from mammoscope.training.division import read_examples
 
 RECORD_FOLDER: Final = "experiments"
 _RECORD_NAMES: Final = ("environment.json", "history.json")
@@ -33,7 +33,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register the command."""
     parser = subparsers.add_parser(
         "release",
-        help="copy of a training run what may be published",
+        help="copy what may be published of a training run",
         description=(
             "Copy a run's model and card into a model folder, and its record below it, without "
             "file names, patient ids or paths: images are named by their sha256, patients by a "
@@ -43,11 +43,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("training_run", metavar="RUN", type=Path, help="a training run")
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="its images")
-    parser.add_argument("--to", metavar="DIR", type=Path, default=Path("model"), help="to where")
+    parser.add_argument(
+        "--to", metavar="DIR", type=Path, default=Path("model"), help="model folder to write"
+    )
     parser.add_argument(
         "--record-only",
         action="store_true",
-        help="leave the model out; the run need not be complete then",
+        help="copy the record without the model, also of a run that is not complete",
     )
     parser.set_defaults(run=run)
 
@@ -61,8 +63,10 @@ def run(args: argparse.Namespace) -> int:
         If the run has no model, or a card that does not belong to it.
     DatasetError
         If the images cannot be listed.
+    ConfigurationError
+        If the run used what this version no longer has.
     RunError
-        If the run's record is damaged or speaks of images that are not there.
+        If the run's record is damaged or names images that are not there.
     StorageError
         If something cannot be written.
     """
@@ -90,8 +94,10 @@ def copy_record(source: Path, data: Path, to: Path) -> Path:
     ------
     DatasetError
         If the images in `data` cannot be listed.
+    ConfigurationError
+        If the run used what this version no longer has.
     RunError
-        If the record is damaged or speaks of images that are not there.
+        If the record is damaged or names images that are not there.
     StorageError
         If it cannot be written.
     """
@@ -116,7 +122,7 @@ def _copy_model(artifact: Artifact, to: Path) -> None:
 def _record(source: Path, data: Path) -> dict[str, str]:
     """What of a run's record may be published: text by file name."""
     try:
-        config = TrainConfig.model_validate_json((source / "config.json").read_bytes())
+        config = TrainConfig.from_record((source / "config.json").read_bytes())
         texts = {"config.json": json.dumps(config.described(), indent=2) + "\n"}
         for name in _RECORD_NAMES:
             texts[name] = (source / name).read_text(encoding="utf-8")
@@ -126,15 +132,15 @@ def _record(source: Path, data: Path) -> dict[str, str]:
             card = json.loads((source / CARD_NAME).read_bytes())
             metrics = {"model_version": card["version"], **card["metrics"]}
             texts["metrics.json"] = json.dumps(metrics, indent=2) + "\n"
-            texts[_SCORES_NAME] = _anonymous_scores(source / _SCORES_NAME, data)
+            texts[_SCORES_NAME] = _anonymous_scores(source / _SCORES_NAME, config, data)
             texts[SPLIT_NAME] = _anonymous_split(source)
     except (OSError, ValueError, KeyError, MetadataError) as err:
         raise RunError("The run's record is damaged or belongs to other images.") from err
     return texts
 
 
-def _anonymous_scores(path: Path, data: Path) -> str:
-    images = {example.path.name: example.path for example in read_dataset(data).examples}
+def _anonymous_scores(path: Path, config: TrainConfig, data: Path) -> str:
+    images = {each.path.name: each.path for each in read_examples(config, data).examples}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("sha256", "label", "patient", "breast", "logit", "probability"))

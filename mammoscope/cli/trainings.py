@@ -1,4 +1,4 @@
-"""``python -m mammoscope trainings``: what is planned is trained, one run after another."""
+"""``python -m mammoscope trainings``: train the runs of a recipe file, one after another."""
 
 import argparse
 import multiprocessing
@@ -6,15 +6,15 @@ import os
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from mammoscope.cli.release import RECORD_FOLDER, copy_record
 from mammoscope.errors import ConfigurationError, MammoscopeError
 from mammoscope.model.artifact import CARD_NAME
-from mammoscope.training.recipes import PlannedRun, read_plan
+from mammoscope.training.recipes import DataName, PlannedRun, read_plan
 
 _RECORDS: Final = Path("model") / RECORD_FOLDER
-_PLAN: Final = _RECORDS / "plan.toml"
+_PLAN: Final = Path("recipes") / "experiments.toml"
 _CACHE: Final = "cache"
 _INTERRUPTED: Final = 130
 
@@ -23,21 +23,31 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register the command."""
     parser = subparsers.add_parser(
         "trainings",
-        help="train what is planned, one run after another",
+        help="train the runs of a recipe file, one after another",
         description=(
-            "Train each run of a plan in a process of its own and copy its record. Finished runs "
-            "are skipped and a run that was stopped is continued, so that the command may be "
-            "started again at any time. A run that fails is named, and the others go on."
+            "Train each run of a recipe file in a process of its own and copy its record. Finished "
+            "runs are skipped and a run that was stopped is continued, so that the command may be "
+            "started again at any time. A run that fails is named; those that need it fail too, "
+            "and the others go on."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "plan", metavar="PLAN", type=Path, nargs="?", default=_PLAN, help="list of runs, TOML"
+        "plan", metavar="RECIPES", type=Path, nargs="?", default=_PLAN, help="list of runs, TOML"
     )
-    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="mammograms")
-    parser.add_argument("--runs", metavar="DIR", type=Path, default=Path("runs"), help="to where")
     parser.add_argument(
-        "--records", metavar="DIR", type=Path, default=_RECORDS, help="where records are copied to"
+        "--data",
+        metavar="[NAME=]DIR",
+        type=_data,
+        action="append",
+        required=True,
+        help="folder of mammograms; once for each name that the runs ask for, folders or ddsm",
+    )
+    parser.add_argument(
+        "--runs", metavar="DIR", type=Path, default=Path("runs"), help="folder of all runs"
+    )
+    parser.add_argument(
+        "--records", metavar="DIR", type=Path, default=_RECORDS, help="folder to copy records to"
     )
     parser.add_argument(
         "--imagenet", metavar="FILE", type=Path, help="weights for runs that ask for imagenet"
@@ -51,13 +61,22 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.set_defaults(run=run)
 
 
+def _data(text: str) -> tuple[str, Path]:
+    """Name and folder of ``NAME=DIR``; a folder without a name is ``folders``."""
+    name, _, folder = text.partition("=")
+    if name in get_args(DataName) and folder:
+        return name, Path(folder)
+    return "folders", Path(text)
+
+
 def run(args: argparse.Namespace) -> int:
     """Train; 1 if a run failed.
 
     Raises
     ------
     ConfigurationError
-        If the plan cannot be used, or has no run of a name in ``--only``.
+        If the recipe file cannot be used or has no run of a name in ``--only``, or a run asks
+        for data whose folder was not given.
     StorageError
         If a record cannot be written.
     """
@@ -67,12 +86,17 @@ def run(args: argparse.Namespace) -> int:
             each for each in planned if any(fnmatch(each.name, wish) for wish in args.only)
         )
         if not planned:
-            raise ConfigurationError("The plan has no run of such a name.")
+            raise ConfigurationError("The recipe file has no run of such a name.")
     if args.list:
         for each in planned:
             print(f"{each.name:32}{_state(args.runs / each.name)}")
         return 0
-    failed = [each.name for each in planned if not _finish(each, args)]
+    folders = dict(args.data)
+    if missing := sorted({each.data for each in planned} - folders.keys()):
+        raise ConfigurationError(
+            f"The runs need the data {', '.join(missing)}; give each folder with --data NAME=DIR."
+        )
+    failed = [each.name for each in planned if not _finish(each, folders[each.data], args)]
     if failed:
         print(f"Failed: {', '.join(failed)}.", file=sys.stderr)
     return 1 if failed else 0
@@ -84,14 +108,17 @@ def _state(folder: Path) -> str:
     return "begun" if folder.is_dir() else "planned"
 
 
-def _finish(planned: PlannedRun, args: argparse.Namespace) -> bool:
+def _finish(planned: PlannedRun, data: Path, args: argparse.Namespace) -> bool:
     """Bring a run to its end and copy its record; False if it failed."""
     folder = args.runs / planned.name
     if _state(folder) != "finished":
+        if waits := [name for name in planned.needs if _state(args.runs / name) != "finished"]:
+            print(f"{planned.name}: needs {', '.join(waits)} finished first.", file=sys.stderr)
+            return False
         print(f"{planned.name} ...", flush=True)
-        # A process of its own gives all memory back, and a run that dies takes nobody along.
+        # A process of its own gives all memory back, and its crash does not end the others.
         process = multiprocessing.get_context("spawn").Process(
-            target=_train, args=(planned, args.data, args.runs)
+            target=_train, args=(planned, data, args.runs)
         )
         process.start()
         process.join()
@@ -99,19 +126,19 @@ def _finish(planned: PlannedRun, args: argparse.Namespace) -> bool:
             raise KeyboardInterrupt
         if process.exitcode != 0:
             return False
-    record = copy_record(folder, args.data, args.records)
+    record = copy_record(folder, data, args.records)
     print(f"{planned.name}: the record is in {record}.", flush=True)
     return True
 
 
 def _train(planned: PlannedRun, data: Path, runs: Path) -> None:
-    """Train a run from where it is; the process ends with 0, 1 or 130."""
+    """Start or continue a run; the process ends with 0, 1 or 130."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from mammoscope.training.run import RunPaths, train
 
         paths = RunPaths(data, runs / planned.name, runs / _CACHE)
-        train(planned.config, paths, print, resume=True)
+        train(planned.config_in(runs), paths, print, resume=True)
     except MammoscopeError as err:
         sys.exit(f"{planned.name}: {err}")
     except KeyboardInterrupt:

@@ -13,12 +13,10 @@ from mammoscope.settings.service import (
     cache_folder,
 )
 from mammoscope.settings.training import (
-    POOLING_HEADS,
     PRESETS,
     AugmentationName,
     BackboneName,
     HeadName,
-    HeadStartName,
     PrecisionName,
     PresetName,
     ScheduleName,
@@ -28,12 +26,10 @@ from mammoscope.settings.training import (
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
-    "POOLING_HEADS",
     "PRESETS",
     "AugmentationName",
     "BackboneName",
     "HeadName",
-    "HeadStartName",
     "OperatingPointName",
     "PerformanceMode",
     "PrecisionName",

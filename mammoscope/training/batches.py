@@ -1,4 +1,4 @@
-"""Preprocessed images, cached, and the batches a network learns from."""
+"""Cached preprocessed images, and the batches that a network learns from."""
 
 import hashlib
 import math
@@ -19,15 +19,17 @@ from mammoscope.errors import ImageError, StorageError
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
 from mammoscope.settings import TrainConfig
-from mammoscope.training.augmentation import distort, erase, flip, jitter
-from mammoscope.training.targets import TAUGHT, auxiliary_targets
+from mammoscope.training.augmentation import erase, flip, jitter
 
 Pixels = npt.NDArray[np.uint8]
-Batch = tuple[Pixels, dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]]]
+Batch = tuple[Pixels, dict[str, npt.NDArray[np.float32]]]
+
+TEACHERS: Final = "teachers"
+"""Name of the target that the logit has besides the label in a run with teachers."""
 
 _WORKERS: Final = 2
 _AHEAD: Final = 4
-"""Batches made ahead of the one the network works on."""
+"""Batches that are ready before the network needs them."""
 
 _CHEST_WALLS: Final = ("left", "right")
 
@@ -59,8 +61,8 @@ def preprocess_examples(
 ) -> PreprocessedExamples:
     """Read and preprocess images, or take them from an earlier run's cache.
 
-    An image that cannot be judged is left out and counted. The cache is one file, found by the
-    images' names, sizes and times of change; it is written whole or not at all.
+    An image that cannot be used is left out and counted. The cache is one file, found by the
+    images' names, sizes and modification times; it is written whole or not at all.
 
     Parameters
     ----------
@@ -138,10 +140,10 @@ def _write(path: Path, pixels: Pixels, outcomes: list[str]) -> None:
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled, augmented batches; the same for the same seed and epoch, whoever asks.
+    """Shuffled, augmented batches, the same whenever seed and epoch are the same.
 
-    An item is a tuple of pixels uint8 (B, H, W, 1), targets float32 (B, 1) by name of the output,
-    and weights float32 (B,) by name.
+    An item is a tuple of pixels uint8 (B, H, W, 1) and of targets float32 (B, 1) by name of the
+    output.
 
     Parameters
     ----------
@@ -149,30 +151,25 @@ class Batches(keras.utils.PyDataset):
         What the batches are made of.
     config
         Batch size, augmentation and seed are used.
-    auxiliary
-        Names of further targets.
-    taught
-        Probabilities, float32 (N,), to be learned as target `TAUGHT`; None if nobody teaches.
+    answers
+        Probabilities by the teachers, float32 (N,), the target `TEACHERS`; None without teachers.
     """
 
     def __init__(
         self,
         preprocessed: PreprocessedExamples,
         config: TrainConfig,
-        auxiliary: Sequence[str],
-        taught: npt.NDArray[np.float32] | None = None,
+        answers: npt.NDArray[np.float32] | None = None,
     ) -> None:
-        # With one worker Keras lets a thread of TensorFlow make the batches, which holds up or
-        # aborts the end of a process that leaves an epoch early; with more, threads of Python do.
+        # With one worker Keras makes the batches in a thread of TensorFlow, which delays or aborts
+        # the end of a process that leaves an epoch early. With more it uses threads of Python.
         super().__init__(workers=_WORKERS, use_multiprocessing=False, max_queue_size=_AHEAD)
         self._preprocessed = preprocessed
         self._config = config
         labels = np.array([example.label for example in preprocessed.examples], dtype=np.float32)
-        self._targets = {"logit": (labels, np.ones_like(labels))}
-        for name in auxiliary:
-            self._targets[name] = auxiliary_targets(preprocessed.examples, name)
-        if taught is not None:
-            self._targets[TAUGHT] = (taught, np.ones_like(taught))
+        self._targets = {"logit": labels}
+        if answers is not None:
+            self._targets[TEACHERS] = answers
         self.begin_epoch(0)
 
     def begin_epoch(self, number: int) -> None:
@@ -194,13 +191,12 @@ class Batches(keras.utils.PyDataset):
                     for i in chunk
                 ]
             )[..., None],
-            {name: values[chunk][:, None] for name, (values, _) in self._targets.items()},
-            {name: weights[chunk] for name, (_, weights) in self._targets.items()},
+            {name: values[chunk][:, None] for name, values in self._targets.items()},
         )
 
 
 def augmented(pixels: Pixels, config: TrainConfig, epoch: int, index: int) -> Pixels:
-    """A preprocessed image, uint8 (H, W), as it is seen in an epoch: the same whoever asks."""
+    """A preprocessed image, uint8 (H, W), as the network sees it in an epoch; always the same."""
     rng = np.random.default_rng((config.seed, epoch, index))
     match config.augmentation:
         case "none":
@@ -211,7 +207,3 @@ def augmented(pixels: Pixels, config: TrainConfig, epoch: int, index: int) -> Pi
             return erase(pixels, rng)
         case "jitter":
             return jitter(pixels, rng)
-        case "light":
-            return distort(pixels, rng, strength=0.5)
-        case "strong":
-            return distort(pixels, rng)

@@ -1,10 +1,12 @@
-"""Which images a run learns from, chooses on, and leaves for the one look at the end."""
+"""Which images a run learns from, is validated on, and keeps for the one test at the end."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
-from mammoscope.data.dataset import Dataset
+from mammoscope.data.dataset import Dataset, read_dataset
+from mammoscope.data.ddsm import read_ddsm
 from mammoscope.data.splitting import PatientSplit, shared_patients, split_off
 from mammoscope.errors import EmptyDatasetError
 from mammoscope.settings import TrainConfig
@@ -14,14 +16,27 @@ _TEST_FRACTION: Final = 0.15
 
 @dataclass(frozen=True, slots=True)
 class DividedData:
-    """A split by patient and how it came about, as the reports say it."""
+    """A split by patient, and the facts about it that the reports show."""
 
     split: PatientSplit
     facts: Mapping[str, Any]
 
 
+def read_examples(config: TrainConfig, data: Path, metadata: Path | None = None) -> Dataset:
+    """List the images in `data` by the layout that a run's configuration names.
+
+    Raises
+    ------
+    DatasetError
+        If they cannot be listed.
+    """
+    if config.layout == "folders":
+        return read_dataset(data, metadata)
+    return read_ddsm(data, cancers_only=config.layout == "ddsm-cancers")
+
+
 def divide(dataset: Dataset, config: TrainConfig) -> DividedData:
-    """Merge train and valid, set test apart, and split validation off, all by patient.
+    """Merge train and valid, keep test apart, and split validation off, all by patient.
 
     Where the published test folder shares patients with the rest, everything is divided anew,
     unless the configuration asks for the published split: then the test folder stays out of this
@@ -65,7 +80,7 @@ def divide(dataset: Dataset, config: TrainConfig) -> DividedData:
 
 
 def sentences(facts: Mapping[str, Any]) -> list[str]:
-    """What a person should know of a division before the work, a sentence each."""
+    """What a person should know about a division before the training, one sentence each."""
     said = []
     if facts["leaky"]:
         said.append(

@@ -1,4 +1,7 @@
-"""The loop: stages, steps, the moving average of weights, and checkpoints to go on from.
+"""The training loop: stages, steps, and checkpoints from which a run continues.
+
+Keras trains an epoch, optimises, and averages the weights. Checkpoints are ours: those of Keras
+hold no history and are not replaced in one step, so a run that is killed could lose both.
 
 Written against Keras 3 alone, so that it runs on TensorFlow, JAX and PyTorch.
 """
@@ -19,13 +22,9 @@ from tqdm import tqdm
 from mammoscope.errors import RunError, StorageError
 from mammoscope.model.networks import choose_trainable
 from mammoscope.settings import TrainConfig
-from mammoscope.training.batches import Batches, Pixels, PreprocessedExamples
+from mammoscope.training.batches import TEACHERS, Batches, Pixels, PreprocessedExamples
 from mammoscope.training.schedules import learning_rate_share
-from mammoscope.training.targets import AUXILIARY_WEIGHT, TAUGHT
 from mammoscope.training.validation import History, measure
-
-REGRESSION: Final = "regression"
-"""Stage of the history's entry for a head that was fitted before the first epoch."""
 
 _GRADIENT_NORM: Final = 1.0
 _PREDICTION_BATCH: Final = 32
@@ -54,16 +53,18 @@ def predict(network: keras.Model, pixels: Pixels) -> npt.NDArray[np.float32]:
 
 
 def _stages(config: TrainConfig) -> list[_Stage]:
-    # A head that starts from a regression was fitted before the loop begins.
-    head_epochs = 0 if config.starts_from_regression else config.head_epochs
-    head = _Stage("head", 0, head_epochs, "none", config.head_learning_rate)
-    tune = _Stage("tune", head_epochs, config.epochs, config.trainable_from, config.learning_rate)
-    return [stage for stage in (head, tune) if stage.epochs]
+    """What is left of the two stages where one has no epochs, or the run ends before it."""
+    head = _Stage("head", 0, config.head_epochs, "none", config.head_learning_rate)
+    tune = _Stage(
+        "tune", config.head_epochs, config.epochs, config.trainable_from, config.learning_rate
+    )
+    last = math.inf if config.stop_after is None else config.stop_after
+    return [stage for stage in (head, tune) if stage.epochs and stage.first_epoch < last]
 
 
 @dataclass(slots=True)
 class Loop:
-    """Trains a network epoch by epoch; can be stopped at any moment and continued.
+    """Trains a network epoch by epoch; may be stopped at any moment and continued.
 
     Parameters
     ----------
@@ -72,11 +73,9 @@ class Loop:
     config
         Stages, schedule, optimizer and moving average.
     batches
-        What it learns from.
+        What the network learns from.
     validation
-        Of other patients; measured after every epoch, learned from never.
-    losses
-        Loss by name of each auxiliary output.
+        Images of other patients, measured after every epoch.
     checkpoint
         File that holds all state after the last whole epoch.
     """
@@ -85,10 +84,8 @@ class Loop:
     config: TrainConfig
     batches: Batches
     validation: PreprocessedExamples
-    losses: dict[str, str]
     checkpoint: Path
     history: History = field(default_factory=list)
-    _averages: list[Any] = field(default_factory=list)
     _learner: Any = None
     _stage: str = ""
 
@@ -118,13 +115,13 @@ class Loop:
                     self.history.append(self._epoch(stage, bar))
                     self._write_checkpoint()
                     after_epoch(self.history)
-        self._swap_averages()
+        self._take_averages()
         return self.history
 
     @property
     def done(self) -> int:
-        """Epochs done; a regression before them is an entry of the history, but no epoch."""
-        return sum(entry["stage"] != REGRESSION for entry in self.history)
+        """Number of epochs done."""
+        return len(self.history)
 
     @property
     def _last(self) -> float:
@@ -132,39 +129,34 @@ class Loop:
         return math.inf if self.config.stop_after is None else self.config.stop_after
 
     def _begin(self, stage: _Stage) -> None:
-        choose_trainable(
-            self.network,
-            self.config,
-            stage.trainable_from,
-            head_learns=stage.name == "head" or self.config.head_learns,
-        )
-        outputs = {name: self.network.output[name] for name in ("logit", *self.losses)}
-        share = 0.0
+        choose_trainable(self.network, self.config, stage.trainable_from)
+        logit = self.network.output["logit"]
+        outputs = {"logit": logit}
+        losses = {
+            "logit": keras.losses.BinaryCrossentropy(
+                from_logits=True, label_smoothing=self.config.label_smoothing
+            )
+        }
+        weights = {"logit": 1.0}
         if self.config.teachers:
-            outputs[TAUGHT] = outputs["logit"]
+            outputs[TEACHERS] = logit
+            losses[TEACHERS] = keras.losses.BinaryCrossentropy(from_logits=True)
             share = self.config.teacher_share
+            weights = {"logit": 1.0 - share, TEACHERS: share}
         self._learner = keras.Model(self.network.input, outputs)
         optimizer = keras.optimizers.AdamW(
             learning_rate=stage.peak_learning_rate,
             weight_decay=self.config.weight_decay,
             global_clipnorm=_GRADIENT_NORM,
+            use_ema=self.config.ema_momentum > 0,
+            ema_momentum=self.config.ema_momentum,
         )
         optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
         self._learner.compile(
             optimizer=optimizer,
-            loss={
-                "logit": keras.losses.BinaryCrossentropy(
-                    from_logits=True, label_smoothing=self.config.label_smoothing
-                ),
-                **{name: _loss(kind) for name, kind in self.losses.items()},
-                **({TAUGHT: _loss("binary_crossentropy")} if share else {}),
-            },
-            loss_weights={
-                "logit": 1.0 - share,
-                **dict.fromkeys(self.losses, AUXILIARY_WEIGHT),
-                **({TAUGHT: share} if share else {}),
-            },
-            weighted_metrics={
+            loss=losses,
+            loss_weights=weights,
+            metrics={
                 "logit": [
                     keras.metrics.BinaryCrossentropy(from_logits=True, name="cross_entropy"),
                     keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
@@ -174,20 +166,23 @@ class Loop:
         )
         optimizer.build(self._learner.trainable_variables)
         self._stage = stage.name
-        self._reset_averages()
 
     def _epoch(self, stage: _Stage, bar: Any) -> dict[str, Any]:
         began, worked = monotonic(), process_time()
         number = self.done
         self.batches.begin_epoch(number)
+        steps = _Steps(self, stage, bar)
         logs = self._learner.fit(
             self.batches,
             shuffle=False,  # the batches are shuffled by their own seed
             verbose=0,
-            callbacks=[_Steps(self, stage, bar)],
+            callbacks=[steps],
         ).history
         trained, worked_on = monotonic(), process_time()
-        validation = self._validate()
+        # At its end `fit` replaced the weights by their moving averages: those are validated, and
+        # the weights go on.
+        validation = measure(self.validation, predict(self.network, self.validation.pixels))
+        self._learner.set_weights(steps.weights)
         return {
             "epoch": number + 1,
             "stage": stage.name,
@@ -202,7 +197,7 @@ class Loop:
                 "train": round(trained - began, 3),
                 "validation": round(monotonic() - trained, 3),
             },
-            # What other work on the machine does not lengthen.
+            # Other work on the machine does not lengthen these.
             "processor_seconds": {
                 "train": round(worked_on - worked, 3),
                 "validation": round(process_time() - worked_on, 3),
@@ -220,39 +215,16 @@ class Loop:
             [e["validation"]["loss"] for e in self.history if e["stage"] == stage.name],
         )
 
-    def _validate(self) -> dict[str, float]:
-        self._swap_averages()
-        logits = predict(self.network, self.validation.pixels)
-        self._swap_averages()
-        return measure(self.validation, logits)
-
-    def update_averages(self) -> None:
-        """Let the moving average follow the weights by one step."""
-        momentum = self.config.ema_momentum
-        if momentum:
-            self._averages = [
-                average * momentum + variable.value * (1.0 - momentum)
-                for average, variable in zip(
-                    self._averages, self._learner.trainable_variables, strict=True
-                )
-            ]
-
-    def _swap_averages(self) -> None:
-        """Exchange the weights and their moving average; nothing where there is none."""
-        if not self._averages:
-            return
-        current = [keras.ops.copy(v.value) for v in self._learner.trainable_variables]
-        for variable, average in zip(
-            self._learner.trainable_variables, self._averages, strict=True
-        ):
-            variable.assign(average)
-        self._averages = current
+    def _take_averages(self) -> None:
+        """Replace the weights by their moving averages, which exist from the first step on."""
+        optimizer = self._learner.optimizer
+        if int(optimizer.iterations) > 0:
+            optimizer.finalize_variable_values(self._learner.trainable_variables)
 
     def _write_checkpoint(self) -> None:
         groups = {
             "weight": self._learner.variables,
             "optimizer": self._learner.optimizer.variables,
-            "average": self._averages,
         }
         arrays = {
             f"{name}_{i}": keras.ops.convert_to_numpy(value)
@@ -279,15 +251,10 @@ class Loop:
         return arrays
 
     def _restore(self, arrays: dict[str, Any]) -> None:
-        """Take over a checkpoint's state; at the begin of a stage its weights alone."""
+        """Take over a checkpoint's state; at the beginning of a stage its weights alone."""
         self._assign("weight", self._learner.variables, arrays)
-        if self.history[-1]["stage"] != self._stage:
-            self._reset_averages()
-            return
-        self._assign("optimizer", self._learner.optimizer.variables, arrays)
-        self._averages = [
-            keras.ops.convert_to_tensor(arrays[f"average_{i}"]) for i in range(len(self._averages))
-        ]
+        if self.history[-1]["stage"] == self._stage:
+            self._assign("optimizer", self._learner.optimizer.variables, arrays)
 
     @staticmethod
     def _assign(group: str, variables: list[Any], arrays: dict[str, Any]) -> None:
@@ -296,20 +263,12 @@ class Loop:
         for i, variable in enumerate(variables):
             variable.assign(arrays[f"{group}_{i}"])
 
-    def _reset_averages(self) -> None:
-        if self.config.ema_momentum:
-            variables = self._learner.trainable_variables
-            self._averages = [keras.ops.copy(variable.value) for variable in variables]
-
-
-def _loss(kind: str) -> keras.losses.Loss:
-    if kind == "binary_crossentropy":
-        return keras.losses.BinaryCrossentropy(from_logits=True)
-    return keras.losses.MeanSquaredError()
-
 
 class _Steps(keras.callbacks.Callback):
     """What happens around every step of a `Loop`."""
+
+    weights: list[npt.NDArray[Any]]
+    """The learner's weights after the last step, before Keras replaces them by averages."""
 
     def __init__(self, loop: Loop, stage: _Stage, bar: Any) -> None:
         super().__init__()
@@ -326,6 +285,9 @@ class _Steps(keras.callbacks.Callback):
         loss = (logs or {}).get("loss", float("nan"))
         if not np.isfinite(loss):
             raise RunError("The loss stopped being a number; try a lower learning rate.")
-        self._loop.update_averages()
         self._bar.set_postfix(epoch=self._loop.done + 1, loss=f"{loss:.3f}", refresh=False)
         self._bar.update()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        del epoch, logs
+        self.weights = self.model.get_weights()

@@ -1,31 +1,63 @@
-"""A list of planned trainings: TOML to one configuration a run.
+"""Recipes: TOML files that list trainings, read into one configuration a run.
 
-``[base.NAME]`` holds a preset and what a family of runs changes in it; each ``[[run]]`` has a
-``name``, a ``base``, and what it changes in turn.
+``[base.NAME]`` holds a preset and what a family of runs changes in it. Each ``[[run]]`` has a
+``name``, a ``base`` or a ``preset``, and what it changes in turn. Three keys of a run say where
+things come from:
+
+``data``
+    Which folder of images the run learns from: ``folders`` (the default) or ``ddsm``.
+``weights``
+    First weights as `TrainConfig` knows them, or ``run:NAME`` for the network of an earlier run.
+``teachers``
+    Names of earlier runs to distil from.
 """
 
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 
 from mammoscope.errors import ConfigurationError
+from mammoscope.model.artifact import NETWORK_NAME
 from mammoscope.settings import PresetName, TrainConfig
 
+DataName = Literal["folders", "ddsm"]
+
 _IMAGENET: Final = "imagenet"
+_RUN: Final = "run:"
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A training by the name of its folder and its resolved configuration."""
+    """A training by the name of its folder, its data and its configuration.
+
+    ``config`` names other runs as the recipe does; see `config_in`.
+    """
 
     name: str
     config: TrainConfig
+    data: DataName = "folders"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the runs that this one starts or distils from."""
+        weights = self.config.weights
+        first = (weights.removeprefix(_RUN),) if weights.startswith(_RUN) else ()
+        return (*first, *self.config.teachers)
+
+    def config_in(self, runs: Path) -> TrainConfig:
+        """The configuration with the paths of the other runs, whose folders are in `runs`."""
+        changes: dict[str, Any] = {
+            "teachers": tuple(str(runs / teacher) for teacher in self.config.teachers)
+        }
+        if self.config.weights.startswith(_RUN):
+            changes["weights"] = str(runs / self.config.weights.removeprefix(_RUN) / NETWORK_NAME)
+        return self.config.model_copy(update=changes)
 
 
 def read_plan(path: Path, imagenet: Path | None = None) -> tuple[PlannedRun, ...]:
-    """Read a list of trainings, in its order.
+    """Read a recipe file, in its order.
 
     Parameters
     ----------
@@ -37,32 +69,51 @@ def read_plan(path: Path, imagenet: Path | None = None) -> tuple[PlannedRun, ...
     Raises
     ------
     ConfigurationError
-        If the file cannot be read, a run lacks name or base, two have one name, or a
-        configuration is not allowed.
+        If the file cannot be read, two runs have one name, a run needs one that does not stand
+        before it, or a configuration is not allowed.
     """
     try:
         plan = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
-        raise ConfigurationError("The plan is missing or is not TOML in UTF-8.") from err
+        raise ConfigurationError("The recipe file is missing or is not TOML in UTF-8.") from err
     bases, runs = plan.get("base", {}), plan.get("run", [])
     planned = tuple(_planned(run, bases, imagenet) for run in runs)
-    names = {run.name for run in planned}
-    if not planned or len(names) < len(planned):
-        raise ConfigurationError("The plan needs runs, each with a name of its own.")
+    if not planned:
+        raise ConfigurationError("The recipe file has no run.")
+    before: set[str] = set()
+    for run in planned:
+        if run.name in before:
+            raise ConfigurationError(f"The recipe file has two runs of the name {run.name}.")
+        if missing := [name for name in run.needs if name not in before]:
+            raise ConfigurationError(
+                f"Run {run.name} needs {', '.join(missing)}; a run that others need must stand "
+                "before them."
+            )
+        before.add(run.name)
     return planned
 
 
 def _planned(
     run: Mapping[str, Any], bases: Mapping[str, Mapping[str, Any]], imagenet: Path | None
 ) -> PlannedRun:
-    name, base = run.get("name"), run.get("base")
-    named = isinstance(name, str) and Path(name).name == name
-    if not named or not isinstance(base, str) or base not in bases:
-        raise ConfigurationError("Each run of the plan needs a plain name and a base of the plan.")
-    settings = {**bases[base], **{k: v for k, v in run.items() if k not in ("name", "base")}}
+    settings = dict(run)
+    name, base = settings.pop("name", None), settings.pop("base", None)
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ConfigurationError("Each run needs a name that can be that of a folder.")
+    if base is not None:
+        if not isinstance(base, str) or base not in bases:
+            raise ConfigurationError(f"Run {name} names a base that the file does not have.")
+        settings = {**bases[base], **settings}
     preset = settings.pop("preset", "default")
     if preset not in get_args(PresetName):
-        raise ConfigurationError(f"A preset of the plan is none of {get_args(PresetName)}.")
+        raise ConfigurationError(
+            f"The preset of run {name} is none of {', '.join(get_args(PresetName))}."
+        )
+    data = settings.pop("data", "folders")
+    if data not in get_args(DataName):
+        raise ConfigurationError(
+            f"The data of run {name} are none of {', '.join(get_args(DataName))}."
+        )
     if imagenet is not None and settings.get("weights", _IMAGENET) == _IMAGENET:
         settings["weights"] = str(imagenet)
-    return PlannedRun(str(name), TrainConfig.from_preset(preset, settings))
+    return PlannedRun(name, TrainConfig.from_preset(preset, settings), data)

@@ -60,7 +60,7 @@ def write_results(
     output
         Folder of the run; the network and the history are there already.
     validation, logits
-        Images of patients whom the scoring head never saw, and its float32 (N,) logits.
+        Images of patients that the network did not learn from, and their logits, float32 (N,).
     facts
         What the card says of the training.
     config

@@ -1,18 +1,15 @@
 """A training run: from a folder of mammograms to a model folder, resumable."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, process_time
 from typing import Final
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.data.dataset import Example, read_dataset, require_both_classes
-from mammoscope.data.ddsm import read_ddsm
+from mammoscope.data.dataset import Example, require_both_classes
 from mammoscope.data.split_table import write_split
 from mammoscope.errors import RunError, StorageError
 from mammoscope.model.artifact import CARD_NAME, NETWORK_NAME
@@ -20,8 +17,8 @@ from mammoscope.model.complexity import complexity
 from mammoscope.model.networks import build_network, export_network, load_weights
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import Batches, PreprocessedExamples, preprocess_examples
-from mammoscope.training.division import DividedData, divide, sentences
-from mammoscope.training.loop import REGRESSION, Loop, predict
+from mammoscope.training.division import DividedData, divide, read_examples, sentences
+from mammoscope.training.loop import Loop, predict
 from mammoscope.training.packing import save_network
 from mammoscope.training.record import (
     CONFIG_NAME,
@@ -32,14 +29,12 @@ from mammoscope.training.record import (
     write_results,
     write_text,
 )
-from mammoscope.training.regression import cross_fit_head, fit_head
-from mammoscope.training.targets import auxiliary_losses
-from mammoscope.training.teachers import taught
-from mammoscope.training.validation import History, measure
+from mammoscope.training.teachers import teacher_answers
+from mammoscope.training.validation import History
 
 HISTORY_NAME: Final = "history.json"
 _MAY_CHANGE: Final = "stop_after"
-"""What a run may be resumed with another value of: nothing before the stop depends on it."""
+"""The one setting that may differ when a run is resumed: nothing before the stop depends on it."""
 
 _CHECKPOINT_NAME: Final = "checkpoint.npz"
 
@@ -68,7 +63,7 @@ class RunPaths:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Trained:
-    """A network as it is saved, and logits of patients whom the scoring head never saw."""
+    """A network as it is saved, and its logits of patients that it did not learn from."""
 
     network: keras.Model
     validation: PreprocessedExamples
@@ -84,16 +79,16 @@ def train(
 
     The folder gets config.json, environment.json, split.csv, history.json, summary.txt,
     network.json, validation_scores.csv, figures/, model.keras and card.json. A run that was
-    killed continues after its last whole epoch; of one that is complete, the card's breasts and
-    patients are fitted anew.
+    killed continues after its last whole epoch. The card of a complete run gets its breasts and
+    patients fitted anew.
 
     Parameters
     ----------
     config, paths
         What to do, and where.
     say
-        Gets what a person should know about data and result, a sentence a call: about the data
-        before the hours of work, not after them.
+        Gets what a person should know about data and result, one sentence per call. Sentences
+        about the data come before the hours of work.
     resume
         Whether to continue the run in ``paths.output``.
 
@@ -104,15 +99,13 @@ def train(
     RunError
         If the folder holds another run, or this one and `resume` is False.
     ArtifactError
-        If the run is complete, and its model, card and scores are not of one another.
+        If the run is complete, and its model, card and scores do not belong together.
+    ConfigurationError
+        If the run used what this version no longer has, or its weights cannot be had.
     StorageError
         If a result cannot be written.
     """
-    dataset = (
-        read_dataset(paths.data, paths.metadata)
-        if config.layout == "folders"
-        else read_ddsm(paths.data, cancers_only=config.layout == "ddsm-cancers")
-    )
+    dataset = read_examples(config, paths.data, paths.metadata)
     if _open_run(config, paths.output, resume=resume):
         renew_card(paths.output)
         say("The run is complete; its card was written anew from its validation scores.")
@@ -123,7 +116,7 @@ def train(
     write_json(paths.output / "environment.json", environment(config))
 
     keras.utils.set_random_seed(config.seed)
-    trained = (_cross_fit if config.is_cross_fitted else _tune)(config, divided, paths)
+    trained = _train(config, divided, paths)
     write_json(paths.output / HISTORY_NAME, trained.history)
     write_text(paths.output / "summary.txt", _summary(trained.network))
     write_json(paths.output / "network.json", complexity(trained.network))
@@ -138,31 +131,7 @@ def train(
     say(f"Validation: AUC {last['auc']:.3f} by image, {last['breast_auc']:.3f} by breast.")
 
 
-def _cross_fit(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Trained:
-    """Fit the head alone, to all images; validate on every patient once, in folds."""
-    began, worked = monotonic(), process_time()
-    pool = _preprocess(divided.split.train + divided.split.validation, config, paths, "pictures")
-    network, _ = _network(config, {})
-    learned, logits, folds = cross_fit_head(network, pool, config)
-    parts: dict[str, list[Example]] = {f"fold {number}": [] for number in range(config.folds)}
-    for example, number in zip(pool.examples, folds, strict=True):
-        parts[f"fold {number}"].append(example)
-    write_split(paths.output, {**parts, "test": list(divided.split.test)})
-    entry = {
-        "epoch": 0,
-        "stage": REGRESSION,
-        "learning_rate": 0.0,
-        "train": measure(pool, learned),
-        "validation": measure(pool, logits),
-        "seconds": {"train": round(monotonic() - began, 3), "validation": 0.0},
-        "processor_seconds": {"train": round(process_time() - worked, 3), "validation": 0.0},
-    }
-    exported = export_network(network, config)
-    save_network(exported, paths.output / NETWORK_NAME)
-    return _Trained(exported, pool, logits, [entry], pool.refused)
-
-
-def _tune(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Trained:
+def _train(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Trained:
     """Train on some patients, validate on others."""
     split = divided.split
     write_split(
@@ -171,40 +140,14 @@ def _tune(config: TrainConfig, divided: DividedData, paths: RunPaths) -> _Traine
     )
     learned = _preprocess(split.train, config, paths, "train")
     validation = _preprocess(split.validation, config, paths, "validation")
-    losses = auxiliary_losses(learned.examples) if config.auxiliary else {}
-    network, head_is_trained = _network(config, losses)
+    network = _network(config)
     answers = (
-        taught(
-            learned,
-            (*split.validation, *split.test),
-            config,
-            lambda its: _network(its, {})[0],
-        )
+        teacher_answers(learned, (*split.validation, *split.test), config, _network)
         if config.teachers
         else None
     )
-    batches = Batches(learned, config, list(losses), answers)
-    loop = Loop(network, config, batches, validation, losses, paths.output / _CHECKPOINT_NAME)
-    if config.starts_from_regression and not head_is_trained and not loop.checkpoint.is_file():
-        began, worked = monotonic(), process_time()
-        fitted = fit_head(network, learned, config)
-        trained, worked_on = monotonic(), process_time()
-        entry = {
-            "epoch": 0,
-            "stage": REGRESSION,
-            "learning_rate": 0.0,
-            "train": measure(learned, fitted),
-            "validation": measure(validation, predict(network, validation.pixels)),
-            "seconds": {
-                "train": round(trained - began, 3),
-                "validation": round(monotonic() - trained, 3),
-            },
-            "processor_seconds": {
-                "train": round(worked_on - worked, 3),
-                "validation": round(process_time() - worked_on, 3),
-            },
-        }
-        loop.history.append(entry)
+    batches = Batches(learned, config, answers)
+    loop = Loop(network, config, batches, validation, paths.output / _CHECKPOINT_NAME)
     history = loop.run(lambda done: write_json(paths.output / HISTORY_NAME, done))
     exported = export_network(network, config)
     save_network(exported, paths.output / NETWORK_NAME)
@@ -227,19 +170,20 @@ def _preprocess(
     return preprocessed
 
 
-def _network(config: TrainConfig, losses: dict[str, str]) -> tuple[keras.Model, bool]:
-    """The network with its weights, and whether they fill its head too."""
+def _network(config: TrainConfig) -> keras.Model:
+    """The network in the run's precision, with its first weights."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision(config))
     try:
-        network = build_network(config, list(losses))
+        network = build_network(config)
     finally:
         keras.config.set_dtype_policy(policy)
-    return network, load_weights(network, config)
+    load_weights(network, config)
+    return network
 
 
 def _open_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
-    """Make the run's folder, or see that it holds this very run; say whether that is complete."""
+    """Make the run's folder, or check that it holds this run; True if the run is complete."""
     resolved = config.model_dump(mode="json")
     stored_path = output / CONFIG_NAME
     if not stored_path.exists():
@@ -254,11 +198,11 @@ def _open_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
     if not resume:
         raise RunError("The output folder holds a run; continue it with --resume.")
     try:
-        stored = json.loads(stored_path.read_text("utf-8"))
-    except (OSError, ValueError) as err:
-        raise RunError("The configuration of the run in the output folder is damaged.") from err
+        stored = TrainConfig.from_record(stored_path.read_bytes()).model_dump(mode="json")
+    except OSError as err:
+        raise RunError("The configuration of the run cannot be read.") from err
     differing = sorted(
-        key for key in resolved if key != _MAY_CHANGE and stored.get(key) != resolved[key]
+        key for key in resolved if key != _MAY_CHANGE and stored[key] != resolved[key]
     )
     if differing:
         raise RunError(

@@ -1,13 +1,26 @@
-"""Learning rates as pure functions of progress, so that a resumed run needs no state for them."""
+"""Learning rates as functions of progress, so that a resumed run needs no state for them.
+
+The falling shapes are Keras' own. Keras has no cyclical schedule, a warm-up for its cosine alone,
+and a plateau that forgets its epochs when a run is resumed; so the loop sets the rate step by step.
+"""
 
 import math
 from collections.abc import Sequence
 from typing import Final
 
+from keras.ops import convert_to_numpy
+from keras.optimizers.schedules import CosineDecay, ExponentialDecay
+
 from mammoscope.settings import ScheduleName
 
 _FLOOR: Final = 0.01
 """Share of the peak at which falling schedules end."""
+
+_FALLING: Final = {
+    "cosine": CosineDecay(1.0, decay_steps=1.0, alpha=_FLOOR),
+    "exponential": ExponentialDecay(1.0, decay_steps=1.0, decay_rate=_FLOOR),
+}
+"""Share of the peak at a share of the steps."""
 
 _CYCLES: Final = 2
 _PLATEAU_PATIENCE: Final = 2
@@ -38,10 +51,8 @@ def learning_rate_share(
     if progress < warmup_fraction:
         return max(progress / warmup_fraction, _FLOOR)
     rest = (progress - warmup_fraction) / (1.0 - warmup_fraction)
-    if schedule == "cosine":
-        return _FLOOR + (1.0 - _FLOOR) * 0.5 * (1.0 + math.cos(math.pi * rest))
-    if schedule == "exponential":
-        return float(_FLOOR**rest)
+    if schedule in _FALLING:
+        return float(convert_to_numpy(_FALLING[schedule](rest)))
     if schedule == "cyclical":
         phase = (rest * _CYCLES) % 1.0
         return _FLOOR + (1.0 - _FLOOR) * (1.0 - abs(2.0 * phase - 1.0))

@@ -1,8 +1,11 @@
-"""Earlier runs as teachers: what they answer, together, is learned beside the labels.
+"""Distillation: a network learns the mean answer of earlier runs beside the labels.
 
-Networks that learned from the same images differ by chance; the mean of their answers is better
-than each. One network that learns it costs one pass where it serves.
-Hinton G, Vinyals O, Dean J. arXiv:1503.02531.
+Networks that learned from the same images differ by chance, and the mean of their answers is
+better than each. A network that has learned the mean serves it in one pass.
+
+References
+----------
+Hinton G, Vinyals O, Dean J. Distilling the knowledge in a neural network. arXiv:1503.02531.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,11 +15,10 @@ from typing import Final
 import keras
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from mammoscope.data.dataset import Example
 from mammoscope.data.split_table import read_split
-from mammoscope.errors import LeakageError, RunError
+from mammoscope.errors import ConfigurationError, LeakageError, RunError
 from mammoscope.model.artifact import load_artifact
 from mammoscope.settings import TrainConfig
 from mammoscope.training.batches import PreprocessedExamples
@@ -27,10 +29,10 @@ _NOT_LEARNED: Final = {"validation", "test"}
 """Parts of a run's split from which its network did not learn."""
 
 _SAME: Final = ("backbone", "head", "input_size", "crop")
-"""What a teacher has in common with the network that it teaches."""
+"""Settings that a teacher and the network that learns from it have in common."""
 
 
-def taught(
+def teacher_answers(
     learned: PreprocessedExamples,
     kept_away: Sequence[Example],
     config: TrainConfig,
@@ -43,8 +45,8 @@ def taught(
     learned
         The images that are learned from.
     kept_away
-        Images of the patients that are not, for validation or test: no teacher may have
-        learned from one of these patients, or this run would by way of that teacher.
+        Images of the validation and test patients. No teacher may have learned from one of these
+        patients, because this run would then learn from them too.
     config
         Names the teachers.
     load
@@ -81,9 +83,11 @@ def taught(
 
 def _require_alike(folder: Path, config: TrainConfig) -> TrainConfig:
     try:
-        teacher = TrainConfig.model_validate_json((folder / CONFIG_NAME).read_bytes())
-    except (OSError, ValidationError) as err:
+        teacher = TrainConfig.from_record((folder / CONFIG_NAME).read_bytes())
+    except OSError as err:
         raise RunError(f"The teacher {folder.name} is not the folder of a training run.") from err
+    except ConfigurationError as err:
+        raise RunError(f"The teacher {folder.name} cannot be used. {err}") from err
     if other := [name for name in _SAME if getattr(teacher, name) != getattr(config, name)]:
         raise RunError(
             f"The teacher {folder.name} differs in {', '.join(other)} from the network it teaches."
@@ -92,5 +96,5 @@ def _require_alike(folder: Path, config: TrainConfig) -> TrainConfig:
 
 
 def _patients(folder: Path) -> set[str]:
-    """Whom the teacher learned from."""
+    """The patients that the teacher learned from."""
     return {row.patient_id for row in read_split(folder) if row.part not in _NOT_LEARNED}

@@ -47,14 +47,12 @@ def test_records_are_listed_with_where_they_began_and_ended(records, capsys):
     ]
 
 
-def test_trainings_of_the_plan_are_listed_only_when_asked_for(records, capsys):
-    (records / "plan.toml").write_text(
-        '[base.one]\npreset = "reference"\n[[run]]\nname = "second"\nbase = "one"\n'
-    )
+def test_backbone_and_tuning_runs_are_listed_only_when_asked_for(records, capsys):
+    (records / "second").rename(records / "tuning-second")
     assert main(["experiments", str(records)]) == 0
     out = capsys.readouterr().out
     assert "second" not in out
-    assert out.endswith("1 trainings of plan.toml are not shown; --all lists them.\n")
+    assert out.endswith("1 backbone and tuning runs are not shown; --all lists them.\n")
     assert main(["experiments", str(records), "--all"]) == 0
     assert "second" in capsys.readouterr().out
 

@@ -2,12 +2,15 @@
 
 import csv
 import json
+import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from mammoscope.__main__ import main
 from mammoscope.errors import ConfigurationError
+from mammoscope.settings import TrainConfig
 from mammoscope.training.recipes import read_plan
 
 PLAN = """
@@ -45,7 +48,7 @@ def plan(tmp_path: Path) -> Path:
 
 def test_the_projects_own_plan_is_allowed_and_compares_one_change_at_a_time():
     weights = Path("elsewhere.weights.h5")
-    runs = {run.name: run.config for run in read_plan(Path("model/experiments/plan.toml"), weights)}
+    runs = {run.name: run.config for run in read_plan(Path("recipes/experiments.toml"), weights)}
     baseline = runs["tuning-baseline"].model_dump()
     for name, config in runs.items():
         if name.startswith("tuning-") and name != "tuning-baseline":
@@ -64,11 +67,15 @@ def test_the_projects_own_plan_is_allowed_and_compares_one_change_at_a_time():
     [
         "[[run]",
         "",
-        '[base.a]\n[[run]]\nname = "x"',
+        '[base.a]\n[[run]]\nbase = "a"',
         '[base.a]\n[[run]]\nname = "../x"\nbase = "a"',
         '[base.a]\npreset = "none"\n[[run]]\nname = "x"\nbase = "a"',
         '[base.a]\n[[run]]\nname = "x"\nbase = "a"\ndropp_rate = 1',
         '[base.a]\n[[run]]\nname = "x"\nbase = "a"\n[[run]]\nname = "x"\nbase = "a"',
+        '[[run]]\nname = "x"\nbase = "a"',
+        '[[run]]\nname = "x"\ndata = "elsewhere"',
+        '[[run]]\nname = "x"\nweights = "run:y"\n[[run]]\nname = "y"',
+        '[[run]]\nname = "x"\nteachers = ["x"]',
     ],
 )
 def test_a_plan_with_a_mistake_is_refused(text: str, plan: Path):
@@ -105,3 +112,89 @@ def test_the_queue_trains_what_is_left_and_goes_on_after_a_failure(
     with (tmp_path / "records" / "whole" / "split.csv").open() as stream:
         assert {row["part"] for row in csv.DictReader(stream)} == {"train", "validation", "test"}
     assert trainings("--only", "other")[0] == 1
+
+
+RELEASED = Path("recipes/released.toml")
+
+
+def test_the_recipe_of_the_released_model_is_that_of_its_records():
+    planned = read_plan(RELEASED, Path("inception_v3_notop.weights.h5"))
+    assert len(planned) == 7
+    for run in planned:
+        record = Path("model/experiments") / run.name / "config.json"
+        recorded = TrainConfig.from_record(record.read_bytes()).described()
+        assert run.config_in(Path("runs")).described() == recorded, run.name
+        assert (run.data == "ddsm") is (run.config.layout != "folders")
+    card = json.loads(Path("model/card.json").read_text())
+    recorded = TrainConfig.from_record(json.dumps(card["training"]["config"]).encode())
+    assert planned[-1].config_in(Path("runs")).described() == recorded.described()
+
+
+def test_data_that_the_runs_need_must_be_given(phantom_dataset: Path, capsys):
+    assert main(["trainings", str(RELEASED), "--data", str(phantom_dataset)]) == 1
+    assert "ddsm; give each folder with --data NAME=DIR" in capsys.readouterr().err
+
+
+@pytest.mark.training
+def test_the_released_model_is_rebuilt_at_phantom_size(
+    phantom_dataset: Path, tmp_path: Path, capfd
+):
+    import keras
+
+    small = {"input_size": [96, 96], "epochs": 1, "batch_size": 16, "validation_fraction": 0.34,
+             "precision": "float32"}  # fmt: skip
+    runs = [{**run, **small} for run in tomllib.loads(RELEASED.read_text())["run"]]
+    recipes = tmp_path / "released.toml"
+    recipes.write_text(
+        "\n".join(
+            "[[run]]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in run.items())
+            for run in runs
+        )
+    )
+    weights = tmp_path / "inception.weights.h5"
+    keras.applications.InceptionV3(
+        include_top=False, weights=None, input_shape=(96, 96, 3)
+    ).save_weights(weights)
+    command = [
+        "trainings", recipes, "--data", phantom_dataset, "--data",
+        f"ddsm={ddsm_phantoms(phantom_dataset, tmp_path / 'ddsm')}", "--imagenet", weights,
+        "--runs", tmp_path / "runs", "--records", tmp_path / "records",
+    ]  # fmt: skip
+    needy = [*command, "--only", "ddsm-fine-tuning"]
+    assert main([str(part) for part in needy]) == 1
+    assert "needs ddsm-cancers finished first" in capfd.readouterr().err
+    assert main([str(part) for part in command]) == 0
+    names = {run["name"] for run in runs}
+    assert {path.name for path in (tmp_path / "records").iterdir()} == names
+    capfd.readouterr()
+    assert main([str(part) for part in (*command, "--list")]) == 0
+    assert capfd.readouterr().out.split()[1::2] == ["finished"] * 7
+    card = json.loads((tmp_path / "runs" / "released" / "card.json").read_text())
+    assert card["training"]["config"]["smoothing"] == 2
+    networks = [
+        keras.saving.load_model(tmp_path / "runs" / name / "model.keras")
+        for name in ("smoothed", "released")
+    ]
+    # The last run starts from the network before it and leaves its backbone as it is.
+    kept = [network.get_layer("backbone").get_weights() for network in networks]
+    assert all((ours == theirs).all() for ours, theirs in zip(*kept, strict=True))
+
+
+def ddsm_phantoms(dataset: Path, folder: Path) -> Path:
+    """Phantoms in the layout of the DDSM images: women with a mass in one breast."""
+    rows = ["file,case,scanner,laterality,view,outlined,pathology,lesion"]
+    (folder / "cancers").mkdir(parents=True)
+    with (dataset / "metadata.csv").open() as stream:
+        facts = {row["image_id"]: row for row in csv.DictReader(stream)}
+    images = sorted((dataset / "train").rglob("*.jpg")) + sorted((dataset / "valid").rglob("*.jpg"))
+    for path in images:
+        row = facts[path.name.split("_")[1]]
+        shutil.copy(path, folder / "cancers" / path.name)
+        outlined = int(path.parent.name)
+        pathology = "MALIGNANT" if outlined else ""
+        rows.append(
+            f"cancers/{path.name},{row['patient_id']},A,{row['laterality']},{row['view']},"
+            f"{outlined},{pathology},"
+        )
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    return folder

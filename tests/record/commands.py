@@ -194,7 +194,7 @@ def _independent() -> list[Command]:
             "mammoscope explain nothing.png --output nothing/a.png",
             "mammoscope report nothing",
             f"mammoscope experiments --all {records}", "mammoscope experiments nothing",
-            f"mammoscope trainings --list --data dataset {records / 'plan.toml'}",
+            f"mammoscope trainings --list --data dataset {ROOT / 'recipes' / 'experiments.toml'}",
             "mammoscope key --file keys a/b", "mammoscope key --file keys --days 0 ward",
             "mammoscope distributions --data nothing --model nothing",
             "mammoscope compile --model nothing", "mammoscope release nothing --data dataset",

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -95,4 +96,36 @@ def test_a_configuration_refuses_what_it_does_not_know(change):
 
 def test_a_run_in_which_nothing_would_learn_is_refused():
     with pytest.raises(ConfigurationError, match="nothing would learn"):
-        TrainConfig.from_preset("frozen", {"head_epochs": 0})
+        TrainConfig.from_preset("default", {"epochs": 0})
+
+
+RECORD = {**TrainConfig().model_dump(mode="json"), "seed": 3}
+
+
+def test_a_record_of_an_earlier_version_is_read_where_the_run_was_like_one_of_today():
+    earlier = {"auxiliary": False, "folds": 5, "head_learns": True, "head_start": "auto"}
+    config = TrainConfig.from_record(json.dumps({**RECORD, **earlier}).encode())
+    assert config == TrainConfig(seed=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head": "depths"}, "head depths"),
+        ({"head": "mean_max", "auxiliary": True}, "head mean_max, auxiliary True"),
+        ({"augmentation": "strong"}, "augmentation strong"),
+        ({"head_learns": False}, "head_learns False"),
+        ({"head_start": "regression"}, "head_start regression"),
+        ({"colour": "red"}, "colour"),
+        ({"head": 5}, "head"),
+    ],
+)
+def test_a_record_of_what_is_no_longer_there_is_refused(change, message):
+    with pytest.raises(ConfigurationError, match=message):
+        TrainConfig.from_record(json.dumps({**RECORD, **change}).encode())
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff"])
+def test_a_damaged_record_is_refused(content):
+    with pytest.raises(ConfigurationError, match="configuration is not"):
+        TrainConfig.from_record(content)

@@ -190,29 +190,6 @@ def test_resuming_a_complete_run_fits_breasts_and_patients_of_its_card_anew(
     }  # fmt: skip
 
 
-def test_a_head_is_cross_fitted_to_every_patient(phantom_dataset: Path, tmp_path: Path):
-    output = tmp_path / "cross-fitted"
-    answer = run(
-        *SMOKE, "--epochs", "0", "--folds", "3", "--data", phantom_dataset, "--output", output
-    )
-    assert answer.returncode == 0, answer.stderr
-    (entry,) = record(output)
-    assert entry["stage"] == "regression"
-    assert entry["train"]["auc"] > entry["validation"]["auc"]
-    with (output / "split.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    folds = {part: {row["patient_id"] for row in rows if row["part"] == part}
-             for part in ("fold 0", "fold 1", "fold 2", "test")}  # fmt: skip
-    assert all(folds.values())
-    assert sum(map(len, folds.values())) == len(set.union(*folds.values()))
-    with (output / "validation_scores.csv").open() as stream:
-        scored = {row["file"] for row in csv.DictReader(stream)}
-    assert scored == {row["file"] for row in rows if row["part"] != "test"}
-    card = load_artifact(output).card
-    assert card is not None
-    assert card.metrics["validation"]["images"] == len(scored)
-
-
 def test_a_run_learns_what_earlier_ones_answer(
     finished: Path, phantom_dataset: Path, tmp_path: Path
 ):
@@ -246,7 +223,7 @@ def test_a_teacher_sees_images_as_it_learned_them(
     from mammoscope.model.networks import build_network, load_weights
     from mammoscope.training.batches import preprocess_examples
     from mammoscope.training.loop import predict
-    from mammoscope.training.teachers import taught
+    from mammoscope.training.teachers import teacher_answers
 
     stored = TrainConfig.model_validate_json((finished / "config.json").read_bytes())
     config = stored.model_copy(update={"smoothing": 3, "teachers": (str(finished),)})
@@ -258,7 +235,7 @@ def test_a_teacher_sees_images_as_it_learned_them(
 
     examples = read_dataset(phantom_dataset).split("train")[:6]
     learned = preprocess_examples(examples, config.input_size, tmp_path, "train")
-    answers = taught(learned, (), config, load)
+    answers = teacher_answers(learned, (), config, load)
     alone = predict(keras.saving.load_model(finished / "model.keras"), learned.pixels)
     calibration = load_artifact(finished).card.calibration
     expected = [calibration.probability(float(logit)) for logit in alone]
@@ -271,6 +248,7 @@ def test_a_teacher_sees_images_as_it_learned_them(
     [
         ("none there", "not the folder of a training run"),
         ("other head", "differs in head"),
+        ("removed head", "used head depths, which this version no longer has"),
         ("no split", "no readable split.csv"),
         ("other split", "learned from patients whom this run keeps away"),
     ],
@@ -286,6 +264,9 @@ def test_teachers_that_may_not_teach_are_refused(
     elif damage == "other head":
         config = json.loads((teacher / "config.json").read_text())
         (teacher / "config.json").write_text(json.dumps({**config, "head": "mean"}))
+    elif damage == "removed head":
+        config = json.loads((teacher / "config.json").read_text())
+        (teacher / "config.json").write_text(json.dumps({**config, "head": "depths"}))
     elif damage == "no split":
         (teacher / "split.csv").unlink()
     else:
@@ -297,6 +278,42 @@ def test_teachers_that_may_not_teach_are_refused(
     assert message in answer.stderr
     assert str(tmp_path) not in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+REMOVED = sorted(
+    path.parent
+    for path in (ROOT / "model" / "experiments").glob("*/config.json")
+    if any(word in path.read_text() for word in ('"depths"', '"mean_max"', '"light"', '"strong"'))
+)
+
+
+def test_runs_of_removed_kinds_are_not_resumed(phantom_dataset: Path, tmp_path: Path, capsys):
+    from mammoscope.cli.train import main
+
+    assert len(REMOVED) > 5
+    for record in REMOVED:
+        output = tmp_path / record.name
+        shutil.copytree(record, output)
+        options = ("--data", phantom_dataset, "--output", output, "--resume")
+        assert main([str(option) for option in options]) == 1
+        error = capsys.readouterr().err
+        assert "which this version no longer has" in error
+        assert error.count("\n") == 1
+
+
+def test_weights_of_a_removed_kind_are_refused(tmp_path: Path):
+    import keras
+
+    from mammoscope.errors import ConfigurationError
+    from mammoscope.model.networks import build_network, load_weights
+
+    pixels = keras.Input((96, 96, 1))
+    pooled = keras.layers.GlobalAveragePooling2D()(pixels)
+    standard = keras.layers.BatchNormalization(name="standardise")(pooled)
+    keras.Model(pixels, keras.layers.Dense(1, name="score")(standard)).save(tmp_path / "old.keras")
+    config = TrainConfig.from_preset("smoke", {"weights": str(tmp_path / "old.keras")})
+    with pytest.raises(ConfigurationError, match="head depths or mean_max"):
+        load_weights(build_network(config), config)
 
 
 INTERRUPTED_AMID_BATCHES = """
@@ -429,10 +446,10 @@ def test_rounding_the_weights_moves_scores_by_less_than_0_005(tmp_path: Path):
 def test_every_backbone_builds_with_every_head(backbone: str):
     from mammoscope.model.networks import build_network, choose_trainable
 
-    for head in ("mean", "mean_max", "depths", "logit_map"):
+    for head in ("mean", "logit_map"):
         config = TrainConfig.from_preset("smoke", {"backbone": backbone, "head": head})
-        network = build_network(config, ["age"])
-        assert set(network.output) == {"logit", "logit_map", "age"}
+        network = build_network(config)
+        assert set(network.output) == {"logit", "logit_map"}
         assert network.output["logit"].shape == (None, 1)
         choose_trainable(network, config, "none")
         assert len(network.get_layer("backbone").trainable_variables) == 0
@@ -442,7 +459,7 @@ def test_every_backbone_builds_with_every_head(backbone: str):
         assert 0.3 < len(network.get_layer("backbone").trainable_variables) / everything < 1
 
 
-@pytest.mark.parametrize("head", ["mean", "mean_max"])
+@pytest.mark.parametrize("head", ["mean", "logit_map"])
 def test_a_run_goes_on_from_an_earlier_ones_head(head: str, tmp_path: Path):
     from mammoscope.model.networks import build_network, load_weights
 
@@ -452,7 +469,7 @@ def test_a_run_goes_on_from_an_earlier_ones_head(head: str, tmp_path: Path):
         "smoke", {"head": head, "weights": str(tmp_path / "earlier.keras")}
     )
     network = build_network(config)
-    assert load_weights(network, config)
+    load_weights(network, config)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 1)).astype(np.uint8)
     logits = [each.predict_on_batch(pixels)["logit"] for each in (earlier, network)]
     assert logits[0] == pytest.approx(logits[1], abs=1e-6)
@@ -500,88 +517,59 @@ def test_a_network_of_whole_images_is_not_served(tmp_path: Path):
         load_artifact(tmp_path)
 
 
-@pytest.mark.parametrize("head", ["mean", "mean_max", "depths"])
-def test_the_map_adds_up_to_the_logit(head: str):
-    """Whatever the image, logit and mean of the map differ by one constant."""
+def test_the_map_adds_up_to_the_logit():
+    """Whatever the image, the mean of the map is the logit."""
     import keras
 
-    from mammoscope.model.networks import POOLED, build_network, set_head
-    from mammoscope.settings import POOLING_HEADS
+    from mammoscope.model.networks import build_network
 
     keras.utils.set_random_seed(2)
-    network = build_network(TrainConfig.from_preset("smoke", {"head": head}))
+    network = build_network(TrainConfig.from_preset("smoke", {}))
     rng = np.random.default_rng(0)
     contrasts = np.array([1, 3, 10, 100]).reshape(4, 1, 1, 1)
     pixels = (rng.integers(0, 256, (4, 96, 96, 1)) // contrasts).astype(np.uint8)
-    if head in POOLING_HEADS:
-        features = network.get_layer(POOLED).output.shape[1]
-        set_head(
-            network,
-            np.zeros(features),
-            rng.uniform(1e-5, 1e-4, features),
-            rng.normal(size=features),
-            0.3,
-        )
     answer = network.predict_on_batch(pixels)
-    constants = answer["logit"][:, 0] - answer["logit_map"].mean(axis=(1, 2, 3))
-    # Interpolation between the depths' grids keeps a mean but for the edges.
+    differences = answer["logit"][:, 0] - answer["logit_map"].mean(axis=(1, 2, 3))
     spread = float(np.ptp(answer["logit"]))
-    assert np.ptp(constants) < (0.2 if head == "depths" else 1e-3) * spread
-
-
-def test_a_head_can_be_kept_as_the_regression_left_it():
-    from mammoscope.model.networks import build_network, choose_trainable
-
-    for learns in (True, False):
-        config = TrainConfig.from_preset("smoke", {"head_learns": learns})
-        network = build_network(config)
-        choose_trainable(network, config, "auto", head_learns=learns)
-        assert bool(network.get_layer("score").trainable_variables) is learns
-        assert network.get_layer("backbone").trainable_variables
+    assert spread > 0
+    assert np.abs(differences).max() < 1e-3 * spread
 
 
 def test_the_heat_map_points_at_a_planted_mass():
-    """The head learns from images' labels alone where masses lie."""
+    """A linear head on the released backbone learns from images' labels alone where masses lie."""
     import keras
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    from mammoscope.data.dataset import Example
     from mammoscope.imaging.heat_map import heat_map
     from mammoscope.imaging.mammogram import Mammogram, SourceFacts
     from mammoscope.imaging.preprocessing import preprocess
     from mammoscope.model.networks import build_network, load_weights
     from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
-    from mammoscope.training.batches import PreprocessedExamples
-    from mammoscope.training.regression import fit_head
 
-    keras.utils.set_random_seed(0)
-    size = (224, 144)
+    size = (448, 288)
     config = TrainConfig(
-        weights=str(ROOT / "model" / "model.keras"),
-        input_size=size,
-        precision="float32",
-        epochs=1,
-        head_epochs=0,
+        weights=str(ROOT / "model" / "model.keras"), input_size=size, precision="float32"
     )
     network = build_network(config)
-    # The released backbone below a head of its own.
-    released = build_network(config.model_copy(update={"head": "mean"}))
-    load_weights(released, config)
-    network.get_layer("backbone").set_weights(released.get_layer("backbone").get_weights())
+    load_weights(network, config)
 
     def phantom(seed: int, *, mass: bool):
         drawn = draw_phantom(PhantomConfig(seed=seed, mass=mass, height=448, width=364))
         source = SourceFacts("PNG", 364, 448, 8, "L", 0.0)
         return drawn, preprocess(Mammogram(drawn.pixels, source), size)
 
-    examples = tuple(
-        Example(Path(f"{seed}.png"), seed % 2, "", str(seed), str(seed), patient_known=True)
-        for seed in range(64)
-    )
-    shown = np.stack(
-        [phantom(seed, mass=bool(each.label))[1].pixels for seed, each in enumerate(examples)]
-    )
-    breasts = tuple(each.patient_id for each in examples)
-    fit_head(network, PreprocessedExamples(examples, shown, breasts, {}), config)
+    labels = np.arange(96) % 2
+    drawn = (phantom(seed, mass=bool(label)) for seed, label in enumerate(labels))
+    shown = np.stack([preprocessed.pixels for _, preprocessed in drawn])
+    extractor = keras.Model(network.input, network.get_layer("dropout").input)
+    features = np.concatenate(
+        [extractor.predict_on_batch(shown[i : i + 16, ..., None]) for i in range(0, len(shown), 16)]
+    ).mean(axis=(1, 2))
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3)).fit(features, labels)
+    weights = (fitted[1].coef_[0] / fitted[0].scale_).astype(np.float32)
+    network.get_layer("score").set_weights([weights.reshape(1, 1, -1, 1), np.zeros(1, np.float32)])
     hits, chances = [], []
     for seed in range(1000, 1024):
         drawn, preprocessed = phantom(seed, mass=True)

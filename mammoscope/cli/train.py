@@ -1,0 +1,122 @@
+"""Fine-tune a network on a folder of mammograms; see README, "Train"."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+from mammoscope.errors import MammoscopeError
+from mammoscope.settings import (
+    AugmentationName,
+    BackboneName,
+    HeadName,
+    PrecisionName,
+    PresetName,
+    ScheduleName,
+    SplitName,
+    TrainConfig,
+)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in pixels, as in 384x288")
+    return int(height), int(width)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the command; those left out keep the preset's value."""
+    made = argparse.ArgumentParser(
+        prog="train.py", description=__doc__, argument_default=argparse.SUPPRESS
+    )
+    folders = made.add_argument_group("folders")
+    folders.add_argument("--data", type=Path, required=True, help="folder of mammograms")
+    folders.add_argument("--output", type=Path, required=True, help="folder of the run")
+    folders.add_argument("--metadata", type=Path, help="CSV; default: metadata.csv in the data")
+    folders.add_argument("--cache", type=Path, help="preprocessed images; default: RUN/cache")
+    folders.add_argument("--resume", action="store_true", help="continue a run that was stopped")
+    _add_settings(made.add_argument_group("preset, and what to change in it"))
+    return made
+
+
+def _add_settings(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--preset", choices=get_args(PresetName), default="default")
+    group.add_argument("--backbone", choices=get_args(BackboneName))
+    group.add_argument(
+        "--weights", help="first weights: imagenet, none, or a .weights.h5 or .keras file"
+    )
+    group.add_argument("--input-size", type=_size, metavar="HxW", help="pixels, as in 299x299")
+    group.add_argument(
+        "--crop", action=argparse.BooleanOptionalAction, help="show the breast alone"
+    )
+    group.add_argument(
+        "--smoothing", type=int, metavar="TIMES", help="low passes before the first layer"
+    )
+    group.add_argument("--batch-size", type=int, help="images per step")
+    group.add_argument("--drop-rate", type=float, help="share of features that a step drops")
+    group.add_argument("--learning-rate", type=float, help="peak of the schedule")
+    group.add_argument("--schedule", choices=get_args(ScheduleName))
+    group.add_argument("--epochs", type=int, help="epochs of the whole network")
+    group.add_argument("--stop-after", type=int, metavar="EPOCH", help="end the run early")
+    group.add_argument("--head-epochs", type=int, help="epochs of the head alone, before those")
+    group.add_argument("--head", choices=get_args(HeadName))
+    group.add_argument(
+        "--trainable-from", help="layer after which the backbone learns, auto, all or none"
+    )
+    group.add_argument("--augmentation", choices=get_args(AugmentationName))
+    group.add_argument("--label-smoothing", type=float)
+    group.add_argument("--ema-momentum", type=float, help="of the average of weights; 0: none")
+    group.add_argument("--teachers", nargs="+", metavar="RUN", help="runs to distil from")
+    group.add_argument(
+        "--teacher-share", type=float, metavar="SHARE", help="weight of the teachers' answer"
+    )
+    group.add_argument("--precision", choices=get_args(PrecisionName))
+    group.add_argument(
+        "--split", choices=get_args(SplitName), help="divide by patient, or as published"
+    )
+    group.add_argument("--validation-fraction", type=float, help="share of the patients")
+    group.add_argument("--seed", type=int)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options = vars(parser().parse_args(arguments))
+    data, output = options.pop("data"), options.pop("output")
+    metadata, cache = options.pop("metadata", None), options.pop("cache", output / "cache")
+    preset, resume = options.pop("preset"), options.pop("resume", False)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        config = TrainConfig.from_preset(preset, options)
+        with _quiet_native_start():
+            from mammoscope.training.run import RunPaths, train
+
+        train(config, RunPaths(data, output, cache, metadata), print, resume=resume)
+    except ModuleNotFoundError as err:
+        print(f"train.py: training needs the package {err.name}; see Pipfile.", file=sys.stderr)
+        return 1
+    except MammoscopeError as err:
+        print(f"train.py: {err}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. Whole epochs are kept: continue with --resume.", file=sys.stderr)
+        return 130
+    print(f"The model is in {output}.")
+    return 0
+
+
+@contextmanager
+def _quiet_native_start() -> Iterator[None]:
+    """Discard what TensorFlow's libraries print before their log levels take effect."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

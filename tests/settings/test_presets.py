@@ -1,0 +1,15 @@
+"""Each preset's resolved values, so that a change of a default cannot change a preset unseen."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mammoscope.settings import TrainConfig
+
+RESOLVED = json.loads(Path(__file__).with_name("presets.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("preset", RESOLVED)
+def test_a_preset_resolves_to_the_values_on_record(preset: str):
+    assert TrainConfig.from_preset(preset, {}).model_dump(mode="json") == RESOLVED[preset]
