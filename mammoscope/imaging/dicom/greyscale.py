@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mammoscope.imaging.dicom.frames import Frame, Layout, Words
 from mammoscope.imaging.dicom.header import Header
+from mammoscope.imaging.grey_range import on_occupied_range
 
 Grey = npt.NDArray[np.float32]
 Table = npt.NDArray[np.float64]
@@ -73,7 +74,8 @@ def displayed(
         grey = 1.0 - grey
     grey[padding] = 0.0
     table = grey.astype(np.float32)
-    return _looked_up(frame.words, table, max(1, factor // frame.reduction)), tuple(notes)
+    pixels = _looked_up(frame.words, table, max(1, factor // frame.reduction))
+    return on_occupied_range(pixels), tuple(notes)
 
 
 def _looked_up(words: Words, table: Grey, factor: int) -> Grey:
