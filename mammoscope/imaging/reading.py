@@ -32,6 +32,7 @@ from mammoscope.errors import (
 )
 from mammoscope.imaging.dicom import Pseudonyms, is_dicom
 from mammoscope.imaging.grey_range import LEAST_OCCUPIED, on_occupied_range, widened
+from mammoscope.imaging.jpeg_damage import damage
 from mammoscope.imaging.mammogram import LEFT_TO_AREA, Mammogram, SourceFacts, reduction_for, shrink
 from mammoscope.settings import ReadingLimits
 
@@ -152,6 +153,9 @@ def read(
     elif data.startswith(_SIGNATURES):
         with _typed_errors(), _opened(data) as image:
             mammogram = _read_opened(image, limits, needed)
+            if mammogram.source.format == "JPEG":
+                damaged = damage(data, cmyk=mammogram.source.mode == "CMYK")
+                mammogram = replace(mammogram, warnings=(*mammogram.warnings, *damaged))
     else:
         raise UnsupportedImageError(f"The bytes are not those of a {_ALLOWED_WORDS} image.")
     if mammogram.pixels.size < mammogram.source.width * mammogram.source.height:

@@ -25,6 +25,7 @@ from mammoscope.imaging.dicom.codestreams import (
 )
 from mammoscope.imaging.dicom.part10 import UNDEFINED_LENGTH, Part10
 from mammoscope.imaging.dicom.wavelets import centred
+from mammoscope.imaging.jpeg_damage import damage
 from mammoscope.imaging.mammogram import LEFT_TO_AREA
 
 Words = npt.NDArray[Any]
@@ -274,7 +275,9 @@ def _jpeg(data: bytes, layout: Layout, factor: int) -> _Decoded:
                 image.draft("L", (layout.columns // drafted, layout.rows // drafted))
             words = np.asarray(image)
         reduction = max(1, round(layout.columns / words.shape[1]))
-        return _Decoded(_whole(words, layout, reduction), 8, reduction=reduction)
+        return _Decoded(
+            _whole(words, layout, reduction), 8, reduction=reduction, warnings=damage(data)
+        )
     return _Decoded(np.asarray(imagecodecs.jpeg_decode(data)), header.precision)
 
 
