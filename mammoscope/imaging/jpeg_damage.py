@@ -25,6 +25,7 @@ _BLANK_RUN: Final = bytes(64)
 _BASELINE: Final = {0xC0, 0xC1}
 _TABLES: Final = 0xC4
 _SCAN: Final = 0xDA
+_END: Final = b"\xff\xd9"
 
 
 def damage(data: bytes, *, cmyk: bool = False) -> tuple[str, ...]:
@@ -66,7 +67,8 @@ def _has_blank_run(data: bytes) -> bool:
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == _SCAN:
-            return baseline and bool(first - {0}) and _BLANK_RUN in data[at:]
+            end = data.find(_END, at)
+            return baseline and bool(first - {0}) and _BLANK_RUN in data[at:end]
         baseline = baseline or marker in _BASELINE
         if marker == _TABLES:
             first |= _first_symbols(data[at + 4 : at + 2 + length])

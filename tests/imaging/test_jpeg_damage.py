@@ -88,6 +88,13 @@ def test_what_is_left_over_is_warned_about(phantoms):
         assert np.array_equal(found.pixels, read(data).pixels)
 
 
+def test_what_follows_the_end_does_not_matter(phantoms):
+    for phantom in phantoms:
+        data = jpeg(phantom.pixels, "L")
+        for behind in (bytes(1000), b"\xff" * 1000, b"text"):
+            assert read(data + behind).warnings == ()
+
+
 def test_layouts_that_are_not_decoded_here_are_not_remarked_upon():
     assert damage(b"\xff\xd8\xff\xd9") == ()
 

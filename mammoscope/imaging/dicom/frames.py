@@ -195,12 +195,14 @@ def _native(part: Part10, layout: Layout) -> _Decoded:
 def _is_padding(rest: memoryview, layout: Layout) -> bool:
     """Whether the bytes behind the last row are padding, not rows or columns left unsaid.
 
-    Senders fill up to even lengths and to blocks of their disks.
+    Senders fill up to even lengths and to blocks of their disks. Columns left unsaid would slant
+    the image, whose last rows may well be blank; rows left unsaid and blank are no loss.
     """
     row, column = (side * layout.allocated // 8 for side in (layout.columns, layout.rows))
     if len(rest) < min(row, column):
         return True
-    return len(rest) % row > 0 and len(rest) % column > 0 and len(set(rest)) == 1
+    columns_unsaid = len(rest) % column == 0 and len(rest) % row > 0
+    return not columns_unsaid and len(set(rest)) == 1
 
 
 def _with_sign(values: npt.NDArray[np.int32], bits: int) -> npt.NDArray[np.int32]:

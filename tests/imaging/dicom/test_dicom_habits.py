@@ -96,7 +96,16 @@ def test_padding_behind_the_last_row(phantoms, bits, padding):
         assert np.array_equal(read(changed(data, PixelData=padded)).pixels, read(data).pixels)
 
 
-@pytest.mark.parametrize("changes", [{"Rows": -1}, {"Rows": -20}, {"Columns": -1}, {"Columns": -3}])
+def test_blank_rows_left_unsaid_are_padding(phantoms):
+    for phantom in phantoms:
+        data = encode_phantom(phantom)
+        longer = parsed(data).PixelData + bytes(6 * phantom.pixels.shape[1])
+        assert np.array_equal(read(changed(data, PixelData=longer)).pixels, read(data).pixels)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"Rows": -90}, {"Rows": -99}, {"Columns": -1}, {"Columns": -3}]
+)
 def test_rows_and_columns_left_unsaid_are_no_padding(phantoms, changes):
     for phantom in phantoms:
         data = encode_phantom(phantom)
@@ -104,6 +113,8 @@ def test_rows_and_columns_left_unsaid_are_no_padding(phantoms, changes):
         fewer = {name: elements[name].value + change for name, change in changes.items()}
         with pytest.raises(CorruptImageError, match="bytes of pixels"):
             read(changed(data, **fewer))
+        if "Rows" in changes:
+            continue
         blank = changed(data, PixelData=bytes(len(elements.PixelData)))
         with pytest.raises(CorruptImageError, match="bytes of pixels"):
             read(changed(blank, **fewer))
