@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from mammoscope.errors import (
     CorruptImageError,
@@ -30,6 +31,8 @@ from mammoscope.errors import (
     UnsupportedImageError,
 )
 from mammoscope.imaging.dicom import Pseudonyms, is_dicom
+from mammoscope.imaging.grey_range import LEAST_OCCUPIED, on_occupied_range, widened
+from mammoscope.imaging.jpeg_damage import damage
 from mammoscope.imaging.mammogram import LEFT_TO_AREA, Mammogram, SourceFacts, reduction_for, shrink
 from mammoscope.settings import ReadingLimits
 
@@ -82,6 +85,19 @@ _ORIENTATION: Final = 0x0112
 _QUARTER_TURNS: Final = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
 
+_BITS_PER_SAMPLE: Final = 258
+_MOST_BITS: Final = 128
+_SAMPLE_FORMAT: Final = 339
+_UNSIGNED: Final = 1
+_SAMPLE_TYPES: Final = {
+    _UNSIGNED: "unsigned integers",
+    2: "signed integers",
+    3: "floating-point numbers",
+    5: "complex integers",
+    6: "complex numbers",
+}
+"""TIFF 6.0 section 19."""
+
 Size = tuple[int, int]
 Grey = npt.NDArray[np.float32]
 
@@ -111,8 +127,8 @@ def read(
     -------
     Mammogram
         Pixels float32 (H, W) in [0, 1]: stored samples over the largest value that the sample
-        type can hold, colour reduced by the Rec. 601 luma, transparency laid on black, EXIF
-        orientation applied. Samples of 32 bits are scaled by their own range.
+        type can hold, or over the range that they occupy where that is less than half of it;
+        colour reduced by the Rec. 601 luma, transparency laid on black, EXIF orientation applied.
 
     Raises
     ------
@@ -135,8 +151,11 @@ def read(
 
         mammogram = read_dicom(data, limits, needed=needed, pseudonyms=pseudonyms)
     elif data.startswith(_SIGNATURES):
-        with _typed_errors(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with _typed_errors(), _opened(data) as image:
             mammogram = _read_opened(image, limits, needed)
+            if mammogram.source.format == "JPEG":
+                damaged = damage(data, cmyk=mammogram.source.mode == "CMYK")
+                mammogram = replace(mammogram, warnings=(*mammogram.warnings, *damaged))
     else:
         raise UnsupportedImageError(f"The bytes are not those of a {_ALLOWED_WORDS} image.")
     if mammogram.pixels.size < mammogram.source.width * mammogram.source.height:
@@ -205,6 +224,34 @@ def _typed_errors() -> Iterator[None]:
         raise CorruptImageError("The image is damaged or incomplete.") from err
 
 
+def _opened(data: bytes) -> Image.Image:
+    """Open an image; a TIFF whose samples are of a type that Pillow has none for is named."""
+    try:
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError:
+        if (kind := _tiff_sample_type(data)) is None:
+            raise
+    raise UnsupportedImageError(
+        f"The TIFF's samples are {kind}; integers of 8, 16 and 32 bits (unsigned "
+        "ones of 32 bits in little-endian files only) and floating-point numbers "
+        "of 32 bits are read."
+    )
+
+
+def _tiff_sample_type(data: bytes) -> str | None:
+    """What the first page of a TIFF says that its samples are, in words; None where it does not."""
+    try:
+        directory = ImageFileDirectory_v2(data[:8])
+        stream = io.BytesIO(data)
+        stream.seek(directory.next)
+        directory.load(stream)
+        bits = int(directory[_BITS_PER_SAMPLE][0])
+        kind = _SAMPLE_TYPES[int(directory.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0])]
+    except Exception:  # noqa: BLE001 - whatever malformed bytes lead to: they do not say
+        return None
+    return f"{kind} of {bits} bits" if 0 < bits <= _MOST_BITS else None
+
+
 def _read_opened(image: Image.Image, limits: ReadingLimits, needed: Size | None) -> Mammogram:
     _check_header(image, limits)
     return _decode(image, needed)
@@ -221,6 +268,10 @@ def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
         raise UnsupportedImageError("The image has several frames or pages; one is allowed.")
     if image.mode not in _SAMPLE_BITS:
         raise UnsupportedImageError("The image's sample layout is not read.")
+    if image.mode == "L" and _sample_format(image) != _UNSIGNED:
+        raise UnsupportedImageError(
+            "The TIFF's samples are signed numbers of 8 bits; unsigned ones of 8 bits are read."
+        )
 
 
 def _decode(image: Image.Image, needed: Size | None) -> Mammogram:
@@ -229,6 +280,7 @@ def _decode(image: Image.Image, needed: Size | None) -> Mammogram:
     factor = _reduction(image, needed) if needed is not None else 1
     if (drafted := factor // LEFT_TO_AREA) > 1:
         image.draft(None, (size[0] // drafted, size[1] // drafted))
+    deep_colour = bits == 8 and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
     image.load()
     drafted = round(max(size) / max(image.size))
     if drafted > 1:  # without the pixels that stand for fewer than the others
@@ -239,7 +291,14 @@ def _decode(image: Image.Image, needed: Size | None) -> Mammogram:
     if bits <= 8:
         upright, coloured = _to_grey(upright)
     samples = np.asarray(upright)
-    pixels = _scale(_shrink(samples, factor // drafted))
+    if deep_colour and np.ptp(samples) < LEAST_OCCUPIED * 255:
+        raise UnsupportedImageError(
+            "The image has 16-bit colour samples that use less than half of their range, of which "
+            "8 bits are read; save it as 16-bit grey."
+        )
+    if samples.dtype == np.int32 and _sample_format(image) == _UNSIGNED:
+        samples = samples.view(np.uint32)
+    pixels = on_occupied_range(_scale(_shrink(samples, factor // drafted)))
     notes = ("The image has colours; mammograms are grey.",) if coloured else ()
     facts = SourceFacts(
         format=kind,
@@ -250,6 +309,12 @@ def _decode(image: Image.Image, needed: Size | None) -> Mammogram:
         coloured=coloured,
     )
     return Mammogram(pixels=np.ascontiguousarray(pixels), source=facts, warnings=notes)
+
+
+def _sample_format(image: Image.Image) -> int:
+    """What the bits of a TIFF's sample mean; those of other formats are unsigned numbers."""
+    tags = getattr(image, "tag_v2", {})
+    return int(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0])
 
 
 def _orientation(image: Image.Image) -> int:
@@ -264,12 +329,16 @@ def _reduction(image: Image.Image, needed: Size) -> int:
 
 def _shrink(samples: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
     """Shrink, each sample the mean of those it stands for; 8 bits become 16."""
-    if factor < 2 or samples.dtype.itemsize > 2:
+    if samples.dtype.itemsize > 2:
+        return samples
+    if samples.dtype.itemsize == 2:
+        samples = widened(np.asarray(samples, dtype=np.uint16))
+    if factor < 2:
         return samples
     if samples.dtype == np.uint8:
         # Means keep what 8 bits would round away.
         samples = np.multiply(samples, 257, dtype=np.uint16)
-    return shrink(np.asarray(samples, dtype=np.uint16), factor)
+    return shrink(samples, factor)
 
 
 def _scale(samples: npt.NDArray[Any]) -> Grey:

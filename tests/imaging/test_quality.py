@@ -1,6 +1,7 @@
 """The gate: mammograms pass, whatever their export; everything else is refused with a reason."""
 
 import io
+import itertools
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mammoscope.__main__ import main
 from mammoscope.errors import ImageError, NotAMammogramError
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
 from mammoscope.imaging.preprocessing import preprocess
-from mammoscope.imaging.quality import measure, require_mammogram
+from mammoscope.imaging.quality import discrepancies, measure, require_mammogram
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
@@ -199,6 +200,134 @@ def test_other_images_are_refused_with_a_reason(capsys):
     with capsys.disabled():
         sys.stdout.write(f" {len(images) - len(passed)} of {len(images)} others refused")
     assert len(passed) <= (1 - LEAST_REFUSED_OTHERS) * len(images), passed
+
+
+def views(count: int) -> list[np.ndarray]:
+    """Upright phantoms with the chest wall on the left: CC and MLO in turn."""
+    return [
+        draw_phantom(
+            PhantomConfig(
+                seed=20 + number,
+                laterality=Laterality.LEFT,
+                view=(View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)[number % 2],
+                height=640,
+                width=(520, 640)[number // 2 % 2],
+            )
+        ).pixels
+        for number in range(count)
+    ]
+
+
+def on_film(pixels: np.ndarray) -> np.ndarray:
+    return np.maximum(pixels, 0.14)
+
+
+def square(pixels: np.ndarray) -> np.ndarray:
+    return cv2.resize(pixels, (640, 640), interpolation=cv2.INTER_AREA)
+
+
+def arranged(one: np.ndarray, other: np.ndarray) -> dict[str, np.ndarray]:
+    """Two views of one size in one image, and one turned."""
+    return {
+        "hung": np.hstack([one[:, ::-1], other]),
+        "hung apart": np.hstack([one, other[:, ::-1]]),
+        "hung, one on film": np.hstack([on_film(one)[:, ::-1], other]),
+        "beside each other": np.hstack([one, other]),
+        "stacked": np.vstack([one, other]),
+        "stacked into a square": square(np.vstack([one, other])),
+        "hung in a square": square(np.hstack([one[:, ::-1], other])),
+        "four": np.vstack([np.hstack([each[:, ::-1], each]) for each in (one, other)]),
+        "turned": np.rot90(one),
+        "turned the other way": np.rot90(one, 3),
+        "turned and inverted": 1 - np.rot90(one),
+    }
+
+
+MOST_ARRANGED = 0.02
+"""Share of mosaics and of turned images that may pass without a word."""
+
+
+def remarked(shown: Mammogram) -> bool:
+    """Whether an image is refused, or warned about as one that is arranged otherwise."""
+    try:
+        preprocessed = preprocess(shown, SIZE)
+        require_mammogram(shown, preprocessed)
+    except ImageError:
+        return True
+    return any("may" in each for each in discrepancies(shown, preprocessed))
+
+
+def test_mosaics_and_turned_images_are_refused_or_warned_about(real_dataset: Path, capsys):
+    phantoms = views(12)
+    sides = list(zip(phantoms[::2], phantoms[1::2], strict=True))
+    paths = sorted((real_dataset / "valid").rglob("*.jpg"))
+    real = []
+    for path in paths[:: max(1, len(paths) // 16)]:
+        shown = read_file(path)
+        preprocessed = preprocess(shown, SIZE)
+        pixels = 1 - shown.pixels if preprocessed.inverted else shown.pixels
+        real.append(pixels[:, ::-1] if preprocessed.mirrored else pixels)
+    sides += list(itertools.pairwise(real))
+    images = [(name, each) for one, other in sides for name, each in arranged(one, other).items()]
+    passed = [name for name, pixels in images if not remarked(mammogram(pixels))]
+    with capsys.disabled():
+        sys.stdout.write(f" {len(passed)} of {len(images)} passed: {passed}")
+    assert len(passed) <= MOST_ARRANGED * len(images)
+
+
+def test_upright_phantoms_are_not_taken_for_mosaics_or_turned():
+    for pixels in views(12):
+        for changed in (pixels, on_film(pixels), 1 - pixels, pixels[:, ::-1], square(pixels)):
+            assert not remarked(mammogram(changed))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_too_few_pixels_are_refused_and_few_are_warned_about(kind):
+    """Whether read reduced or not; s is the square root of the crop's pixels over the input's."""
+    size = (192, 144)
+    for pixels in views(4):
+        whole = mammogram(pixels)
+        top, left, bottom, right = preprocess(whole, size).box
+        own = np.sqrt((bottom - top) * (right - left) / (size[0] * size[1]))
+        for wanted, outcome in ((0.44, "refused"), (0.56, "warned"), (0.84, "warned"), (0.97, "")):
+            stored = cv2.resize(
+                pixels, None, fx=wanted / own, fy=wanted / own, interpolation=cv2.INTER_AREA
+            )
+            stream = io.BytesIO()
+            Image.fromarray(np.rint(stored * 255).astype(np.uint8)).save(stream, kind)
+            shown = read(stream.getvalue(), needed=size)
+            preprocessed = preprocess(shown, size)
+            if outcome == "refused":
+                with pytest.raises(NotAMammogramError, match="too few pixels"):
+                    require_mammogram(shown, preprocessed)
+                continue
+            require_mammogram(shown, preprocessed)
+            warned = any("fewer pixels" in each for each in discrepancies(shown, preprocessed))
+            assert warned is bool(outcome)
+
+
+def test_how_many_images_of_the_data_set_have_few_pixels(real_dataset: Path, capsys):
+    paths = sorted((real_dataset / "valid").rglob("*.jpg"))[::4]
+    scales = []
+    for path in paths:
+        shown = read_file(path)
+        scales.append(measure(shown, preprocess(shown, (299, 299))).scale)
+    few = [scale for scale in scales if scale < 0.9]
+    with capsys.disabled():
+        sys.stdout.write(f" {len(few)} of {len(paths)} warned about, least {min(scales):.2f}")
+    assert min(scales) > 0.5
+    assert len(few) <= 0.05 * len(paths)
+
+
+def test_a_small_breast_in_a_large_image_is_measured_in_pixels_of_the_file():
+    pixels = np.zeros((2000, 1600), np.float32)
+    pixels[400:1600, :600] = cv2.resize(views(1)[0], (600, 1200))
+    stream = io.BytesIO()
+    Image.fromarray(np.rint(pixels * 255).astype(np.uint8)).save(stream, "JPEG")
+    full, reduced = read(stream.getvalue()), read(stream.getvalue(), needed=(299, 299))
+    assert reduced.pixels.size < full.pixels.size
+    scales = [measure(each, preprocess(each, (299, 299))).scale for each in (full, reduced)]
+    assert scales[0] == pytest.approx(scales[1], rel=0.02)
 
 
 def test_reasons_are_words():

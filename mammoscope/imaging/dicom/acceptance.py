@@ -1,4 +1,4 @@
-"""Which DICOM objects are mammograms that may be judged, and why others are not."""
+"""Which DICOM objects are mammograms that are read, and why others are not."""
 
 from typing import Final
 
@@ -18,6 +18,7 @@ from pydicom.uid import (
 )
 
 from mammoscope.errors import NotAMammogramError, UnsupportedImageError
+from mammoscope.imaging.dicom.acquisition import named_view
 from mammoscope.imaging.dicom.header import Header
 
 MAGNIFIED: Final = 1.3
@@ -46,8 +47,7 @@ _MAMMOGRAPHY: Final = {
     DigitalXRayImageStorageForPresentation,
 }
 
-# Defined terms of (0008,0060) Modality that a message may repeat: anything else in that place may
-# be anything, a name among it.
+# Defined terms of (0008,0060) Modality that a message may repeat: anything else may be a name.
 _MODALITIES: Final = {
     *("AR", "BI", "BMD", "CR", "CT", "DOC", "DX", "ECG", "EPS", "ES", "FID", "GM", "HC", "IO"),
     *("IVUS", "KO", "LS", "MR", "NM", "OCT", "OP", "OPT", "OT", "PR", "PT", "PX", "REG", "RF"),
@@ -58,6 +58,10 @@ _MODALITIES: Final = {
 # (0008,0008) Image Type, in the words that machines and standard use.
 _TOMOSYNTHESIS_TYPES: Final = ("TOMO", "GENERATED_2D", "VOLUME")
 _CAD_TYPES: Final = ("CAD",)
+_DISPLAY_TYPES: Final = ("SCREEN", "DISPLAY", "PRESENTATION STATE", "SNAPSHOT")
+
+_SCANNED: Final = {"DF", "SI"}
+"""Conversion types of digitised film and of scanned images: PS3.3 C.8.6.1."""
 
 # PS3.16 CID 4014 "View for Mammography" and CID 4015 "View Modifier for Mammography": codes of
 # SNOMED CT, and of SNOMED RT as older machines write them.
@@ -94,9 +98,7 @@ def _require_kind(header: Header, sop_class: str) -> None:
             "The DICOM object is a directory of other files (DICOMDIR), not an image."
         )
     if sop_class in _TOMOSYNTHESIS or _type_has(header, _TOMOSYNTHESIS_TYPES):
-        raise NotAMammogramError(
-            "The image comes from tomosynthesis; only 2D mammograms are judged."
-        )
+        raise NotAMammogramError("The image comes from tomosynthesis; only 2D mammograms are read.")
     modality = header.text("Modality")
     if modality != "MG" and (modality or sop_class not in _MAMMOGRAPHY | _FOR_PROCESSING):
         named = f"is {modality}" if modality in _MODALITIES else "is missing or another"
@@ -106,13 +108,38 @@ def _require_kind(header: Header, sop_class: str) -> None:
             "The image is FOR PROCESSING, the detector's raw values; the one FOR PRESENTATION "
             "is needed."
         )
-    # Film that was digitised is a secondary capture too, and a mammogram all the same.
-    drawn_on = sop_class in _SECONDARY and header.text("ConversionType") != "DF"
-    if drawn_on or _type_has(header, _CAD_TYPES):
+    if _type_has(header, _CAD_TYPES):
         raise NotAMammogramError(
-            "The image is a copy of a display (secondary capture), with marks drawn into it or "
-            "not; the machine's own image is needed."
+            "The image has marks of computer-aided detection drawn into it; the machine's own "
+            "image is needed."
         )
+    if sop_class in _SECONDARY and not is_film(header):
+        raise NotAMammogramError(
+            "The image is a secondary capture, and nothing says that it is digitised film and no "
+            "copy of a display: Conversion Type is neither DF nor SI, nor is it WSD in an object "
+            "that names a view or BREAST, has no Presentation Intent Type and no image type of a "
+            "display. The machine's own image is needed."
+        )
+
+
+def is_film(header: Header) -> bool:
+    """Whether a secondary capture shows film that was digitised.
+
+    (0008,0064) Conversion Type says so, or leaves it open: digitised film that a workstation has
+    exported is WSD, as copies of displays are. Those repeat what detectors say of their images,
+    (0008,0068) Presentation Intent Type, or say that they are copies in (0008,0008) Image Type.
+    """
+    conversion = header.text("ConversionType")
+    if conversion in _SCANNED:
+        return True
+    if conversion not in ("WSD", "") or header.text("PresentationIntentType"):
+        return False
+    if _type_has(header, _DISPLAY_TYPES):
+        return False
+    if named_view(header) is not None or header.codes("ViewCodeSequence"):
+        return True
+    of_breast = "BREAST" in (header.text("BodyPartExamined"), header.text("OrganExposed"))
+    return of_breast and header.text("BurnedInAnnotation") != "YES"
 
 
 def _require_single_grey_frame(header: Header) -> None:
@@ -136,9 +163,9 @@ def _require_whole_breast(header: Header) -> None:
         raise NotAMammogramError("The image is of a specimen, not of a breast.")
     factor = header.number("EstimatedRadiographicMagnificationFactor")
     if modifiers & _MAGNIFICATION or (factor is not None and factor >= MAGNIFIED):
-        raise NotAMammogramError("The image is a magnification view; whole breasts are judged.")
+        raise NotAMammogramError("The image is a magnification view; whole breasts are read.")
     if modifiers & _SPOT:
-        raise NotAMammogramError("The image is a spot compression; whole breasts are judged.")
+        raise NotAMammogramError("The image is a spot compression; whole breasts are read.")
 
 
 def _type_has(header: Header, words: tuple[str, ...]) -> bool:

@@ -103,14 +103,22 @@ def _laterality(header: Header, notes: list[str]) -> Laterality | None:
 
 def _view(header: Header, notes: list[str]) -> View | None:
     coded = {_VIEW_CODES[code] for code in header.codes("ViewCodeSequence") if code in _VIEW_CODES}
-    position = header.text("ViewPosition")
-    said = coded | ({View(position)} if position in list(View) else set())
+    named = named_view(header)
+    said = coded | ({named} if named is not None else set())
     if len(said) > 1:
         notes.append(
             f"The DICOM object names two views, {' and '.join(sorted(said))}; none is used."
         )
         return None
     return next(iter(said), None)
+
+
+def named_view(header: Header) -> View | None:
+    """View by (0018,5101) View Position, or where digitised film has it: Patient Orientation."""
+    for keyword in ("ViewPosition", "PatientOrientation"):
+        if (text := header.text(keyword)) in list(View):
+            return View(text)
+    return None
 
 
 def _chest_wall(header: Header, laterality: Laterality | None) -> Literal["left", "right"] | None:

@@ -37,6 +37,20 @@ class Codestream:
     reversible: bool = True
 
 
+def without_padding(data: bytes) -> bytes:
+    """JPEG or JPEG-LS up to its end of image; PS3.5 A.4 lets padding follow.
+
+    Raises
+    ------
+    CorruptImageError
+        If there is no end.
+    """
+    end = data.rfind(_END)
+    if end < 0:
+        raise CorruptImageError("The DICOM file's JPEG data break off.")
+    return data[: end + len(_END)]
+
+
 def jpeg_header(data: bytes) -> Codestream:
     """Read the frame header of JPEG or JPEG-LS.
 
@@ -45,8 +59,8 @@ def jpeg_header(data: bytes) -> Codestream:
     CorruptImageError
         If there is none, or the data break off.
     """
-    if not data.startswith(b"\xff\xd8") or not data.rstrip(b"\0").endswith(_END):
-        raise CorruptImageError("The DICOM file's JPEG data break off.")
+    if not data.startswith(b"\xff\xd8"):
+        raise CorruptImageError("The DICOM file's JPEG data have no beginning.")
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]

@@ -6,6 +6,7 @@ taken of memory follows from Rows and Columns, which the limits have admitted.
 
 import io
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,9 +17,15 @@ from PIL import Image
 from pydicom import uid
 
 from mammoscope.errors import CorruptImageError, UnsupportedImageError
-from mammoscope.imaging.dicom.codestreams import Codestream, jpeg_2000_header, jpeg_header
+from mammoscope.imaging.dicom.codestreams import (
+    Codestream,
+    jpeg_2000_header,
+    jpeg_header,
+    without_padding,
+)
 from mammoscope.imaging.dicom.part10 import UNDEFINED_LENGTH, Part10
 from mammoscope.imaging.dicom.wavelets import centred
+from mammoscope.imaging.jpeg_damage import damage
 from mammoscope.imaging.mammogram import LEFT_TO_AREA
 
 Words = npt.NDArray[Any]
@@ -27,6 +34,12 @@ _ITEM: Final = b"\xfe\xff\x00\xe0"
 _DELIMITER: Final = b"\xfe\xff\xdd\xe0"
 _MOST_FRAGMENTS: Final = 65_536
 _RLE_HEADER: Final = 64
+_PADDING: Final = b"\0 \xff"
+"""What is found behind packed segments."""
+
+_SIGNS_CONTRADICT: Final = (
+    "The DICOM object and its compressed data contradict each other about the sign of values."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +67,46 @@ class Frame:
     reduction
         How many pixels of the image, along each side, one pixel here stands for: 1, 2, 4, ...
         Those beyond a whole multiple of it are left out.
+    otherwise
+        Values by the compressed data, where these contradict the object about signs and `values`
+        are the object's; else None.
+    warnings
+        What contradicts itself or is damaged, in words.
     """
 
     words: Words
     values: npt.NDArray[np.int32]
     reduction: int = 1
+    otherwise: npt.NDArray[np.int32] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decoded:
+    """What a codec hands over.
+
+    Parameters
+    ----------
+    words
+        As those of `Frame`.
+    precision
+        Bits of a sample.
+    samples
+        int32 (256,) or (65536,): the sample that each word stands for; None where it is the word.
+    reduction
+        As that of `Frame`.
+    signed
+        Whether the compressed data say that samples are signed; None where they cannot say.
+    warnings
+        As those of `Frame`.
+    """
+
+    words: Words
+    precision: int
+    samples: npt.NDArray[np.int32] | None = None
+    reduction: int = 1
+    signed: bool | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def decode(part: Part10, layout: Layout, factor: int) -> Frame:
@@ -85,7 +133,7 @@ def decode(part: Part10, layout: Layout, factor: int) -> Frame:
     if part.transfer_syntax in _NATIVE:
         if part.encapsulated:
             raise CorruptImageError("The DICOM file's pixels are not encoded as it says.")
-        return _native(part, layout)
+        return _frame(_native(part, layout), layout, lossy=False)
     codec = _CODECS.get(part.transfer_syntax)
     if codec is None:
         raise UnsupportedImageError(
@@ -94,16 +142,41 @@ def decode(part: Part10, layout: Layout, factor: int) -> Frame:
         )
     if not part.encapsulated:
         raise CorruptImageError("The DICOM file's pixels are not encoded as it says.")
-    frame = codec(b"".join(_fragments(part.pixels)), layout, factor)
-    if frame.words.shape != (layout.rows // frame.reduction, layout.columns // frame.reduction):
+    decoded = codec(b"".join(_fragments(part.pixels)), layout, factor)
+    reduced = (layout.rows // decoded.reduction, layout.columns // decoded.reduction)
+    if decoded.words.shape != reduced:
         raise CorruptImageError("The DICOM file's pixels are not as many as it says.")
-    return frame
+    return _frame(decoded, layout, lossy=part.transfer_syntax not in _LOSSLESS)
 
 
-def _native(part: Part10, layout: Layout) -> Frame:
+def _frame(decoded: _Decoded, layout: Layout, *, lossy: bool) -> Frame:
+    """Words and their stored values, in the same way for all transfer syntaxes."""
+    samples = decoded.samples
+    if samples is None:
+        samples = np.arange(1 << (8 * decoded.words.dtype.itemsize), dtype=np.int32)
+    # Words of memory may hold other bits below and above; so may the samples of codecs that were
+    # given whole words, but not those of codecs that were given the stored bits alone.
+    below = layout.high_bit + 1 - layout.stored if decoded.precision > layout.high_bit else 0
+    most = (1 << layout.stored) - 1
+    unsigned = (samples >> below) & most
+    if lossy and not below:
+        # What loss adds to the brightest values is no other bit.
+        unsigned[(samples > most) & (samples <= most + most // 2)] = most
+    values = _with_sign(unsigned, layout.stored) if layout.signed else unsigned
+    if decoded.signed is None or decoded.signed == layout.signed:
+        return Frame(decoded.words, values, decoded.reduction, warnings=decoded.warnings)
+    bits = min(decoded.precision, layout.stored)
+    pattern = unsigned & ((1 << bits) - 1)
+    otherwise = _with_sign(pattern, bits) if decoded.signed else pattern
+    return Frame(
+        decoded.words, values, decoded.reduction, otherwise, (*decoded.warnings, _SIGNS_CONTRADICT)
+    )
+
+
+def _native(part: Part10, layout: Layout) -> _Decoded:
     pixels = part.pixels or memoryview(b"")
     expected = layout.rows * layout.columns * layout.allocated // 8
-    if len(pixels) != expected + expected % 2 and len(pixels) != expected:
+    if len(pixels) < expected or not _is_padding(pixels[expected:], layout):
         raise CorruptImageError(
             f"The DICOM file has {len(pixels)} bytes of pixels; {expected} belong to "
             f"{layout.columns} x {layout.rows} pixels of {layout.allocated} bits."
@@ -112,17 +185,24 @@ def _native(part: Part10, layout: Layout) -> Frame:
     if layout.allocated == 16:
         words = np.frombuffer(pixels[:expected], ">u2" if big else "<u2")
     elif big and part.word_vr:
-        words = np.frombuffer(pixels, np.uint8).reshape(-1, 2)[:, ::-1].reshape(-1)[:expected]
+        even = pixels[: len(pixels) // 2 * 2]
+        words = np.frombuffer(even, np.uint8).reshape(-1, 2)[:, ::-1].reshape(-1)[:expected]
     else:
         words = np.frombuffer(pixels[:expected], np.uint8)
-    return Frame(words.reshape(layout.rows, layout.columns), _stored_values(layout))
+    return _Decoded(words.reshape(layout.rows, layout.columns), layout.allocated)
 
 
-def _stored_values(layout: Layout) -> npt.NDArray[np.int32]:
-    """Stored value of every word: `layout.stored` bits below and including the high bit."""
-    words = np.arange(1 << layout.allocated, dtype=np.int32)
-    values = (words >> (layout.high_bit + 1 - layout.stored)) & ((1 << layout.stored) - 1)
-    return _with_sign(values, layout.stored) if layout.signed else values
+def _is_padding(rest: memoryview, layout: Layout) -> bool:
+    """Whether the bytes behind the last row are padding, not rows or columns left unsaid.
+
+    Senders fill up to even lengths and to blocks of their disks. Columns left unsaid would slant
+    the image, whose last rows may well be blank; rows left unsaid and blank are no loss.
+    """
+    row, column = (side * layout.allocated // 8 for side in (layout.columns, layout.rows))
+    if len(rest) < min(row, column):
+        return True
+    columns_unsaid = len(rest) % column == 0 and len(rest) % row > 0
+    return not columns_unsaid and len(set(rest)) == 1
 
 
 def _with_sign(values: npt.NDArray[np.int32], bits: int) -> npt.NDArray[np.int32]:
@@ -145,7 +225,7 @@ def _fragments(pixels: memoryview) -> Iterator[memoryview]:
     raise CorruptImageError("The DICOM file's compressed pixels are in too many pieces.")
 
 
-def _rle(data: bytes, layout: Layout, _factor: int) -> Frame:
+def _rle(data: bytes, layout: Layout, _factor: int) -> _Decoded:
     """PS3.5 Annex G: a plane of bytes each, the most significant first, packed like PackBits."""
     planes = layout.allocated // 8
     count, *offsets = (int(word) for word in np.frombuffer(data[:_RLE_HEADER], "<u4"))
@@ -156,67 +236,89 @@ def _rle(data: bytes, layout: Layout, _factor: int) -> Frame:
     words = np.empty((size, planes), np.uint8)
     for plane in range(planes):
         segment = data[bounds[plane] : bounds[plane + 1]]
-        # One byte more than belongs there, so that a plane that runs on is noticed.
-        unpacked = imagecodecs.packbits_decode(segment, out=bytearray(size + 2))
-        if not size <= len(unpacked) <= size + 1:
-            raise CorruptImageError("The DICOM file's RLE data are not as many as it says.")
-        words[:, planes - 1 - plane] = np.frombuffer(unpacked, np.uint8, size)
+        words[:, planes - 1 - plane] = np.frombuffer(_unpacked(segment, size), np.uint8, size)
     grid = words.view("<u2") if planes == 2 else words
-    return Frame(grid.reshape(layout.rows, layout.columns), _stored_values(layout))
+    return _Decoded(grid.reshape(layout.rows, layout.columns), layout.allocated)
 
 
-def _jpeg(data: bytes, layout: Layout, factor: int) -> Frame:
+def _unpacked(segment: bytes, size: int) -> bytes:
+    """`size` bytes out of a packed segment, behind which there may be padding."""
+    unpacked = b""
+    with suppress(imagecodecs.PackbitsError):  # padding is no code
+        # Two bytes more than belong there, so that a plane that runs on is noticed.
+        unpacked = bytes(imagecodecs.packbits_decode(segment, out=bytearray(size + 2)))
+    if not size <= len(unpacked) <= size + 1:
+        end = _packed_length(segment, size)
+        if segment[end:].strip(_PADDING):
+            raise CorruptImageError("The DICOM file's RLE data are not as many as it says.")
+        unpacked = bytes(imagecodecs.packbits_decode(segment[:end], out=bytearray(size)))
+    return unpacked
+
+
+def _packed_length(segment: bytes, size: int) -> int:
+    """How many bytes of a segment unpack to `size`, or to more where no code ends there."""
+    at = length = 0
+    while length < size and at < len(segment):
+        control = segment[at]
+        literal = control < 128
+        at += control + 2 if literal else 1 if control == 128 else 2
+        length += control + 1 if literal else 0 if control == 128 else 257 - control
+    return at if length <= size + 1 else len(segment)
+
+
+def _jpeg(data: bytes, layout: Layout, factor: int) -> _Decoded:
     """JPEG of 8 or 12 bits, and lossless JPEG of up to 16."""
+    data = without_padding(data)
     header = jpeg_header(data)
     _require_fit(header, layout)
-    values = _code_values(header, layout)
     if header.precision == 8 and not header.lossless:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            if (drafted := factor // LEFT_TO_AREA) > 1:
+            if (drafted := factor // LEFT_TO_AREA) > 1 and layout.stored >= 8:
                 image.draft("L", (layout.columns // drafted, layout.rows // drafted))
             words = np.asarray(image)
         reduction = max(1, round(layout.columns / words.shape[1]))
-        return Frame(_whole(words, layout, reduction), values, reduction)
-    return Frame(np.asarray(imagecodecs.jpeg_decode(data)), values)
+        return _Decoded(
+            _whole(words, layout, reduction), 8, reduction=reduction, warnings=damage(data)
+        )
+    return _Decoded(np.asarray(imagecodecs.jpeg_decode(data)), header.precision)
 
 
-def _jpeg_ls(data: bytes, layout: Layout, _factor: int) -> Frame:
+def _jpeg_ls(data: bytes, layout: Layout, _factor: int) -> _Decoded:
+    data = without_padding(data)
     header = jpeg_header(data)
     _require_fit(header, layout)
-    return Frame(np.asarray(imagecodecs.jpegls_decode(data)), _code_values(header, layout))
+    return _Decoded(np.asarray(imagecodecs.jpegls_decode(data)), header.precision)
 
 
-def _jpeg_2000(data: bytes, layout: Layout, factor: int) -> Frame:
+def _jpeg_2000(data: bytes, layout: Layout, factor: int) -> _Decoded:
     """JPEG 2000 and HTJ2K, leaving out as many resolution levels as can be spared."""
     header = jpeg_2000_header(data)
     _require_fit(header, layout)
     levels = min(header.levels, factor.bit_length() - 1)
+    if header.precision > layout.stored or header.signed != layout.signed:
+        levels = 0  # means of words with other bits, or with wrapped signs, say nothing
     # A container around the codestream has no place in DICOM, and is found here and there.
     with Image.open(io.BytesIO(data), formats=("JPEG2000",)) as image:
         image.reduce = levels  # type: ignore[method-assign, assignment]
         words = np.asarray(image)
     # Pillow scales to 8 or 16 bits, and lifts signed samples above zero.
     width = 8 * words.dtype.itemsize
-    code = np.arange(1 << width, dtype=np.int32) >> (width - header.precision)
+    samples = np.arange(1 << width, dtype=np.int32) >> (width - header.precision)
     if header.signed:
-        values = code - (1 << (header.precision - 1))
-    else:
-        values = _with_sign(code, layout.stored) if layout.signed else code
+        samples -= 1 << (header.precision - 1)
     under_pixels = centred(words, levels, reversible=header.reversible)
-    return Frame(_whole(under_pixels, layout, 1 << levels), values, 1 << levels)
+    return _Decoded(
+        _whole(under_pixels, layout, 1 << levels),
+        header.precision,
+        samples,
+        1 << levels,
+        header.signed,
+    )
 
 
 def _whole(words: Words, layout: Layout, reduction: int) -> Words:
     """Drop pixels that stand for fewer than `reduction` along a side."""
     return words[: layout.rows // reduction, : layout.columns // reduction]
-
-
-def _code_values(header: Codestream, layout: Layout) -> npt.NDArray[np.int32]:
-    """Stored value of every word that a codec without signs decodes."""
-    values = np.arange(1 << (8 if header.precision <= 8 else 16), dtype=np.int32)
-    if not layout.signed:
-        return values
-    return _with_sign(values & ((1 << layout.stored) - 1), layout.stored)
 
 
 def _require_fit(header: Codestream, layout: Layout) -> None:
@@ -235,7 +337,16 @@ _NATIVE: Final = {
     uid.ExplicitVRBigEndian,
     uid.DeflatedExplicitVRLittleEndian,
 }
-_CODECS: Final[Mapping[str, Callable[[bytes, Layout, int], Frame]]] = {
+_LOSSLESS: Final = {
+    uid.RLELossless,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEG2000Lossless,
+    uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+}
+_CODECS: Final[Mapping[str, Callable[[bytes, Layout, int], _Decoded]]] = {
     uid.RLELossless: _rle,
     uid.JPEGBaseline8Bit: _jpeg,
     uid.JPEGExtended12Bit: _jpeg,

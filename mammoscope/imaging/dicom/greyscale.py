@@ -4,6 +4,7 @@ Modality LUT or rescale, then VOI LUT or window, then MONOCHROME1, each once. Al
 one value at a time, so that they are composed into one table and looked up in one pass.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from mammoscope.imaging.dicom.frames import Frame, Layout, Words
 from mammoscope.imaging.dicom.header import Header
+from mammoscope.imaging.grey_range import on_occupied_range
 
 Grey = npt.NDArray[np.float32]
 Table = npt.NDArray[np.float64]
@@ -21,6 +23,16 @@ Mask = npt.NDArray[np.bool_]
 _STRIP_PIXELS: Final = 1 << 17
 """Pixels looked up at a time: few enough for their indices, 8 bytes each, to stay in the
 processor's cache."""
+
+
+_ROWS_COMPARED: Final = 128
+
+_SMOOTHER: Final = 1.05
+"""Times that values by the object jump more than those by its compressed data, where the object's
+sign is wrong: as much where no value wraps around, less where the object is right."""
+
+_BLANK: Final = 0.02
+"""Range of grey values in which nothing is seen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,21 +71,51 @@ def displayed(
     warnings
         What of the display's elements could not be used.
     """
-    notes: list[str] = []
-    padding = _padding(frame, header, layout)
-    values = _modality(frame.values.astype(np.float64), header, layout)
-    grey = _value_of_interest(values, header, layout, notes)
+    notes = [*frame.warnings]
+    shrinking = max(1, factor // frame.reduction)
+    values = frame.values
+    if frame.otherwise is not None and _jumps(frame.words, values) > _SMOOTHER * _jumps(
+        frame.words, frame.otherwise
+    ):
+        values = frame.otherwise
+    pixels = _looked_up(frame.words, _table_of(frame, values, header, layout, notes), shrinking)
+    if frame.otherwise is not None and values is frame.values and np.ptp(pixels) < _BLANK:
+        table = _table_of(frame, frame.otherwise, header, layout, [])
+        pixels = _looked_up(frame.words, table, shrinking)
+    return on_occupied_range(pixels), tuple(notes)
+
+
+def _jumps(words: Words, values: npt.NDArray[np.int32]) -> float:
+    """Mean difference of neighbours in a row: large where signs wrap around within the breast."""
+    rows = words[:: max(1, len(words) // _ROWS_COMPARED)]
+    return float(np.abs(np.diff(values[rows], axis=1)).mean()) if rows.shape[1] > 1 else 0.0
+
+
+def _table_of(
+    frame: Frame,
+    stored: npt.NDArray[np.int32],
+    header: Header,
+    layout: Layout,
+    notes: list[str],
+) -> Grey:
+    """Grey value float32 in [0, 1] of each word, whose stored values are `stored`."""
+    padding = _padding(stored, header, layout)
+    values = _modality(stored.astype(np.float64), header, layout, notes)
+
+    def occurring() -> Table:
+        used = _used(frame)
+        return values[used & ~padding] if (used & ~padding).any() else values
+
+    grey = _value_of_interest(values, occurring, header, notes)
     if grey is None:
-        used = _used(frame) & ~padding
-        seen = values[used] if used.any() else values
+        seen = occurring()
         low, high = float(seen.min()), float(seen.max())
         grey = (values - low) / max(high - low, 1e-12)
     grey = np.clip(grey, 0.0, 1.0)
     if header.text("PhotometricInterpretation") == "MONOCHROME1":
         grey = 1.0 - grey
     grey[padding] = 0.0
-    table = grey.astype(np.float32)
-    return _looked_up(frame.words, table, max(1, factor // frame.reduction)), tuple(notes)
+    return grey.astype(np.float32)
 
 
 def _looked_up(words: Words, table: Grey, factor: int) -> Grey:
@@ -96,32 +138,48 @@ def _looked_up(words: Words, table: Grey, factor: int) -> Grey:
     return pixels
 
 
-def _modality(values: Table, header: Header, layout: Layout) -> Table:
+def _modality(values: Table, header: Header, layout: Layout, notes: list[str]) -> Table:
     for item in header.items("ModalityLUTSequence"):
         if table := _table(item, signed=layout.signed):
             return table(values)
+        notes.append("The DICOM object's modality LUT is malformed and not used.")
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
-    return values * (slope or 1.0) + (intercept or 0.0)
+    for keyword, number in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
+        if (number is None and any(header.texts(keyword))) or number == slope == 0:
+            notes.append("The DICOM object's rescale is malformed and not used.")
+            return values
+    return values * (1.0 if slope is None else slope) + (intercept or 0.0)
 
 
 def _value_of_interest(
-    values: Table, header: Header, layout: Layout, notes: list[str]
+    values: Table, occurring: Callable[[], Table], header: Header, notes: list[str]
 ) -> Table | None:
-    """Grey values by VOI LUT or window, None without one; the first of several."""
+    """Grey values by VOI LUT or window, None without one; the first of several that is usable.
+
+    Parameters
+    ----------
+    values
+        float64 (N,): the modality's output for each word.
+    occurring
+        Those of the words that occur and are no padding.
+    """
+    # The descriptor's second number is signed where the modality's output is: PS3.3 C.11.2.1.1.
+    signed = bool(values.min() < 0)
     for item in header.items("VOILUTSequence"):
-        if table := _table(item, signed=layout.signed):
+        table = _table(item, signed=signed)
+        if table is not None and np.ptp(table(occurring())) > 0:
             low, high = float(table.entries.min()), float(table.entries.max())
             return (table(values) - low) / max(high - low, 1.0)
         notes.append("The DICOM object's VOI LUT is malformed and not used.")
-    centre, width = header.number("WindowCenter"), header.number("WindowWidth")
-    if centre is None and width is None:
-        return None
+    centres, widths = header.decimals("WindowCenter"), header.decimals("WindowWidth")
     function = header.text("VOILUTFunction")
     smallest = 1e-6 if function in ("SIGMOID", "LINEAR_EXACT") else 1.0
-    if centre is None or width is None or width < smallest:
+    for centre, width in zip(centres, widths, strict=False):
+        if centre is not None and width is not None and width >= smallest:
+            return _windowed(values, centre, width, function)
+    if centres or widths:
         notes.append("The DICOM object's window is malformed and not used.")
-        return None
-    return _windowed(values, centre, width, function)
+    return None
 
 
 def _windowed(values: Table, centre: float, width: float, function: str) -> Table:
@@ -140,24 +198,25 @@ def _table(item: Header, *, signed: bool) -> _LookUpTable | None:
     descriptor = item.numbers("LUTDescriptor")
     if len(descriptor) != 3:
         return None
-    entries, first, _bits = descriptor
-    # 65,536 entries do not fit the element and are written as 0; its second number is signed
-    # where pixels are.
+    entries, first, bits = descriptor
+    # 65,536 entries do not fit the element and are written as 0.
     count = int(entries) % 65_536 or 65_536
     if signed and first >= 32_768:
         first -= 65_536
-    words = item.words("LUTData", count)
+    elif not signed and first < 0:
+        first += 65_536
+    words = item.words("LUTData", count, in_bytes=bits <= 8)
     return None if words is None else _LookUpTable(first, words.astype(np.float64))
 
 
-def _padding(frame: Frame, header: Header, layout: Layout) -> Mask:
-    """Which of the words are padding, (0028,0120) and (0028,0121): bool, like `frame.values`."""
+def _padding(stored: npt.NDArray[np.int32], header: Header, layout: Layout) -> Mask:
+    """Which of the words are padding, (0028,0120) and (0028,0121): bool, like `stored`."""
     value = header.number("PixelPaddingValue", signed=layout.signed)
     if value is None:
-        return np.zeros(frame.values.shape, np.bool_)
+        return np.zeros(stored.shape, np.bool_)
     limit = header.number("PixelPaddingRangeLimit", signed=layout.signed)
     low, high = sorted((value, value if limit is None else limit))
-    return np.asarray((frame.values >= low) & (frame.values <= high))
+    return np.asarray((stored >= low) & (stored <= high))
 
 
 def _used(frame: Frame) -> Mask:

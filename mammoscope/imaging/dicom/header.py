@@ -11,6 +11,7 @@ from pydicom.tag import Tag
 TAGS: Final = (
     "BitsAllocated",
     "BitsStored",
+    "BodyPartExamined",
     "BreastImplantPresent",
     "BurnedInAnnotation",
     "Columns",
@@ -27,6 +28,7 @@ TAGS: Final = (
     "Modality",
     "ModalityLUTSequence",
     "NumberOfFrames",
+    "OrganExposed",
     "PartialView",
     "PatientAge",
     "PatientID",
@@ -53,6 +55,16 @@ TAGS: Final = (
 """Keywords of all that is ever read of an object, its pixels aside."""
 
 TAG_NUMBERS: Final = tuple(int(Tag(keyword)) for keyword in TAGS)
+
+
+DECIMAL_STRINGS: Final = (
+    "EstimatedRadiographicMagnificationFactor",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "WindowCenter",
+    "WindowWidth",
+)
+"""Keywords of elements that hold numbers as text."""
 
 
 class Header:
@@ -106,22 +118,41 @@ class Header:
             return ()
         return numbers if np.isfinite(numbers).all() else ()
 
+    def decimals(self, keyword: str) -> tuple[float | None, ...]:
+        """Values of a decimal string, None for each that is no finite number.
+
+        One malformed value of several does not make the others unreadable, as `numbers` does.
+        """
+        element = self._elements.get_item(keyword)
+        value = getattr(element, "value", None)
+        if isinstance(value, bytes):
+            return tuple(_decimal(text) for text in value.decode("latin-1").split("\\"))
+        return () if value is None else tuple(_decimal(each) for each in self._listed(value))
+
     def number(self, keyword: str, *, signed: bool = False) -> float | None:
-        """First value of a numeric element."""
-        return next(iter(self.numbers(keyword, signed=signed)), None)
+        """First value of a numeric element; of a decimal string, the first that is well-formed."""
+        first = next(iter(self.numbers(keyword, signed=signed)), None)
+        if first is None and keyword in DECIMAL_STRINGS:
+            first = next((each for each in self.decimals(keyword) if each is not None), None)
+        return first
 
     def whole(self, keyword: str) -> int | None:
         """First value of a numeric element that is a whole number."""
         number = self.number(keyword)
         return int(number) if number is not None and number == int(number) else None
 
-    def words(self, keyword: str, entries: int) -> npt.NDArray[np.uint16] | None:
-        """A look-up table's uint16 (`entries`,), of 8 or 16 bits as stored; None if it is not."""
+    def words(
+        self, keyword: str, entries: int, *, in_bytes: bool = False
+    ) -> npt.NDArray[np.uint16] | None:
+        """A look-up table's uint16 (`entries`,) as stored; None if there are fewer.
+
+        ``in_bytes`` says whether entries may be bytes, if there are not enough words.
+        """
         value = self._value(keyword)
         if isinstance(value, bytes):
             if len(value) >= 2 * entries:
                 return np.frombuffer(value[: 2 * entries], f"{self._order}u2").astype(np.uint16)
-            if len(value) >= entries:
+            if in_bytes and len(value) >= entries:
                 return np.frombuffer(value[:entries], np.uint8).astype(np.uint16)
             return None
         numbers = self.numbers(keyword)
@@ -155,3 +186,11 @@ class Header:
         if isinstance(value, Sequence) and not isinstance(value, str | bytes):
             return list(value)
         return [value]
+
+
+def _decimal(value: object) -> float | None:
+    try:
+        number = float(str(value).strip(" \0"))
+    except (ValueError, OverflowError):
+        return None
+    return number if np.isfinite(number) else None

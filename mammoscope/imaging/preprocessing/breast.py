@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
+from mammoscope.imaging.preprocessing.film_frame import without_film_frame
 from mammoscope.imaging.preprocessing.resampling import Ends, resampled
 
 Grey = npt.NDArray[np.float32]
@@ -254,8 +255,7 @@ def find_content(pixels: Grey) -> Content:
     NoBreastError
         If all of the image is flat.
     """
-    top, left = 0, 0
-    bottom, right = pixels.shape
+    top, bottom, left, right = without_film_frame(pixels)
     # Removing rows can make columns flat and the other way round (a frame around padding).
     while True:
         box = (top, left, bottom, right)

@@ -66,6 +66,7 @@ class Syntax:
     """A transfer syntax that can be written.
 
     ``encode`` takes words uint8 or uint16 (H, W) and the bits stored; None for native pixels.
+    Where ``tells_sign``, it takes signed values as int8 or int16, and says so in what it writes.
     """
 
     transfer_syntax: uid.UID
@@ -73,6 +74,7 @@ class Syntax:
     encode: Callable[[Words, int], bytes] | None = None
     lossy: str = ""
     """Defined term of (0028,2114) Lossy Image Compression Method; empty for lossless."""
+    tells_sign: bool = False
 
 
 def _rle(words: Words, _bits: int) -> bytes:
@@ -137,14 +139,18 @@ SYNTAXES: Final[Mapping[str, Syntax]] = {
         lossy="ISO_14495_1",
     ),
     "jpeg-2000": Syntax(
-        uid.JPEG2000Lossless, encode=lambda words, bits: _jpeg_2000(words, bits, 0)
+        uid.JPEG2000Lossless,
+        encode=lambda words, bits: _jpeg_2000(words, bits, 0),
+        tells_sign=True,
     ),
     "jpeg-2000-lossy": Syntax(
         uid.JPEG2000,
         encode=lambda words, bits: _jpeg_2000(words, bits, JPEG_2000_DECIBELS),
         lossy="ISO_15444_1",
     ),
-    "htj2k": Syntax(uid.HTJ2KLossless, _WHOLE_WORDS, lambda words, _: _htj2k(words, None)),
+    "htj2k": Syntax(
+        uid.HTJ2KLossless, _WHOLE_WORDS, lambda words, _: _htj2k(words, None), tells_sign=True
+    ),
     "htj2k-lossy": Syntax(
         uid.HTJ2K, _WHOLE_WORDS, lambda words, _: _htj2k(words, 0.001), "ISO_15444_15"
     ),

@@ -169,6 +169,8 @@ def _stored(pixels: Grey, encoding: Encoding) -> Dataset:
         native = words.astype(words.dtype.newbyteorder(">" if big else "<")).tobytes()
         pixel_data, native_vr = native + bytes(len(native) % 2), "OW" if allocated == 16 else "OB"
     else:
+        if encoding.signed and syntax.tells_sign:
+            words = values.astype(np.int8 if allocated == 8 else np.int16)
         compressed = syntax.encode(words, encoding.bits)
         if syntax.lossy:
             elements.LossyImageCompressionRatio = round(words.nbytes / len(compressed), 2)

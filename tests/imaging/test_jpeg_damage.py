@@ -1,0 +1,111 @@
+"""Damage within compressed JPEG data: refused or warned about, wherever libjpeg notices it."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.encaps import encapsulate, generate_frames
+
+from mammoscope.errors import CorruptImageError
+from mammoscope.imaging.jpeg_damage import DAMAGED, damage
+from mammoscope.imaging.reading import read
+from mammoscope.phantoms.dicom import Encoding, encode_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
+from tests.dicom_objects import parsed, written
+
+MODES = ("L", "RGB", "CMYK", "progressive")
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    return [draw_phantom(PhantomConfig(seed=seed, height=640, width=520)) for seed in range(6)]
+
+
+def jpeg(pixels: np.ndarray, mode: str, **options) -> bytes:
+    stream = io.BytesIO()
+    grey = Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
+    if mode == "progressive":
+        grey.save(stream, "JPEG", progressive=True, quality=90, **options)
+    else:
+        grey.convert(mode).save(stream, "JPEG", quality=90, **options)
+    return stream.getvalue()
+
+
+def zeroed(data: bytes, share: float, count: int) -> bytes:
+    begin = data.index(b"\xff\xda") + 20
+    at = begin + int(share * (len(data) - begin - count - 2))
+    return data[:at] + bytes(count) + data[at + count :]
+
+
+def unremarked(data: bytes) -> bool:
+    try:
+        return DAMAGED not in read(data, needed=(299, 299)).warnings
+    except CorruptImageError:
+        return False
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_whole_images_are_read_without_a_word(phantoms, mode):
+    for phantom in phantoms:
+        for options in ({}, {"optimize": True}, {"restart_marker_rows": 1}, {"subsampling": 2}):
+            assert read(jpeg(phantom.pixels, mode, **options)).warnings == ()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_zeroed_bytes_are_noticed(phantoms, mode):
+    """Those of optimized tables are flat blocks, and noticed only where the rest does not fit."""
+    silent = [
+        (seed, share)
+        for seed, phantom in enumerate(phantoms)
+        for share in (0.1, 0.3, 0.5, 0.7)
+        for count in (100, 400)
+        if unremarked(zeroed(jpeg(phantom.pixels, mode), share, count))
+    ]
+    assert silent == []
+    optimized = [
+        unremarked(zeroed(jpeg(phantom.pixels, mode, optimize=True), share, 100))
+        for phantom in phantoms
+        for share in (0.3, 0.5)
+    ]
+    assert sum(optimized) <= 0.25 * len(optimized)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_more_than_a_little_is_refused(phantoms, mode):
+    for phantom in phantoms:
+        data = jpeg(phantom.pixels, mode)
+        middle = len(data) // 2
+        with pytest.raises(CorruptImageError):
+            read(data[:middle] + data[middle + 3000 :])
+
+
+def test_what_is_left_over_is_warned_about(phantoms):
+    for phantom in phantoms:
+        data = jpeg(phantom.pixels, "L")
+        found = read(data[:-2] + bytes(range(1, 60)) + data[-2:])
+        assert found.warnings == (DAMAGED,)
+        assert np.array_equal(found.pixels, read(data).pixels)
+
+
+def test_what_follows_the_end_does_not_matter(phantoms):
+    for phantom in phantoms:
+        data = jpeg(phantom.pixels, "L")
+        for behind in (bytes(1000), b"\xff" * 1000, b"text"):
+            assert read(data + behind).warnings == ()
+
+
+def test_layouts_that_are_not_decoded_here_are_not_remarked_upon():
+    assert damage(b"\xff\xd8\xff\xd9") == ()
+
+
+def test_dicom_objects_are_held_to_the_same(phantoms):
+    for phantom in phantoms:
+        elements = parsed(encode_phantom(phantom, Encoding("jpeg", 8)))
+        frame = next(generate_frames(elements.PixelData, number_of_frames=1))
+        assert read(written(elements)).warnings == ()
+        elements.PixelData = encapsulate(
+            [frame[: len(frame) // 2] + frame[len(frame) // 2 + 999 :]]
+        )
+        with pytest.raises(CorruptImageError):
+            read(written(elements))
