@@ -19,7 +19,7 @@ help:  ## list the targets
 .PHONY: demo
 demo:  ## start the service, classify phantoms over HTTP, stop it (DEMO_PORT=9696 DEMO_COUNT=6)
 	@$(environment) packages
-	exec .ci/demo.sh
+	exec scripts/demo.sh
 
 .PHONY: serve
 serve:  ## the service on port 9696, until Ctrl-C
@@ -47,7 +47,7 @@ figures:  ## draw the figures in images/ from the records
 notebooks:  ## run the notebooks on DATA=DIR and keep them with their outputs [ARGS="04-final ..."]
 	@test -n '$(DATA)' || { echo 'Usage: make notebooks DATA=DIR' >&2; exit 2; }
 	$(environment) packages training dev-packages
-	exec $(BIN)/python .ci/notebooks.py '$(DATA)' $(ARGS)
+	exec $(BIN)/python scripts/notebooks.py '$(DATA)' $(ARGS)
 
 .PHONY: bench-stages
 bench-stages:  ## where the time goes from bytes to score: [ARGS="--model DIR --rounds N"]
@@ -101,16 +101,16 @@ test-container-train:  ## the image of trainings: built, and a training of secon
 
 .PHONY: rehearse
 rehearse: environment  ## rolling update, killed replica, broken model, behind haproxy [ARGS="--rate 1"]
-	$(BIN)/python .ci/rehearse.py $(ARGS)
+	$(BIN)/python scripts/rehearse.py $(ARGS)
 
 .PHONY: manifests
 manifests: environment  ## render kube-config/base into kube-config/mammoscope.yaml
-	@.ci/manifests.sh render
+	@scripts/manifests.sh render
 
 .PHONY: audit
 audit:  ## parts (CycloneDX), licences and known vulnerabilities of what is served, into audit/
 	@$(environment) packages
-	.ci/audit.sh audit
+	scripts/audit.sh audit
 
 .PHONY: environment
 environment:  ## .venv with everything: service, traces, training, tools
@@ -124,7 +124,7 @@ lint: environment  ## style, types, the layering of modules, Dockerfile and mani
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/yamllint --strict kube-config .checkov.yaml .yamllint.yaml
-	.ci/manifests.sh check
+	scripts/manifests.sh check
 
 # Keras takes one backend a process: the service's tests run on OpenVINO, those of training on
 # TensorFlow (tests/conftest.py sets it). The former take one processor for the most part, so the
@@ -166,5 +166,5 @@ format: environment  ## rewrite the code in the project's style
 
 .PHONY: lock
 lock: environment  ## resolve Pipfile into Pipfile.lock anew
-	@PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python .ci/lock.py .pipenv/bin/pipenv
+	@PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python scripts/lock.py .pipenv/bin/pipenv
 	$(environment) packages tracing training dev-packages

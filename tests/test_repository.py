@@ -158,7 +158,8 @@ def test_files_are_small_but_the_model(project_files: list[Path]) -> None:
 
 
 def test_scripts_can_be_executed() -> None:
-    scripts = [ROOT / ".ci" / "run", *(ROOT / ".ci").glob("*.sh")]
+    folders = (ROOT / ".ci", ROOT / "scripts")
+    scripts = [ROOT / ".ci" / "run", *(path for each in folders for path in each.glob("*.sh"))]
     assert [script for script in scripts if not os.access(script, os.X_OK)] == []
 
 
