@@ -121,7 +121,7 @@ backend replicas
   balance leastconn
   option httpchk GET {manifest.ready_path}
   http-check expect status 200
-  default-server inter {manifest.period_s}s fall {told.failures} rise 1
+  default-server inter {manifest.period_s}s fall {manifest.failures} rise 1
 {servers}
 """
 
