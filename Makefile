@@ -143,7 +143,7 @@ unit_tests := tests/cli tests/data tests/evaluation tests/imaging tests/model te
 
 .PHONY: test-fast
 test-fast: lint  ## lint, then the unit tests: under 3 minutes
-	$(BIN)/pytest -m 'not training and not slow' $(unit_tests) $(ARGS)
+	$(BIN)/pytest $(unit_tests) $(ARGS)
 
 # Keras takes one backend per process: most tests run on OpenVINO, those of training on TensorFlow
 # (tests/conftest.py sets it). Both run at the same time, since each mostly uses one processor. The
