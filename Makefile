@@ -124,7 +124,7 @@ lint: environment  ## style, types, spelling, layers, docs, Dockerfile and manif
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/yamllint --strict kube-config .checkov.yaml .yamllint.yaml
+	$(BIN)/yamllint --strict kube-config .github .checkov.yaml .pre-commit-config.yaml .yamllint.yaml
 	scripts/manifests.sh check
 	$(sphinx)
 
