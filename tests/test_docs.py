@@ -157,3 +157,11 @@ def test_changelog_has_a_dated_version() -> None:
     dated = re.findall(r"^## (\S+) \((\d{4}-\d\d-\d\d)\)$", changelog, re.MULTILINE)
     assert dated
     assert dated[0][0] == mammoscope.__version__
+
+
+def test_citation_is_of_the_latest_version() -> None:
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    (version,) = re.findall(r"^version: (\S+)$", citation, re.MULTILINE)
+    (date,) = re.findall(r"^date-released: (\S+)$", citation, re.MULTILINE)
+    assert f"## {version} ({date})" in changelog
