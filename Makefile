@@ -137,9 +137,10 @@ docs:  ## build the documentation into docs/_build
 	$(sphinx)
 	echo "The documentation is in docs/_build/index.html."
 
-# Neither processes of the service, nor trainings, nor whatever else takes many seconds.
-unit_tests := tests/cli tests/data tests/evaluation tests/imaging tests/model tests/phantoms \
-	tests/reports tests/service tests/settings tests/studies tests/system
+# What needs neither a process of its own nor many images: the files left out take most of the time.
+unit_tests := $(addprefix tests/,data evaluation imaging model phantoms service settings studies system) \
+	$(addprefix --ignore=tests/,evaluation/test_robustness.py imaging/dicom/test_dicom_equality.py \
+	imaging/dicom/test_dicom_memory.py imaging/test_quality.py model/test_engine.py)
 
 .PHONY: test-fast
 test-fast: lint  ## lint, then the unit tests: under 3 minutes
