@@ -1,11 +1,11 @@
-# Every target makes the environment it needs in .venv; "make help" lists them.
+# Every target creates the environment that it needs in .venv. "make help" lists the targets.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
 
-# Interpreter that the environment is made with.
+# The interpreter that creates the environment.
 PYTHON ?= python3
 export PYTHON
 
@@ -17,12 +17,12 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
-demo:  ## start the service, classify phantoms over HTTP, stop it (DEMO_PORT=9696 DEMO_COUNT=6)
+demo:  ## start the service, classify phantoms over HTTP, stop (DEMO_PORT=9696 DEMO_COUNT=6)
 	@$(environment) packages
-	exec .ci/demo.sh
+	exec scripts/demo.sh
 
 .PHONY: serve
-serve:  ## the service on port 9696, until Ctrl-C
+serve:  ## run the service on port 9696 until Ctrl-C
 	@$(environment) packages
 	exec $(BIN)/gunicorn predict:app --config gunicorn.conf.py
 
@@ -44,22 +44,22 @@ figures:  ## draw the figures in images/ from the records
 	exec $(BIN)/python -m mammoscope figures
 
 .PHONY: notebooks
-notebooks:  ## run the notebooks on DATA=DIR and keep them with their outputs [ARGS="04-final ..."]
+notebooks:  ## run the notebooks on DATA=DIR and save their outputs [ARGS="04-final ..."]
 	@test -n '$(DATA)' || { echo 'Usage: make notebooks DATA=DIR' >&2; exit 2; }
 	$(environment) packages training dev-packages
-	exec $(BIN)/python .ci/notebooks.py '$(DATA)' $(ARGS)
+	exec $(BIN)/python scripts/notebooks.py '$(DATA)' $(ARGS)
 
 .PHONY: bench-stages
-bench-stages:  ## where the time goes from bytes to score: [ARGS="--model DIR --rounds N"]
+bench-stages:  ## time of decoding, preprocessing and inference [ARGS="--model DIR --rounds N"]
 	@$(environment) packages
 	exec $(BIN)/python -m benchmarks.stages $(ARGS)
 
 .PHONY: bench-decode
-bench-decode:  ## what decoding DICOM costs beside the network ([ARGS="--json FILE"])
+bench-decode:  ## time and memory of decoding DICOM [ARGS="--json FILE"]
 	@$(environment) packages
 	exec $(BIN)/python -m benchmarks.decode $(ARGS)
 
-# Of the benchmarks: seconds a measurement, and how often everything is measured.
+# Benchmarks: seconds per measurement, and the number of rounds.
 SECONDS := 4
 ROUNDS := 3
 benchmark = $(BIN)/python -m benchmarks --seconds $(SECONDS) --rounds $(ROUNDS) $(ARGS)
@@ -68,67 +68,87 @@ benchmark = $(BIN)/python -m benchmarks --seconds $(SECONDS) --rounds $(ROUNDS) 
 bench: bench-engine bench-service bench-train  ## all benchmarks (SECONDS=4 ROUNDS=3)
 
 .PHONY: bench-engine
-bench-engine:  ## the network on several engines, beside what the machine could do
+bench-engine:  ## the network on several engines, compared with the machine's peak
 	@$(environment) packages
 	$(benchmark) engine
 
 .PHONY: bench-service
-bench-service:  ## the service beside the reference design and others' servers
+bench-service:  ## the service compared with the reference design and other servers
 	@$(environment) packages
 	$(benchmark) service
 
 .PHONY: bench-train
-bench-train:  ## the training pipeline beside that of the Keras tutorials
+bench-train:  ## the training pipeline compared with that of the Keras tutorials
 	@$(environment) packages training
 	$(benchmark) train
 
 .PHONY: sizing
-sizing: environment  ## pods, time and cost for 10 to 10,000 requests a second, of bench-service's results
+sizing: environment  ## pods, time and cost for 10 to 10,000 requests a second, from bench-service
 	$(BIN)/python -m benchmarks.sizing $(ARGS)
 
 .PHONY: image
-image:  ## the container image mammoscope:VERSION, with Docker or buildah [TARGET=train]
+image:  ## build the container image mammoscope:VERSION with Docker or buildah [TARGET=train]
 	@.ci/image.sh '$(or $(TARGET),serve)'
 
 .PHONY: test-container
-test-container: image environment  ## the image as clusters run it, the Job's command, the rehearsal
+test-container: image environment  ## run the image as clusters do, the Job's command, the rehearsal
 	.ci/container.sh
 
 .PHONY: test-container-train
-test-container-train:  ## the image of trainings: built, and a training of seconds in it
+test-container-train:  ## build the training image and train in it for a few seconds
 	@.ci/image.sh train
 	.ci/container_train.sh
 
 .PHONY: rehearse
-rehearse: environment  ## rolling update, killed replica, broken model, behind haproxy [ARGS="--rate 1"]
-	$(BIN)/python .ci/rehearse.py $(ARGS)
+rehearse: environment  ## rolling update, killed replica, broken model behind haproxy [ARGS="--rate 1"]
+	$(BIN)/python scripts/rehearse.py $(ARGS)
 
 .PHONY: manifests
 manifests: environment  ## render kube-config/base into kube-config/mammoscope.yaml
-	@.ci/manifests.sh render
+	@scripts/manifests.sh render
 
 .PHONY: audit
-audit:  ## parts (CycloneDX), licences and known vulnerabilities of what is served, into audit/
+audit:  ## components (CycloneDX), licences and known vulnerabilities, into audit/
 	@$(environment) packages
-	.ci/audit.sh audit
+	scripts/audit.sh audit
 
 .PHONY: environment
-environment:  ## .venv with everything: service, traces, training, tools
+environment:  ## make .venv with everything: service, tracing, training, tools
 	@$(environment) packages tracing training dev-packages
 
 .PHONY: lint
-lint: environment  ## style, types, the layering of modules, Dockerfile and manifests
+lint: environment  ## style, types, spelling, layers, docs, Dockerfile and manifests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/yamllint --strict kube-config .checkov.yaml .yamllint.yaml
-	.ci/manifests.sh check
+	$(BIN)/yamllint --strict kube-config .github .checkov.yaml .pre-commit-config.yaml .yamllint.yaml
+	scripts/manifests.sh check
+	$(sphinx)
 
-# Keras takes one backend a process: the service's tests run on OpenVINO, those of training on
-# TensorFlow (tests/conftest.py sets it). The former take one processor for the most part, so the
-# latter go on beside them; what they print comes at the end.
+# A warning is an error.
+sphinx := $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs docs/_build
+
+.PHONY: docs
+docs:  ## build the documentation into docs/_build
+	@$(environment) packages dev-packages
+	$(sphinx)
+	echo "The documentation is in docs/_build/index.html."
+
+# What needs neither a process of its own nor many images: the files left out take most of the time.
+unit_tests := $(addprefix tests/,data evaluation imaging model phantoms service settings studies system) \
+	$(addprefix --ignore=tests/,evaluation/test_robustness.py imaging/dicom/test_dicom_equality.py \
+	imaging/dicom/test_dicom_memory.py imaging/test_quality.py model/test_engine.py)
+
+.PHONY: test-fast
+test-fast: lint  ## lint, then the unit tests: under 3 minutes
+	$(BIN)/pytest $(unit_tests) $(ARGS)
+
+# Keras takes one backend per process: most tests run on OpenVINO, those of training on TensorFlow
+# (tests/conftest.py sets it). Both run at the same time, since each mostly uses one processor. The
+# output of the tests of training comes at the end.
 .PHONY: test
 test: lint  ## lint, then all tests
 	@log=$$(mktemp)
@@ -137,34 +157,34 @@ test: lint  ## lint, then all tests
 	trap 'kill "$$training" 2>/dev/null || true; rm -f "$$log"' EXIT
 	failed=0
 	$(BIN)/pytest || failed=1
-	echo "Tests of training, which went on beside:"
+	echo "Tests of training:"
 	wait "$$training" || failed=1
 	cat "$$log"
 	exit "$$failed"
 
 .PHONY: test-abuse
-test-abuse: environment  ## what the service must survive: bad bodies, pictures, URLs, loads, ends
+test-abuse: environment  ## bad bodies, images, URLs, load and crashes, sent to a running service
 	$(BIN)/pytest -m 'abuse and not training' $(ARGS)
 
-# Both run short in `make test`, too.
+# `make test` also runs both, for a few seconds.
 FUZZ_SECONDS := 600
 SOAK_SECONDS := 600
 
 .PHONY: fuzz
-fuzz: environment  ## bytes that a fuzzer thinks up, read and prepared ([FUZZ_SECONDS=600 CORPUS=DIR])
+fuzz: environment  ## fuzz reading and preprocessing ([FUZZ_SECONDS=600 CORPUS=DIR])
 	$(if $(CORPUS),mkdir -p '$(CORPUS)')
 	exec $(BIN)/python -m tests.fuzz $(FUZZ_SECONDS) $(CORPUS) $(ARGS)
 
 .PHONY: soak
-soak: environment  ## good and bad requests for a while, with memory flat ([SOAK_SECONDS=600])
+soak: environment  ## good and bad requests for a while; memory must not grow ([SOAK_SECONDS=600])
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_MODEL=model $(BIN)/pytest -s tests/e2e/test_service_soak.py $(ARGS)
 
 .PHONY: format
-format: environment  ## rewrite the code in the project's style
+format: environment  ## format the code
 	@$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 .PHONY: lock
-lock: environment  ## resolve Pipfile into Pipfile.lock anew
-	@PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python .ci/lock.py .pipenv/bin/pipenv
+lock: environment  ## resolve Pipfile into a new Pipfile.lock
+	@PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python scripts/lock.py .pipenv/bin/pipenv
 	$(environment) packages tracing training dev-packages

@@ -184,7 +184,7 @@ held "the Job's $(wc -l <"$work/job") parts score all $pictures pictures, withou
 
 # Its replicas are processes, not containers: one port a replica is all that this machine has.
 "$engine" cp "$container:/app/model" "$work/model"
-"$python" .ci/rehearse.py --model "$work/model" || fail "requests failed during the rehearsal"
+"$python" scripts/rehearse.py --model "$work/model" || fail "requests failed during the rehearsal"
 held "no request fails while replicas are replaced, killed or broken"
 echo "not tried: the image of trainings, which \`make test-container-train\` builds and tries"
 echo "not tried: a cluster; its API, network policies and autoscaler need one"

@@ -97,13 +97,13 @@ def test_a_notebook_imports_the_package_and_defines_nothing(name: str):
     assert any(module.startswith("mammoscope") for module in imported)
 
 
-def test_readme_shows_figures_and_notebooks_that_are_there():
-    readme = (ROOT / "README.md").read_text("utf-8")
-    shown = re.findall(r"\]\(((?:images|notebooks|model)/[^)]*)\)", readme)
+def test_the_story_shows_every_notebook_and_figures_that_exist():
+    story = (ROOT / "docs" / "experiments" / "story.md").read_text("utf-8")
+    shown = re.findall(r"\]\(\.\./\.\./((?:images|notebooks)/[^)]*)\)", story)
     assert len(shown) > 8
-    assert [place for place in shown if not (ROOT / place).exists()] == []
-    named = {place.removeprefix("notebooks/") for place in shown if place.endswith(".ipynb")}
-    assert named <= {f"{name}.ipynb" for name in NAMES}
+    assert [path for path in shown if not (ROOT / path).exists()] == []
+    named = {path.removeprefix("notebooks/") for path in shown if path.endswith(".ipynb")}
+    assert named == {f"{name}.ipynb" for name in NAMES}
 
 
 PLAN = """

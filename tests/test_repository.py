@@ -158,7 +158,8 @@ def test_files_are_small_but_the_model(project_files: list[Path]) -> None:
 
 
 def test_scripts_can_be_executed() -> None:
-    scripts = [ROOT / ".ci" / "run", *(ROOT / ".ci").glob("*.sh")]
+    folders = (ROOT / ".ci", ROOT / "scripts")
+    scripts = [ROOT / ".ci" / "run", *(path for each in folders for path in each.glob("*.sh"))]
     assert [script for script in scripts if not os.access(script, os.X_OK)] == []
 
 
@@ -218,9 +219,14 @@ def _make_targets(makefile: str) -> set[str]:
     return set(re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE))
 
 
-def test_make_targets_in_readme_exist() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:`|^\s*(?:\$ )?)make ([a-z][a-z-]*)", readme, flags=re.MULTILINE))
+def test_make_targets_in_the_docs_exist() -> None:
+    pages = [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "benchmarks").glob("*.md"),
+    ]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    named = set(re.findall(r"(?:`|^\s*(?:\$ )?)make ([a-z][a-z-]*)", text, flags=re.MULTILINE))
     assert {"demo", "test"} <= named
     assert named <= _make_targets((ROOT / "Makefile").read_text(encoding="utf-8"))
 

@@ -1,4 +1,4 @@
-"""The judgement about licences and vulnerabilities of what is served."""
+"""The audit of the licences and vulnerabilities of the service's packages."""
 
 import importlib.util
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parents[1] / ".ci"
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 def script(name: str) -> Any:
@@ -48,32 +48,32 @@ def test_licence(
     assert licence in capsys.readouterr().out or licence == "UNKNOWN"
 
 
-def test_package_that_is_not_listed_is_told(licences: Any) -> None:
-    _, wrong = licences.judged({}, {"missing"})
+def test_package_that_is_not_installed_is_reported(licences: Any) -> None:
+    _, wrong = licences.check({}, {"missing"})
     assert len(wrong) == 1
     assert "missing" in wrong[0]
 
 
 def test_review_is_for_unknown_licences_only(licences: Any) -> None:
     name = next(iter(licences.REVIEWED))
-    assert licences.judged({name: "UNKNOWN"}, {name})[1] == []
-    assert licences.judged({name: "GPL-3.0"}, {name})[1] != []
+    assert licences.check({name: "UNKNOWN"}, {name})[1] == []
+    assert licences.check({name: "GPL-3.0"}, {name})[1] != []
 
 
 @pytest.mark.parametrize(
     ("packages", "code", "said"),
     [
-        ([{"name": "a", "version": "1", "vulns": []}], 0, "none known of 1"),
-        ([{"name": "a", "skip_reason": "not found"}], 3, "NOT LOOKED UP"),
+        ([{"name": "a", "version": "1", "vulns": []}], 0, "none known in 1"),
+        ([{"name": "a", "skip_reason": "not found"}], 3, "NOT DONE"),
         (
             [{"name": "a", "skip_reason": "not found"}, {"name": "b", "version": "1", "vulns": []}],
             3,
-            "none known of 1 packages",
+            "none known in 1 packages",
         ),
         (
             [{"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}],
             1,
-            "CVE-1, mended in 2",
+            "CVE-1, fixed in 2",
         ),
     ],
 )
@@ -89,5 +89,5 @@ def test_vulnerabilities(
     assert script("vulnerabilities").main(found) == code
     told = capsys.readouterr().out
     assert said in told
-    assert ("NOT LOOKED UP" in told) == (code == 3)
+    assert ("NOT DONE" in told) == (code == 3)
     assert "of 0 packages" not in told

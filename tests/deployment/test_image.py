@@ -1,4 +1,4 @@
-"""The Dockerfile, and what manifests, README and Makefile say of its images."""
+"""The Dockerfile, and what manifests, docs and Makefile say about its images."""
 
 import json
 import re
@@ -120,17 +120,18 @@ def test_build_sees_nothing_that_is_not_copied() -> None:
     assert all((ROOT / name).exists() for name in copied)
 
 
-def test_readme_deploys_what_is_there() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    named = set(re.findall(r"kube-config/[a-z./]*[a-z]|kube-config/", readme))
+def test_docs_deploy_what_exists() -> None:
+    folder = ROOT / "docs" / "deployment"
+    docs = "\n".join(page.read_text("utf-8") for page in sorted(folder.glob("*.md")))
+    named = set(re.findall(r"kube-config/[a-z./]*[a-z]|kube-config/", docs))
     assert named
     assert all((ROOT / name).exists() for name in named)
-    table = set(re.findall(r"^\| `([a-z./]+)` \|", readme, re.MULTILINE))
+    table = set(re.findall(r"^\| `([a-z./]+)` \|", docs, re.MULTILINE))
     optional = {f"components/{name}" for name in ("keda", "monitoring")}  # in observed
     components = {f"components/{path.name}" for path in (MANIFESTS / "components").iterdir()}
     assert table >= {*deployables(), *components} - optional - {"base"}
     assert all((MANIFESTS / name).exists() for name in table)
-    tags = set(re.findall(r"(?:--tag|load docker-image|/tmp) (mammoscope\S*)", readme))
+    tags = set(re.findall(r"(?:--tag|load docker-image|/tmp) (mammoscope\S*)", docs))
     assert tags == {f"{name}:{PROJECT['version']}" for name in ("mammoscope", "mammoscope-train")}
     service = yaml.safe_load((MANIFESTS / "base" / "service.yaml").read_text("utf-8"))
-    assert f"service/mammoscope {service['spec']['ports'][0]['port']}:" in readme
+    assert f"service/mammoscope {service['spec']['ports'][0]['port']}:" in docs

@@ -134,9 +134,10 @@ def test_every_metric_of_the_service_is_looked_at(
     assert {name for name in own if not any(name in query for query in queries)} == set()
 
 
-def test_drift_alert_is_that_of_the_readme(alerts: list[Object]) -> None:
+def test_drift_alert_is_that_of_the_docs(alerts: list[Object]) -> None:
     (drift,) = (rule for rule in alerts if rule["alert"] == "MammoscopeDrift")
-    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    page = ROOT / "docs" / "service" / "monitoring.md"
+    text = " ".join(page.read_text("utf-8").split())
     limit = drift["expr"].rpartition("> ")[2]
-    assert f"alert on more than {limit} for an hour" in readme
+    assert f"alert on more than {limit} for an hour" in text
     assert drift["for"] == "1h"

@@ -1,4 +1,4 @@
-"""The objects of each deployment: valid, and what README says of them."""
+"""The objects of each deployment: valid, and as the docs describe them."""
 
 import copy
 import ipaddress
@@ -63,9 +63,9 @@ def test_keys_come_from_a_secret(rendered: dict[str, list[Object]]) -> None:
     settings = ServiceSettings.from_environment(merged(objects, workloads(objects)[0].pod))
     assert settings.api_keys_file is not None
     (volume,) = (each for each in workloads(objects)[0].pod["volumes"] if "secret" in each)
-    readme = (ROOT / "README.md").read_text("utf-8")
+    page = (ROOT / "docs" / "deployment" / "kubernetes.md").read_text("utf-8")
     created = f"create secret generic {volume['secret']['secretName']} --from-file"
-    assert f"{created} {settings.api_keys_file.name}" in readme
+    assert f"{created} {settings.api_keys_file.name}" in page
 
 
 def test_policy_lets_out_what_the_guard_lets_out(rendered: dict[str, list[Object]]) -> None:

@@ -1,124 +1,144 @@
-"""README's commands do what README shows.
+"""The commands of README and docs do what the pages show.
 
-Blocks marked ``console`` are run in order in one folder, and what they print is compared, ``...``
-standing for anything. Blocks marked ``sh`` need data, a network or hours: of them it is checked
-that the programs take those options.
+Blocks marked ``console`` run in order, one folder per page, and their output is compared; ``...``
+stands for anything. Blocks marked ``python`` run between them. Blocks marked ``sh`` need data, a
+network or hours: of these, the test checks that the commands take the options.
 """
 
 import doctest
 import os
 import re
 import shlex
+import shutil
+import stat
 import subprocess
 import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
+PAGES = sorted(
+    page.relative_to(ROOT).as_posix()
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("[!_]*.md")]
+    if not any(part.startswith("_") for part in page.relative_to(ROOT).parts)
+)
 CHECK = doctest.OutputChecker().check_output
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 PORT = "9696"
+CHECKOUT = ("mammoscope", "model", "predict.py", "gunicorn.conf.py", "test.py", "train.py")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(page: str, *languages: str) -> list[tuple[str, str]]:
+    """Language and text of the code blocks of a page, in order."""
+    text = (ROOT / page).read_text("utf-8")
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(language, block) for language, block in found if language in languages]
 
 
-def steps() -> list[tuple[str, str]]:
-    """Commands of the console blocks with the output that README shows."""
-    found: list[tuple[str, str]] = []
-    for block in blocks("console"):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
-            found.append((command, output))
-    return found
+def steps(block: str) -> Iterator[tuple[str, str]]:
+    """Yield the commands of a console block with the output that it shows."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield command, output
+
+
+@pytest.fixture
+def folder(tmp_path: Path, phantom_folder: Path) -> Path:
+    """A folder that looks like the checkout, with an image in it."""
+    for name in CHECKOUT:
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copy(min(phantom_folder.glob("*.jpg")), tmp_path / "mammogram.jpg")
+    return tmp_path
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that looks like the checkout; what commands write stays in it."""
-    place = tmp_path_factory.mktemp("readme")
-    for name in ("mammoscope", "model", "predict.py", "gunicorn.conf.py", "test.py", "train.py"):
-        (place / name).symlink_to(ROOT / name)
-    return place
-
-
-@pytest.fixture(scope="module")
-def environment() -> dict[str, str]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment with the command ``mammoscope``, whether the package is installed or not."""
+    bin_folder = tmp_path_factory.mktemp("bin")
+    command = bin_folder / "mammoscope"
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m mammoscope "$@"\n')
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
     kept = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
-    return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
+    path = os.pathsep.join([str(bin_folder), str(Path(sys.executable).parent), kept["PATH"]])
+    return {**kept, "PATH": path}
 
 
-def test_there_are_commands():
-    assert len(steps()) >= 6
-
-
-def test_console_blocks_print_what_they_show(folder, environment, released_service):
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "console", "python")])
+def test_page_shows_what_its_commands_print(page, folder, environment, released_service):
     port = str(released_service.port)
-    for command, expected in steps():
-        answer = subprocess.run(
-            ["bash", "-c", command.replace(PORT, port)],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=500,
-            check=False,
-        )
-        printed = answer.stdout.replace(port, PORT)
-        assert CHECK(expected, printed, FLAGS), (
-            f"README shows for {command!r}:\n{expected}\nIt printed:\n{printed}\n{answer.stderr}"
-        )
+    for language, block in blocks(page, "console", "python"):
+        if language == "python":
+            program = block.replace(PORT, port)
+            run(
+                [sys.executable, "-c", program],
+                folder,
+                {**environment, "KERAS_BACKEND": "openvino"},
+            )
+            continue
+        for command, expected in steps(block):
+            answer = run(["bash", "-c", command.replace(PORT, port)], folder, environment)
+            printed = answer.stdout.replace(port, PORT)
+            shown = f"{page} shows for {command!r}:\n{expected}\nIt printed:\n{printed}"
+            assert CHECK(expected, printed, FLAGS), f"{shown}\n{answer.stderr}"
 
 
-def commands(language: str) -> list[str]:
-    text = "\n".join(blocks(language)).replace("\\\n", " ")
-    return [line.strip() for line in text.splitlines() if line.strip() and line[0] != "#"]
+def run(
+    command: list[str], folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    answer = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert answer.returncode == 0, f"{command[-1]}\n{answer.stdout}{answer.stderr}"
+    return answer
 
 
-def test_every_option_in_readme_exists():
-    import train
+def commands(page: str) -> Iterator[list[str]]:
+    """Yield the words of each command that a page shows."""
+    for language, block in blocks(page, "sh", "console"):
+        lines = block if language == "sh" else "\n".join(command for command, _ in steps(block))
+        for line in lines.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            while words:
+                end = next((at for at, word in enumerate(words) if word in ("&&", "|")), len(words))
+                command, words = words[:end], words[end + 1 :]
+                while command and re.fullmatch(r"[A-Z_]+=.*", command[0]):
+                    command = command[1:]
+                if command:
+                    yield command
+
+
+def parser_of(words: list[str]) -> tuple[ArgumentParser, list[str]] | None:
+    """The parser of one of the project's commands, and the arguments for it."""
     from mammoscope.__main__ import parser
 
-    parsers = {"train.py": train.parser(), "-m mammoscope": parser()}
-    seen = 0
-    for line in commands("sh") + [command for command, _ in steps()]:
-        words = shlex.split(line, comments=True)
-        if words[:1] != ["python"]:
-            continue
-        name = " ".join(words[1:3]) if words[1] == "-m" else words[1]
-        if name in parsers:
-            seen += 1
-            parsers[name].parse_args(words[3 if words[1] == "-m" else 2 :])
-    assert seen >= 8
+    if words[0] == "mammoscope":
+        return parser(), words[1:]
+    if words[:3] == ["python", "-m", "mammoscope"]:
+        return parser(), words[3:]
+    return None
 
 
-def test_every_setting_of_the_service_stands_in_the_table():
-    from mammoscope.settings import ENVIRONMENT_PREFIX, ServiceSettings
-
-    rows = re.findall(
-        rf"^\| `{ENVIRONMENT_PREFIX}(\w+)` \| `([^`]*)` \| (.*) \|$", README, re.MULTILINE
-    )
-    fields = ServiceSettings.model_fields
-    assert sorted(name.lower() for name, _, _ in rows) == sorted(fields)
-    for name, default, does in rows:
-        described = fields[name.lower()]
-        assert default in (str(described.default), str(described.default).lower())
-        assert does == described.description
+@pytest.mark.parametrize("page", PAGES)
+def test_every_option_of_a_page_exists(page):
+    for words in commands(page):
+        found = parser_of(words)
+        if found is not None:
+            found[0].parse_args(found[1])
 
 
-def test_python_blocks_run(folder, environment, phantom_folder):
-    (folder / "mammogram.jpg").write_bytes(min(phantom_folder.glob("*.jpg")).read_bytes())
-    for block in blocks("python"):
-        answer = subprocess.run(
-            [sys.executable, "-c", block],
-            cwd=folder,
-            env={**environment, "KERAS_BACKEND": "openvino"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert answer.returncode == 0, answer.stderr
+def test_pages_show_commands():
+    shown = [words for page in PAGES for words in commands(page)]
+    assert sum(parser_of(words) is not None for words in shown) >= 30
+    assert {words[1] for words in shown if words[0] == "mammoscope"} >= {
+        "predict", "serve", "train", "evaluate", "audit", "download", "compile", "key", "phantoms",
+        "explain", "dev",
+    }  # fmt: skip

@@ -1,6 +1,6 @@
-"""Show the licences of what is served; 1 if one is GPL or nobody knows it.
+"""Print the licences of the service's packages; exit 1 if one is GPL or unknown.
 
-Usage: python .ci/licences.py LICENCES.json Pipfile.lock
+Usage: python scripts/licences.py LICENCES.json Pipfile.lock
 """
 
 import json
@@ -15,24 +15,26 @@ REVIEWED: Final = {
     "keras-image-helper": "WTFPL-2.0",
     "namex": "Apache-2.0",
 }
-"""Of packages whose metadata names none: the licence file that they bring."""
+"""Licences read from the licence file of packages whose metadata names none."""
 
 COPYLEFT: Final = re.compile(r"(?<![A-Za-z])A?GPL|(?<!Lesser )General Public", re.IGNORECASE)
 UNKNOWN: Final = re.compile(r"unknown|proprietary", re.IGNORECASE)
 
 
 def normalised(name: str) -> str:
-    """Name of a package as indexes compare it."""
+    """Return a package name in the form that indexes compare."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def judged(listed: dict[str, str], locked: set[str]) -> tuple[dict[str, str], list[str]]:
-    """Licence of each package of `locked`, and what is wrong with them."""
+def check(listed: dict[str, str], locked: set[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the licence of each package in `locked`, and the problems found."""
     licences = {
         name: REVIEWED.get(name, listed[name]) if UNKNOWN.search(listed[name]) else listed[name]
         for name in sorted(locked & set(listed))
     }
-    wrong = [f"{name}: not installed, so nothing tells" for name in sorted(locked - set(listed))]
+    wrong = [
+        f"{name}: not installed, so its licence is unknown" for name in sorted(locked - set(listed))
+    ]
     for name, licence in licences.items():
         if UNKNOWN.search(licence):
             wrong.append(f"{name}: its metadata names no licence")
@@ -42,12 +44,12 @@ def judged(listed: dict[str, str], locked: set[str]) -> tuple[dict[str, str], li
 
 
 def main(listing: Path, lock: Path) -> int:
-    """Print the count of each licence, then what is wrong."""
+    """Print the count of each licence, then the problems."""
     listed = {
         normalised(each["Name"]): each["License"] for each in json.loads(listing.read_text("utf-8"))
     }
     locked = {normalised(name) for name in json.loads(lock.read_text("utf-8"))["default"]}
-    licences, wrong = judged(listed, locked)
+    licences, wrong = check(listed, locked)
     print(f"Licences of {len(licences)} packages:")
     for licence, count in Counter(licences.values()).most_common():
         print(f"  {count:3}  {licence}")

@@ -1,12 +1,12 @@
 """Resolve the Pipfile into a Pipfile.lock that names no package index.
 
-pipenv writes the address of the index it asked into the lock. Without it, `pipenv sync` asks the
-index that pip is configured for, and the hashes still hold every file to what was locked.
+pipenv writes the address of the package index into the lock. This script removes it, so that
+`pipenv sync` uses the index that pip is configured for; the hashes still pin every file.
 
-pip's own configuration is left out while locking: pipenv hashes the indexes it finds there
-together with the Pipfile, so the lock would be up to date on one machine only.
+Locking ignores pip's own configuration, because pipenv hashes the indexes it finds there together
+with the Pipfile: on any other machine, the lock would look out of date.
 
-Usage: python .ci/lock.py PIPENV [PIPENV-OPTION ...]
+Usage: python scripts/lock.py PIPENV [PIPENV-OPTION ...]
 """
 
 import json
@@ -20,7 +20,7 @@ PIP_SOURCES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
 
 
 def main(command: list[str]) -> int:
-    """Run pipenv's ``lock`` and take the index out of what it wrote."""
+    """Run ``pipenv lock`` and remove the index from the lock file."""
     environment = {key: value for key, value in os.environ.items() if key not in PIP_SOURCES}
     environment["PIP_CONFIG_FILE"] = os.devnull
     code = subprocess.run([*command, "lock"], env=environment, check=False).returncode

@@ -1,9 +1,9 @@
-"""Run the notebooks from top to bottom and keep them with their outputs.
+"""Run the notebooks from top to bottom and save them with their outputs.
 
-Usage: .venv/bin/python .ci/notebooks.py DATA [NAME...]
+Usage: .venv/bin/python scripts/notebooks.py DATA [NAME...]
 
-The parameters in a notebook stay as they are; DATA takes their place for the run only, and a
-notebook that would keep a path of this machine is not written.
+DATA replaces the notebook's own data folder for this run only. A notebook whose outputs would
+contain a path of this machine is not saved.
 """
 
 import os
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 
 
 def run(path: Path, data: Path) -> None:
-    """Run a notebook in its folder and write it back."""
+    """Run a notebook in its folder and save it."""
     notebook = nbformat.read(path, as_version=4)
     (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", ()))
     source = parameters.source
@@ -27,18 +27,18 @@ def run(path: Path, data: Path) -> None:
     ).execute()
     parameters.source = source
     text = nbformat.writes(notebook)
-    for place in (data, FOLDER.parent, Path.home(), Path(sys.prefix)):
-        if str(place) in text:
-            sys.exit(f"{path.name} was not written: its outputs hold a path of this machine.")
+    for folder in (data, FOLDER.parent, Path.home(), Path(sys.prefix)):
+        if str(folder) in text:
+            sys.exit(f"{path.name} was not saved: its outputs contain a path of this machine.")
     path.write_text(text + "\n", encoding="utf-8")
 
 
 def main() -> None:
-    """Run the notebooks named, or all."""
+    """Run the given notebooks, or all of them."""
     if len(sys.argv) < 2 or not Path(sys.argv[1]).is_dir():
-        sys.exit("Usage: .ci/notebooks.py DATA [NAME...]; DATA is a folder of mammograms")
+        sys.exit("Usage: scripts/notebooks.py DATA [NAME...]; DATA is a folder of mammograms")
     data, names = Path(sys.argv[1]).resolve(), sys.argv[2:]
-    # Nothing is trained here, and this backend starts in a second.
+    # The notebooks train nothing, and this backend starts fastest.
     os.environ.setdefault("KERAS_BACKEND", "openvino")
     for path in sorted(FOLDER.glob("*.ipynb")):
         if not names or path.stem in names:

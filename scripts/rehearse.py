@@ -1,13 +1,13 @@
-"""Rehearse what a cluster does to the service: a rolling update, a killed replica, a broken model.
+"""Rehearse a rolling update, a killed replica and a broken model under load.
 
-Replicas are the service's own processes behind haproxy. Probes, the pause before SIGTERM, the
-grace period and the settings are those of the rendered manifest; a client asks at a constant rate
-all the while. No request may fail.
+Replicas are processes of the service behind haproxy. The probes, the pause before SIGTERM, the
+grace period and the settings come from the rendered manifest. A client sends requests at a constant
+rate throughout, and none may fail.
 
-The proxy keeps a request until it is answered and asks another replica where one is gone: a
-prediction changes nothing, so it may be asked for twice.
+If a replica goes away, the proxy repeats its requests on another one. That is safe, because a
+prediction changes nothing.
 
-Usage: python .ci/rehearse.py [--model DIR] [--rate REQUESTS_A_SECOND]
+Usage: python scripts/rehearse.py [--model DIR] [--rate REQUESTS_A_SECOND]
 """
 
 import argparse
@@ -36,12 +36,12 @@ BIN: Final = Path(sys.executable).parent
 READY_WITHIN_S: Final = 600
 BROKEN_STAYS_S: Final = 15
 SLOTS: Final = 3
-"""Two replicas, and the one more that a rolling update starts."""
+"""Two replicas, and one more during a rolling update."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the Deployment says about a pod's life."""
+    """The parts of the Deployment that govern a pod's lifecycle."""
 
     ready_path: str
     period_s: int
@@ -53,7 +53,7 @@ class Manifest:
 
     @classmethod
     def rendered(cls) -> "Manifest":
-        """Read it from kube-config/base."""
+        """Read the manifest rendered from kube-config/base."""
         text = subprocess.run(
             [BIN / "kubectl", "kustomize", ROOT / "kube-config" / "base"],
             check=True,
@@ -76,14 +76,14 @@ class Manifest:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     return port
 
 
 class Cluster:
-    """haproxy as the Service, and replicas in its slots."""
+    """haproxy in the role of the Service, and the replicas behind it."""
 
     def __init__(self, work: Path, model: Path, manifest: Manifest) -> None:
         self._work, self._model, self._manifest = work, model, manifest
@@ -93,8 +93,8 @@ class Cluster:
         self.address = f"http://127.0.0.1:{free_port()}"
 
     def configuration(self) -> str:
-        """haproxy's, with the manifest's readiness probe."""
-        told = self._manifest
+        """Return haproxy's configuration, with the manifest's readiness probe."""
+        manifest = self._manifest
         servers = "\n".join(
             f"  server slot{slot} 127.0.0.1:{port} check" for slot, port in enumerate(self._ports)
         )
@@ -109,7 +109,7 @@ defaults
   timeout client 120s
   timeout server 120s
   timeout queue 120s
-  timeout check {told.timeout_s}s
+  timeout check {manifest.timeout_s}s
   option http-buffer-request
   option redispatch 1
   retries 10
@@ -119,9 +119,9 @@ frontend service
   default_backend replicas
 backend replicas
   balance leastconn
-  option httpchk GET {told.ready_path}
+  option httpchk GET {manifest.ready_path}
   http-check expect status 200
-  default-server inter {told.period_s}s fall {told.failures} rise 1
+  default-server inter {manifest.period_s}s fall {manifest.failures} rise 1
 {servers}
 """
 
@@ -148,7 +148,7 @@ backend replicas
             proxy.wait()
 
     def start(self, slot: int, model: Path | None = None) -> None:
-        """Start a replica, as a pod starts: nobody is sent to it before it is ready."""
+        """Start a replica that gets no requests until it is ready, like a pod."""
         self._ask(f"set server replicas/slot{slot} health down")
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MAMMOSCOPE_")}
         kept.pop("KERAS_BACKEND", None)
@@ -167,7 +167,7 @@ backend replicas
             )
 
     def wait_ready(self, slot: int) -> None:
-        """Until the proxy's probe has found the replica ready."""
+        """Wait until the proxy's probe finds the replica ready."""
         deadline = time.monotonic() + READY_WITHIN_S
         while not self.is_up(slot):
             if time.monotonic() > deadline:
@@ -175,7 +175,7 @@ backend replicas
             time.sleep(0.5)
 
     def wait_refused(self, slot: int) -> None:
-        """Until the replica itself says that its model is refused."""
+        """Wait until the replica reports that it refused its model."""
         deadline = time.monotonic() + READY_WITHIN_S
         address = f"http://127.0.0.1:{self._ports[slot]}{self._manifest.ready_path}"
         while True:
@@ -183,11 +183,11 @@ backend replicas
                 if requests.get(address, timeout=30).json().get("code") == "artifact_mismatch":
                     return
             if time.monotonic() > deadline:
-                raise SystemExit("A replica with a broken model does not say so.")
+                raise SystemExit("A replica did not report its broken model.")
             time.sleep(0.5)
 
     def is_up(self, slot: int) -> bool:
-        """Whether the proxy's last probe of this slot passed, and requests may go there."""
+        """Return whether the proxy's last probe of this slot passed."""
         rows = self._ask("show stat").splitlines()
         names = rows[0].lstrip("# ").split(",")
         found = [dict(zip(names, row.split(","), strict=False)) for row in rows[1:] if row]
@@ -195,7 +195,7 @@ backend replicas
         return row["status"] == "UP" and row["check_status"] == "L7OK"
 
     def terminate(self, slot: int) -> None:
-        """As a cluster does: out of the Service, preStop's pause, SIGTERM, the grace period."""
+        """Stop a replica as a cluster does: drain, pause, SIGTERM, grace period."""
         self._ask(f"set server replicas/slot{slot} state drain")
         time.sleep(self._manifest.pause_s)
         replica = self._replicas[slot]
@@ -205,15 +205,15 @@ backend replicas
             code = replica.wait(grace_s)
         except subprocess.TimeoutExpired:
             raise SystemExit(
-                f"A replica that was told to stop had not within {grace_s} s; on a machine that is "
-                "busy, ask for fewer requests a second (--rate)."
+                f"A replica did not stop within {grace_s} s of SIGTERM. On a busy machine, lower "
+                "the request rate (--rate)."
             ) from None
         if code != 0:
-            raise SystemExit(f"A replica that was told to stop exited with {code}.")
+            raise SystemExit(f"A replica exited with {code} after SIGTERM.")
         self._ask(f"set server replicas/slot{slot} state ready")
 
     def kill(self, slot: int) -> None:
-        """SIGKILL to the replica and its worker, in the middle of whatever they do."""
+        """Send SIGKILL to the replica and its worker."""
         replica = self._replicas[slot]
         if replica.poll() is not None:
             return
@@ -230,7 +230,7 @@ backend replicas
 
 
 class Client:
-    """Asks at a constant rate, and keeps what became of every request."""
+    """Sends requests at a constant rate and records every outcome."""
 
     def __init__(self, address: str, image: bytes, rate: float) -> None:
         self._address, self._image, self._rate = address, image, rate
@@ -267,25 +267,25 @@ class Client:
 
 
 def rolling_update(cluster: Cluster) -> None:
-    """Each replica replaced: one more is started, then an old one stopped."""
+    """Replace each replica: start a new one, then stop an old one."""
     spare = 2
     for old in (0, 1):
         cluster.start(spare)
         cluster.wait_ready(spare)
         cluster.terminate(old)
         spare = old
-    # Replicas are in 2 and 0 now.
+    # The replicas are now in slots 2 and 0.
 
 
 def killed_replica(cluster: Cluster) -> None:
-    """One replica killed, and started again as a cluster would."""
+    """Kill a replica and start it again, as a cluster does."""
     cluster.kill(0)
     cluster.start(0)
     cluster.wait_ready(0)
 
 
 def broken_model(cluster: Cluster, broken: Path) -> None:
-    """A replica whose model is not the one its card names: never ready, never asked."""
+    """Start a replica whose model does not match its card: it must never become ready."""
     cluster.start(1, broken)
     cluster.wait_refused(1)
     until = time.monotonic() + BROKEN_STAYS_S
@@ -296,8 +296,8 @@ def broken_model(cluster: Cluster, broken: Path) -> None:
     cluster.terminate(1)
 
 
-def spoiled(model: Path, folder: Path) -> Path:
-    """A copy of the model with one byte changed."""
+def corrupted(model: Path, folder: Path) -> Path:
+    """Copy the model folder and change one byte of the network."""
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns("experiments"))
     network = folder / "model.keras"
     data = bytearray(network.read_bytes())
@@ -307,13 +307,13 @@ def spoiled(model: Path, folder: Path) -> Path:
 
 
 def rehearse(model: Path, rate: float, work: Path) -> int:
-    """Run the three scenes and print the table; 1 if a request failed."""
+    """Run the three scenarios and print the table; return 1 if a request failed."""
     command = [sys.executable, "-m", "mammoscope", "phantoms", work / "phantoms", "--count", "3"]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     image = min((work / "phantoms").glob("*.png")).read_bytes()
     cluster = Cluster(work, model, Manifest.rendered())
-    broken = spoiled(model, work / "broken")
-    scenes: dict[str, Callable[[], Any]] = {
+    broken = corrupted(model, work / "broken")
+    scenarios: dict[str, Callable[[], Any]] = {
         "rolling update": lambda: rolling_update(cluster),
         "killed replica": lambda: killed_replica(cluster),
         "broken model": lambda: broken_model(cluster, broken),
@@ -325,11 +325,11 @@ def rehearse(model: Path, rate: float, work: Path) -> int:
             cluster.start(slot)
         for slot in (0, 1):
             cluster.wait_ready(slot)
-        print(f"{'scene':16}  {'requests':>8}  {'failed':>6}  {'median s':>8}  {'slowest s':>9}")
-        for name, scene in scenes.items():
+        print(f"{'scenario':16}  {'requests':>8}  {'failed':>6}  {'median s':>8}  {'slowest s':>9}")
+        for name, scenario in scenarios.items():
             with Client(cluster.address, image, rate) as client:
                 time.sleep(2)
-                scene()
+                scenario()
                 time.sleep(2)
             bad = [outcome for outcome, _ in client.answers if outcome != "200"]
             times = np.array([seconds for _, seconds in client.answers])
@@ -343,10 +343,10 @@ def rehearse(model: Path, rate: float, work: Path) -> int:
 
 
 def main() -> int:
-    """Read the options and rehearse."""
+    """Run the rehearsal."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", type=Path, default=ROOT / "model", help="model folder")
-    parser.add_argument("--rate", type=float, default=1.0, help="requests a second")
+    parser.add_argument("--rate", type=float, default=1.0, help="requests per second")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         return rehearse(args.model.resolve(), args.rate, Path(work))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Shows the service at work: starts it, has it classify phantoms over HTTP, and stops it.
+# Starts the service, sends it phantoms over HTTP, and stops it.
 #
-# Usage: [DEMO_PORT=9696] [DEMO_COUNT=6] .ci/demo.sh
+# Usage: [DEMO_PORT=9696] [DEMO_COUNT=6] scripts/demo.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,7 +20,7 @@ finish() {
         wait "$service" 2>/dev/null || true
     fi
     if ((code != 0 && code != 130 && code != 143)); then
-        printf '\nThe demonstration failed.\n' >&2
+        printf '\nThe demo failed.\n' >&2
         if [[ -s $work/service.log ]]; then
             echo "What the service logged:" >&2
             cat "$work/service.log" >&2
@@ -33,7 +33,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# The port asked for, else 9696, else any that is free.
+# The requested port; without one 9696, or a free port if that is taken.
 port=$(
     "$python" - "${DEMO_PORT:-}" <<'PYTHON'
 import socket
@@ -49,7 +49,7 @@ for port in [int(sys.argv[1])] if sys.argv[1] else [9696, 0]:
         print(probe.getsockname()[1])
         break
 else:
-    sys.exit(f"Port {sys.argv[1]} is taken; name another with DEMO_PORT=...")
+    sys.exit(f"Port {sys.argv[1]} is taken. Choose another with DEMO_PORT=PORT.")
 PYTHON
 )
 readonly server=http://127.0.0.1:$port
@@ -59,8 +59,8 @@ MAMMOSCOPE_BIND=127.0.0.1:$port \
     .venv/bin/gunicorn predict:app --config gunicorn.conf.py >"$work/service.log" 2>&1 &
 service=$!
 
-# 0: ready; 1: not yet; 2: never, with the service's reason on stderr.
-ask_whether_ready() {
+# 0: ready; 1: not yet; 2: it failed, with the reason on stderr.
+check_ready() {
     "$python" - "$server/readyz" <<'PYTHON'
 import json
 import sys
@@ -80,33 +80,33 @@ except OSError:
 PYTHON
 }
 deadline=$((SECONDS + ready_within_s))
-until ask_whether_ready; do
+until check_ready; do
     (($? == 1)) || exit 1
     kill -0 "$service" 2>/dev/null || exit 1
-    ((SECONDS < deadline)) || { echo "Not ready within $ready_within_s s." >&2; exit 1; }
+    ((SECONDS < deadline)) || { echo "The service was not ready within $ready_within_s s." >&2; exit 1; }
     sleep 0.3
 done
 
-echo "Drawing $count phantoms (synthetic mammograms: no patient's picture)"
+echo "Drawing $count phantoms (synthetic mammograms, no patient data)"
 "$python" -m mammoscope phantoms "$work/phantoms" --count "$count" >/dev/null
 
 printf '\n$ python test.py phantoms --server %s\n' "$server"
 (cd "$work" && "$python" "$root/test.py" phantoms --server "$server")
 
 echo
-echo "Drawing an examination: four views of one woman as DICOM objects"
-"$python" -m mammoscope phantoms "$work/exam" --studies --count 1 --syntax jpeg-2000 >/dev/null
+echo "Drawing a study: four views of one woman as DICOM files"
+"$python" -m mammoscope phantoms "$work/study" --studies --count 1 --syntax jpeg-2000 >/dev/null
 
-printf '\n$ python test.py --study exam --server %s\n' "$server"
-(cd "$work" && "$python" "$root/test.py" --study exam --server "$server")
+printf '\n$ python test.py --study study --server %s\n' "$server"
+(cd "$work" && "$python" "$root/test.py" --study study --server "$server")
 
 cat <<TEXT
 
-The service answered at $server while this ran:
-  POST $server/predict   a picture as form field "file", or JSON {"url": "http..."}
-  POST $server/studies   an examination: several pictures, each as form field "file"
-  GET  $server/          the page
-  GET  $server/healthz   is the process alive
-  GET  $server/readyz    is the model loaded
-It is stopped now. "make serve" starts it on port 9696 to stay.
+While it ran, the service answered these requests:
+  POST $server/predict   one image, as form field "file" or as JSON {"url": "https://..."}
+  POST $server/studies   one study, each image as a form field "file"
+  GET  $server/          the web page
+  GET  $server/healthz   liveness
+  GET  $server/readyz    readiness: is the model loaded?
+The demo has stopped it. "make serve" starts the service on port 9696.
 TEXT

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Kubernetes' manifests, rendered with the kubectl of the environment.
+# Render and check the Kubernetes manifests with the kubectl in .venv.
 #
-# Usage: .ci/manifests.sh render     writes kube-config/mammoscope.yaml, what `kubectl apply` takes
-#        .ci/manifests.sh check      looks for weak settings in everything that can be deployed
+# Usage: scripts/manifests.sh render     write kube-config/mammoscope.yaml for `kubectl apply -f kube-config/`
+#        scripts/manifests.sh check      check every deployable manifest for weak settings
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -18,7 +18,7 @@ case ${1:-} in
         mv kube-config/mammoscope.yaml.partial kube-config/mammoscope.yaml
         ;;
     check)
-        # checkov asks for other releases of what the service is tested with: its own environment.
+        # checkov needs other releases of packages that the service uses, so it gets its own environment.
         if [[ ! -x .checkov/bin/checkov || $(.checkov/bin/checkov --version) != "$checkov_version" ]]; then
             "${PYTHON:-python3}" -m venv .checkov
             .checkov/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -34,7 +34,7 @@ case ${1:-} in
         echo "checkov finds nothing in: $(cd "$rendered" && echo *)"
         ;;
     *)
-        echo 'Usage: .ci/manifests.sh render|check' >&2
+        echo 'Usage: scripts/manifests.sh render|check' >&2
         exit 2
         ;;
 esac

@@ -1,0 +1,96 @@
+"""Tables of the documentation that are made from the code, so that they cannot disagree with it."""
+
+import argparse
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from mammoscope import errors
+from mammoscope.__main__ import parser
+from mammoscope.service.problems import STATUSES
+from mammoscope.settings import ENVIRONMENT_PREFIX, PresetName, ServiceSettings, TrainConfig
+
+
+def settings_table() -> Iterator[str]:
+    """Yield a row for each setting of the service."""
+    yield "| Setting | Default | Meaning |"
+    yield "| --- | --- | --- |"
+    for name, field in ServiceSettings.model_fields.items():
+        default = "not set" if field.default is None else f"`{_value(field.default)}`"
+        yield f"| `{ENVIRONMENT_PREFIX}{name.upper()}` | {default} | {field.description} |"
+
+
+def presets_table() -> Iterator[str]:
+    """Yield a row for each training option whose value differs between presets."""
+    presets = {
+        name: TrainConfig.from_preset(name, {}).model_dump(mode="json")
+        for name in get_args(PresetName)
+    }
+    yield f"| Option | {' | '.join(f'`{name}`' for name in presets)} |"
+    yield f"| --- |{' --- |' * len(presets)}"
+    for option in TrainConfig.model_fields:
+        values = [_value(preset[option]) for preset in presets.values()]
+        if len(set(values)) > 1:
+            yield f"| `{option}` | {' | '.join(values)} |"
+
+
+def errors_table() -> Iterator[str]:
+    """Yield a row for each error that the service answers with."""
+    yield "| Status | `code` | Meaning |"
+    yield "| --- | --- | --- |"
+    rows = {(int(status), kind.code, _first_line(kind)) for kind, status in STATUSES.items()}
+    for status, code, meaning in sorted(rows):
+        if status != 500 or code == errors.MammoscopeError.code:
+            yield f"| {status} | `{code}` | {meaning} |"
+
+
+def commands() -> Iterator[str]:
+    """Yield the help of each command, the maintainers' commands last."""
+    os.environ["COLUMNS"] = "88"  # the width of argparse's help
+    for name, command in sorted(_leaves(parser()), key=lambda leaf: leaf[0].startswith("dev ")):
+        yield f"## {name}\n"
+        yield f"```text\n{command.format_help().rstrip()}\n```\n"
+
+
+def _leaves(command: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield the commands below `command` by name, without those that only group others."""
+    groups = [each for each in command._actions if isinstance(each, argparse._SubParsersAction)]  # noqa: SLF001
+    for group in groups:
+        listed = {each.dest for each in group._choices_actions}  # noqa: SLF001
+        for name, below in group.choices.items():
+            if name in listed:  # leaves out deprecated names
+                leaves = list(_leaves(below))
+                yield from ((f"{name} {leaf}", found) for leaf, found in leaves)
+                if not leaves:
+                    yield name, below
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "x".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _first_line(kind: type) -> str:
+    return (inspect.getdoc(kind) or "").partition("\n")[0]
+
+
+def write(folder: Path) -> None:
+    """Write the tables as Markdown files for the pages to include."""
+    folder.mkdir(exist_ok=True)
+    tables = {
+        "settings": settings_table(),
+        "presets": presets_table(),
+        "errors": errors_table(),
+        "commands": commands(),
+    }
+    for name, lines in tables.items():
+        text = "\n".join(lines) + "\n"
+        file = folder / f"{name}.md"
+        # An unchanged file keeps its time, so that Sphinx does not build its page again.
+        if not file.exists() or file.read_text("utf-8") != text:
+            file.write_text(text, "utf-8")
