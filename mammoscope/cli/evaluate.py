@@ -22,7 +22,7 @@ from mammoscope.evaluation.evaluate import (
     score_examples,
     with_shortcuts,
 )
-from mammoscope.evaluation.metrics import RESAMPLES
+from mammoscope.evaluation.metrics.intervals import RESAMPLES
 from mammoscope.evaluation.summary import describe
 from mammoscope.model.artifact import Card, load_artifact
 from mammoscope.settings import ServiceSettings

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     found = sorted(path.parent for path in args.folder.glob("*/history.json"))
     if not found:
         raise EmptyDatasetError("The folder holds no records.")
-    from mammoscope.reports import BACKBONES, TUNING
+    from mammoscope.reports.images import BACKBONES, TUNING
 
     records = [
         record

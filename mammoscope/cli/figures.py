@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If a figure cannot be written.
     """
-    from mammoscope.reports import write_images
+    from mammoscope.reports.images import write_images
 
     records = args.model / RECORD_FOLDER
     dataset = records / DATASET.name

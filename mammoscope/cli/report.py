@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If the page cannot be written.
     """
-    from mammoscope.reports import read_run, write_page
+    from mammoscope.reports.page import write_page
+    from mammoscope.reports.record import read_run
 
     write_page([read_run(folder) for folder in args.runs], args.output)
     print(f"The report is in {args.output}.")

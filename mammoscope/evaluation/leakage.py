@@ -15,7 +15,8 @@ from sklearn.model_selection import StratifiedKFold
 from mammoscope.data.dataset import Example
 from mammoscope.data.scanner_groups import Appearance
 from mammoscope.data.splitting import folds, shared_patients
-from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
+from mammoscope.evaluation.metrics.intervals import Interval, bootstrap
+from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.imaging.arrays import Float, FloatArray, IntArray
 
 FOLDS: Final = 5

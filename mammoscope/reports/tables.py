@@ -8,7 +8,8 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
+from mammoscope.evaluation.metrics.intervals import Interval, bootstrap
+from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.reports.record import Run
 from mammoscope.reports.style import interval_text
 
