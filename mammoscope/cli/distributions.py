@@ -1,4 +1,9 @@
-"""``python -m mammoscope distributions``: statistics of the training images into the card."""
+"""Put statistics of the training images into a model's card.
+
+Predict images of the splits train and valid, and put the deciles of their logits, brightness,
+contrast and breast size into card.json. The service compares incoming images with them to detect
+drift.
+"""
 
 import argparse
 import random
@@ -8,7 +13,7 @@ from typing import Final
 
 from tqdm import tqdm
 
-from mammoscope.cli.arguments import add_model_folder, positive
+from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder, positive
 from mammoscope.data.dataset import Example, read_dataset
 from mammoscope.errors import ArtifactNotFoundError, EmptyDatasetError, ImageError
 from mammoscope.evaluation.evaluate import map_ahead
@@ -19,23 +24,13 @@ from mammoscope.service.drift import deciles, statistics
 _TRAINING_SPLITS: Final = ("train", "valid")
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "distributions",
-        help="put statistics of the training images into a model's card",
-        description=(
-            "Predict images of the splits train and valid, and put the deciles of their logits, "
-            "brightness, contrast and breast size into card.json. The service compares incoming "
-            "images with them to detect drift."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
     add_model_folder(parser, "model folder")
     parser.add_argument("--sample", metavar="N", type=positive, default=1000, help="images at most")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same images")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,8 @@
-"""``python -m mammoscope quality PATH...``: which images the quality gate refuses, and why."""
+"""List the images that the quality gate refuses.
+
+Read and measure files, and the images in folders and all folders below them, without any model, and
+print for each PATH how many are refused and why.
+"""
 
 import argparse
 import sys
@@ -10,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.output import require_folder, shown, write_json
 from mammoscope.cli.predict import find_images
 from mammoscope.errors import ImageError, MammoscopeError, NotAMammogramError
@@ -40,17 +45,9 @@ class QualityResult:
         return {**content, "path": str(self.path), "reasons": list(self.reasons)}
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "quality",
-        help="list the images that the quality gate refuses",
-        description=(
-            "Read and measure files, and the images in folders and all folders below them, "
-            "without any model, and print for each PATH how many are refused and why."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="file or folder")
     parser.add_argument(
         "--every",
@@ -61,7 +58,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--list", action="store_true", help="print the result of each image too")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write what was measured as JSON")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
