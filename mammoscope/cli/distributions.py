@@ -7,11 +7,8 @@ drift.
 
 import argparse
 import random
-import sys
 from pathlib import Path
 from typing import Final
-
-from tqdm import tqdm
 
 from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder, positive
 from mammoscope.data.dataset import Example, read_dataset
@@ -20,6 +17,7 @@ from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact import load_artifact, write_card
 from mammoscope.service.drift import deciles, statistics
+from mammoscope.system.progress import progress
 
 _TRAINING_SPLITS: Final = ("train", "valid")
 
@@ -63,15 +61,8 @@ def run(args: argparse.Namespace) -> int:
         except ImageError:
             return None
 
-    bar = tqdm(
-        map_ahead(work, chosen),
-        total=len(chosen),
-        unit="image",
-        file=sys.stderr,
-        disable=None,
-        leave=False,
-    )
-    found = [each for each in bar if each is not None]
+    outcomes = progress(map_ahead(work, chosen), len(chosen))
+    found = [each for each in outcomes if each is not None]
     if not found:
         raise EmptyDatasetError("Every image was refused.")
     distributions = {name: deciles([each[name] for each in found]) for name in found[0]}

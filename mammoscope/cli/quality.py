@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.output import require_folder, shown, write_json
 from mammoscope.cli.predict import find_images
@@ -22,6 +20,7 @@ from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import measure, reasons
 from mammoscope.imaging.reading import read_file
+from mammoscope.system.progress import progress
 
 _SIZE = (96, 72)
 """Size of the preprocessed image in pixels; it is not used here."""
@@ -72,15 +71,7 @@ def run(args: argparse.Namespace) -> int:
     everything: list[QualityResult] = []
     for path in args.paths:
         found = list(find_images([path]))[:: max(1, args.every)]
-        bar = tqdm(
-            map_ahead(check, found),
-            total=len(found),
-            unit="image",
-            file=sys.stderr,
-            disable=None,
-            leave=False,
-        )
-        results = list(bar)
+        results = list(progress(map_ahead(check, found), len(found)))
         everything += results
         _print(path, results, listed=args.list)
     if args.json is not None:
