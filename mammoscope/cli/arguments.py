@@ -1,11 +1,42 @@
-"""Options that several commands have."""
+"""How commands are registered, and options that several of them have."""
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import TypeAlias, get_args
 
 from mammoscope.model.artifact import DEFAULT_POINT
 from mammoscope.settings import OperatingPointName, ServiceSettings
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+"""What argparse has no public name for."""
+
+
+def add_command(
+    subparsers: Subparsers, module: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Register the command that a module is named for.
+
+    Parameters
+    ----------
+    subparsers
+        Where commands are registered.
+    module
+        Name of the module. The first line of its docstring is the command's help, the second
+        paragraph its description.
+    run
+        Runs the command; returns the exit status.
+    """
+    title, _, description = (sys.modules[module].__doc__ or "").partition("\n\n")
+    parser = subparsers.add_parser(
+        module.rpartition(".")[2],
+        help=title[:1].lower() + title[1:].removesuffix("."),
+        description=" ".join(description.split()),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

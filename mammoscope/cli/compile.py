@@ -120,7 +120,8 @@ def _choose_precision(
 ) -> CardCompiled:
     # Imported here: the service's environment lists this command and has no scikit-learn.
     from mammoscope.data.dataset import read_dataset
-    from mammoscope.export import choose_precision, read_images
+    from mammoscope.export.comparison_images import read_images
+    from mammoscope.export.precision import choose_precision
 
     images = read_images(read_dataset(data, metadata), artifact.network, size)
     return choose_precision(artifact, images)

@@ -1,41 +1,34 @@
-"""``python -m mammoscope distributions``: statistics of the training images into the card."""
+"""Put statistics of the training images into a model's card.
+
+Predict images of the splits train and valid, and put the deciles of their logits, brightness,
+contrast and breast size into card.json. The service compares incoming images with them to detect
+drift.
+"""
 
 import argparse
 import random
-import sys
 from pathlib import Path
 from typing import Final
 
-from tqdm import tqdm
-
-from mammoscope.cli.arguments import add_model_folder, positive
+from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder, positive
 from mammoscope.data.dataset import Example, read_dataset
 from mammoscope.errors import ArtifactNotFoundError, EmptyDatasetError, ImageError
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact import load_artifact, write_card
 from mammoscope.service.drift import deciles, statistics
+from mammoscope.system.progress import progress
 
 _TRAINING_SPLITS: Final = ("train", "valid")
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "distributions",
-        help="put statistics of the training images into a model's card",
-        description=(
-            "Predict images of the splits train and valid, and put the deciles of their logits, "
-            "brightness, contrast and breast size into card.json. The service compares incoming "
-            "images with them to detect drift."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
     add_model_folder(parser, "model folder")
     parser.add_argument("--sample", metavar="N", type=positive, default=1000, help="images at most")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same images")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,15 +61,8 @@ def run(args: argparse.Namespace) -> int:
         except ImageError:
             return None
 
-    bar = tqdm(
-        map_ahead(work, chosen),
-        total=len(chosen),
-        unit="image",
-        file=sys.stderr,
-        disable=None,
-        leave=False,
-    )
-    found = [each for each in bar if each is not None]
+    outcomes = progress(map_ahead(work, chosen), len(chosen))
+    found = [each for each in outcomes if each is not None]
     if not found:
         raise EmptyDatasetError("Every image was refused.")
     distributions = {name: deciles([each[name] for each in found]) for name in found[0]}

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
-from tqdm import tqdm
-
 from mammoscope.cli.output import require_folder, shown, write_json
 from mammoscope.data.dataset import SPLITS, Dataset, read_dataset, require_both_classes
 from mammoscope.data.scanner_groups import Appearance
@@ -22,10 +20,11 @@ from mammoscope.evaluation.evaluate import (
     score_examples,
     with_shortcuts,
 )
-from mammoscope.evaluation.metrics import RESAMPLES
+from mammoscope.evaluation.metrics.intervals import RESAMPLES
 from mammoscope.evaluation.summary import describe
 from mammoscope.model.artifact import Card, load_artifact
 from mammoscope.settings import ServiceSettings
+from mammoscope.system.progress import progress
 
 ALL_SPLITS: Final = "all"
 
@@ -112,14 +111,7 @@ def run(args: argparse.Namespace) -> int:
     engine = load_engine(artifact)
     with ScoresFile(args.scores, dataset.root, engine.card) as scores:
         outcomes = []
-        bar = tqdm(
-            score_examples(examples, engine),
-            total=len(examples),
-            unit="image",
-            file=sys.stderr,
-            disable=None,
-            leave=False,
-        )
+        bar = progress(score_examples(examples, engine), len(examples))
         for outcome in bar:
             outcomes.append(outcome)
             scores.add(outcome)
@@ -141,15 +133,7 @@ def _others(dataset: Dataset, split: str) -> list[Appearance]:
     if split in ("", ALL_SPLITS):
         return []
     examples = [example for example in dataset.examples if example.split != split]
-    bar = tqdm(
-        describe_examples(examples),
-        total=len(examples),
-        unit="image",
-        desc="other splits",
-        file=sys.stderr,
-        disable=None,
-        leave=False,
-    )
+    bar = progress(describe_examples(examples), len(examples), "other splits")
     return [outcome for outcome in bar if isinstance(outcome, Appearance)]
 
 

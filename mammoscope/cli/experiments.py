@@ -1,4 +1,10 @@
-"""``python -m mammoscope experiments``: list the recorded experiments."""
+"""List the recorded experiments.
+
+A line for the first, the best and the last epoch of each recorded run: AUC on training and on
+validation images, by breast, and the mean within machines; minutes until then; and how the run's
+configuration differs from the default preset. Earlier versions could fit a head by regression,
+which counts as epoch 0.
+"""
 
 import argparse
 import json
@@ -8,6 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
+from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.errors import EmptyDatasetError, RunError
 from mammoscope.settings import TrainConfig
@@ -15,19 +22,9 @@ from mammoscope.settings import TrainConfig
 _DEFAULT: Final = Path("model") / RECORD_FOLDER
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "experiments",
-        help="list the recorded experiments",
-        description=(
-            "A line for the first, the best and the last epoch of each recorded run: AUC on "
-            "training and on validation images, by breast, and the mean within machines; minutes "
-            "until then; and how the run's configuration differs from the default preset. "
-            "Earlier versions could fit a head by regression, which counts as epoch 0."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     parser.add_argument(
         "folder", metavar="DIR", type=Path, nargs="?", default=_DEFAULT, help="the records"
     )
@@ -36,7 +33,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="also list the backbone and tuning runs, which the notebooks compare",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     found = sorted(path.parent for path in args.folder.glob("*/history.json"))
     if not found:
         raise EmptyDatasetError("The folder holds no records.")
-    from mammoscope.reports import BACKBONES, TUNING
+    from mammoscope.reports.images import BACKBONES, TUNING
 
     records = [
         record

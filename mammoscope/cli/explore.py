@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         If the record cannot be written.
     """
     from mammoscope.evaluation.exploration import explore_once
-    from mammoscope.reports import cell
+    from mammoscope.reports.tables import cell
 
     try:
         args.json.unlink(missing_ok=True)

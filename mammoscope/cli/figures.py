@@ -1,31 +1,26 @@
-"""``python -m mammoscope figures``: the project's own figures from its records."""
+"""Draw the project's figures from its records.
+
+Write an SVG for each figure that the records of the data set, of the trainings and of the released
+model hold enough for.
+"""
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from mammoscope.cli.arguments import add_model_folder
+from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder
 from mammoscope.cli.explore import DEFAULT as DATASET
 from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.errors import RunError
 from mammoscope.model.artifact import CARD_NAME
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "figures",
-        help="draw the project's figures from its records",
-        description=(
-            "Write an SVG for each figure that the records of the data set, of the trainings and "
-            "of the released model hold enough for."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     add_model_folder(parser, "model folder with the records of the trainings below it")
     parser.add_argument("--to", metavar="DIR", type=Path, default=Path("images"), help="to where")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If a figure cannot be written.
     """
-    from mammoscope.reports import write_images
+    from mammoscope.reports.images import write_images
 
     records = args.model / RECORD_FOLDER
     dataset = records / DATASET.name

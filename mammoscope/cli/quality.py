@@ -1,4 +1,8 @@
-"""``python -m mammoscope quality PATH...``: which images the quality gate refuses, and why."""
+"""List the images that the quality gate refuses.
+
+Read and measure files, and the images in folders and all folders below them, without any model, and
+print for each PATH how many are refused and why.
+"""
 
 import argparse
 import sys
@@ -8,8 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.output import require_folder, shown, write_json
 from mammoscope.cli.predict import find_images
 from mammoscope.errors import ImageError, MammoscopeError, NotAMammogramError
@@ -17,6 +20,7 @@ from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import measure, reasons
 from mammoscope.imaging.reading import read_file
+from mammoscope.system.progress import progress
 
 _SIZE = (96, 72)
 """Size of the preprocessed image in pixels; it is not used here."""
@@ -40,17 +44,9 @@ class QualityResult:
         return {**content, "path": str(self.path), "reasons": list(self.reasons)}
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "quality",
-        help="list the images that the quality gate refuses",
-        description=(
-            "Read and measure files, and the images in folders and all folders below them, "
-            "without any model, and print for each PATH how many are refused and why."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="file or folder")
     parser.add_argument(
         "--every",
@@ -61,7 +57,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--list", action="store_true", help="print the result of each image too")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write what was measured as JSON")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,15 +71,7 @@ def run(args: argparse.Namespace) -> int:
     everything: list[QualityResult] = []
     for path in args.paths:
         found = list(find_images([path]))[:: max(1, args.every)]
-        bar = tqdm(
-            map_ahead(check, found),
-            total=len(found),
-            unit="image",
-            file=sys.stderr,
-            disable=None,
-            leave=False,
-        )
-        results = list(bar)
+        results = list(progress(map_ahead(check, found), len(found)))
         everything += results
         _print(path, results, listed=args.list)
     if args.json is not None:

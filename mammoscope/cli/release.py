@@ -1,4 +1,8 @@
-"""``python -m mammoscope release RUN``: copy what may be published of a training run."""
+"""Copy what may be published of a training run.
+
+Copy a run's model and card into a model folder, and its record below it, without file names,
+patient ids or paths: images are named by their sha256, patients by a hash.
+"""
 
 import argparse
 import csv
@@ -9,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.data.split_table import SPLIT_NAME, read_split
 from mammoscope.errors import MetadataError, RunError, StorageError
 from mammoscope.model.artifact import (
@@ -29,18 +34,9 @@ _SCORES_NAME: Final = "validation_scores.csv"
 _ID_DIGITS: Final = 12
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "release",
-        help="copy what may be published of a training run",
-        description=(
-            "Copy a run's model and card into a model folder, and its record below it, without "
-            "file names, patient ids or paths: images are named by their sha256, patients by a "
-            "hash."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     parser.add_argument("training_run", metavar="RUN", type=Path, help="a training run")
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="its images")
     parser.add_argument(
@@ -51,7 +47,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="copy the record without the model, also of a run that is not complete",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,26 +1,22 @@
-"""``python -m mammoscope report RUN...``: runs compared as an HTML page with figures."""
+"""Compare training runs as an HTML page with figures.
+
+Write one HTML page that needs no other file: tables with intervals, curves, ROC and reliability of
+any training runs or of their published records. The first is what the others are compared with.
+"""
 
 import argparse
 from pathlib import Path
 
+from mammoscope.cli.arguments import Subparsers, add_command
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "report",
-        help="compare training runs as an HTML page with figures",
-        description=(
-            "Write one HTML page that needs no other file: tables with intervals, curves, ROC and "
-            "reliability of any training runs or of their published records. The first is what "
-            "the others are compared with."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="folders of runs")
     parser.add_argument(
         "--output", metavar="HTML", type=Path, default=Path("report.html"), help="page to write"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If the page cannot be written.
     """
-    from mammoscope.reports import read_run, write_page
+    from mammoscope.reports.page import write_page
+    from mammoscope.reports.record import read_run
 
     write_page([read_run(folder) for folder in args.runs], args.output)
     print(f"The report is in {args.output}.")

@@ -1,12 +1,10 @@
 """``python -m mammoscope robustness``: how far scores move when the patient stays the same."""
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from mammoscope.cli.arguments import add_model, positive
 from mammoscope.cli.evaluate import ALL_SPLITS, choose_split
@@ -22,6 +20,7 @@ from mammoscope.evaluation.robustness import (
 )
 from mammoscope.evaluation.summary import text
 from mammoscope.model.artifact import load_artifact
+from mammoscope.system.progress import progress
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -79,15 +78,8 @@ def run(args: argparse.Namespace) -> int:
     from mammoscope.model.engine import load_engine
 
     engine = load_engine(artifact)
-    bar = tqdm(
-        try_examples(examples, engine, seed=args.seed),
-        total=len(examples),
-        unit="image",
-        file=sys.stderr,
-        disable=None,
-        leave=False,
-    )
-    found = summarise(list(bar))
+    outcomes = try_examples(examples, engine, seed=args.seed)
+    found = summarise(list(progress(outcomes, len(examples))))
     print(f"Split {split}: " if split else "", end="")
     print(f"{found.images:,} images measured, {found.refused:,} refused; ", end="")
     print(f"model {engine.card.version}; seed {args.seed}")

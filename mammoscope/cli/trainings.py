@@ -1,4 +1,9 @@
-"""``python -m mammoscope trainings``: train the runs of a recipe file, one after another."""
+"""Train the runs of a recipe file, one after another.
+
+Train each run of a recipe file in a process of its own and copy its record. Finished runs are
+skipped and a run that was stopped is continued, so that the command may be started again at any
+time. A run that fails is named; those that need it fail too, and the others go on.
+"""
 
 import argparse
 import multiprocessing
@@ -8,6 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final, get_args
 
+from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.release import RECORD_FOLDER, copy_record
 from mammoscope.errors import ConfigurationError, MammoscopeError
 from mammoscope.model.artifact import CARD_NAME
@@ -19,19 +25,9 @@ _CACHE: Final = "cache"
 _INTERRUPTED: Final = 130
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "trainings",
-        help="train the runs of a recipe file, one after another",
-        description=(
-            "Train each run of a recipe file in a process of its own and copy its record. Finished "
-            "runs are skipped and a run that was stopped is continued, so that the command may be "
-            "started again at any time. A run that fails is named; those that need it fail too, "
-            "and the others go on."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     parser.add_argument(
         "plan", metavar="RECIPES", type=Path, nargs="?", default=_PLAN, help="list of runs, TOML"
     )
@@ -58,7 +54,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--list", action="store_true", help="say how far each run is, and train nothing"
     )
-    parser.set_defaults(run=run)
 
 
 def _data(text: str) -> tuple[str, Path]:

@@ -11,14 +11,10 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
-from mammoscope.evaluation.metrics import (
-    Evaluation,
-    Scale,
-    Scored,
-    compare_rules,
-    evaluate_scores,
-    fit_scale,
-)
+from mammoscope.evaluation.metrics.aggregation_rules import compare_rules
+from mammoscope.evaluation.metrics.assessment import Evaluation, evaluate_scores
+from mammoscope.evaluation.metrics.operating import Scale, fit_scale
+from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.model.artifact import (
     DEFAULT_POINT,
     Card,

@@ -17,14 +17,9 @@ from mammoscope.data.scanner_groups import (
 )
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.evaluation.aggregation import scales_of
-from mammoscope.evaluation.metrics import (
-    RESAMPLES,
-    Evaluation,
-    Interval,
-    Scored,
-    evaluate_scores,
-    evaluate_with_age,
-)
+from mammoscope.evaluation.metrics.assessment import Evaluation, evaluate_scores, evaluate_with_age
+from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval
+from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import require_mammogram
 from mammoscope.imaging.reading import read_file

@@ -6,7 +6,7 @@ model is rewarded for recognising the patient.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier
@@ -15,7 +15,8 @@ from sklearn.model_selection import StratifiedKFold
 from mammoscope.data.dataset import Example
 from mammoscope.data.scanner_groups import Appearance
 from mammoscope.data.splitting import folds, shared_patients
-from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
+from mammoscope.evaluation.metrics.intervals import Interval, Measured, bootstrap
+from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.imaging.arrays import Float, FloatArray, IntArray
 
 FOLDS: Final = 5
@@ -28,7 +29,7 @@ _Parts = tuple[list[int], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class SplitOutcome:
+class SplitOutcome(Measured):
     """What the small model reaches under one kind of split.
 
     Parameters
@@ -43,34 +44,18 @@ class SplitOutcome:
     judged_patients: float
     shared_patients: float
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON object."""
-        return {
-            "auc": self.auc.to_json(),
-            "judged_patients": self.judged_patients,
-            "shared_patients": self.shared_patients,
-        }
-
 
 @dataclass(frozen=True, slots=True)
-class Leakage:
+class Leakage(Measured):
     """The same small model under a split by image and under one by patient.
 
     ``difference`` is the AUC by image less that by patient, on the same resamples of patients.
     """
 
+    folds: int
     by_image: SplitOutcome
     by_patient: SplitOutcome
     difference: Interval
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON object."""
-        return {
-            "folds": FOLDS,
-            "by_image": self.by_image.to_json(),
-            "by_patient": self.by_patient.to_json(),
-            "difference": self.difference.to_json(),
-        }
 
 
 def measure_leakage(seen: Sequence[Appearance], *, seed: int = 0) -> Leakage:
@@ -113,6 +98,7 @@ def measure_leakage(seen: Sequence[Appearance], *, seed: int = 0) -> Leakage:
 
     measured = bootstrap(areas, labels, patients.astype(np.int64), seed=seed)
     return Leakage(
+        folds=FOLDS,
         by_image=SplitOutcome(measured["image"], *shared["image"]),
         by_patient=SplitOutcome(measured["patient"], *shared["patient"]),
         difference=measured["difference"],

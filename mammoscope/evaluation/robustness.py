@@ -19,7 +19,7 @@ from PIL import Image
 from mammoscope.data.dataset import Example
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.evaluation.evaluate import RefusedExample, map_ahead
-from mammoscope.evaluation.metrics import Interval, bootstrap
+from mammoscope.evaluation.metrics.intervals import Interval, bootstrap
 from mammoscope.imaging.arrays import FloatArray
 from mammoscope.imaging.heat_map import cell_centres
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts

@@ -14,7 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from mammoscope.data.dataset import Example, Facts
 from mammoscope.data.scanner_groups import Appearance
 from mammoscope.data.splitting import folds
-from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
+from mammoscope.evaluation.metrics.intervals import Interval, bootstrap
+from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.imaging.arrays import FloatArray
 
 _INVERSE_PENALTY: Final = 0.1

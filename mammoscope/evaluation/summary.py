@@ -4,13 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mammoscope.evaluation.evaluate import Assessment
-from mammoscope.evaluation.metrics import (
-    MIN_PER_CLASS,
-    RESAMPLES,
-    Evaluation,
-    Interval,
-    OperatingPoint,
-)
+from mammoscope.evaluation.metrics.assessment import MIN_PER_CLASS, Evaluation
+from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval
+from mammoscope.evaluation.metrics.operating import OperatingPoint
 
 _TITLES: Final = {
     "auc": "AUC",

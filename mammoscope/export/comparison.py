@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import CompilationError
-from mammoscope.evaluation.metrics import Curve, Scored
+from mammoscope.evaluation.metrics.measures import Curve
+from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.export.comparison_images import PreprocessedImages
 from mammoscope.model.artifact import DEFAULT_POINT, Card, CardComparison
 

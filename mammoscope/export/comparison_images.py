@@ -1,6 +1,5 @@
 """Images on which scores in both precisions are compared."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from mammoscope.data.dataset import Dataset, Example, require_both_classes
 from mammoscope.data.split_table import read_split
@@ -16,6 +14,7 @@ from mammoscope.errors import EmptyDatasetError, ImageError, MetadataError
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
+from mammoscope.system.progress import progress
 
 _PURPOSE: Final = "the comparison of scores"
 
@@ -93,17 +92,7 @@ def _preprocess(examples: Sequence[Example], size: tuple[int, int]) -> tuple[lis
         except ImageError:
             return None
 
-    outcomes = list(
-        tqdm(
-            map_ahead(one, examples),
-            "comparison",
-            len(examples),
-            unit="image",
-            file=sys.stderr,
-            disable=None,
-            leave=False,
-        )
-    )
+    outcomes = list(progress(map_ahead(one, examples), len(examples), "comparison"))
     kept = [
         example for example, pixels in zip(examples, outcomes, strict=True) if pixels is not None
     ]

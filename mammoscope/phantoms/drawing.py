@@ -6,13 +6,12 @@ for, a mass or calcifications. It is no model of disease: scores on phantoms say
 patients.
 """
 
-import contextlib
 import csv
 import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count as counting
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from PIL import Image
 
 from mammoscope.errors import ConfigurationError, StorageError
 from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.system.files import replacing
 
 Plane = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -42,25 +42,6 @@ MIN_SIDE: Final = 96
 
 DATASET_SIDE: Final = 640
 """Height and width in pixels of the images of the Kaggle data set."""
-
-METADATA_COLUMNS: Final = (
-    "file",
-    "split",
-    "label",
-    "patient_id",
-    "image_id",
-    "site_id",
-    "machine_id",
-    "laterality",
-    "view",
-    "age",
-    "implant",
-    "density",
-    "BIRADS",
-    "biopsy",
-    "invasive",
-    "difficult_negative_case",
-)
 
 _MLO_OUTLINE: Final = (
     (-0.05, 0.56),
@@ -421,9 +402,13 @@ def write_phantoms(folder: Path, count: int, seed: int = 0) -> list[Path]:
                 folder / f"{stem}_16bit.png",
                 _encode((pixels * 65535).astype(np.uint16), "PNG"),
             )
-        _store(path, data)
+        store(path, data)
         paths.append(path)
     return paths
+
+
+_SPLITS: Final = ("train", "valid", "test", "train", "train")
+"""Splits of the patients of one kind, over and over."""
 
 
 def write_phantom_dataset(
@@ -441,7 +426,7 @@ def write_phantom_dataset(
     patients
         Number of patients, at least 3.
     metadata
-        Whether to write ``metadata.csv`` with `METADATA_COLUMNS` as well.
+        Whether to write ``metadata.csv`` with the columns of the Kaggle data set's as well.
 
     Returns
     -------
@@ -459,26 +444,21 @@ def write_phantom_dataset(
     if seed < 0:
         raise ConfigurationError(f"The seed is {seed}; it must not be negative.")
     paths, rows = [], []
-    splits = {positive: _splits() for positive in (True, False)}
+    splits = {positive: cycle(_SPLITS) for positive in (True, False)}
     for patient in range(patients):
         positive = patient < 3 or patient % 3 != 2
         split = next(splits[positive])
         for path, data, facts in _patient_images(seed, patient, split=split, positive=positive):
-            _store(folder / path, data)
+            store(folder / path, data)
             paths.append(folder / path)
             rows.append(facts)
     if metadata:
         table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, METADATA_COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        _store(folder / "metadata.csv", table.getvalue().encode())
+        store(folder / "metadata.csv", table.getvalue().encode())
     return paths
-
-
-def _splits() -> Iterator[str]:
-    for index in counting():
-        yield ("train", "valid", "test", "train", "train")[index % 5]
 
 
 def _patient_images(
@@ -539,12 +519,11 @@ def _encode(pixels: npt.NDArray[Any], image_format: str) -> bytes:
     return buffer.getvalue()
 
 
-def _store(path: Path, data: bytes) -> None:
+def store(path: Path, data: bytes) -> None:
+    """Write a phantom's file, whole or not at all; raises `StorageError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        with replacing(path) as target:
+            target.write_bytes(data)
     except OSError as err:
-        with contextlib.suppress(OSError):
-            if path.is_file():  # half an image is worse than none
-                path.unlink()
         raise StorageError("A phantom could not be written: no permission or no space.") from err

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mammoscope.errors import RunError
-from mammoscope.evaluation.metrics import Curve, Interval, equal_mass_bins
+from mammoscope.evaluation.metrics.intervals import Interval
+from mammoscope.evaluation.metrics.measures import Curve, equal_mass_bins
 from mammoscope.reports.record import Run, Scores
 from mammoscope.reports.style import BLUE, GREY, MARKERS, ORANGE, SERIES, new_figure, styled
 from mammoscope.reports.tables import (

@@ -9,7 +9,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mammoscope.evaluation.metrics import RESAMPLES, NetBenefit, Scored, draw_weights
+from mammoscope.evaluation.metrics.decision import NetBenefit
+from mammoscope.evaluation.metrics.intervals import RESAMPLES, draw_weights
+from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.reports.record import Scores
 from mammoscope.reports.style import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure, styled
 

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
-from mammoscope.errors import RunError
 from mammoscope.reports.comparison import (
     draw_areas,
     draw_costs,
@@ -31,7 +30,7 @@ from mammoscope.reports.decisions import (
 from mammoscope.reports.epochs import draw_curves
 from mammoscope.reports.performance import draw_reliability, draw_roc
 from mammoscope.reports.record import Run, read_runs
-from mammoscope.reports.style import save_figure
+from mammoscope.reports.style import save_figures
 
 BACKBONES: Final = "backbone-*"
 TUNING: Final = "tuning-*"
@@ -69,19 +68,12 @@ def write_images(
         If a figure cannot be written.
     """
     runs = read_runs(records)
-    drawings = {
+    drawings: _Drawings = {
         **(_of_dataset(dataset) if dataset else {}),
         **_of_study(records),
         **_of_model(card, find_released(runs, card)),
     }
-    written = []
-    for name, draw in drawings.items():
-        try:
-            figure = draw()
-        except (KeyError, TypeError, ValueError, IndexError) as err:
-            raise RunError("A record lacks what its figures show.") from err
-        written.append(save_figure(figure, to / f"{name}.svg"))
-    return written
+    return save_figures(drawings, to)
 
 
 def find_released(runs: tuple[Run, ...], card: Mapping[str, Any]) -> Run | None:

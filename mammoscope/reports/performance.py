@@ -7,16 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from mammoscope.evaluation.metrics import (
-    ECE_BINS,
-    RESAMPLES,
-    Curve,
-    Measures,
-    Scored,
-    bootstrap,
-    draw_weights,
-    equal_mass_bins,
-)
+from mammoscope.evaluation.metrics.intervals import RESAMPLES, bootstrap, draw_weights
+from mammoscope.evaluation.metrics.measures import ECE_BINS, Curve, Measures, equal_mass_bins
+from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.reports.style import BLUE, GREY, VERMILION, interval_text, new_figure, styled
 
 _ROC_GRID: Final = 201

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import RunError
-from mammoscope.evaluation.metrics import Interval
+from mammoscope.evaluation.metrics.intervals import Interval
 
 HISTORY_NAME: Final = "history.json"
 SCORES_NAME: Final = "validation_scores.csv"

@@ -6,11 +6,10 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from mammoscope.errors import RunError
 from mammoscope.reports.epochs import draw_curves, draw_runtime
 from mammoscope.reports.performance import draw_reliability, draw_roc
 from mammoscope.reports.record import HISTORY_NAME, SCORES_NAME, read_history, read_scores
-from mammoscope.reports.style import save_figure
+from mammoscope.reports.style import save_figures
 
 FIGURES_FOLDER: Final = "figures"
 
@@ -35,20 +34,13 @@ def write_figures(run: Path) -> list[Path]:
     """
     history = read_history(run / HISTORY_NAME)
     drawings: dict[str, Callable[[], Figure]] = {
-        "curves.svg": lambda: draw_curves(history),
-        "runtime.svg": lambda: draw_runtime(history),
+        "curves": lambda: draw_curves(history),
+        "runtime": lambda: draw_runtime(history),
     }
     if (run / SCORES_NAME).is_file():
         scores = read_scores(run / SCORES_NAME)
-        drawings["reliability.svg"] = lambda: draw_reliability(
+        drawings["reliability"] = lambda: draw_reliability(
             scores.probabilities, scores.labels, scores.patients
         )
-        drawings["roc.svg"] = lambda: draw_roc(scores.logits, scores.labels, scores.patients)
-    written = []
-    for name, draw in drawings.items():
-        try:
-            figure = draw()
-        except (KeyError, TypeError, ValueError) as err:
-            raise RunError("The record of the run lacks what its figures show.") from err
-        written.append(save_figure(figure, run / FIGURES_FOLDER / name))
-    return written
+        drawings["roc"] = lambda: draw_roc(scores.logits, scores.labels, scores.patients)
+    return save_figures(drawings, run / FIGURES_FOLDER)

@@ -6,7 +6,7 @@ M. Okabe, K. Ito, "Color universal design", 2008: the palette.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final, ParamSpec
@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from mammoscope.errors import StorageError
+from mammoscope.errors import RunError, StorageError
 from mammoscope.system.files import replacing
 
 Arguments = ParamSpec("Arguments")
@@ -94,6 +94,26 @@ def save_figure(figure: Figure, path: Path) -> Path:
     except OSError as err:
         raise StorageError("A figure could not be written: no permission or no space.") from err
     return path
+
+
+def save_figures(drawings: Mapping[str, Callable[[], Figure]], folder: Path) -> list[Path]:
+    """Draw figures and write each as SVG by its name.
+
+    Raises
+    ------
+    RunError
+        If a record lacks what its figure shows.
+    StorageError
+        If a figure cannot be written.
+    """
+    written = []
+    for name, draw in drawings.items():
+        try:
+            figure = draw()
+        except (KeyError, TypeError, ValueError, IndexError) as err:
+            raise RunError("A record lacks what its figures show.") from err
+        written.append(save_figure(figure, folder / f"{name}.svg"))
+    return written
 
 
 def interval_text(value: float, low: float, high: float) -> str:

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.evaluation.metrics import Curve, Interval, bootstrap
+from mammoscope.evaluation.metrics.intervals import Interval, bootstrap
+from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.reports.record import Run
 from mammoscope.reports.style import interval_text
 
@@ -27,6 +28,11 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, str]], note: str = "") -> Self:
+        """Make a table of rows that have the same keys, which are the header."""
+        return cls(tuple(rows[0]), tuple(tuple(row.values()) for row in rows), note)
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(cell)}</th>" for cell in self.header)
@@ -47,60 +53,41 @@ class Table:
 
 def tabulate_performance(runs: Sequence[Run]) -> Table:
     """What the finished networks score on validation images, with intervals by patient."""
-    rows = [
-        (
-            run.name,
-            _size(run),
-            *(
-                cell(run.interval(*path))
-                for path in (
-                    ("auc",),
-                    ("breast", "auc"),
-                    ("within_machine",),
-                    ("accuracy",),
-                    ("log_loss",),
-                    ("ece",),
-                )
-            ),
-        )
-        for run in runs
-    ]
-    return Table(
-        (
-            "run",
-            "input",
-            "AUC by image",
-            "AUC by breast",
-            "within scanners",
-            "accuracy",
-            "log-loss",
-            "calibration error",
-        ),
-        tuple(rows),
+    return Table.of(
+        [
+            {"run": run.name, "input": _size(run)}
+            | {title: cell(run.interval(*path)) for title, path in _MEASURES.items()}
+            for run in runs
+        ],
         "Validation images of patients whom the run did not learn from; in brackets 95 % "
         "intervals from resamples of patients.",
     )
 
 
+_MEASURES: Final[Mapping[str, tuple[str, ...]]] = {
+    "AUC by image": ("auc",),
+    "AUC by breast": ("breast", "auc"),
+    "within scanners": ("within_machine",),
+    "accuracy": ("accuracy",),
+    "log-loss": ("log_loss",),
+    "calibration error": ("ece",),
+}
+
+
 def tabulate_epochs(runs: Sequence[Run]) -> Table:
     """Mean over the epochs, and last value, of accuracy and loss."""
-    sides = (("train", "train"), ("validation", "validation"))
-    measures = ("accuracy", "loss")
-    header = [f"{kind} {name} {m}" for m in measures for _, name in sides for kind in _KINDS]
-    rows = [
-        (
-            run.name,
-            str(sum(entry["epoch"] > 0 for entry in run.history)),
-            *(
-                _number(pick(run.epochs(side, measure)))
-                for measure in measures
-                for side, _ in sides
-                for pick in _KINDS.values()
-            ),
-        )
-        for run in runs
-    ]
-    return Table(("run", "epochs", *header), tuple(rows))
+    return Table.of(
+        [
+            {"run": run.name, "epochs": str(_epochs(run))}
+            | {
+                f"{kind} {side} {measure}": _number(pick(run.epochs(side, measure)))
+                for measure in ("accuracy", "loss")
+                for side in ("train", "validation")
+                for kind, pick in _KINDS.items()
+            }
+            for run in runs
+        ]
+    )
 
 
 _KINDS: Final[Mapping[str, Callable[[npt.NDArray[np.float64]], float]]] = {
@@ -119,34 +106,22 @@ def tabulate_costs(runs: Sequence[Run], watts: float = WATTS_PER_PROCESSOR) -> T
     watts
         What one busy processor is taken to draw.
     """
-    rows = []
-    for run in runs:
-        epochs = sum(entry["epoch"] > 0 for entry in run.history)
-        hours = run.processor_seconds / 3600
-        rows.append(
-            (
-                run.name,
-                _size(run),
-                _scaled(run.network.get("parameters"), 1e6),
-                _scaled(run.network.get("multiply_adds"), 1e9),
-                _number(run.processor_seconds / max(epochs, 1), 0),
-                _number(hours, 2),
-                _number(hours * watts, 1),
-                cell(run.interval("auc")),
-            )
-        )
-    return Table(
-        (
-            "run",
-            "input",
-            "parameters / 10⁶",
-            "multiply-adds an image / 10⁹",
-            "processor seconds an epoch",
-            "processor hours",
-            "Wh, estimated",
-            "AUC by image",
-        ),
-        tuple(rows),
+    return Table.of(
+        [
+            {
+                "run": run.name,
+                "input": _size(run),
+                "parameters / 10⁶": _scaled(run.network.get("parameters"), 1e6),
+                "multiply-adds an image / 10⁹": _scaled(run.network.get("multiply_adds"), 1e9),
+                "processor seconds an epoch": _number(
+                    run.processor_seconds / max(_epochs(run), 1), 0
+                ),
+                "processor hours": _number(run.processor_seconds / 3600, 2),
+                "Wh, estimated": _number(run.processor_seconds / 3600 * watts, 1),
+                "AUC by image": cell(run.interval("auc")),
+            }
+            for run in runs
+        ],
         f"Energy is processor time times {watts:g} W a processor, an estimate: nothing was "
         "measured at the socket.",
     )
@@ -154,19 +129,19 @@ def tabulate_costs(runs: Sequence[Run], watts: float = WATTS_PER_PROCESSOR) -> T
 
 def tabulate_changes(baseline: Run, runs: Sequence[Run]) -> Table:
     """Each run against the baseline: what was changed, and what it did to AUC and log-loss."""
-    rows = [
-        (
-            describe_changes(run, baseline) or "baseline",
-            cell(run.interval("auc")),
-            NOTHING if run is baseline else cell(auc_difference(run, baseline), signed=True),
-            cell(run.interval("log_loss")),
-            _number(run.epochs("train", "auc")[-1]),
-        )
-        for run in (baseline, *runs)
-    ]
-    return Table(
-        ("change", "AUC by image", "difference of AUC", "log-loss", "train AUC"),
-        tuple(rows),
+    return Table.of(
+        [
+            {
+                "change": describe_changes(run, baseline) or "baseline",
+                "AUC by image": cell(run.interval("auc")),
+                "difference of AUC": NOTHING
+                if run is baseline
+                else cell(auc_difference(run, baseline), signed=True),
+                "log-loss": cell(run.interval("log_loss")),
+                "train AUC": _number(run.epochs("train", "auc")[-1]),
+            }
+            for run in (baseline, *runs)
+        ],
         "The difference is taken on the images that both runs scored and on the same resamples "
         "of their patients, so that its interval is narrower than those of the two AUCs.",
     )
@@ -253,6 +228,10 @@ def cell(interval: Interval | Mapping[str, Any] | None, *, signed: bool = False)
 
 
 _ENDS: Final = ("value", "low", "high")
+
+
+def _epochs(run: Run) -> int:
+    return sum(entry["epoch"] > 0 for entry in run.history)
 
 
 def _size(run: Run) -> str:

@@ -1,6 +1,6 @@
 """What all settings have in common: frozen, checked, and refused with one message."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +20,17 @@ def explain(error: ValidationError, origin: str) -> ConfigurationError:
 
 
 class Frozen(BaseModel):
-    """Settings that cannot change once they were checked; an unknown key is an error."""
+    """Settings that cannot change once they were checked; an unknown key is an error.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    The docstring below a field is its description.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Write each description in one line, however its docstring is wrapped."""
+        for field in cls.model_fields.values():
+            field.description = " ".join((field.description or "").split())

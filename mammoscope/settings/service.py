@@ -37,125 +37,100 @@ class ReadingLimits(Frozen):
     room to spare.
     """
 
-    max_image_bytes: PositiveInt = Field(
-        default=64 * 1024 * 1024, description="Largest encoded image in bytes."
-    )
-    max_pixels: PositiveInt = Field(
-        default=50_000_000, description="Largest width x height in pixels."
-    )
-    max_dimension: PositiveInt = Field(
-        default=16_384, description="Largest width or height in pixels."
-    )
+    max_image_bytes: PositiveInt = 64 * 1024 * 1024
+    """Largest encoded image in bytes."""
+
+    max_pixels: PositiveInt = 50_000_000
+    """Largest width x height in pixels."""
+
+    max_dimension: PositiveInt = 16_384
+    """Largest width or height in pixels."""
 
 
 class ServiceSettings(ReadingLimits):
     """Settings of the service, each from an environment variable ``MAMMOSCOPE_<NAME>``."""
 
-    model: Path = Field(default=Path("model"), description="Model folder, or a .keras file in one.")
-    cache: Path | None = Field(
-        default=None,
-        description=(
-            "Folder that keeps compiled networks; None for `mammoscope` in `$XDG_CACHE_HOME` or "
-            "`~/.cache`. Commands use it too."
-        ),
-    )
-    operating_point: OperatingPointName = Field(
-        default="default", description="Operating point of the card that decides the label."
-    )
-    age_from_dicom: bool = Field(
-        default=False,
-        description=(
-            "Whether the age that a DICOM file gives enters the probability where the request "
-            "gives none."
-        ),
-    )
-    threads: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Threads of the engine; 0 means all processors of the quota."
-    )
-    performance_mode: PerformanceMode = Field(
-        default="throughput",
-        description=(
-            "Whether the engine's threads share one image (latency) or each takes its own, so "
-            "that most images are answered in a given time (throughput)."
-        ),
-    )
-    request_threads: PositiveInt = Field(
-        default=8,
-        description="Requests that run at once, each in a thread.",
-    )
-    queue_size: Annotated[int, Field(ge=0)] = Field(
-        default=32,
-        description="Requests that may wait in addition; any more are refused with 429.",
-    )
-    max_waiting_bytes: PositiveInt = Field(
-        default=512 * 1024 * 1024,
-        description=(
-            "Bytes that the bodies of all these requests, and the images fetched for them, may "
-            "have together; a request beyond that is refused with 429."
-        ),
-    )
-    request_timeout_s: PositiveFloat = Field(
-        default=60.0,
-        description="Seconds from a request's arrival within which it must start to run.",
-    )
-    max_study_images: Annotated[int, Field(gt=0, le=100)] = Field(
-        default=16, description="Maximum number of images of one study."
-    )
-    max_study_bytes: PositiveInt = Field(
-        default=256 * 1024 * 1024, description="Maximum number of bytes of all images of one study."
-    )
-    api_keys_file: Path | None = Field(
-        default=None,
-        description=(
-            "File of API keys, read again when it changes; all requests but probes need one."
-        ),
-    )
-    rate_limit_per_minute: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Requests that each API key may make a minute; 0 means any number."
-    )
-    bind: str = Field(default="0.0.0.0:9696", description="Address and port to listen on.")
-    drain_s: Annotated[float, Field(ge=0.0)] = Field(
-        default=3.0,
-        description=(
-            "Seconds after SIGTERM in which the service says that it is not ready, so that "
-            "balancers turn away, and still answers."
-        ),
-    )
-    metrics_bind: Annotated[str, Field(pattern=r"^(.+:\d{1,5})?$")] = Field(
-        default="127.0.0.1:9697",
-        description="Address and port that Prometheus asks; empty for none. Never public.",
-    )
-    traces_endpoint: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(
-        default=None,
-        description=(
-            "URL that OpenTelemetry traces are sent to, OTLP over HTTP, like "
-            "http://collector:4318/v1/traces; needs the packages of the category tracing."
-        ),
-    )
-    graceful_timeout_s: PositiveInt = Field(
-        default=30, description="Seconds that requests in flight get after that."
-    )
-    url_fetching: bool = Field(default=True, description="Whether images may be given by URL.")
-    fetch_hosts: HostPatterns | None = Field(
-        default=None,
-        description=(
-            "Hosts that URLs and their redirects may name, separated by commas; *.example.org for "
-            "all below one. None for any."
-        ),
-    )
-    fetch_timeout_s: PositiveFloat = Field(
-        default=10.0, description="Seconds for fetching one image, all redirects included."
-    )
-    fetch_max_redirects: Annotated[int, Field(ge=0, le=10)] = Field(
-        default=3, description="Redirects followed, each checked like the first URL."
-    )
-    fetch_private_addresses: bool = Field(
-        default=False,
-        description="Whether URLs may point into private networks. Only for tests on one machine.",
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe event that is logged."
-    )
+    model: Path = Path("model")
+    """Model folder, or a .keras file in one."""
+
+    cache: Path | None = None
+    """Folder that keeps compiled networks; None for `mammoscope` in `$XDG_CACHE_HOME` or
+    `~/.cache`. Commands use it too."""
+
+    operating_point: OperatingPointName = "default"
+    """Operating point of the card that decides the label."""
+
+    age_from_dicom: bool = False
+    """Whether the age that a DICOM file gives enters the probability where the request gives
+    none."""
+
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of the engine; 0 means all processors of the quota."""
+
+    performance_mode: PerformanceMode = "throughput"
+    """Whether the engine's threads share one image (latency) or each takes its own, so that most
+    images are answered in a given time (throughput)."""
+
+    request_threads: PositiveInt = 8
+    """Requests that run at once, each in a thread."""
+
+    queue_size: Annotated[int, Field(ge=0)] = 32
+    """Requests that may wait in addition; any more are refused with 429."""
+
+    max_waiting_bytes: PositiveInt = 512 * 1024 * 1024
+    """Bytes that the bodies of all these requests, and the images fetched for them, may have
+    together; a request beyond that is refused with 429."""
+
+    request_timeout_s: PositiveFloat = 60.0
+    """Seconds from a request's arrival within which it must start to run."""
+
+    max_study_images: Annotated[int, Field(gt=0, le=100)] = 16
+    """Maximum number of images of one study."""
+
+    max_study_bytes: PositiveInt = 256 * 1024 * 1024
+    """Maximum number of bytes of all images of one study."""
+
+    api_keys_file: Path | None = None
+    """File of API keys, read again when it changes; all requests but probes need one."""
+
+    rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
+    """Requests that each API key may make a minute; 0 means any number."""
+
+    bind: str = "0.0.0.0:9696"
+    """Address and port to listen on."""
+
+    drain_s: Annotated[float, Field(ge=0.0)] = 3.0
+    """Seconds after SIGTERM in which the service says that it is not ready, so that balancers turn
+    away, and still answers."""
+
+    metrics_bind: Annotated[str, Field(pattern=r"^(.+:\d{1,5})?$")] = "127.0.0.1:9697"
+    """Address and port that Prometheus asks; empty for none. Never public."""
+
+    traces_endpoint: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    """URL that OpenTelemetry traces are sent to, OTLP over HTTP, like
+    http://collector:4318/v1/traces; needs the packages of the category tracing."""
+
+    graceful_timeout_s: PositiveInt = 30
+    """Seconds that requests in flight get after that."""
+
+    url_fetching: bool = True
+    """Whether images may be given by URL."""
+
+    fetch_hosts: HostPatterns | None = None
+    """Hosts that URLs and their redirects may name, separated by commas; *.example.org for all
+    below one. None for any."""
+
+    fetch_timeout_s: PositiveFloat = 10.0
+    """Seconds for fetching one image, all redirects included."""
+
+    fetch_max_redirects: Annotated[int, Field(ge=0, le=10)] = 3
+    """Redirects followed, each checked like the first URL."""
+
+    fetch_private_addresses: bool = False
+    """Whether URLs may point into private networks. Only for tests on one machine."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe event that is logged."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:

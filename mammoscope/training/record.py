@@ -17,14 +17,10 @@ import numpy.typing as npt
 from mammoscope import __version__
 from mammoscope.errors import ArtifactNotFoundError, StorageError
 from mammoscope.evaluation.aggregation import SCORES_NAME, read_scores, with_aggregation
-from mammoscope.evaluation.metrics import (
-    Evaluation,
-    Scored,
-    evaluate_scores,
-    evaluate_with_age,
-    fit_platt_with_age,
-    fit_scale,
-)
+from mammoscope.evaluation.metrics.assessment import Evaluation, evaluate_scores, evaluate_with_age
+from mammoscope.evaluation.metrics.calibration import fit_platt_with_age
+from mammoscope.evaluation.metrics.operating import fit_scale
+from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.model.artifact import (
     DEFAULT_POINT,
     NETWORK_NAME,
@@ -35,7 +31,7 @@ from mammoscope.model.artifact import (
     write_card,
 )
 from mammoscope.model.calibration import AgeCalibration
-from mammoscope.reports import write_figures
+from mammoscope.reports.run import write_figures
 from mammoscope.settings import TrainConfig
 from mammoscope.system.files import replacing
 from mammoscope.training.batches import PreprocessedExamples

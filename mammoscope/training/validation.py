@@ -6,7 +6,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.evaluation.metrics import MIN_PER_CLASS, Measures, Scored
+from mammoscope.evaluation.metrics.assessment import MIN_PER_CLASS
+from mammoscope.evaluation.metrics.measures import Measures
+from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.training.batches import PreprocessedExamples
 
 History = list[dict[str, Any]]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mammoscope.__main__ import main
-from mammoscope.evaluation.metrics import Scored, evaluate_scores
+from mammoscope.evaluation.metrics.assessment import evaluate_scores
+from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.model.artifact import (
     Card,
     CardComparison,

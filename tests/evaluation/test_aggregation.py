@@ -9,13 +9,10 @@ import pytest
 
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
 from mammoscope.evaluation.aggregation import read_scores, scales_of, with_aggregation
-from mammoscope.evaluation.metrics import (
-    RULES_IN_USE,
-    Scored,
-    compare_rules,
-    evaluate_scores,
-    fit_scale,
-)
+from mammoscope.evaluation.metrics.aggregation_rules import RULES_IN_USE, compare_rules
+from mammoscope.evaluation.metrics.assessment import evaluate_scores
+from mammoscope.evaluation.metrics.operating import fit_scale
+from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.artifact import Card
 from mammoscope.model.calibration import Calibration

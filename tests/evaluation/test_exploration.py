@@ -13,7 +13,7 @@ from mammoscope.data.scanner_groups import THUMBNAIL, Appearance
 from mammoscope.errors import RunError
 from mammoscope.evaluation.exploration import explore_once
 from mammoscope.evaluation.leakage import measure_leakage
-from mammoscope.reports import (
+from mammoscope.reports.data import (
     draw_classes,
     draw_inverted,
     draw_leakage,

@@ -15,21 +15,12 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
 from mammoscope.errors import SingleClassError
-from mammoscope.evaluation.metrics import (
-    Curve,
-    Interval,
-    Measures,
-    Scored,
-    bootstrap,
-    draw_weights,
-    equal_mass_bins,
-    evaluate_scores,
-    fit_platt,
-    fit_platt_with_age,
-    measure_points,
-    operating_points,
-    within_groups,
-)
+from mammoscope.evaluation.metrics.assessment import evaluate_scores, within_groups
+from mammoscope.evaluation.metrics.calibration import fit_platt, fit_platt_with_age
+from mammoscope.evaluation.metrics.intervals import Interval, bootstrap, draw_weights
+from mammoscope.evaluation.metrics.measures import Curve, Measures, equal_mass_bins
+from mammoscope.evaluation.metrics.operating import measure_points, operating_points
+from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.model.calibration import Calibration, sigmoid
 
 

@@ -20,15 +20,14 @@ from mammoscope.errors import (
     SingleClassError,
     StorageError,
 )
-from mammoscope.export import (
+from mammoscope.export.comparison import (
     ALLOWED_AUC_DIFFERENCE,
     ALLOWED_DIFFERENCE,
-    PreprocessedImages,
-    choose_precision,
+    acceptable,
     compare,
-    read_images,
 )
-from mammoscope.export.comparison import acceptable
+from mammoscope.export.comparison_images import PreprocessedImages, read_images
+from mammoscope.export.precision import choose_precision
 from mammoscope.model.artifact import NETWORK_NAME, Card, load_artifact, sha256_of, write_card
 from mammoscope.model.engine import computes_in_bfloat16, load_engine, score_phantoms
 from tests.conftest import not_done

@@ -15,7 +15,6 @@ from PIL import Image
 from mammoscope.errors import ConfigurationError, StorageError
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.phantoms.drawing import (
-    METADATA_COLUMNS,
     MIN_SIDE,
     PhantomConfig,
     _power_law_noise,
@@ -23,6 +22,27 @@ from mammoscope.phantoms.drawing import (
     write_phantom_dataset,
     write_phantoms,
 )
+
+METADATA_COLUMNS = (
+    "file",
+    "split",
+    "label",
+    "patient_id",
+    "image_id",
+    "site_id",
+    "machine_id",
+    "laterality",
+    "view",
+    "age",
+    "implant",
+    "density",
+    "BIRADS",
+    "biopsy",
+    "invasive",
+    "difficult_negative_case",
+)
+"""Columns of the Kaggle data set's table."""
+
 
 VIEWS = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)
 

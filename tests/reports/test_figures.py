@@ -11,13 +11,9 @@ import pytest
 from sklearn.metrics import roc_curve
 
 from mammoscope.errors import RunError, StorageError
-from mammoscope.reports import (
-    draw_curves,
-    draw_reliability,
-    draw_roc,
-    draw_runtime,
-    write_figures,
-)
+from mammoscope.reports.epochs import draw_curves, draw_runtime
+from mammoscope.reports.performance import draw_reliability, draw_roc
+from mammoscope.reports.run import write_figures
 
 HISTORY = [
     {
@@ -158,7 +154,8 @@ def test_a_folder_that_cannot_be_written_is_said(run):
 
 def test_no_global_plotting_state():
     code = (
-        "import sys, matplotlib as m; before = dict(m.rcParams); import mammoscope.reports; "
+        "import sys, matplotlib as m; before = dict(m.rcParams); import "
+        "mammoscope.reports.images, mammoscope.reports.page, mammoscope.reports.run; "
         "assert 'matplotlib.pyplot' not in sys.modules; assert dict(m.rcParams) == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,25 +10,22 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mammoscope.__main__ import main
-from mammoscope.evaluation.metrics import NetBenefit
-from mammoscope.reports import (
-    auc_difference,
-    choose_cheapest,
+from mammoscope.evaluation.metrics.decision import NetBenefit
+from mammoscope.reports.comparison import draw_costs, draw_differences, draw_epochs_of, draw_rocs
+from mammoscope.reports.data import draw_counts, draw_gallery
+from mammoscope.reports.decisions import (
     choose_examples,
     draw_confusion_matrices,
-    draw_costs,
-    draw_counts,
     draw_decision_curve,
-    draw_differences,
-    draw_epochs_of,
-    draw_gallery,
     draw_heat_maps,
     draw_operating_points,
-    draw_rocs,
     draw_scores,
-    read_run,
-    read_runs,
-    svg,
+)
+from mammoscope.reports.record import read_run, read_runs
+from mammoscope.reports.style import svg
+from mammoscope.reports.tables import (
+    auc_difference,
+    choose_cheapest,
     tabulate_changes,
     tabulate_costs,
     tabulate_epochs,
@@ -156,7 +153,7 @@ def test_tables_say_what_the_records_say(records):
 
 
 def test_a_cell_cannot_break_the_page():
-    from mammoscope.reports import Table
+    from mammoscope.reports.tables import Table
 
     assert "<script>" not in Table(("<script>",), (("<script>",),), "<script>")._repr_html_()
 

@@ -7,11 +7,11 @@ image the ill breast of the ill and both of the healthy would turn that into a r
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval, bootstrap
+from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval, Measured, bootstrap
 from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.imaging.arrays import FloatArray, IntArray
@@ -22,7 +22,7 @@ RULES_IN_USE: Final[Mapping[str, str]] = {"breast": "mean", "patient": "highest"
 
 
 @dataclass(frozen=True, slots=True)
-class RuleResult:
+class RuleResult(Measured):
     """What one rule reaches.
 
     Parameters
@@ -36,10 +36,6 @@ class RuleResult:
 
     auc: Interval
     gain: Interval | None
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON object."""
-        return {"auc": self.auc.to_json(), "gain": self.gain.to_json() if self.gain else None}
 
 
 def compare_rules(

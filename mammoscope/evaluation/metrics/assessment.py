@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from mammoscope.errors import SingleClassError
-from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval, bootstrap
+from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval, Measured, bootstrap
 from mammoscope.evaluation.metrics.measures import Curve, Measures
 from mammoscope.evaluation.metrics.operating import OperatingPoint, Scale, measure_points
 from mammoscope.evaluation.metrics.scored import Scored
@@ -19,7 +19,7 @@ MIN_PER_CLASS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Group(Measured):
     """The images that share one value of one fact, such as one machine.
 
     Parameters
@@ -35,18 +35,9 @@ class Group:
     positives: int
     auc: Interval | None
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON object; ``auc`` is null where there are too few images."""
-        return {
-            "images": self.images,
-            "patients": self.patients,
-            "positives": self.positives,
-            "auc": self.auc.to_json() if self.auc else None,
-        }
-
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Measured):
     """All that is measured on one set of scored images.
 
     Parameters
@@ -83,35 +74,18 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """JSON object: the image level flat at the top, the rest below its name."""
-        levels = {"breast": self.breast, "patient": self.patient}
+        found = Measured.to_json(self)
+        counts = ("images", "patients", "breasts", "positives", "threshold")
         return {
-            "images": self.images,
-            "patients": self.patients,
-            "breasts": self.breasts,
-            "positives": self.positives,
-            "threshold": self.threshold,
-            **{name: interval.to_json() for name, interval in self.image.items()},
+            **{name: found[name] for name in counts},
+            **found["image"],
             **{
-                level: {
-                    **{name: interval.to_json() for name, interval in measures.items()},
-                    "operating_points": {
-                        name: point.to_json()
-                        for name, point in self.level_points.get(level, {}).items()
-                    },
-                }
-                for level, measures in levels.items()
+                level: {**found[level], "operating_points": found["level_points"].get(level, {})}
+                for level in ("breast", "patient")
             },
-            **{
-                f"within_{fact}": interval.to_json() if interval else None
-                for fact, interval in self.within.items()
-            },
-            "groups": {
-                fact: {value: group.to_json() for value, group in groups.items()}
-                for fact, groups in self.groups.items()
-            },
-            "operating_points": {
-                name: point.to_json() for name, point in self.operating_points.items()
-            },
+            **{f"within_{fact}": mean for fact, mean in found["within"].items()},
+            "groups": found["groups"],
+            "operating_points": found["operating_points"],
         }
 
 

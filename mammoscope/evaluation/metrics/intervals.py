@@ -1,8 +1,8 @@
 """Confidence intervals that know that the images of one patient belong together."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,7 +19,23 @@ _MAX_DRAWS_PER_RESAMPLE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Measured:
+    """Something measured, whose fields are numbers or what was measured in turn."""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object of all fields; a number that is undefined is null."""
+        return asdict(self, dict_factory=_defined)
+
+
+def _defined(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not np.isfinite(value) else value
+        for name, value in fields
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Interval(Measured):
     """A measured value and its 95 % confidence interval.
 
     Parameters
@@ -34,13 +50,6 @@ class Interval:
     value: float
     low: float
     high: float
-
-    def to_json(self) -> dict[str, float | None]:
-        """JSON object with null for what is undefined."""
-        return {
-            name: float(number) if np.isfinite(number) else None
-            for name, number in (("value", self.value), ("low", self.low), ("high", self.high))
-        }
 
 
 def bootstrap(

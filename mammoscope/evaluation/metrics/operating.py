@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.evaluation.metrics.calibration import fit_platt
-from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval, bootstrap
+from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval, Measured, bootstrap
 from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.imaging.arrays import FloatArray
@@ -20,7 +20,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class OperatingPoint:
+class OperatingPoint(Measured):
     """A threshold and what it does on the images it was measured on.
 
     Parameters
@@ -35,14 +35,6 @@ class OperatingPoint:
     threshold: float
     sensitivity: Interval
     specificity: Interval
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON object."""
-        return {
-            "threshold": self.threshold,
-            "sensitivity": self.sensitivity.to_json(),
-            "specificity": self.specificity.to_json(),
-        }
 
 
 @dataclass(frozen=True, slots=True)

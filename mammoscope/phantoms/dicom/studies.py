@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from mammoscope.errors import StorageError
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.phantoms.dicom.encoding import Encoding
 from mammoscope.phantoms.dicom.objects import encode_phantom
-from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom, store
 
 
 def write_phantom_study(
@@ -36,10 +35,6 @@ def write_phantom_study(
             mass = tumour and laterality is Laterality.LEFT
             phantom = draw_phantom(PhantomConfig(seed, laterality, view, mass=mass))
             path = folder / f"phantom_{seed:03d}_{laterality}_{view}.dcm"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(encode_phantom(phantom, encoding))
-            except OSError as err:
-                raise StorageError("A phantom could not be written.") from err
+            store(path, encode_phantom(phantom, encoding))
             paths.append(path)
     return paths

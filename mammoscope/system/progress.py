@@ -1,0 +1,16 @@
+"""A progress bar for work on many images."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+
+def progress(items: Iterable[Item], total: int, title: str | None = None) -> "tqdm[Item]":
+    """Yield items while a bar on stderr shows how many of `total` are done.
+
+    Without a terminal nothing is shown, and at the end nothing stays.
+    """
+    return tqdm(items, title, total, unit="image", disable=None, leave=False)
