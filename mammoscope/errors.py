@@ -10,6 +10,7 @@
     │   ├── UnsupportedImageError     a format or kind of image that is not read
     │   ├── CorruptImageError
     │   ├── ImageTooLargeError
+    │   ├── DecodingLimitError        reading it takes more time or memory than allowed
     │   ├── UnreadableFileError       the file system refuses the file
     │   ├── NoBreastError             nothing in the image that could be a breast
     │   └── NotAMammogramError        the image is not a mammogram that the model accepts
@@ -99,6 +100,12 @@ class ImageTooLargeError(ImageError):
     """More bytes or pixels than the limits allow; found before decoding."""
 
     code = "image_too_large"
+
+
+class DecodingLimitError(ImageError):
+    """Reading the image takes more time or memory than one image may take."""
+
+    code = "decoding_limit"
 
 
 class UnreadableFileError(ImageError):
