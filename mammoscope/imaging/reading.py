@@ -23,6 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mammoscope.errors import (
     CorruptImageError,
+    DecodingLimitError,
     EmptyImageError,
     ImageError,
     ImageTooLargeError,
@@ -198,8 +199,10 @@ def _typed_errors() -> Iterator[None]:
         raise
     except UnidentifiedImageError as err:
         raise CorruptImageError(f"The bytes begin like {_PILLOW_WORDS} and break off.") from err
-    except (Image.DecompressionBombError, MemoryError) as err:
+    except Image.DecompressionBombError as err:
         raise ImageTooLargeError("The image has more pixels than are allowed.") from err
+    except MemoryError as err:
+        raise DecodingLimitError("Reading the image needs more memory than is allowed.") from err
     # Decoders raise whatever their parsing trips over: no list of types would be complete.
     except Exception as err:
         raise CorruptImageError("The image is damaged or incomplete.") from err

@@ -85,14 +85,20 @@ def _read_images(requests: int, answers: int, shared: int, memory_bytes: int) ->
         for line in lines:
             request = decode_request(line)
             _allow_processor_time(request.cpu_s)
-            with mmap.mmap(shared, request.bytes, prot=mmap.PROT_READ) as mapped:
-                data = mapped[:]
+            data = _shared_bytes(shared, request.bytes)
             try:
                 parts = encode_answer(_outcome(data, request))
             except MemoryError:
                 os._exit(1)
             for part in parts:
                 _write(output.fileno(), part)
+
+
+def _shared_bytes(shared: int, count: int) -> bytes:
+    if count == 0:
+        return b""
+    with mmap.mmap(shared, count, prot=mmap.PROT_READ) as mapped:
+        return mapped[:]
 
 
 def _outcome(data: bytes, request: ReadingRequest) -> NetworkInput | ImageError:

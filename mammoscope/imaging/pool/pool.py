@@ -156,16 +156,21 @@ class ReadingPool:
                 return self._idle.popleft()
             self._waiting.append(turn)
         try:
-            while not turn.granted.wait(_POLL_S):
+            while turn.process is None:
+                turn.granted.wait(_POLL_S)
                 check()
         except BaseException:
-            with self._lock:
-                if turn.process is None:
-                    self._waiting.remove(turn)
-                    raise
-            self._give_back(turn.process)
+            self._leave(turn)
             raise
         return turn.process
+
+    def _leave(self, turn: "_Turn") -> None:
+        """Give up waiting; a process that was given meanwhile goes to the next."""
+        with self._lock:
+            if turn.process is None:
+                self._waiting.remove(turn)
+                return
+        self._give_back(turn.process)
 
     def _give_back(self, process: "_Process") -> None:
         with self._lock:
@@ -184,7 +189,7 @@ class _Turn:
 
     def __init__(self) -> None:
         self.granted = threading.Event()
-        self.process: _Process
+        self.process: _Process | None = None
 
 
 class _Process:
