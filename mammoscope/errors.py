@@ -51,6 +51,7 @@ received and what is allowed. Messages never hold a patient's field, a path, a f
 text of a library's exception: whoever catches the error knows which file it was handling.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -73,9 +74,20 @@ class StorageError(MammoscopeError):
 
 
 class ImageError(MammoscopeError):
-    """This image is refused."""
+    """This image is refused.
+
+    Attributes
+    ----------
+    known
+        What was read of the image before it was refused: ``patient`` (a pseudonym),
+        ``laterality`` and ``view``, each None where it is not known.
+    """
 
     code = "image_refused"
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.known: Mapping[str, str | None] = {}
 
 
 class EmptyImageError(ImageError):

@@ -1,56 +1,26 @@
-"""One encoded image to everything that a prediction needs of it.
+"""One image to everything that a prediction needs of it.
 
-Reading, preprocessing and the quality gate in one step, so that the step can run in a process of
+Reading, preprocessing and the quality gate are one step, so that the step can run in a process of
 its own: see `mammoscope.imaging.pool`.
 """
 
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from mammoscope.errors import ImageError
+from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Exposure, Laterality, Mammogram, SourceFacts, View
-from mammoscope.imaging.preprocessing import preprocess
+from mammoscope.imaging.preprocessing import Preprocessed, preprocess
 from mammoscope.imaging.quality import discrepancies, require_mammogram
 from mammoscope.imaging.reading import read
 from mammoscope.settings import ReadingLimits
 
 _WHITE: Final = np.float32(255.0)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What is known of an image beside its pixels.
-
-    Parameters
-    ----------
-    source
-        What the encoded image was.
-    box
-        Smallest box (top, left, bottom, right) that holds the crop, half-open, in pixels of the
-        image as it was read.
-    mirrored
-        Whether left and right were exchanged.
-    chest_wall
-        Side of the source image on which the chest wall lies.
-    laterality, view
-        From the source; None where it does not say.
-    exposure
-        What a DICOM object says of how the image was taken.
-    warnings
-        What a person should know about the image, in words.
-    """
-
-    source: SourceFacts
-    box: tuple[int, int, int, int]
-    mirrored: bool
-    chest_wall: Literal["left", "right"]
-    laterality: Laterality | None = None
-    view: View | None = None
-    exposure: Exposure = field(default_factory=Exposure)
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,68 +29,125 @@ class NetworkInput:
 
     Parameters
     ----------
-    pixels
-        uint8 (H, W), read-only: the network's input, as `mammoscope.imaging.preprocessing`
-        makes it.
-    facts
-        What is known of the image beside its pixels.
+    preprocessed
+        What the network sees, and how it was cut from the image.
+    source
+        What the encoded image was.
+    laterality, view
+        From the source; None where it does not say.
+    exposure
+        What a DICOM object says of how the image was taken.
+    warnings
+        What a person should know about the image, in words.
     display
         uint8 (h, w), dense tissue bright as far as the source says so: the image as it was read,
         to draw a heat map over. None where nobody asked for it.
+    stage_s
+        Seconds spent in the stages ``decode`` and ``prepare``.
     """
 
-    pixels: npt.NDArray[np.uint8]
-    facts: ImageFacts
-    display: npt.NDArray[np.uint8] | None = None
+    preprocessed: Preprocessed
+    source: SourceFacts
+    laterality: Laterality | None = None
+    view: View | None = None
+    exposure: Exposure = field(default_factory=Exposure)
+    warnings: tuple[str, ...] = ()
+    display: Pixels | None = None
+    stage_s: Mapping[str, float] = field(default_factory=dict)
 
 
-def make_network_input(
-    data: bytes,
-    size: tuple[int, int],
-    limits: ReadingLimits | None = None,
-    *,
-    pseudonyms: Pseudonyms | None = None,
-    display: bool = False,
-) -> NetworkInput:
-    """Read, preprocess and check one encoded image.
+@dataclass(frozen=True, slots=True)
+class ReadingOptions:
+    """How one encoded image is to be read.
 
     Parameters
     ----------
-    data
-        An encoded JPEG, PNG, TIFF or DICOM file.
     size
         Height and width in pixels of the network's input.
     limits
-        Largest size allowed; the defaults of `ReadingLimits` where None.
-    pseudonyms
-        Names the patient and the study of DICOM files; they stay unnamed where None.
+        Largest size allowed.
+    pseudonym_key
+        At least 16 bytes; with it the patient and the study of DICOM files get pseudonyms. None
+        leaves them unnamed.
     display
         Whether the result holds the image to draw a heat map over.
+    """
+
+    size: tuple[int, int]
+    limits: ReadingLimits = field(default_factory=ReadingLimits)
+    pseudonym_key: bytes | None = None
+    display: bool = False
+
+
+class Reader(Protocol):
+    """Makes network inputs of encoded images; safe to use from several threads."""
+
+    def read(
+        self, data: bytes, options: ReadingOptions, check: Callable[[], None], /
+    ) -> NetworkInput:
+        """Read, preprocess and check one encoded image.
+
+        Calls `check` now and then; what it raises ends the reading. Raises ImageError where the
+        image is refused.
+        """
+        ...
+
+
+def make_network_input(data: bytes, options: ReadingOptions) -> NetworkInput:
+    """Read, preprocess and check one encoded image: JPEG, PNG, TIFF or DICOM.
 
     Raises
     ------
     ImageError
         If the image cannot be read, shows no breast or is no mammogram.
     """
-    mammogram = read(data, limits, needed=size, pseudonyms=pseudonyms)
-    return network_input_of(mammogram, size, display=display)
+    key = options.pseudonym_key
+    began = time.perf_counter()
+    mammogram = read(
+        data,
+        options.limits,
+        needed=options.size,
+        pseudonyms=None if key is None else Pseudonyms(key),
+    )
+    decode_s = time.perf_counter() - began
+    try:
+        return network_input_of(mammogram, options.size, display=options.display, decode_s=decode_s)
+    except ImageError as err:
+        err.known = {
+            "patient": mammogram.exposure.patient,
+            "laterality": mammogram.laterality,
+            "view": mammogram.view,
+        }
+        raise
 
 
 def network_input_of(
-    mammogram: Mammogram, size: tuple[int, int], *, display: bool = False
+    mammogram: Mammogram, size: tuple[int, int], *, display: bool = False, decode_s: float = 0.0
 ) -> NetworkInput:
-    """Preprocess and check an image that is read already; the rest as `make_network_input`."""
+    """Preprocess and check an image that was read in `decode_s` seconds.
+
+    Raises
+    ------
+    NoBreastError
+        If the image shows no breast.
+    NotAMammogramError
+        If the image does not look like a mammogram.
+    """
+    began = time.perf_counter()
     preprocessed = preprocess(mammogram, size)
     require_mammogram(mammogram, preprocessed)
-    facts = ImageFacts(
+    return NetworkInput(
+        preprocessed=preprocessed,
         source=mammogram.source,
-        box=preprocessed.box,
-        mirrored=preprocessed.mirrored,
-        chest_wall=preprocessed.chest_wall,
         laterality=mammogram.laterality,
         view=mammogram.view,
         exposure=mammogram.exposure,
         warnings=(*mammogram.warnings, *discrepancies(mammogram, preprocessed)),
+        display=display_of(mammogram) if display else None,
+        stage_s={"decode": decode_s, "prepare": time.perf_counter() - began},
     )
-    shown = np.rint(mammogram.pixels * _WHITE).astype(np.uint8) if display else None
-    return NetworkInput(preprocessed.pixels, facts, shown)
+
+
+def display_of(mammogram: Mammogram) -> Pixels:
+    """Return the image in 8 bits, to draw a heat map over."""
+    return np.asarray(np.rint(mammogram.pixels * _WHITE), dtype=np.uint8)

@@ -173,17 +173,27 @@ def read_file(
     ImageError
         As `read` does.
     """
+    return read(file_bytes(path, limits), limits, needed=needed, pseudonyms=pseudonyms)
+
+
+def file_bytes(path: Path, limits: ReadingLimits | None = None) -> bytes:
+    """Return the bytes of an image file; of a file over the limit, one more than allowed.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file system does not hand out the bytes.
+    """
     limits = limits or ReadingLimits()
     try:
         with path.open("rb") as stream:
-            data = stream.read(limits.max_image_bytes + 1)
+            return stream.read(limits.max_image_bytes + 1)
     except FileNotFoundError as err:
         raise UnreadableFileError("There is no such file.") from err
     except PermissionError as err:
         raise UnreadableFileError("Reading the file is not permitted.") from err
     except OSError as err:
         raise UnreadableFileError("The file cannot be read.") from err
-    return read(data, limits, needed=needed, pseudonyms=pseudonyms)
 
 
 @contextmanager

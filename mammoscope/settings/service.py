@@ -104,6 +104,18 @@ class ServiceSettings(ReadingLimits):
     max_study_bytes: PositiveInt = Field(
         default=256 * 1024 * 1024, description="Maximum number of bytes of all images of one study."
     )
+    decoding_memory_bytes: PositiveInt = Field(
+        default=1024 * 1024 * 1024,
+        description=(
+            "Memory that reading one image may take, beyond what a reading process needs itself."
+        ),
+    )
+    decoding_time_s: PositiveInt = Field(
+        default=10,
+        description=(
+            "Processor time that reading one image may take; on the clock it may take twice that."
+        ),
+    )
     api_keys_file: Path | None = Field(
         default=None,
         description=(

@@ -22,12 +22,10 @@ import PIL.Image
 
 import mammoscope.imaging.dicom.mammography  # noqa: F401 forks share what is imported here
 from mammoscope.errors import ImageError
-from mammoscope.imaging.dicom import Pseudonyms
-from mammoscope.imaging.network_input import NetworkInput, make_network_input
+from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, make_network_input
 from mammoscope.imaging.pool.transport import (
     FORK,
     KILL,
-    ReadingRequest,
     decode_request,
     encode_answer,
 )
@@ -87,7 +85,7 @@ def _read_images(requests: int, answers: int, shared: int, memory_bytes: int) ->
             _allow_processor_time(request.cpu_s)
             data = _shared_bytes(shared, request.bytes)
             try:
-                parts = encode_answer(_outcome(data, request))
+                parts = encode_answer(_outcome(data, request.options))
             except MemoryError:
                 os._exit(1)
             for part in parts:
@@ -101,16 +99,9 @@ def _shared_bytes(shared: int, count: int) -> bytes:
         return mapped[:]
 
 
-def _outcome(data: bytes, request: ReadingRequest) -> NetworkInput | ImageError:
-    key = request.pseudonym_key
+def _outcome(data: bytes, options: ReadingOptions) -> NetworkInput | ImageError:
     try:
-        return make_network_input(
-            data,
-            request.size,
-            request.limits,
-            pseudonyms=None if key is None else Pseudonyms(bytes.fromhex(key)),
-            display=request.display,
-        )
+        return make_network_input(data, options)
     except ImageError as err:
         return err
 

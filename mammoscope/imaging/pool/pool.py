@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from mammoscope.errors import DecodingLimitError, StorageError
-from mammoscope.imaging.network_input import NetworkInput
+from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
 from mammoscope.imaging.pool.transport import (
     FORK,
     KILL,
@@ -26,7 +26,6 @@ from mammoscope.imaging.pool.transport import (
     decode_answer,
     encode_request,
 )
-from mammoscope.settings import ReadingLimits
 
 _POLL_S: Final = 0.05
 """How often a waiting request checks whether it is still wanted."""
@@ -81,33 +80,31 @@ class ReadingPool:
         self.limits: Final = limits or PoolLimits()
         self.processes: Final = processes
         self._lock = threading.Lock()
-        self._idle: deque[_Process] = deque()
+        # None stands for a process that is forked when it is first needed.
+        self._idle: deque[_Process | None] = deque([None] * processes)
         self._waiting: deque[_Turn] = deque()
         self._forkserver = _Forkserver(self.limits.memory_bytes)
-        self._closed = False
-        for _ in range(processes):
-            self._idle.append(self._forkserver.fork())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def read(
-        self,
-        data: bytes,
-        size: tuple[int, int],
-        limits: ReadingLimits | None = None,
-        *,
-        pseudonym_key: bytes | None = None,
-        display: bool = False,
-        check: Callable[[], None] = lambda: None,
+        self, data: bytes, options: ReadingOptions, check: Callable[[], None] = lambda: None, /
     ) -> NetworkInput:
         """Read one image in a process of the pool.
 
         Parameters
         ----------
-        data, size, limits, display
-            As `mammoscope.imaging.network_input.make_network_input` takes them.
-        pseudonym_key
-            Key of pseudonyms for patient and study; None leaves them unnamed.
+        data
+            An encoded image.
+        options
+            How it is to be read.
         check
-            Called while the image waits and is read; whatever it raises ends the reading.
+            Called again and again while the image waits and is read; what it raises ends the
+            reading.
 
         Raises
         ------
@@ -116,72 +113,59 @@ class ReadingPool:
         ImageError
             If the image is refused.
         """
-        limits = limits or ReadingLimits()
+        request = ReadingRequest(len(data), options, self.limits.cpu_s)
         with self._process(check) as process:
-            request = ReadingRequest(
-                bytes=len(data),
-                size=size,
-                limits=limits,
-                pseudonym_key=None if pseudonym_key is None else pseudonym_key.hex(),
-                display=display,
-                cpu_s=self.limits.cpu_s,
-            )
             return process.read(data, request, time.monotonic() + self.limits.wall_s, check)
 
     def close(self) -> None:
         """End all processes; images that are being read are refused."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = list(self._idle), deque()
-        for process in idle:
-            process.close()
         self._forkserver.close()
+        with self._lock:
+            for process in self._idle:
+                if process is not None:
+                    process.close()
+            self._idle.clear()
 
     @contextmanager
     def _process(self, check: Callable[[], None]) -> "Iterator[_Process]":
-        """Wait for a process, first come, first served; afterwards give it, or a new one, back."""
+        """Wait for a process, first come, first served; afterwards the next has it."""
         process = self._take(check)
         try:
+            if process is None:
+                process = self._forkserver.fork()
             yield process
         finally:
-            if not process.usable and not self._closed:
+            if process is not None and not process.usable:
                 process.close()
-                process = self._forkserver.fork()
+                process = None
             self._give_back(process)
 
-    def _take(self, check: Callable[[], None]) -> "_Process":
+    def _take(self, check: Callable[[], None]) -> "_Process | None":
         turn = _Turn()
         with self._lock:
             if self._idle and not self._waiting:
                 return self._idle.popleft()
             self._waiting.append(turn)
         try:
-            while turn.process is None:
-                turn.granted.wait(_POLL_S)
+            while not turn.granted.wait(_POLL_S):
                 check()
         except BaseException:
-            self._leave(turn)
+            with self._lock:
+                if not turn.granted.is_set():
+                    self._waiting.remove(turn)
+                    raise
+            self._give_back(turn.process)  # it was granted meanwhile
             raise
         return turn.process
 
-    def _leave(self, turn: "_Turn") -> None:
-        """Give up waiting; a process that was given meanwhile goes to the next."""
+    def _give_back(self, process: "_Process | None") -> None:
         with self._lock:
-            if turn.process is None:
-                self._waiting.remove(turn)
-                return
-        self._give_back(turn.process)
-
-    def _give_back(self, process: "_Process") -> None:
-        with self._lock:
-            if self._closed:
-                process.close()
-            elif self._waiting:
-                turn = self._waiting.popleft()
-                turn.process = process
-                turn.granted.set()
-            else:
+            if not self._waiting:
                 self._idle.append(process)
+                return
+            turn = self._waiting.popleft()
+            turn.process = process
+            turn.granted.set()
 
 
 class _Turn:

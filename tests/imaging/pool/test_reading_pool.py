@@ -1,5 +1,6 @@
 """Images are read in child processes: same results, and nothing that one image does lasts."""
 
+import dataclasses
 import io
 import os
 import signal
@@ -15,21 +16,21 @@ import pytest
 from PIL import Image
 
 from mammoscope.errors import ClientGoneError, DecodingLimitError, ImageError, NotAMammogramError
-from mammoscope.imaging.dicom import Pseudonyms
-from mammoscope.imaging.network_input import make_network_input
+from mammoscope.imaging.network_input import ReadingOptions, make_network_input
 from mammoscope.imaging.pool import PoolLimits, ReadingPool
+from mammoscope.imaging.preprocessing import Preprocessed
 from tests.dicom_objects import mammogram_object
 
 SIZE = (96, 72)
+OPTIONS = ReadingOptions(SIZE)
 KEY = bytes(range(32))
 LIMITS = PoolLimits(memory_bytes=512 << 20, cpu_s=2, wall_s=5.0)
 
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[ReadingPool]:
-    made = ReadingPool(2, LIMITS)
-    yield made
-    made.close()
+    with ReadingPool(2, LIMITS) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def images(phantom_folder: Path) -> list[bytes]:
 
 
 def slow_jpeg(scans: int = 20_000) -> bytes:
-    """A progressive JPEG whose refinement of nothing comes again and again: 330 kB, half a minute."""
+    """A progressive JPEG that refines nothing again and again: 330 kB, half a minute."""
     stream = io.BytesIO()
     Image.new("L", (2048, 2048), 128).save(stream, "JPEG", progressive=True)
     plain = stream.getvalue()
@@ -56,45 +57,50 @@ def deep_png() -> bytes:
 
 
 def numbers(pool: ReadingPool) -> list[int]:
-    return [process._number for process in pool._idle]
+    return [process._number for process in pool._idle if process is not None]
 
 
 def test_results_are_those_of_the_same_process(pool: ReadingPool, images: list[bytes]) -> None:
     for data in images:
-        here = make_network_input(data, SIZE, pseudonyms=Pseudonyms(KEY), display=True)
-        there = pool.read(data, SIZE, pseudonym_key=KEY, display=True)
-        assert there.facts == here.facts
-        assert np.array_equal(there.pixels, here.pixels)
+        options = ReadingOptions(SIZE, pseudonym_key=KEY, display=True)
+        here, there = make_network_input(data, options), pool.read(data, options)
+        for name in ("source", "laterality", "view", "exposure", "warnings"):
+            assert getattr(there, name) == getattr(here, name)
+        for field in dataclasses.fields(Preprocessed):
+            expected = getattr(here.preprocessed, field.name)
+            assert np.array_equal(getattr(there.preprocessed, field.name), expected), field.name
         assert np.array_equal(there.display, here.display)
-        assert pool.read(data, SIZE).display is None
+        assert set(there.stage_s) == {"decode", "prepare"}
+        assert pool.read(data, OPTIONS).display is None
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", mammogram_object()[:2000]])
 def test_refusals_are_those_of_the_same_process(pool: ReadingPool, data: bytes) -> None:
     with pytest.raises(ImageError) as here:
-        make_network_input(data, SIZE)
+        make_network_input(data, OPTIONS)
     with pytest.raises(ImageError) as there:
-        pool.read(data, SIZE)
+        pool.read(data, OPTIONS)
     assert (type(there.value), str(there.value)) == (type(here.value), str(here.value))
+    assert there.value.known == here.value.known
 
 
 def test_memory_is_limited(images: list[bytes]) -> None:
     pool = ReadingPool(1, PoolLimits(memory_bytes=96 << 20, cpu_s=20, wall_s=30.0))
     try:
         with pytest.raises(DecodingLimitError, match="memory"):
-            pool.read(deep_png(), SIZE)
-        pool.read(images[0], SIZE)
+            pool.read(deep_png(), OPTIONS)
+        pool.read(images[0], OPTIONS)
     finally:
         pool.close()
 
 
 def test_processor_time_is_limited_for_each_image(pool: ReadingPool, images: list[bytes]) -> None:
-    before = numbers(pool)
+    pool.read(images[0], OPTIONS)
+    before = set(numbers(pool))
     with pytest.raises(DecodingLimitError):
-        pool.read(slow_jpeg(), SIZE)
-    pool.read(images[0], SIZE)
-    assert len(numbers(pool)) == len(before)
-    assert numbers(pool) != before  # the process that was killed was replaced
+        pool.read(slow_jpeg(), OPTIONS)
+    assert len(before - set(numbers(pool))) == 1  # the process that read it is gone
+    pool.read(images[0], OPTIONS)
 
 
 def test_a_reading_that_nobody_waits_for_is_ended(pool: ReadingPool, images: list[bytes]) -> None:
@@ -105,9 +111,9 @@ def test_a_reading_that_nobody_waits_for_is_ended(pool: ReadingPool, images: lis
             raise ClientGoneError
 
     with pytest.raises(ClientGoneError):
-        pool.read(slow_jpeg(), SIZE, check=gone)
+        pool.read(slow_jpeg(), OPTIONS, gone)
     for data in images:
-        pool.read(data, SIZE)
+        pool.read(data, OPTIONS)
 
 
 def test_a_waiting_request_can_leave(images: list[bytes]) -> None:
@@ -115,7 +121,7 @@ def test_a_waiting_request_can_leave(images: list[bytes]) -> None:
 
     def occupy() -> None:
         with pytest.raises(DecodingLimitError):
-            pool.read(slow_jpeg(), SIZE)
+            pool.read(slow_jpeg(), OPTIONS)
 
     def leave() -> None:
         raise ClientGoneError
@@ -125,8 +131,8 @@ def test_a_waiting_request_can_leave(images: list[bytes]) -> None:
     try:
         time.sleep(0.3)
         with pytest.raises(ClientGoneError):
-            pool.read(images[0], SIZE, check=leave)
-        pool.read(images[0], SIZE)  # waits its turn
+            pool.read(images[0], OPTIONS, leave)
+        pool.read(images[0], OPTIONS)  # waits its turn
     finally:
         busy.join()
         pool.close()
@@ -137,12 +143,12 @@ def test_killed_processes_are_replaced(pool: ReadingPool, images: list[bytes]) -
         os.kill(number, signal.SIGKILL)
     for _ in range(len(numbers(pool))):
         with pytest.raises(DecodingLimitError):
-            pool.read(images[0], SIZE)
-    pool.read(images[0], SIZE)
+            pool.read(images[0], OPTIONS)
+    pool.read(images[0], OPTIONS)
     pool._forkserver._process.kill()
     time.sleep(0.2)
     for _ in range(3):
-        pool.read(images[0], SIZE)
+        pool.read(images[0], OPTIONS)
 
 
 def test_processes_hold_no_socket_and_no_standard_stream(pool: ReadingPool) -> None:
@@ -156,15 +162,22 @@ def test_descriptors_do_not_leak(pool: ReadingPool, images: list[bytes]) -> None
     def held() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    pool.read(images[0], SIZE)
+    def read_all() -> None:
+        for _ in range(pool.processes):
+            pool.read(images[0], OPTIONS)
+
+    read_all()
     before = held()
     for _ in range(3):
         with pytest.raises(NotAMammogramError):
-            pool.read(not_a_mammogram(), SIZE)
-        for number in numbers(pool):
+            pool.read(not_a_mammogram(), OPTIONS)
+        killed = numbers(pool)
+        for number in killed:
             os.kill(number, signal.SIGKILL)
+        for _ in killed:
             with pytest.raises(DecodingLimitError):
-                pool.read(images[0], SIZE)
+                pool.read(images[0], OPTIONS)
+        read_all()
     assert held() == before
 
 
@@ -178,7 +191,8 @@ def not_a_mammogram() -> bytes:
 def test_processes_end_with_their_parent() -> None:
     program = (
         "import time; from mammoscope.imaging.pool import ReadingPool; pool = ReadingPool(2); "
-        "print(pool._forkserver._process.pid, *[p._number for p in pool._idle], flush=True); "
+        "processes = [pool._forkserver.fork() for _ in range(2)]; "
+        "print(pool._forkserver._process.pid, *[p._number for p in processes], flush=True); "
         "time.sleep(600)"
     )
     root = Path(__file__).resolve().parents[3]
