@@ -5,9 +5,11 @@ background, so that the probes answer from the first second on; ``/readyz`` says
 or why it never will be.
 """
 
+from mammoscope.imaging.pool import PoolLimits, ReadingPool
 from mammoscope.model.engine import Engine, load_engine
 from mammoscope.service import LoadingEngine, configure_logging, create_app
 from mammoscope.settings import ServiceSettings
+from mammoscope.system.cpus import available_processors
 
 settings = ServiceSettings.from_environment()
 
@@ -26,4 +28,11 @@ def make_engine() -> Engine:
 
 
 configure_logging(settings.log_level)
-app = create_app(settings, LoadingEngine(make_engine).start())
+# Before the engine's threads exist: the pool's processes are forked from a process without any.
+reader = ReadingPool(
+    available_processors(),
+    PoolLimits(
+        settings.decoding_memory_bytes, settings.decoding_time_s, 2.0 * settings.decoding_time_s
+    ),
+)
+app = create_app(settings, LoadingEngine(make_engine).start(), reader)

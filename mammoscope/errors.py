@@ -10,6 +10,7 @@
     │   ├── UnsupportedImageError     a format or kind of image that is not read
     │   ├── CorruptImageError
     │   ├── ImageTooLargeError
+    │   ├── DecodingLimitError        reading it takes more time or memory than allowed
     │   ├── UnreadableFileError       the file system refuses the file
     │   ├── NoBreastError             nothing in the image that could be a breast
     │   └── NotAMammogramError        the image is not a mammogram that the model accepts
@@ -50,6 +51,7 @@ received and what is allowed. Messages never hold a patient's field, a path, a f
 text of a library's exception: whoever catches the error knows which file it was handling.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -72,9 +74,20 @@ class StorageError(MammoscopeError):
 
 
 class ImageError(MammoscopeError):
-    """This image is refused."""
+    """This image is refused.
+
+    Attributes
+    ----------
+    known
+        What was read of the image before it was refused: ``patient`` (a pseudonym),
+        ``laterality`` and ``view``, each None where it is not known.
+    """
 
     code = "image_refused"
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.known: Mapping[str, str | None] = {}
 
 
 class EmptyImageError(ImageError):
@@ -99,6 +112,12 @@ class ImageTooLargeError(ImageError):
     """More bytes or pixels than the limits allow; found before decoding."""
 
     code = "image_too_large"
+
+
+class DecodingLimitError(ImageError):
+    """Reading the image takes more time or memory than one image may take."""
+
+    code = "decoding_limit"
 
 
 class UnreadableFileError(ImageError):

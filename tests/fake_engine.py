@@ -2,19 +2,26 @@
 
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
 from mammoscope.imaging.arrays import Pixels
+from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, display_of
 from mammoscope.imaging.preprocessing import Preprocessed
+from mammoscope.imaging.reading import read
 from mammoscope.model.artifact import Card
-from mammoscope.model.engine import OpenVinoEngine, Scores
+from mammoscope.model.engine import Engine, OpenVinoEngine, Scores
 from mammoscope.model.prediction import Prediction
+from mammoscope.service import create_app
+from mammoscope.settings import ServiceSettings
 
 CARD = Card(
     version="test-1",
@@ -33,6 +40,44 @@ class NetworkStub(OpenVinoEngine):
         pass
 
 
+class FakeReader:
+    """Reads in this process and lets every image pass, so that a test can see through it."""
+
+    def read(
+        self, data: bytes, options: ReadingOptions, check: Callable[[], None], /
+    ) -> NetworkInput:
+        check()
+        key = options.pseudonym_key
+        pseudonyms = None if key is None else Pseudonyms(key)
+        mammogram = read(data, options.limits, needed=options.size, pseudonyms=pseudonyms)
+        height, width = mammogram.pixels.shape
+        preprocessed = Preprocessed(
+            pixels=np.full(options.size, 100, np.uint8),
+            inverted=False,
+            mirrored=False,
+            chest_wall="left",
+            box=(0, 0, height, width),
+            breast_share=1.0,
+            search_copy=mammogram.pixels,
+            breast=np.ones(mammogram.pixels.shape, bool),
+        )
+        return NetworkInput(
+            preprocessed,
+            mammogram.source,
+            mammogram.laterality,
+            mammogram.view,
+            mammogram.exposure,
+            mammogram.warnings,
+            display_of(mammogram) if options.display else None,
+            {"decode": 0.001, "prepare": 0.001},
+        )
+
+
+def app_with(settings: ServiceSettings, engine: Engine) -> Flask:
+    """The application with an engine of a test and images that are read in this process."""
+    return create_app(settings, engine, FakeReader())
+
+
 class FakeEngine:
     """Takes the mean grey as the probability and is hottest below, unless told to fail."""
 
@@ -44,33 +89,29 @@ class FakeEngine:
         self.ages: list[float | None] = []
 
     def predict(
-        self, mammogram: Mammogram, *, operating_point: str = "default", age: float | None = None
+        self,
+        image: Mammogram | NetworkInput,
+        /,
+        *,
+        operating_point: str = "default",
+        age: float | None = None,
     ) -> Prediction:
+        assert isinstance(image, NetworkInput)
         if self.failure is not None:
             raise self.failure
         self.operating_points.append(operating_point)
         self.ages.append(age)
-        height, width = mammogram.pixels.shape
-        everywhere = np.ones((96, 96), bool)
-        preprocessed = Preprocessed(
-            pixels=np.full(self.card.input_size, 100, np.uint8),
-            inverted=False,
-            mirrored=False,
-            chest_wall="left",
-            box=(0, 0, height, width),
-            breast_share=1.0,
-            search_copy=everywhere.astype(np.float32),
-            breast=everywhere,
-        )
+        mean = float(image.preprocessed.search_copy.mean())
         return Prediction(
-            probability=float(mammogram.pixels.mean()),
-            logit=float(mammogram.pixels.mean()),
+            probability=mean,
+            logit=mean,
             threshold=0.5,
             model_version=self.card.version,
-            warnings=(*mammogram.warnings, "Predicted by a test."),
+            warnings=(*image.warnings, "Predicted by a test."),
             age_used=False,
-            preprocessed=preprocessed,
+            preprocessed=image.preprocessed,
             logit_map=np.repeat(np.arange(3, dtype=np.float32)[:, None], 3, axis=1),
+            stage_s=image.stage_s,
         )
 
     def infer(self, pixels: Pixels, /) -> Scores:

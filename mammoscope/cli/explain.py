@@ -10,6 +10,7 @@ from mammoscope.cli.arguments import add_model, add_operating_point
 from mammoscope.errors import StorageError
 from mammoscope.imaging.arrays import Colours
 from mammoscope.imaging.heat_map import heat_map, heat_range, overlay
+from mammoscope.imaging.network_input import display_of
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from mammoscope.model.engine import load_engine
 
     prediction = load_engine(artifact).predict(mammogram, operating_point=args.operating_point)
-    _write(output, overlay(mammogram, prediction.logit_map, prediction.preprocessed))
+    _write(output, overlay(display_of(mammogram), prediction.logit_map, prediction.preprocessed))
     low, high = heat_range(*heat_map(prediction.logit_map, prediction.preprocessed))
     print(
         f"{prediction.label}, probability {prediction.probability:.3f}; "

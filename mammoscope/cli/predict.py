@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -23,7 +22,8 @@ from mammoscope.errors import (
 )
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
-from mammoscope.imaging.reading import IMAGE_SUFFIXES, is_image_name, read_file
+from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, make_network_input
+from mammoscope.imaging.reading import IMAGE_SUFFIXES, file_bytes, is_image_name
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
@@ -147,12 +147,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _predict_study(args: argparse.Namespace, engine: Engine) -> int:
     """Answer by image, breast and patient; 0, or 1 if an image was refused or none found."""
-    pseudonyms = _pseudonyms(args.id_key)
-    needed = engine.card.input_size
+    options = ReadingOptions(engine.card.input_size, pseudonym_key=_pseudonym_key(args.id_key))
 
     def work(found: tuple[Path, Placement]) -> StudyImage:
         path, placement = found
-        read = partial(read_file, path, needed=needed, pseudonyms=pseudonyms)
+
+        def read() -> NetworkInput:
+            return make_network_input(file_bytes(path), options)
+
         return predict_image(engine, str(path), read, placement, args.operating_point)
 
     found = (each for path in args.paths for each in find_study(path))
@@ -174,13 +176,15 @@ def _predict_study(args: argparse.Namespace, engine: Engine) -> int:
     return int(refused or not study.images)
 
 
-def _pseudonyms(key_file: Path | None) -> Pseudonyms:
+def _pseudonym_key(key_file: Path | None) -> bytes:
     try:
-        return Pseudonyms(key_file.read_bytes() if key_file else None)
+        key = key_file.read_bytes() if key_file else Pseudonyms.new_key()
+        Pseudonyms(key)  # refuses a short key
     except (OSError, ValueError) as err:
         raise ConfigurationError(
             "--id-key cannot be used; it must be a readable file of 16 bytes or more."
         ) from err
+    return key
 
 
 def find_images(paths: Sequence[Path]) -> Iterator[Source]:
@@ -235,13 +239,14 @@ def _predict(
     outputs: tuple[IO[str] | None, IO[str] | None],
 ) -> int:
     """Predict and write; returns how many images were refused."""
+    options = ReadingOptions(engine.card.input_size)
 
     def work(found: Source) -> tuple[Path, Outcome]:
         if isinstance(found, tuple):
             return found
         try:
-            mammogram = read_file(found, needed=engine.card.input_size)
-            return found, engine.predict(mammogram, operating_point=operating_point)
+            image = make_network_input(file_bytes(found), options)
+            return found, engine.predict(image, operating_point=operating_point)
         except ImageError as err:
             return found, err
 

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.imaging.arrays import Colours, Float, FloatArray, Mask
-from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.arrays import Colours, Float, FloatArray, Mask, Pixels
 from mammoscope.imaging.preprocessing import Preprocessed
 
 OPACITY: Final = 0.45
@@ -84,13 +83,13 @@ def heat_map(logit_map: Float, preprocessed: Preprocessed) -> tuple[Float, Mask]
     return heat, breast
 
 
-def overlay(mammogram: Mammogram, logit_map: Float, preprocessed: Preprocessed) -> Colours:
+def overlay(display: Pixels, logit_map: Float, preprocessed: Preprocessed) -> Colours:
     """Draw a logit map over the image.
 
     Parameters
     ----------
-    mammogram
-        The image.
+    display
+        uint8 (H, W): the image, as `mammoscope.imaging.network_input` shows it.
     logit_map
         float32 (h, w).
     preprocessed
@@ -104,8 +103,7 @@ def overlay(mammogram: Mammogram, logit_map: Float, preprocessed: Preprocessed) 
     """
     heat, breast = heat_map(logit_map, preprocessed)
     low, high = heat_range(heat, breast)
-    grey = np.rint(mammogram.pixels * np.float32(255.0)).astype(np.uint8)
-    drawn = np.repeat(grey[:, :, None], 3, axis=2)
+    drawn = np.repeat(display[:, :, None], 3, axis=2)
     top, left, bottom, right = preprocessed.box
     crop = drawn[top:bottom, left:right]
     for first in range(0, crop.shape[0], _BAND_ROWS):

@@ -24,6 +24,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from mammoscope.errors import (
     CorruptImageError,
+    DecodingLimitError,
     EmptyImageError,
     ImageError,
     ImageTooLargeError,
@@ -191,17 +192,27 @@ def read_file(
     ImageError
         As `read` does.
     """
+    return read(file_bytes(path, limits), limits, needed=needed, pseudonyms=pseudonyms)
+
+
+def file_bytes(path: Path, limits: ReadingLimits | None = None) -> bytes:
+    """Return the bytes of an image file; of a file over the limit, one more than allowed.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file system does not hand out the bytes.
+    """
     limits = limits or ReadingLimits()
     try:
         with path.open("rb") as stream:
-            data = stream.read(limits.max_image_bytes + 1)
+            return stream.read(limits.max_image_bytes + 1)
     except FileNotFoundError as err:
         raise UnreadableFileError("There is no such file.") from err
     except PermissionError as err:
         raise UnreadableFileError("Reading the file is not permitted.") from err
     except OSError as err:
         raise UnreadableFileError("The file cannot be read.") from err
-    return read(data, limits, needed=needed, pseudonyms=pseudonyms)
 
 
 @contextmanager
@@ -217,8 +228,10 @@ def _typed_errors() -> Iterator[None]:
         raise
     except UnidentifiedImageError as err:
         raise CorruptImageError(f"The bytes begin like {_PILLOW_WORDS} and break off.") from err
-    except (Image.DecompressionBombError, MemoryError) as err:
+    except Image.DecompressionBombError as err:
         raise ImageTooLargeError("The image has more pixels than are allowed.") from err
+    except MemoryError as err:
+        raise DecodingLimitError("Reading the image needs more memory than is allowed.") from err
     # Decoders raise whatever their parsing trips over: no list of types would be complete.
     except Exception as err:
         raise CorruptImageError("The image is damaged or incomplete.") from err

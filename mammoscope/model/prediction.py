@@ -86,7 +86,7 @@ class Prediction(Decision):
         float32 (h, w), unbounded: the logit that each cell of the last feature map gives alone.
         The cells cover ``preprocessed.pixels``.
     stage_s
-        Seconds spent in the stages ``prepare`` and ``infer``.
+        Seconds spent in the stages ``decode``, ``prepare`` and ``infer``.
     """
 
     FIRST = ("label", "probability", "classes", "logit")

@@ -5,6 +5,7 @@ from typing import Final
 
 from flask import Flask, Response, request
 
+from mammoscope.imaging.network_input import Reader
 from mammoscope.model.engine import Engine
 from mammoscope.service import (
     authorization,
@@ -34,8 +35,10 @@ _MONITORING: Final = "mammoscope.monitoring"
 _SPANS: Final = "mammoscope.spans"
 
 
-def create_app(settings: ServiceSettings, engine: Engine) -> Flask:
+def create_app(settings: ServiceSettings, engine: Engine, reader: Reader) -> Flask:
     """Return the WSGI application that answers with `engine` under `settings`.
+
+    `reader` reads the images; `mammoscope.imaging.pool.ReadingPool` does so out of harm's way.
 
     It starts nothing, fetches nothing and reads only the file of API keys.
 
@@ -63,7 +66,7 @@ def create_app(settings: ServiceSettings, engine: Engine) -> Flask:
     spans = CollectedSpans(settings.traces_endpoint) if settings.traces_endpoint else None
     monitoring = Monitoring(engine, queue, spans)
     app.extensions.update({_QUEUE: queue, _MONITORING: monitoring, _SPANS: spans})
-    predictor = Predictor(settings, engine, queue, monitoring)
+    predictor = Predictor(settings, engine, reader, queue, monitoring)
     tracing.install(app)
     if spans is not None:
         spans.install(app)

@@ -11,6 +11,7 @@ import structlog
 from mammoscope.errors import ArtifactError, MammoscopeError, NotReadyError
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.network_input import NetworkInput
 from mammoscope.model.artifact import DEFAULT_POINT, Card
 from mammoscope.model.engine import Engine, Scores
 from mammoscope.model.prediction import Prediction
@@ -55,13 +56,14 @@ class LoadingEngine:
 
     def predict(
         self,
-        mammogram: Mammogram,
+        image: Mammogram | NetworkInput,
+        /,
         *,
         operating_point: str = DEFAULT_POINT,
         age: float | None = None,
     ) -> Prediction:
         """Predict one image; also raises as `card` does."""
-        return self._loaded().predict(mammogram, operating_point=operating_point, age=age)
+        return self._loaded().predict(image, operating_point=operating_point, age=age)
 
     def infer(self, pixels: Pixels, /) -> Scores:
         """Run the network on preprocessed images; also raises as `card` does."""

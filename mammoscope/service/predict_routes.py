@@ -10,8 +10,8 @@ from PIL import Image
 
 from mammoscope.errors import InvalidRequestError
 from mammoscope.imaging import heat_map
+from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.dicom import Pseudonyms
-from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.prediction import Prediction
 from mammoscope.service.predicting import Predictor
 from mammoscope.service.request_parsing import study_submission, submission
@@ -36,14 +36,13 @@ def blueprint(predictor: Predictor) -> Blueprint:
             with slot.uploading():
                 submitted = submission(request, predictor.settings, slot.hold)
             with predictor.running(slot):
-                mammogram = predictor.read(submitted.image)
-                slot.check()
+                image = predictor.read(submitted.image, slot, display=explain)
                 prediction = predictor.predict(
-                    mammogram, operating_point=operating_point, age=submitted.age
+                    image, operating_point=operating_point, age=submitted.age
                 )
-                if not explain:
+                if image.display is None:
                     return jsonify(prediction.to_json())
-                png = draw_heat_map(mammogram, prediction)
+                png = draw_heat_map(image.display, prediction)
         if request.accept_mimetypes.best_match(["application/json", HEAT_MAP_TYPE]) == (
             HEAT_MAP_TYPE
         ):
@@ -57,28 +56,26 @@ def blueprint(predictor: Predictor) -> Blueprint:
             with slot.uploading():
                 submitted = study_submission(request, predictor.settings)
             # A new key for each study: pseudonyms of two answers cannot be linked.
-            pseudonyms = Pseudonyms()
-            images = []
+            key = Pseudonyms.new_key()
             with predictor.running(slot):
-                for image in submitted:
-                    slot.check()
-                    images.append(
-                        predict_image(
-                            predictor,
-                            image.name,
-                            partial(predictor.read, image.data, pseudonyms),
-                            image.placement,
-                            operating_point,
-                        )
+                images = [
+                    predict_image(
+                        predictor,
+                        image.name,
+                        partial(predictor.read, image.data, slot, pseudonym_key=key),
+                        image.placement,
+                        operating_point,
                     )
+                    for image in submitted
+                ]
         return jsonify(aggregate(images, predictor.card, operating_point).to_json())
 
     return routes
 
 
-def draw_heat_map(mammogram: Mammogram, prediction: Prediction) -> bytes:
+def draw_heat_map(display: Pixels, prediction: Prediction) -> bytes:
     """Draw the heat map of a prediction over the image, as an encoded PNG."""
-    drawn = heat_map.overlay(mammogram, prediction.logit_map, prediction.preprocessed)
+    drawn = heat_map.overlay(display, prediction.logit_map, prediction.preprocessed)
     buffer = io.BytesIO()
     Image.fromarray(drawn).save(buffer, "PNG", compress_level=_COMPRESSION)
     return buffer.getvalue()

@@ -6,10 +6,9 @@ from typing import Final
 
 from flask import request
 
-from mammoscope.imaging import reading
 from mammoscope.imaging.arrays import Pixels
-from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.network_input import NetworkInput, Reader, ReadingOptions
 from mammoscope.model.artifact import DEFAULT_POINT, Card
 from mammoscope.model.engine import Engine, Scores
 from mammoscope.model.prediction import Prediction
@@ -29,6 +28,8 @@ class Predictor:
         Limits of images, and the operating point that decides labels.
     engine
         Inference engine.
+    reader
+        Makes network inputs of encoded images.
     queue
         Concurrency limiter.
     monitoring
@@ -39,12 +40,14 @@ class Predictor:
         self,
         settings: ServiceSettings,
         engine: Engine,
+        reader: Reader,
         queue: RequestQueue,
         monitoring: Monitoring,
     ) -> None:
         self.settings: Final = settings
         self.queue: Final = queue
         self._engine: Final = engine
+        self._reader: Final = reader
         self._monitoring: Final = monitoring
 
     @property
@@ -87,22 +90,41 @@ class Predictor:
                 held.enter_context(slot.running())
             yield
 
-    def read(self, image: bytes, pseudonyms: Pseudonyms | None = None) -> Mammogram:
-        """Decode an image within the limits; raises as `mammoscope.imaging.reading.read` does."""
-        with self._monitoring.stage("decode"):
-            return reading.read(
-                image, self.settings, needed=self.card.input_size, pseudonyms=pseudonyms
-            )
+    def read(
+        self, data: bytes, slot: Slot, *, pseudonym_key: bytes | None = None, display: bool = False
+    ) -> NetworkInput:
+        """Read, preprocess and check an image, for as long as the request of `slot` is wanted.
+
+        Parameters
+        ----------
+        data
+            The encoded image.
+        slot
+            The request's slot.
+        pseudonym_key, display
+            As `mammoscope.imaging.network_input.ReadingOptions` takes them.
+
+        Raises
+        ------
+        ImageError
+            If the image is refused.
+        DeadlineExceededError, ClientGoneError
+            If the request is no longer wanted.
+        """
+        options = ReadingOptions(self.card.input_size, self.settings, pseudonym_key, display)
+        with self._monitoring.stage("read"):
+            return self._reader.read(data, options, slot.check)
 
     def predict(
         self,
-        mammogram: Mammogram,
+        image: Mammogram | NetworkInput,
+        /,
         *,
         operating_point: str = DEFAULT_POINT,
         age: float | None = None,
     ) -> Prediction:
         """Predict one image; raises as `mammoscope.model.engine.OpenVinoEngine.predict` does."""
-        prediction = self._engine.predict(mammogram, operating_point=operating_point, age=age)
+        prediction = self._engine.predict(image, operating_point=operating_point, age=age)
         self._monitoring.predicted(prediction)
         return prediction
 

@@ -27,6 +27,7 @@ STATUSES: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.UnsupportedImageError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.CorruptImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.DecodingLimitError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnreadableFileError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.NoBreastError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotAMammogramError: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -139,9 +139,4 @@ def _logits(image: Array | list[bytes], predictor: Predictor, slot: Slot) -> lis
     """Logit of each image; raises what reading and predictor raise."""
     if not isinstance(image, list):
         return [float(logit) for logit in predictor.infer(image).logits]
-    logits = []
-    for encoded in image:
-        mammogram = predictor.read(encoded)
-        slot.check()
-        logits.append(predictor.predict(mammogram).logit)
-    return logits
+    return [predictor.predict(predictor.read(encoded, slot)).logit for encoded in image]

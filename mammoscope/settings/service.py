@@ -90,6 +90,12 @@ class ServiceSettings(ReadingLimits):
     max_study_bytes: PositiveInt = 256 * 1024 * 1024
     """Maximum number of bytes of all images of one study."""
 
+    decoding_memory_bytes: PositiveInt = 1024 * 1024 * 1024
+    """Memory that reading one image may take, beyond what a reading process needs itself."""
+
+    decoding_time_s: PositiveInt = 10
+    """Seconds of processor time that reading one image may take; on the clock, twice that."""
+
     api_keys_file: Path | None = None
     """File of API keys, read again when it changes; all requests but probes need one."""
 

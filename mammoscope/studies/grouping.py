@@ -5,10 +5,11 @@ maximum over the breasts. The released model was measured by breast and patient 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from mammoscope.errors import ImageError
-from mammoscope.imaging.mammogram import Laterality, Mammogram, View
+from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.imaging.network_input import NetworkInput
 from mammoscope.model.artifact import Card
 from mammoscope.model.engine import Engine
 from mammoscope.studies.manifest import Placement
@@ -22,6 +23,8 @@ from mammoscope.studies.results import (
     StudyResult,
 )
 
+_Word = TypeVar("_Word", Laterality, View)
+
 STANDARD_VIEWS: Final = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)
 """Views that a screening study has of each breast."""
 
@@ -29,7 +32,7 @@ STANDARD_VIEWS: Final = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)
 def predict_image(
     engine: Engine,
     name: str,
-    read: Callable[[], Mammogram],
+    read: Callable[[], NetworkInput],
     placement: Placement,
     operating_point: str,
 ) -> StudyImage:
@@ -50,16 +53,16 @@ def predict_image(
     """
     patient, laterality, view = placement.patient, placement.laterality, placement.view
     try:
-        mammogram = read()
-        patient = patient or mammogram.exposure.patient
-        laterality, view = laterality or mammogram.laterality, view or mammogram.view
-        prediction = engine.predict(mammogram, operating_point=operating_point)
+        image = read()
+        patient = patient or image.exposure.patient
+        laterality, view = laterality or image.laterality, view or image.view
+        prediction = engine.predict(image, operating_point=operating_point)
     except ImageError as err:
         return RefusedImage(
             file=name,
-            patient=patient,
-            laterality=laterality,
-            view=view,
+            patient=patient or err.known.get("patient"),
+            laterality=laterality or _known(Laterality, err.known.get("laterality")),
+            view=view or _known(View, err.known.get("view")),
             error=Refusal(code=err.code, message=str(err)),
         )
     return PredictedImage(
@@ -73,6 +76,10 @@ def predict_image(
         warnings=prediction.warnings,
         chest_wall=prediction.preprocessed.chest_wall,
     )
+
+
+def _known(kind: type[_Word], word: str | None) -> _Word | None:
+    return None if word is None else kind(word)
 
 
 def aggregate(images: Sequence[StudyImage], card: Card, operating_point: str) -> StudyResult:

@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from mammoscope.__main__ import main
 from mammoscope.cli.output import shown
+from mammoscope.imaging.network_input import NetworkInput
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.model.artifact import Card, CardOperatingPoint
 from mammoscope.model.calibration import Calibration
@@ -47,7 +48,11 @@ class BrightnessEngine(NetworkStub):
         return Scores(logits, logits[:, None, None])
 
     def predict(self, mammogram, *, operating_point="default", age=None):
-        preprocessed = preprocess(mammogram, CARD.input_size)
+        preprocessed = (
+            mammogram.preprocessed
+            if isinstance(mammogram, NetworkInput)
+            else preprocess(mammogram, CARD.input_size)
+        )
         scores = self.infer(preprocessed.pixels[None])
         logit = float(scores.logits[0])
         return Prediction(

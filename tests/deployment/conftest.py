@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mammoscope.service import LoadingEngine, create_app
+from mammoscope.service import LoadingEngine
 from mammoscope.settings import ServiceSettings
 from tests.deployment.manifests import DOCKERFILE, MANIFESTS, deployables, render
 from tests.deployment.objects import Object
+from tests.fake_engine import app_with
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +36,7 @@ def rendered(with_components: Path) -> dict[str, list[Object]]:
 
 @pytest.fixture(scope="session")
 def get_paths() -> set[str]:
-    app = create_app(ServiceSettings(), LoadingEngine(lambda: pytest.fail("is not needed")))
+    app = app_with(ServiceSettings(), LoadingEngine(lambda: pytest.fail("is not needed")))
     return {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
 
 

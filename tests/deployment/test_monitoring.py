@@ -8,12 +8,11 @@ import pytest
 import yaml
 
 from mammoscope.errors import MammoscopeError
-from mammoscope.service import create_app
 from mammoscope.service.app import monitoring_of
 from mammoscope.settings import ServiceSettings
 from tests.deployment.manifests import MANIFESTS, ROOT, spec_of
 from tests.deployment.objects import Object
-from tests.fake_engine import CARD, IMAGE, FakeEngine, upload
+from tests.fake_engine import CARD, IMAGE, FakeEngine, app_with, upload
 
 BY_PROMETHEUS = {"namespace", "pod"}
 """Labels that Prometheus adds to what a pod of a ServiceMonitor says."""
@@ -51,7 +50,7 @@ def told() -> dict[str, dict[str, set[str]]]:
     """What the service tells Prometheus: samples, their labels, and the labels' values."""
     engine = FakeEngine()
     engine.card = CARD.model_copy(update={"distributions": {"logit": tuple(range(9))}})
-    app = create_app(ServiceSettings(), engine)
+    app = app_with(ServiceSettings(), engine)
     found: dict[str, dict[str, set[str]]] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mammoscope.service.drift.LEAST", 1)

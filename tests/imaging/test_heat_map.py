@@ -13,6 +13,7 @@ from mammoscope.__main__ import main
 from mammoscope.errors import NotAMammogramError
 from mammoscope.imaging.heat_map import OPACITY, cell_centres, heat_map, overlay
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
+from mammoscope.imaging.network_input import display_of
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.model.artifact import Card
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
@@ -113,7 +114,7 @@ def test_mirroring_the_image_mirrors_the_overlay(seed, cells):
     pixels = draw_phantom(PhantomConfig(seed=seed, height=320, width=256)).pixels
     logit_map = np.random.default_rng(seed).normal(size=cells).astype(np.float32)
     drawn, mirrored = (
-        overlay(shown, logit_map, preprocess(shown, (96, 72))).astype(int)
+        overlay(display_of(shown), logit_map, preprocess(shown, (96, 72))).astype(int)
         for shown in (mammogram(pixels), mammogram(pixels[:, ::-1]))
     )
     # Rounding may turn at the breast's outline.
@@ -124,7 +125,7 @@ def test_outside_the_breast_the_image_is_as_it_was():
     shown = mammogram(phantom(1))
     preprocessed = preprocess(shown, SIZE)
     logit_map = np.linspace(-1, 1, 63, dtype=np.float32).reshape(9, 7)
-    drawn = overlay(shown, logit_map, preprocessed)
+    drawn = overlay(display_of(shown), logit_map, preprocessed)
     assert drawn.shape == (*shown.pixels.shape, 3)
     assert drawn.dtype == np.uint8
     top, left, bottom, right = preprocessed.box
@@ -139,7 +140,7 @@ def test_colours_run_from_dark_to_light():
     shown = mammogram(phantom(0))
     preprocessed = preprocess(shown, SIZE)
     logit_map = np.tile(np.linspace(5, 6, 24, dtype=np.float32)[:, None], (1, 18))
-    drawn = overlay(shown, logit_map, preprocessed).astype(float)
+    drawn = overlay(display_of(shown), logit_map, preprocessed).astype(float)
     top, left, bottom, right = preprocessed.box
     _, breast = heat_map(logit_map, preprocessed)
     colour = (
@@ -154,7 +155,7 @@ def test_colours_run_from_dark_to_light():
 
 def test_an_even_map_is_drawn_in_one_colour():
     shown = mammogram(phantom(0))
-    drawn = overlay(shown, np.full((9, 7), 3.3, np.float32), preprocess(shown, SIZE))
+    drawn = overlay(display_of(shown), np.full((9, 7), 3.3, np.float32), preprocess(shown, SIZE))
     # The grey below is mixed in, so that only differences between channels tell the colour.
     blue_over_red = np.unique(drawn[:, :, 2].astype(int) - drawn[:, :, 0])
     assert blue_over_red[0] == 0

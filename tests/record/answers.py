@@ -9,6 +9,7 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from flask import Flask
 from prometheus_client import generate_latest
 
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
+from mammoscope.imaging.pool import ReadingPool
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
 from mammoscope.service import LoadingEngine, create_app
@@ -64,6 +66,12 @@ class Asking:
         return answer
 
 
+@cache
+def reader() -> ReadingPool:
+    """The processes that read images, as the service starts them."""
+    return ReadingPool(2)
+
+
 def form(*files: bytes, field: str = "file", name: str = "a.png", **fields: Any) -> Request:
     content = {field: [(io.BytesIO(file), name) for file in files], **fields}
     return {"data": content, "content_type": "multipart/form-data"}
@@ -74,7 +82,7 @@ def raw(data: bytes, kind: str) -> Request:
 
 
 def _app(**settings: Any) -> Flask:
-    return create_app(ServiceSettings(**{**SETTINGS, **settings}), served())
+    return create_app(ServiceSettings(**{**SETTINGS, **settings}), served(), reader())
 
 
 def record() -> Entries:
@@ -363,7 +371,7 @@ def _other_settings(entries: Entries) -> None:
         if setting == "url_fetching":
             ask("URL", "POST", "/predict", json={"url": "http://127.0.0.1/a.png"})
             ask("", "GET", "/")
-    ask = Asking(create_app(ServiceSettings(), served()), entries, "default settings: ")
+    ask = Asking(create_app(ServiceSettings(), served(), reader()), entries, "default settings: ")
     for url in ("http://127.0.0.1/a.png", "http://localhost:9/a.png", "http://[::1]/",
                 "http://169.254.169.254/", "http://10.0.0.1/"):  # fmt: skip
         ask(f"URL {url}", "POST", "/predict", json={"url": url})
@@ -417,7 +425,7 @@ def _states(entries: Entries) -> None:
     for name, engine in without.items():
         if name != "loading":
             engine._load()
-        ask = Asking(create_app(ServiceSettings(), engine), entries, f"{name}: ")
+        ask = Asking(create_app(ServiceSettings(), engine, reader()), entries, f"{name}: ")
         for path in paths if name == "loading" else ("/healthz", "/readyz", "/model"):
             ask("", "GET", path)
         for path in ("/predict", "/studies"):

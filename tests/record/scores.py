@@ -8,6 +8,7 @@ from typing import Any
 
 from mammoscope.imaging.heat_map import overlay
 from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.network_input import display_of
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact import load_artifact
 from mammoscope.model.conversion import convert_network, import_openvino
@@ -79,7 +80,7 @@ def record() -> Entries:
 
 def _answer(engine: Engine, mammogram: Mammogram) -> dict[str, Any]:
     prediction = engine.predict(mammogram)
-    drawn = overlay(mammogram, prediction.logit_map, prediction.preprocessed)
+    drawn = overlay(display_of(mammogram), prediction.logit_map, prediction.preprocessed)
     return {
         "logit": prediction.logit,  # JSON keeps each bit of a number
         "probability": prediction.probability,

@@ -15,10 +15,9 @@ from werkzeug.serving import make_server
 from mammoscope.__main__ import main
 from mammoscope.client import Client
 from mammoscope.errors import ConfigurationError, ServerAnswerError
-from mammoscope.service import create_app
 from mammoscope.service.keys import issue_key
 from mammoscope.settings import ServiceSettings
-from tests.fake_engine import IMAGE, FakeEngine, assert_problem, upload
+from tests.fake_engine import IMAGE, FakeEngine, app_with, assert_problem, upload
 
 EXEMPT = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
 TODAY = dt.datetime.now(dt.UTC).date()
@@ -30,7 +29,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def client(file: Path, **settings: Any) -> FlaskClient:
-    return create_app(ServiceSettings(api_keys_file=file, **settings), FakeEngine()).test_client()
+    return app_with(ServiceSettings(api_keys_file=file, **settings), FakeEngine()).test_client()
 
 
 def ask(client: FlaskClient, key: str | None) -> Any:

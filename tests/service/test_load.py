@@ -16,12 +16,11 @@ from werkzeug.test import EnvironBuilder, TestResponse
 from mammoscope import errors
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.prediction import Prediction
-from mammoscope.service import create_app
 from mammoscope.service.app import queue_of
 from mammoscope.service.connection import Connection
 from mammoscope.service.request_queue import RequestQueue
 from mammoscope.settings import ServiceSettings
-from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, upload
+from tests.fake_engine import IMAGE, FakeEngine, app_with, assert_good, assert_problem, upload
 from tests.servers import send, server
 
 PATIENCE_S = 20
@@ -64,7 +63,7 @@ def engine() -> Iterator[HeldEngine]:
 
 
 def service(engine: FakeEngine, **settings: Any) -> Flask:
-    return create_app(ServiceSettings(request_threads=2, queue_size=3, **settings), engine)
+    return app_with(ServiceSettings(request_threads=2, queue_size=3, **settings), engine)
 
 
 class Asking:

@@ -14,13 +14,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from mammoscope.service import create_app
 from mammoscope.service.openapi import OPERATIONS
 from mammoscope.service.problems import REFUSALS
 from mammoscope.service.request_parsing import DICOM_TYPE
 from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import mammogram_object
-from tests.fake_engine import IMAGE, FakeEngine, assert_good, encoded, upload
+from tests.fake_engine import IMAGE, FakeEngine, app_with, assert_good, encoded, upload
 
 CHECKS = [
     not_a_server_error,
@@ -32,7 +31,7 @@ CHECKS = [
 
 def make_app() -> Flask:
     # No name is looked up and nothing is fetched, whatever URLs are thought up.
-    return create_app(ServiceSettings(url_fetching=False, max_study_images=4), FakeEngine())
+    return app_with(ServiceSettings(url_fetching=False, max_study_images=4), FakeEngine())
 
 
 def images(*good: bytes) -> st.SearchStrategy[bytes]:

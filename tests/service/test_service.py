@@ -19,11 +19,19 @@ from werkzeug.test import TestResponse
 from mammoscope import errors
 from mammoscope.imaging.reading import read
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
-from mammoscope.service import LoadingEngine, configure_logging, create_app
+from mammoscope.service import LoadingEngine, configure_logging
 from mammoscope.service.problems import RETRY_AFTER_S, STATUSES
 from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import changed, mammogram_object
-from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, encoded, upload
+from tests.fake_engine import (
+    IMAGE,
+    FakeEngine,
+    app_with,
+    assert_good,
+    assert_problem,
+    encoded,
+    upload,
+)
 
 CAP = 200_000
 SETTINGS = ServiceSettings(max_image_bytes=CAP, fetch_private_addresses=True, fetch_timeout_s=2)
@@ -36,7 +44,7 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def client(engine: FakeEngine) -> FlaskClient:
-    return create_app(SETTINGS, engine).test_client()
+    return app_with(SETTINGS, engine).test_client()
 
 
 def test_dicom_is_uploaded_like_any_image(client: FlaskClient) -> None:
@@ -143,7 +151,7 @@ def test_age_is_taken_from_form_json_and_query(
 
 def test_operating_point_is_the_settings(engine: FakeEngine) -> None:
     settings = ServiceSettings(operating_point="high_sensitivity")
-    assert_good(create_app(settings, engine).test_client())
+    assert_good(app_with(settings, engine).test_client())
     assert engine.operating_points == ["high_sensitivity"]
 
 
@@ -171,7 +179,7 @@ def test_page(client: FlaskClient) -> None:
             assert response.status_code == 200
             assert response.mimetype == kind
     assert "url-form" in page.text
-    without = create_app(ServiceSettings(url_fetching=False), FakeEngine()).test_client()
+    without = app_with(ServiceSettings(url_fetching=False), FakeEngine()).test_client()
     assert "url-form" not in without.get("/").text
 
 
@@ -460,7 +468,7 @@ def test_other_paths_and_methods(client: FlaskClient) -> None:
 
 
 def test_urls_into_private_networks_are_refused(image_server: str) -> None:
-    client = create_app(ServiceSettings(), FakeEngine()).test_client()
+    client = app_with(ServiceSettings(), FakeEngine()).test_client()
     port = image_server.rsplit(":", 1)[1]
     for url in (f"{image_server}/a.png", f"http://localhost:{port}/a.png", "http://127.0.0.1/"):
         problem = assert_problem(client.post("/predict", json={"url": url}), 400, "url_not_allowed")
@@ -473,7 +481,7 @@ def test_uploads_never_touch_a_disk(client: FlaskClient, monkeypatch: pytest.Mon
 
     for name in ("TemporaryFile", "SpooledTemporaryFile", "NamedTemporaryFile"):
         monkeypatch.setattr(f"tempfile.{name}", refuse)
-    big = create_app(ServiceSettings(), FakeEngine()).test_client()
+    big = app_with(ServiceSettings(), FakeEngine()).test_client()
     assert big.post("/predict", **multipart(padded(2_000_000))).status_code == 200
 
 
@@ -526,7 +534,7 @@ def test_service_is_ready_once_the_engine_is() -> None:
         release.wait(10)
         return FakeEngine()
 
-    client = create_app(SETTINGS, LoadingEngine(make).start()).test_client()
+    client = app_with(SETTINGS, LoadingEngine(make).start()).test_client()
     assert client.get("/healthz").status_code == 200
     assert_problem(client.get("/readyz"), 503, "not_ready")
     waiting = client.post("/predict", **upload(IMAGE))
@@ -553,7 +561,7 @@ def test_unusable_model_never_becomes_ready(
     def make() -> FakeEngine:
         raise failure
 
-    client = create_app(SETTINGS, LoadingEngine(make).start()).test_client()
+    client = app_with(SETTINGS, LoadingEngine(make).start()).test_client()
     wait_until(lambda: b"not_ready" not in client.get("/readyz").data)
     for _ in range(2):
         assert_problem(client.get("/readyz"), 503, code)

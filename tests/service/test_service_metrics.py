@@ -9,11 +9,10 @@ import requests
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
-from mammoscope.service import create_app
 from mammoscope.service.app import monitoring_of, queue_of
 from mammoscope.service.monitoring import serve
 from mammoscope.settings import ServiceSettings
-from tests.fake_engine import CARD, IMAGE, FakeEngine, upload
+from tests.fake_engine import CARD, IMAGE, FakeEngine, app_with, upload
 
 Read = Callable[..., float | None]
 
@@ -22,7 +21,7 @@ Read = Callable[..., float | None]
 def app() -> Flask:
     engine = FakeEngine()
     engine.card = CARD.model_copy(update={"distributions": {"logit": tuple(range(9))}})
-    return create_app(ServiceSettings(), engine)
+    return app_with(ServiceSettings(), engine)
 
 
 @pytest.fixture

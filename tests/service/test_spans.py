@@ -10,10 +10,9 @@ from flask import Flask
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.service import create_app
 from mammoscope.service.app import spans_of
 from mammoscope.settings import ServiceSettings
-from tests.fake_engine import IMAGE, FakeEngine, upload
+from tests.fake_engine import IMAGE, FakeEngine, app_with, upload
 from tests.servers import server
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -46,7 +45,7 @@ def collector() -> Collector:
 @pytest.fixture
 def app(collector: Collector) -> Iterator[Flask]:
     with server(collector.take) as address:
-        yield create_app(ServiceSettings(traces_endpoint=f"{address}/v1/traces"), FakeEngine())
+        yield app_with(ServiceSettings(traces_endpoint=f"{address}/v1/traces"), FakeEngine())
 
 
 def attributes(span: Any) -> dict[str, Any]:
@@ -98,14 +97,14 @@ def test_refusals_say_why(app: Flask, collector: Collector) -> None:
 
 def test_a_collector_that_is_gone_stops_nothing() -> None:
     settings = ServiceSettings(traces_endpoint="http://127.0.0.1:1/v1/traces")
-    client = create_app(settings, FakeEngine()).test_client()
+    client = app_with(settings, FakeEngine()).test_client()
     assert client.post("/predict", **upload(IMAGE)).status_code == 200
 
 
 def test_nothing_of_it_is_needed_without_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("opentelemetry")]:
         monkeypatch.setitem(sys.modules, name, None)
-    client = create_app(ServiceSettings(), FakeEngine()).test_client()
+    client = app_with(ServiceSettings(), FakeEngine()).test_client()
     assert client.post("/predict", **upload(IMAGE)).status_code == 200
     with pytest.raises(ConfigurationError, match="category tracing"):
-        create_app(ServiceSettings(traces_endpoint="http://127.0.0.1:1/"), FakeEngine())
+        app_with(ServiceSettings(traces_endpoint="http://127.0.0.1:1/"), FakeEngine())

@@ -9,17 +9,24 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from mammoscope.service import create_app
 from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import changed, mammogram_object
-from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, encoded, upload
+from tests.fake_engine import (
+    IMAGE,
+    FakeEngine,
+    app_with,
+    assert_good,
+    assert_problem,
+    encoded,
+    upload,
+)
 
 SETTINGS = ServiceSettings(max_image_bytes=200_000, max_study_images=4, max_study_bytes=800_000)
 
 
 @pytest.fixture
 def client() -> FlaskClient:
-    return create_app(SETTINGS, FakeEngine()).test_client()
+    return app_with(SETTINGS, FakeEngine()).test_client()
 
 
 def drawn(data: bytes) -> np.ndarray[Any, Any]:

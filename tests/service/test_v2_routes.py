@@ -18,10 +18,9 @@ from tritonclient.utils import InferenceServerException
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from mammoscope.errors import InvalidRequestError
-from mammoscope.service import create_app
 from mammoscope.service.v2_tensors import HEADER_LENGTH, parse_request
 from mammoscope.settings import ServiceSettings
-from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, encoded
+from tests.fake_engine import IMAGE, FakeEngine, app_with, assert_good, assert_problem, encoded
 
 INFER = "/v2/models/mammoscope/infer"
 SETTINGS = ServiceSettings(max_study_images=4)
@@ -29,7 +28,7 @@ SETTINGS = ServiceSettings(max_study_images=4)
 
 @pytest.fixture
 def app() -> Flask:
-    return create_app(SETTINGS, FakeEngine())
+    return app_with(SETTINGS, FakeEngine())
 
 
 @pytest.fixture
@@ -179,7 +178,7 @@ def test_bad_header_length(client: FlaskClient, length: str) -> None:
 
 
 def test_a_body_that_is_too_large(app: Flask) -> None:
-    small = create_app(ServiceSettings(max_study_bytes=1000), FakeEngine()).test_client()
+    small = app_with(ServiceSettings(max_study_bytes=1000), FakeEngine()).test_client()
     large = io.BytesIO(bytes(2_000_000))
     assert_problem(
         small.post(INFER, input_stream=large, content_length=2_000_000), 413, "request_too_large"

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from mammoscope.errors import (
     CorruptImageError,
+    DecodingLimitError,
     ImageError,
     ImageTooLargeError,
     UnsupportedImageError,
@@ -82,7 +83,7 @@ def _typed_errors() -> Iterator[None]:
     except (ImageError, KeyboardInterrupt):
         raise
     except MemoryError as err:
-        raise ImageTooLargeError("The DICOM file needs more memory than there is.") from err
+        raise DecodingLimitError("Reading the image needs more memory than is allowed.") from err
     # Parsers and codecs raise whatever they trip over: no list of types would be complete. Their
     # messages quote what they read, so none is passed on, nor are they named as the cause.
     except Exception:  # noqa: BLE001

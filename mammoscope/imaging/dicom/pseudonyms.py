@@ -27,7 +27,12 @@ class Pseudonyms:
     def __init__(self, key: bytes | None = None) -> None:
         if key is not None and len(key) < _SHORTEST_KEY:
             raise ValueError(f"The key has {len(key)} bytes; at least {_SHORTEST_KEY} are needed.")
-        self._key: Final = key or secrets.token_bytes(32)
+        self._key: Final = key or self.new_key()
+
+    @staticmethod
+    def new_key() -> bytes:
+        """Draw a key at random: 32 bytes."""
+        return secrets.token_bytes(32)
 
     def of(self, kind: str, *identifiers: str) -> str:
         """Pseudonym of `identifiers`: 16 hexadecimal digits.

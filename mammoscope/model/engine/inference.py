@@ -11,8 +11,7 @@ import numpy as np
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.imaging.arrays import Float, Pixels
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.preprocessing import preprocess
-from mammoscope.imaging.quality import discrepancies, require_mammogram
+from mammoscope.imaging.network_input import NetworkInput, network_input_of
 from mammoscope.model.artifact import DEFAULT_POINT, Card
 from mammoscope.model.engine.protocol import Scores
 from mammoscope.model.prediction import AGES_YEARS, Prediction
@@ -94,17 +93,18 @@ class OpenVinoEngine:
 
     def predict(
         self,
-        mammogram: Mammogram,
+        image: Mammogram | NetworkInput,
+        /,
         *,
         operating_point: str = DEFAULT_POINT,
         age: float | None = None,
     ) -> Prediction:
-        """Preprocess one image, run the network and calibrate its logit.
+        """Run the network on one image and calibrate its logit.
 
         Parameters
         ----------
-        mammogram
-            The image.
+        image
+            The image as it was read, or preprocessed to the size that the card says.
         operating_point
             Operating point of the card whose threshold decides the label.
         age
@@ -121,14 +121,13 @@ class OpenVinoEngine:
             If the card has no such operating point.
         """
         threshold = self.card.threshold(operating_point)
+        if isinstance(image, Mammogram):
+            image = network_input_of(image, self.card.input_size)
         began = time.perf_counter()
-        preprocessed = preprocess(mammogram, self.card.input_size)
-        require_mammogram(mammogram, preprocessed)
-        in_between = time.perf_counter()
-        scores = self.infer(preprocessed.pixels[None])
-        stage_s = {"prepare": in_between - began, "infer": time.perf_counter() - in_between}
+        scores = self.infer(image.preprocessed.pixels[None])
+        stage_s = {**image.stage_s, "infer": time.perf_counter() - began}
         logit = float(scores.logits[0])
-        years = self._age_in(mammogram) if age is None else age
+        years = self._age_in(image) if age is None else age
         probability, age_used = self.card.probability(logit, years)
         unused = (_AGE_UNUSED,) if age is not None and not age_used else ()
         return Prediction(
@@ -136,16 +135,16 @@ class OpenVinoEngine:
             logit=logit,
             threshold=threshold,
             model_version=self.card.version,
-            warnings=(*mammogram.warnings, *discrepancies(mammogram, preprocessed), *unused),
+            warnings=(*image.warnings, *unused),
             age_used=age_used,
-            preprocessed=preprocessed,
+            preprocessed=image.preprocessed,
             logit_map=scores.logit_maps[0],
             stage_s=stage_s,
         )
 
-    def _age_in(self, mammogram: Mammogram) -> float | None:
+    def _age_in(self, image: NetworkInput) -> float | None:
         """Age of an adult from the DICOM object, if the engine may use it."""
-        years = mammogram.exposure.age
+        years = image.exposure.age
         if not self._age_from_dicom or years is None:
             return None
         low, high = AGES_YEARS

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from mammoscope.imaging.arrays import Float, Pixels
 from mammoscope.imaging.mammogram import Mammogram
+from mammoscope.imaging.network_input import NetworkInput
 from mammoscope.model.artifact import Card
 from mammoscope.model.prediction import Prediction
 
@@ -30,9 +31,14 @@ class Engine(Protocol):
         ...
 
     def predict(
-        self, mammogram: Mammogram, *, operating_point: str = ..., age: float | None = ...
+        self,
+        image: Mammogram | NetworkInput,
+        /,
+        *,
+        operating_point: str = ...,
+        age: float | None = ...,
     ) -> Prediction:
-        """Preprocess one image, run the network and calibrate its logit."""
+        """Run the network on one image, preprocessed if it is not yet, and calibrate its logit."""
         ...
 
     def infer(self, pixels: Pixels, /) -> Scores:

@@ -1,0 +1,129 @@
+"""The process that reading processes are forked from, and what each of them does.
+
+Started as ``python -m mammoscope.imaging.pool.forkserver FD``, a fresh interpreter without threads
+and without the service's sockets. It imports the decoders once; a fork of it is ready in
+milliseconds and shares its memory. Over the socket FD it is told ``fork``, with three descriptors,
+and answers with the process's number; or ``kill`` and a number.
+
+Every process ends when the service does: it reads end of file.
+"""
+
+import gc
+import mmap
+import os
+import resource
+import signal
+import socket
+import sys
+from typing import Final
+
+import cv2
+import PIL.Image
+
+import mammoscope.imaging.dicom.mammography  # noqa: F401 forks share what is imported here
+from mammoscope.errors import ImageError
+from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, make_network_input
+from mammoscope.imaging.pool.transport import (
+    FORK,
+    KILL,
+    decode_request,
+    encode_answer,
+)
+
+_HELD_KB_LINE: Final = "VmSize:"
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
+"""Sent to whole process groups. The service decides when its reading processes end."""
+
+
+def main() -> int:
+    """Serve forks until the service closes its end of the socket."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    control = socket.socket(fileno=int(sys.argv[1]))
+    memory_bytes = int(sys.argv[2])
+    cv2.setNumThreads(1)
+    PIL.Image.preinit()
+    gc.collect()
+    gc.freeze()  # so that collections do not copy what processes share
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 64, 3)
+        if not message:
+            return 0
+        if message == FORK:
+            child = os.fork()
+            if child == 0:
+                control.close()
+                _silence()
+                requests, answers, shared = descriptors
+                _read_images(requests, answers, shared, memory_bytes)
+                os._exit(0)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            control.send(str(child).encode())
+        elif message.startswith(KILL):
+            child = int(message.removeprefix(KILL))
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def _silence() -> None:
+    """Let nothing that a decoder prints reach the service's log."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(nowhere, standard)
+    os.close(nowhere)
+
+
+def _read_images(requests: int, answers: int, shared: int, memory_bytes: int) -> None:
+    """Answer requests until there are no more; ends itself where memory does not suffice."""
+    held = _address_space_bytes()
+    resource.setrlimit(resource.RLIMIT_AS, (held + memory_bytes, held + memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with os.fdopen(requests, "rb") as lines, os.fdopen(answers, "wb", buffering=0) as output:
+        for line in lines:
+            request = decode_request(line)
+            _allow_processor_time(request.cpu_s)
+            data = _shared_bytes(shared, request.bytes)
+            try:
+                parts = encode_answer(_outcome(data, request.options))
+            except MemoryError:
+                os._exit(1)
+            for part in parts:
+                _write(output.fileno(), part)
+
+
+def _shared_bytes(shared: int, count: int) -> bytes:
+    if count == 0:
+        return b""
+    with mmap.mmap(shared, count, prot=mmap.PROT_READ) as mapped:
+        return mapped[:]
+
+
+def _outcome(data: bytes, options: ReadingOptions) -> NetworkInput | ImageError:
+    try:
+        return make_network_input(data, options)
+    except ImageError as err:
+        return err
+
+
+def _write(descriptor: int, part: bytes | memoryview) -> None:
+    view = memoryview(part)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _allow_processor_time(seconds: int) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    spent = used.ru_utime + used.ru_stime
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + seconds + 1, most))
+
+
+def _address_space_bytes() -> int:
+    with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123 a process file
+        line = next(line for line in status if line.startswith(_HELD_KB_LINE))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())

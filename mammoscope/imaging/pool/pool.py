@@ -1,0 +1,335 @@
+"""The service's side of the pool: take a process, send it an image, wait for its answer."""
+
+import fcntl
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, Self
+
+from mammoscope.errors import DecodingLimitError, StorageError
+from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
+from mammoscope.imaging.pool.transport import (
+    FORK,
+    KILL,
+    LENGTH,
+    BrokenAnswerError,
+    ReadingRequest,
+    answer_bytes,
+    decode_answer,
+    encode_request,
+)
+
+_POLL_S: Final = 0.05
+"""How often a waiting request checks whether it is still wanted."""
+
+_LIMIT_MESSAGE: Final = (
+    "Reading this image takes more time or memory than the service allows. Save it again in a "
+    "plain format, such as 8-bit or 16-bit PNG or uncompressed DICOM."
+)
+_THREAD_SETTINGS: Final = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
+"""A process with threads cannot be forked safely, and each image is to take one processor."""
+
+_PIPE_BYTES: Final = 1 << 20
+_F_SETPIPE_SZ: Final = 1031
+"""fcntl(2), Linux: a pipe that holds an answer lets the process go on at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """What reading one image may take.
+
+    Parameters
+    ----------
+    memory_bytes
+        Address space beyond what a process holds after its start.
+    cpu_s
+        Seconds of processor time.
+    wall_s
+        Seconds on the clock.
+    """
+
+    memory_bytes: int = 1 << 30
+    cpu_s: int = 10
+    wall_s: float = 20.0
+
+
+class ReadingPool:
+    """Processes that read images; safe to use from several threads.
+
+    Parameters
+    ----------
+    processes
+        How many images are read at a time, at least 1.
+    limits
+        What reading one image may take.
+    """
+
+    def __init__(self, processes: int, limits: PoolLimits | None = None) -> None:
+        self.limits: Final = limits or PoolLimits()
+        self.processes: Final = processes
+        self._lock = threading.Lock()
+        # None stands for a process that is forked when it is first needed.
+        self._idle: deque[_Process | None] = deque([None] * processes)
+        self._waiting: deque[_Turn] = deque()
+        self._forkserver = _Forkserver(self.limits.memory_bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(
+        self, data: bytes, options: ReadingOptions, check: Callable[[], None] = lambda: None, /
+    ) -> NetworkInput:
+        """Read one image in a process of the pool.
+
+        Parameters
+        ----------
+        data
+            An encoded image.
+        options
+            How it is to be read.
+        check
+            Called again and again while the image waits and is read; what it raises ends the
+            reading.
+
+        Raises
+        ------
+        DecodingLimitError
+            If reading takes more memory or time than the limits of the pool.
+        ImageError
+            If the image is refused.
+        """
+        request = ReadingRequest(len(data), options, self.limits.cpu_s)
+        with self._process(check) as process:
+            return process.read(data, request, time.monotonic() + self.limits.wall_s, check)
+
+    def close(self) -> None:
+        """End all processes; images that are being read are refused."""
+        self._forkserver.close()
+        with self._lock:
+            for process in self._idle:
+                if process is not None:
+                    process.close()
+            self._idle.clear()
+
+    @contextmanager
+    def _process(self, check: Callable[[], None]) -> "Iterator[_Process]":
+        """Wait for a process, first come, first served; afterwards the next has it."""
+        process = self._take(check)
+        try:
+            if process is None:
+                process = self._forkserver.fork()
+            yield process
+        finally:
+            if process is not None and not process.usable:
+                process.close()
+                process = None
+            self._give_back(process)
+
+    def _take(self, check: Callable[[], None]) -> "_Process | None":
+        turn = _Turn()
+        with self._lock:
+            if self._idle and not self._waiting:
+                return self._idle.popleft()
+            self._waiting.append(turn)
+        try:
+            while not turn.granted.wait(_POLL_S):
+                check()
+        except BaseException:
+            with self._lock:
+                if not turn.granted.is_set():
+                    self._waiting.remove(turn)
+                    raise
+            self._give_back(turn.process)  # it was granted meanwhile
+            raise
+        return turn.process
+
+    def _give_back(self, process: "_Process | None") -> None:
+        with self._lock:
+            if not self._waiting:
+                self._idle.append(process)
+                return
+            turn = self._waiting.popleft()
+            turn.process = process
+            turn.granted.set()
+
+
+class _Turn:
+    """A request that waits for a process."""
+
+    def __init__(self) -> None:
+        self.granted = threading.Event()
+        self.process: _Process | None = None
+
+
+class _Process:
+    """One reading process.
+
+    Parameters
+    ----------
+    number
+        Its process number.
+    requests, answers, shared
+        Descriptors: the pipe to it, the pipe from it, the file that holds the encoded image.
+    kill
+        Ends the process that has a number.
+    """
+
+    def __init__(
+        self, number: int, requests: int, answers: int, shared: int, kill: Callable[[int], None]
+    ) -> None:
+        self.usable = True
+        self._number = number
+        self._requests = requests
+        self._answers = answers
+        self._shared = shared
+        self._kill = kill
+
+    def read(
+        self, data: bytes, request: ReadingRequest, deadline: float, check: Callable[[], None]
+    ) -> NetworkInput:
+        """Have one image read; whatever interrupts that leaves the process unusable."""
+        self.usable = False
+        try:
+            _write_file(self._shared, data)
+            os.write(self._requests, encode_request(request))
+            header = self._receive(LENGTH.size, deadline, check)
+            text_bytes, pixel_bytes = answer_bytes(bytes(header), request)
+            text = self._receive(text_bytes, deadline, check)
+            pixels = self._receive(pixel_bytes, deadline, check)
+        except (BrokenAnswerError, BrokenPipeError) as err:
+            raise DecodingLimitError(_LIMIT_MESSAGE) from err
+        self.usable = True
+        try:
+            return decode_answer(bytes(text), pixels, request)
+        except BrokenAnswerError as err:
+            self.usable = False
+            raise DecodingLimitError(_LIMIT_MESSAGE) from err
+
+    def close(self) -> None:
+        """End the process."""
+        self.usable = False
+        self._kill(self._number)
+        for descriptor in (self._requests, self._answers, self._shared):
+            os.close(descriptor)
+
+    def _receive(self, count: int, deadline: float, check: Callable[[], None]) -> bytearray:
+        received = bytearray(count)
+        view = memoryview(received)
+        while view:
+            ready, _, _ = select.select([self._answers], [], [], _POLL_S)
+            if not ready:
+                check()
+                if time.monotonic() > deadline:
+                    raise BrokenAnswerError
+                continue
+            got = os.readv(self._answers, [view])
+            if got == 0:  # it was killed, or ended itself where memory did not suffice
+                raise BrokenAnswerError
+            view = view[got:]
+        return received
+
+
+class _Forkserver:
+    """The process that reading processes are forked from; started again where it is gone."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        self._memory_bytes = memory_bytes
+        self._lock = threading.Lock()
+        self._start()
+
+    def fork(self) -> _Process:
+        """Return a new reading process.
+
+        Raises
+        ------
+        StorageError
+            If the operating system gives none.
+        """
+        theirs_requests, requests = os.pipe()
+        answers, theirs_answers = os.pipe()
+        shared = _unnamed_file()
+        try:
+            number = self._ask([theirs_requests, theirs_answers, shared])
+        except OSError as err:
+            for descriptor in (requests, answers, shared):
+                os.close(descriptor)
+            raise StorageError("No process to read images in can be started.") from err
+        finally:
+            os.close(theirs_requests)
+            os.close(theirs_answers)
+        with suppress(OSError):
+            fcntl.fcntl(answers, _F_SETPIPE_SZ, _PIPE_BYTES)
+        return _Process(number, requests, answers, shared, self._end)
+
+    def close(self) -> None:
+        """End the process, and with it all that it forked."""
+        self._control.close()
+        self._process.wait()
+
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        single = dict.fromkeys(_THREAD_SETTINGS, "1")
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 this very interpreter
+                [
+                    sys.executable,
+                    "-m",
+                    "mammoscope.imaging.pool.forkserver",
+                    str(theirs.fileno()),
+                    str(self._memory_bytes),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **single},
+                start_new_session=True,
+            )
+
+    def _ask(self, descriptors: list[int]) -> int:
+        with self._lock:
+            try:
+                return self._fork(descriptors)
+            except OSError:
+                self._control.close()
+                self._process.kill()
+                self._process.wait()
+                self._start()
+                return self._fork(descriptors)
+
+    def _fork(self, descriptors: list[int]) -> int:
+        socket.send_fds(self._control, [FORK], descriptors)
+        answer = self._control.recv(32)
+        if not answer:
+            raise ConnectionResetError
+        return int(answer)
+
+    def _end(self, number: int) -> None:
+        with self._lock, suppress(OSError):  # a forkserver that is gone took its forks along
+            self._control.send(KILL + str(number).encode())
+
+
+def _unnamed_file() -> int:
+    """Return a descriptor of a file in memory that has no name."""
+    return os.memfd_create("image", os.MFD_CLOEXEC)
+
+
+def _write_file(descriptor: int, data: bytes) -> None:
+    os.ftruncate(descriptor, 0)  # gives back what the last image took
+    view, offset = memoryview(data), 0
+    while offset < len(view):
+        offset += os.pwrite(descriptor, view[offset:], offset)

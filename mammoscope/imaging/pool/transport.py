@@ -1,0 +1,222 @@
+"""What crosses between the service and a reading process.
+
+A reading process decodes bytes that anybody sent, so nothing that it answers is trusted: facts are
+JSON that is checked against their types, pixels are raw bytes of a shape that was asked for.
+Nothing is unpickled on the service's side.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from mammoscope import errors
+from mammoscope.errors import ImageError
+from mammoscope.imaging.mammogram import Exposure, Laterality, SourceFacts, View
+from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
+from mammoscope.imaging.preprocessing import Preprocessed
+from mammoscope.imaging.preprocessing.breast import SEARCH_SIZE
+from mammoscope.settings import ReadingLimits
+
+FORK: Final = b"fork"
+KILL: Final = b"kill "
+"""What the forkserver is told; the second is followed by a process's number."""
+
+LENGTH: Final = struct.Struct("<QQ")
+"""Bytes of JSON and bytes of pixels that follow."""
+
+_MAX_JSON_BYTES: Final = 64 * 1024
+"""Facts take about a kilobyte."""
+
+_SEARCH: Final = (SEARCH_SIZE, SEARCH_SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingRequest:
+    """What a reading process is asked to do with the bytes in its shared file.
+
+    Parameters
+    ----------
+    bytes
+        Size of the encoded image.
+    options
+        How it is to be read.
+    cpu_s
+        Seconds of processor time allowed.
+    """
+
+    bytes: int
+    options: ReadingOptions
+    cpu_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """A network input without its arrays; ``display`` is the shape of that image."""
+
+    inverted: bool
+    mirrored: bool
+    chest_wall: Literal["left", "right"]
+    box: tuple[int, int, int, int]
+    breast_share: float
+    source: SourceFacts
+    laterality: Laterality | None
+    view: View | None
+    exposure: Exposure
+    warnings: tuple[str, ...]
+    stage_s: Mapping[str, float]
+    display: tuple[int, int] | None
+
+
+_FACTS: Final = TypeAdapter(_Facts)
+_KNOWN: Final = TypeAdapter(dict[str, str | None])
+
+
+class BrokenAnswerError(Exception):
+    """A reading process did not answer, or not what it was asked for."""
+
+
+def encode_request(request: ReadingRequest) -> bytes:
+    """Return the request as one line of JSON."""
+    options = request.options
+    key = options.pseudonym_key
+    plain = {
+        "bytes": request.bytes,
+        "cpu_s": request.cpu_s,
+        "size": options.size,
+        "limits": {name: getattr(options.limits, name) for name in ReadingLimits.model_fields},
+        "pseudonym_key": None if key is None else key.hex(),
+        "display": options.display,
+    }
+    return json.dumps(plain).encode() + b"\n"
+
+
+def decode_request(line: bytes) -> ReadingRequest:
+    """Return what `encode_request` was given."""
+    plain = json.loads(line)
+    height, width = plain["size"]
+    key = plain["pseudonym_key"]
+    options = ReadingOptions(
+        size=(height, width),
+        limits=ReadingLimits(**plain["limits"]),
+        pseudonym_key=None if key is None else bytes.fromhex(key),
+        display=plain["display"],
+    )
+    return ReadingRequest(plain["bytes"], options, plain["cpu_s"])
+
+
+def encode_answer(outcome: NetworkInput | ImageError) -> list[bytes | memoryview]:
+    """Return an answer as parts to be written one after another."""
+    if isinstance(outcome, ImageError):
+        refusal = json.dumps(
+            {"code": outcome.code, "message": str(outcome), "known": outcome.known}
+        ).encode()
+        return [LENGTH.pack(len(refusal), 0), refusal]
+    made = outcome.preprocessed
+    facts = _Facts(
+        inverted=made.inverted,
+        mirrored=made.mirrored,
+        chest_wall=made.chest_wall,
+        box=made.box,
+        breast_share=made.breast_share,
+        source=outcome.source,
+        laterality=outcome.laterality,
+        view=outcome.view,
+        exposure=outcome.exposure,
+        warnings=outcome.warnings,
+        stage_s=outcome.stage_s,
+        display=None if outcome.display is None else outcome.display.shape[:2],
+    )
+    arrays: list[np.ndarray[Any, Any]] = [made.pixels, made.search_copy, made.breast]
+    if outcome.display is not None:
+        arrays.append(outcome.display)
+    text = json.dumps(asdict(facts)).encode()
+    parts = [np.ascontiguousarray(array).data.cast("B") for array in arrays]
+    return [LENGTH.pack(len(text), sum(part.nbytes for part in parts)), text, *parts]
+
+
+def answer_bytes(header: bytes, request: ReadingRequest) -> tuple[int, int]:
+    """Return how many bytes of JSON and of pixels follow an answer's header.
+
+    Raises
+    ------
+    BrokenAnswerError
+        If they are more than any answer to `request` can have.
+    """
+    text, pixels = LENGTH.unpack(header)
+    options = request.options
+    most = options.size[0] * options.size[1] + 5 * SEARCH_SIZE**2 + options.limits.max_pixels
+    if text > _MAX_JSON_BYTES or pixels > most:
+        raise BrokenAnswerError
+    return text, pixels
+
+
+def decode_answer(text: bytes, pixels: bytearray, request: ReadingRequest) -> NetworkInput:
+    """Return the network input that a reading process made.
+
+    Raises
+    ------
+    ImageError
+        If the process refused the image.
+    BrokenAnswerError
+        If the answer is not one to `request`.
+    """
+    try:
+        if not pixels:
+            raise _refusal(json.loads(text))
+        facts = _FACTS.validate_json(text)
+        arrays = _Arrays(pixels)
+        preprocessed = Preprocessed(
+            pixels=arrays.take(request.options.size, np.uint8),
+            inverted=facts.inverted,
+            mirrored=facts.mirrored,
+            chest_wall=facts.chest_wall,
+            box=facts.box,
+            breast_share=facts.breast_share,
+            search_copy=arrays.take(_SEARCH, np.float32),
+            breast=arrays.take(_SEARCH, np.uint8) > 0,
+        )
+        display = None if facts.display is None else arrays.take(facts.display, np.uint8)
+    except (ValueError, KeyError, TypeError, ValidationError) as err:
+        raise BrokenAnswerError from err
+    return NetworkInput(
+        preprocessed=preprocessed,
+        source=facts.source,
+        laterality=facts.laterality,
+        view=facts.view,
+        exposure=facts.exposure,
+        warnings=facts.warnings,
+        display=display,
+        stage_s=facts.stage_s,
+    )
+
+
+class _Arrays:
+    """Arrays that follow each other in one buffer."""
+
+    def __init__(self, buffer: bytearray) -> None:
+        self._buffer = buffer
+        self._offset = 0
+
+    def take(self, shape: tuple[int, int], kind: type[np.generic]) -> Any:
+        """Return the next array, read-only."""
+        count = shape[0] * shape[1]
+        made = np.frombuffer(self._buffer, kind, count, self._offset).reshape(shape)
+        self._offset += made.nbytes
+        made.setflags(write=False)
+        return made
+
+
+def _refusal(answer: Mapping[str, Any]) -> ImageError:
+    kinds = {
+        kind.code: kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, ImageError)
+    }
+    refused = kinds[answer["code"]](str(answer["message"]))
+    refused.known = _KNOWN.validate_python(answer["known"])
+    return refused

@@ -1,0 +1,217 @@
+"""Images are read in child processes: same results, and nothing that one image does lasts."""
+
+import dataclasses
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mammoscope.errors import ClientGoneError, DecodingLimitError, ImageError, NotAMammogramError
+from mammoscope.imaging.network_input import ReadingOptions, make_network_input
+from mammoscope.imaging.pool import PoolLimits, ReadingPool
+from mammoscope.imaging.preprocessing import Preprocessed
+from tests.dicom_objects import mammogram_object
+
+SIZE = (96, 72)
+OPTIONS = ReadingOptions(SIZE)
+KEY = bytes(range(32))
+LIMITS = PoolLimits(memory_bytes=512 << 20, cpu_s=2, wall_s=5.0)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ReadingPool]:
+    with ReadingPool(2, LIMITS) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def images(phantom_folder: Path) -> list[bytes]:
+    files = [path.read_bytes() for path in sorted(phantom_folder.iterdir())]
+    return [*files, mammogram_object()]
+
+
+def slow_jpeg(scans: int = 20_000) -> bytes:
+    """A progressive JPEG that refines nothing again and again: 330 kB, half a minute."""
+    stream = io.BytesIO()
+    Image.new("L", (2048, 2048), 128).save(stream, "JPEG", progressive=True)
+    plain = stream.getvalue()
+    marks = [i for i in range(len(plain) - 1) if plain[i : i + 2] == b"\xff\xda"]
+    again = plain[marks[3] : marks[4]]
+    return plain[: marks[4]] + again * scans + plain[marks[4] :]
+
+
+def deep_png() -> bytes:
+    """A small file that holds 49 million 16-bit samples."""
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((7000, 7000), np.uint16)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def numbers(pool: ReadingPool) -> list[int]:
+    return [process._number for process in pool._idle if process is not None]
+
+
+def test_results_are_those_of_the_same_process(pool: ReadingPool, images: list[bytes]) -> None:
+    for data in images:
+        options = ReadingOptions(SIZE, pseudonym_key=KEY, display=True)
+        here, there = make_network_input(data, options), pool.read(data, options)
+        for name in ("source", "laterality", "view", "exposure", "warnings"):
+            assert getattr(there, name) == getattr(here, name)
+        for field in dataclasses.fields(Preprocessed):
+            expected = getattr(here.preprocessed, field.name)
+            assert np.array_equal(getattr(there.preprocessed, field.name), expected), field.name
+        assert np.array_equal(there.display, here.display)
+        assert set(there.stage_s) == {"decode", "prepare"}
+        assert pool.read(data, OPTIONS).display is None
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", mammogram_object()[:2000]])
+def test_refusals_are_those_of_the_same_process(pool: ReadingPool, data: bytes) -> None:
+    with pytest.raises(ImageError) as here:
+        make_network_input(data, OPTIONS)
+    with pytest.raises(ImageError) as there:
+        pool.read(data, OPTIONS)
+    assert (type(there.value), str(there.value)) == (type(here.value), str(here.value))
+    assert there.value.known == here.value.known
+
+
+def test_memory_is_limited(images: list[bytes]) -> None:
+    pool = ReadingPool(1, PoolLimits(memory_bytes=96 << 20, cpu_s=20, wall_s=30.0))
+    try:
+        with pytest.raises(DecodingLimitError, match="memory"):
+            pool.read(deep_png(), OPTIONS)
+        pool.read(images[0], OPTIONS)
+    finally:
+        pool.close()
+
+
+def test_processor_time_is_limited_for_each_image(pool: ReadingPool, images: list[bytes]) -> None:
+    pool.read(images[0], OPTIONS)
+    before = set(numbers(pool))
+    with pytest.raises(DecodingLimitError):
+        pool.read(slow_jpeg(), OPTIONS)
+    assert len(before - set(numbers(pool))) == 1  # the process that read it is gone
+    pool.read(images[0], OPTIONS)
+
+
+def test_a_reading_that_nobody_waits_for_is_ended(pool: ReadingPool, images: list[bytes]) -> None:
+    began = time.monotonic()
+
+    def gone() -> None:
+        if time.monotonic() - began > 0.2:
+            raise ClientGoneError
+
+    with pytest.raises(ClientGoneError):
+        pool.read(slow_jpeg(), OPTIONS, gone)
+    for data in images:
+        pool.read(data, OPTIONS)
+
+
+def test_a_waiting_request_can_leave(images: list[bytes]) -> None:
+    pool = ReadingPool(1, PoolLimits(memory_bytes=512 << 20, cpu_s=2, wall_s=5.0))
+
+    def occupy() -> None:
+        with pytest.raises(DecodingLimitError):
+            pool.read(slow_jpeg(), OPTIONS)
+
+    def leave() -> None:
+        raise ClientGoneError
+
+    busy = threading.Thread(target=occupy)
+    busy.start()
+    try:
+        time.sleep(0.3)
+        with pytest.raises(ClientGoneError):
+            pool.read(images[0], OPTIONS, leave)
+        pool.read(images[0], OPTIONS)  # waits its turn
+    finally:
+        busy.join()
+        pool.close()
+
+
+def test_killed_processes_are_replaced(pool: ReadingPool, images: list[bytes]) -> None:
+    for number in numbers(pool):
+        os.kill(number, signal.SIGKILL)
+    for _ in range(len(numbers(pool))):
+        with pytest.raises(DecodingLimitError):
+            pool.read(images[0], OPTIONS)
+    pool.read(images[0], OPTIONS)
+    pool._forkserver._process.kill()
+    time.sleep(0.2)
+    for _ in range(3):
+        pool.read(images[0], OPTIONS)
+
+
+def test_processes_hold_no_socket_and_no_standard_stream(pool: ReadingPool) -> None:
+    for number in numbers(pool):
+        held = [str(link.readlink()) for link in Path(f"/proc/{number}/fd").iterdir()]
+        assert not any(name.startswith("socket:") for name in held), held
+        assert held.count(os.devnull) == 3
+
+
+def test_descriptors_do_not_leak(pool: ReadingPool, images: list[bytes]) -> None:
+    def held() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def read_all() -> None:
+        for _ in range(pool.processes):
+            pool.read(images[0], OPTIONS)
+
+    read_all()
+    before = held()
+    for _ in range(3):
+        with pytest.raises(NotAMammogramError):
+            pool.read(not_a_mammogram(), OPTIONS)
+        killed = numbers(pool)
+        for number in killed:
+            os.kill(number, signal.SIGKILL)
+        for _ in killed:
+            with pytest.raises(DecodingLimitError):
+                pool.read(images[0], OPTIONS)
+        read_all()
+    assert held() == before
+
+
+def not_a_mammogram() -> bytes:
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_processes_end_with_their_parent() -> None:
+    program = (
+        "import time; from mammoscope.imaging.pool import ReadingPool; pool = ReadingPool(2); "
+        "processes = [pool._forkserver.fork() for _ in range(2)]; "
+        "print(pool._forkserver._process.pid, *[p._number for p in processes], flush=True); "
+        "time.sleep(600)"
+    )
+    root = Path(__file__).resolve().parents[3]
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=root, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        started = [int(number) for number in parent.stdout.readline().split()]
+        assert len(started) == 3
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while any(is_alive(number) for number in started):
+        assert time.monotonic() < deadline, "the processes outlive their parent"
+        time.sleep(0.1)
+
+
+def is_alive(number: int) -> bool:
+    try:
+        status = Path(f"/proc/{number}/status").read_text()
+    except FileNotFoundError:
+        return False
+    return "\nState:\tZ" not in status
