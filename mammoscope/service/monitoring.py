@@ -58,7 +58,7 @@ class Monitoring:
         )
         self._stage_seconds = Histogram(
             "mammoscope_stage_seconds",
-            "Seconds of the stages of an image: queue, decode, prepare, infer.",
+            "Seconds of the stages of an image: queue, read (of which decode and prepare), infer.",
             ("stage",),
             buckets=_STAGE_SECONDS,
             registry=self.registry,
