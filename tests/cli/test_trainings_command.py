@@ -136,6 +136,7 @@ def test_data_that_the_runs_need_must_be_given(phantom_dataset: Path, capsys):
 
 
 @pytest.mark.training
+@pytest.mark.timeout(1800)  # seven trainings, a process each
 def test_the_released_model_is_rebuilt_at_phantom_size(
     phantom_dataset: Path, tmp_path: Path, capfd
 ):
