@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -94,6 +95,17 @@ def save_figure(figure: Figure, path: Path) -> Path:
     except OSError as err:
         raise StorageError("A figure could not be written: no permission or no space.") from err
     return path
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int | None = None) -> None:
+    """Put the legend of `axes` below all of a figure, an entry for each label.
+
+    Without `columns` all entries stand in one row.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    entries = dict(zip(labels, handles, strict=True))
+    place = "outside lower center"
+    figure.legend(entries.values(), entries.keys(), loc=place, ncols=columns or len(entries))
 
 
 def save_figures(drawings: Mapping[str, Callable[[], Figure]], folder: Path) -> list[Path]:
