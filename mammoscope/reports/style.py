@@ -104,8 +104,8 @@ def legend_below(figure: Figure, axes: Axes, columns: int | None = None) -> None
     """
     handles, labels = axes.get_legend_handles_labels()
     entries = dict(zip(labels, handles, strict=True))
-    place = "outside lower center"
-    figure.legend(entries.values(), entries.keys(), loc=place, ncols=columns or len(entries))
+    columns = columns or len(entries)
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
 
 
 def save_figures(drawings: Mapping[str, Callable[[], Figure]], folder: Path) -> list[Path]:
