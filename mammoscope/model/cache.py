@@ -12,7 +12,6 @@ A cached network is used only for the same .keras, precision, converter, Keras a
 import hashlib
 import logging
 import os
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Self
@@ -27,7 +26,7 @@ from mammoscope.errors import (
     StorageError,
 )
 from mammoscope.model.artifact import Artifact, Precision, Sha256, sha256_of
-from mammoscope.model.conversion import DAMAGED, convert_network, import_openvino
+from mammoscope.model.conversion import DAMAGED, convert_network, import_openvino, temporary_folder
 from mammoscope.settings import cache_folder
 from mammoscope.system.files import locked, replacing_folder
 
@@ -202,11 +201,7 @@ def _cached(artifact: Artifact, origin: Origin, cache: Path) -> Any:
 def _for_this_process(artifact: Artifact, origin: Origin) -> Any:
     """Make the network and keep nothing."""
     _announce(artifact, "at every start")
-    try:
-        temporary = tempfile.TemporaryDirectory(prefix="mammoscope-")
-    except OSError as err:
-        raise ArtifactError("There is no temporary folder to compile the model in.") from err
-    with temporary as name:
+    with temporary_folder() as name:
         folder = Path(name)
         try:
             _make(artifact, origin, folder)
