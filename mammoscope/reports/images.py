@@ -126,10 +126,8 @@ def _of_model(card: Mapping[str, Any], run: Run | None) -> _Drawings:
     thresholds = {name: point["threshold"] for name, point in points.items()}
     return drawings | {
         "curves": lambda: draw_curves(run.history),
-        "roc": lambda: draw_roc(scores.logits, scores.labels, scores.patients),
-        "reliability": lambda: draw_reliability(
-            scores.probabilities, scores.labels, scores.patients
-        ),
+        "roc": lambda: draw_roc(scores),
+        "reliability": lambda: draw_reliability(scores),
         "decision-curve": lambda: draw_decision_curve(scores),
         "confusion": lambda: draw_confusion_matrices(scores, thresholds),
     }

@@ -87,9 +87,8 @@ def _render(runs: Sequence[Run]) -> str:
 def _figures_of(run: Run) -> dict[str, Markup]:
     drawn = {"curves": draw_curves(run.history)}
     if run.scores is not None:
-        known = (run.scores.labels, run.scores.patients)
-        drawn["ROC"] = draw_roc(run.scores.logits, *known)
-        drawn["reliability"] = draw_reliability(run.scores.probabilities, *known)
+        drawn["ROC"] = draw_roc(run.scores)
+        drawn["reliability"] = draw_reliability(run.scores)
     return {name: _inline(figure) for name, figure in drawn.items()}
 
 
