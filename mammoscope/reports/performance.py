@@ -10,7 +10,7 @@ from mammoscope.evaluation.metrics.intervals import RESAMPLES, bootstrap, draw_w
 from mammoscope.evaluation.metrics.measures import ECE_BINS, Curve, Measures, equal_mass_bins
 from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.reports.record import Scores
-from mammoscope.reports.style import BLUE, GREY, VERMILION, interval_text, new_figure, styled
+from mammoscope.reports.style import BLUE, GREY, VERMILION, new_figure, styled
 
 _ROC_GRID: Final = 201
 _HISTOGRAM_BINS: Final = 25
@@ -59,7 +59,7 @@ def draw_reliability(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
         label="tenths of the images, 95 % interval",
     )
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed share of tumours")
-    upper.set_title(f"Reliability; calibration error {interval_text(ece.value, ece.low, ece.high)}")
+    upper.set_title(f"Reliability; calibration error {ece}")
     upper.legend(loc="lower right")
     edges = np.linspace(0, 1, _HISTOGRAM_BINS + 1)
     lower.hist(
@@ -111,7 +111,7 @@ def draw_roc(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
     axes.plot(false_rate, true_rate, color=BLUE, label="validation, by image")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="1 – specificity", ylabel="sensitivity")
     axes.set_aspect("equal")
-    axes.set_title(f"ROC; AUC {interval_text(area.value, area.low, area.high)}")
+    axes.set_title(f"ROC; AUC {area}")
     axes.legend(loc="lower right")
     return figure
 

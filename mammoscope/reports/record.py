@@ -79,9 +79,7 @@ class Run:
         found: Any = self.measured
         for key in path:
             found = found.get(key) if isinstance(found, Mapping) else None
-        if not isinstance(found, Mapping):
-            return None
-        return Interval(*(_number(found[end]) for end in ("value", "low", "high")))
+        return Interval.from_json(found) if isinstance(found, Mapping) else None
 
     def epochs(self, side: str, measure: str) -> npt.NDArray[np.float64]:
         """A measure of ``train`` or ``validation`` images after each epoch, NaN where unknown."""

@@ -128,11 +128,6 @@ def save_figures(drawings: Mapping[str, Callable[[], Figure]], folder: Path) -> 
     return written
 
 
-def interval_text(value: float, low: float, high: float) -> str:
-    """Write a value with its interval."""
-    return f"{value:.3f} ({low:.3f}–{high:.3f})"
-
-
 def duration_text(seconds: float) -> str:
     """Write a duration in the unit that suits it."""
     minutes = round(seconds / 60)
