@@ -7,7 +7,7 @@ or why it never will be.
 
 from mammoscope.model.engine import Engine, load_engine
 from mammoscope.service import LoadingEngine, configure_logging, create_app
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 
 settings = ServiceSettings.from_environment()
 

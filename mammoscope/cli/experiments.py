@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.errors import EmptyDatasetError, RunError
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 
 if TYPE_CHECKING:
     from mammoscope.reports.record import Run

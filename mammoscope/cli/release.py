@@ -24,7 +24,7 @@ from mammoscope.model.artifact import (
     sha256_of,
 )
 from mammoscope.model.cache import COMPILED_NAME
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 from mammoscope.training.division import read_examples
 
 RECORD_FOLDER: Final = "experiments"

@@ -27,7 +27,7 @@ from mammoscope.errors import (
 )
 from mammoscope.model.artifact import Artifact, Precision, Sha256, sha256_of
 from mammoscope.model.conversion import DAMAGED, convert_network, import_openvino, temporary_folder
-from mammoscope.settings import cache_folder
+from mammoscope.settings.service import cache_folder
 from mammoscope.system.files import locked, replacing_folder
 
 CONVERTER_VERSION: Final = 1

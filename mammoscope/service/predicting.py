@@ -17,7 +17,7 @@ from mammoscope.service.connection import Connection
 from mammoscope.service.monitoring import Monitoring
 from mammoscope.service.request_parsing import MULTIPART_OVERHEAD_BYTES
 from mammoscope.service.request_queue import RequestQueue, Slot
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 
 
 class Predictor:

@@ -18,7 +18,7 @@ from mammoscope.data.dataset import Example, breast_ids
 from mammoscope.errors import ImageError, StorageError
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
 from mammoscope.training.augmentation import erase, flip, jitter
 

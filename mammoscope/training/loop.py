@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from mammoscope.errors import RunError, StorageError
 from mammoscope.model.networks import choose_trainable
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
 from mammoscope.training.batches import TEACHERS, Batches, Pixels, PreprocessedExamples
 from mammoscope.training.schedules import learning_rate_share

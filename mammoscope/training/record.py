@@ -32,7 +32,7 @@ from mammoscope.model.artifact import (
 )
 from mammoscope.model.calibration import AgeCalibration
 from mammoscope.reports.run import write_figures
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
 from mammoscope.training.batches import PreprocessedExamples
 from mammoscope.training.validation import scored

@@ -13,7 +13,7 @@ from mammoscope.model.artifact import (
     sha256_of,
     write_card,
 )
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def test_every_option_in_readme_exists():
 
 
 def test_every_setting_of_the_service_stands_in_the_table():
-    from mammoscope.settings import ENVIRONMENT_PREFIX, ServiceSettings
+    from mammoscope.settings.service import ENVIRONMENT_PREFIX, ServiceSettings
 
     rows = re.findall(
         rf"^\| `{ENVIRONMENT_PREFIX}(\w+)` \| `([^`]*)` \| (.*) \|$", README, re.MULTILINE

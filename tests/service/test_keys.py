@@ -17,7 +17,7 @@ from mammoscope.client import Client
 from mammoscope.errors import ConfigurationError, ServerAnswerError
 from mammoscope.service import create_app
 from mammoscope.service.keys import issue_key
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import IMAGE, FakeEngine, assert_problem, upload
 
 EXEMPT = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}

@@ -20,7 +20,7 @@ from mammoscope.service import create_app
 from mammoscope.service.app import queue_of
 from mammoscope.service.connection import Connection
 from mammoscope.service.request_queue import RequestQueue
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, upload
 from tests.servers import send, server
 

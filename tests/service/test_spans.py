@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from mammoscope.errors import ConfigurationError
 from mammoscope.service import create_app
 from mammoscope.service.app import spans_of
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import IMAGE, FakeEngine, upload
 from tests.servers import server
 

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from mammoscope.service import create_app
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.dicom_objects import changed, mammogram_object
 from tests.fake_engine import IMAGE, FakeEngine, assert_good, assert_problem, encoded, upload
 

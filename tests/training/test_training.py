@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mammoscope.model.artifact import load_artifact
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 
 pytestmark = pytest.mark.training
 

@@ -12,7 +12,7 @@ from mammoscope.model.cache import compiled_network
 from mammoscope.model.conversion import DAMAGED, import_openvino
 from mammoscope.model.engine.agreement import scores_as_compiled
 from mammoscope.model.engine.inference import OpenVinoEngine
-from mammoscope.settings import PerformanceMode
+from mammoscope.settings.service import PerformanceMode
 from mammoscope.system.cpus import available_processors
 
 _HINTS: Final[dict[Precision, str]] = {"bfloat16": "bf16", "float32": "f32"}
