@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preprocessed
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.engine import OpenVinoEngine, Scores
 from mammoscope.model.prediction import Prediction
 

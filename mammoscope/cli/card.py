@@ -13,7 +13,8 @@ from typing import Any
 from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
 from mammoscope.evaluation.aggregation import read_scores, with_aggregation
-from mammoscope.model.artifact import CARD_NAME, Card, load_artifact, write_card
+from mammoscope.model.artifact.card import Card
+from mammoscope.model.artifact.folder import CARD_NAME, load_artifact, write_card
 from mammoscope.system.files import replacing
 
 

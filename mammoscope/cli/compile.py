@@ -15,13 +15,8 @@ from typing import Any, Final
 
 from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder
 from mammoscope.errors import ArtifactNotFoundError, ConfigurationError, StorageError
-from mammoscope.model.artifact import (
-    CARD_NAME,
-    NETWORK_NAME,
-    Artifact,
-    CardCompiled,
-    load_artifact,
-)
+from mammoscope.model.artifact.card import CardCompiled
+from mammoscope.model.artifact.folder import CARD_NAME, NETWORK_NAME, Artifact, load_artifact
 from mammoscope.system.files import replacing
 
 _REMOVED: Final = {

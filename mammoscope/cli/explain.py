@@ -11,7 +11,7 @@ from mammoscope.errors import StorageError
 from mammoscope.imaging.arrays import Colours
 from mammoscope.imaging.heat_map import heat_map, heat_range, overlay
 from mammoscope.imaging.reading import read_file
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 from mammoscope.system.files import replacing
 

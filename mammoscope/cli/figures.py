@@ -10,7 +10,7 @@ from pathlib import Path
 from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder
 from mammoscope.cli.explore import DEFAULT as DATASET
 from mammoscope.cli.release import RECORD_FOLDER
-from mammoscope.model.artifact import CARD_NAME
+from mammoscope.model.artifact.folder import CARD_NAME
 
 
 def add_parser(subparsers: Subparsers) -> None:

@@ -24,7 +24,7 @@ from mammoscope.errors import (
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.reading import IMAGE_SUFFIXES, is_image_name, read_file
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.studies import (

@@ -18,7 +18,7 @@ from mammoscope.evaluation.robustness import (
     summarise,
     try_examples,
 )
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.system.progress import progress
 
 

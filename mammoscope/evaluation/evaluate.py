@@ -24,7 +24,7 @@ from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import require_mammogram
 from mammoscope.imaging.reading import read_file
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.engine import Engine
 
 _AGE_BANDS: Final = (50, 60, 70)

@@ -25,7 +25,8 @@ from mammoscope.errors import (
     MammoscopeError,
     StorageError,
 )
-from mammoscope.model.artifact import Artifact, Precision, Sha256, sha256_of
+from mammoscope.model.artifact.card import Precision, Sha256
+from mammoscope.model.artifact.folder import Artifact, sha256_of
 from mammoscope.model.conversion import DAMAGED, convert_network, import_openvino, temporary_folder
 from mammoscope.settings.service import cache_folder
 from mammoscope.system.files import locked, replacing_folder

@@ -10,7 +10,7 @@ from mammoscope.imaging import reading
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.model.artifact import DEFAULT_POINT, Card
+from mammoscope.model.artifact.card import DEFAULT_POINT, Card
 from mammoscope.model.engine import Engine, Scores
 from mammoscope.model.prediction import Prediction
 from mammoscope.service.connection import Connection

@@ -9,7 +9,7 @@ from typing import Final
 
 from mammoscope.errors import ImageError
 from mammoscope.imaging.mammogram import Laterality, Mammogram, View
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.engine import Engine
 from mammoscope.studies.manifest import Placement
 from mammoscope.studies.results import (

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mammoscope.data.dataset import Example, require_both_classes
 from mammoscope.data.split_table import write_split
 from mammoscope.errors import RunError, StorageError
-from mammoscope.model.artifact import CARD_NAME, NETWORK_NAME
+from mammoscope.model.artifact.folder import CARD_NAME, NETWORK_NAME
 from mammoscope.model.complexity import complexity
 from mammoscope.model.networks import build_network, export_network, load_weights
 from mammoscope.settings.training import TrainConfig

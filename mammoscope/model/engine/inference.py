@@ -13,7 +13,7 @@ from mammoscope.imaging.arrays import Float, Pixels
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import discrepancies, require_mammogram
-from mammoscope.model.artifact import DEFAULT_POINT, Card
+from mammoscope.model.artifact.card import DEFAULT_POINT, Card
 from mammoscope.model.engine.protocol import Scores
 from mammoscope.model.prediction import AGES_YEARS, Prediction
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mammoscope.errors import ArtifactMismatchError
-from mammoscope.model.artifact import Artifact, Card, Precision, load_artifact, sha256_of
+from mammoscope.model.artifact.card import Card, Precision
+from mammoscope.model.artifact.folder import Artifact, load_artifact, sha256_of
 from mammoscope.model.cache import compiled_network
 from mammoscope.model.conversion import DAMAGED, import_openvino
 from mammoscope.model.engine.agreement import scores_as_compiled

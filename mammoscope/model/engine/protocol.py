@@ -5,7 +5,7 @@ from typing import Protocol
 
 from mammoscope.imaging.arrays import Float, Pixels
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.prediction import Prediction
 
 
