@@ -8,7 +8,7 @@ from mammoscope.errors import ConfigurationError
 from mammoscope.service import logging_configuration
 from mammoscope.service.keys import ApiKeys
 from mammoscope.service.worker import SPARE_THREADS, PoliteWorker
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 
 try:
     _settings = ServiceSettings.from_environment()

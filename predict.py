@@ -8,7 +8,7 @@ or why it never will be.
 from mammoscope.imaging.pool import PoolLimits, ReadingPool
 from mammoscope.model.engine import Engine, load_engine
 from mammoscope.service import LoadingEngine, configure_logging, create_app
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from mammoscope.system.cpus import available_processors
 
 settings = ServiceSettings.from_environment()

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import report
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 
 
 def main() -> None:

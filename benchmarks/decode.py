@@ -26,7 +26,7 @@ import pydicom
 
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import Engine, load_engine
 from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_phantom
 from mammoscope.phantoms.drawing import Phantom, PhantomConfig, draw_phantom

@@ -14,7 +14,8 @@ from benchmarks.environments import EnvironmentFailedError, engine_python, servi
 from benchmarks.material import images, network, preprocessed
 from benchmarks.measurement import Spread
 from benchmarks.starting import WorkerFailedError, run_worker
-from mammoscope.model.artifact import Precision, load_artifact
+from mammoscope.model.artifact.card import Precision
+from mammoscope.model.artifact.folder import load_artifact
 
 BASELINE: Final = "Keras predict"
 COMPILED: Final = "OpenVINO compiled"

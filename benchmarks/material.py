@@ -15,7 +15,7 @@ from benchmarks.starting import run_worker
 from mammoscope.errors import ConfigurationError
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
-from mammoscope.model.artifact import load_artifact, sha256_of
+from mammoscope.model.artifact.folder import load_artifact, sha256_of
 from mammoscope.phantoms.drawing import write_phantom_dataset
 
 PATIENTS: Final = 4

@@ -26,7 +26,7 @@ from benchmarks.load import Request, WrongAnswerError, ask, closed_loop
 from benchmarks.material import images, network, preprocessed
 from benchmarks.processes import Server, ServerDiedError
 from benchmarks.starting import run_worker
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact.folder import load_artifact
 
 _WARM_UP_S: Final = 0.5
 _START_TIMEOUT_S: Final = 300.0

@@ -23,7 +23,7 @@ from PIL import Image
 
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import Engine, load_engine
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from mammoscope.system.cpus import available_processors

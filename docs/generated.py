@@ -10,7 +10,8 @@ from typing import get_args
 from mammoscope import errors
 from mammoscope.__main__ import parser
 from mammoscope.service.problems import STATUSES
-from mammoscope.settings import ENVIRONMENT_PREFIX, PresetName, ServiceSettings, TrainConfig
+from mammoscope.settings.service import ENVIRONMENT_PREFIX, ServiceSettings
+from mammoscope.settings.training import PresetName, TrainConfig
 
 
 def settings_table() -> Iterator[str]:

@@ -128,7 +128,8 @@ def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder as training leaves it, of a network of one layer. Not to be written to."""
     import keras
 
-    from mammoscope.model.artifact import CARD_NAME, NETWORK_NAME, Card, sha256_of, write_card
+    from mammoscope.model.artifact.card import Card
+    from mammoscope.model.artifact.folder import CARD_NAME, NETWORK_NAME, sha256_of, write_card
 
     pixels = keras.Input((96, 72, 1), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(pixels)
@@ -147,7 +148,7 @@ def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def compiled_folder(artifact_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with its compiled network, hence served without Keras. Not to be written to."""
-    from mammoscope.model.artifact import load_artifact
+    from mammoscope.model.artifact.folder import load_artifact
     from mammoscope.model.cache import write_compiled
 
     folder = tmp_path_factory.mktemp("compiled") / "model"

@@ -17,11 +17,11 @@ from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, display_of
 from mammoscope.imaging.preprocessing import Preprocessed
 from mammoscope.imaging.reading import read
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.engine import Engine, OpenVinoEngine, Scores
 from mammoscope.model.prediction import Prediction
 from mammoscope.service import create_app
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 
 CARD = Card(
     version="test-1",

@@ -25,7 +25,7 @@ with atheris.instrument_imports(include=["mammoscope", "pydicom"]):
     from mammoscope.imaging.reading import read
     from mammoscope.phantoms.dicom import SYNTAXES, Encoding
     from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
-    from mammoscope.settings import ReadingLimits
+    from mammoscope.settings.service import ReadingLimits
     from tests.abuse.images import encode
     from tests.dicom_objects import mammogram_object
 

@@ -27,7 +27,7 @@ from benchmarks.measurement import Spread, percentile, rate
 from benchmarks.processes import Server, ServerDiedError, proportional_set_size
 from benchmarks.report import Bar, machine, ratio, table
 from benchmarks.service import first_answer
-from mammoscope.model.artifact import Precision
+from mammoscope.model.artifact.card import Precision
 
 Respond = Callable[[int], tuple[int, bytes]]
 """Number of the request, from 0, to status and body."""

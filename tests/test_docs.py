@@ -10,7 +10,7 @@ import pytest
 
 from mammoscope.service import create_app
 from mammoscope.service.app import monitoring_of
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import FakeEngine
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,7 +20,7 @@ from benchmarks.workers.timing import (
     report,
     with_callers,
 )
-from mammoscope.model.artifact import Artifact, load_artifact
+from mammoscope.model.artifact.folder import Artifact, load_artifact
 from mammoscope.model.engine import load_engine
 
 

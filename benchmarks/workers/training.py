@@ -18,7 +18,7 @@ import tensorflow as tf
 from benchmarks.workers.timing import report
 from mammoscope.data.dataset import read_dataset
 from mammoscope.model.networks import build_network, choose_trainable
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 from mammoscope.training.batches import Batches, preprocess_examples
 from mammoscope.training.loop import Loop
 

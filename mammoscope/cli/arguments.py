@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias, get_args
 
-from mammoscope.model.artifact import DEFAULT_POINT
-from mammoscope.settings import OperatingPointName, ServiceSettings
+from mammoscope.model.artifact.card import DEFAULT_POINT
+from mammoscope.settings.service import OperatingPointName, ServiceSettings
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 """What argparse has no public name for."""

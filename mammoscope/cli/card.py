@@ -1,4 +1,8 @@
-"""``python -m mammoscope card``: measured results into a model's card, and the card in words."""
+"""Put measured results into a model's card, and write the card in words.
+
+Put what evaluate and robustness measured into card.json, and write MODEL_CARD.md from it. What is
+not given stays as it is.
+"""
 
 import argparse
 import json
@@ -6,24 +10,17 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mammoscope.cli.arguments import add_model_folder
+from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
 from mammoscope.evaluation.aggregation import read_scores, with_aggregation
-from mammoscope.model.artifact import CARD_NAME, Card, load_artifact, write_card
+from mammoscope.model.artifact.card import Card
+from mammoscope.model.artifact.folder import CARD_NAME, load_artifact, write_card
 from mammoscope.system.files import replacing
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "card",
-        help="put measured results into a model's card, and write the card in words",
-        description=(
-            "Put what evaluate and robustness measured into card.json, and write MODEL_CARD.md "
-            "from it. What is not given stays as it is."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     add_model_folder(parser, "model folder")
     parser.add_argument(
         "--validation-scores",
@@ -45,7 +42,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         help="what no command can measure: name, [statements], [published], [claim]",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

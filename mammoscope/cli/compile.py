@@ -1,4 +1,11 @@
-"""``python -m mammoscope compile``: make the network that is served from the .keras."""
+"""Compile a model for serving.
+
+Compile the .keras of a model folder into the network that is served, and keep it in the cache, or
+with --output in a folder that a service can read from a read-only volume and without Keras. With
+--data, first choose the precision: bfloat16 where scores stay near enough to those in float32,
+which the card then records. Scores are compared on the validation patients of the training run
+where the images are there, else on the folder's split valid, else on all images.
+"""
 
 import argparse
 import shutil
@@ -6,15 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from mammoscope.cli.arguments import add_model_folder
+from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder
 from mammoscope.errors import ArtifactNotFoundError, ConfigurationError, StorageError
-from mammoscope.model.artifact import (
-    CARD_NAME,
-    NETWORK_NAME,
-    Artifact,
-    CardCompiled,
-    load_artifact,
-)
+from mammoscope.model.artifact.card import CardCompiled
+from mammoscope.model.artifact.folder import CARD_NAME, NETWORK_NAME, Artifact, load_artifact
 from mammoscope.system.files import replacing
 
 _REMOVED: Final = {
@@ -24,21 +26,9 @@ _REMOVED: Final = {
 """Options of earlier versions, and why there is nothing to choose any more."""
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "compile",
-        help="compile a model for serving",
-        description=(
-            "Compile the .keras of a model folder into the network that is served, and keep it in "
-            "the cache, or with --output in a folder that a service can read from a read-only "
-            "volume and without Keras. With --data, first choose the precision: bfloat16 where "
-            "scores stay near enough to those in float32, which the card then records. Scores are "
-            "compared on the validation patients of the training run where the images are there, "
-            "else on the folder's split valid, else on all images."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     add_model_folder(parser, "model folder; with --data its card is written to")
     parser.add_argument(
         "--data",
@@ -60,7 +50,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     for option in _REMOVED:
         parser.add_argument(option, action=_Refuse, help=argparse.SUPPRESS)
-    parser.set_defaults(run=run)
 
 
 class _Refuse(argparse.Action):

@@ -15,7 +15,7 @@ from mammoscope.data.dataset import Example, read_dataset
 from mammoscope.errors import ArtifactNotFoundError, EmptyDatasetError, ImageError
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.reading import read_file
-from mammoscope.model.artifact import load_artifact, write_card
+from mammoscope.model.artifact.folder import load_artifact, write_card
 from mammoscope.service.drift import deciles, statistics
 from mammoscope.system.progress import progress
 

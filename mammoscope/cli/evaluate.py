@@ -22,8 +22,9 @@ from mammoscope.evaluation.evaluate import (
 )
 from mammoscope.evaluation.metrics.intervals import RESAMPLES
 from mammoscope.evaluation.summary import describe
-from mammoscope.model.artifact import Card, load_artifact
-from mammoscope.settings import ServiceSettings
+from mammoscope.model.artifact.card import Card
+from mammoscope.model.artifact.folder import load_artifact
+from mammoscope.settings.service import ServiceSettings
 from mammoscope.system.progress import progress
 
 ALL_SPLITS: Final = "all"

@@ -7,17 +7,19 @@ which counts as epoch 0.
 """
 
 import argparse
-import json
 import textwrap
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.errors import EmptyDatasetError, RunError
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
+
+if TYPE_CHECKING:
+    from mammoscope.reports.record import Run
 
 _DEFAULT: Final = Path("model") / RECORD_FOLDER
 
@@ -49,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if not found:
         raise EmptyDatasetError("The folder holds no records.")
     from mammoscope.reports.images import BACKBONES, TUNING
+    from mammoscope.reports.record import read_run
 
     records = [
         record
@@ -60,13 +63,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"{'experiment':{width}}{'input':10}{'epoch':>6}{columns}")
     for record in records:
         try:
-            config = json.loads((record / "config.json").read_bytes())
-            history = json.loads((record / "history.json").read_bytes())
-            metrics_path = record / "metrics.json"
-            metrics = json.loads(metrics_path.read_bytes()) if metrics_path.is_file() else {}
-            name = record.name.ljust(width)
-            lines = list(describe(name, config, history, metrics.get("validation")))
-        except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as err:
+            lines = list(describe(read_run(record), width))
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as err:
             raise RunError("A record is damaged.") from err
         print("\n".join(lines))
     if len(records) < len(found):
@@ -75,18 +73,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def describe(
-    name: str,
-    config: dict[str, Any],
-    history: list[dict[str, Any]],
-    measured: dict[str, Any] | None,
-) -> Iterator[str]:
+def describe(run: "Run", name_width: int) -> Iterator[str]:
     """Lines of one record: its first, best and last epoch, and how it differs from the default.
 
-    Each begins with `name`. `measured` is that of the saved network, None if the run did not end;
-    the line of the last epoch shows its interval.
+    Each begins with the name of the run. If the run ended, the line of the last epoch shows the
+    interval of the saved network.
     """
-    height, width = config["input_size"]
+    from mammoscope.reports.tables import cell
+
+    history = run.history
+    height, width = run.config["input_size"]
     minutes = 0.0
     best = max(range(len(history)), key=lambda index: history[index]["validation"]["auc"])
     for index, entry in enumerate(history):
@@ -96,19 +92,18 @@ def describe(
             continue
         found = entry["validation"]
         area = f"{found['auc']:.3f}"
-        if is_last and measured:
-            auc = measured["auc"]
-            area = f"{auc['value']:.3f} ({auc['low']:.3f}–{auc['high']:.3f})"
+        if is_last and run.measured:
+            area = cell(run.interval("auc"))
         learned = entry["train"]["auc"] if entry["train"] else None
         yield (
-            f"{name}{f'{height}x{width}':10}{entry['epoch']:>6}{_cell(learned):>7}  {area:21}"
-            f"{_cell(found['breast_auc']):>7}{_cell(found.get('within_machine_auc')):>8}"
-            f"{minutes:>9.1f}"
+            f"{run.name:{name_width}}{f'{height}x{width}':10}{entry['epoch']:>6}"
+            f"{_cell(learned):>7}  {area:21}{_cell(found['breast_auc']):>7}"
+            f"{_cell(found.get('within_machine_auc')):>8}{minutes:>9.1f}"
         )
     default = {**_REMOVED, **TrainConfig().model_dump(mode="json")}
     differing = [
         f"{key} {value}"
-        for key, value in config.items()
+        for key, value in run.config.items()
         if key in default and key not in _NO_CHANGE and default[key] != value
     ]
     if differing:

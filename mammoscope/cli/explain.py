@@ -12,7 +12,7 @@ from mammoscope.imaging.arrays import Colours
 from mammoscope.imaging.heat_map import heat_map, heat_range, overlay
 from mammoscope.imaging.network_input import display_of
 from mammoscope.imaging.reading import read_file
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 from mammoscope.system.files import replacing
 

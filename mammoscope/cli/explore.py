@@ -1,4 +1,9 @@
-"""``python -m mammoscope explore DATA``: what a data set holds, as numbers without names."""
+"""Record what a data set holds, what leakage and shortcuts would buy on it.
+
+Count a data set's images, and measure on those outside its test split what a split by image and
+what scanner, brightness and age alone would score. The record names no file and no patient;
+notebooks and figures are made of it.
+"""
 
 import argparse
 from pathlib import Path
@@ -6,27 +11,18 @@ from typing import Final
 
 from tqdm import tqdm
 
+from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.errors import StorageError
 
 DEFAULT: Final = Path("model") / RECORD_FOLDER / "dataset.json"
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "explore",
-        help="record what a data set holds, what leakage and shortcuts would buy on it",
-        description=(
-            "Count a data set's images, and measure on those outside its test split what a "
-            "split by image and what scanner, brightness and age alone would score. The record "
-            "names no file and no patient; notebooks and figures are made of it."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     parser.add_argument("data", metavar="DATA", type=Path, help="folder of mammograms")
     parser.add_argument("--json", metavar="FILE", type=Path, default=DEFAULT, help="to where")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

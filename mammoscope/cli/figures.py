@@ -5,15 +5,12 @@ model hold enough for.
 """
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder
 from mammoscope.cli.explore import DEFAULT as DATASET
 from mammoscope.cli.release import RECORD_FOLDER
-from mammoscope.errors import RunError
-from mammoscope.model.artifact import CARD_NAME
+from mammoscope.model.artifact.folder import CARD_NAME
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -34,22 +31,15 @@ def run(args: argparse.Namespace) -> int:
         If a figure cannot be written.
     """
     from mammoscope.reports.images import write_images
+    from mammoscope.reports.record import read_object
 
     records = args.model / RECORD_FOLDER
     dataset = records / DATASET.name
     written = write_images(
-        _read(args.model / CARD_NAME),
+        read_object(args.model / CARD_NAME),
         records,
-        _read(dataset) if dataset.is_file() else None,
+        read_object(dataset) if dataset.is_file() else None,
         args.to,
     )
     print(f"{len(written)} figures are in {args.to}.")
     return 0
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as err:
-        raise RunError(f"{path.name} is missing or damaged.") from err
-    return found

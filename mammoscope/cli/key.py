@@ -1,27 +1,24 @@
-"""``python -m mammoscope key NAME --file FILE``: a new API key for the service."""
+"""Issue an API key.
+
+Draw an API key and print it. The file gets its hash alone: a running service that reads the file
+takes the key from then on, and refuses it once its line is gone.
+"""
 
 import argparse
 import datetime as dt
 from pathlib import Path
 from typing import Final
 
+from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.errors import ConfigurationError
 from mammoscope.service.keys import issue_key
 
 _LONGEST_DAYS: Final = 36_500
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "key",
-        help="issue an API key",
-        description=(
-            "Draw an API key and print it. The file gets its hash alone: a running service "
-            "that reads the file takes the key from then on, and refuses it once its line is gone."
-        ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     parser.add_argument("name", metavar="NAME", help="whose key it is, as the service logs it")
     parser.add_argument(
         "--file",
@@ -31,7 +28,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="the service's file of keys; it is made if there is none",
     )
     parser.add_argument("--days", metavar="N", type=int, help="days for which the key is valid")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,22 +1,21 @@
-"""``python -m mammoscope phantoms DIR``: write synthetic mammograms."""
+"""Write synthetic mammograms for trying things out.
+
+Write synthetic mammograms of both classes and both views into a folder.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
+from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.errors import ConfigurationError, StorageError
 from mammoscope.phantoms.dicom import SYNTAXES, Encoding, write_phantom_study
 from mammoscope.phantoms.drawing import write_phantom_dataset, write_phantoms
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "phantoms",
-        help="write synthetic mammograms for trying things out",
-        description="Write synthetic mammograms of both classes and both views into a folder.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(subparsers, __name__, run)
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder to write into")
     parser.add_argument(
         "--count", metavar="N", type=int, default=6, help="images; with --dataset, patients"
@@ -36,7 +35,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--syntax", choices=SYNTAXES, default="explicit", help="with --studies: transfer syntax"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, make_network_input
 from mammoscope.imaging.reading import IMAGE_SUFFIXES, file_bytes, is_image_name
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.studies import (

@@ -16,7 +16,7 @@ from typing import Final
 from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.data.split_table import SPLIT_NAME, read_split
 from mammoscope.errors import MetadataError, RunError, StorageError
-from mammoscope.model.artifact import (
+from mammoscope.model.artifact.folder import (
     CARD_NAME,
     NETWORK_NAME,
     Artifact,
@@ -24,7 +24,7 @@ from mammoscope.model.artifact import (
     sha256_of,
 )
 from mammoscope.model.cache import COMPILED_NAME
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 from mammoscope.training.division import read_examples
 
 RECORD_FOLDER: Final = "experiments"

@@ -18,8 +18,7 @@ from mammoscope.evaluation.robustness import (
     summarise,
     try_examples,
 )
-from mammoscope.evaluation.summary import text
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.system.progress import progress
 
 
@@ -102,7 +101,7 @@ def describe(found: Robustness) -> Iterator[str]:
     yield f"  {f'hottest {share} erased':26}{_cells(found.hottest)}"
     yield f"  {f'random {share} erased':26}{_cells(found.random)}"
     yield "The hottest against each draw of random ones, where chance is 0.5:"
-    yield f"  change it more {text(found.larger)}, leave it lower {text(found.lower)}"
+    yield f"  change it more {found.larger}, leave it lower {found.lower}"
 
 
 def _cells(spread: Spread) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from mammoscope.errors import MammoscopeError
-from mammoscope.settings import (
+from mammoscope.settings.training import (
     AugmentationName,
     BackboneName,
     HeadName,

@@ -16,7 +16,7 @@ from typing import Final, get_args
 from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.release import RECORD_FOLDER, copy_record
 from mammoscope.errors import ConfigurationError, MammoscopeError
-from mammoscope.model.artifact import CARD_NAME
+from mammoscope.model.artifact.folder import CARD_NAME
 from mammoscope.training.recipes import DataName, PlannedRun, read_plan
 
 _RECORDS: Final = Path("model") / RECORD_FOLDER

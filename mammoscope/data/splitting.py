@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import combinations
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from mammoscope.data.dataset import Example, require_both_classes
 from mammoscope.errors import EmptyDatasetError, LeakageError
-
-_NAMES: Final = ("train", "validation", "test")
 
 
 def shared_patients(first: Sequence[Example], second: Sequence[Example]) -> set[str]:
@@ -33,12 +31,10 @@ class PatientSplit:
     test: tuple[Example, ...] = ()
 
     def __post_init__(self) -> None:
-        sides = (self.train, self.validation, self.test)
-        for i, j in ((0, 1), (0, 2), (1, 2)):
-            shared = shared_patients(sides[i], sides[j])
-            if shared:
+        for one, other in combinations(("train", "validation", "test"), 2):
+            if shared := shared_patients(getattr(self, one), getattr(self, other)):
                 raise LeakageError(
-                    f"{len(shared)} patients would stand in {_NAMES[i]} and in {_NAMES[j]}; "
+                    f"{len(shared)} patients would stand in {one} and in {other}; "
                     "each may stand in one only."
                 )
 

@@ -15,12 +15,7 @@ from mammoscope.evaluation.metrics.aggregation_rules import compare_rules
 from mammoscope.evaluation.metrics.assessment import Evaluation, evaluate_scores
 from mammoscope.evaluation.metrics.operating import Scale, fit_scale
 from mammoscope.evaluation.metrics.scored import Scored
-from mammoscope.model.artifact import (
-    DEFAULT_POINT,
-    Card,
-    CardLevel,
-    CardOperatingPoint,
-)
+from mammoscope.model.artifact.card import DEFAULT_POINT, Card, CardLevel, CardOperatingPoint
 
 SCORES_NAME: Final = "validation_scores.csv"
 """A run's table of scores on its validation images."""

@@ -1,6 +1,7 @@
 """Measure a model on a data set: read, predict, compare with the labels."""
 
 import os
+from bisect import bisect
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +24,7 @@ from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import require_mammogram
 from mammoscope.imaging.reading import read_file
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.engine import Engine
 
 _AGE_BANDS: Final = (50, 60, 70)
@@ -309,12 +310,10 @@ def _groups(scored: Sequence[ScoredExample]) -> dict[str, list[str | None]]:
 def _age_band(age: float | None) -> str | None:
     if age is None:
         return None
-    if age < _AGE_BANDS[0]:
-        return f"0 to {_AGE_BANDS[0] - 1}"
-    if age >= _AGE_BANDS[-1]:
+    band = bisect(_AGE_BANDS, age)
+    if band == len(_AGE_BANDS):
         return f"{_AGE_BANDS[-1]} and over"
-    lower = max(bound for bound in _AGE_BANDS if bound <= age)
-    return f"{lower} to {_AGE_BANDS[_AGE_BANDS.index(lower) + 1] - 1}"
+    return f"{(0, *_AGE_BANDS)[band]} to {_AGE_BANDS[band] - 1}"
 
 
 def _shared_patients(dataset: Dataset, split: str) -> int:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -129,10 +130,10 @@ def _counted(report: AuditReport) -> dict[str, Any]:
 
 
 _FACTS: Final[Mapping[str, Callable[[Example], str | None]]] = {
-    "machine": lambda example: example.facts.machine_id,
-    "site": lambda example: example.facts.site_id,
-    "view": lambda example: example.facts.view,
-    "density": lambda example: example.facts.density,
+    "machine": attrgetter("facts.machine_id"),
+    "site": attrgetter("facts.site_id"),
+    "view": attrgetter("facts.view"),
+    "density": attrgetter("facts.density"),
     "age": lambda example: (
         None if example.facts.age is None else f"{int(example.facts.age // 10) * 10}s"
     ),

@@ -8,7 +8,7 @@ random.
 import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import cv2
@@ -22,7 +22,7 @@ from mammoscope.evaluation.evaluate import RefusedExample, map_ahead
 from mammoscope.evaluation.metrics.intervals import Interval, bootstrap
 from mammoscope.imaging.arrays import FloatArray
 from mammoscope.imaging.heat_map import cell_centres
-from mammoscope.imaging.mammogram import Mammogram, SourceFacts
+from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import erase_tissue
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.model.engine import Engine
@@ -242,14 +242,6 @@ def _owners(cells: tuple[int, ...], pixels: tuple[int, ...]) -> npt.NDArray[np.i
     return np.asarray(rows[:, None] * cells[1] + columns, dtype=np.intp)
 
 
-def _inverted(mammogram: Mammogram, _: np.random.Generator) -> Mammogram:
-    return _like(mammogram, 1.0 - mammogram.pixels)
-
-
-def _mirrored(mammogram: Mammogram, _: np.random.Generator) -> Mammogram:
-    return _like(mammogram, mammogram.pixels[:, ::-1])
-
-
 def _stretched(mammogram: Mammogram, rng: np.random.Generator) -> Mammogram:
     height, width = mammogram.pixels.shape
     factor = STRETCH ** rng.uniform(-1.0, 1.0)
@@ -292,8 +284,8 @@ def _shifted(mammogram: Mammogram, rng: np.random.Generator) -> Mammogram:
 
 
 CHANGES: Final[Mapping[str, Callable[[Mammogram, np.random.Generator], Mammogram]]] = {
-    "inversion": _inverted,
-    "mirroring": _mirrored,
+    "inversion": lambda image, _: _like(image, 1.0 - image.pixels),
+    "mirroring": lambda image, _: _like(image, image.pixels[:, ::-1]),
     "anisotropic stretch": _stretched,
     f"JPEG at quality {JPEG_QUALITY}": _recompressed,
     "16-bit copy": _sixteen_bit,
@@ -307,11 +299,8 @@ CHANGES: Final[Mapping[str, Callable[[Mammogram, np.random.Generator], Mammogram
 def _like(mammogram: Mammogram, pixels: npt.ArrayLike) -> Mammogram:
     """An image with other pixels, of the same source."""
     made = np.ascontiguousarray(np.clip(pixels, 0.0, 1.0), dtype=np.float32)
-    source = mammogram.source
-    facts = SourceFacts(
-        source.format, made.shape[1], made.shape[0], source.bits, source.mode, source.coloured
-    )
-    return Mammogram(made, facts)
+    height, width = made.shape
+    return Mammogram(made, replace(mammogram.source, width=width, height=height))
 
 
 def _saved(samples: npt.NDArray[np.generic], kind: str, **options: Any) -> Mammogram:

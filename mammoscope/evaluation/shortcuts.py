@@ -4,6 +4,7 @@ Each is fitted to images of other patients, as the model is, and scores the eval
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -107,19 +108,19 @@ def _by_age(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> Float
 
 
 def _by_group(
-    group: Callable[[Facts], str | None],
+    fact: str,
 ) -> Callable[[Sequence[Appearance], Sequence[Appearance]], FloatArray]:
-    """Score by the share of tumours among the images of the same group."""
+    """Score by the share of tumours among the images of which `fact` says the same."""
 
     def score(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> FloatArray:
         average = float(np.mean([seen.example.label for seen in fitted]))
         tumours: dict[str | None, float] = {}
         images: dict[str | None, float] = {}
         for seen in fitted:
-            name = group(seen.example.facts)
+            name = getattr(seen.example.facts, fact)
             tumours[name] = tumours.get(name, _PRIOR_IMAGES * average) + seen.example.label
             images[name] = images.get(name, _PRIOR_IMAGES) + 1
-        names = [group(seen.example.facts) for seen in scored]
+        names = [getattr(seen.example.facts, fact) for seen in scored]
         return np.array(
             [tumours[name] / images[name] if name in images else average for name in names]
         )
@@ -127,20 +128,12 @@ def _by_group(
     return score
 
 
-def _machine(facts: Facts) -> str | None:
-    return facts.machine_id
-
-
-def _site(facts: Facts) -> str | None:
-    return facts.site_id
-
-
 _Score = Callable[[Sequence[Appearance], Sequence[Appearance]], FloatArray]
 
 _BASELINES: Final[Mapping[str, tuple[Callable[[Facts], object], _Score]]] = {
     "histogram, box and inversion": (lambda _: True, _by_features),
-    "age": (lambda facts: facts.age, _by_age),
-    "machine": (_machine, _by_group(_machine)),
-    "site": (_site, _by_group(_site)),
+    "age": (attrgetter("age"), _by_age),
+    "machine": (attrgetter("machine_id"), _by_group("machine_id")),
+    "site": (attrgetter("site_id"), _by_group("site_id")),
 }
 """By name: whether an image's metadata has what it needs, and its score."""

@@ -5,7 +5,7 @@ from typing import Final
 
 from mammoscope.evaluation.evaluate import Assessment
 from mammoscope.evaluation.metrics.assessment import MIN_PER_CLASS, Evaluation
-from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval
+from mammoscope.evaluation.metrics.intervals import RESAMPLES
 from mammoscope.evaluation.metrics.operating import OperatingPoint
 
 _TITLES: Final = {
@@ -45,7 +45,7 @@ def describe(assessment: Assessment) -> Iterator[str]:
     yield f"{'':34}{'by image':21}{'by breast':21}by patient"
     for name, title in _TITLES.items():
         cells = (level[name] for level in (found.image, found.breast, found.patient))
-        yield f"  {title:32}{' '.join(f'{text(cell):20}' for cell in cells)}".rstrip()
+        yield f"  {title:32}{' '.join(f'{cell!s:20}' for cell in cells)}".rstrip()
     by = "patients" if assessment.patients_known else "images, their patients not being known"
     yield f"In brackets: 95 % interval from {RESAMPLES:,} resamples of {by}."
     yield f"Accuracies at probability {found.threshold:g}."
@@ -63,10 +63,7 @@ def describe(assessment: Assessment) -> Iterator[str]:
 
 def _points(points: Mapping[str, OperatingPoint]) -> Iterator[str]:
     for name, point in points.items():
-        yield (
-            f"  {name:20}{point.threshold:<8.3f}{text(point.sensitivity):21}"
-            f"{text(point.specificity)}"
-        )
+        yield f"  {name:20}{point.threshold:<8.3f}{point.sensitivity!s:21}{point.specificity}"
 
 
 def _warnings(assessment: Assessment) -> Iterator[str]:
@@ -93,17 +90,17 @@ def _describe_groups(assessment: Assessment) -> Iterator[str]:
     yield f"{'AUC within':22}{'images':>9}{'tumour':>8}  by image"
     for fact, groups in assessment.evaluation.groups.items():
         for value, group in groups.items():
-            area = text(group.auc) if group.auc else f"under {MIN_PER_CLASS} of a class"
+            area = str(group.auc) if group.auc else f"under {MIN_PER_CLASS} of a class"
             yield f"  {f'{fact} {value}':20}{group.images:9,}{group.positives:8,}  {area}"
     for fact in ("machine", "look"):
         if within := assessment.evaluation.within.get(fact):
-            yield f"Mean within {fact}s that have an AUC: {text(within)}"
+            yield f"Mean within {fact}s that have an AUC: {within}"
     if assessment.shortcuts:
         yield ""
         yield "What a score could know without looking at tissue: AUC by image"
         for shortcut, interval in assessment.shortcuts.items():
-            yield f"  {shortcut + ' alone':40}{text(interval)}"
-        yield f"  {'the model':40}{text(assessment.evaluation.image['auc'])}"
+            yield f"  {shortcut + ' alone':40}{interval}"
+        yield f"  {'the model':40}{assessment.evaluation.image['auc']}"
 
 
 def _describe_age(found: Evaluation) -> Iterator[str]:
@@ -112,15 +109,5 @@ def _describe_age(found: Evaluation) -> Iterator[str]:
     yield f"{title:34}{'by image':21}{'by breast':21}by patient"
     for name in _WITH_AGE:
         cells = (level[name] for level in (found.image, found.breast, found.patient))
-        yield f"  {_TITLES[name]:32}{' '.join(f'{text(cell):20}' for cell in cells)}".rstrip()
+        yield f"  {_TITLES[name]:32}{' '.join(f'{cell!s:20}' for cell in cells)}".rstrip()
     yield from _points(found.operating_points)
-
-
-def text(interval: Interval) -> str:
-    """A value with its interval, three digits each; a dash for what is undefined."""
-    numbers = interval.to_json()
-    value, low, high = (
-        "–" if numbers[name] is None else f"{numbers[name]:.3f}"
-        for name in ("value", "low", "high")
-    )
-    return f"{value} ({low}–{high})" if numbers["low"] is not None else value

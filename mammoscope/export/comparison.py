@@ -9,7 +9,7 @@ from mammoscope.errors import CompilationError
 from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.export.comparison_images import PreprocessedImages
-from mammoscope.model.artifact import DEFAULT_POINT, Card, CardComparison
+from mammoscope.model.artifact.card import DEFAULT_POINT, Card, CardComparison
 
 ALLOWED_AUC_DIFFERENCE: Final = 0.005
 ALLOWED_DIFFERENCE: Final = 0.03

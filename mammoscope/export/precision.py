@@ -6,7 +6,8 @@ from typing import Final, get_args
 from mammoscope.errors import ArtifactNotFoundError, ConfigurationError
 from mammoscope.export.comparison import acceptable, compare
 from mammoscope.export.comparison_images import PreprocessedImages
-from mammoscope.model.artifact import Artifact, CardCompiled, Precision, write_card
+from mammoscope.model.artifact.card import CardCompiled, Precision
+from mammoscope.model.artifact.folder import Artifact, write_card
 from mammoscope.model.engine import computes_in_bfloat16, load_engine, score_phantoms
 
 _PACKAGES: Final = ("keras", "openvino")

@@ -18,7 +18,7 @@ from mammoscope.imaging.mammogram import Exposure, Laterality, Mammogram, Source
 from mammoscope.imaging.preprocessing import Preprocessed, preprocess
 from mammoscope.imaging.quality import discrepancies, require_mammogram
 from mammoscope.imaging.reading import read
-from mammoscope.settings import ReadingLimits
+from mammoscope.settings.service import ReadingLimits
 
 _WHITE: Final = np.float32(255.0)
 

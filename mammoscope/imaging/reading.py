@@ -35,7 +35,7 @@ from mammoscope.imaging.dicom import Pseudonyms, is_dicom
 from mammoscope.imaging.grey_range import LEAST_OCCUPIED, on_occupied_range, widened
 from mammoscope.imaging.jpeg_damage import damage
 from mammoscope.imaging.mammogram import LEFT_TO_AREA, Mammogram, SourceFacts, reduction_for, shrink
-from mammoscope.settings import ReadingLimits
+from mammoscope.settings.service import ReadingLimits
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
 """File name endings under which folders are searched for images."""

@@ -12,7 +12,6 @@ A cached network is used only for the same .keras, precision, converter, Keras a
 import hashlib
 import logging
 import os
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Self
@@ -26,9 +25,10 @@ from mammoscope.errors import (
     MammoscopeError,
     StorageError,
 )
-from mammoscope.model.artifact import Artifact, Precision, Sha256, sha256_of
-from mammoscope.model.conversion import DAMAGED, convert_network, import_openvino
-from mammoscope.settings import cache_folder
+from mammoscope.model.artifact.card import Precision, Sha256
+from mammoscope.model.artifact.folder import Artifact, sha256_of
+from mammoscope.model.conversion import DAMAGED, convert_network, import_openvino, temporary_folder
+from mammoscope.settings.service import cache_folder
 from mammoscope.system.files import locked, replacing_folder
 
 CONVERTER_VERSION: Final = 1
@@ -202,11 +202,7 @@ def _cached(artifact: Artifact, origin: Origin, cache: Path) -> Any:
 def _for_this_process(artifact: Artifact, origin: Origin) -> Any:
     """Make the network and keep nothing."""
     _announce(artifact, "at every start")
-    try:
-        temporary = tempfile.TemporaryDirectory(prefix="mammoscope-")
-    except OSError as err:
-        raise ArtifactError("There is no temporary folder to compile the model in.") from err
-    with temporary as name:
+    with temporary_folder() as name:
         folder = Path(name)
         try:
             _make(artifact, origin, folder)

@@ -51,10 +51,7 @@ def convert_network(network: Path) -> Any:
             "compile --output DIR where it is."
         ) from err
 
-    try:
-        temporary = tempfile.TemporaryDirectory(prefix="mammoscope-")
-    except OSError as err:
-        raise ArtifactError("There is no temporary folder to compile the model in.") from err
+    temporary = temporary_folder()
     try:
         with temporary as folder:
             loaded = keras.saving.load_model(network, compile=False)
@@ -71,6 +68,14 @@ def convert_network(network: Path) -> Any:
     except Exception as err:
         raise ArtifactMismatchError(DAMAGED) from err
     return model
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder to compile a model in, which goes when it is left; raises `ArtifactError`."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="mammoscope-")
+    except OSError as err:
+        raise ArtifactError("There is no temporary folder to compile the model in.") from err
 
 
 def import_openvino() -> Any:

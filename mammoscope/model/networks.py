@@ -19,7 +19,7 @@ import numpy as np
 from keras import layers, ops
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 
 
 class _Backbone(NamedTuple):

@@ -12,7 +12,16 @@ from mammoscope.errors import RunError
 from mammoscope.evaluation.metrics.intervals import Interval
 from mammoscope.evaluation.metrics.measures import Curve, equal_mass_bins
 from mammoscope.reports.record import Run, Scores
-from mammoscope.reports.style import BLUE, GREY, MARKERS, ORANGE, SERIES, new_figure, styled
+from mammoscope.reports.style import (
+    BLUE,
+    GREY,
+    MARKERS,
+    ORANGE,
+    SERIES,
+    legend_below,
+    new_figure,
+    styled,
+)
 from mammoscope.reports.tables import (
     WATTS_PER_PROCESSOR,
     auc_difference,
@@ -49,7 +58,7 @@ def draw_epochs_of(runs: Sequence[Run]) -> Figure:
         axes.set_title(title)
         axes.set_xlabel("epoch (dashed: training images)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    _legend_below(figure, panels[0], len(runs))
+    legend_below(figure, panels[0], min(len(runs), 2))
     return figure
 
 
@@ -69,7 +78,7 @@ def draw_rocs(runs: Sequence[Run]) -> Figure:
         axes.plot(false_rate[0], true_rate[0], color=colour, label=name)
     axes.set(xlabel="1 – specificity", ylabel="sensitivity")
     axes.set_title("ROC on validation images")
-    _legend_below(figure, axes, len(runs))
+    legend_below(figure, axes, min(len(runs), 2))
     return figure
 
 
@@ -95,7 +104,7 @@ def draw_reliabilities(runs: Sequence[Run]) -> Figure:
         )
     axes.set(xlabel="predicted probability", ylabel="observed share")
     axes.set_title("Reliability on validation images")
-    _legend_below(figure, axes, len(runs))
+    legend_below(figure, axes, min(len(runs), 2))
     return figure
 
 
@@ -192,8 +201,3 @@ def _scored(runs: Sequence[Run]) -> list[tuple[str, str, str, Scores]]:
 
 def _looks(runs: Sequence[Run]) -> list[tuple[str, str]]:
     return [(SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]) for i in range(len(runs))]
-
-
-def _legend_below(figure: Figure, axes: Axes, entries: int) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2 if entries > 1 else 1)

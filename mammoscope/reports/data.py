@@ -16,6 +16,7 @@ from mammoscope.reports.style import (
     ORANGE,
     SERIES,
     VERMILION,
+    legend_below,
     new_figure,
     styled,
 )
@@ -40,8 +41,7 @@ def draw_counts(found: Mapping[str, Any]) -> Figure:
         _stacked(axes, found[key])
         axes.set_title(title)
     panels[0].set_ylabel("images")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    legend_below(figure, panels[0], 2)
     return figure
 
 
@@ -58,8 +58,7 @@ def draw_classes(found: Mapping[str, Any]) -> Figure:
         _stacked(axes, table)
         axes.set_title(name)
         axes.tick_params(axis="x", labelrotation=60 if max(map(len, table)) > 2 else 0)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    legend_below(figure, panels[0], 2)
     return figure
 
 

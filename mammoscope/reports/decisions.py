@@ -13,7 +13,16 @@ from mammoscope.evaluation.metrics.decision import NetBenefit
 from mammoscope.evaluation.metrics.intervals import RESAMPLES, draw_weights
 from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.reports.record import Scores
-from mammoscope.reports.style import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure, styled
+from mammoscope.reports.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    VERMILION,
+    legend_below,
+    new_figure,
+    styled,
+)
 
 _THRESHOLDS: Final = np.linspace(0.01, 0.7, 70)
 _CELL_COLOURS: Final = "cividis"
@@ -135,9 +144,7 @@ def draw_operating_points(parts: Mapping[str, Mapping[str, Any]]) -> Figure:
         axes.grid(visible=False, axis="y")
     panels[0].set_yticklabels([name.replace("_", " ") for name in names])
     panels[0].set_ylim(len(names) - 0.5, -0.5)
-    handles, labels = panels[0].get_legend_handles_labels()
-    named = dict(zip(labels, handles, strict=True))  # a point each, one entry a part
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3)
+    legend_below(figure, panels[0], 3)
     return figure
 
 

@@ -15,6 +15,7 @@ from mammoscope.reports.style import (
     ORANGE,
     PURPLE,
     duration_text,
+    legend_below,
     new_figure,
     styled,
 )
@@ -41,8 +42,7 @@ def draw_curves(history: History) -> Figure:
         values = [entry["validation"].get(key, np.nan) for entry in history]
         if np.isfinite(values).any():
             panels[2].plot(epochs, values, color=colour, marker=marker, ls="--", label=label)
-    handles, labels = panels[2].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    legend_below(figure, panels[2])
     return figure
 
 

@@ -6,27 +6,7 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
-from mammoscope.reports.comparison import (
-    draw_areas,
-    draw_costs,
-    draw_differences,
-    draw_epochs_of,
-    draw_rocs,
-)
-from mammoscope.reports.data import (
-    draw_classes,
-    draw_counts,
-    draw_inverted,
-    draw_leakage,
-    draw_shortcuts,
-    draw_sizes,
-)
-from mammoscope.reports.decisions import (
-    draw_confusion_matrices,
-    draw_decision_curve,
-    draw_operating_points,
-    draw_robustness,
-)
+from mammoscope.reports import comparison, data, decisions
 from mammoscope.reports.epochs import draw_curves
 from mammoscope.reports.performance import draw_reliability, draw_roc
 from mammoscope.reports.record import Run, read_runs
@@ -83,12 +63,12 @@ def find_released(runs: tuple[Run, ...], card: Mapping[str, Any]) -> Run | None:
 
 def _of_dataset(found: Mapping[str, Any]) -> _Drawings:
     return {
-        "data-counts": lambda: draw_counts(found),
-        "data-classes": lambda: draw_classes(found),
-        "data-sizes": lambda: draw_sizes(found["sizes"]),
-        "data-inverted": lambda: draw_inverted(found["inverted"]),
-        "data-leakage": lambda: draw_leakage(found["leakage"]),
-        "data-shortcuts": lambda: draw_shortcuts(found["shortcuts"]),
+        "data-counts": lambda: data.draw_counts(found),
+        "data-classes": lambda: data.draw_classes(found),
+        "data-sizes": lambda: data.draw_sizes(found["sizes"]),
+        "data-inverted": lambda: data.draw_inverted(found["inverted"]),
+        "data-leakage": lambda: data.draw_leakage(found["leakage"]),
+        "data-shortcuts": lambda: data.draw_shortcuts(found["shortcuts"]),
     }
 
 
@@ -97,18 +77,18 @@ def _of_study(records: Path) -> _Drawings:
     backbones = read_runs(records, BACKBONES)
     if backbones:
         drawings |= {
-            "backbones-epochs": lambda: draw_epochs_of(backbones),
-            "backbones-roc": lambda: draw_rocs(backbones),
-            "backbones-auc": lambda: draw_areas(backbones),
-            "backbones-work": lambda: draw_costs(backbones),
+            "backbones-epochs": lambda: comparison.draw_epochs_of(backbones),
+            "backbones-roc": lambda: comparison.draw_rocs(backbones),
+            "backbones-auc": lambda: comparison.draw_areas(backbones),
+            "backbones-work": lambda: comparison.draw_costs(backbones),
         }
     tuned = read_runs(records, TUNING)
     baseline = next((run for run in tuned if run.name == BASELINE), None)
     if baseline is not None:
         others = [run for run in tuned if run is not baseline]
-        drawings["tuning-epochs"] = lambda: draw_epochs_of([baseline])
+        drawings["tuning-epochs"] = lambda: comparison.draw_epochs_of([baseline])
         if others:
-            drawings["tuning-differences"] = lambda: draw_differences(baseline, others)
+            drawings["tuning-differences"] = lambda: comparison.draw_differences(baseline, others)
     return drawings
 
 
@@ -117,19 +97,17 @@ def _of_model(card: Mapping[str, Any], run: Run | None) -> _Drawings:
     measured = {"validation": {name: point["measured"] for name, point in points.items()}}
     if "test" in card["metrics"]:
         measured["test"] = card["metrics"]["test"]["operating_points"]
-    drawings: _Drawings = {"operating-points": lambda: draw_operating_points(measured)}
+    drawings: _Drawings = {"operating-points": lambda: decisions.draw_operating_points(measured)}
     if "robustness" in card["metrics"]:
-        drawings["robustness"] = lambda: draw_robustness(card["metrics"]["robustness"])
+        drawings["robustness"] = lambda: decisions.draw_robustness(card["metrics"]["robustness"])
     if run is None or run.scores is None:
         return drawings
     scores = run.scores
     thresholds = {name: point["threshold"] for name, point in points.items()}
     return drawings | {
         "curves": lambda: draw_curves(run.history),
-        "roc": lambda: draw_roc(scores.logits, scores.labels, scores.patients),
-        "reliability": lambda: draw_reliability(
-            scores.probabilities, scores.labels, scores.patients
-        ),
-        "decision-curve": lambda: draw_decision_curve(scores),
-        "confusion": lambda: draw_confusion_matrices(scores, thresholds),
+        "roc": lambda: draw_roc(scores),
+        "reliability": lambda: draw_reliability(scores),
+        "decision-curve": lambda: decisions.draw_decision_curve(scores),
+        "confusion": lambda: decisions.draw_confusion_matrices(scores, thresholds),
     }

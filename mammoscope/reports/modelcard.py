@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 
 MODEL_CARD_NAME: Final = "MODEL_CARD.md"

@@ -10,24 +10,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from mammoscope.errors import RunError, StorageError
-from mammoscope.reports.comparison import (
-    draw_areas,
-    draw_costs,
-    draw_differences,
-    draw_epochs_of,
-    draw_reliabilities,
-    draw_rocs,
-)
+from mammoscope.reports import comparison, tables
 from mammoscope.reports.epochs import draw_curves
 from mammoscope.reports.performance import draw_reliability, draw_roc
 from mammoscope.reports.record import Run
 from mammoscope.reports.style import svg
-from mammoscope.reports.tables import (
-    tabulate_changes,
-    tabulate_costs,
-    tabulate_epochs,
-    tabulate_performance,
-)
 from mammoscope.system.files import replacing
 
 _PROLOGUE: Final = re.compile(r"^.*?(?=<svg)", re.DOTALL)
@@ -59,27 +46,29 @@ def write_page(runs: Sequence[Run], path: Path) -> None:
 
 def _render(runs: Sequence[Run]) -> str:
     finished = [run for run in runs if run.scores is not None]
-    figures = {"Epochs": draw_epochs_of(runs)}
-    tables = {"Epochs": tabulate_epochs(runs), "Work": tabulate_costs(runs)}
+    figures = {"Epochs": comparison.draw_epochs_of(runs)}
+    tabulated = {"Epochs": tables.tabulate_epochs(runs), "Work": tables.tabulate_costs(runs)}
     if finished:
         baseline, *others = finished
-        tables["Performance"] = tabulate_performance(finished)
+        tabulated["Performance"] = tables.tabulate_performance(finished)
         figures |= {
-            "AUC": draw_areas(finished),
-            "ROC": draw_rocs(finished),
-            "Reliability": draw_reliabilities(finished),
+            "AUC": comparison.draw_areas(finished),
+            "ROC": comparison.draw_rocs(finished),
+            "Reliability": comparison.draw_reliabilities(finished),
         }
         if others:
-            tables[f"Against {baseline.name}"] = tabulate_changes(baseline, others)
-            figures[f"Difference from {baseline.name}"] = draw_differences(baseline, others)
+            tabulated[f"Against {baseline.name}"] = tables.tabulate_changes(baseline, others)
+            figures[f"Difference from {baseline.name}"] = comparison.draw_differences(
+                baseline, others
+            )
     if any(run.processor_seconds > 0 for run in runs):
-        figures["Work"] = draw_costs([run for run in runs if run.processor_seconds > 0])
+        figures["Work"] = comparison.draw_costs([run for run in runs if run.processor_seconds > 0])
     environment = Environment(
         loader=PackageLoader("mammoscope.reports"), autoescape=True, undefined=StrictUndefined
     )
     return environment.get_template("report.html.j2").render(
         runs=[(run, _figures_of(run)) for run in runs],
-        tables={title: Markup(table._repr_html_()) for title, table in tables.items()},  # noqa: S704 its cells are escaped
+        tables={title: Markup(table._repr_html_()) for title, table in tabulated.items()},  # noqa: S704 its cells are escaped
         figures={title: _inline(figure) for title, figure in figures.items()},
     )
 
@@ -87,9 +76,8 @@ def _render(runs: Sequence[Run]) -> str:
 def _figures_of(run: Run) -> dict[str, Markup]:
     drawn = {"curves": draw_curves(run.history)}
     if run.scores is not None:
-        known = (run.scores.labels, run.scores.patients)
-        drawn["ROC"] = draw_roc(run.scores.logits, *known)
-        drawn["reliability"] = draw_reliability(run.scores.probabilities, *known)
+        drawn["ROC"] = draw_roc(run.scores)
+        drawn["reliability"] = draw_reliability(run.scores)
     return {name: _inline(figure) for name, figure in drawn.items()}
 
 

@@ -1,7 +1,6 @@
 """Figures of how well scores tell tumours: ROC and reliability, with intervals by patient."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,35 +9,26 @@ from matplotlib.figure import Figure
 from mammoscope.evaluation.metrics.intervals import RESAMPLES, bootstrap, draw_weights
 from mammoscope.evaluation.metrics.measures import ECE_BINS, Curve, Measures, equal_mass_bins
 from mammoscope.evaluation.metrics.scored import Scored
-from mammoscope.reports.style import BLUE, GREY, VERMILION, interval_text, new_figure, styled
+from mammoscope.reports.record import Scores
+from mammoscope.reports.style import BLUE, GREY, VERMILION, new_figure, styled
 
 _ROC_GRID: Final = 201
 _HISTOGRAM_BINS: Final = 25
 
 
 @styled
-def draw_reliability(
-    probabilities: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    patients: Sequence[Any] | None = None,
-    *,
-    resamples: int = RESAMPLES,
-) -> Figure:
+def draw_reliability(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
     """Observed share of tumours against predicted probability, in bins of equal mass.
 
     Parameters
     ----------
-    probabilities
-        Calibrated probabilities (N,) in [0, 1].
-    labels
-        Labels (N,), 0 or 1.
-    patients
-        Id of each image's patient, by whom the 95 % intervals are resampled.
+    scores
+        Of validation images.
     resamples
-        Resamples of patients.
+        Resamples of patients, for the 95 % intervals.
     """
-    values = np.asarray(probabilities, np.float64)
-    scored = Scored.of(labels, _log_odds(values), patients=patients)
+    values = scores.probabilities
+    scored = Scored.of(scores.labels, _log_odds(values), patients=scores.patients)
     bins = equal_mass_bins(values)
     members = {number: bins == number for number in range(ECE_BINS) if (bins == number).any()}
 
@@ -69,7 +59,7 @@ def draw_reliability(
         label="tenths of the images, 95 % interval",
     )
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed share of tumours")
-    upper.set_title(f"Reliability; calibration error {interval_text(ece.value, ece.low, ece.high)}")
+    upper.set_title(f"Reliability; calibration error {ece}")
     upper.legend(loc="lower right")
     edges = np.linspace(0, 1, _HISTOGRAM_BINS + 1)
     lower.hist(
@@ -85,27 +75,17 @@ def draw_reliability(
 
 
 @styled
-def draw_roc(
-    scores: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    patients: Sequence[Any] | None = None,
-    *,
-    resamples: int = RESAMPLES,
-) -> Figure:
+def draw_roc(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
     """Receiver operating characteristic with a pointwise 95 % band.
 
     Parameters
     ----------
     scores
-        Scores (N,), higher for tumours.
-    labels
-        Labels (N,), 0 and 1, both present.
-    patients
-        Id of each image's patient, by whom the band is resampled.
+        Of validation images of both classes.
     resamples
-        Resamples of patients.
+        Resamples of patients, for the band.
     """
-    scored = Scored.of(labels, scores, patients=patients)
+    scored = Scored.of(scores.labels, scores.logits, patients=scores.patients)
     curve = Curve(scored.logits, scored.labels)
     grid = np.linspace(0.0, 1.0, _ROC_GRID)
     false_rate, true_rate = (rate[0] for rate in curve.rates(np.ones((1, scored.labels.size))))
@@ -131,7 +111,7 @@ def draw_roc(
     axes.plot(false_rate, true_rate, color=BLUE, label="validation, by image")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="1 – specificity", ylabel="sensitivity")
     axes.set_aspect("equal")
-    axes.set_title(f"ROC; AUC {interval_text(area.value, area.low, area.high)}")
+    axes.set_title(f"ROC; AUC {area}")
     axes.legend(loc="lower right")
     return figure
 

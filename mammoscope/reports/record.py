@@ -79,20 +79,13 @@ class Run:
         found: Any = self.measured
         for key in path:
             found = found.get(key) if isinstance(found, Mapping) else None
-        if not isinstance(found, Mapping):
-            return None
-        return Interval(*(_number(found[end]) for end in ("value", "low", "high")))
+        return Interval.from_json(found) if isinstance(found, Mapping) else None
 
     def epochs(self, side: str, measure: str) -> npt.NDArray[np.float64]:
         """A measure of ``train`` or ``validation`` images after each epoch, NaN where unknown."""
         return np.array(
             [_number((entry[side] or {}).get(measure)) for entry in self.history], np.float64
         )
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock time of all epochs."""
-        return float(sum(sum(entry["seconds"].values()) for entry in self.history))
 
     @property
     def processor_seconds(self) -> float:
@@ -114,15 +107,15 @@ def read_run(folder: Path) -> Run:
         If it is missing or damaged.
     """
     history = read_history(folder / HISTORY_NAME)
-    config = _read_object(folder / "config.json")
+    config = read_object(folder / "config.json")
     network, metrics, version = {}, {}, ""
     if (folder / "network.json").is_file():
-        network = _read_object(folder / "network.json")
+        network = read_object(folder / "network.json")
     if (folder / "metrics.json").is_file():
-        metrics = _read_object(folder / "metrics.json")
+        metrics = read_object(folder / "metrics.json")
         version = metrics.get("model_version", "")
     elif (folder / "card.json").is_file():
-        card = _read_object(folder / "card.json")
+        card = read_object(folder / "card.json")
         metrics, version = card.get("metrics", {}), card.get("version", "")
     scores = folder / SCORES_NAME
     return Run(
@@ -178,13 +171,14 @@ def read_scores(path: Path) -> Scores:
         raise RunError("The run's validation_scores.csv cannot be read.") from err
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a record; raises `RunError`."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as err:
-        raise RunError("A file of the run's record is missing or damaged.") from err
+        raise RunError(f"{path.name} is missing or damaged.") from err
     if not isinstance(found, dict):
-        raise RunError("A file of the run's record is damaged.")
+        raise RunError(f"{path.name} is damaged.")
     return found
 
 

@@ -39,8 +39,6 @@ def write_figures(run: Path) -> list[Path]:
     }
     if (run / SCORES_NAME).is_file():
         scores = read_scores(run / SCORES_NAME)
-        drawings["reliability"] = lambda: draw_reliability(
-            scores.probabilities, scores.labels, scores.patients
-        )
-        drawings["roc"] = lambda: draw_roc(scores.logits, scores.labels, scores.patients)
+        drawings["reliability"] = lambda: draw_reliability(scores)
+        drawings["roc"] = lambda: draw_roc(scores)
     return save_figures(drawings, run / FIGURES_FOLDER)

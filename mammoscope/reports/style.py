@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -96,6 +97,17 @@ def save_figure(figure: Figure, path: Path) -> Path:
     return path
 
 
+def legend_below(figure: Figure, axes: Axes, columns: int | None = None) -> None:
+    """Put the legend of `axes` below all of a figure, an entry for each label.
+
+    Without `columns` all entries stand in one row.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    entries = dict(zip(labels, handles, strict=True))
+    columns = columns or len(entries)
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
+
+
 def save_figures(drawings: Mapping[str, Callable[[], Figure]], folder: Path) -> list[Path]:
     """Draw figures and write each as SVG by its name.
 
@@ -114,11 +126,6 @@ def save_figures(drawings: Mapping[str, Callable[[], Figure]], folder: Path) -> 
             raise RunError("A record lacks what its figures show.") from err
         written.append(save_figure(figure, folder / f"{name}.svg"))
     return written
-
-
-def interval_text(value: float, low: float, high: float) -> str:
-    """Write a value with its interval."""
-    return f"{value:.3f} ({low:.3f}–{high:.3f})"
 
 
 def duration_text(seconds: float) -> str:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from mammoscope.evaluation.metrics.intervals import Interval, bootstrap
 from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.reports.record import Run
-from mammoscope.reports.style import interval_text
 
 NOTHING: Final = "–"
 WATTS_PER_PROCESSOR: Final = 10.0
@@ -216,18 +215,12 @@ def auc_difference(run: Run, baseline: Run) -> Interval | None:
 def cell(interval: Interval | Mapping[str, Any] | None, *, signed: bool = False) -> str:
     """Write an interval, or a dash where there is none."""
     if isinstance(interval, Mapping):
-        numbers = [np.nan if interval[end] is None else interval[end] for end in _ENDS]
-        interval = Interval(*map(float, numbers))
-    if interval is None or not np.isfinite(interval.value):
+        interval = Interval.from_json(interval)
+    if interval is None:
         return NOTHING
-    if not np.isfinite(interval.low):
-        return _number(interval.value)
-    if signed:
+    if signed and np.isfinite(interval.low):
         return f"{interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
-    return interval_text(interval.value, interval.low, interval.high)
-
-
-_ENDS: Final = ("value", "low", "high")
+    return str(interval)
 
 
 def _epochs(run: Run) -> int:

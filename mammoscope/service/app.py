@@ -22,7 +22,7 @@ from mammoscope.service.predicting import Predictor
 from mammoscope.service.request_parsing import MULTIPART_OVERHEAD_BYTES, InMemoryRequest
 from mammoscope.service.request_queue import RequestQueue
 from mammoscope.service.spans import CollectedSpans
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 
 _MAX_FORM_PARTS: Final = 8
 """Enough to report two files as an error; a form has one file and one field."""

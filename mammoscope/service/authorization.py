@@ -14,7 +14,7 @@ from limits.strategies import MovingWindowRateLimiter
 
 from mammoscope.errors import ConfigurationError, RateLimitedError, UnauthorizedError
 from mammoscope.service.keys import ApiKeys
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 
 KEY_HEADER: Final = "X-API-Key"
 

@@ -12,7 +12,7 @@ from mammoscope.errors import ArtifactError, MammoscopeError, NotReadyError
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.network_input import NetworkInput
-from mammoscope.model.artifact import DEFAULT_POINT, Card
+from mammoscope.model.artifact.card import DEFAULT_POINT, Card
 from mammoscope.model.engine import Engine, Scores
 from mammoscope.model.prediction import Prediction
 

@@ -9,14 +9,14 @@ from flask import request
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.network_input import NetworkInput, Reader, ReadingOptions
-from mammoscope.model.artifact import DEFAULT_POINT, Card
+from mammoscope.model.artifact.card import DEFAULT_POINT, Card
 from mammoscope.model.engine import Engine, Scores
 from mammoscope.model.prediction import Prediction
 from mammoscope.service.connection import Connection
 from mammoscope.service.monitoring import Monitoring
 from mammoscope.service.request_parsing import MULTIPART_OVERHEAD_BYTES
 from mammoscope.service.request_queue import RequestQueue, Slot
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 
 
 class Predictor:

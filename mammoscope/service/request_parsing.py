@@ -13,7 +13,7 @@ from mammoscope.errors import InvalidRequestError, RequestTooLargeError, Unsuppo
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.prediction import AGES_YEARS
 from mammoscope.service.fetching import fetch
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from mammoscope.studies import Placement
 
 FILE_FIELD: Final = "file"

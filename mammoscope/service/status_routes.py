@@ -10,7 +10,7 @@ from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import AGES_YEARS, CLASS_NAMES, RESEARCH_USE_NOTICE
 from mammoscope.service.request_parsing import AGE_FIELD, FILE_FIELD
 from mammoscope.service.request_queue import RequestQueue
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 
 _PUBLISHED_FACTS: Final = {
     "version",

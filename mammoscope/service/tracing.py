@@ -7,9 +7,9 @@ import logging.config
 import re
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import MutableMapping
-from types import TracebackType
 from typing import Any, Final
 
 import structlog
@@ -83,17 +83,11 @@ def _describe_exception(
     error = received[1] if isinstance(received, tuple) else received
     if isinstance(error, BaseException):
         event["exception"] = type(error).__name__
-        event["frames"] = _frames(error.__traceback__)
+        event["frames"] = [
+            f"{frame.f_globals.get('__name__', '?')}:{line}"
+            for frame, line in traceback.walk_tb(error.__traceback__)
+        ]
     return event
-
-
-def _frames(traceback: TracebackType | None) -> list[str]:
-    frames = []
-    while traceback is not None:
-        module = traceback.tb_frame.f_globals.get("__name__", "?")
-        frames.append(f"{module}:{traceback.tb_lineno}")
-        traceback = traceback.tb_next
-    return frames
 
 
 _SHARED_PROCESSORS: Final[list[Any]] = [

@@ -21,7 +21,7 @@ from mammoscope.service import problems
 from mammoscope.service.app import monitoring_of, queue_of
 from mammoscope.service.monitoring import serve
 from mammoscope.service.tracing import API_VERSION, API_VERSION_HEADER, REQUEST_ID_HEADER
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 
 SPARE_THREADS: Final = 32
 """HTTP threads in addition to the slots: for probes, pages, refusals and clients that send their

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from mammoscope.errors import ImageError
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.network_input import NetworkInput
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.engine import Engine
 from mammoscope.studies.manifest import Placement
 from mammoscope.studies.results import (

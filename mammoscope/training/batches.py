@@ -18,7 +18,8 @@ from mammoscope.data.dataset import Example, breast_ids
 from mammoscope.errors import ImageError, StorageError
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
+from mammoscope.system.files import replacing
 from mammoscope.training.augmentation import erase, flip, jitter
 
 Pixels = npt.NDArray[np.uint8]
@@ -129,13 +130,11 @@ def _preprocess_all(
 
 
 def _write(path: Path, pixels: Pixels, outcomes: list[str]) -> None:
-    partial = path.with_suffix(".partial.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(partial, pixels=pixels, outcomes=np.array(outcomes, dtype=np.str_))
-        partial.replace(path)
+        with replacing(path) as target, target.open("wb") as stream:
+            np.savez(stream, pixels=pixels, outcomes=np.array(outcomes, dtype=np.str_))
     except OSError as err:
-        partial.unlink(missing_ok=True)
         raise StorageError("The preprocessed images cannot be stored.") from err
 
 

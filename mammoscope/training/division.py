@@ -9,7 +9,7 @@ from mammoscope.data.dataset import Dataset, read_dataset
 from mammoscope.data.ddsm import read_ddsm
 from mammoscope.data.splitting import PatientSplit, shared_patients, split_off
 from mammoscope.errors import EmptyDatasetError
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 
 _TEST_FRACTION: Final = 0.15
 

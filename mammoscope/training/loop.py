@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from mammoscope.errors import RunError, StorageError
 from mammoscope.model.networks import choose_trainable
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
+from mammoscope.system.files import replacing
 from mammoscope.training.batches import TEACHERS, Batches, Pixels, PreprocessedExamples
 from mammoscope.training.schedules import learning_rate_share
 from mammoscope.training.validation import History, measure
@@ -231,12 +232,10 @@ class Loop:
             for name, values in groups.items()
             for i, value in enumerate(values)
         }
-        partial = self.checkpoint.with_suffix(".partial.npz")
         try:
-            np.savez(partial, history=np.array(json.dumps(self.history)), **arrays)
-            partial.replace(self.checkpoint)
+            with replacing(self.checkpoint) as target, target.open("wb") as stream:
+                np.savez(stream, history=np.array(json.dumps(self.history)), **arrays)
         except OSError as err:
-            partial.unlink(missing_ok=True)
             raise StorageError(
                 f"The checkpoint of epoch {self.done} cannot be stored; the one before is "
                 "untouched."

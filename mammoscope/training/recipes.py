@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.model.artifact import NETWORK_NAME
-from mammoscope.settings import PresetName, TrainConfig
+from mammoscope.model.artifact.folder import NETWORK_NAME
+from mammoscope.settings.training import PresetName, TrainConfig
 
 DataName = Literal["folders", "ddsm"]
 

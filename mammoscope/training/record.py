@@ -21,18 +21,11 @@ from mammoscope.evaluation.metrics.assessment import Evaluation, evaluate_scores
 from mammoscope.evaluation.metrics.calibration import fit_platt_with_age
 from mammoscope.evaluation.metrics.operating import fit_scale
 from mammoscope.evaluation.metrics.scored import Scored
-from mammoscope.model.artifact import (
-    DEFAULT_POINT,
-    NETWORK_NAME,
-    Card,
-    CardOperatingPoint,
-    load_artifact,
-    sha256_of,
-    write_card,
-)
+from mammoscope.model.artifact.card import DEFAULT_POINT, Card, CardOperatingPoint
+from mammoscope.model.artifact.folder import NETWORK_NAME, load_artifact, sha256_of, write_card
 from mammoscope.model.calibration import AgeCalibration
 from mammoscope.reports.run import write_figures
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
 from mammoscope.training.batches import PreprocessedExamples
 from mammoscope.training.validation import scored

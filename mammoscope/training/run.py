@@ -12,10 +12,10 @@ import numpy.typing as npt
 from mammoscope.data.dataset import Example, require_both_classes
 from mammoscope.data.split_table import write_split
 from mammoscope.errors import RunError, StorageError
-from mammoscope.model.artifact import CARD_NAME, NETWORK_NAME
+from mammoscope.model.artifact.folder import CARD_NAME, NETWORK_NAME
 from mammoscope.model.complexity import complexity
 from mammoscope.model.networks import build_network, export_network, load_weights
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 from mammoscope.training.batches import Batches, PreprocessedExamples, preprocess_examples
 from mammoscope.training.division import DividedData, divide, read_examples, sentences
 from mammoscope.training.loop import Loop, predict

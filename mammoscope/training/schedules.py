@@ -11,7 +11,7 @@ from typing import Final
 from keras.ops import convert_to_numpy
 from keras.optimizers.schedules import CosineDecay, ExponentialDecay
 
-from mammoscope.settings import ScheduleName
+from mammoscope.settings.training import ScheduleName
 
 _FLOOR: Final = 0.01
 """Share of the peak at which falling schedules end."""

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from mammoscope.data.dataset import Example
 from mammoscope.data.split_table import read_split
 from mammoscope.errors import ConfigurationError, LeakageError, RunError
-from mammoscope.model.artifact import load_artifact
-from mammoscope.settings import TrainConfig
+from mammoscope.model.artifact.folder import load_artifact
+from mammoscope.settings.training import TrainConfig
 from mammoscope.training.batches import PreprocessedExamples
 from mammoscope.training.loop import predict
 from mammoscope.training.record import CONFIG_NAME

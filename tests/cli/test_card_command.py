@@ -10,14 +10,8 @@ import pytest
 from mammoscope.__main__ import main
 from mammoscope.evaluation.metrics.assessment import evaluate_scores
 from mammoscope.evaluation.metrics.scored import Scored
-from mammoscope.model.artifact import (
-    Card,
-    CardComparison,
-    CardCompiled,
-    load_artifact,
-    sha256_of,
-    write_card,
-)
+from mammoscope.model.artifact.card import Card, CardComparison, CardCompiled
+from mammoscope.model.artifact.folder import load_artifact, sha256_of, write_card
 from mammoscope.model.calibration import AgeCalibration
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 from mammoscope.reports.modelcard import render

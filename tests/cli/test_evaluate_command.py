@@ -18,7 +18,7 @@ from mammoscope.__main__ import main
 from mammoscope.cli.output import shown
 from mammoscope.imaging.network_input import NetworkInput
 from mammoscope.imaging.preprocessing import preprocess
-from mammoscope.model.artifact import Card, CardOperatingPoint
+from mammoscope.model.artifact.card import Card, CardOperatingPoint
 from mammoscope.model.calibration import Calibration
 from mammoscope.model.engine import Scores
 from mammoscope.model.prediction import Prediction
@@ -382,7 +382,7 @@ SLOW = """
 import sys, time
 import mammoscope.cli.predict as command, mammoscope.model.engine as engine
 from mammoscope.__main__ import main
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from tests.fake_engine import FakeEngine
 
 class Slow(FakeEngine):

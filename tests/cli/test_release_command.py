@@ -7,13 +7,9 @@ from pathlib import Path
 import pytest
 
 from mammoscope.__main__ import main
-from mammoscope.model.artifact import (
-    Card,
-    load_artifact,
-    sha256_of,
-    write_card,
-)
-from mammoscope.settings import TrainConfig
+from mammoscope.model.artifact.card import Card
+from mammoscope.model.artifact.folder import load_artifact, sha256_of, write_card
+from mammoscope.settings.training import TrainConfig
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from mammoscope.__main__ import main
 from mammoscope.errors import ConfigurationError
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 from mammoscope.training.recipes import read_plan
 
 PLAN = """

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.settings import ENVIRONMENT_PREFIX, ServiceSettings
+from mammoscope.settings.service import ENVIRONMENT_PREFIX, ServiceSettings
 from tests.deployment.agreement_metrics import METRICS, metrics_disagreements
 from tests.deployment.objects import (
     Object,

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mammoscope.service import LoadingEngine
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.deployment.manifests import DOCKERFILE, MANIFESTS, deployables, render
 from tests.deployment.objects import Object
 from tests.fake_engine import app_with

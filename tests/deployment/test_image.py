@@ -6,7 +6,7 @@ import re
 import yaml
 
 from mammoscope.cli.sharding import Shard
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.deployment.agreement import INDEX
 from tests.deployment.manifests import (
     DOCKERFILE,

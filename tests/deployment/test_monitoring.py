@@ -9,7 +9,7 @@ import yaml
 
 from mammoscope.errors import MammoscopeError
 from mammoscope.service.app import monitoring_of
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.deployment.manifests import MANIFESTS, ROOT, spec_of
 from tests.deployment.objects import Object
 from tests.fake_engine import CARD, IMAGE, FakeEngine, app_with, upload

@@ -9,7 +9,7 @@ import pytest
 
 from mammoscope.service.fetching import addresses
 from mammoscope.service.v2_routes import MODEL_NAME
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.deployment.manifests import MANIFESTS, ROOT, container_of, render, spec_of
 from tests.deployment.objects import Object, merged, quantity, workloads
 

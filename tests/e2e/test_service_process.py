@@ -15,7 +15,7 @@ import requests
 
 from mammoscope.client import Client
 from mammoscope.errors import ServerAnswerError
-from mammoscope.model.artifact import CARD_NAME, NETWORK_NAME
+from mammoscope.model.artifact.folder import CARD_NAME, NETWORK_NAME
 from tests.deployment.manifests import INIT
 from tests.service_process import PATIENCE_S
 

@@ -14,7 +14,7 @@ from mammoscope.evaluation.metrics.assessment import evaluate_scores
 from mammoscope.evaluation.metrics.operating import fit_scale
 from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.calibration import Calibration
 from mammoscope.studies import PredictedImage, aggregate
 

@@ -24,7 +24,7 @@ from mammoscope.evaluation.evaluate import (
 from mammoscope.imaging.mammogram import Laterality
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
-from mammoscope.model.artifact import Card, CardOperatingPoint
+from mammoscope.model.artifact.card import Card, CardOperatingPoint
 from mammoscope.model.calibration import AgeCalibration, Calibration
 from mammoscope.model.engine import Scores
 from tests.fake_engine import NetworkStub

@@ -15,7 +15,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
 from mammoscope.errors import SingleClassError
-from mammoscope.evaluation.metrics.assessment import evaluate_scores, within_groups
+from mammoscope.evaluation.metrics.assessment import evaluate_scores
 from mammoscope.evaluation.metrics.calibration import fit_platt, fit_platt_with_age
 from mammoscope.evaluation.metrics.intervals import Interval, bootstrap, draw_weights
 from mammoscope.evaluation.metrics.measures import Curve, Measures, equal_mass_bins
@@ -601,7 +601,8 @@ class TestEvaluation:
         labels = (rng.random(1000) < np.where(machine == 1, 0.8, 0.2)).astype(int)
         scored = Scored.of(labels, machine + rng.normal(0, 0.01, 1000))
         assert measure(scored)["auc"] > 0.75
-        within = within_groups(scored, [str(m) for m in machine], resamples=100)
+        groups = {"machine": [str(m) for m in machine]}
+        within = evaluate_scores(scored, groups=groups, resamples=100).within["machine"]
         assert within.value == pytest.approx(0.5, abs=0.05)
         assert within.low < 0.5 < within.high
 

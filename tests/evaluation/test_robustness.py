@@ -13,7 +13,7 @@ from mammoscope.data.dataset import read_dataset
 from mammoscope.errors import EmptyDatasetError
 from mammoscope.evaluation.evaluate import RefusedExample
 from mammoscope.evaluation.robustness import CHANGES, Spread, Trial, summarise, try_examples
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.calibration import Calibration
 from mammoscope.model.engine import Scores
 from tests.fake_engine import NetworkStub

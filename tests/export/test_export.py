@@ -28,7 +28,8 @@ from mammoscope.export.comparison import (
 )
 from mammoscope.export.comparison_images import PreprocessedImages, read_images
 from mammoscope.export.precision import choose_precision
-from mammoscope.model.artifact import NETWORK_NAME, Card, load_artifact, sha256_of, write_card
+from mammoscope.model.artifact.card import Card
+from mammoscope.model.artifact.folder import NETWORK_NAME, load_artifact, sha256_of, write_card
 from mammoscope.model.engine import computes_in_bfloat16, load_engine, score_phantoms
 from tests.conftest import not_done
 

@@ -15,7 +15,7 @@ from mammoscope.imaging.heat_map import OPACITY, cell_centres, heat_map, overlay
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
 from mammoscope.imaging.network_input import display_of
 from mammoscope.imaging.preprocessing import preprocess
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 

@@ -20,7 +20,7 @@ from mammoscope.errors import (
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.reading import read, read_file, read_image
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
-from mammoscope.settings import ReadingLimits
+from mammoscope.settings.service import ReadingLimits
 
 
 def encode(image: Image.Image, kind: str, **options) -> bytes:

@@ -13,12 +13,8 @@ from mammoscope.errors import (
     ConfigurationError,
     StorageError,
 )
-from mammoscope.model.artifact import (
-    Card,
-    load_artifact,
-    sha256_of,
-    write_card,
-)
+from mammoscope.model.artifact.card import Card
+from mammoscope.model.artifact.folder import load_artifact, sha256_of, write_card
 from mammoscope.model.calibration import Calibration
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from mammoscope.errors import ArtifactMismatchError, CompilationError, StorageError
 from mammoscope.model import cache as compiled
-from mammoscope.model.artifact import NETWORK_NAME, Artifact, load_artifact
+from mammoscope.model.artifact.folder import NETWORK_NAME, Artifact, load_artifact
 from mammoscope.model.cache import Origin, compiled_network, write_compiled
 from mammoscope.model.engine import load_engine
 
@@ -155,7 +155,7 @@ def test_a_process_that_dies_leaves_nothing_to_read(artifact: Artifact, tmp_path
         "import os, sys\n"
         "from pathlib import Path\n"
         "from mammoscope.model import cache\n"
-        "from mammoscope.model.artifact import load_artifact\n"
+        "from mammoscope.model.artifact.folder import load_artifact\n"
         "def die(network):\n"
         "    os._exit(9)\n"
         "cache.convert_network = die\n"

@@ -22,7 +22,8 @@ from mammoscope.export.comparison import ALLOWED_DIFFERENCE
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file
-from mammoscope.model.artifact import Artifact, Card, load_artifact
+from mammoscope.model.artifact.card import Card
+from mammoscope.model.artifact.folder import Artifact, load_artifact
 from mammoscope.model.calibration import AgeCalibration
 from mammoscope.model.engine import (
     Engine,

@@ -24,7 +24,7 @@ from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
 from mammoscope.service import LoadingEngine, create_app
 from mammoscope.service.app import monitoring_of, queue_of
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.dicom_objects import changed
 from tests.record import exchange
 from tests.record.encoded_images import dicom, encoded, grey8, jpeg, png8, refused

@@ -10,7 +10,7 @@ from mammoscope.imaging.heat_map import overlay
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.network_input import display_of
 from mammoscope.imaging.reading import read
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.conversion import convert_network, import_openvino
 from mammoscope.model.engine import (
     Engine,

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_curve
 from mammoscope.errors import RunError, StorageError
 from mammoscope.reports.epochs import draw_curves, draw_runtime
 from mammoscope.reports.performance import draw_reliability, draw_roc
+from mammoscope.reports.record import Scores
 from mammoscope.reports.run import write_figures
 
 HISTORY = [
@@ -33,7 +34,8 @@ def scores():
     logits = rng.normal(-0.5, 1.2, 200)
     probabilities = 1 / (1 + np.exp(-logits))
     labels = (rng.random(200) < probabilities).astype(int)
-    return logits, probabilities, labels, [str(i // 3) for i in range(200)]
+    patients = tuple(str(i // 3) for i in range(200))
+    return Scores(patients, patients, patients, labels, logits, probabilities)
 
 
 @pytest.fixture
@@ -42,7 +44,8 @@ def run(tmp_path, scores):
     with (tmp_path / "validation_scores.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("file", "label", "patient", "breast", "logit", "probability"))
-        for logit, probability, label, patient in zip(*scores, strict=True):
+        columns = (scores.logits, scores.probabilities, scores.labels, scores.patients)
+        for logit, probability, label, patient in zip(*columns, strict=True):
             writer.writerow(("a.png", label, patient, patient, logit, probability))
     return tmp_path
 
@@ -96,8 +99,8 @@ def test_runtime_stacks_training_and_validation():
 
 
 def test_reliability_shows_observed_shares(scores):
-    _, probabilities, labels, patients = scores
-    upper, lower = draw_reliability(probabilities, labels, patients, resamples=50).axes
+    probabilities, labels = scores.probabilities, scores.labels
+    upper, lower = draw_reliability(scores, resamples=50).axes
     points = upper.containers[0].lines[0]
     order = np.argsort(probabilities)
     expected = labels[order].reshape(10, 20).mean(axis=1)
@@ -111,10 +114,9 @@ def test_reliability_shows_observed_shares(scores):
 
 
 def test_roc_is_the_curve_and_lies_in_its_band(scores):
-    logits, _, labels, patients = scores
-    axes = draw_roc(logits, labels, patients, resamples=200).axes[0]
+    axes = draw_roc(scores, resamples=200).axes[0]
     line = next(each for each in axes.lines if each.get_label() == "validation, by image")
-    false_rate, true_rate, _ = roc_curve(labels, logits, drop_intermediate=False)
+    false_rate, true_rate, _ = roc_curve(scores.labels, scores.logits, drop_intermediate=False)
     np.testing.assert_allclose(line.get_xdata(), false_rate)
     np.testing.assert_allclose(line.get_ydata(), true_rate)
     band = axes.collections[0].get_paths()[0].vertices
@@ -123,9 +125,11 @@ def test_roc_is_the_curve_and_lies_in_its_band(scores):
 
 
 def test_constant_scores_can_be_drawn():
-    labels = [0, 1, 0, 1]
-    assert draw_roc([0.0] * 4, labels, resamples=20).axes
-    assert draw_reliability([0.5] * 4, labels, resamples=20).axes
+    names = tuple("abcd")
+    labels = np.array([0, 1, 0, 1])
+    constant = Scores(names, names, names, labels, np.zeros(4), np.full(4, 0.5))
+    assert draw_roc(constant, resamples=20).axes
+    assert draw_reliability(constant, resamples=20).axes
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", "[]", "[{}]", "[1]"])

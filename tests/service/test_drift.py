@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mammoscope.__main__ import main
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.service.drift import ALARMING, LEAST, WINDOW, Drift, deciles, stability_index
 
 NUMBERS = st.floats(-1e6, 1e6)

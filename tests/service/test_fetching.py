@@ -20,7 +20,7 @@ from mammoscope.errors import (
     UrlNotAllowedError,
 )
 from mammoscope.service.fetching import MAX_URL_LENGTH, fetch, is_public, resolve_addresses
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.servers import Answer, send, server, trickle, trickle_body, trickle_headers
 
 IMAGE = b"\xff\xd8\xff image"

@@ -16,7 +16,7 @@ from mammoscope.__main__ import main
 from mammoscope.client import Client
 from mammoscope.errors import ConfigurationError, ServerAnswerError
 from mammoscope.service.keys import issue_key
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import IMAGE, FakeEngine, app_with, assert_problem, upload
 
 EXEMPT = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}

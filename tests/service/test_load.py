@@ -19,7 +19,7 @@ from mammoscope.model.prediction import Prediction
 from mammoscope.service.app import queue_of
 from mammoscope.service.connection import Connection
 from mammoscope.service.request_queue import RequestQueue
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import IMAGE, FakeEngine, app_with, assert_good, assert_problem, upload
 from tests.servers import send, server
 

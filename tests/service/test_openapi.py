@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 from mammoscope.service.openapi import OPERATIONS
 from mammoscope.service.problems import REFUSALS
 from mammoscope.service.request_parsing import DICOM_TYPE
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.dicom_objects import mammogram_object
 from tests.fake_engine import IMAGE, FakeEngine, app_with, assert_good, encoded, upload
 

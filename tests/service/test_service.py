@@ -21,7 +21,7 @@ from mammoscope.imaging.reading import read
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 from mammoscope.service import LoadingEngine, configure_logging
 from mammoscope.service.problems import RETRY_AFTER_S, STATUSES
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.dicom_objects import changed, mammogram_object
 from tests.fake_engine import (
     IMAGE,

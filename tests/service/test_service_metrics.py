@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mammoscope.service.app import monitoring_of, queue_of
 from mammoscope.service.monitoring import serve
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import CARD, IMAGE, FakeEngine, app_with, upload
 
 Read = Callable[..., float | None]

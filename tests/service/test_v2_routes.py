@@ -19,7 +19,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from mammoscope.errors import InvalidRequestError
 from mammoscope.service.v2_tensors import HEADER_LENGTH, parse_request
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import IMAGE, FakeEngine, app_with, assert_good, assert_problem, encoded
 
 INFER = "/v2/models/mammoscope/infer"

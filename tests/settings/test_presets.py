@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mammoscope.settings import TrainConfig
+from mammoscope.settings.training import TrainConfig
 
 RESOLVED = json.loads(Path(__file__).with_name("presets.json").read_text("utf-8"))
 

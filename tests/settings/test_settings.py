@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.settings import PRESETS, ServiceSettings, TrainConfig, cache_folder
+from mammoscope.settings.service import ServiceSettings, cache_folder
+from mammoscope.settings.training import PRESETS, TrainConfig
 
 
 def test_settings_come_from_the_environment():

@@ -10,7 +10,8 @@ import pytest
 from mammoscope.__main__ import main
 from mammoscope.errors import MetadataError
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.model.artifact import Card, CardLevel, CardOperatingPoint, load_artifact
+from mammoscope.model.artifact.card import Card, CardLevel, CardOperatingPoint
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.calibration import Calibration
 from mammoscope.model.engine import load_engine
 from mammoscope.phantoms.dicom import Encoding, write_phantom_study

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mammoscope.model.artifact import load_artifact
-from mammoscope.settings import TrainConfig
+from mammoscope.model.artifact.folder import load_artifact
+from mammoscope.settings.training import TrainConfig
 
 pytestmark = pytest.mark.training
 
@@ -508,7 +508,8 @@ def test_parameters_and_operations_are_those_of_the_papers():
 
 def test_a_network_of_whole_images_is_not_served(tmp_path: Path):
     from mammoscope.errors import ArtifactMismatchError
-    from mammoscope.model.artifact import Card, sha256_of, write_card
+    from mammoscope.model.artifact.card import Card
+    from mammoscope.model.artifact.folder import sha256_of, write_card
 
     (tmp_path / "model.keras").write_bytes(b"weights")
     digest = sha256_of(tmp_path / "model.keras")

@@ -7,20 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from mammoscope.data.audit.findings import (
-    AuditReport,
-    Breasts,
-    InvertedCount,
-    Leaks,
-    MachineCount,
-    NearDuplicates,
-    NearPair,
-    PatientLeak,
-    Patients,
-    RefusedFile,
-    SamePicture,
-    SplitCount,
-)
+from mammoscope.data.audit import findings
 from mammoscope.data.audit.inspection import Inspection, inspect_images
 from mammoscope.data.dataset import Dataset, Example, breast_ids
 from mammoscope.data.duplicates import (
@@ -37,7 +24,7 @@ MAX_LISTED_PAIRS: Final = 1_000
 """Near duplicates that are listed one by one, the nearest first; all are counted."""
 
 
-def audit(dataset: Dataset, on_image: Callable[[], object] = lambda: None) -> AuditReport:
+def audit(dataset: Dataset, on_image: Callable[[], object] = lambda: None) -> findings.AuditReport:
     """Inspect every image of a data set.
 
     Parameters
@@ -55,7 +42,7 @@ def audit(dataset: Dataset, on_image: Callable[[], object] = lambda: None) -> Au
     conflicts = tuple(group for group in same_images if len(group.labels) > 1)
     leaks = _leaks(dataset, same_images)
     readable = [found.source for found in inspections if found.source]
-    return AuditReport(
+    return findings.AuditReport(
         pictures=len(inspections),
         splits=_count_splits(dataset.examples, lambda example: example.split or WITHOUT_SPLIT),
         merged=_count_splits(
@@ -66,7 +53,7 @@ def audit(dataset: Dataset, on_image: Callable[[], object] = lambda: None) -> Au
         modes=_count(source.mode for source in readable),
         formats=_count(source.format for source in readable),
         refused=tuple(
-            RefusedFile(names.file(found.example), found.refusal)
+            findings.RefusedFile(names.file(found.example), found.refusal)
             for found in inspections
             if found.refusal
         ),
@@ -74,7 +61,7 @@ def audit(dataset: Dataset, on_image: Callable[[], object] = lambda: None) -> Au
         near_duplicates=near,
         conflicts=conflicts,
         inverted=_count_inverted(inspections),
-        patients=Patients(
+        patients=findings.Patients(
             count=len(
                 {example.patient_id for example in dataset.examples if example.patient_known}
             ),
@@ -93,8 +80,8 @@ class _Names:
     def file(self, example: Example) -> str:
         return example.path.relative_to(self.dataset.root).as_posix()
 
-    def same_image(self, examples: Sequence[Example], distance: int | None) -> SamePicture:
-        return SamePicture(
+    def same_image(self, examples: Sequence[Example], distance: int | None) -> findings.SamePicture:
+        return findings.SamePicture(
             files=tuple(self.file(example) for example in examples),
             distance=distance,
             labels=tuple(sorted({example.label for example in examples})),
@@ -103,7 +90,9 @@ class _Names:
         )
 
 
-def _exact_duplicates(inspections: Sequence[Inspection], names: _Names) -> tuple[SamePicture, ...]:
+def _exact_duplicates(
+    inspections: Sequence[Inspection], names: _Names
+) -> tuple[findings.SamePicture, ...]:
     by_digest: defaultdict[str, list[Example]] = defaultdict(list)
     for found in inspections:
         if found.digest:
@@ -113,7 +102,7 @@ def _exact_duplicates(inspections: Sequence[Inspection], names: _Names) -> tuple
 
 def _near_duplicates(
     inspections: Sequence[Inspection], names: _Names
-) -> tuple[NearDuplicates, tuple[SamePicture, ...]]:
+) -> tuple[findings.NearDuplicates, tuple[findings.SamePicture, ...]]:
     """Near duplicates, and those of them that are one image; one file stands for exact copies."""
     by_digest = {found.digest: found for found in reversed(inspections)}
     hashed = [
@@ -130,7 +119,7 @@ def _near_duplicates(
         )
     ]
     described = [
-        NearPair(
+        findings.NearPair(
             files=(names.file(one), names.file(other)),
             distance=distance,
             same_patient=one.patient_known and one.patient_id == other.patient_id,
@@ -140,7 +129,7 @@ def _near_duplicates(
         for (one, other), distance in pairs
     ]
     same_patient = sum(pair.same_patient for pair in described)
-    duplicates = NearDuplicates(
+    duplicates = findings.NearDuplicates(
         max_distance=NEAR_DISTANCE,
         bits=HASH_BITS,
         complete=near.complete,
@@ -158,18 +147,18 @@ def _near_duplicates(
     return duplicates, resaved
 
 
-def _leaks(dataset: Dataset, same_images: Iterable[SamePicture]) -> Leaks:
+def _leaks(dataset: Dataset, same_images: Iterable[findings.SamePicture]) -> findings.Leaks:
     splits: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for example in dataset.examples:
         if example.patient_known:
             splits[example.patient_id][example.split] += 1
     patients = tuple(
-        PatientLeak(patient_id, dict(found))
+        findings.PatientLeak(patient_id, dict(found))
         for patient_id, found in sorted(splits.items())
         if len(found) > 1
     )
     images = tuple(group for group in same_images if len(group.splits) > 1)
-    return Leaks(patients, images, not patients and not images and dataset.patients_known)
+    return findings.Leaks(patients, images, not patients and not images and dataset.patients_known)
 
 
 def _count(values: Iterable[str]) -> dict[str, int]:
@@ -178,12 +167,12 @@ def _count(values: Iterable[str]) -> dict[str, int]:
 
 def _count_splits(
     examples: Iterable[Example], name: Callable[[Example], str]
-) -> dict[str, SplitCount]:
+) -> dict[str, findings.SplitCount]:
     by_split: defaultdict[str, list[Example]] = defaultdict(list)
     for example in examples:
         by_split[name(example)].append(example)
     return {
-        split: SplitCount(
+        split: findings.SplitCount(
             pictures=len(members),
             no_tumour=sum(example.label == 0 for example in members),
             tumour=sum(example.label == 1 for example in members),
@@ -193,26 +182,29 @@ def _count_splits(
     }
 
 
-def _count_inverted(inspections: Iterable[Inspection]) -> InvertedCount:
+def _count_inverted(inspections: Iterable[Inspection]) -> findings.InvertedCount:
     machines: defaultdict[str, list[bool]] = defaultdict(list)
     images = 0
     for found in inspections:
         images += found.inverted
         if found.example.facts.machine_id:
             machines[found.example.facts.machine_id].append(found.inverted)
-    return InvertedCount(
+    return findings.InvertedCount(
         images,
-        {name: MachineCount(sum(flags), len(flags)) for name, flags in sorted(machines.items())},
+        {
+            name: findings.MachineCount(sum(flags), len(flags))
+            for name, flags in sorted(machines.items())
+        },
     )
 
 
-def _count_breasts(inspections: Sequence[Inspection]) -> Breasts:
+def _count_breasts(inspections: Sequence[Inspection]) -> findings.Breasts:
     known = [found for found in inspections if found.example.patient_known]
     breasts = breast_ids([found.example for found in known], [found.chest_wall for found in known])
     labels: defaultdict[str, set[int]] = defaultdict(set)
     for breast, found in zip(breasts, known, strict=True):
         labels[breast].add(found.example.label)
-    return Breasts(
+    return findings.Breasts(
         count=len(labels),
         by_chest_wall=sum(found.example.facts.laterality is None for found in known),
         both_labels=sum(len(found) > 1 for found in labels.values()),

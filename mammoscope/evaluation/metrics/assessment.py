@@ -194,20 +194,6 @@ def evaluate_with_age(
         return None
 
 
-def within_groups(
-    scored: Scored,
-    values: Sequence[str | None],
-    *,
-    resamples: int = RESAMPLES,
-) -> Interval | None:
-    """Mean of the AUCs within the groups that have at least `MIN_PER_CLASS` images a class.
-
-    No difference between groups, such as one scanner's share of cancers, can buy this figure.
-    None where fewer than two groups are large enough.
-    """
-    return _groups(scored, values, resamples=resamples)[1]
-
-
 def _groups(
     scored: Scored, values: Sequence[str | None], *, resamples: int
 ) -> tuple[dict[str, Group], Interval | None]:

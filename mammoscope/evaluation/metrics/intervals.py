@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -50,6 +50,20 @@ class Interval(Measured):
     value: float
     low: float
     high: float
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        ends = (content[name] for name in ("value", "low", "high"))
+        return cls(*(np.nan if end is None else float(end) for end in ends))
+
+    def __str__(self) -> str:
+        """Value with its interval, three decimals each; a dash where there is none."""
+        if not np.isfinite(self.value):
+            return "–"
+        if not np.isfinite(self.low):
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f})"
 
 
 def bootstrap(

@@ -19,7 +19,7 @@ from mammoscope.imaging.dicom.header import TAG_NUMBERS, Header
 from mammoscope.imaging.dicom.part10 import Part10, take_apart
 from mammoscope.imaging.dicom.pseudonyms import Pseudonyms
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts, reduction_for
-from mammoscope.settings import ReadingLimits
+from mammoscope.settings.service import ReadingLimits
 
 
 def read_dicom(

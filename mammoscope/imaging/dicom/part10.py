@@ -18,7 +18,7 @@ from pydicom.uid import (
 
 from mammoscope.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
 from mammoscope.imaging.dicom.signature import PREAMBLE, PREFIX
-from mammoscope.settings import ReadingLimits
+from mammoscope.settings.service import ReadingLimits
 
 # What operating systems, shells and viewers would run or open instead: PE and MS-DOS, ELF, Mach-O
 # in its four forms and the universal one, scripts, PDF, ZIP, HTML.

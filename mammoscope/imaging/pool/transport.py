@@ -20,7 +20,7 @@ from mammoscope.imaging.mammogram import Exposure, Laterality, SourceFacts, View
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
 from mammoscope.imaging.preprocessing import Preprocessed
 from mammoscope.imaging.preprocessing.breast import SEARCH_SIZE
-from mammoscope.settings import ReadingLimits
+from mammoscope.settings.service import ReadingLimits
 
 FORK: Final = b"fork"
 KILL: Final = b"kill "

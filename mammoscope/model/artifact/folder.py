@@ -19,8 +19,6 @@ from mammoscope.system.files import write_json
 NETWORK_NAME: Final = "model.keras"
 CARD_NAME: Final = "card.json"
 
-_BLOCK_BYTES: Final = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
@@ -106,14 +104,11 @@ def sha256_of(path: Path) -> str:
     ArtifactNotFoundError
         If the file cannot be read.
     """
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as stream:
-            while block := stream.read(_BLOCK_BYTES):
-                digest.update(block)
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as err:
         raise ArtifactNotFoundError("The model cannot be read.") from err
-    return digest.hexdigest()
 
 
 def _read_card(path: Path) -> Card:

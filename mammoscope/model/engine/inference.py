@@ -12,7 +12,7 @@ from mammoscope.errors import ArtifactMismatchError
 from mammoscope.imaging.arrays import Float, Pixels
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.network_input import NetworkInput, network_input_of
-from mammoscope.model.artifact import DEFAULT_POINT, Card
+from mammoscope.model.artifact.card import DEFAULT_POINT, Card
 from mammoscope.model.engine.protocol import Scores
 from mammoscope.model.prediction import AGES_YEARS, Prediction
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from mammoscope.errors import ArtifactMismatchError
-from mammoscope.model.artifact import Artifact, Card, Precision, load_artifact, sha256_of
+from mammoscope.model.artifact.card import Card, Precision
+from mammoscope.model.artifact.folder import Artifact, load_artifact, sha256_of
 from mammoscope.model.cache import compiled_network
 from mammoscope.model.conversion import DAMAGED, import_openvino
 from mammoscope.model.engine.agreement import scores_as_compiled
 from mammoscope.model.engine.inference import OpenVinoEngine
-from mammoscope.settings import PerformanceMode
+from mammoscope.settings.service import PerformanceMode
 from mammoscope.system.cpus import available_processors
 
 _HINTS: Final[dict[Precision, str]] = {"bfloat16": "bf16", "float32": "f32"}

@@ -6,7 +6,7 @@ from typing import Protocol
 from mammoscope.imaging.arrays import Float, Pixels
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.network_input import NetworkInput
-from mammoscope.model.artifact import Card
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.prediction import Prediction
 
 

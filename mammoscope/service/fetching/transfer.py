@@ -29,7 +29,7 @@ from mammoscope.errors import (
 from mammoscope.service.fetching.addresses import is_public, resolve_addresses
 from mammoscope.service.fetching.deadline import Deadline
 from mammoscope.service.fetching.target import PORTS, Target, parse
-from mammoscope.settings import ServiceSettings
+from mammoscope.settings.service import ServiceSettings
 
 Resolve = Callable[[str, int], Sequence[str]]
 """Host and port to the textual addresses the host has; raises OSError where it has none."""

@@ -22,7 +22,7 @@ from mammoscope.imaging.dicom import is_dicom
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.reading import read
 from mammoscope.phantoms.dicom import SYNTAXES, Encoding
-from mammoscope.settings import ReadingLimits
+from mammoscope.settings.service import ReadingLimits
 from tests.dicom_objects import changed, mammogram_object, parsed, written
 
 OTHERS = sorted(

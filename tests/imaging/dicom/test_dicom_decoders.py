@@ -20,7 +20,7 @@ from mammoscope.imaging.dicom.header import TAG_NUMBERS, Header
 from mammoscope.imaging.dicom.mammography import _layout
 from mammoscope.imaging.dicom.part10 import take_apart
 from mammoscope.phantoms.dicom import SYNTAXES, Encoding
-from mammoscope.settings import ReadingLimits
+from mammoscope.settings.service import ReadingLimits
 from tests.conftest import not_done
 from tests.dicom_objects import changed, mammogram_object
 

@@ -11,7 +11,7 @@ from PIL import Image
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file
-from mammoscope.model.artifact import load_artifact
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import Engine, load_engine
 from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_image
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
