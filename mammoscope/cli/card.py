@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     # Imported here: the service's environment lists this command and has no matplotlib.
     from mammoscope.reports.modelcard import MODEL_CARD_NAME, render
 
-    card = _card_of(args.model)
+    card = load_artifact(args.model).require_card()
     if args.validation_scores is not None:
         card = with_aggregation(card, read_scores(args.validation_scores, card))
     metrics: dict[str, Any] = dict(card.metrics)
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         metrics["robustness"] = _results(args.robustness, card)
     reference: dict[str, Any] = dict(metrics.get("reference", {}))
     if args.reference is not None:
-        other = _card_of(args.reference)
+        other = load_artifact(args.reference).require_card()
         reference["validation"] = other.metrics.get("validation")
         if args.reference_test is not None:
             reference["test"] = _results(args.reference_test, other)
@@ -88,13 +88,6 @@ def run(args: argparse.Namespace) -> int:
         raise StorageError("The model card cannot be written.") from err
     print(f"{CARD_NAME} and {MODEL_CARD_NAME} are in {args.model}.")
     return 0
-
-
-def _card_of(folder: Path) -> Card:
-    card = load_artifact(folder).card
-    if card is None:
-        raise ArtifactNotFoundError("The model has no card.")
-    return card
 
 
 def _results(path: Path, card: Card) -> dict[str, Any]:

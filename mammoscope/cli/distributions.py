@@ -12,7 +12,7 @@ from typing import Final
 
 from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder, positive
 from mammoscope.data.dataset import Example, read_dataset
-from mammoscope.errors import ArtifactNotFoundError, EmptyDatasetError, ImageError
+from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact.folder import load_artifact, write_card
@@ -45,8 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """
     dataset = read_dataset(args.data)
     artifact = load_artifact(args.model)
-    if artifact.card is None:
-        raise ArtifactNotFoundError("The model has no card to put the statistics into.")
+    card = artifact.require_card()
     examples = dataset.split(*_TRAINING_SPLITS) if dataset.splits else dataset.examples
     chosen = random.Random(args.seed).sample(examples, min(args.sample, len(examples)))
 
@@ -66,9 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if not found:
         raise EmptyDatasetError("Every image was refused.")
     distributions = {name: deciles([each[name] for each in found]) for name in found[0]}
-    write_card(
-        artifact.network.parent, artifact.card.model_copy(update={"distributions": distributions})
-    )
+    write_card(artifact.network.parent, card.model_copy(update={"distributions": distributions}))
     print(f"Deciles over {len(found):,} images; {len(chosen) - len(found):,} refused")
     for name, values in distributions.items():
         print(f"  {name:14}" + " ".join(f"{value:7.3f}" for value in values))

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Final, get_args
 
-from mammoscope.errors import ArtifactNotFoundError, ConfigurationError
+from mammoscope.errors import ConfigurationError
 from mammoscope.export.comparison import acceptable, compare
 from mammoscope.export.comparison_images import PreprocessedImages
 from mammoscope.model.artifact.card import CardCompiled, Precision
@@ -39,14 +39,13 @@ def choose_precision(artifact: Artifact, images: PreprocessedImages) -> CardComp
     StorageError
         If the card cannot be written.
     """
-    if artifact.card is None:
-        raise ArtifactNotFoundError("Only a model with a card can be compiled.")
+    card = artifact.require_card()
     if not computes_in_bfloat16():
         raise ConfigurationError(
             "This CPU does not compute in bfloat16, so scores cannot be compared here. Compile on "
             "one that does, or leave --data out: the model is then served in float32."
         )
-    plain = artifact.card.model_copy(update={"compiled": None})
+    plain = card.model_copy(update={"compiled": None})
     engines = {
         precision: load_engine(Artifact(artifact.network, plain, precision))
         for precision in get_args(Precision)

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from mammoscope.errors import (
     ArtifactError,
@@ -28,6 +28,7 @@ from mammoscope.errors import (
 from mammoscope.model.artifact.card import Precision, Sha256
 from mammoscope.model.artifact.folder import Artifact, sha256_of
 from mammoscope.model.conversion import DAMAGED, convert_network, import_openvino, temporary_folder
+from mammoscope.settings.frozen import Frozen
 from mammoscope.settings.service import cache_folder
 from mammoscope.system.files import locked, replacing_folder
 
@@ -45,7 +46,7 @@ _RECORD_NAME: Final = "network.json"
 _log: Final = logging.getLogger(__name__)
 
 
-class Origin(BaseModel):
+class Origin(Frozen):
     """What a compiled network is made from, and with what.
 
     Parameters
@@ -57,8 +58,6 @@ class Origin(BaseModel):
     converter, keras, openvino
         Versions. ``keras`` is None where Keras is not installed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source_sha256: Sha256
     precision: Precision
@@ -90,10 +89,8 @@ class Origin(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-class _Record(BaseModel):
+class _Record(Frozen):
     """The JSON file of a compiled network: its origin, and the sha256 of its files."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     origin: Origin
     files: dict[str, Sha256]

@@ -5,9 +5,10 @@ from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mammoscope.imaging.arrays import FloatArray
+from mammoscope.settings.frozen import Frozen
 
 AGE_CENTRE_YEARS: Final = 60.0
 YEARS_A_DECADE: Final = 10.0
@@ -17,7 +18,7 @@ _Slope = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 _Shift = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Calibration(BaseModel):
+class Calibration(Frozen):
     """Platt scaling: log-odds of a tumour are ``slope * logit + intercept``.
 
     Parameters
@@ -32,8 +33,6 @@ class Calibration(BaseModel):
     ValueError
         If `slope` is not a positive number or `intercept` is not finite.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     slope: _Slope = 1.0
     intercept: _Shift = 0.0
@@ -51,7 +50,7 @@ class Calibration(BaseModel):
         return sigmoid(self.log_odds(logits))
 
 
-class AgeCalibration(BaseModel):
+class AgeCalibration(Frozen):
     """Platt scaling with the woman's age as a second variable.
 
     Log-odds are ``slope * logit + per_decade * (age - 60) / 10 + intercept``.
@@ -70,8 +69,6 @@ class AgeCalibration(BaseModel):
     ValueError
         If `slope` is not a positive number or another value is not finite.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     slope: _Slope
     intercept: _Shift

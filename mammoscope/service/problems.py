@@ -72,30 +72,23 @@ RETRY_AFTER_S: Final[Mapping[type[errors.MammoscopeError], int]] = {
 }
 """Seconds after which the same request may succeed; rate limits carry their own."""
 
+_TOO_LARGE: Final = errors.RequestTooLargeError.code
+_INVALID: Final = errors.InvalidRequestError.code
 _FRAMEWORK_PROBLEMS: Final[Mapping[int, tuple[str, str]]] = {
-    HTTPStatus.BAD_REQUEST: (errors.InvalidRequestError.code, "The request is not well-formed."),
+    HTTPStatus.BAD_REQUEST: (_INVALID, "The request is not well-formed."),
     HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this path."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "This path does not allow the method."),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
-        errors.RequestTooLargeError.code,
+        _TOO_LARGE,
         "The body is too large or has too many parts.",
     ),
-    HTTPStatus.REQUEST_URI_TOO_LONG: (
-        errors.RequestTooLargeError.code,
-        "The path is too long.",
-    ),
-    HTTPStatus.EXPECTATION_FAILED: (
-        errors.InvalidRequestError.code,
-        "The only supported expectation is 100-continue.",
-    ),
+    HTTPStatus.REQUEST_URI_TOO_LONG: (_TOO_LARGE, "The path is too long."),
+    HTTPStatus.EXPECTATION_FAILED: (_INVALID, "The only supported expectation is 100-continue."),
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
-        errors.RequestTooLargeError.code,
+        _TOO_LARGE,
         "The headers are too many or too long.",
     ),
-    HTTPStatus.NOT_IMPLEMENTED: (
-        errors.InvalidRequestError.code,
-        "The transfer coding of the body is not supported.",
-    ),
+    HTTPStatus.NOT_IMPLEMENTED: (_INVALID, "The transfer coding of the body is not supported."),
     HTTPStatus.INTERNAL_SERVER_ERROR: (
         errors.MammoscopeError.code,
         "Internal error. Quote the request id to find it in the log.",

@@ -1,4 +1,4 @@
-"""What all settings have in common: frozen, checked, and refused with one message."""
+"""What settings and cards have in common: frozen, checked, and refused with one message."""
 
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ def explain(error: ValidationError, origin: str) -> ConfigurationError:
 
 
 class Frozen(BaseModel):
-    """Settings that cannot change once they were checked; an unknown key is an error.
+    """Values that cannot change once they were checked; an unknown key is an error.
 
     The docstring below a field is its description.
     """

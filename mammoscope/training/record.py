@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope import __version__
-from mammoscope.errors import ArtifactNotFoundError, StorageError
+from mammoscope.errors import StorageError
 from mammoscope.evaluation.aggregation import SCORES_NAME, read_scores, with_aggregation
 from mammoscope.evaluation.metrics.assessment import Evaluation, evaluate_scores, evaluate_with_age
 from mammoscope.evaluation.metrics.calibration import fit_platt_with_age
@@ -97,9 +97,7 @@ def renew_card(output: Path) -> None:
     StorageError
         If the card cannot be written.
     """
-    card = load_artifact(output).card
-    if card is None:
-        raise ArtifactNotFoundError("The run has no card.")
+    card = load_artifact(output).require_card()
     write_card(output, with_aggregation(card, read_scores(output / SCORES_NAME, card)))
 
 

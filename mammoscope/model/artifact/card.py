@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from mammoscope.errors import ConfigurationError
 from mammoscope.model.calibration import AgeCalibration, Calibration
+from mammoscope.settings.frozen import Frozen
 
 DEFAULT_POINT: Final = "default"
 
@@ -21,11 +22,7 @@ Deciles = Annotated[tuple[float, ...], Field(min_length=9, max_length=9)]
 """Nine values, ascending, that divide a distribution into ten parts of the same size."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CardOperatingPoint(_Frozen):
+class CardOperatingPoint(Frozen):
     """Probability from which the label is ``tumour``, and what was measured there.
 
     ``measured_with_age`` is what the same threshold does where the age entered the probability.
@@ -36,7 +33,7 @@ class CardOperatingPoint(_Frozen):
     measured_with_age: dict[str, Any] = Field(default_factory=dict)
 
 
-class CardLevel(_Frozen):
+class CardLevel(Frozen):
     """Calibration and operating points of breasts or of patients, fitted on validation patients.
 
     Without operating points those of images hold.
@@ -46,7 +43,7 @@ class CardLevel(_Frozen):
     operating_points: dict[str, CardOperatingPoint] = Field(default_factory=dict)
 
 
-class CardComparison(_Frozen):
+class CardComparison(Frozen):
     """How near the scores of the network in bfloat16 come to those of the same network in float32.
 
     Parameters
@@ -79,7 +76,7 @@ class CardComparison(_Frozen):
     allowed_difference: float
 
 
-class CardCompiled(_Frozen):
+class CardCompiled(Frozen):
     """What ``python -m mammoscope compile --data`` found out about the network.
 
     Parameters
@@ -123,7 +120,7 @@ def _without_files(compiled: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-class Card(_Frozen):
+class Card(Frozen):
     """Facts about a model that travel with it.
 
     Parameters

@@ -38,6 +38,12 @@ class Artifact:
     card: Card | None
     precision: Precision = "float32"
 
+    def require_card(self) -> Card:
+        """Return the card; raises `ArtifactNotFoundError` where there is none."""
+        if self.card is None:
+            raise ArtifactNotFoundError("The model has no card.")
+        return self.card
+
 
 def load_artifact(path: Path) -> Artifact:
     """Find a model and check that its card belongs to it.
