@@ -11,6 +11,8 @@ from mammoscope.settings.service import (
     ReadingLimits,
     ServiceSettings,
     cache_folder,
+    model_path,
+    released_model,
 )
 from mammoscope.settings.training import (
     PRESETS,
@@ -40,4 +42,6 @@ __all__ = [
     "SplitName",
     "TrainConfig",
     "cache_folder",
+    "model_path",
+    "released_model",
 ]
