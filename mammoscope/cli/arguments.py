@@ -2,21 +2,17 @@
 
 import argparse
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
 from mammoscope.model.artifact import DEFAULT_POINT
-from mammoscope.settings import OperatingPointName, ServiceSettings
+from mammoscope.settings import ENVIRONMENT_PREFIX, OperatingPointName, model_path
+
+DEFAULT_MODEL: Final = f"(default: {ENVIRONMENT_PREFIX}MODEL, else the released model)"
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add ``--model``, the model to predict with."""
-    parser.add_argument(
-        "--model",
-        metavar="PATH",
-        type=Path,
-        default=ServiceSettings.model_fields["model"].default,
-        help="model folder, or a .keras file",
-    )
+    _add_model(parser, "PATH", "model folder, or a .keras file in one")
 
 
 def add_operating_point(parser: argparse.ArgumentParser) -> None:
@@ -31,12 +27,18 @@ def add_operating_point(parser: argparse.ArgumentParser) -> None:
 
 def add_model_folder(parser: argparse.ArgumentParser, purpose: str) -> None:
     """Add ``--model``, a model folder to change; `purpose` is its help."""
+    _add_model(parser, "DIR", purpose)
+
+
+def _add_model(parser: argparse.ArgumentParser, metavar: str, purpose: str) -> None:
+    # Not the default of the option: the help would show a path of this machine.
+    parser.set_defaults(model=model_path())
     parser.add_argument(
         "--model",
-        metavar="DIR",
+        metavar=metavar,
         type=Path,
-        default=ServiceSettings.model_fields["model"].default,
-        help=purpose,
+        default=argparse.SUPPRESS,
+        help=f"{purpose} {DEFAULT_MODEL}",
     )
 
 

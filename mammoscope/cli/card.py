@@ -1,4 +1,4 @@
-"""``python -m mammoscope card``: measured results into a model's card, and the card in words."""
+"""``mammoscope dev card``: measured results into a model's card, and the card in words."""
 
 import argparse
 import json

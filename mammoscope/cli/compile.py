@@ -1,4 +1,4 @@
-"""``python -m mammoscope compile``: make the network that is served from the .keras."""
+"""``mammoscope compile``: make the network that is served from the .keras."""
 
 import argparse
 import shutil

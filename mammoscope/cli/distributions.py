@@ -1,4 +1,4 @@
-"""``python -m mammoscope distributions``: statistics of the training images into the card."""
+"""``mammoscope dev distributions``: statistics of the training images into the card."""
 
 import argparse
 import random

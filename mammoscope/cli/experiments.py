@@ -1,4 +1,4 @@
-"""``python -m mammoscope experiments``: list the recorded experiments."""
+"""``mammoscope dev experiments``: list the recorded experiments."""
 
 import argparse
 import json

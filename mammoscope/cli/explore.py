@@ -1,4 +1,4 @@
-"""``python -m mammoscope explore DATA``: what a data set holds, as numbers without names."""
+"""``mammoscope dev explore DATA``: what a data set holds, as numbers without names."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``python -m mammoscope figures``: the project's own figures from its records."""
+"""``mammoscope dev figures``: the project's own figures from its records."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""``python -m mammoscope key NAME --file FILE``: a new API key for the service."""
+"""``mammoscope key NAME --file FILE``: a new API key for the service."""
 
 import argparse
 import datetime as dt

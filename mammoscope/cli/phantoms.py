@@ -1,4 +1,4 @@
-"""``python -m mammoscope phantoms DIR``: write synthetic mammograms."""
+"""``mammoscope phantoms DIR``: write synthetic mammograms."""
 
 import argparse
 import sys

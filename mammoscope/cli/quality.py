@@ -1,4 +1,4 @@
-"""``python -m mammoscope quality PATH...``: which images the quality gate refuses, and why."""
+"""``mammoscope dev quality PATH...``: which images the quality gate refuses, and why."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""``python -m mammoscope release RUN``: copy what may be published of a training run."""
+"""``mammoscope dev release RUN``: copy what may be published of a training run."""
 
 import argparse
 import csv

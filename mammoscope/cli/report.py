@@ -1,4 +1,4 @@
-"""``python -m mammoscope report RUN...``: runs compared as an HTML page with figures."""
+"""``mammoscope dev report RUN...``: runs compared as an HTML page with figures."""
 
 import argparse
 from pathlib import Path

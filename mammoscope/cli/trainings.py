@@ -1,4 +1,4 @@
-"""``python -m mammoscope trainings``: train the runs of a recipe file, one after another."""
+"""``mammoscope dev trainings``: train the runs of a recipe file, one after another."""
 
 import argparse
 import multiprocessing
@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final, get_args
 
+from mammoscope.cli.extras import require
 from mammoscope.cli.release import RECORD_FOLDER, copy_record
 from mammoscope.errors import ConfigurationError, MammoscopeError
 from mammoscope.model.artifact import CARD_NAME
@@ -96,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"The runs need the data {', '.join(missing)}; give each folder with --data NAME=DIR."
         )
+    require("tensorflow")
     failed = [each.name for each in planned if not _finish(each, folders[each.data], args)]
     if failed:
         print(f"Failed: {', '.join(failed)}.", file=sys.stderr)

@@ -80,7 +80,7 @@ class CardComparison(_Frozen):
 
 
 class CardCompiled(_Frozen):
-    """What ``python -m mammoscope compile --data`` found out about the network.
+    """What ``mammoscope compile --data`` found out about the network.
 
     Parameters
     ----------
