@@ -13,6 +13,7 @@ from mammoscope.model.artifact.card import (
 )
 from mammoscope.model.artifact.folder import (
     CARD_NAME,
+    CARD_SCHEMA,
     NETWORK_NAME,
     Artifact,
     load_artifact,
@@ -22,6 +23,7 @@ from mammoscope.model.artifact.folder import (
 
 __all__ = [
     "CARD_NAME",
+    "CARD_SCHEMA",
     "DEFAULT_POINT",
     "NETWORK_NAME",
     "Artifact",
