@@ -70,7 +70,7 @@ def test_it_answers_as_the_engine_does(
         (np.full((300, 300), 1.5), CorruptImageError, "between 0 and 1"),
         (np.full((300, 300), np.nan), CorruptImageError, "between 0 and 1"),
         (np.zeros((0, 0)), CorruptImageError, "no two-dimensional"),
-        (np.zeros((300, 300), np.uint8), ImageError, "breast"),
+        (np.zeros((300, 300), np.uint8), ImageError, "blank"),
     ],
 )
 def test_what_is_no_mammogram_is_refused(model: Classifier, wrong, error, message) -> None:
