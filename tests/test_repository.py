@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-import mammoscope
-
 ROOT = Path(__file__).resolve().parents[1]
 
 # Joined here, so that this file holds none of them.
@@ -160,11 +158,6 @@ def test_files_are_small_but_the_model(project_files: list[Path]) -> None:
 def test_scripts_can_be_executed() -> None:
     scripts = [ROOT / ".ci" / "run", *(ROOT / ".ci").glob("*.sh")]
     assert [script for script in scripts if not os.access(script, os.X_OK)] == []
-
-
-def test_version_stands_the_same_in_pyproject() -> None:
-    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert metadata["project"]["version"] == mammoscope.__version__
 
 
 @pytest.mark.parametrize(
