@@ -36,12 +36,12 @@ train:  ## train a model: DATA=DIR OUTPUT=RUN [ARGS="--preset reference ..."]
 trainings:  ## the runs of recipes/experiments.toml, one after another: DATA=DIR [ARGS=...]
 	@test -n '$(DATA)' || { echo 'Usage: make trainings DATA=DIR' >&2; exit 2; }
 	$(environment) packages training
-	exec $(BIN)/python -m mammoscope trainings --data '$(DATA)' $(ARGS)
+	exec $(BIN)/python -m mammoscope dev trainings --data '$(DATA)' $(ARGS)
 
 .PHONY: figures
 figures:  ## draw the figures in images/ from the records
 	@$(environment) packages training
-	exec $(BIN)/python -m mammoscope figures
+	exec $(BIN)/python -m mammoscope dev figures
 
 .PHONY: notebooks
 notebooks:  ## run the notebooks on DATA=DIR and save their outputs [ARGS="04-final ..."]

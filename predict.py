@@ -1,38 +1,12 @@
-"""The service, put together: ``gunicorn predict:app``.
+"""The service: ``python predict.py``, or ``gunicorn predict:app``."""
 
-Settings come from the environment, the model from the folder they name. The engine is made in the
-background, so that the probes answer from the first second on; ``/readyz`` says when it is there,
-or why it never will be.
-"""
+import sys
 
-from mammoscope.imaging.pool import PoolLimits, ReadingPool
-from mammoscope.model.engine import Engine, load_engine
-from mammoscope.service import LoadingEngine, configure_logging, create_app
-from mammoscope.settings.service import ServiceSettings
-from mammoscope.system.cpus import available_processors
+__all__ = ["app", "settings"]
 
-settings = ServiceSettings.from_environment()
+if __name__ == "__main__":
+    from mammoscope.__main__ import main
 
-
-def make_engine() -> Engine:
-    """Return the engine of the model that the settings name."""
-    engine = load_engine(
-        settings.model,
-        threads=settings.threads,
-        performance_mode=settings.performance_mode,
-        age_from_dicom=settings.age_from_dicom,
-        cache=settings.cache,
-    )
-    engine.card.threshold(settings.operating_point)  # refuses now what no request could use
-    return engine
-
-
-configure_logging(settings.log_level)
-# Before the engine's threads exist: the pool's processes are forked from a process without any.
-reader = ReadingPool(
-    available_processors(),
-    PoolLimits(
-        settings.decoding_memory_bytes, settings.decoding_time_s, 2.0 * settings.decoding_time_s
-    ),
-)
-app = create_app(settings, LoadingEngine(make_engine).start(), reader)
+    sys.exit(main(["serve", *sys.argv[1:]]))
+else:
+    from mammoscope.service.wsgi import app, settings

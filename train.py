@@ -1,10 +1,8 @@
-"""Fine-tune a network on a folder of mammograms; `mammoscope.cli.train` does it."""
+"""Train a model: ``python train.py`` is ``mammoscope train``."""
 
 import sys
 
-from mammoscope.cli.train import main, parser
-
-__all__ = ["main", "parser"]
+from mammoscope.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -31,7 +31,7 @@ else
 fi
 readonly engine
 
-version=$(awk -F'"' '/^version = / { print $2; exit }' pyproject.toml)
+version=$(awk -F'"' '/^__version__ = / { print $2; exit }' mammoscope/__init__.py)
 readonly version
 inspect() { "$engine" image inspect --format "$2" "$1"; }
 

@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly target=${1:?"Usage: .ci/image.sh serve|train"}
 base=$(awk -F= '/^ARG BASE=/ { print $2; exit }' Dockerfile)
-version=$(awk -F'"' '/^version = / { print $2; exit }' pyproject.toml)
+version=$(awk -F'"' '/^__version__ = / { print $2; exit }' mammoscope/__init__.py)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 case $target in
     serve) name=mammoscope ;;

@@ -1,4 +1,12 @@
-"""Mammoscope: a mammogram classifier that can be put to work.
+"""Mammoscope: a mammogram classifier you can put to work.
+
+::
+
+    import mammoscope
+
+    model = mammoscope.load()
+    prediction = model.predict("mammogram.dcm")
+    print(prediction.label, prediction.probability)
 
 Data flows one way through the modules of this package::
 
@@ -7,4 +15,45 @@ Data flows one way through the modules of this package::
 Research software, not a medical device.
 """
 
+from os import PathLike
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mammoscope.model.classifier import Classifier
+
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "load"]
+
+
+def load(model: "str | PathLike[str] | None" = None) -> "Classifier":
+    """Load a model to predict with.
+
+    The first load of a model compiles it, which takes about 5 s, and keeps the result in the
+    user's cache folder.
+
+    Parameters
+    ----------
+    model
+        Model folder, or a .keras file in one. Without it, the model of the environment variable
+        ``MAMMOSCOPE_MODEL``, else the released model, which comes with Mammoscope.
+
+    Returns
+    -------
+    mammoscope.model.classifier.Classifier
+
+    Raises
+    ------
+    ArtifactError
+        If there is no such model, it is damaged, or it does not fit its card.
+
+    Examples
+    --------
+    >>> import mammoscope
+    >>> model = mammoscope.load()  # doctest: +SKIP
+    >>> model.predict("mammogram.dcm").label  # doctest: +SKIP
+    'no tumour'
+    """
+    from mammoscope.model.classifier import load_classifier  # NumPy and OpenVINO come with it
+
+    return load_classifier(model)

@@ -1,4 +1,4 @@
-"""``python -m mammoscope COMMAND``."""
+"""The command ``mammoscope``, or ``python -m mammoscope``."""
 
 import argparse
 import errno
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from mammoscope import __doc__ as package_doc
 from mammoscope import __version__, cli
+from mammoscope.cli.extras import explain_missing
 from mammoscope.errors import MammoscopeError
 
 EXIT_REFUSED = 1
@@ -22,22 +23,31 @@ def parser() -> argparse.ArgumentParser:
         prog="mammoscope", description=(package_doc or "").splitlines()[0]
     )
     made.add_argument("--version", action="version", version=f"mammoscope {__version__}")
-    subparsers = made.add_subparsers(required=True, metavar="COMMAND")
-    for module in cli.COMMANDS:
-        importlib.import_module(f"{cli.__name__}.{module}").add_parser(subparsers)
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    _add_commands(commands, cli.COMMANDS)
+    purpose = "commands for those who maintain Mammoscope and its model"
+    dev = commands.add_parser("dev", help=purpose, description=f"Run {purpose}.")
+    _add_commands(dev.add_subparsers(required=True, metavar="COMMAND"), cli.DEV_COMMANDS)
     return made
 
 
+def _add_commands(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]", modules: Sequence[str]
+) -> None:
+    for module in modules:
+        importlib.import_module(f"{cli.__name__}.{module}").add_parser(subparsers)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0 fine, 1 refused, 2 usage, 130 interrupted."""
-    options = parser().parse_args(arguments)
+    """Run a command; returns the exit status: 0 fine, 1 refused, 2 usage error, 130 interrupted."""
+    options = parser().parse_args(_renamed(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(format="mammoscope: %(message)s")
     logging.getLogger("mammoscope").setLevel(logging.INFO)
     try:
         status = int(options.run(options))
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the results has seen enough; nobody is left to tell.
+        # The reader has closed the pipe, as head does; there is nobody left to tell.
         _give_up_standard_output()
         return EXIT_REFUSED
     except OSError as err:
@@ -45,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _give_up_standard_output()
         sys.stderr.write("mammoscope: the result cannot be written to standard output.\n")
+        return EXIT_REFUSED
+    except ModuleNotFoundError as err:
+        if (sentence := explain_missing(err)) is None:
+            raise
+        sys.stderr.write(f"mammoscope: {sentence}\n")
         return EXIT_REFUSED
     except MammoscopeError as err:
         sys.stderr.write(f"mammoscope: {err}\n")
@@ -55,8 +70,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _renamed(arguments: Sequence[str]) -> Sequence[str]:
+    """Replace a deprecated name of a command, and say so."""
+    if not arguments or arguments[0] not in cli.RENAMED:
+        return arguments
+    new = cli.RENAMED[arguments[0]]
+    sys.stderr.write(f"mammoscope: {arguments[0]} is deprecated; use mammoscope {' '.join(new)}.\n")
+    return [*new, *arguments[1:]]
+
+
 def _give_up_standard_output() -> None:
-    """Throw away what is left in the buffer: it would fail again when the interpreter exits."""
+    """Discard what is left in the buffer; writing it at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -41,7 +41,7 @@ class ServiceProcess:
             chosen.setdefault("cache", cache)
         own = {f"MAMMOSCOPE_{name.upper()}": str(value) for name, value in chosen.items()}
         bind = {"MAMMOSCOPE_BIND": f"127.0.0.1:{self.port}"}
-        command = ("gunicorn", "predict:app", "--config", "gunicorn.conf.py")
+        command = ("gunicorn", "predict:app")  # gunicorn.conf.py is found by itself
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", *command],

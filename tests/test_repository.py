@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-import mammoscope
-
 ROOT = Path(__file__).resolve().parents[1]
 
 # Joined here, so that this file holds none of them.
@@ -162,11 +160,6 @@ def test_scripts_can_be_executed() -> None:
     folders = (ROOT / ".ci", ROOT / "scripts")
     scripts = [ROOT / ".ci" / "run", *(path for each in folders for path in each.glob("*.sh"))]
     assert [script for script in scripts if not os.access(script, os.X_OK)] == []
-
-
-def test_version_stands_the_same_in_pyproject() -> None:
-    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert metadata["project"]["version"] == mammoscope.__version__
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,34 @@
-"""The commands of ``python -m mammoscope``, a module each."""
+"""The commands of ``mammoscope``, a module each."""
 
 from typing import Final
 
 COMMANDS: Final = (
-    "audit",
-    "card",
-    "compile",
-    "distributions",
-    "download",
+    "serve",
+    "predict",
+    "train",
     "evaluate",
-    "experiments",
-    "explain",
-    "explore",
-    "figures",
+    "audit",
+    "download",
+    "compile",
     "key",
     "phantoms",
-    "predict",
+    "explain",
+)
+"""Modules of this package that add a command each, in the order of the help."""
+
+DEV_COMMANDS: Final = (
+    "card",
+    "distributions",
+    "experiments",
+    "explore",
+    "figures",
     "quality",
     "release",
     "report",
     "robustness",
     "trainings",
 )
-"""Modules of this package that add a command each, in the order of the help."""
+"""The same for the commands below ``mammoscope dev``."""
+
+RENAMED: Final = {"score": ("predict",), **{name: ("dev", name) for name in DEV_COMMANDS}}
+"""Deprecated names of commands, which work for one version, and the names that replace them."""

@@ -4,13 +4,15 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias, get_args
+from typing import Final, TypeAlias, get_args
 
 from mammoscope.model.artifact.card import DEFAULT_POINT
-from mammoscope.settings.service import OperatingPointName, ServiceSettings
+from mammoscope.settings.service import ENVIRONMENT_PREFIX, OperatingPointName, model_path
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 """What argparse has no public name for."""
+
+DEFAULT_MODEL: Final = f"(default: {ENVIRONMENT_PREFIX}MODEL, else the released model)"
 
 
 def add_command(
@@ -41,13 +43,7 @@ def add_command(
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add ``--model``, the model to predict with."""
-    parser.add_argument(
-        "--model",
-        metavar="PATH",
-        type=Path,
-        default=ServiceSettings.model_fields["model"].default,
-        help="model folder, or a .keras file",
-    )
+    _add_model(parser, "PATH", "model folder, or a .keras file in one")
 
 
 def add_operating_point(parser: argparse.ArgumentParser) -> None:
@@ -62,12 +58,18 @@ def add_operating_point(parser: argparse.ArgumentParser) -> None:
 
 def add_model_folder(parser: argparse.ArgumentParser, purpose: str) -> None:
     """Add ``--model``, a model folder to change; `purpose` is its help."""
+    _add_model(parser, "DIR", purpose)
+
+
+def _add_model(parser: argparse.ArgumentParser, metavar: str, purpose: str) -> None:
+    # Not the default of the option: the help would show a path of this machine.
+    parser.set_defaults(model=model_path())
     parser.add_argument(
         "--model",
-        metavar="DIR",
+        metavar=metavar,
         type=Path,
-        default=ServiceSettings.model_fields["model"].default,
-        help=purpose,
+        default=argparse.SUPPRESS,
+        help=f"{purpose} {DEFAULT_MODEL}",
     )
 
 

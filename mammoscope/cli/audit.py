@@ -1,12 +1,14 @@
-"""``python -m mammoscope audit DIR``: what is in a folder of mammograms, and what is wrong."""
+"""``mammoscope audit DIR``: what is in a folder of mammograms, and what is wrong."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from mammoscope.cli.output import require_folder, write_json
 from mammoscope.data.dataset import Dataset, read_dataset, require_both_classes
-from mammoscope.errors import ConfigurationError, EmptyDatasetError
+from mammoscope.errors import EmptyDatasetError
 
 if TYPE_CHECKING:
     from mammoscope.data.audit import AuditReport
@@ -16,7 +18,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register the command."""
     parser = subparsers.add_parser(
         "audit",
-        help="examine a folder of mammograms: counts, duplicates, conflicts, leaks",
+        help="check a data set: counts, duplicates, label conflicts, leaks",
         description=(
             "Read every image of a folder SPLIT/LABEL/FILE (or LABEL/FILE) and report counts, "
             "unreadable files, duplicates, label conflicts, inverted images, patients, breasts, "
@@ -42,8 +44,6 @@ def run(args: argparse.Namespace) -> int:
 
     Raises
     ------
-    ConfigurationError
-        If the packages that an audit needs are not installed.
     DatasetError
         If the folder or its metadata cannot be used. One class only, or no readable image, is
         raised after the report is out.
@@ -64,13 +64,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _audit(dataset: Dataset) -> "AuditReport":
     """Audit under a progress bar and print the lines."""
-    # Imported here: the service, which has these commands too, does without these packages.
-    try:
-        from tqdm import tqdm
-
-        from mammoscope.data.audit import audit, describe
-    except ModuleNotFoundError as err:
-        raise ConfigurationError("An audit needs the training packages: install them.") from err
+    # Imported here: the service does without imagehash.
+    from mammoscope.data.audit import audit, describe
 
     # disable=None: no bar where stderr is no terminal.
     with tqdm(total=len(dataset.examples), unit="image", disable=None, leave=False) as bar:

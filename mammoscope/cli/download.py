@@ -1,4 +1,4 @@
-"""``python -m mammoscope download DIR``: fetch the Kaggle data set."""
+"""``mammoscope download DIR``: fetch the Kaggle data set."""
 
 import argparse
 import contextlib
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """
     folder: Path = args.folder
     count = download(folder)
-    print(f"{count:,} images written to {folder}; next: python -m mammoscope audit {folder}")
+    print(f"{count:,} images written to {folder}; next: mammoscope audit {folder}")
     return 0
 
 
@@ -103,6 +103,8 @@ def _fetch() -> Path:
 
             logging.getLogger("kagglehub").setLevel(logging.CRITICAL)
             return Path(kagglehub.dataset_download(HANDLE))
+    except ModuleNotFoundError:  # reported by `mammoscope.__main__`
+        raise
     except Exception as err:
         raise _explain(err) from err
 
@@ -113,9 +115,7 @@ def _explain(error: Exception) -> DownloadError | StorageError:
     # By name: these classes exist only where kagglehub does.
     name = type(error).__name__
     sentence = "The download failed for a reason that kagglehub does not tell."
-    if isinstance(error, ImportError):
-        sentence = "kagglehub is not installed; it belongs to the training packages."
-    elif name in ("CredentialError", "UnauthenticatedError") or status in _CREDENTIAL_CODES:
+    if name in ("CredentialError", "UnauthenticatedError") or status in _CREDENTIAL_CODES:
         sentence = (
             "Kaggle asks for a credential: create an API token in your Kaggle account's settings "
             "and set KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY."

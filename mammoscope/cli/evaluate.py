@@ -1,4 +1,4 @@
-"""``python -m mammoscope evaluate``: measure a model on a folder of labelled mammograms."""
+"""``mammoscope evaluate``: measure a model on a folder of labelled mammograms."""
 
 import argparse
 import csv
@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
+from mammoscope.cli.arguments import DEFAULT_MODEL
+from mammoscope.cli.extras import require
 from mammoscope.cli.output import require_folder, shown, write_json
 from mammoscope.data.dataset import SPLITS, Dataset, read_dataset, require_both_classes
 from mammoscope.data.scanner_groups import Appearance
@@ -24,7 +26,7 @@ from mammoscope.evaluation.metrics.intervals import RESAMPLES
 from mammoscope.evaluation.summary import describe
 from mammoscope.model.artifact.card import Card
 from mammoscope.model.artifact.folder import load_artifact
-from mammoscope.settings.service import ServiceSettings
+from mammoscope.settings.service import model_path
 from mammoscope.system.progress import progress
 
 ALL_SPLITS: Final = "all"
@@ -46,8 +48,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--model",
         metavar="PATH",
         type=Path,
-        help="model folder, or a .keras file; "
-        f"default: {ServiceSettings.model_fields['model'].default}",
+        help=f"model folder, or a .keras file in one {DEFAULT_MODEL}",
     )
     parser.add_argument(
         "--metadata",
@@ -91,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If a file cannot be written; the table is out by then unless its folder is missing.
     """
+    if args.shortcuts:
+        require("sklearn")
     for path in (args.json, args.scores):
         require_folder(path)
     dataset = read_dataset(args.data, args.metadata)
@@ -104,8 +107,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     examples = dataset.examples if split in ("", ALL_SPLITS) else dataset.split(split)
     require_both_classes(examples, "evaluation")
-    default: Path = args.training_run or ServiceSettings.model_fields["model"].default
-    artifact = load_artifact(args.model or default)
+    artifact = load_artifact(args.model or args.training_run or model_path())
 
     from mammoscope.model.engine import load_engine
 

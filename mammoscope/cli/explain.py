@@ -1,4 +1,4 @@
-"""``python -m mammoscope explain FILE --output PNG``: the heat map of a prediction."""
+"""``mammoscope explain FILE --output PNG``: the heat map of a prediction."""
 
 import argparse
 from pathlib import Path

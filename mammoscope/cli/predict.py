@@ -1,4 +1,4 @@
-"""``python -m mammoscope predict PATH...``: a probability for each mammogram."""
+"""``mammoscope predict PATH...``: a probability for each mammogram."""
 
 import argparse
 import csv
@@ -46,29 +46,18 @@ Outcome = Prediction | MammoscopeError
 Source = Path | tuple[Path, MammoscopeError]
 """A file to predict, or a path that gives no files, with the reason."""
 
-_OLD_NAME: Final = "score"
-"""Deprecated name of the command; it works for one version."""
-
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Register the command, also under its deprecated name."""
-    description = (
-        "Predict files, and the images in folders and all folders below them. "
-        f"{RESEARCH_USE_NOTICE}"
-    )
-    style = argparse.ArgumentDefaultsHelpFormatter
+    """Register the command."""
     parser = subparsers.add_parser(
-        "predict", help="predict mammograms", description=description, formatter_class=style
+        "predict",
+        help="predict mammograms",
+        description=(
+            "Predict files, and the images in folders and all folders below them. "
+            f"{RESEARCH_USE_NOTICE}"
+        ),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    _add_options(parser)
-    old = subparsers.add_parser(
-        _OLD_NAME, description=f"Deprecated: use predict. {description}", formatter_class=style
-    )
-    _add_options(old)
-    old.set_defaults(deprecated=True)
-
-
-def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="file or folder")
     add_model(parser)
     add_operating_point(parser)
@@ -97,7 +86,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="with --study: secret key of 16 bytes or more for the pseudonyms of patients, which "
         "makes them the same in every run",
     )
-    parser.set_defaults(run=run, deprecated=False)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -110,8 +99,6 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If a result cannot be written; those before it are.
     """
-    if args.deprecated:
-        print(f"mammoscope: {_OLD_NAME} is deprecated; use predict.", file=sys.stderr)
     shard = Shard.parse(args.shard) if args.shard else None
     if shard and args.study:
         raise ConfigurationError("--shard cannot be combined with --study: it would split a study.")

@@ -25,7 +25,6 @@ from mammoscope.model.artifact.folder import (
 )
 from mammoscope.model.cache import COMPILED_NAME
 from mammoscope.settings.training import TrainConfig
-from mammoscope.training.division import read_examples
 
 RECORD_FOLDER: Final = "experiments"
 _RECORD_NAMES: Final = ("environment.json", "history.json")
@@ -135,6 +134,8 @@ def _record(source: Path, data: Path) -> dict[str, str]:
 
 
 def _anonymous_scores(path: Path, config: TrainConfig, data: Path) -> str:
+    from mammoscope.training.division import read_examples  # scikit-learn comes with it
+
     images = {each.path.name: each.path for each in read_examples(config, data).examples}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -31,7 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="test.py", description="Ask a running service about images."
     )
-    parser.add_argument("images", nargs="+", metavar="URL|FILE|FOLDER")
+    parser.add_argument("images", nargs="*", metavar="URL|FILE|FOLDER")
     parser.add_argument("--server", default=DEFAULT_SERVER, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, no table")
     study = (
@@ -46,6 +46,11 @@ def parse_arguments() -> argparse.Namespace:
     wait = "wait for a service that is starting (default: %(default)s)"
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
     arguments = parser.parse_args()
+    if not arguments.images:
+        parser.error(
+            "name the images to ask about, as in: python test.py samples/image.jpg. A service must "
+            f"be running at {arguments.server}; mammoscope serve starts one."
+        )
     if arguments.study and arguments.age is not None:
         parser.error("--age cannot be combined with --study")
     if arguments.study and any(map(is_url, arguments.images)):

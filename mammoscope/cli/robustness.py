@@ -1,4 +1,4 @@
-"""``python -m mammoscope robustness``: how far scores move when the patient stays the same."""
+"""``mammoscope dev robustness``: how far scores move when the patient stays the same."""
 
 import argparse
 from collections.abc import Iterator

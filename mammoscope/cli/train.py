@@ -1,4 +1,4 @@
-"""Fine-tune a network on a folder of mammograms; see README, "Train"."""
+"""``mammoscope train``: train a model on a folder of mammograms."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
-from mammoscope.errors import MammoscopeError
+from mammoscope.cli.extras import require
 from mammoscope.settings.training import (
     AugmentationName,
     BackboneName,
@@ -28,19 +28,29 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Options of the command; those left out keep the preset's value."""
-    made = argparse.ArgumentParser(
-        prog="train.py", description=__doc__, argument_default=argparse.SUPPRESS
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command; options left out keep the preset's value."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a model on a folder of mammograms",
+        description=(
+            "Fine-tune a network on a folder of mammograms, calibrate it on patients set aside, "
+            "and write the model with a record of the run. Ctrl-C stops it; --resume continues."
+        ),
+        argument_default=argparse.SUPPRESS,
     )
-    folders = made.add_argument_group("folders")
-    folders.add_argument("--data", type=Path, required=True, help="folder of mammograms")
-    folders.add_argument("--output", type=Path, required=True, help="folder of the run")
-    folders.add_argument("--metadata", type=Path, help="CSV; default: metadata.csv in the data")
-    folders.add_argument("--cache", type=Path, help="preprocessed images; default: RUN/cache")
+    folders = parser.add_argument_group("folders")
+    folders.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
+    folders.add_argument("--output", metavar="RUN", type=Path, required=True, help="the run")
+    folders.add_argument(
+        "--metadata", metavar="CSV", type=Path, help="default: metadata.csv in the data"
+    )
+    folders.add_argument(
+        "--cache", metavar="DIR", type=Path, help="preprocessed images; default: RUN/cache"
+    )
     folders.add_argument("--resume", action="store_true", help="continue a run that was stopped")
-    _add_settings(made.add_argument_group("preset, and what to change in it"))
-    return made
+    _add_settings(parser.add_argument_group("preset, and what to change in it"))
+    parser.set_defaults(run=run)
 
 
 def _add_settings(group: "argparse._ArgumentGroup") -> None:
@@ -57,7 +67,7 @@ def _add_settings(group: "argparse._ArgumentGroup") -> None:
         "--smoothing", type=int, metavar="TIMES", help="low passes before the first layer"
     )
     group.add_argument("--batch-size", type=int, help="images per step")
-    group.add_argument("--drop-rate", type=float, help="share of features that a step drops")
+    group.add_argument("--drop-rate", type=float, help="share of features dropped in a step")
     group.add_argument("--learning-rate", type=float, help="peak of the schedule")
     group.add_argument("--schedule", choices=get_args(ScheduleName))
     group.add_argument("--epochs", type=int, help="epochs of the whole network")
@@ -65,7 +75,8 @@ def _add_settings(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--head-epochs", type=int, help="epochs of the head alone, before those")
     group.add_argument("--head", choices=get_args(HeadName))
     group.add_argument(
-        "--trainable-from", help="layer after which the backbone learns, auto, all or none"
+        "--trainable-from",
+        help="backbone layer after which layers learn; or auto, all, none",
     )
     group.add_argument("--augmentation", choices=get_args(AugmentationName))
     group.add_argument("--label-smoothing", type=float)
@@ -82,25 +93,29 @@ def _add_settings(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--seed", type=int)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    options = vars(parser().parse_args(arguments))
+def run(args: argparse.Namespace) -> int:
+    """Train; 0, or 130 if interrupted.
+
+    Raises
+    ------
+    ConfigurationError, DatasetError, RunError
+        If options do not fit, the images cannot be used or the run cannot be continued.
+    StorageError
+        If something cannot be written.
+    """
+    require("tensorflow")
+    options = vars(args)
+    del options["run"]
     data, output = options.pop("data"), options.pop("output")
     metadata, cache = options.pop("metadata", None), options.pop("cache", output / "cache")
     preset, resume = options.pop("preset"), options.pop("resume", False)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    config = TrainConfig.from_preset(preset, options)
     try:
-        config = TrainConfig.from_preset(preset, options)
         with _quiet_native_start():
             from mammoscope.training.run import RunPaths, train
 
         train(config, RunPaths(data, output, cache, metadata), print, resume=resume)
-    except ModuleNotFoundError as err:
-        print(f"train.py: training needs the package {err.name}; see Pipfile.", file=sys.stderr)
-        return 1
-    except MammoscopeError as err:
-        print(f"train.py: {err}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("\nStopped. Whole epochs are kept: continue with --resume.", file=sys.stderr)
         return 130

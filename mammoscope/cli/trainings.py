@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from mammoscope.cli.arguments import Subparsers, add_command
+from mammoscope.cli.extras import require
 from mammoscope.cli.release import RECORD_FOLDER, copy_record
 from mammoscope.errors import ConfigurationError, MammoscopeError
 from mammoscope.model.artifact.folder import CARD_NAME
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"The runs need the data {', '.join(missing)}; give each folder with --data NAME=DIR."
         )
+    require("tensorflow")
     failed = [each.name for each in planned if not _finish(each, folders[each.data], args)]
     if failed:
         print(f"Failed: {', '.join(failed)}.", file=sys.stderr)

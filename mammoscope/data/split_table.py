@@ -8,10 +8,14 @@ from typing import Final
 
 from mammoscope.data.dataset import Example
 from mammoscope.errors import MetadataError, StorageError
+from mammoscope.system import schema
 from mammoscope.system.files import replacing
 
 SPLIT_NAME: Final = "split.csv"
 """The table's name."""
+
+SPLIT_SCHEMA: Final = 2
+"""Schema of the tables that this version writes; those of schema 1 lack the column ``schema``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,9 @@ def write_split(run: Path, parts: Mapping[str, Sequence[Example]]) -> None:
     StorageError
         If the folder cannot be written to.
     """
-    lines = ["file,label,patient_id,part"]
+    lines = [f"file,label,patient_id,part,{schema.KEY}"]
     for name, part in parts.items():
-        lines += [f"{e.path.name},{e.label},{e.patient_id},{name}" for e in part]
+        lines += [f"{e.path.name},{e.label},{e.patient_id},{name},{SPLIT_SCHEMA}" for e in part]
     try:
         with replacing(run / SPLIT_NAME) as target:
             target.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -57,14 +61,16 @@ def read_split(run: Path) -> tuple[SplitRow, ...]:
     Raises
     ------
     MetadataError
-        If the folder has no readable table.
+        If the folder has no readable table, or one of a newer version of Mammoscope.
     """
     try:
         with (run / SPLIT_NAME).open(newline="", encoding="utf-8") as stream:
-            return tuple(
-                SplitRow(row["file"], row["patient_id"], row["part"])
-                for row in csv.DictReader(stream)
-            )
+            rows = list(csv.DictReader(stream))
+        for row in rows[:1]:
+            schema.require_known(row.get(schema.KEY), SPLIT_SCHEMA, SPLIT_NAME)
+        return tuple(SplitRow(row["file"], row["patient_id"], row["part"]) for row in rows)
+    except schema.SchemaError as err:
+        raise MetadataError(str(err)) from err
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as err:
         name = run.resolve().name
         raise MetadataError(f"The training run {name} has no readable {SPLIT_NAME}.") from err

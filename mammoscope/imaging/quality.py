@@ -23,7 +23,7 @@ Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 # The limits stand well outside what 529 images of the Kaggle set's training split measure (their
-# range is given at each), so that other scanners pass as well. `python -m mammoscope quality`
+# range is given at each), so that other scanners pass as well. `mammoscope dev quality`
 # prints what share of any folder is refused, and why.
 
 MOST_COLOURED: Final = 0.05

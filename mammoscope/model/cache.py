@@ -3,7 +3,7 @@
 A compiled network is a folder: OpenVINO's intermediate representation of the network, and a JSON
 file with what it was made from and the sha256 of both files. It stands in one of two places:
 
-- in the model folder as `COMPILED_NAME`, where ``python -m mammoscope compile --output`` put it;
+- in the model folder as `COMPILED_NAME`, where ``mammoscope compile --output`` put it;
 - in the user's cache folder, where it is made when a model is first loaded.
 
 A cached network is used only for the same .keras, precision, converter, Keras and OpenVINO.
@@ -125,7 +125,7 @@ def compiled_network(artifact: Artifact, cache: Path | None = None) -> Any:
     if origin.keras is None:
         raise CompilationError(
             "The model folder has no compiled network for these versions, and Keras, which makes "
-            "one, is not installed here; run python -m mammoscope compile --output DIR where it is."
+            "one, is not installed here; run mammoscope compile --output DIR where it is."
         )
     if beside.exists():
         _log.warning(

@@ -47,7 +47,7 @@ def convert_network(network: Path) -> Any:
         import keras
     except ImportError as err:
         raise CompilationError(
-            "Keras, which compiles the model, is not installed here; run python -m mammoscope "
+            "Keras, which compiles the model, is not installed here; run mammoscope "
             "compile --output DIR where it is."
         ) from err
 

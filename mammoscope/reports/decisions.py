@@ -155,7 +155,7 @@ def draw_robustness(measured: Mapping[str, Any]) -> Figure:
     Parameters
     ----------
     measured
-        As ``python -m mammoscope robustness --json`` writes it.
+        As ``mammoscope dev robustness --json`` writes it.
     """
     changes = measured["probability_change"]
     figure = new_figure(6.4, 1.2 + 0.28 * len(changes))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mammoscope.evaluation.metrics.intervals import Interval, bootstrap
 from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.reports.record import Run
+from mammoscope.system import schema
 
 NOTHING: Final = "–"
 WATTS_PER_PROCESSOR: Final = 10.0
@@ -187,7 +188,7 @@ def describe_changes(run: Run, baseline: Run) -> str:
     differing = (
         f"{key.replace('_', ' ')} {_value(value)}"
         for key, value in run.config.items()
-        if baseline.config.get(key) != value
+        if key != schema.KEY and baseline.config.get(key) != value
     )
     return ", ".join(differing)
 

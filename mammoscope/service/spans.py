@@ -71,7 +71,8 @@ class CollectedSpans:
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as err:
             raise ConfigurationError(
-                "Traces need the packages of the Pipfile's category tracing; install them."
+                "Traces need packages that are not installed. Run: pip install "
+                "'mammoscope[tracing]' (in a checkout: make environment)"
             ) from err
         self._trace: Final = trace
         resource = Resource.create({"service.name": _NAME, "service.version": __version__})

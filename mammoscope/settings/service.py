@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -50,8 +51,9 @@ class ReadingLimits(Frozen):
 class ServiceSettings(ReadingLimits):
     """Settings of the service, each from an environment variable ``MAMMOSCOPE_<NAME>``."""
 
-    model: Path = Path("model")
-    """Model folder, or a .keras file in one."""
+    model: Path | None = None
+    """Model folder, or a .keras file in one; None for the released model, which comes with
+    Mammoscope. Commands use it too."""
 
     cache: Path | None = None
     """Folder that keeps compiled networks; None for `mammoscope` in `$XDG_CACHE_HOME` or
@@ -114,7 +116,7 @@ class ServiceSettings(ReadingLimits):
 
     traces_endpoint: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
     """URL that OpenTelemetry traces are sent to, OTLP over HTTP, like
-    http://collector:4318/v1/traces; needs the packages of the category tracing."""
+    http://collector:4318/v1/traces; needs the extra tracing."""
 
     graceful_timeout_s: PositiveInt = 30
     """Seconds that requests in flight get after that."""
@@ -172,6 +174,24 @@ class ServiceSettings(ReadingLimits):
             return cls.model_validate(values)
         except ValidationError as err:
             raise explain(err, "The environment") from err
+
+
+def model_path(environment: Mapping[str, str] | None = None) -> Path:
+    """Model folder or .keras file of the setting ``model``, else the released model.
+
+    Parameters
+    ----------
+    environment
+        The process's own where None.
+    """
+    source = os.environ if environment is None else environment
+    given = source.get(f"{ENVIRONMENT_PREFIX}MODEL")
+    return Path(given) if given else released_model()
+
+
+def released_model() -> Path:
+    """Folder of the released model: package data, in a checkout a link to its ``model/``."""
+    return Path(str(files("mammoscope"))) / "_model"
 
 
 def cache_folder(environment: Mapping[str, str] | None = None) -> Path:

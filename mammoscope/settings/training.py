@@ -9,6 +9,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mammoscope.errors import ConfigurationError
 from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, explain
+from mammoscope.system import schema
+
+CONFIG_SCHEMA: Final = 2
+"""Schema of the configurations that this version writes. Those of schema 1 may hold settings that
+are gone."""
 
 BackboneName = Literal["inceptionv3", "resnet101v2", "xception"]
 ScheduleName = Literal["constant", "cosine", "exponential", "cyclical", "plateau"]
@@ -103,10 +108,14 @@ class TrainConfig(Frozen):
             raise ValueError("height and width must be between 96 and 4096 pixels")
         return size
 
+    def to_record(self) -> dict[str, Any]:
+        """The configuration as JSON for ``config.json``, with its schema version."""
+        return {schema.KEY: CONFIG_SCHEMA, **self.model_dump(mode="json")}
+
     def described(self) -> dict[str, Any]:
         """The configuration as JSON that may be published: files and folders by name alone."""
         return {
-            **self.model_dump(mode="json"),
+            **self.to_record(),
             "weights": Path(self.weights).name,
             "teachers": [Path(teacher).name for teacher in self.teachers],
         }
@@ -132,7 +141,8 @@ class TrainConfig(Frozen):
         Raises
         ------
         ConfigurationError
-            If `content` is no configuration, or the run used what this version no longer has.
+            If `content` is no configuration, is of a newer version of Mammoscope, or the run used
+            what this version no longer has.
         """
         try:
             stored = json.loads(content)
@@ -140,6 +150,10 @@ class TrainConfig(Frozen):
             raise ConfigurationError("The run's configuration is not JSON.") from err
         if not isinstance(stored, dict):
             raise ConfigurationError("The run's configuration is not a JSON object.")
+        try:
+            schema.require_known(stored.pop(schema.KEY, None), CONFIG_SCHEMA, "run's configuration")
+        except schema.SchemaError as err:
+            raise ConfigurationError(str(err)) from err
         gone = [
             f"{key} {stored[key]}"
             for key in stored

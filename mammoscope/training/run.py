@@ -193,7 +193,7 @@ def _open_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             raise StorageError("The output folder cannot be made.") from err
-        write_json(stored_path, resolved)
+        write_json(stored_path, config.to_record())
         return False
     if not resume:
         raise RunError("The output folder holds a run; continue it with --resume.")
@@ -210,7 +210,7 @@ def _open_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
         )
     if (output / CARD_NAME).exists():
         return True
-    write_json(stored_path, resolved)
+    write_json(stored_path, config.to_record())
     return False
 
 

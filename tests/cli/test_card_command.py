@@ -57,7 +57,7 @@ def results(path: Path, version: str, content: dict) -> Path:
 
 
 def card(*arguments: object) -> int:
-    return main(["card", *map(str, arguments)])
+    return main(["dev", "card", *map(str, arguments)])
 
 
 def test_results_reach_the_card_and_its_words(model: Path, tmp_path: Path):

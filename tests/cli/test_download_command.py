@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mammoscope.__main__ import main
 from mammoscope.cli.download import HANDLE, download
 from mammoscope.data.dataset import read_dataset
 from mammoscope.errors import DownloadError, MammoscopeError, StorageError
@@ -126,17 +127,19 @@ def test_every_failure_is_one_sentence_of_ours(
 
 
 def test_without_kagglehub_the_message_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Absent(importlib.abc.MetaPathFinder):
         def find_spec(self, fullname: str, path: object, target: object = None) -> None:
             if fullname == "kagglehub":
-                raise ModuleNotFoundError(fullname)
+                raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
     monkeypatch.delitem(sys.modules, "kagglehub", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
-    with pytest.raises(DownloadError, match="not installed"):
-        download(tmp_path / "data")
+    assert main(["download", str(tmp_path / "data")]) == 1
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "kagglehub, which is not installed" in sentence
+    assert "mammoscope[train]" in sentence
 
 
 def test_something_else_than_the_data_set_is_refused(kaggle: Any, tmp_path: Path) -> None:

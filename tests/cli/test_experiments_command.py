@@ -36,7 +36,7 @@ def records(tmp_path: Path) -> Path:
 
 
 def test_records_are_listed_with_where_they_began_and_ended(records, capsys):
-    assert main(["experiments", str(records)]) == 0
+    assert main(["dev", "experiments", str(records)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert lines == [
         ["first", "96x64", "0", "0.700", "0.610", "0.620", "–", "2.0"],
@@ -49,17 +49,17 @@ def test_records_are_listed_with_where_they_began_and_ended(records, capsys):
 
 def test_backbone_and_tuning_runs_are_listed_only_when_asked_for(records, capsys):
     (records / "second").rename(records / "tuning-second")
-    assert main(["experiments", str(records)]) == 0
+    assert main(["dev", "experiments", str(records)]) == 0
     out = capsys.readouterr().out
     assert "second" not in out
     assert out.endswith("1 backbone and tuning runs are not shown; --all lists them.\n")
-    assert main(["experiments", str(records), "--all"]) == 0
+    assert main(["dev", "experiments", str(records), "--all"]) == 0
     assert "second" in capsys.readouterr().out
 
 
 def test_a_long_name_does_not_run_into_the_next_column(records, capsys):
     (records / "first").rename(records / "a-name-longer-than-any-other-of-them")
-    assert main(["experiments", str(records)]) == 0
+    assert main(["dev", "experiments", str(records)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {line.index("96x64") for line in lines[1:]} == {lines[0].index("input")}
 
@@ -69,19 +69,19 @@ def test_intervals_and_what_was_changed(records, capsys):
     (records / "second" / "config.json").write_text(json.dumps(config))
     metrics = {"validation": {"auc": {"value": 0.57, "low": 0.5, "high": 0.64}}}
     (records / "second" / "metrics.json").write_text(json.dumps(metrics))
-    assert main(["experiments", str(records)]) == 0
+    assert main(["dev", "experiments", str(records)]) == 0
     *_, last, changes = capsys.readouterr().out.splitlines()
     assert "0.570 (0.500–0.640)" in last
     assert changes.split(", ") == ["    head depths"]
 
 
 def test_damaged_and_missing_records_are_refused(records, tmp_path, capsys):
-    assert main(["experiments", str(tmp_path / "nowhere")]) == 1
+    assert main(["dev", "experiments", str(tmp_path / "nowhere")]) == 1
     (records / "first" / "history.json").write_text("[{}]")
-    assert main(["experiments", str(records)]) == 1
+    assert main(["dev", "experiments", str(records)]) == 1
     assert "damaged" in capsys.readouterr().err
 
 
 def test_the_projects_own_records_are_listed(capsys):
-    assert main(["experiments"]) == 0
+    assert main(["dev", "experiments"]) == 0
     assert "released" in capsys.readouterr().out

@@ -42,7 +42,7 @@ def training_run(phantom_dataset: Path, tmp_path: Path) -> Path:
 
 
 def release(*arguments: object) -> int:
-    return main(["release", *map(str, arguments)])
+    return main(["dev", "release", *map(str, arguments)])
 
 
 def test_a_release_is_a_model_folder_with_a_record(training_run, phantom_dataset, tmp_path, capsys):

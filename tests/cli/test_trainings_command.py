@@ -89,7 +89,7 @@ def test_the_queue_trains_what_is_left_and_goes_on_after_a_failure(
     plan: Path, phantom_dataset: Path, tmp_path: Path, capfd
 ):
     folders = ("--runs", tmp_path / "runs", "--records", tmp_path / "records")
-    command = ["trainings", plan, "--data", phantom_dataset, *folders]
+    command = ["dev", "trainings", plan, "--data", phantom_dataset, *folders]
 
     def trainings(*more: str) -> tuple[int, str, str]:
         status = main([str(part) for part in (*command, *more)])
@@ -131,7 +131,7 @@ def test_the_recipe_of_the_released_model_is_that_of_its_records():
 
 
 def test_data_that_the_runs_need_must_be_given(phantom_dataset: Path, capsys):
-    assert main(["trainings", str(RELEASED), "--data", str(phantom_dataset)]) == 1
+    assert main(["dev", "trainings", str(RELEASED), "--data", str(phantom_dataset)]) == 1
     assert "ddsm; give each folder with --data NAME=DIR" in capsys.readouterr().err
 
 
@@ -157,7 +157,7 @@ def test_the_released_model_is_rebuilt_at_phantom_size(
         include_top=False, weights=None, input_shape=(96, 96, 3)
     ).save_weights(weights)
     command = [
-        "trainings", recipes, "--data", phantom_dataset, "--data",
+        "dev", "trainings", recipes, "--data", phantom_dataset, "--data",
         f"ddsm={ddsm_phantoms(phantom_dataset, tmp_path / 'ddsm')}", "--imagenet", weights,
         "--runs", tmp_path / "runs", "--records", tmp_path / "records",
     ]  # fmt: skip

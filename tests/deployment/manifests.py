@@ -11,13 +11,16 @@ from typing import Any
 
 import yaml
 
+import mammoscope
 from tests.deployment.objects import Object
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "kube-config"
 KUBECTL = Path(sys.executable).with_name("kubectl")
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"] | {
+    "version": mammoscope.__version__
+}
 
 
 def stage(target: str) -> str:

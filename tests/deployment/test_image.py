@@ -35,10 +35,9 @@ def test_images_are_those_of_the_dockerfile(rendered: dict[str, list[Object]]) -
 
 
 def test_jobs_run_commands_that_exist(rendered: dict[str, list[Object]]) -> None:
-    import train
     from mammoscope.__main__ import parser
 
-    parsers = {"train.py": train.parser(), "-m mammoscope": parser()}
+    words = {"train.py": ["train"], "-m mammoscope": []}
     jobs = [e for objects in rendered.values() for e in workloads(objects) if "Job" in e.name]
     assert len(jobs) == 2
     for job in jobs:
@@ -46,7 +45,7 @@ def test_jobs_run_commands_that_exist(rendered: dict[str, list[Object]]) -> None
         assert init == INIT
         assert program.pop(0) == "python"
         arguments = [each.replace(f"$({INDEX})", "3") for each in job.container["args"]]
-        options = parsers[" ".join(program)].parse_args(arguments)
+        options = parser().parse_args([*words[" ".join(program)], *arguments])
         if shard := getattr(options, "shard", None):
             Shard.parse(shard)
         mounted = [each["mountPath"] for each in job.container["volumeMounts"]]

@@ -26,7 +26,7 @@ from mammoscope.reports.data import (
 @pytest.fixture(scope="module")
 def found(phantom_dataset: Path, tmp_path_factory) -> dict:
     record = tmp_path_factory.mktemp("exploration") / "dataset.json"
-    assert main(["explore", str(phantom_dataset), "--json", str(record)]) == 0
+    assert main(["dev", "explore", str(phantom_dataset), "--json", str(record)]) == 0
     return json.loads(record.read_text())
 
 

@@ -152,7 +152,7 @@ class TestCommand:
     def test_table_and_json(self, phantom_dataset, tmp_path, capsys):
         table = tmp_path / "robustness.json"
         arguments = ["--data", str(phantom_dataset), "--split", "train", "--sample", "4"]
-        assert main(["robustness", *arguments, "--json", str(table)]) == 0
+        assert main(["dev", "robustness", *arguments, "--json", str(table)]) == 0
         printed = capsys.readouterr().out
         assert "Split train: 4 images measured, 0 refused; model 1.2.3; seed 0" in printed
         for name in CHANGES:
@@ -162,13 +162,15 @@ class TestCommand:
         assert found["seed"] == 0
         assert set(found["probability_change"]) == set(CHANGES)
         assert found["erasing"]["hottest_above_random"]["value"] > 0.9
-        assert main(["robustness", *arguments, "--json", str(table)]) == 0
+        assert main(["dev", "robustness", *arguments, "--json", str(table)]) == 0
         assert json.loads(table.read_text()) == found
 
     def test_what_cannot_be_used(self, tmp_path, phantom_dataset, capsys):
         data = str(phantom_dataset)
-        assert main(["robustness", "--data", str(tmp_path / "missing")]) == 1
-        assert main(["robustness", "--data", data, "--json", str(tmp_path / "no" / "x")]) == 1
+        assert main(["dev", "robustness", "--data", str(tmp_path / "missing")]) == 1
+        assert (
+            main(["dev", "robustness", "--data", data, "--json", str(tmp_path / "no" / "x")]) == 1
+        )
         assert str(tmp_path) not in capsys.readouterr().err
         with pytest.raises(SystemExit, match="2"):
-            main(["robustness", "--data", data, "--sample", "0"])
+            main(["dev", "robustness", "--data", data, "--sample", "0"])

@@ -363,7 +363,15 @@ class TestCommand:
         text_page(0).save(tmp_path / "page.png")
         (tmp_path / "empty.png").write_bytes(b"")
         table = tmp_path / "found.json"
-        arguments = ["quality", "--list", "--json", str(table), str(phantom_folder), str(tmp_path)]
+        arguments = [
+            "dev",
+            "quality",
+            "--list",
+            "--json",
+            str(table),
+            str(phantom_folder),
+            str(tmp_path),
+        ]
         assert main(arguments) == 1
         printed = capsys.readouterr().out
         assert "0 of 6 refused (0.0%)" in printed
@@ -372,5 +380,5 @@ class TestCommand:
         assert '"empty_image"' in table.read_text()
 
     def test_mammograms_alone_are_fine(self, phantom_folder, capsys):
-        assert main(["quality", str(phantom_folder), "--every", "3"]) == 0
+        assert main(["dev", "quality", str(phantom_folder), "--every", "3"]) == 0
         assert "0 of 2 refused" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from mammoscope.errors import (
     StorageError,
 )
 from mammoscope.model.artifact.card import Card
-from mammoscope.model.artifact.folder import load_artifact, sha256_of, write_card
+from mammoscope.model.artifact.folder import CARD_SCHEMA, load_artifact, sha256_of, write_card
 from mammoscope.model.calibration import Calibration
 
 
@@ -136,6 +136,38 @@ def test_a_model_that_was_changed_is_refused(folder: Path):
 def test_a_damaged_card_is_refused(folder: Path, text: str):
     (folder / "card.json").write_text(text)
     with pytest.raises(ArtifactMismatchError, match="damaged"):
+        load_artifact(folder)
+
+
+def test_a_card_says_its_schema_and_one_without_is_read(folder: Path):
+    path = folder / "card.json"
+    card = load_artifact(folder).card
+    content = json.loads(path.read_text())
+    assert content.pop("schema") == CARD_SCHEMA
+    path.write_text(json.dumps(content))
+    assert load_artifact(folder).card == card
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (
+            CARD_SCHEMA + 1,
+            rf"This card has schema {CARD_SCHEMA + 1}; this version of Mammoscope reads up to "
+            rf"{CARD_SCHEMA}\. Upgrade Mammoscope\.",
+        ),
+        (0, "no valid schema version"),
+        (True, "no valid schema version"),
+        ("new", "no valid schema version"),
+        (1.5, "no valid schema version"),
+    ],
+)
+def test_a_card_of_another_schema_is_refused(folder: Path, schema: Any, message: str):
+    path = folder / "card.json"
+    # What a newer version adds is not called damage.
+    content = {**json.loads(path.read_text()), "schema": schema, "added": 1}
+    path.write_text(json.dumps(content))
+    with pytest.raises(ArtifactMismatchError, match=message):
         load_artifact(folder)
 
 

@@ -19,9 +19,9 @@ from tests.record.keeping import NETWORK, ROOT, Entries, as_text, sha256
 from tests.record.scores import MODEL, served
 
 COMMANDS = (
-    "audit", "card", "compile", "distributions", "download", "evaluate", "experiments", "explain",
-    "explore", "figures", "key", "phantoms", "predict", "quality", "release", "report",
-    "robustness", "trainings",
+    "audit", "compile", "dev", "dev card", "dev distributions", "dev experiments", "dev explore",
+    "dev figures", "dev quality", "dev release", "dev report", "dev robustness", "dev trainings",
+    "download", "evaluate", "explain", "key", "phantoms", "predict", "serve", "train",
 )  # fmt: skip
 
 ENVIRONMENT = {
@@ -182,8 +182,8 @@ def _independent() -> list[Command]:
             "mammoscope phantoms --seed -1 other",
             "mammoscope audit empty",
             "mammoscope audit --strict dataset",
-            "mammoscope quality nothing", "mammoscope quality --list with_refused phantoms",
-            "mammoscope quality --every 2 dataset",
+            "mammoscope dev quality nothing", "mammoscope dev quality --list with_refused phantoms",
+            "mammoscope dev quality --every 2 dataset",
             "mammoscope evaluate --data nothing", "mammoscope evaluate --data empty",
             "mammoscope evaluate --data dataset --model nothing",
             "mammoscope predict --model nothing a.png", "mammoscope predict --shard 3/2 a.png",
@@ -192,26 +192,27 @@ def _independent() -> list[Command]:
             "mammoscope score --model nothing a.png",
             "mammoscope explain nothing.png --output empty",
             "mammoscope explain nothing.png --output nothing/a.png",
-            "mammoscope report nothing",
-            f"mammoscope experiments --all {records}", "mammoscope experiments nothing",
-            f"mammoscope trainings --list --data dataset {ROOT / 'recipes' / 'experiments.toml'}",
+            "mammoscope dev report nothing",
+            f"mammoscope dev experiments --all {records}", "mammoscope dev experiments nothing",
+            f"mammoscope dev trainings --list --data dataset {ROOT}/recipes/experiments.toml",
             "mammoscope key --file keys a/b", "mammoscope key --file keys --days 0 ward",
-            "mammoscope distributions --data nothing --model nothing",
-            "mammoscope compile --model nothing", "mammoscope release nothing --data dataset",
-            "mammoscope download dataset", "mammoscope robustness --data nothing",
-            "mammoscope card --model nothing", "mammoscope explore nothing",
+            "mammoscope dev distributions --data nothing --model nothing",
+            "mammoscope compile --model nothing", "mammoscope dev release nothing --data dataset",
+            "mammoscope download dataset", "mammoscope dev robustness --data nothing",
+            "mammoscope dev card --model nothing", "mammoscope card --model nothing",
+            "mammoscope dev explore nothing",
         )),
         Command("mammoscope audit dataset --json audit.json", ("audit.json",)),
-        Command("mammoscope quality phantoms --json quality.json", ("quality.json",)),
+        Command("mammoscope dev quality phantoms --json quality.json", ("quality.json",)),
         Command(
-            f"mammoscope report {records}/smoothed {records}/released --output report.html",
+            f"mammoscope dev report {records}/smoothed {records}/released --output report.html",
             ("report.html",),
             alone=True,
         ),
-        Command(f"mammoscope figures --model {MODEL} --to figures", ("figures",), alone=True),
+        Command(f"mammoscope dev figures --model {MODEL} --to figures", ("figures",), alone=True),
         Command("mammoscope key --file new_keys ward", ("new_keys",)),
         Command(
-            f"mammoscope card --model model_1 --about {MODEL}/about.toml",
+            f"mammoscope dev card --model model_1 --about {MODEL}/about.toml",
             ("model_1/card.json", "model_1/MODEL_CARD.md"),
         ),
     ]  # fmt: skip
@@ -235,11 +236,11 @@ def _asking() -> list[Command]:
         f"mammoscope evaluate {model} --data dataset --split all --shortcuts "
         "--json evaluation.json --scores scores.csv": ("evaluation.json", "scores.csv"),
         f"mammoscope evaluate {model} --data dataset": (),
-        f"mammoscope robustness {model} --data dataset --split all --sample 2": (),
-        "mammoscope distributions --model model_2 --data dataset --sample 6": (
+        f"mammoscope dev robustness {model} --data dataset --split all --sample 2": (),
+        "mammoscope dev distributions --model model_2 --data dataset --sample 6": (
             "model_2/card.json",
         ),
-        "mammoscope explore dataset --json exploration.json": ("exploration.json",),
+        "mammoscope dev explore dataset --json exploration.json": ("exploration.json",),
     }
     return [Command(line, files, network=True) for line, files in made.items()]
 

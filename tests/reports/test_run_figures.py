@@ -244,7 +244,7 @@ def test_figures_do_not_change_other_peoples_style(records):
 def test_the_page_needs_no_other_file(records, tmp_path, capsys):
     output = tmp_path / "page.html"
     runs = [str(records / name) for name in ("tuning-baseline", "tuning-better", "unfinished")]
-    assert main(["report", *runs, "--output", str(output)]) == 0
+    assert main(["dev", "report", *runs, "--output", str(output)]) == 0
     assert str(output) in capsys.readouterr().out
     page = output.read_text()
     assert page.count("<svg") == page.count("</svg>") == 13
@@ -257,7 +257,7 @@ def test_the_page_needs_no_other_file(records, tmp_path, capsys):
 
 
 def test_the_page_of_what_is_no_run_is_refused(tmp_path, capsys):
-    assert main(["report", str(tmp_path), "--output", str(tmp_path / "page.html")]) == 1
+    assert main(["dev", "report", str(tmp_path), "--output", str(tmp_path / "page.html")]) == 1
     assert "history.json" in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
 
@@ -275,9 +275,9 @@ def test_the_projects_figures_come_from_its_records(records, tmp_path, capsys):
         "metrics": {"validation": {}},
     }
     (model / "card.json").write_text(json.dumps(card))
-    assert main(["figures", "--model", str(model), "--to", str(tmp_path / "images")]) == 0
+    assert main(["dev", "figures", "--model", str(model), "--to", str(tmp_path / "images")]) == 0
     assert {path.stem for path in (tmp_path / "images").iterdir()} == {
         "confusion", "curves", "decision-curve", "operating-points", "reliability", "roc",
         "tuning-differences", "tuning-epochs",
     }  # fmt: skip
-    assert main(["figures", "--model", str(tmp_path / "nowhere")]) == 1
+    assert main(["dev", "figures", "--model", str(tmp_path / "nowhere")]) == 1

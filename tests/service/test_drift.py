@@ -59,7 +59,7 @@ def test_command_puts_deciles_into_the_card(
 ) -> None:
     model = tmp_path / "model"
     shutil.copytree(artifact_folder, model)
-    command = ["distributions", "--data", str(phantom_dataset), "--model", str(model)]
+    command = ["dev", "distributions", "--data", str(phantom_dataset), "--model", str(model)]
     assert main([*command, "--sample", "8"]) == 0
     assert "Deciles over 8 images; 0 refused" in capsys.readouterr().out
     card = load_artifact(model).card

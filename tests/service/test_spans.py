@@ -106,5 +106,5 @@ def test_nothing_of_it_is_needed_without_a_collector(monkeypatch: pytest.MonkeyP
         monkeypatch.setitem(sys.modules, name, None)
     client = app_with(ServiceSettings(), FakeEngine()).test_client()
     assert client.post("/predict", **upload(IMAGE)).status_code == 200
-    with pytest.raises(ConfigurationError, match="category tracing"):
+    with pytest.raises(ConfigurationError, match=r"mammoscope\[tracing\]"):
         app_with(ServiceSettings(traces_endpoint="http://127.0.0.1:1/"), FakeEngine())

@@ -126,6 +126,18 @@ def test_a_record_of_what_is_no_longer_there_is_refused(change, message):
         TrainConfig.from_record(json.dumps({**RECORD, **change}).encode())
 
 
+def test_a_record_says_its_schema():
+    config = TrainConfig(seed=3)
+    assert config.to_record() == {"schema": 2, **config.model_dump(mode="json")}
+    assert TrainConfig.from_record(json.dumps(config.to_record()).encode()) == config
+
+
+def test_a_record_of_a_newer_version_is_refused():
+    message = "This run's configuration has schema 3; this version of Mammoscope reads up to 2"
+    with pytest.raises(ConfigurationError, match=message):
+        TrainConfig.from_record(json.dumps({**RECORD, "schema": 3, "added": 1}).encode())
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff"])
 def test_a_damaged_record_is_refused(content):
     with pytest.raises(ConfigurationError, match="configuration is not"):

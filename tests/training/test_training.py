@@ -56,7 +56,7 @@ def test_a_run_leaves_its_whole_record(finished: Path):
         "network.json", "split.csv", "summary.txt", "validation_scores.csv",
     }  # fmt: skip
     assert "checkpoint.npz" not in names
-    assert TrainConfig.model_validate_json((finished / "config.json").read_bytes()).epochs == 2
+    assert TrainConfig.from_record((finished / "config.json").read_bytes()).epochs == 2
     history = json.loads((finished / "history.json").read_text())
     assert [entry["epoch"] for entry in history] == [1, 2, 3]
     assert [entry["stage"] for entry in history] == ["head", "tune", "tune"]
@@ -225,7 +225,7 @@ def test_a_teacher_sees_images_as_it_learned_them(
     from mammoscope.training.loop import predict
     from mammoscope.training.teachers import teacher_answers
 
-    stored = TrainConfig.model_validate_json((finished / "config.json").read_bytes())
+    stored = TrainConfig.from_record((finished / "config.json").read_bytes())
     config = stored.model_copy(update={"smoothing": 3, "teachers": (str(finished),)})
 
     def load(its: TrainConfig) -> keras.Model:
@@ -288,14 +288,14 @@ REMOVED = sorted(
 
 
 def test_runs_of_removed_kinds_are_not_resumed(phantom_dataset: Path, tmp_path: Path, capsys):
-    from mammoscope.cli.train import main
+    from mammoscope.__main__ import main
 
     assert len(REMOVED) > 5
     for record in REMOVED:
         output = tmp_path / record.name
         shutil.copytree(record, output)
         options = ("--data", phantom_dataset, "--output", output, "--resume")
-        assert main([str(option) for option in options]) == 1
+        assert main(["train", *map(str, options)]) == 1
         error = capsys.readouterr().err
         assert "which this version no longer has" in error
         assert error.count("\n") == 1

@@ -77,7 +77,7 @@ class CardComparison(Frozen):
 
 
 class CardCompiled(Frozen):
-    """What ``python -m mammoscope compile --data`` found out about the network.
+    """What ``mammoscope compile --data`` found out about the network.
 
     Parameters
     ----------

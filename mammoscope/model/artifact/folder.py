@@ -6,18 +6,21 @@ made from the .keras: see `mammoscope.model.cache`.
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
 from mammoscope.model.artifact.card import Card, Precision
+from mammoscope.system import schema
 from mammoscope.system.files import write_json
 
 NETWORK_NAME: Final = "model.keras"
 CARD_NAME: Final = "card.json"
+
+CARD_SCHEMA: Final = 2
+"""Schema of the cards that this version writes. Those of schema 1 may name compiled files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ def write_card(folder: Path, card: Card) -> None:
         If it cannot be written.
     """
     try:
-        write_json(folder / CARD_NAME, card.model_dump(mode="json"))
+        write_json(folder / CARD_NAME, {schema.KEY: CARD_SCHEMA, **card.model_dump(mode="json")})
     except OSError as err:
         raise StorageError("The model's card cannot be stored.") from err
 
@@ -119,8 +122,12 @@ def sha256_of(path: Path) -> str:
 
 def _read_card(path: Path) -> Card:
     try:
-        return Card.model_validate_json(path.read_bytes())
+        content = json.loads(path.read_bytes())
+        schema.require_known(content.pop(schema.KEY, None), CARD_SCHEMA, "card")
+        return Card.model_validate(content)
     except OSError as err:
         raise ArtifactNotFoundError("The model's card cannot be read.") from err
-    except ValidationError as err:
+    except schema.SchemaError as err:
+        raise ArtifactMismatchError(str(err)) from err
+    except (ValueError, TypeError, AttributeError) as err:
         raise ArtifactMismatchError("The model's card is damaged or of another kind.") from err

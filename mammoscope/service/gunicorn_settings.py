@@ -1,0 +1,49 @@
+"""Settings of gunicorn: ``gunicorn --config python:mammoscope.service.gunicorn_settings``.
+
+The names are gunicorn's. Values that users may change come from `ServiceSettings`.
+"""
+
+import math
+import os
+from pathlib import Path
+
+from mammoscope.errors import ConfigurationError
+from mammoscope.service import logging_configuration
+from mammoscope.service.keys import ApiKeys
+from mammoscope.service.worker import SPARE_THREADS, PoliteWorker
+from mammoscope.settings.service import ServiceSettings
+
+try:
+    _settings = ServiceSettings.from_environment()
+    if _settings.api_keys_file is not None:
+        ApiKeys.read(_settings.api_keys_file)
+except ConfigurationError as _error:
+    raise SystemExit(f"mammoscope: {_error}") from None
+
+wsgi_app = "mammoscope.service.wsgi:app"
+bind = _settings.bind
+
+# One process: the engine uses all cores for one model in memory, and requests are threads. More
+# processes would each hold the model and compete for the same cores. To scale, add pods.
+workers = 1
+worker_class = PoliteWorker
+
+# A thread for each queue slot, and spare ones so that probes are always answered.
+threads = _settings.request_threads + _settings.queue_size + SPARE_THREADS
+
+# The engine's threads do not survive a fork, so each worker loads the model itself.
+preload_app = False
+
+graceful_timeout = math.ceil(_settings.drain_s) + _settings.graceful_timeout_s
+keepalive = 15  # seconds; longer than clients pause between two images
+
+# The worker's heartbeat is a file. Keep it off disks that may be slow, full or read-only.
+_memory = Path("/dev/shm")  # noqa: S108 gunicorn creates a file of its own there
+worker_tmp_dir = str(_memory) if os.access(_memory, os.W_OK) else None
+
+# gunicorn's control socket would need a writable folder, and nobody uses it here.
+control_socket_disable = True
+
+# The application logs requests itself, without anything that identifies a person.
+accesslog = None
+logconfig_dict = logging_configuration(_settings.log_level)

@@ -1,0 +1,37 @@
+"""The WSGI application, with settings from the environment.
+
+The model is loaded in the background, so that the probes answer from the first second on.
+``/readyz`` says when it is loaded, or why it cannot be.
+"""
+
+from mammoscope.imaging.pool import PoolLimits, ReadingPool
+from mammoscope.model.engine import Engine, load_engine
+from mammoscope.service import LoadingEngine, configure_logging, create_app
+from mammoscope.settings.service import ServiceSettings, released_model
+from mammoscope.system.cpus import available_processors
+
+settings = ServiceSettings.from_environment()
+
+
+def make_engine() -> Engine:
+    """Return the engine of the model that the settings name."""
+    engine = load_engine(
+        settings.model or released_model(),
+        threads=settings.threads,
+        performance_mode=settings.performance_mode,
+        age_from_dicom=settings.age_from_dicom,
+        cache=settings.cache,
+    )
+    engine.card.threshold(settings.operating_point)  # fails now, not at the first request
+    return engine
+
+
+configure_logging(settings.log_level)
+# Before the engine's threads exist: reading processes are forked from a process without threads.
+reader = ReadingPool(
+    available_processors(),
+    PoolLimits(
+        settings.decoding_memory_bytes, settings.decoding_time_s, 2.0 * settings.decoding_time_s
+    ),
+)
+app = create_app(settings, LoadingEngine(make_engine).start(), reader)
