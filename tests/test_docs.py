@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mammoscope.service import create_app
 from mammoscope.service.app import monitoring_of
 from mammoscope.settings.service import ServiceSettings
-from tests.fake_engine import FakeEngine
+from tests.fake_engine import FakeEngine, app_with
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -138,7 +137,7 @@ def test_results_are_those_of_the_model_card(page: str, columns: tuple[str, ...]
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_every_route_and_metric_is_documented() -> None:
-    app = create_app(ServiceSettings(), FakeEngine())
+    app = app_with(ServiceSettings(), FakeEngine())
     api = (DOCS / "service" / "api.md").read_text("utf-8")
     paths = {str(rule) for rule in app.url_map.iter_rules() if rule.endpoint != "static"}
     assert [path for path in sorted(paths) if f"{path}`" not in api] == []
