@@ -15,6 +15,7 @@ from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, Stor
 from mammoscope.evaluation.aggregation import read_scores, with_aggregation
 from mammoscope.model.artifact.card import Card
 from mammoscope.model.artifact.folder import CARD_NAME, load_artifact, write_card
+from mammoscope.reports.modelcard import MODEL_CARD_NAME, render
 from mammoscope.system.files import replacing
 
 
@@ -55,9 +56,6 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If a file cannot be written.
     """
-    # Imported here: the service's environment lists this command and has no matplotlib.
-    from mammoscope.reports.modelcard import MODEL_CARD_NAME, render
-
     card = load_artifact(args.model).require_card()
     if args.validation_scores is not None:
         card = with_aggregation(card, read_scores(args.validation_scores, card))

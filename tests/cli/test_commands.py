@@ -50,7 +50,7 @@ LINES: dict[str, int | str] = {
     "phantoms made_exams --exams --count 1": 0,
     "explain image.jpg --output map.png --model model --operating-point default": 0,
     "dev card --model model --validation-scores s.csv --test t.json --robustness r.json "
-    "--reference run --reference-test t.json --about about.toml": NEEDS_TRAIN,
+    "--reference run --reference-test t.json --about about.toml": 1,
     "dev distributions --data dataset --model model --sample 2 --seed 1": 0,
     "dev experiments records --all": NEEDS_TRAIN,
     "dev explore dataset --json explored.json": NEEDS_TRAIN,
