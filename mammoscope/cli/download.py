@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from mammoscope.data.dataset import LABELS, SPLITS, list_images
+from mammoscope.data.dataset import read_dataset
 from mammoscope.errors import DownloadError, StorageError
 
 HANDLE: Final = "hayder17/breast-cancer-detection"
@@ -80,15 +80,13 @@ def download(folder: Path) -> int:
             complete.rename(folder)
     except OSError as err:
         raise StorageError("The data set could not be written: no permission or no space.") from err
-    return sum(
-        len(list_images(folder / split / str(label))) for split in SPLITS for label in LABELS
-    )
+    return len(read_dataset(folder).examples)
 
 
 def _require_empty(folder: Path) -> None:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise DownloadError("The place to download to holds something; it must be empty.")
+            raise DownloadError("The folder to download to holds something; it must be empty.")
     except OSError as err:
         raise StorageError("The folder to download to cannot be listed.") from err
 

@@ -3,7 +3,6 @@
 import argparse
 import csv
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -22,8 +21,9 @@ from mammoscope.errors import (
 )
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
+from mammoscope.imaging.files import IMAGE_SUFFIXES, walk_images
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, make_network_input
-from mammoscope.imaging.reading import IMAGE_SUFFIXES, file_bytes, is_image_name
+from mammoscope.imaging.reading import file_bytes
 from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
@@ -253,9 +253,7 @@ def _predict(
 
 def _walk(folder: Path) -> Iterator[Source]:
     unlisted: list[OSError] = []
-    for current, folders, files in os.walk(folder, onerror=unlisted.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(current, name) for name in sorted(files) if is_image_name(Path(name)))
+    yield from walk_images(folder, unlisted.append)
     for error in unlisted:
         yield (
             Path(error.filename or folder),

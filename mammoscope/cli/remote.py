@@ -19,7 +19,7 @@ from mammoscope.errors import (
     ServerAnswerError,
     ServerUnreachableError,
 )
-from mammoscope.imaging.reading import IMAGE_SUFFIXES
+from mammoscope.imaging.files import walk_images
 from mammoscope.studies import find_study
 
 _WIDTH: Final = 44
@@ -69,8 +69,11 @@ def sources(arguments: list[str]) -> Iterator[str | Path]:
         if is_url(argument):
             yield argument
         elif (path := Path(argument)).is_dir():
-            found = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-            yield from sorted(found) or [path]
+            # A folder without images, or that cannot be listed, is refused like a file.
+            unlisted: list[OSError] = []
+            found = list(walk_images(path, unlisted.append))
+            yield from found or [path]
+            yield from (Path(error.filename) for error in unlisted if found)
         else:
             yield path
 

@@ -2,16 +2,17 @@
 
 The layout is that of the Kaggle set ``hayder17/breast-cancer-detection``: ``train/``, ``valid/``
 and ``test/``, each with ``0/`` (no tumour) and ``1/`` (tumour); a folder with just ``0/`` and
-``1/`` is a data set without splits. Nothing is moved: merging valid into train is a matter of
-reading.
+``1/`` is a data set without splits. ``val/`` and ``validation/`` are read as ``valid/``, upper case
+as lower case, and folders below the labels with them. Nothing is moved: merging valid into train is
+a matter of reading.
 """
 
-import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+from pathlib import Path, PurePosixPath
+from typing import Final, NoReturn
 
 from mammoscope.errors import (
     DatasetNotFoundError,
@@ -19,15 +20,27 @@ from mammoscope.errors import (
     MetadataError,
     SingleClassError,
 )
+from mammoscope.imaging.files import IMAGE_SUFFIXES, walk_images
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.imaging.reading import IMAGE_SUFFIXES, is_image_name
+from mammoscope.imaging.metadata import Row, match_rows, read_table
 
 SPLITS: Final = ("train", "valid", "test")
 LABELS: Final = (0, 1)
+LABEL_FOLDERS: Final = ("0", "1")
+"""Names of the folders with the images of label 0 and of label 1, unless others are given."""
 METADATA_NAME: Final = "metadata.csv"
 """A table of this name in the data set's folder is found by itself."""
 
+_SPLIT_FOLDERS: Final = {
+    **{split: split for split in SPLITS},
+    "training": "train",
+    "val": "valid",
+    "validation": "valid",
+    "testing": "test",
+}
 _REQUIRED_COLUMNS: Final = ("file", "patient_id")
+_MOST_FOLDERS: Final = 8
+"""Ignored folders that are named; the others are counted."""
 
 # <patient_id>_<image_id>_png.rf.<hash>.jpg, as Roboflow exported the Kaggle set.
 _KAGGLE_NAME: Final = re.compile(r"(?P<patient>\d+)_(?P<image>\d+)_png\.rf\.[0-9a-f]+", re.ASCII)
@@ -79,11 +92,24 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Examples in a fixed order, by split, label and file name."""
+    """Examples in a fixed order, by split, label and file name.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    examples
+        Its images.
+    has_metadata
+        Whether there is a table of metadata.
+    ignored
+        Images in folders that are no label's, by folder.
+    """
 
     root: Path
     examples: tuple[Example, ...]
     has_metadata: bool
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def patients_known(self) -> bool:
@@ -101,18 +127,23 @@ class Dataset:
         return tuple(example for example in self.examples if example.split in names)
 
 
-def read_dataset(root: Path, metadata: Path | None = None) -> Dataset:
+def read_dataset(
+    root: Path, metadata: Path | None = None, labels: tuple[str, str] = LABEL_FOLDERS
+) -> Dataset:
     """List a folder of mammograms.
 
     Parameters
     ----------
     root
         Folder with ``train/``, ``valid/``, ``test/`` (any of them), each with ``0/`` and ``1/``;
-        or folder with ``0/`` and ``1/``.
+        or folder with ``0/`` and ``1/``. Images in other folders are counted as ignored.
     metadata
         CSV with columns ``file`` and ``patient_id`` and, where known, ``laterality``, ``view``,
         ``age``, ``density``, ``BIRADS``, ``invasive``, ``implant``, ``site_id``, ``machine_id``.
-        Where None, `METADATA_NAME` in `root` is taken if it is there.
+        Where None, `METADATA_NAME` in `root` is taken if it is there. ``file`` is a file's name, or
+        its path below the folder where names repeat.
+    labels
+        Names of the folders ``0/`` and ``1/``, as in ``benign, malignant``.
 
     Raises
     ------
@@ -121,42 +152,89 @@ def read_dataset(root: Path, metadata: Path | None = None) -> Dataset:
     EmptyDatasetError
         If no image lies where images are expected.
     MetadataError
-        If the table lacks a column, contradicts itself or the labels, or misses an image.
+        If the table lacks a column, has a value that is not allowed, contradicts itself or the
+        labels, or misses an image.
     """
     if not _is_folder(root):
         raise DatasetNotFoundError("There is no such folder.")
-    split_folders = [(split, root / split) for split in SPLITS if _is_folder(root / split)]
-    found = [
-        (split, label, path)
-        for split, folder in split_folders or [("", root)]
-        for label in LABELS
-        for path in list_images(folder / str(label))
-    ]
+    found, ignored = _locate(root, labels)
     if not found:
-        raise EmptyDatasetError(
-            "The folder holds no images in 0/ and 1/, nor in train/, valid/ or test/ with 0/ "
-            f"and 1/ in them; image files end in {', '.join(IMAGE_SUFFIXES)}."
+        raise EmptyDatasetError(_what_is_there(ignored, labels))
+    table = metadata or (root / METADATA_NAME if (root / METADATA_NAME).is_file() else None)
+    if table is None:
+        examples = tuple(_example(root, *entry, None) for entry in found)
+    else:
+        files = [_relative(path, root) for _, _, path in found]
+        rows = match_rows(read_table(table, _REQUIRED_COLUMNS), files)
+        if len(rows) < len(files):
+            raise MetadataError(
+                f"The table of metadata misses an image of the data set: {len(files) - len(rows)} "
+                f"of {len(files)} images have no row."
+            )
+        for (_, label, _), file in zip(found, files, strict=True):
+            _require_label(rows[file], label, labels)
+        examples = tuple(
+            _example(root, *entry, rows[file]) for entry, file in zip(found, files, strict=True)
         )
-    table_path = metadata or (root / METADATA_NAME if (root / METADATA_NAME).is_file() else None)
-    table = _read_table(table_path) if table_path else None
-    examples = tuple(_example(*entry, table) for entry in found)
-    return Dataset(root=root, examples=examples, has_metadata=table is not None)
+    return Dataset(root=root, examples=examples, has_metadata=table is not None, ignored=ignored)
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Image files directly in `folder`, by name; none where there is no such folder.
-
-    Raises
-    ------
-    DatasetNotFoundError
-        If the folder is there and cannot be listed.
-    """
-    if not _is_folder(folder):
+def describe_ignored(ignored: Mapping[str, int]) -> list[str]:
+    """Say in a sentence which folders are ignored; nothing where none is."""
+    if not ignored:
         return []
-    try:
-        return sorted(path for path in folder.iterdir() if is_image_name(path))
-    except OSError as err:
-        raise DatasetNotFoundError("A folder of the data set cannot be listed.") from err
+    named = [f"{folder} ({count:,})" for folder, count in list(ignored.items())[:_MOST_FOLDERS]]
+    more = len(ignored) - len(named)
+    rest = f" and {more} folders more" if more else ""
+    return [
+        f"Ignored {sum(ignored.values()):,} images in folders that are no label's: "
+        f"{', '.join(named)}{rest}. --labels NAME,NAME names the folders of labels 0 and 1."
+    ]
+
+
+Found = list[tuple[str, int, Path]]
+"""Split, label and path of each image."""
+
+
+def _locate(root: Path, labels: tuple[str, str]) -> tuple[Found, dict[str, int]]:
+    """Find split and label of each image, and count those that have no label, by folder."""
+    names = [name.casefold() for name in labels]
+    found: Found = []
+    unlabelled: list[Path] = []
+    for path in walk_images(root, _cannot_be_listed):
+        folders = [part.casefold() for part in path.relative_to(root).parts[:-1]]
+        split = _SPLIT_FOLDERS.get(folders[0], "") if folders else ""
+        name = next(iter(folders[1:] if split else folders), "")
+        if name in names:
+            found.append((split, names.index(name), path))
+        else:
+            unlabelled.append(path)
+    if any(split for split, _, _ in found):
+        unlabelled += [path for split, _, path in found if not split]
+        found = [each for each in found if each[0]]
+    order = ("", *SPLITS)
+    found.sort(key=lambda each: (order.index(each[0]), each[1], each[2]))
+    folders = ["/".join(path.relative_to(root).parts[:-1][:2]) or "." for path in unlabelled]
+    return found, dict(sorted(Counter(folders).items()))
+
+
+def _cannot_be_listed(error: OSError) -> NoReturn:
+    raise DatasetNotFoundError("A folder of the data set cannot be listed.") from error
+
+
+def _what_is_there(ignored: Mapping[str, int], labels: tuple[str, str]) -> str:
+    zero, one = labels
+    return " ".join(
+        (
+            f"The folder holds no images in {zero}/ and {one}/, nor in train/, valid/ or test/ "
+            f"with {zero}/ and {one}/ in them; image files end in {', '.join(IMAGE_SUFFIXES)}.",
+            *describe_ignored(ignored),
+        )
+    )
+
+
+def _relative(path: Path, root: Path) -> PurePosixPath:
+    return PurePosixPath(path.relative_to(root).as_posix())
 
 
 def _is_folder(path: Path) -> bool:
@@ -198,77 +276,42 @@ def breast_ids(examples: Sequence[Example], chest_walls: Sequence[str | None]) -
     ]
 
 
-def _read_table(path: Path) -> Mapping[str, Mapping[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in _REQUIRED_COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise MetadataError(
-                    f"The table of metadata lacks the column {' and '.join(missing)}; it needs "
-                    f"{' and '.join(_REQUIRED_COLUMNS)}."
-                )
-            table: dict[str, Mapping[str, str]] = {}
-            for row in reader:
-                name = Path(row["file"] or "").name
-                if name in table:
-                    raise MetadataError("The table of metadata names a file twice.")
-                table[name] = {key: value or "" for key, value in row.items() if key is not None}
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
-        raise MetadataError("The table of metadata cannot be read as CSV in UTF-8.") from err
-    return table
+def _require_label(row: Row, label: int, labels: tuple[str, str]) -> None:
+    """Refuse a row whose label is not that of the image's folder."""
+    allowed = (str(label), f"{label}.0", labels[label].casefold())
+    if row.text("label") and row.text("label").casefold() not in allowed:
+        raise MetadataError(
+            f"{row.cell('label')} contradicts the label of the image's folder, which is {label}."
+        )
 
 
-def _example(
-    split: str, label: int, path: Path, table: Mapping[str, Mapping[str, str]] | None
-) -> Example:
+def _example(root: Path, split: str, label: int, path: Path, row: Row | None) -> Example:
     named = _KAGGLE_NAME.match(path.name)
-    row = table.get(path.name) if table is not None else None
-    if table is not None and row is None:
-        raise MetadataError("The table of metadata misses an image of the data set.")
-    if row and row.get("label") and row["label"] != str(label):
-        raise MetadataError("The table of metadata contradicts the label of an image's folder.")
-    patient = row["patient_id"] if row else (named["patient"] if named else "")
-    image = (row or {}).get("image_id") or (named["image"] if named else path.stem)
+    patient = row.text("patient_id") if row else (named["patient"] if named else "")
+    image = (row.text("image_id") if row else "") or (named["image"] if named else path.stem)
+    below = "/".join(path.relative_to(root).parts[2 if split else 1 :])
     return Example(
         path=path,
         label=label,
         split=split,
         # Equal names in two folders are two images, hence two patients.
-        patient_id=patient or f"{split}/{label}/{path.name}",
+        patient_id=patient or f"{split}/{label}/{below}",
         image_id=image,
         patient_known=bool(patient),
         facts=_facts(row) if row else Facts(),
     )
 
 
-def _facts(row: Mapping[str, str]) -> Facts:
-    try:
-        return Facts(
-            laterality=Laterality(row["laterality"]) if row.get("laterality") else None,
-            view=View(row["view"]) if row.get("view") in list(View) else None,
-            age=_number(row.get("age")),
-            density=row.get("density") or None,
-            birads=_whole(row.get("BIRADS")),
-            invasive=_flag(row.get("invasive")),
-            implant=_flag(row.get("implant")),
-            site_id=row.get("site_id") or None,
-            machine_id=row.get("machine_id") or None,
-        )
-    except ValueError as err:
-        raise MetadataError(
-            "The table of metadata holds a value that is not allowed: laterality is L or R; age "
-            "and BIRADS are numbers; invasive and implant are 0 or 1."
-        ) from err
-
-
-def _number(text: str | None) -> float | None:
-    return float(text) if text else None
-
-
-def _whole(text: str | None) -> int | None:
-    return int(float(text)) if text else None
-
-
-def _flag(text: str | None) -> bool | None:
-    return bool(int(float(text))) if text else None
+def _facts(row: Row) -> Facts:
+    return Facts(
+        laterality=row.laterality(),
+        # Data sets have views that DICOM's list does not; what is measured does not need them.
+        view=row.view() if row.text("view").upper() in list(View) else None,
+        age=row.age(),
+        density=row.text("density") or None,
+        birads=row.birads(),
+        invasive=row.flag("invasive"),
+        implant=row.flag("implant"),
+        site_id=row.text("site_id") or None,
+        machine_id=row.text("machine_id") or None,
+    )

@@ -37,9 +37,6 @@ from mammoscope.imaging.jpeg_damage import damage
 from mammoscope.imaging.mammogram import LEFT_TO_AREA, Mammogram, SourceFacts, reduction_for, shrink
 from mammoscope.settings.service import ReadingLimits
 
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
-"""File name endings under which folders are searched for images."""
-
 _FORMATS: Final = ("JPEG", "PNG", "TIFF")
 _PILLOW_WORDS: Final = "JPEG, PNG or TIFF"
 _ALLOWED_WORDS: Final = "JPEG, PNG, TIFF or DICOM"
@@ -169,11 +166,6 @@ def read_image(image: Image.Image, limits: ReadingLimits | None = None) -> Mammo
     """Take over an image that Pillow has opened; else as `read`."""
     with _typed_errors():
         return _read_opened(image, limits or ReadingLimits(), None)
-
-
-def is_image_name(path: Path) -> bool:
-    """Whether a file's name is that of an image; hidden files are not."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def read_file(

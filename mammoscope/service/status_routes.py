@@ -5,7 +5,7 @@ from typing import Any, Final
 from flask import Blueprint, render_template
 
 from mammoscope.errors import NotReadyError
-from mammoscope.imaging import reading
+from mammoscope.imaging.files import IMAGE_SUFFIXES
 from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import AGES_YEARS, CLASS_NAMES, RESEARCH_USE_NOTICE
 from mammoscope.service.request_parsing import AGE_FIELD, FILE_FIELD
@@ -38,7 +38,7 @@ def blueprint(settings: ServiceSettings, engine: Engine, queue: RequestQueue) ->
             file_field=FILE_FIELD,
             age_field=AGE_FIELD,
             ages=AGES_YEARS,
-            suffixes=",".join(reading.IMAGE_SUFFIXES),
+            suffixes=",".join(IMAGE_SUFFIXES),
             url_fetching=settings.url_fetching,
         )
 

@@ -1,19 +1,16 @@
 """Find the images of a study, and read from a manifest whose they are."""
 
-import csv
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
-from mammoscope.errors import MetadataError
-from mammoscope.imaging.dicom import is_dicom
+from mammoscope.errors import MetadataError, UnreadableFileError
+from mammoscope.imaging.files import IMAGE_SUFFIXES, walk_images
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.imaging.reading import is_image_name
+from mammoscope.imaging.metadata import FILE, Row, ends_alike, file_of, read_table
 
 _MANIFEST_SUFFIX: Final = ".csv"
-_HEAD_BYTES: Final = 132
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,56 +31,62 @@ def find_study(path: Path) -> Iterator[tuple[Path, Placement]]:
     Parameters
     ----------
     path
-        An image; a folder, with all images and DICOM files in it and below it in the order of
-        their names; or a manifest: CSV with the column ``file``, relative to the manifest, and
-        optionally ``patient_id``, ``laterality`` (L, R) and ``view``.
+        An image; a folder, with the images in it and below it as
+        `mammoscope.imaging.files.walk_images` finds them; or a manifest: CSV with the column
+        ``file`` and optionally ``patient_id``, ``laterality`` (L, R) and ``view``. ``file`` is
+        relative to the manifest, or the end of a path below its folder.
 
     Raises
     ------
     MetadataError
-        If a manifest cannot be read, has no such column or a value that is not allowed.
+        If a manifest cannot be read, has no such column or a value that is not allowed, or several
+        files below its folder end alike.
+    UnreadableFileError
+        If a folder has no image or cannot be listed.
     """
     if path.suffix.lower() == _MANIFEST_SUFFIX and path.is_file():
         yield from _listed(path)
     elif path.is_dir():
-        for current, folders, files in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(files):
-                file = Path(current, name)
-                if is_image_name(file) or (not file.suffix and _is_dicom_file(file)):
-                    yield file, Placement()
+        found = False
+        for file in walk_images(path, _cannot_be_listed):
+            found = True
+            yield file, Placement()
+        if not found:
+            raise UnreadableFileError(
+                f"The folder has no image; image names end in {', '.join(IMAGE_SUFFIXES)}."
+            )
     else:
         yield path, Placement()
 
 
-def _is_dicom_file(path: Path) -> bool:
-    """Whether a file without a suffix, as archives export them, is DICOM."""
-    try:
-        with path.open("rb") as stream:
-            return is_dicom(stream.read(_HEAD_BYTES))
-    except OSError:
-        return False
+def _cannot_be_listed(error: OSError) -> None:
+    raise UnreadableFileError("A folder of the study cannot be listed.") from error
 
 
 def _listed(manifest: Path) -> Iterator[tuple[Path, Placement]]:
-    try:
-        with manifest.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            if "file" not in (reader.fieldnames or ()):
-                raise MetadataError('The manifest has no column "file".')
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
-        raise MetadataError("The manifest cannot be read as CSV in UTF-8.") from err
-    for row in rows:
-        try:
-            placement = Placement(
-                patient=row.get("patient_id") or None,
-                laterality=Laterality(row["laterality"]) if row.get("laterality") else None,
-                view=View(row["view"]) if row.get("view") else None,
-            )
-        except ValueError as err:
-            raise MetadataError(
-                "The manifest has a value that is not allowed: laterality must be L or R, view "
-                f"one of {', '.join(View)}."
-            ) from err
-        yield manifest.parent / (row["file"] or ""), placement
+    below: list[Path] | None = None
+    for row in read_table(manifest, (FILE,)):
+        placement = Placement(row.text("patient_id") or None, row.laterality(), row.view())
+        path = manifest.parent / file_of(row)
+        if not path.exists():
+            if below is None:
+                below = list(walk_images(manifest.parent, _cannot_be_listed))
+            path = _only_one(row, manifest.parent, below) or path
+        yield path, placement
+
+
+def _only_one(row: Row, folder: Path, below: list[Path]) -> Path | None:
+    """The file below a manifest's folder whose path ends as the row says; None without one."""
+    named = file_of(row)
+    found = [
+        path
+        for path in below
+        if path.name == named.name
+        and ends_alike(named, PurePosixPath(path.relative_to(folder).as_posix()))
+    ]
+    if len(found) > 1:
+        raise MetadataError(
+            f"{row.cell(FILE)} is the end of {len(found)} files below the manifest's folder; give "
+            "more of the path."
+        )
+    return found[0] if found else None

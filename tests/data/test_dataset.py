@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from mammoscope.data.dataset import breast_ids, read_dataset, require_both_classes
+from mammoscope.data.dataset import (
+    breast_ids,
+    describe_ignored,
+    read_dataset,
+    require_both_classes,
+)
 from mammoscope.errors import (
     DatasetNotFoundError,
     EmptyDatasetError,
@@ -12,6 +17,7 @@ from mammoscope.errors import (
     SingleClassError,
 )
 from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.phantoms.dicom import write_phantom_study
 
 
 def test_a_data_set_in_kaggles_layout(phantom_dataset: Path):
@@ -81,8 +87,20 @@ def test_a_row_without_patient_leaves_the_patient_unknown(folder: Path):
         ("file,patient_id\nimage-0.jpg,1\n", "misses an image"),
         ("file,patient_id\na.jpg,1\na.jpg,1\n", "twice"),
         ("file,patient_id,label\n{all},1,7\n", "contradicts the label"),
-        ("file,patient_id,laterality\n{all},1,left\n", "not allowed"),
-        ("file,patient_id,age\n{all},1,old\n", "not allowed"),
+        ("file,patient_id,laterality\n{all},1,lefft\n", "Row 2, column laterality: 'lefft'"),
+        ("file,patient_id,age\n{all},1,old\n", "Row 2, column age: 'old' is not allowed"),
+        ("file,patient_id,age\n{all},1,nan\n", "Row 2, column age: 'nan'"),
+        ("file,patient_id,age\n{all},1,-inf\n", "Row 2, column age: '-inf'"),
+        ("file,patient_id,age\n{all},1,612\n", "from 0 to 130"),
+        ("file;patient_id;age\n{all};1;nan\n", "Row 2, column age: 'nan'"),
+        ("file,patient_id,BIRADS\n{all},1,inf\n", "Row 2, column birads: 'inf'"),
+        ("file,patient_id,BIRADS\n{all},1,7\n", "Row 2, column birads: '7'"),
+        ("file,patient_id,invasive\n{all},1,inf\n", "Row 2, column invasive: 'inf'"),
+        ("file,patient_id,implant\n{all},1,2\n", "Row 2, column implant: '2'"),
+        ("file,patient_id\n{all},1,L\n", "Row 2 has 3 values for 2 columns"),
+        ("file,patient_id\n,1\n", "Row 2, column file: ''"),
+        ("file,Patient ID,patient_id\n", "patient_id twice"),
+        ("file,patient_id\n{all},\xe4\n", "row 2"),
         ("\xff\xfe", "UTF-8"),
     ],
 )
@@ -94,6 +112,106 @@ def test_tables_that_cannot_be_used(folder: Path, text: str, problem: str):
     (folder / "metadata.csv").write_bytes("\n".join(lines).encode("latin-1"))
     with pytest.raises(MetadataError, match=problem):
         read_dataset(folder)
+
+
+def table_of(folder: Path, header: str, values: str, *, encoding: str = "utf-8") -> None:
+    """Write a table with the same values for each image."""
+    names = sorted(path.name for path in folder.rglob("image-*"))
+    lines = [header, *(values.format(name=name) for name in names)]
+    (folder / "metadata.csv").write_bytes("\r\n".join(lines).encode(encoding))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_as_spreadsheets_write_them(folder: Path, separator: str, encoding: str):
+    header = ["File", "Patient_ID", "Laterality", "view", "BI-RADS", "invasive", "site id", "Age"]
+    age = "61.5" if separator == "," else "61,5"
+    values = ["{name}", " 7 ", "Left", "cc", "4A", "yes", "x", age]
+    table_of(folder, separator.join(header), separator.join(values), encoding=encoding)
+    dataset = read_dataset(folder)
+    assert {example.patient_id for example in dataset.examples} == {"7"}
+    for example in dataset.examples:
+        facts = example.facts
+        assert (facts.laterality, facts.view) == (Laterality.LEFT, View.CRANIO_CAUDAL)
+        assert (facts.birads, facts.invasive, facts.site_id) == (4, True, "x")
+        assert facts.age == 61.5
+
+
+@pytest.mark.parametrize("header", ["patient_id", "PatientID", "patient id", "PATIENT-ID"])
+def test_a_column_has_many_spellings(folder: Path, header: str):
+    table_of(folder, f"sep=;\r\nfile;{header};", r"0\{name};1;")
+    assert read_dataset(folder).patients_known
+
+
+@pytest.mark.parametrize(
+    ("word", "side"),
+    [("L", "L"), ("r", "R"), ("left", "L"), ("RIGHT", "R"), (" Right ", "R"), ("", None)],
+)
+def test_words_for_a_side(folder: Path, word: str, side: str | None):
+    table_of(folder, "file,patient_id,laterality", "{name},1," + word)
+    assert {example.facts.laterality for example in read_dataset(folder).examples} == {side}
+
+
+def copies(phantom_folder: Path, root: Path, *places: str) -> None:
+    images = sorted(phantom_folder.iterdir())
+    for image, place in zip(images * len(places), places, strict=False):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, root / place)
+
+
+def test_a_table_names_files_by_their_paths(phantom_folder: Path, tmp_path: Path):
+    copies(phantom_folder, tmp_path, "train/0/a.jpg", "train/1/a.jpg", "test/0/a.jpg")
+    rows = ["file,patient_id", "train/0/a.jpg,1", r"train\1\a.jpg,2", "./test/0/a.jpg,3"]
+    (tmp_path / "metadata.csv").write_text("\n".join(rows))
+    examples = read_dataset(tmp_path).examples
+    assert [(e.split, e.label, e.patient_id) for e in examples] == [
+        ("train", 0, "1"),
+        ("train", 1, "2"),
+        ("test", 0, "3"),
+    ]
+    (tmp_path / "metadata.csv").write_text("\n".join(rows[:3]))
+    with pytest.raises(MetadataError, match="1 of 3 images"):
+        read_dataset(tmp_path)
+
+
+def test_folders_with_other_names_are_read(phantom_folder: Path, tmp_path: Path):
+    places = (
+        "TRAIN/Benign/woman/a.jpg", "TRAIN/malignant/b.jpg", "val/benign/a.jpg",
+        "validation/MALIGNANT/deep/er/a.jpg", "testing/benign/a.jpg", "train/unknown/a.jpg",
+        "a.jpg", "benign/a.jpg",
+    )  # fmt: skip
+    copies(phantom_folder, tmp_path, *places)
+    dataset = read_dataset(tmp_path, labels=("benign", "malignant"))
+    assert [(e.split, e.label) for e in dataset.examples] == [
+        ("train", 0), ("train", 1), ("valid", 0), ("valid", 1), ("test", 0),
+    ]  # fmt: skip
+    assert len({example.patient_id for example in dataset.examples}) == 5
+    assert dataset.ignored == {".": 1, "benign": 1, "train/unknown": 1}
+    (sentence,) = describe_ignored(dataset.ignored)
+    assert "Ignored 3 images" in sentence
+    assert "train/unknown (1)" in sentence
+    with pytest.raises(EmptyDatasetError, match=r"val/benign \(1\).*--labels"):
+        read_dataset(tmp_path)
+
+
+def test_files_that_systems_leave_are_no_images(phantom_folder: Path, tmp_path: Path):
+    places = (
+        "0/a.jpg", "1/b.jpg", "0/._a.jpg", "0/.hidden.png", "0/__MACOSX/c.jpg", "__MACOSX/0/a.jpg",
+        ".cache/0/a.jpg", "0/Thumbs.db",
+    )  # fmt: skip
+    copies(phantom_folder, tmp_path, *places)
+    write_phantom_study(tmp_path / "study", seed=1)
+    for number, path in enumerate(sorted((tmp_path / "study").iterdir())):
+        path.rename(tmp_path / "1" / ("IM0001", "1.2.840.1", "DICOMDIR", "note.txt")[number])
+    (tmp_path / "0" / "README").write_text("no image")
+    (tmp_path / "0" / "loop").symlink_to(tmp_path)
+    (tmp_path / "1" / "more").symlink_to(phantom_folder)
+    dataset = read_dataset(tmp_path)
+    names = {path.name for path in phantom_folder.iterdir()}
+    assert {e.path.name for e in dataset.examples} == {
+        "a.jpg", "b.jpg", "IM0001", "1.2.840.1", *names,
+    }  # fmt: skip
+    assert dataset.ignored == {}
 
 
 def test_folders_that_are_no_data_set(tmp_path: Path):

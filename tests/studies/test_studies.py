@@ -8,7 +8,7 @@ import math
 import pytest
 
 from mammoscope.__main__ import main
-from mammoscope.errors import MetadataError
+from mammoscope.errors import MetadataError, UnreadableFileError
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.artifact.card import Card, CardLevel, CardOperatingPoint
 from mammoscope.model.artifact.folder import load_artifact
@@ -20,6 +20,7 @@ from mammoscope.studies import (
     COLUMNS,
     BreastResult,
     PatientResult,
+    Placement,
     PredictedImage,
     Refusal,
     RefusedImage,
@@ -216,3 +217,26 @@ def test_manifests_that_cannot_be_used(tmp_path, text):
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(MetadataError):
         list(find_study(path))
+
+
+def test_a_manifest_may_name_files_below_its_folder(tmp_path):
+    deep = tmp_path / "train" / "0"
+    (image, *_) = write_phantoms(deep, 1)
+    manifest = tmp_path / "metadata.csv"
+    manifest.write_text(f"file;patient_id;laterality\n{image.name};7;right\n")
+    assert list(find_study(manifest)) == [(image, Placement("7", R, None))]
+    manifest.write_text(f"file,patient_id\n0\\{image.name},7\n")
+    assert [path for path, _ in find_study(manifest)] == [image]
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / image.name).write_bytes(image.read_bytes())
+    manifest.write_text(f"file\n{image.name}\n")
+    with pytest.raises(MetadataError, match=r"Row 2, column file: .* 2 files"):
+        list(find_study(manifest))
+
+
+def test_a_folder_without_images_is_no_study(tmp_path):
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "a.png").write_bytes(b"x")
+    (tmp_path / "._b.png").write_bytes(b"x")
+    with pytest.raises(UnreadableFileError, match="no image"):
+        list(find_study(tmp_path))

@@ -1,0 +1,83 @@
+"""Which files of a folder are images: the one rule of data sets, studies, commands and client."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from mammoscope.imaging.dicom import is_dicom
+
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
+"""File name endings under which folders are searched for images."""
+
+_HEAD_BYTES: Final = 132
+_NOT_IMAGES: Final = frozenset({"__macosx", "dicomdir", "thumbs.db"})
+"""What systems and DICOM media add to folders, in lower case. Hidden files are left out anyway."""
+
+
+def walk_images(folder: Path, on_error: Callable[[OSError], object]) -> Iterator[Path]:
+    """Yield the images in a folder and in all folders below it.
+
+    An image has one of `IMAGE_SUFFIXES`, or is a DICOM file whose name has no suffix or ends in a
+    number, as archives name them. Hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and
+    ``DICOMDIR`` are left out. Symbolic links are followed unless they lead back to a folder above.
+
+    Parameters
+    ----------
+    folder
+        Where to begin.
+    on_error
+        Gets the error of each folder that cannot be listed; its ``filename`` is the folder.
+
+    Yields
+    ------
+    Path
+        Below `folder`: the images of a folder by name, then those of its subfolders.
+    """
+    yield from _walk(folder, on_error, frozenset())
+
+
+def _walk(
+    folder: Path, on_error: Callable[[OSError], object], above: frozenset[tuple[int, int]]
+) -> Iterator[Path]:
+    folders = []
+    try:
+        facts = folder.stat()
+        here = above | {(facts.st_dev, facts.st_ino)}
+        if here == above:  # a link back to a folder above
+            return
+        with os.scandir(folder) as listed:
+            entries = sorted(listed, key=lambda entry: entry.name)
+        for entry in entries:
+            path = folder / entry.name
+            if _is_left_out(entry.name):
+                continue
+            if entry.is_dir():
+                folders.append(path)
+            elif _is_image(path):
+                yield path
+    except OSError as err:
+        err.filename = err.filename or str(folder)
+        on_error(err)
+    for each in folders:
+        yield from _walk(each, on_error, here)
+
+
+def _is_left_out(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _NOT_IMAGES
+
+
+def _is_image(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES or ((not suffix or suffix[1:].isdigit()) and _has_prefix(path))
+
+
+def _has_prefix(path: Path) -> bool:
+    """Whether a file begins as DICOM files do."""
+    try:
+        if not path.is_file():  # reading a pipe would never end
+            return False
+        with path.open("rb") as stream:
+            return is_dicom(stream.read(_HEAD_BYTES))
+    except OSError:
+        return False

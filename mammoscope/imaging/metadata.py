@@ -1,0 +1,257 @@
+"""Tables of metadata about images: CSV as people and spreadsheets write it."""
+
+import csv
+import io
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final, NoReturn
+
+from mammoscope.errors import MetadataError
+from mammoscope.imaging.mammogram import Laterality, View
+
+FILE: Final = "file"
+_AGES_YEARS: Final = (0.0, 130.0)
+_LONGEST_SHOWN: Final = 40
+_COLUMNS: Final = ("patient_id", "image_id", "site_id", "machine_id", "birads")
+"""Columns that are written with and without something between their words."""
+_DELIMITERS: Final = ",;\t"
+_UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_CATEGORY: Final = re.compile(r"([0-6])(?:\.0*|[A-C])?", re.ASCII)
+"""A BI-RADS assessment, also as a decimal number or with a subcategory (4A)."""
+
+_LATERALITIES: Final = {
+    "l": Laterality.LEFT,
+    "left": Laterality.LEFT,
+    "r": Laterality.RIGHT,
+    "right": Laterality.RIGHT,
+}
+_FLAGS: Final = {
+    "0": False, "false": False, "no": False, "n": False,
+    "1": True, "true": True, "yes": True, "y": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table.
+
+    Parameters
+    ----------
+    number
+        Where the row stands in the file; the header is row 1.
+    values
+        By the name of the column, lower case with underscores; without blanks around them.
+    decimal_comma
+        Whether a comma may stand for a decimal point, because it does not separate columns.
+    """
+
+    number: int
+    values: Mapping[str, str]
+    decimal_comma: bool = False
+
+    def text(self, column: str) -> str:
+        """Value of a column; empty where there is none."""
+        return self.values.get(column, "")
+
+    def laterality(self) -> Laterality | None:
+        """Side of the body; None where it is not known."""
+        text = self.text("laterality")
+        if not text:
+            return None
+        return _LATERALITIES.get(text.lower()) or self.refuse("laterality", "L, R, left or right")
+
+    def view(self) -> View | None:
+        """Projection; None where it is not known."""
+        text = self.text("view").upper()
+        if not text:
+            return None
+        return View(text) if text in list(View) else self.refuse("view", ", ".join(View))
+
+    def age(self) -> float | None:
+        """Age in years; None where it is not known."""
+        text = self.text("age")
+        if not text:
+            return None
+        low, high = _AGES_YEARS
+        try:
+            years = float(text.replace(",", ".") if self.decimal_comma else text)
+        except ValueError:
+            years = math.nan
+        if not low <= years <= high:
+            return self.refuse("age", f"a number of years from {low:.0f} to {high:.0f}")
+        return years
+
+    def birads(self) -> int | None:
+        """BI-RADS assessment, 0 to 6; None where it is not known."""
+        text = self.text("birads").upper()
+        if not text:
+            return None
+        found = _CATEGORY.fullmatch(text.replace(",", ".") if self.decimal_comma else text)
+        return int(found[1]) if found else self.refuse("birads", "a whole number from 0 to 6")
+
+    def flag(self, column: str) -> bool | None:
+        """Whether something is so; None where it is not known."""
+        text = re.sub(r"[.,]0*$", "", self.text(column).lower())
+        if not text:
+            return None
+        found = _FLAGS.get(text)
+        return self.refuse(column, "0, 1, no, yes, false or true") if found is None else found
+
+    def refuse(self, column: str, allowed: str) -> NoReturn:
+        """Refuse the value of a column.
+
+        Raises
+        ------
+        MetadataError
+            Always; it names row, column, value and what is allowed.
+        """
+        raise MetadataError(f"{self.cell(column)} is not allowed; it must be {allowed}.")
+
+    def cell(self, column: str) -> str:
+        """Row, column and value, for a message."""
+        value = self.text(column)
+        shown = value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}…"
+        return f"Row {self.number}, column {column}: {shown!r}"
+
+
+def read_table(path: Path, required: Sequence[str]) -> tuple[Row, ...]:
+    """Read a table of metadata.
+
+    Columns are separated by commas, semicolons or tabs; the text is UTF-8 or, with its mark,
+    UTF-16. Names of columns are read without regard to case, blanks, hyphens and underscores.
+
+    Parameters
+    ----------
+    path
+        The file.
+    required
+        Columns that must be there.
+
+    Raises
+    ------
+    MetadataError
+        If the file cannot be read, lacks a column, or has a row that does not fit the columns or
+        has no file.
+    """
+    text = _decoded(path)
+    lines = text.splitlines(keepends=True)
+    named = re.fullmatch(r"sep=(.)\s*", lines[0]) if lines else None  # how Excel is told
+    first = 2 if named else 1
+    content = "".join(lines[1:]) if named else text
+    delimiter = named[1] if named else _delimiter(content)
+    try:
+        records = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter))
+    except csv.Error as err:
+        raise MetadataError("The table of metadata cannot be read as CSV in UTF-8.") from err
+    header = [_column(name, required) for name in records[0]] if records else []
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise MetadataError(
+            f"The table of metadata lacks the column {' and '.join(missing)}; it needs "
+            f"{' and '.join(required)}, as CSV in UTF-8."
+        )
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
+        raise MetadataError(f"The table of metadata has the column {twice[0]} twice.")
+    return tuple(_rows(header, records[1:], first + 1, decimal_comma=delimiter != ","))
+
+
+def file_of(row: Row) -> PurePosixPath:
+    """Path that a row names; backslashes separate folders too."""
+    return PurePosixPath(row.text(FILE).replace("\\", "/"))
+
+
+def match_rows(rows: Iterable[Row], files: Sequence[PurePosixPath]) -> dict[PurePosixPath, Row]:
+    """Find the row about each file, of which the table may give only the last parts.
+
+    Parameters
+    ----------
+    rows
+        Of the table.
+    files
+        Below the data set's folder.
+
+    Returns
+    -------
+    dict
+        For each file the row that has most of its last parts, else the row that alone has its
+        name, where no other file has that name. Files without a row are left out.
+
+    Raises
+    ------
+    MetadataError
+        If two rows name one file.
+    """
+    by_name: dict[str, list[tuple[PurePosixPath, Row]]] = {}
+    first: dict[PurePosixPath, int] = {}
+    for row in rows:
+        named = file_of(row)
+        if first.setdefault(named, row.number) != row.number:
+            raise MetadataError(
+                f"Rows {first[named]} and {row.number} of the table of metadata name a file twice."
+            )
+        by_name.setdefault(named.name, []).append((named, row))
+    names = Counter(file.name for file in files)
+    matched = {}
+    for file in files:
+        found = by_name.get(file.name, [])
+        ends = [(named, row) for named, row in found if ends_alike(named, file)]
+        if ends:
+            matched[file] = max(ends, key=lambda each: len(each[0].parts))[1]
+        elif len(found) == 1 and names[file.name] == 1:
+            matched[file] = found[0][1]
+    return matched
+
+
+def ends_alike(one: PurePosixPath, other: PurePosixPath) -> bool:
+    """Whether the shorter of two paths is the end of the longer."""
+    shared = min(len(one.parts), len(other.parts))
+    return shared > 0 and one.parts[-shared:] == other.parts[-shared:]
+
+
+def _decoded(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        return data.decode("utf-16" if data.startswith(_UTF_16_MARKS) else "utf-8-sig")
+    except OSError as err:
+        raise MetadataError("The table of metadata cannot be read as CSV in UTF-8.") from err
+    except UnicodeDecodeError as err:
+        line = data.count(b"\n", 0, err.start) + 1
+        raise MetadataError(
+            f"The table of metadata cannot be read as CSV in UTF-8: row {line} has other bytes. "
+            "Save it in UTF-8."
+        ) from err
+
+
+def _delimiter(content: str) -> str:
+    """The delimiter that divides the header most; a comma where none does."""
+    header = content.partition("\n")[0]
+    return max(_DELIMITERS, key=header.count)
+
+
+def _column(name: str, required: Sequence[str]) -> str:
+    """One spelling for each column: ``Patient_ID``, ``patient id`` and ``PatientID`` are one."""
+    plain = re.sub(r"[\W_]+", "_", name.strip().lower()).strip("_")
+    known = {each.replace("_", ""): each for each in (*required, *_COLUMNS)}
+    return known.get(plain.replace("_", ""), plain)
+
+
+def _rows(
+    header: list[str], records: list[list[str]], first: int, *, decimal_comma: bool
+) -> Iterator[Row]:
+    for number, record in enumerate(records, start=first):
+        values = [value.strip() for value in record]
+        if not any(values):
+            continue
+        if any(values[len(header) :]):
+            raise MetadataError(
+                f"Row {number} has {len(values)} values for {len(header)} columns. Put quotation "
+                "marks around values with a separator in them."
+            )
+        row = Row(number, dict(zip(header, values, strict=False)), decimal_comma)
+        if not row.text(FILE):
+            row.refuse(FILE, "the name of a file")
+        yield row
