@@ -79,8 +79,8 @@ class ImageError(MammoscopeError):
     Attributes
     ----------
     known
-        What was read of the image before it was refused: ``patient`` (a pseudonym),
-        ``laterality`` and ``view``, each None where it is not known.
+        What was read of the image before it was refused: ``patient`` and ``study``
+        (pseudonyms), ``laterality`` and ``view``, each None where it is not known.
     """
 
     code = "image_refused"

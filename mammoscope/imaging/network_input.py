@@ -115,6 +115,7 @@ def make_network_input(data: bytes, options: ReadingOptions) -> NetworkInput:
     except ImageError as err:
         err.known = {
             "patient": mammogram.exposure.patient,
+            "study": mammogram.exposure.study,
             "laterality": mammogram.laterality,
             "view": mammogram.view,
         }

@@ -12,6 +12,7 @@ from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.network_input import NetworkInput
 from mammoscope.model.artifact.card import Card
 from mammoscope.model.engine import Engine
+from mammoscope.studies.identity import settle_patients
 from mammoscope.studies.manifest import Placement
 from mammoscope.studies.results import (
     BreastResult,
@@ -52,9 +53,11 @@ def predict_image(
         Operating point of the card whose threshold decides the label.
     """
     patient, laterality, view = placement.patient, placement.laterality, placement.view
+    study = None
     try:
         image = read()
-        patient = patient or image.exposure.patient
+        if patient is None:
+            patient, study = image.exposure.patient, image.exposure.study
         laterality, view = laterality or image.laterality, view or image.view
         prediction = engine.predict(image, operating_point=operating_point)
     except ImageError as err:
@@ -64,6 +67,7 @@ def predict_image(
             laterality=laterality or _known(Laterality, err.known.get("laterality")),
             view=view or _known(View, err.known.get("view")),
             error=Refusal(code=err.code, message=str(err)),
+            study=study or (None if patient else err.known.get("study")),
         )
     return PredictedImage(
         file=name,
@@ -75,6 +79,7 @@ def predict_image(
         logit=prediction.logit,
         warnings=prediction.warnings,
         chest_wall=prediction.preprocessed.chest_wall,
+        study=study,
     )
 
 
@@ -85,11 +90,14 @@ def _known(kind: type[_Word], word: str | None) -> _Word | None:
 def aggregate(images: Sequence[StudyImage], card: Card, operating_point: str) -> StudyResult:
     """Group images by patient and breast; images of unknown patients stand alone.
 
+    `settle_patients` decides first whose the images are.
+
     Raises
     ------
     ConfigurationError
         If the card has no such operating point.
     """
+    images = settle_patients(images)
     groups: dict[str, dict[str, list[PredictedImage]]] = {}
     for image in images:
         if image.patient is None or isinstance(image, RefusedImage):
@@ -132,7 +140,7 @@ def aggregate(images: Sequence[StudyImage], card: Card, operating_point: str) ->
             )
         )
     return StudyResult(
-        images=tuple(images),
+        images=images,
         breasts=tuple(breasts),
         patients=tuple(patients),
         model_version=card.version,

@@ -28,6 +28,8 @@ class RefusedImage(Answer):
         From the caller, else from the image; None if unknown.
     error
         The reason.
+    study
+        Pseudonym of the study, where the image itself names the patient; it is not serialised.
     """
 
     file: str
@@ -35,6 +37,7 @@ class RefusedImage(Answer):
     laterality: Laterality | None
     view: View | None
     error: Refusal
+    study: str | None = Field(default=None, exclude=True, repr=False)
 
 
 class PredictedImage(Decision):
@@ -42,7 +45,7 @@ class PredictedImage(Decision):
 
     Parameters
     ----------
-    file, patient, laterality, view
+    file, patient, laterality, view, study
         As in `RefusedImage`.
     warnings
         What a person should know about this image or answer.
@@ -59,6 +62,7 @@ class PredictedImage(Decision):
     view: View | None
     warnings: tuple[str, ...]
     chest_wall: Literal["left", "right"] = Field(exclude=True, repr=False)
+    study: str | None = Field(default=None, exclude=True, repr=False)
 
 
 StudyImage = PredictedImage | RefusedImage

@@ -131,3 +131,23 @@ def test_refused_image_does_not_harm_the_others(client: FlaskClient) -> None:
 def test_bad_study(client: FlaskClient, form: dict[str, Any], status: int, code: str) -> None:
     assert_problem(client.post("/studies", **form), status, code)
     assert_good(client)
+
+
+@pytest.mark.parametrize("identifier", ["removed", "", "ANON", None])
+def test_a_placeholder_is_no_patient(client: FlaskClient, identifier: str | None) -> None:
+    files = [
+        (io.BytesIO(changed(mammogram_object(), PatientID=identifier, StudyInstanceUID=study)), "a")
+        for study in ("1.2.3", "1.2.4", "1.2.3")
+    ]
+    study = client.post("/studies", data={"file": files}).json
+    assert [each["images"] for each in study["patients"]] == [2, 1]
+    assert all(any("manifest" in each for each in image["warnings"]) for image in study["images"])
+
+
+def test_a_study_with_an_id_for_each_image_is_one_patients(client: FlaskClient) -> None:
+    files = [
+        (io.BytesIO(changed(mammogram_object(), PatientID=name, StudyInstanceUID="1.2.3")), "a")
+        for name in "abc"
+    ]
+    study = client.post("/studies", data={"file": files}).json
+    assert [each["images"] for each in study["patients"]] == [3]

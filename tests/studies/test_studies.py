@@ -142,6 +142,48 @@ def test_levels_have_their_own_calibration_and_operating_points():
     assert study.patients[0].label == "no tumour"
 
 
+def taken(patient: str | None, study: str | None, side=L, view=CC) -> PredictedImage:
+    """An image as DICOM objects name its patient and study."""
+    image = predicted(1.0, patient, side, view)
+    return image.model_copy(update={"study": study})
+
+
+@pytest.mark.parametrize("identifier", ["removed", None])
+def test_a_placeholder_keeps_studies_apart(identifier):
+    images = [taken(identifier, study, view=view) for study in ("s", "t") for view in (CC, MLO)]
+    study = aggregate(images, CARD, "default")
+    assert [each.patient for each in study.patients] == ["s", "t"]
+    assert [each.images for each in study.breasts] == [2, 2]
+    for image in study.images:
+        (warning,) = image.warnings
+        assert "each" in warning
+        assert "manifest" in warning
+
+
+def test_a_study_is_one_patients():
+    images = [taken(name, "s", side) for name, side in zip("abc", (L, R, R), strict=True)]
+    study = aggregate(images, CARD, "default")
+    assert [(each.patient, each.images) for each in study.patients] == [("s", 3)]
+    assert all("several patients" in image.warnings[0] for image in study.images)
+    some = aggregate([taken("a", "s"), taken(None, "s", R)], CARD, "default")
+    assert [(each.patient, each.images) for each in some.patients] == [("a", 2)]
+    (alone,) = aggregate([taken(None, "s")], CARD, "default").images
+    assert (alone.patient, alone.warnings) == ("s", ())
+
+
+def test_identifiers_that_agree_are_kept():
+    images = [taken("a", "s"), taken("a", "s", R), taken("b", "t"), taken("c", None)]
+    study = aggregate(images, CARD, "default")
+    assert [each.patient for each in study.patients] == ["a", "b", "c"]
+    assert not any(image.warnings for image in study.images)
+
+
+def test_whom_the_caller_names_is_not_settled():
+    images = [taken("removed", "s"), taken("removed", "t"), predicted(1.0, "removed")]
+    study = aggregate(images, CARD, "default")
+    assert [each.patient for each in study.patients] == ["s", "t", "removed"]
+
+
 @pytest.fixture(scope="module")
 def engine():
     return load_engine(load_artifact(MODEL))

@@ -147,14 +147,11 @@ def _manufacturer(header: Header) -> str | None:
 
 
 def _patient(header: Header, pseudonyms: Pseudonyms | None) -> str | None:
-    """Pseudonym of the patient; where there is no ID, a study is one patient's."""
-    if pseudonyms is None:
+    """Pseudonym of the patient; None where there is no ID."""
+    identifier = header.identifier("PatientID")
+    if pseudonyms is None or not identifier:
         return None
-    if identifier := header.identifier("PatientID"):
-        return pseudonyms.of("patient", header.identifier("IssuerOfPatientID"), identifier)
-    if study := header.identifier("StudyInstanceUID"):
-        return pseudonyms.of("patient of study", study)
-    return None
+    return pseudonyms.of("patient", header.identifier("IssuerOfPatientID"), identifier)
 
 
 def _pseudonym(header: Header, keyword: str, pseudonyms: Pseudonyms | None) -> str | None:
