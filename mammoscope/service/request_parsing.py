@@ -1,11 +1,10 @@
 """Read the encoded images out of an HTTP request, or their URL."""
 
-import io
 import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import Final
 
 from flask import Request
 
@@ -13,6 +12,7 @@ from mammoscope.errors import InvalidRequestError, RequestTooLargeError, Unsuppo
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.prediction import AGES_YEARS
 from mammoscope.service.fetching import fetch
+from mammoscope.service.forms import FormParser
 from mammoscope.settings.service import ServiceSettings
 from mammoscope.studies import Placement
 
@@ -36,6 +36,10 @@ MULTIPART_OVERHEAD_BYTES: Final = 64 * 1024
 _MAX_JSON_BYTES: Final = 16 * 1024
 _LONGEST_NAME: Final = 255
 
+_PLAIN_ENCODINGS: Final = frozenset({"", "identity", "aws-chunked"})
+"""Content-Encodings of a body that is what it says: object stores name their framing too."""
+_LONGEST_ENCODING: Final = 40
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Submission:
@@ -55,22 +59,9 @@ class UploadedImage:
 
 
 class InMemoryRequest(Request):
-    """A request that keeps uploads in memory.
+    """A request that keeps uploads in memory."""
 
-    Werkzeug spools files over 500 kB into the temporary folder. Images of patients do not belong
-    there, and a read-only or full disk must not stop the service. The request queue bounds the
-    memory.
-    """
-
-    # The signature is the framework's.
-    def _get_file_stream(
-        self,
-        total_content_length: int | None,  # noqa: ARG002
-        content_type: str | None,  # noqa: ARG002
-        filename: str | None = None,  # noqa: ARG002
-        content_length: int | None = None,  # noqa: ARG002
-    ) -> IO[bytes]:
-        return io.BytesIO()
+    form_data_parser_class = FormParser
 
 
 def submission(
@@ -90,7 +81,7 @@ def submission(
     Raises
     ------
     UnsupportedMediaTypeError
-        If the body is neither JSON, nor a form with a file, nor an image.
+        If the body is neither JSON, nor a form with a file, nor an image, or is compressed.
     RequestTooLargeError
         If a body of unknown length is too large.
     InvalidRequestError
@@ -125,7 +116,7 @@ def study_submission(request: Request, settings: ServiceSettings) -> list[Upload
     Raises
     ------
     UnsupportedMediaTypeError
-        If the body is no form.
+        If the body is no form, or is compressed.
     RequestTooLargeError
         If there are more images or bytes than are allowed.
     InvalidRequestError
@@ -134,6 +125,7 @@ def study_submission(request: Request, settings: ServiceSettings) -> list[Upload
     """
     if request.mimetype != "multipart/form-data":
         raise UnsupportedMediaTypeError("The Content-Type must be multipart/form-data.")
+    require_plain(request)
     most = settings.max_study_images
     request.max_form_parts = 4 * most + 1
     try:
@@ -182,16 +174,36 @@ def _placements(request: Request, files: int) -> list[Placement]:
         ) from err
 
 
+def require_plain(request: Request) -> None:
+    """Refuse a compressed body; it could expand without bound, and images are compressed anyway.
+
+    Raises
+    ------
+    UnsupportedMediaTypeError
+        If there is a Content-Encoding; it names the encoding.
+    """
+    given = request.headers.get("Content-Encoding", "")
+    for encoding in given.split(","):
+        if encoding.strip(" \t").lower() not in _PLAIN_ENCODINGS:
+            name = "".join(filter(str.isprintable, encoding.strip()))[:_LONGEST_ENCODING]
+            raise UnsupportedMediaTypeError(
+                f"The body has the Content-Encoding {name}; send it without one."
+            )
+
+
 def whole_body(request: Request) -> bytes:
     """Return the whole body, or refuse it; the framework may silently return a part.
 
     Raises
     ------
+    UnsupportedMediaTypeError
+        If it is compressed.
     RequestTooLargeError
         If a body of unknown length is too large.
     InvalidRequestError
         If it is incomplete.
     """
+    require_plain(request)
     try:
         data = request.get_data(cache=False)
     except OSError as err:  # broken connection or chunked encoding
@@ -221,6 +233,7 @@ def _named(body: bytes) -> tuple[str, float | None]:
 
 
 def _form(request: Request) -> Submission:
+    require_plain(request)
     files = list(request.files.items(multi=True))
     fields = list(request.form.items(multi=True))
     if len(files) != 1 or [name for name, _ in fields] not in ([], [AGE_FIELD]):

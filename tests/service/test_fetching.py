@@ -125,6 +125,35 @@ def test_odd_urls_are_refused_before_any_look_up(url: str) -> None:
         fetch(url, GUARDED, resolve=unreachable)
 
 
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        ("/brüst Å.jpg".encode(), "/br%C3%BCst%20%C3%85.jpg"),
+        ("/乳房/à".encode(), "/%E4%B9%B3%E6%88%BF/%C3%A0"),
+        (b"/a b.jpg", "/a%20b.jpg"),
+        (b"  /a%20b.jpg?c d  ", "/a%20b.jpg?c%20d"),
+        ("left cc ü.jpg".encode(), "/left%20cc%20%C3%BC.jpg"),
+        (b"/br\xfcst.jpg", "/br%FCst.jpg"),
+        (b"/\xff\x80 %C3%BC", "/%FF%80%20%C3%BC"),
+    ],
+)
+def test_redirects_are_read_as_browsers_do(location: bytes, path: str) -> None:
+    seen = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        seen.append(handler.path)
+        if len(seen) > 1:
+            send(IMAGE)(handler)
+            return
+        handler.send_response(302)
+        handler.flush_headers()
+        handler.wfile.write(b"Location: " + location + b"\r\n\r\n")
+
+    with server(answer) as address:
+        assert fetch(f"{address}/start", LOCAL) == IMAGE
+    assert seen == ["/start", path]
+
+
 NOT_PUBLIC = [
     "0.0.0.0",  # noqa: S104
     "10.1.2.3",

@@ -1,6 +1,7 @@
 """The service: every answer it gives, without a network underneath."""
 
 import contextlib
+import gzip
 import io
 import json
 import logging
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 import structlog
 from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from mammoscope import errors
@@ -584,3 +587,65 @@ def test_missing_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     wait_until(lambda: b"not_ready" not in client.get("/readyz").data)
     problem = assert_problem(client.get("/readyz"), 503, "artifact_not_found")
     assert "meier" not in problem["detail"]
+
+
+def form_of(name: bytes, image: bytes = IMAGE) -> dict[str, Any]:
+    """A form with one file, whose name has these bytes."""
+    head = b'--XX\r\nContent-Disposition: form-data; name="file"; filename="' + name + b'"\r\n\r\n'
+    body = head + image + b"\r\n--XX--\r\n"
+    return {"data": body, "content_type": "multipart/form-data; boundary=XX"}
+
+
+@pytest.mark.parametrize("name", ["brüst.jpg", "乳房 左.jpg", "誠", "表.png", "грудь.dcm"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "gbk", "shift_jis", "cp1251", "big5"])
+def test_names_of_files_may_have_any_encoding(
+    client: FlaskClient, name: str, encoding: str
+) -> None:
+    bytes_of_name = name.encode(encoding, "ignore") or b"\xff"
+    answer = client.post("/predict", **form_of(bytes_of_name))
+    assert answer.status_code == 200, answer.text
+    study = client.post("/studies", **form_of(bytes_of_name))
+    assert study.status_code == 200
+    assert len(study.json["images"]) == 1
+
+
+@given(name=st.binary(max_size=60).filter(lambda name: not set(name) & set(b'\r\n"\\')))
+def test_no_byte_in_a_name_matters(name: bytes) -> None:
+    client = create_app(SETTINGS, FakeEngine()).test_client()
+    assert client.post("/predict", **form_of(name)).status_code == 200
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "Identity", "aws-chunked", " , identity"])
+def test_plain_bodies_may_name_an_encoding(client: FlaskClient, encoding: str) -> None:
+    for request in (upload(IMAGE), {"data": IMAGE, "content_type": "image/png"}):
+        answer = client.post("/predict", **request, headers={"Content-Encoding": encoding})
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "aws-chunked, gzip", "GZIP", "zstd;x=1"])
+@pytest.mark.parametrize(
+    "path", ["/predict", "/studies", "/v2/models/mammoscope/infer", "/predict?json"]
+)
+def test_compressed_bodies_are_refused_by_their_encoding(
+    client: FlaskClient, path: str, encoding: str
+) -> None:
+    request: dict[str, Any] = {
+        "/predict": {"data": gzip.compress(IMAGE), "content_type": "image/png"},
+        "/studies": upload(IMAGE),
+    }.get(path, {"data": gzip.compress(b"{}"), "content_type": "application/json"})
+    answer = client.post(path, **request, headers={"Content-Encoding": encoding})
+    problem = assert_problem(answer, 415, "unsupported_media_type")
+    assert encoding.rsplit(", ", maxsplit=1)[-1] in problem["detail"]
+    assert_good(client)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        r"http://a/\ud800", r"http://a/\udfff?\ud800", r"http://\ud83d/", r"\ud800",
+        r"http://a/?\udc80", r"http://a:\ud800/", r"http://a/#\ud800",
+    ],
+)  # fmt: skip
+def test_halves_of_characters_are_no_url(client: FlaskClient, url: str) -> None:
+    answer = client.post("/predict", data=f'{{"url": "{url}"}}', content_type="application/json")
+    assert_problem(answer, 400, "url_not_allowed")

@@ -51,6 +51,7 @@ def parse(url: str) -> Target:
     if any(character <= " " or character in "\\\x7f" for character in url):
         raise UrlNotAllowedError("The URL must not have blanks, control characters or backslashes.")
     try:
+        url.encode()  # JSON can hold halves of characters
         parts = urlsplit(url)
         port = parts.port
     except ValueError as err:

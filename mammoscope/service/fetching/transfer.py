@@ -9,13 +9,14 @@ import http.client
 import io
 import socket
 import ssl
+import string
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import certifi
 
@@ -110,6 +111,21 @@ def _public_authorities() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
+def _as_browsers_do(location: str) -> str:
+    """Return a Location, which may be raw UTF-8 or have blanks, as browsers read it.
+
+    References
+    ----------
+    WHATWG URL Standard, "URL parsing" and "percent-encode after encoding".
+    """
+    raw = location.strip(" \t").encode("latin-1")  # as http.client decodes headers
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = quote(raw, safe=string.printable)
+    return text.replace(" ", "%20")
+
+
 @dataclass(frozen=True, slots=True)
 class _Redirect:
     location: str
@@ -198,7 +214,7 @@ class _Hop:
     def _read(self, response: http.client.HTTPResponse) -> bytes | _Redirect:
         location = response.getheader("Location")
         if response.status in _REDIRECTS and location:
-            return _Redirect(location)
+            return _Redirect(_as_browsers_do(location))
         if response.status != http.HTTPStatus.OK:
             raise FetchFailedError(
                 f"The other server answered with status {response.status}, not with an image."

@@ -1,0 +1,98 @@
+"""Forms with files, read into memory whatever bytes the files' names have."""
+
+import io
+import re
+from typing import IO, Any, Final
+
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+from werkzeug.sansio.multipart import (
+    Data,
+    Epilogue,
+    Event,
+    Field,
+    File,
+    MultipartDecoder,
+    NeedData,
+    State,
+)
+
+_BLOCK_BYTES: Final = 64 * 1024
+_BLANK_LINE: Final = re.compile(rb"\r\n\r\n|\r\r|\n\n")
+_OTHER: Final = re.compile(rb"[\x80-\xff]+\\?")
+"""Bytes of another encoding. In GBK and Shift JIS a backslash may end a letter."""
+_UNKNOWN: Final = "\N{REPLACEMENT CHARACTER}".encode()
+
+
+class FormParser(FormDataParser):
+    """Reads forms into memory.
+
+    Werkzeug's parser spools files over 500 kB into the temporary folder. Images of patients do not
+    belong there, and a read-only or full disk must not stop the service. The request queue bounds
+    the memory. Nor can it read a form in which a file's name is not UTF-8.
+    """
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        mimetype: str,
+        content_length: int | None,
+        options: dict[str, str] | None = None,
+    ) -> Any:
+        """Return the stream, the fields and the files; of a form that is damaged, none of them."""
+        if mimetype != "multipart/form-data":
+            return super().parse(stream, mimetype, content_length, options)
+        try:
+            fields, files = self._read(stream, (options or {}).get("boundary", "").encode("ascii"))
+        except ValueError:  # so does the framework's parser: the form is then refused as empty
+            fields, files = [], []
+        return stream, self.cls(fields), self.cls(files)
+
+    def _read(
+        self, stream: IO[bytes], boundary: bytes
+    ) -> tuple[list[tuple[str, str]], list[tuple[str, FileStorage]]]:
+        if not boundary:
+            raise ValueError("there is no boundary")
+        decoder = _Decoder(boundary, self.max_form_memory_size, max_parts=self.max_form_parts)
+        fields: list[tuple[str, str]] = []
+        files: list[tuple[str, FileStorage]] = []
+        part: Field | File | None = None
+        body = io.BytesIO()
+        block: bytes | None = b""
+        while block is not None:
+            block = stream.read(_BLOCK_BYTES) or None
+            decoder.receive_data(block)
+            while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
+                if isinstance(event, Field | File):
+                    part, body = event, io.BytesIO()
+                elif isinstance(event, Data) and part is not None:
+                    body.write(event.data)
+                    if isinstance(part, Field):
+                        self._check_field(body.tell())
+                    if event.more_data:
+                        continue
+                    if isinstance(part, Field):
+                        fields.append((part.name, body.getvalue().decode("utf-8", "replace")))
+                    else:
+                        body.seek(0)
+                        file = FileStorage(body, part.filename, part.name, headers=part.headers)
+                        files.append((part.name, file))
+        return fields, files
+
+    def _check_field(self, size: int) -> None:
+        if self.max_form_memory_size is not None and size > self.max_form_memory_size:
+            raise RequestEntityTooLarge
+
+
+class _Decoder(MultipartDecoder):
+    """Decodes a form; what of a part's headers is not UTF-8 becomes replacement characters."""
+
+    def next_event(self) -> Event:
+        if self.state is State.PART and (end := _BLANK_LINE.search(self.buffer)):
+            head = bytes(self.buffer[: end.start()])
+            try:
+                head.decode()
+            except UnicodeDecodeError:
+                self.buffer[: end.start()] = _OTHER.sub(_UNKNOWN, head)
+        return super().next_event()
