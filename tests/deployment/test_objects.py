@@ -8,6 +8,7 @@ import kubernetes_validate
 import pytest
 
 from mammoscope.service.fetching import addresses
+from mammoscope.service.request_parsing import MULTIPART_OVERHEAD_BYTES
 from mammoscope.service.v2_routes import MODEL_NAME
 from mammoscope.settings.service import ServiceSettings
 from tests.deployment.manifests import MANIFESTS, ROOT, container_of, render, spec_of
@@ -95,10 +96,14 @@ def test_policy_lets_names_be_asked_for(rendered: dict[str, list[Object]], name:
     }
 
 
-def test_ingress_takes_the_largest_image(rendered: dict[str, list[Object]]) -> None:
-    ingress = next(e for e in rendered["overlays/production"] if e["kind"] == "Ingress")
+def test_ingress_takes_the_largest_study(rendered: dict[str, list[Object]]) -> None:
+    objects = rendered["overlays/production"]
+    settings = ServiceSettings.from_environment(merged(objects, workloads(objects)[0].pod))
+    ingress = next(e for e in objects if e["kind"] == "Ingress")
     size = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
-    assert int(size.removesuffix("m")) * 2**20 > ServiceSettings().max_image_bytes
+    largest = settings.max_study_bytes + settings.max_study_images * MULTIPART_OVERHEAD_BYTES
+    assert largest > settings.max_image_bytes + MULTIPART_OVERHEAD_BYTES
+    assert int(size.removesuffix("m")) == -(-largest // 2**20)
 
 
 def test_both_autoscalers_grow_alike(rendered: dict[str, list[Object]]) -> None:
