@@ -10,7 +10,7 @@ a matter of reading.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, NoReturn
 
@@ -88,6 +88,13 @@ class Example:
     image_id: str
     patient_known: bool
     facts: Facts = field(default=Facts())
+    file: str = ""
+    """Path below the data set's folder; only where another image has the same name."""
+
+    @property
+    def name(self) -> str:
+        """What tells the image from all others of the data set: the file's name where it does."""
+        return self.file or self.path.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +183,13 @@ def read_dataset(
         examples = tuple(
             _example(root, *entry, rows[file]) for entry, file in zip(found, files, strict=True)
         )
+    names = Counter(path.name for _, _, path in found)
+    examples = tuple(
+        replace(each, file=_relative(each.path, root).as_posix())
+        if names[each.path.name] > 1
+        else each
+        for each in examples
+    )
     return Dataset(root=root, examples=examples, has_metadata=table is not None, ignored=ignored)
 
 

@@ -75,7 +75,7 @@ def _choose(dataset: Dataset, run: Path) -> tuple[Sequence[Example], Source]:
         parts = {row.file: row.part for row in read_split(run)}
     except MetadataError:
         parts = {}
-    validation = [each for each in dataset.examples if parts.get(each.path.name) == "validation"]
+    validation = [each for each in dataset.examples if parts.get(each.name) == "validation"]
     if validation:
         return validation, "validation"
     if "valid" in dataset.splits:

@@ -10,6 +10,7 @@ from mammoscope.data.dataset import (
     read_dataset,
     require_both_classes,
 )
+from mammoscope.data.split_table import read_split, write_split
 from mammoscope.errors import (
     DatasetNotFoundError,
     EmptyDatasetError,
@@ -168,6 +169,13 @@ def test_a_table_names_files_by_their_paths(phantom_folder: Path, tmp_path: Path
         ("train", 0, "1"),
         ("train", 1, "2"),
         ("test", 0, "3"),
+    ]
+    assert [e.name for e in examples] == ["train/0/a.jpg", "train/1/a.jpg", "test/0/a.jpg"]
+    write_split(tmp_path, {"train": examples[:2], "test": examples[2:]})
+    assert [(row.file, row.part) for row in read_split(tmp_path)] == [
+        ("train/0/a.jpg", "train"),
+        ("train/1/a.jpg", "train"),
+        ("test/0/a.jpg", "test"),
     ]
     (tmp_path / "metadata.csv").write_text("\n".join(rows[:3]))
     with pytest.raises(MetadataError, match="1 of 3 images"):
