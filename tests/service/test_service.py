@@ -611,7 +611,7 @@ def test_names_of_files_may_have_any_encoding(
 
 @given(name=st.binary(max_size=60).filter(lambda name: not set(name) & set(b'\r\n"\\')))
 def test_no_byte_in_a_name_matters(name: bytes) -> None:
-    client = create_app(SETTINGS, FakeEngine()).test_client()
+    client = app_with(SETTINGS, FakeEngine()).test_client()
     assert client.post("/predict", **form_of(name)).status_code == 200
 
 
