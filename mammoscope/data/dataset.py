@@ -10,7 +10,7 @@ a matter of reading.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, NoReturn
 
@@ -168,27 +168,12 @@ def read_dataset(
     if not found:
         raise EmptyDatasetError(_what_is_there(ignored, labels))
     table = metadata or (root / METADATA_NAME if (root / METADATA_NAME).is_file() else None)
-    if table is None:
-        examples = tuple(_example(root, *entry, None) for entry in found)
-    else:
-        files = [_relative(path, root) for _, _, path in found]
-        rows = match_rows(read_table(table, _REQUIRED_COLUMNS), files)
-        if len(rows) < len(files):
-            raise MetadataError(
-                f"The table of metadata misses an image of the data set: {len(files) - len(rows)} "
-                f"of {len(files)} images have no row."
-            )
-        for (_, label, _), file in zip(found, files, strict=True):
-            _require_label(rows[file], label, labels)
-        examples = tuple(
-            _example(root, *entry, rows[file]) for entry, file in zip(found, files, strict=True)
-        )
-    names = Counter(path.name for _, _, path in found)
+    files = [PurePosixPath(each.path.relative_to(root).as_posix()) for each in found]
+    rows = _match_table(table, found, files, labels) if table else {}
+    names = Counter(file.name for file in files)
     examples = tuple(
-        replace(each, file=_relative(each.path, root).as_posix())
-        if names[each.path.name] > 1
-        else each
-        for each in examples
+        _example(each, file, rows.get(file), is_unique=names[file.name] == 1)
+        for each, file in zip(found, files, strict=True)
     )
     return Dataset(root=root, examples=examples, has_metadata=table is not None, ignored=ignored)
 
@@ -206,28 +191,33 @@ def describe_ignored(ignored: Mapping[str, int]) -> list[str]:
     ]
 
 
-Found = list[tuple[str, int, Path]]
-"""Split, label and path of each image."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An image and what its folders say; ``split`` is empty in a folder without splits."""
+
+    split: str
+    label: int
+    path: Path
 
 
-def _locate(root: Path, labels: tuple[str, str]) -> tuple[Found, dict[str, int]]:
+def _locate(root: Path, labels: tuple[str, str]) -> tuple[list[_Found], dict[str, int]]:
     """Find split and label of each image, and count those that have no label, by folder."""
     names = [name.casefold() for name in labels]
-    found: Found = []
+    found: list[_Found] = []
     unlabelled: list[Path] = []
     for path in walk_images(root, _cannot_be_listed):
         folders = [part.casefold() for part in path.relative_to(root).parts[:-1]]
         split = _SPLIT_FOLDERS.get(folders[0], "") if folders else ""
         name = next(iter(folders[1:] if split else folders), "")
         if name in names:
-            found.append((split, names.index(name), path))
+            found.append(_Found(split, names.index(name), path))
         else:
             unlabelled.append(path)
-    if any(split for split, _, _ in found):
-        unlabelled += [path for split, _, path in found if not split]
-        found = [each for each in found if each[0]]
+    if any(each.split for each in found):
+        unlabelled += [each.path for each in found if not each.split]
+        found = [each for each in found if each.split]
     order = ("", *SPLITS)
-    found.sort(key=lambda each: (order.index(each[0]), each[1], each[2]))
+    found.sort(key=lambda each: (order.index(each.split), each.label, each.path))
     folders = ["/".join(path.relative_to(root).parts[:-1][:2]) or "." for path in unlabelled]
     return found, dict(sorted(Counter(folders).items()))
 
@@ -245,10 +235,6 @@ def _what_is_there(ignored: Mapping[str, int], labels: tuple[str, str]) -> str:
             *describe_ignored(ignored),
         )
     )
-
-
-def _relative(path: Path, root: Path) -> PurePosixPath:
-    return PurePosixPath(path.relative_to(root).as_posix())
 
 
 def _is_folder(path: Path) -> bool:
@@ -290,29 +276,45 @@ def breast_ids(examples: Sequence[Example], chest_walls: Sequence[str | None]) -
     ]
 
 
-def _require_label(row: Row, label: int, labels: tuple[str, str]) -> None:
-    """Refuse a row whose label is not that of the image's folder."""
-    allowed = (str(label), f"{label}.0", labels[label].casefold())
-    if row.text("label") and row.text("label").casefold() not in allowed:
+def _match_table(
+    table: Path, found: Sequence[_Found], files: Sequence[PurePosixPath], labels: tuple[str, str]
+) -> dict[PurePosixPath, Row]:
+    """The row about each file; all rows are checked, also those about images elsewhere."""
+    rows = read_table(table, _REQUIRED_COLUMNS)
+    for row in rows:
+        _facts(row)
+    matched = match_rows(rows, files)
+    if missing := len(files) - len(matched):
         raise MetadataError(
-            f"{row.cell('label')} contradicts the label of the image's folder, which is {label}."
+            f"The table of metadata misses an image of the data set: {missing} of {len(files)} "
+            "images have no row."
         )
+    for each, file in zip(found, files, strict=True):
+        given = matched[file].text("label")
+        allowed = (str(each.label), f"{each.label}.0", labels[each.label].casefold())
+        if given and given.casefold() not in allowed:
+            raise MetadataError(
+                f"{matched[file].cell('label')} contradicts the label of the image's folder, "
+                f"which is {each.label}."
+            )
+    return matched
 
 
-def _example(root: Path, split: str, label: int, path: Path, row: Row | None) -> Example:
-    named = _KAGGLE_NAME.match(path.name)
+def _example(found: _Found, file: PurePosixPath, row: Row | None, *, is_unique: bool) -> Example:
+    named = _KAGGLE_NAME.match(file.name)
     patient = row.text("patient_id") if row else (named["patient"] if named else "")
-    image = (row.text("image_id") if row else "") or (named["image"] if named else path.stem)
-    below = "/".join(path.relative_to(root).parts[2 if split else 1 :])
+    image = (row.text("image_id") if row else "") or (named["image"] if named else file.stem)
+    below = "/".join(file.parts[2 if found.split else 1 :])
     return Example(
-        path=path,
-        label=label,
-        split=split,
+        path=found.path,
+        label=found.label,
+        split=found.split,
         # Equal names in two folders are two images, hence two patients.
-        patient_id=patient or f"{split}/{label}/{below}",
+        patient_id=patient or f"{found.split}/{found.label}/{below}",
         image_id=image,
         patient_known=bool(patient),
         facts=_facts(row) if row else Facts(),
+        file="" if is_unique else str(file),
     )
 
 

@@ -97,6 +97,7 @@ def test_a_row_without_patient_leaves_the_patient_unknown(folder: Path):
         ("file,patient_id,BIRADS\n{all},1,inf\n", "Row 2, column birads: 'inf'"),
         ("file,patient_id,BIRADS\n{all},1,7\n", "Row 2, column birads: '7'"),
         ("file,patient_id,invasive\n{all},1,inf\n", "Row 2, column invasive: 'inf'"),
+        ("file,patient_id,BIRADS\nelsewhere.jpg,1,inf\n", "Row 2, column birads: 'inf'"),
         ("file,patient_id,implant\n{all},1,2\n", "Row 2, column implant: '2'"),
         ("file,patient_id\n{all},1,L\n", "Row 2 has 3 values for 2 columns"),
         ("file,patient_id\n,1\n", "Row 2, column file: ''"),
