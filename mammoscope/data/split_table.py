@@ -47,7 +47,7 @@ def write_split(run: Path, parts: Mapping[str, Sequence[Example]]) -> None:
     """
     lines = [f"file,label,patient_id,part,{schema.KEY}"]
     for name, part in parts.items():
-        lines += [f"{e.path.name},{e.label},{e.patient_id},{name},{SPLIT_SCHEMA}" for e in part]
+        lines += [f"{e.name},{e.label},{e.patient_id},{name},{SPLIT_SCHEMA}" for e in part]
     try:
         with replacing(run / SPLIT_NAME) as target:
             target.write_text("\n".join(lines) + "\n", encoding="utf-8")
