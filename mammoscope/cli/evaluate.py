@@ -149,7 +149,7 @@ def restrict_to_test_part(dataset: Dataset, run: Path) -> Dataset:
         If the run has no readable split.csv, or none of its test images is in the folder.
     """
     names = {row.file for row in read_split(run) if row.part == "test"}
-    kept = tuple(example for example in dataset.examples if example.path.name in names)
+    kept = tuple(example for example in dataset.examples if example.name in names)
     if not kept:
         raise EmptyDatasetError("The folder holds no image of the training run's test part.")
     return replace(dataset, examples=kept)

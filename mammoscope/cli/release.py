@@ -136,7 +136,7 @@ def _record(source: Path, data: Path) -> dict[str, str]:
 def _anonymous_scores(path: Path, config: TrainConfig, data: Path) -> str:
     from mammoscope.training.division import read_examples  # scikit-learn comes with it
 
-    images = {each.path.name: each.path for each in read_examples(config, data).examples}
+    images = {each.name: each.path for each in read_examples(config, data).examples}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("sha256", "label", "patient", "breast", "logit", "probability"))

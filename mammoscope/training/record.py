@@ -148,7 +148,7 @@ def _write_scores(path: Path, validation: PreprocessedExamples, images: Scored) 
             for example, breast, logit, probability in rows:
                 writer.writerow(
                     (
-                        example.path.name,
+                        example.name,
                         example.label,
                         example.patient_id,
                         breast,
