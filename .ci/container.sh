@@ -89,7 +89,7 @@ held "neither Keras, TensorFlow, SciPy nor pip is there"
 "$python" -m mammoscope phantoms "$work/phantoms" --count 4 >/dev/null
 "$python" -m mammoscope phantoms "$work/exam" --studies --count 1 --syntax jpeg-2000 >/dev/null
 "$python" test.py "$work/phantoms" "$work/exam" --server "http://127.0.0.1:$port" ||
-    fail "pictures were refused"
+    fail "images were refused"
 held "JPEG, PNG and DICOM are answered"
 "$python" - "$metrics_port" <<'PYTHON' || fail "Prometheus is not told"
 import sys
@@ -105,7 +105,7 @@ for _ in 1 2 3 4 5 6 7 8; do
     clients+=($!)
 done
 for client in "${clients[@]}"; do
-    wait "$client" || fail "pictures were refused, asked for by eight clients"
+    wait "$client" || fail "images were refused, asked for by eight clients"
 done
 memory=$(inside '
 import glob
@@ -117,22 +117,22 @@ print(sum(
 ) // 1000)')
 held "eight clients at a time are answered, with at most $memory MB of memory"
 
-picture=$(find "$work/phantoms" -name '*.png' | head -n 1)
-# One picture after another until nobody answers, so that SIGTERM comes during a request.
-"$python" - "$port" "$picture" >"$work/answered" <<'PYTHON' &
+mammogram=$(find "$work/phantoms" -name '*.png' | head -n 1)
+# One image after another until nobody answers, so that SIGTERM comes during a request.
+"$python" - "$port" "$mammogram" >"$work/answered" <<'PYTHON' &
 import sys
 import time
 from pathlib import Path
 
 import requests
 
-picture = Path(sys.argv[2]).read_bytes()
+image = Path(sys.argv[2]).read_bytes()
 while True:
     began = time.time()
     try:
         answer = requests.post(
             f"http://127.0.0.1:{sys.argv[1]}/predict",
-            data=picture,
+            data=image,
             headers={"Content-Type": "image/png"},
             timeout=60,
         )
@@ -176,11 +176,11 @@ while IFS=$'\t' read -r program rest; do
         --volume "$work/results:/results" --entrypoint "$program" "$image" "${words[@]}" \
         </dev/null >/dev/null || fail "the Job's command failed: ${words[*]}"
 done <"$work/job"
-pictures=$(find "$work/phantoms" -name '*.png' -o -name '*.jpg' | wc -l)
+images=$(find "$work/phantoms" -name '*.png' -o -name '*.jpg' | wc -l)
 scored=$(cat "$work"/results/*.jsonl | "$python" -c \
     'import json, sys; print(len({e["path"] for e in map(json.loads, sys.stdin) if "probability" in e}))')
-((scored == pictures)) || fail "the Job's parts scored $scored of $pictures pictures"
-held "the Job's $(wc -l <"$work/job") parts score all $pictures pictures, without a network"
+((scored == images)) || fail "the Job's parts scored $scored of $images images"
+held "the Job's $(wc -l <"$work/job") parts score all $images images, without a network"
 
 # Its replicas are processes, not containers: one port a replica is all that this machine has.
 "$engine" cp "$container:/app/model" "$work/model"

@@ -53,7 +53,7 @@ def _describe_refused(report: AuditReport) -> Iterator[str]:
         yield "Unreadable files: none"
         return
     codes = Counter(refused.code for refused in report.refused)
-    yield f"Files that cannot be judged: {len(report.refused):,}, {_shares(codes)}"
+    yield f"Files that cannot be used: {len(report.refused):,}, {_shares(codes)}"
     yield from _listed([f"{refused.file}: {refused.code}" for refused in report.refused])
 
 

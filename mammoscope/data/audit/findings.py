@@ -21,7 +21,7 @@ class SplitCount:
 
 @dataclass(frozen=True, slots=True)
 class RefusedFile:
-    """A file that cannot be judged: its path below the folder and the stable code of the reason."""
+    """A file that cannot be used: its path below the folder and the stable code of the reason."""
 
     file: str
     code: str
