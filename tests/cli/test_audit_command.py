@@ -142,7 +142,7 @@ def test_damaged_files_are_listed_and_the_rest_is_audited(copy: Path) -> None:
     (copy / "train" / "1" / "9_8_png.rf.0.jpg").write_bytes(whole.read_bytes()[:9000])
     result = start("audit", copy, "--strict")
     assert result.returncode == 0
-    assert "Files that cannot be judged: 2" in result.stdout
+    assert "Files that cannot be used: 2" in result.stdout
     assert "train/0/9_9_png.rf.0.jpg: unsupported_image" in result.stdout
     assert "train/1/9_8_png.rf.0.jpg: corrupt_image" in result.stdout
 
