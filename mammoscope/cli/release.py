@@ -25,6 +25,7 @@ from mammoscope.model.artifact.folder import (
 )
 from mammoscope.model.cache import COMPILED_NAME
 from mammoscope.settings.training import TrainConfig
+from mammoscope.system.files import json_text
 
 RECORD_FOLDER: Final = "experiments"
 _RECORD_NAMES: Final = ("environment.json", "history.json")
@@ -117,7 +118,7 @@ def _record(source: Path, data: Path) -> dict[str, str]:
     """What of a run's record may be published: text by file name."""
     try:
         config = TrainConfig.from_record((source / "config.json").read_bytes())
-        texts = {"config.json": json.dumps(config.described(), indent=2) + "\n"}
+        texts = {"config.json": json_text(config.described())}
         for name in _RECORD_NAMES:
             texts[name] = (source / name).read_text(encoding="utf-8")
         if (source / _NETWORK_NAME).is_file():
@@ -125,7 +126,7 @@ def _record(source: Path, data: Path) -> dict[str, str]:
         if (source / CARD_NAME).is_file():
             card = json.loads((source / CARD_NAME).read_bytes())
             metrics = {"model_version": card["version"], **card["metrics"]}
-            texts["metrics.json"] = json.dumps(metrics, indent=2) + "\n"
+            texts["metrics.json"] = json_text(metrics)
             texts[_SCORES_NAME] = _anonymous_scores(source / _SCORES_NAME, config, data)
             texts[SPLIT_NAME] = _anonymous_split(source)
     except (OSError, ValueError, KeyError, MetadataError) as err:

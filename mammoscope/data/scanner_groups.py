@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.data.dataset import Example
+from mammoscope.imaging.arrays import Float
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preprocessed
-
-Features = npt.NDArray[np.float32]
 
 HISTOGRAM_BINS: Final = 16
 """Bins of grey values inside the breast, equally wide over the full range."""
@@ -31,7 +30,7 @@ class Appearance:
     """Scanner features of an image, and its network input as a thumbnail, uint8 (24, 18)."""
 
     example: Example
-    features: Features
+    features: Float
     thumbnail: npt.NDArray[np.uint8] | None = None
 
 
@@ -45,7 +44,7 @@ def thumbnail(preprocessed: Preprocessed) -> npt.NDArray[np.uint8]:
     return np.asarray(small, np.uint8)
 
 
-def scanner_features(mammogram: Mammogram, preprocessed: Preprocessed) -> Features:
+def scanner_features(mammogram: Mammogram, preprocessed: Preprocessed) -> Float:
     """Describe brightness, background and crop of an image, but not its tissue.
 
     Returns
@@ -75,7 +74,7 @@ def scanner_features(mammogram: Mammogram, preprocessed: Preprocessed) -> Featur
     return np.concatenate([counts / max(counts.sum(), 1), background, rest]).astype(np.float32)
 
 
-def group_by_scanner(features: Sequence[Features], *, seed: int = 0) -> list[str]:
+def group_by_scanner(features: Sequence[Float], *, seed: int = 0) -> list[str]:
     """Cluster images by scanner features: a number from 1, the largest group first, for each.
 
     It stands in for the machine if the metadata has none.

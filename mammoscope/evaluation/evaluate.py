@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 from mammoscope.data.dataset import Dataset, Example, breast_ids
 from mammoscope.data.scanner_groups import (
     Appearance,
-    Features,
     group_by_scanner,
     scanner_features,
     thumbnail,
@@ -21,6 +20,7 @@ from mammoscope.evaluation.aggregation import scales_of
 from mammoscope.evaluation.metrics.assessment import Evaluation, evaluate_scores, evaluate_with_age
 from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval
 from mammoscope.evaluation.metrics.scored import Scored
+from mammoscope.imaging.arrays import Float
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.quality import require_mammogram
 from mammoscope.imaging.reading import read_file
@@ -59,7 +59,7 @@ class ScoredExample:
     logit: float
     inverted: bool
     chest_wall: str
-    features: Features
+    features: Float
 
 
 @dataclass(frozen=True, slots=True)

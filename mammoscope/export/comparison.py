@@ -3,24 +3,20 @@
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from mammoscope.errors import CompilationError
 from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.export.comparison_images import PreprocessedImages
+from mammoscope.imaging.arrays import Float
 from mammoscope.model.artifact.card import DEFAULT_POINT, Card, CardComparison
 
 ALLOWED_AUC_DIFFERENCE: Final = 0.005
 ALLOWED_DIFFERENCE: Final = 0.03
 """Of the calibrated probability of any image."""
 
-Logits = npt.NDArray[np.float32]
 
-
-def compare(
-    card: Card, images: PreprocessedImages, exact: Logits, rounded: Logits
-) -> CardComparison:
+def compare(card: Card, images: PreprocessedImages, exact: Float, rounded: Float) -> CardComparison:
     """Compare scores of the same images in both precisions.
 
     Parameters

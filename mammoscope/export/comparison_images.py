@@ -12,6 +12,7 @@ from mammoscope.data.dataset import Dataset, Example, require_both_classes
 from mammoscope.data.split_table import read_split
 from mammoscope.errors import EmptyDatasetError, ImageError, MetadataError
 from mammoscope.evaluation.evaluate import map_ahead
+from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
 from mammoscope.system.progress import progress
@@ -19,7 +20,6 @@ from mammoscope.system.progress import progress
 _PURPOSE: Final = "the comparison of scores"
 
 Source = Literal["validation", "images"]
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

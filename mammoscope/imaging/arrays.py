@@ -1,5 +1,7 @@
 """Types of arrays, named once: dtype in the type, shape and range in these docstrings."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,3 +25,6 @@ FloatArray = npt.NDArray[np.float64]
 
 IntArray = npt.NDArray[np.int64]
 """Labels, indices and counts: int64; shape and range are the user's."""
+
+Words = npt.NDArray[Any]
+"""Samples as a file stores them: integers (H, W) of the file's own type and range."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-Grey = npt.NDArray[np.float32]
+from mammoscope.imaging.arrays import Grey
 
 LEAST_OCCUPIED: Final = 0.5
 """Share of the full range from which an image is left as it is. Of 1,238 images of the Kaggle set,

@@ -13,14 +13,11 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from mammoscope.errors import NotAMammogramError
+from mammoscope.imaging.arrays import Grey, Mask
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preprocessed
-
-Grey = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 # The limits stand well outside what 529 images of the Kaggle set's training split measure (their
 # range is given at each), so that other scanners pass as well. `mammoscope dev quality`

@@ -31,6 +31,7 @@ from mammoscope.errors import (
     UnreadableFileError,
     UnsupportedImageError,
 )
+from mammoscope.imaging.arrays import Grey
 from mammoscope.imaging.dicom import Pseudonyms, is_dicom
 from mammoscope.imaging.grey_range import LEAST_OCCUPIED, on_occupied_range, widened
 from mammoscope.imaging.jpeg_damage import damage
@@ -97,7 +98,6 @@ _SAMPLE_TYPES: Final = {
 """TIFF 6.0 section 19."""
 
 Size = tuple[int, int]
-Grey = npt.NDArray[np.float32]
 
 
 def read(

@@ -21,11 +21,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from mammoscope.errors import ConfigurationError, StorageError
+from mammoscope.imaging.arrays import Grey, Mask
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.system.files import replacing
-
-Plane = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 POWER_LAW_EXPONENT: Final = 3.0
 """Exponent of the tissue's power spectrum, P(f) = K / f^3.
@@ -120,7 +118,7 @@ class Phantom:
         What was asked for.
     """
 
-    pixels: Plane
+    pixels: Grey
     lesion_mask: Mask
     config: PhantomConfig
 
@@ -195,7 +193,7 @@ def draw_phantom(config: PhantomConfig) -> Phantom:
     return Phantom(pixels, np.ascontiguousarray(lesion_mask), config)
 
 
-def _outline(config: PhantomConfig, breast: _Breast) -> tuple[Plane, tuple[float, float]]:
+def _outline(config: PhantomConfig, breast: _Breast) -> tuple[Grey, tuple[float, float]]:
     """Reach of the breast from the chest wall in pixels, for each row, and the nipple (x, y)."""
     y = np.arange(config.height) / config.height
     if config.view is View.CRANIO_CAUDAL:
@@ -217,8 +215,8 @@ def _outline(config: PhantomConfig, breast: _Breast) -> tuple[Plane, tuple[float
 
 
 def _silhouette(
-    config: PhantomConfig, reach: Plane, nipple: tuple[float, float]
-) -> tuple[Mask, Plane]:
+    config: PhantomConfig, reach: Grey, nipple: tuple[float, float]
+) -> tuple[Mask, Grey]:
     """The breast (bool) and each pixel's distance from the skin in pixels."""
     columns = np.arange(config.width, dtype=np.float32)
     inside = (columns < reach[:, None]).astype(np.uint8)
@@ -230,7 +228,7 @@ def _silhouette(
     return inside.astype(np.bool_), np.asarray(distance, np.float32)
 
 
-def _power_law_noise(shape: tuple[int, int], rng: np.random.Generator) -> Plane:
+def _power_law_noise(shape: tuple[int, int], rng: np.random.Generator) -> Grey:
     """Noise float32 (H, W) of mean 0 and deviation 1 whose power falls as `POWER_LAW_EXPONENT`."""
     height, width = (cv2.getOptimalDFTSize((side + 1) // 2) for side in shape)
     radius = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width) * width)
@@ -249,7 +247,7 @@ def _glands(
     breast: _Breast,
     nipple: tuple[float, float],
     rng: np.random.Generator,
-) -> Plane:
+) -> Grey:
     """Share of fibroglandular tissue, float32 (H, W) in about [0, 1.5]."""
     shape = (config.height, config.width)
     x = np.arange(config.width, dtype=np.float32)[None, :] / nipple[0]
@@ -261,7 +259,7 @@ def _glands(
     return np.asarray(glands + 0.35 * _strands(config, nipple, rng), np.float32)
 
 
-def _strands(config: PhantomConfig, nipple: tuple[float, float], rng: np.random.Generator) -> Plane:
+def _strands(config: PhantomConfig, nipple: tuple[float, float], rng: np.random.Generator) -> Grey:
     """Ducts and ligaments that fan out from the nipple, float32 (H, W) in [0, 1]."""
     canvas = np.zeros((config.height, config.width), np.uint8)
     steps = np.linspace(0.05, 1.0, 12)
@@ -279,8 +277,8 @@ def _strands(config: PhantomConfig, nipple: tuple[float, float], rng: np.random.
 
 
 def _with_pectoral_muscle(
-    pixels: Plane, config: PhantomConfig, breast: _Breast, rng: np.random.Generator
-) -> Plane:
+    pixels: Grey, config: PhantomConfig, breast: _Breast, rng: np.random.Generator
+) -> Grey:
     top = rng.uniform(0.30, 0.42) * breast.depth * config.width
     foot = rng.uniform(0.50, 0.66) * config.height
     bulge = 0.07 * config.width
@@ -295,7 +293,7 @@ def _with_pectoral_muscle(
 
 
 def _lesion_site(
-    config: PhantomConfig, depth_from_skin: Plane, rng: np.random.Generator
+    config: PhantomConfig, depth_from_skin: Grey, rng: np.random.Generator
 ) -> tuple[tuple[int, int], float]:
     """Centre (x, y) and radius of a lesion in pixels: inside the breast, off skin and muscle."""
     radius = rng.uniform(0.028, 0.045) * config.height
@@ -312,7 +310,7 @@ def _lesion_site(
 
 def _mass(
     shape: tuple[int, ...], centre: tuple[int, int], radius: float, rng: np.random.Generator
-) -> tuple[Plane, Mask]:
+) -> tuple[Grey, Mask]:
     """Brightness float32 (H, W) in [0, 1] of a mass, and its body as bool (H, W)."""
     angles = np.linspace(0.0, 2 * np.pi, 72, endpoint=False)
     lobes = sum(
@@ -338,7 +336,7 @@ def _mass(
 
 def _calcifications(
     shape: tuple[int, ...], centre: tuple[int, int], radius: float, rng: np.random.Generator
-) -> Plane:
+) -> Grey:
     grains = np.zeros(shape, np.float32)
     for dx, dy in rng.normal(0.0, 0.5 * radius, (int(rng.integers(9, 18)), 2)):
         size = max(1, round(rng.uniform(0.03, 0.07) * radius))
@@ -347,7 +345,7 @@ def _calcifications(
     return np.asarray(cv2.GaussianBlur(grains, (0, 0), 0.6), np.float32)
 
 
-def _burn_in(pixels: Plane, config: PhantomConfig) -> None:
+def _burn_in(pixels: Grey, config: PhantomConfig) -> None:
     """Write laterality and view into the upper corner away from the chest wall."""
     text = f"{config.laterality} {config.view}"
     scale = config.height / 1024

@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.preprocessing import erase_tissue
-
-Pixels = npt.NDArray[np.uint8]
 
 _ERASED_SQUARES: Final = (1, 4)
 """Least and largest number of squares that `erase` erases."""

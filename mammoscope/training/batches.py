@@ -16,13 +16,13 @@ from tqdm import tqdm
 
 from mammoscope.data.dataset import Example, breast_ids
 from mammoscope.errors import ImageError, StorageError
+from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
 from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
 from mammoscope.training.augmentation import erase, flip, jitter
 
-Pixels = npt.NDArray[np.uint8]
 Batch = tuple[Pixels, dict[str, npt.NDArray[np.float32]]]
 
 TEACHERS: Final = "teachers"

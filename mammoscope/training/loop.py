@@ -20,10 +20,11 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from mammoscope.errors import RunError, StorageError
+from mammoscope.imaging.arrays import Pixels
 from mammoscope.model.networks import choose_trainable
 from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
-from mammoscope.training.batches import TEACHERS, Batches, Pixels, PreprocessedExamples
+from mammoscope.training.batches import TEACHERS, Batches, PreprocessedExamples
 from mammoscope.training.schedules import learning_rate_share
 from mammoscope.training.validation import History, measure
 

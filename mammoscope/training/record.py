@@ -1,7 +1,6 @@
 """What a run leaves behind beside the network: configuration, environment, scores, card."""
 
 import csv
-import json
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from mammoscope.model.artifact.folder import NETWORK_NAME, load_artifact, sha256
 from mammoscope.model.calibration import AgeCalibration
 from mammoscope.reports.run import write_figures
 from mammoscope.settings.training import TrainConfig
-from mammoscope.system.files import replacing
+from mammoscope.system.files import json_text, replacing
 from mammoscope.training.batches import PreprocessedExamples
 from mammoscope.training.validation import scored
 
@@ -209,7 +208,7 @@ def precision(config: TrainConfig) -> str:
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON, whole or not at all; raises `StorageError`."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    write_text(path, json_text(content))
 
 
 def write_text(path: Path, text: str) -> None:

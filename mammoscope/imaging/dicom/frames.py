@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import imagecodecs
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 from pydicom import uid
 
 from mammoscope.errors import CorruptImageError, UnsupportedImageError
+from mammoscope.imaging.arrays import Words
 from mammoscope.imaging.dicom.codestreams import (
     Codestream,
     jpeg_2000_header,
@@ -27,8 +28,6 @@ from mammoscope.imaging.dicom.part10 import UNDEFINED_LENGTH, Part10
 from mammoscope.imaging.dicom.wavelets import centred
 from mammoscope.imaging.jpeg_damage import damage
 from mammoscope.imaging.mammogram import LEFT_TO_AREA
-
-Words = npt.NDArray[Any]
 
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _DELIMITER: Final = b"\xfe\xff\xdd\xe0"

@@ -12,13 +12,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.imaging.dicom.frames import Frame, Layout, Words
+from mammoscope.imaging.arrays import FloatArray, Grey, Mask, Words
+from mammoscope.imaging.dicom.frames import Frame, Layout
 from mammoscope.imaging.dicom.header import Header
 from mammoscope.imaging.grey_range import on_occupied_range
-
-Grey = npt.NDArray[np.float32]
-Table = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 _STRIP_PIXELS: Final = 1 << 17
 """Pixels looked up at a time: few enough for their indices, 8 bytes each, to stay in the
@@ -40,9 +37,9 @@ class _LookUpTable:
     """Item of a LUT sequence: ``first`` is the input that has the first entry."""
 
     first: float
-    entries: Table
+    entries: FloatArray
 
-    def __call__(self, inputs: Table) -> Table:
+    def __call__(self, inputs: FloatArray) -> FloatArray:
         """Entries of inputs float64 (N,); beyond the ends, the ends."""
         index = np.clip(np.rint(inputs - self.first), 0, self.entries.size - 1)
         return np.asarray(self.entries[index.astype(np.int64)])
@@ -102,7 +99,7 @@ def _table_of(
     padding = _padding(stored, header, layout)
     values = _modality(stored.astype(np.float64), header, layout, notes)
 
-    def occurring() -> Table:
+    def occurring() -> FloatArray:
         used = _used(frame)
         return values[used & ~padding] if (used & ~padding).any() else values
 
@@ -138,7 +135,7 @@ def _looked_up(words: Words, table: Grey, factor: int) -> Grey:
     return pixels
 
 
-def _modality(values: Table, header: Header, layout: Layout, notes: list[str]) -> Table:
+def _modality(values: FloatArray, header: Header, layout: Layout, notes: list[str]) -> FloatArray:
     for item in header.items("ModalityLUTSequence"):
         if table := _table(item, signed=layout.signed):
             return table(values)
@@ -152,8 +149,8 @@ def _modality(values: Table, header: Header, layout: Layout, notes: list[str]) -
 
 
 def _value_of_interest(
-    values: Table, occurring: Callable[[], Table], header: Header, notes: list[str]
-) -> Table | None:
+    values: FloatArray, occurring: Callable[[], FloatArray], header: Header, notes: list[str]
+) -> FloatArray | None:
     """Grey values by VOI LUT or window, None without one; the first of several that is usable.
 
     Parameters
@@ -182,7 +179,7 @@ def _value_of_interest(
     return None
 
 
-def _windowed(values: Table, centre: float, width: float, function: str) -> Table:
+def _windowed(values: FloatArray, centre: float, width: float, function: str) -> FloatArray:
     """PS3.3 C.11.2.1.2 and C.11.2.1.3: grey values, still to be clipped to [0, 1]."""
     if function == "SIGMOID":
         # exp of what is clipped cannot overflow, and 1 / (1 + exp(50)) is 0.

@@ -1,13 +1,13 @@
 """What JPEG 2000 leaves where its finest resolutions are left out, brought near to plain means."""
 
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Words = npt.NDArray[Any]
+from mammoscope.imaging.arrays import Words
 
 _IRREVERSIBLE: Final = (
     0.602949018236360,

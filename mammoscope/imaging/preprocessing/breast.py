@@ -8,11 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
+from mammoscope.imaging.arrays import Grey, Mask
 from mammoscope.imaging.preprocessing.film_frame import without_film_frame
 from mammoscope.imaging.preprocessing.resampling import Ends, resampled
-
-Grey = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 SEARCH_SIZE: Final = 256
 """Side of the square copy, in pixels, on which the breast is sought."""

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from mammoscope.imaging.arrays import Pixels
 
 MIDDLE_RANK: Final = 128
 """Grey value of erased tissue: preprocessed pixels are ranks from 1 to 255, 0 lies outside."""

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-Grey = npt.NDArray[np.float32]
+from mammoscope.imaging.arrays import Grey
 
 _BROADEST: Final = 0.08
 """Share of a side that the frame takes at most."""

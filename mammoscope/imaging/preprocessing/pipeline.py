@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
+from mammoscope.imaging.arrays import Grey, Mask
 from mammoscope.imaging.mammogram import Mammogram, reduction_for, shrink
 from mammoscope.imaging.preprocessing.breast import (
     SEARCH_SIZE,
     SMALLEST_CONTRAST,
     Found,
-    Grey,
-    Mask,
     Shown,
     seek,
     without_annotations,

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Grey = npt.NDArray[np.float32]
+from mammoscope.imaging.arrays import Grey
 
 Ends = tuple[float, float, float, float]
 """Top, bottom, left and right of a part of an image, in parts of pixels."""

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import imagecodecs
 import numpy as np
-import numpy.typing as npt
 from pydicom import uid
 
 from mammoscope.errors import ConfigurationError
+from mammoscope.imaging.arrays import Words
 
-Words = npt.NDArray[Any]
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 JPEG_QUALITY: Final = 95

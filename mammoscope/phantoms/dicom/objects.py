@@ -5,16 +5,14 @@ import io
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
+from mammoscope.imaging.arrays import Grey
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.phantoms.dicom.encoding import SYNTAXES, Encoding
 from mammoscope.phantoms.drawing import Phantom, PhantomConfig
-
-Grey = npt.NDArray[np.float32]
 
 _SIGMOID_WIDTH: Final = 0.25
 """Width of a sigmoid window over the range of stored values: its ends show 0.0003 and 0.9997."""
