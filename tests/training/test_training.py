@@ -288,14 +288,14 @@ REMOVED = sorted(
 
 
 def test_runs_of_removed_kinds_are_not_resumed(phantom_dataset: Path, tmp_path: Path, capsys):
-    from mammoscope.cli.train import main
+    from mammoscope.__main__ import main
 
     assert len(REMOVED) > 5
     for record in REMOVED:
         output = tmp_path / record.name
         shutil.copytree(record, output)
         options = ("--data", phantom_dataset, "--output", output, "--resume")
-        assert main([str(option) for option in options]) == 1
+        assert main(["train", *map(str, options)]) == 1
         error = capsys.readouterr().err
         assert "which this version no longer has" in error
         assert error.count("\n") == 1
@@ -318,7 +318,7 @@ def test_weights_of_a_removed_kind_are_refused(tmp_path: Path):
 
 INTERRUPTED_AMID_BATCHES = """
 import itertools, os, signal, sys, time
-import train
+from mammoscope.__main__ import main
 from mammoscope.training import batches
 
 augmented, made = batches.augmented, itertools.count(1)
@@ -330,7 +330,7 @@ def slow(*arguments):
     return augmented(*arguments)
 
 batches.augmented = slow
-sys.exit(train.main(sys.argv[1:]))
+sys.exit(main(["train", *sys.argv[1:]]))
 """
 
 
