@@ -270,7 +270,7 @@ def test_teachers_that_may_not_teach_are_refused(
     elif damage == "no split":
         (teacher / "split.csv").unlink()
     else:
-        (teacher / "split.csv").write_text(split.replace(",validation\n", ",train\n", 1))
+        (teacher / "split.csv").write_text(split.replace(",validation,", ",train,", 1))
     answer = run(
         *STAGES, "--data", phantom_dataset, "--output", tmp_path / "run", "--teachers", teacher
     )
