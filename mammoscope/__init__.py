@@ -47,6 +47,11 @@ def load(model: "str | PathLike[str] | None" = None) -> "Classifier":
     ArtifactError
         If there is no such model, it is damaged, or it does not fit its card.
 
+    See Also
+    --------
+    mammoscope.imaging.preprocessor.MammogramPreprocessor
+        Makes the input of the .keras, for programs that call the network with Keras themselves.
+
     Examples
     --------
     >>> import mammoscope

@@ -270,7 +270,7 @@ def test_teachers_that_may_not_teach_are_refused(
     elif damage == "no split":
         (teacher / "split.csv").unlink()
     else:
-        (teacher / "split.csv").write_text(split.replace(",validation\n", ",train\n", 1))
+        (teacher / "split.csv").write_text(split.replace(",validation,", ",train,", 1))
     answer = run(
         *STAGES, "--data", phantom_dataset, "--output", tmp_path / "run", "--teachers", teacher
     )
@@ -318,7 +318,7 @@ def test_weights_of_a_removed_kind_are_refused(tmp_path: Path):
 
 INTERRUPTED_AMID_BATCHES = """
 import itertools, os, signal, sys, time
-import train
+from mammoscope.__main__ import main
 from mammoscope.training import batches
 
 augmented, made = batches.augmented, itertools.count(1)
@@ -330,7 +330,7 @@ def slow(*arguments):
     return augmented(*arguments)
 
 batches.augmented = slow
-sys.exit(train.main(sys.argv[1:]))
+sys.exit(main(["train", *sys.argv[1:]]))
 """
 
 
