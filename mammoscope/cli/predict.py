@@ -21,7 +21,7 @@ from mammoscope.errors import (
 )
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
-from mammoscope.imaging.files import IMAGE_SUFFIXES, walk_images
+from mammoscope.imaging.image_files import IMAGE_SUFFIXES, walk_images
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, make_network_input
 from mammoscope.imaging.reading import file_bytes
 from mammoscope.model.artifact.folder import load_artifact

@@ -19,7 +19,7 @@ from mammoscope.errors import (
     ServerAnswerError,
     ServerUnreachableError,
 )
-from mammoscope.imaging.files import walk_images
+from mammoscope.imaging.image_files import walk_images
 from mammoscope.studies import find_study
 
 _WIDTH: Final = 44

@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     config = TrainConfig.from_preset(preset, options)
     try:
         with _quiet_native_start():
-            from mammoscope.training.run import RunPaths, train
+            from mammoscope.training.training_run import RunPaths, train
 
         train(config, RunPaths(data, output, cache, metadata), print, resume=resume)
     except KeyboardInterrupt:

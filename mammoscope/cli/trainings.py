@@ -132,7 +132,7 @@ def _train(planned: PlannedRun, data: Path, runs: Path) -> None:
     """Start or continue a run; the process ends with 0, 1 or 130."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        from mammoscope.training.run import RunPaths, train
+        from mammoscope.training.training_run import RunPaths, train
 
         paths = RunPaths(data, runs / planned.name, runs / _CACHE)
         train(planned.config_in(runs), paths, print, resume=True)

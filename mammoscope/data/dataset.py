@@ -20,7 +20,7 @@ from mammoscope.errors import (
     MetadataError,
     SingleClassError,
 )
-from mammoscope.imaging.files import IMAGE_SUFFIXES, walk_images
+from mammoscope.imaging.image_files import IMAGE_SUFFIXES, walk_images
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.metadata import Row, match_rows, read_table
 

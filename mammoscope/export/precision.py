@@ -4,8 +4,8 @@ from importlib.metadata import version
 from typing import Final, get_args
 
 from mammoscope.errors import ConfigurationError
-from mammoscope.export.comparison import acceptable, compare
 from mammoscope.export.comparison_images import PreprocessedImages
+from mammoscope.export.score_comparison import acceptable, compare
 from mammoscope.model.artifact.card import CardCompiled, Precision
 from mammoscope.model.artifact.folder import Artifact, write_card
 from mammoscope.model.engine import computes_in_bfloat16, load_engine, score_phantoms

@@ -5,7 +5,7 @@ from typing import Any, Final
 from flask import Blueprint, render_template
 
 from mammoscope.errors import NotReadyError
-from mammoscope.imaging.files import IMAGE_SUFFIXES
+from mammoscope.imaging.image_files import IMAGE_SUFFIXES
 from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import AGES_YEARS, CLASS_NAMES, RESEARCH_USE_NOTICE
 from mammoscope.service.request_parsing import AGE_FIELD, FILE_FIELD

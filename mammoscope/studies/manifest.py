@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from mammoscope.errors import MetadataError, UnreadableFileError
-from mammoscope.imaging.files import IMAGE_SUFFIXES, walk_images
+from mammoscope.imaging.image_files import IMAGE_SUFFIXES, walk_images
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.metadata import FILE, Row, ends_alike, file_of, read_table
 
@@ -32,7 +32,7 @@ def find_study(path: Path) -> Iterator[tuple[Path, Placement]]:
     ----------
     path
         An image; a folder, with the images in it and below it as
-        `mammoscope.imaging.files.walk_images` finds them; or a manifest: CSV with the column
+        `mammoscope.imaging.image_files.walk_images` finds them; or a manifest: CSV with the column
         ``file`` and optionally ``patient_id``, ``laterality`` (L, R) and ``view``. ``file`` is
         relative to the manifest, or the end of a path below its folder.
 

@@ -23,7 +23,7 @@ from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.settings.training import TrainConfig
 from mammoscope.training.batches import PreprocessedExamples
 from mammoscope.training.loop import predict
-from mammoscope.training.record import CONFIG_NAME
+from mammoscope.training.run_outputs import CONFIG_NAME
 
 _NOT_LEARNED: Final = {"validation", "test"}
 """Parts of a run's split from which its network did not learn."""

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mammoscope.errors import SingleClassError
 from mammoscope.evaluation.metrics.assessment import evaluate_scores
-from mammoscope.evaluation.metrics.calibration import fit_platt, fit_platt_with_age
+from mammoscope.evaluation.metrics.calibration_fit import fit_platt, fit_platt_with_age
 from mammoscope.evaluation.metrics.intervals import Interval, bootstrap, draw_weights
 from mammoscope.evaluation.metrics.measures import Curve, Measures, equal_mass_bins
 from mammoscope.evaluation.metrics.operating import measure_points, operating_points

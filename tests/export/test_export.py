@@ -20,14 +20,14 @@ from mammoscope.errors import (
     SingleClassError,
     StorageError,
 )
-from mammoscope.export.comparison import (
+from mammoscope.export.comparison_images import PreprocessedImages, read_images
+from mammoscope.export.precision import choose_precision
+from mammoscope.export.score_comparison import (
     ALLOWED_AUC_DIFFERENCE,
     ALLOWED_DIFFERENCE,
     acceptable,
     compare,
 )
-from mammoscope.export.comparison_images import PreprocessedImages, read_images
-from mammoscope.export.precision import choose_precision
 from mammoscope.model.artifact.card import Card
 from mammoscope.model.artifact.folder import NETWORK_NAME, load_artifact, sha256_of, write_card
 from mammoscope.model.engine import computes_in_bfloat16, load_engine, score_phantoms
@@ -108,7 +108,7 @@ def test_float32_is_chosen_where_scores_in_bfloat16_move(
     folder: Path, images: PreprocessedImages, monkeypatch: pytest.MonkeyPatch
 ):
     exact = load_engine(folder).infer(images.pixels).logits
-    monkeypatch.setattr("mammoscope.export.comparison.ALLOWED_DIFFERENCE", 1e-6)
+    monkeypatch.setattr("mammoscope.export.score_comparison.ALLOWED_DIFFERENCE", 1e-6)
     compiled = choose_precision(load_artifact(folder), images)
     assert compiled.precision == "float32"
     assert compiled.comparison.max_difference > 1e-6
@@ -233,7 +233,7 @@ class TestCommand:
         monkeypatch: pytest.MonkeyPatch,
     ):
         # Random weights order a dozen phantoms at random.
-        monkeypatch.setattr("mammoscope.export.comparison.ALLOWED_AUC_DIFFERENCE", 0.1)
+        monkeypatch.setattr("mammoscope.export.score_comparison.ALLOWED_AUC_DIFFERENCE", 0.1)
         assert compile_model("--model", folder, "--data", phantom_dataset) == 0
         shown = capsys.readouterr().out
         compiled = card_of(folder).compiled

@@ -18,7 +18,7 @@ from mammoscope.errors import (
     ConfigurationError,
     NoBreastError,
 )
-from mammoscope.export.comparison import ALLOWED_DIFFERENCE
+from mammoscope.export.score_comparison import ALLOWED_DIFFERENCE
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file

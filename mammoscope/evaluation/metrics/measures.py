@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from mammoscope.evaluation.metrics.calibration import fit_intercept, fit_logistic, varies
+from mammoscope.evaluation.metrics.calibration_fit import fit_intercept, fit_logistic, varies
 from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.imaging.arrays import FloatArray, IntArray
 from mammoscope.model.calibration import sigmoid

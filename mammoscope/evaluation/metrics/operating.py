@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.evaluation.metrics.calibration import fit_platt
+from mammoscope.evaluation.metrics.calibration_fit import fit_platt
 from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval, Measured, bootstrap
 from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.evaluation.metrics.scored import Scored

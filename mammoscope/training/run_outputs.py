@@ -17,7 +17,7 @@ from mammoscope import __version__
 from mammoscope.errors import StorageError
 from mammoscope.evaluation.aggregation import SCORES_NAME, read_scores, with_aggregation
 from mammoscope.evaluation.metrics.assessment import Evaluation, evaluate_scores, evaluate_with_age
-from mammoscope.evaluation.metrics.calibration import fit_platt_with_age
+from mammoscope.evaluation.metrics.calibration_fit import fit_platt_with_age
 from mammoscope.evaluation.metrics.operating import fit_scale
 from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.model.artifact.card import DEFAULT_POINT, Card, CardOperatingPoint

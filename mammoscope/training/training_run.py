@@ -20,7 +20,7 @@ from mammoscope.training.batches import Batches, PreprocessedExamples, preproces
 from mammoscope.training.division import DividedData, divide, read_examples, sentences
 from mammoscope.training.loop import Loop, predict
 from mammoscope.training.packing import save_network
-from mammoscope.training.record import (
+from mammoscope.training.run_outputs import (
     CONFIG_NAME,
     environment,
     precision,
