@@ -16,6 +16,7 @@ from mammoscope.errors import (
     UnsupportedImageError,
 )
 from mammoscope.imaging.heat_map import overlay
+from mammoscope.imaging.network_input import display_of
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.classifier import Classifier
 from mammoscope.model.engine import load_engine
@@ -52,7 +53,7 @@ def test_it_answers_as_the_engine_does(
     expected = load_engine(compiled_folder).predict(mammogram)
     answer = model.predict(image)
     assert answer.to_json() == expected.to_json()
-    drawn = overlay(mammogram, expected.logit_map, expected.preprocessed)
+    drawn = overlay(display_of(mammogram), expected.logit_map, expected.preprocessed)
     heat_map = answer.heat_map()
     assert heat_map.dtype == np.uint8
     assert heat_map.shape == (*mammogram.pixels.shape, 3)
