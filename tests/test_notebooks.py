@@ -115,6 +115,7 @@ head = "mean"
 head_epochs = 0
 epochs = 1
 trainable_from = "none"
+augmentation = "none"
 
 [[run]]
 name = "backbone-inceptionv3"
