@@ -207,7 +207,7 @@ def _measure(engine: _Engine, served: Network, images: Path, seconds: float) -> 
         engine.python(),
         engine.worker,
         "--network", str(engine.path(served)),
-        "--pictures", str(images),
+        "--images", str(images),
         "--seconds", str(seconds),
         "--how", engine.how,
     )  # fmt: skip

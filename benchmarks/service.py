@@ -185,7 +185,7 @@ def _raw_engine(setting: _Setting) -> float:
         serving_python(),
         "openvino_engine",
         "--network", str(setting.network.artifact),
-        "--pictures", str(setting.work / "images.npy"),
+        "--images", str(setting.work / "images.npy"),
         "--seconds", str(setting.seconds),
         "--how", "callers",
     )  # fmt: skip

@@ -32,7 +32,7 @@ def arguments() -> argparse.Namespace:
     """Read what the runner passes to every engine."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--network", type=Path, required=True)
-    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--how", default="")
     return parser.parse_args()
