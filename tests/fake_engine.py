@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.dicom import Pseudonyms
+from mammoscope.imaging.display_image import DisplayImage, DisplayOptions, make_display_image
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, display_of
 from mammoscope.imaging.preprocessing import Preprocessed
@@ -73,6 +74,12 @@ class FakeReader:
             display_of(mammogram) if options.display else None,
             {"decode": time.perf_counter() - began, "prepare": 0.0},
         )
+
+    def read_display(
+        self, data: bytes, options: DisplayOptions, check: Callable[[], None], /
+    ) -> DisplayImage:
+        check()
+        return make_display_image(data, options)
 
 
 def app_with(settings: ServiceSettings, engine: Engine) -> Flask:

@@ -29,6 +29,9 @@ deficiency to enable accurate interpretation of scientific data. PLoS ONE 2018;1
 _EVEN: Final = 1e-5
 """Relative range of heat below which it is rounding."""
 
+_LAYER_SIDE: Final = 384
+"""Heat is smooth: a few cells of the logit map, interpolated."""
+
 _BAND_ROWS: Final = 512
 """Rows drawn at a time, so that the largest images need little memory beside themselves."""
 
@@ -112,6 +115,26 @@ def overlay(display: Pixels, logit_map: Float, preprocessed: Preprocessed) -> Co
         mixed = (1.0 - OPACITY) * crop[band] + np.float32(OPACITY) * colours
         crop[band] = np.where(breast[band, :, None], np.rint(mixed).astype(np.uint8), crop[band])
     return drawn
+
+
+def layer(logit_map: Float, preprocessed: Preprocessed) -> Colours:
+    """Draw a logit map by itself, to be laid over the image's crop.
+
+    Returns
+    -------
+    ndarray
+        uint8 (h, w, 4), red, green, blue, opacity, in the proportions of ``preprocessed.box`` with
+        a longer side of at most `_LAYER_SIDE` pixels: opaque in the breast, else transparent.
+    """
+    heat, breast = heat_map(logit_map, preprocessed)
+    low, high = heat_range(heat, breast)
+    height, width = heat.shape
+    scale = min(1.0, _LAYER_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    shrunk = np.asarray(cv2.resize(heat, size, interpolation=cv2.INTER_AREA), np.float32)
+    shown = np.where(breast, np.uint8(255), np.uint8(0))
+    opacity = np.asarray(cv2.resize(shown, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.dstack([_colours(shrunk, low, high), opacity])
 
 
 def heat_range(heat: Float, breast: Mask) -> tuple[float, float]:

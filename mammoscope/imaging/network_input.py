@@ -14,6 +14,7 @@ import numpy as np
 from mammoscope.errors import ImageError
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.dicom import Pseudonyms
+from mammoscope.imaging.display_image import DisplayImage, DisplayOptions
 from mammoscope.imaging.mammogram import Exposure, Laterality, Mammogram, SourceFacts, View
 from mammoscope.imaging.preprocessing import Preprocessed, preprocess
 from mammoscope.imaging.quality import discrepancies, require_mammogram
@@ -90,6 +91,12 @@ class Reader(Protocol):
         Calls `check` now and then; what it raises ends the reading. Raises ImageError where the
         image is refused.
         """
+        ...
+
+    def read_display(
+        self, data: bytes, options: DisplayOptions, check: Callable[[], None], /
+    ) -> DisplayImage:
+        """Read one encoded image to show it; else as `read`."""
         ...
 
 

@@ -136,12 +136,7 @@ def read(
         If a DICOM file says that it is none.
     """
     limits = limits or ReadingLimits()
-    if not data:
-        raise EmptyImageError("The image has 0 bytes.")
-    if len(data) > limits.max_image_bytes:
-        raise ImageTooLargeError(
-            f"The image has {len(data)} bytes; at most {limits.max_image_bytes} are allowed."
-        )
+    require_size(data, limits)
     if is_dicom(data):
         from mammoscope.imaging.dicom.mammography import (
             read_dicom,  # brings pydicom: a tenth of a second
@@ -160,6 +155,22 @@ def read(
         again = partial(read, data, limits, pseudonyms=pseudonyms)
         return replace(mammogram, read_fully=again)
     return mammogram
+
+
+def require_size(data: bytes, limits: ReadingLimits) -> None:
+    """Refuse an encoded image that has no bytes or too many.
+
+    Raises
+    ------
+    EmptyImageError, ImageTooLargeError
+        With the number of bytes.
+    """
+    if not data:
+        raise EmptyImageError("The image has 0 bytes.")
+    if len(data) > limits.max_image_bytes:
+        raise ImageTooLargeError(
+            f"The image has {len(data)} bytes; at most {limits.max_image_bytes} are allowed."
+        )
 
 
 def read_image(image: Image.Image, limits: ReadingLimits | None = None) -> Mammogram:

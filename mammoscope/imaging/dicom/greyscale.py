@@ -15,6 +15,16 @@ import numpy.typing as npt
 from mammoscope.imaging.arrays import FloatArray, Grey, Mask, Words
 from mammoscope.imaging.dicom.frames import Frame, Layout
 from mammoscope.imaging.dicom.header import Header
+from mammoscope.imaging.display_values import (
+    LEAST,
+    MOST,
+    PADDING,
+    WHOLE_WINDOW,
+    DisplayValues,
+    Window,
+    to_display_values,
+    to_window,
+)
 from mammoscope.imaging.grey_range import on_occupied_range
 
 _STRIP_PIXELS: Final = 1 << 17
@@ -70,16 +80,74 @@ def displayed(
     """
     notes = [*frame.warnings]
     shrinking = max(1, factor // frame.reduction)
-    values = frame.values
-    if frame.otherwise is not None and _jumps(frame.words, values) > _SMOOTHER * _jumps(
-        frame.words, frame.otherwise
-    ):
-        values = frame.otherwise
+    values = _stored_values(frame)
     pixels = _looked_up(frame.words, _table_of(frame, values, header, layout, notes), shrinking)
     if frame.otherwise is not None and values is frame.values and np.ptp(pixels) < _BLANK:
         table = _table_of(frame, frame.otherwise, header, layout, [])
         pixels = _looked_up(frame.words, table, shrinking)
     return on_occupied_range(pixels), tuple(notes)
+
+
+def display_values(
+    frame: Frame, header: Header, layout: Layout, factor: int
+) -> tuple[DisplayValues, Window]:
+    """Grey values to show, before any window, and the object's window.
+
+    Parameters are those of `displayed`. A VOI LUT and a sigmoid window are no straight lines, so
+    they are applied; the window is then the whole range.
+    """
+    stored = _stored_values(frame)
+    padding = _padding(stored, header, layout)
+    values = _modality(stored.astype(np.float64), header, layout, [])
+    used = _used(frame) & ~padding
+    seen = values[used] if used.any() else values
+    curve = _value_of_interest(values, lambda: seen, header, [])
+    ends = _straight_window(header)
+    window = WHOLE_WINDOW
+    if curve is not None and ends is None:
+        share = curve
+    else:
+        low, high = float(seen.min()), float(seen.max())
+        reach = max(high - low, 1e-12)
+        share = (values - low) / reach
+        if ends is not None:
+            window = to_window((ends[0] - low) / reach, (ends[1] - low) / reach)
+    share = np.clip(share, 0.0, 1.0)
+    if header.text("PhotometricInterpretation") == "MONOCHROME1":
+        share = 1.0 - share
+        window = LEAST + MOST - window[0], window[1]
+    table = to_display_values(share)
+    table[padding] = PADDING
+    shrinking = max(1, factor // frame.reduction)
+    if shrinking == 1:
+        return table[frame.words], window
+    return np.rint(_looked_up(frame.words, table.astype(np.float32), shrinking)).astype(
+        np.uint16
+    ), window
+
+
+def _stored_values(frame: Frame) -> npt.NDArray[np.int32]:
+    """Stored value of each word, by whichever of object and compressed data is plausible."""
+    values = frame.values
+    if frame.otherwise is not None and _jumps(frame.words, values) > _SMOOTHER * _jumps(
+        frame.words, frame.otherwise
+    ):
+        return frame.otherwise
+    return values
+
+
+def _straight_window(header: Header) -> tuple[float, float] | None:
+    """Values that the first usable window shows as black and as white, if it is straight."""
+    function = header.text("VOILUTFunction")
+    if header.items("VOILUTSequence") or function == "SIGMOID":
+        return None
+    exact = function == "LINEAR_EXACT"
+    centres, widths = header.decimals("WindowCenter"), header.decimals("WindowWidth")
+    for centre, width in zip(centres, widths, strict=False):
+        if centre is not None and width is not None and width >= (1e-6 if exact else 1.0):
+            middle, half = (centre, width / 2.0) if exact else (centre - 0.5, (width - 1.0) / 2.0)
+            return middle - half, middle + half
+    return None
 
 
 def _jumps(words: Words, values: npt.NDArray[np.int32]) -> float:

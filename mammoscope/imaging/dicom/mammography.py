@@ -14,10 +14,12 @@ from mammoscope.errors import (
 from mammoscope.imaging.dicom.acceptance import require_mammogram
 from mammoscope.imaging.dicom.acquisition import acquisition
 from mammoscope.imaging.dicom.frames import Layout, decode
-from mammoscope.imaging.dicom.greyscale import displayed
+from mammoscope.imaging.dicom.geometry import Geometry, geometry
+from mammoscope.imaging.dicom.greyscale import display_values, displayed
 from mammoscope.imaging.dicom.header import TAG_NUMBERS, Header
 from mammoscope.imaging.dicom.part10 import Part10, take_apart
 from mammoscope.imaging.dicom.pseudonyms import Pseudonyms
+from mammoscope.imaging.display_values import DisplayValues, Window
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts, reduction_for
 from mammoscope.settings.service import ReadingLimits
 
@@ -50,10 +52,7 @@ def read_dicom(
         `ImageTooLargeError`, whatever the bytes.
     """
     with _typed_errors():
-        part = take_apart(data, TAG_NUMBERS, limits)
-        header = Header(part.elements, little_endian=part.little_endian)
-        require_mammogram(header, header.identifier("SOPClassUID") or part.media_storage_class)
-        layout = _layout(header, part, limits)
+        part, header, layout = _opened(data, limits)
         taken = acquisition(header, pseudonyms)
         factor = reduction_for((layout.rows, layout.columns), needed) if needed else 1
         pixels, notes = displayed(decode(part, layout, factor), header, layout, factor)
@@ -71,6 +70,33 @@ def read_dicom(
             warnings=(*taken.warnings, *notes),
             exposure=taken.exposure,
         )
+
+
+def read_display(
+    data: bytes, limits: ReadingLimits, *, needed: tuple[int, int] | None = None
+) -> tuple[DisplayValues, Window, tuple[int, int], Geometry]:
+    """Decode one mammogram to show it; parameters and errors are those of `read_dicom`.
+
+    Returns
+    -------
+    tuple
+        Grey values, window, height and width of the encoded image, and how it lies.
+    """
+    with _typed_errors():
+        part, header, layout = _opened(data, limits)
+        size = (layout.rows, layout.columns)
+        factor = reduction_for(size, needed) if needed else 1
+        pixels, window = display_values(decode(part, layout, factor), header, layout, factor)
+        taken = acquisition(header, None)
+        return pixels, window, size, geometry(header, taken.laterality, taken.view)
+
+
+def _opened(data: bytes, limits: ReadingLimits) -> tuple[Part10, Header, Layout]:
+    """Take a file apart and refuse it where it is no mammogram."""
+    part = take_apart(data, TAG_NUMBERS, limits)
+    header = Header(part.elements, little_endian=part.little_endian)
+    require_mammogram(header, header.identifier("SOPClassUID") or part.media_storage_class)
+    return part, header, _layout(header, part, limits)
 
 
 @contextmanager

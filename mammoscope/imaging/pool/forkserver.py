@@ -22,10 +22,12 @@ import PIL.Image
 
 import mammoscope.imaging.dicom.mammography  # noqa: F401 forks share what is imported here
 from mammoscope.errors import ImageError
-from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, make_network_input
+from mammoscope.imaging.display_image import DisplayOptions, make_display_image
+from mammoscope.imaging.network_input import ReadingOptions, make_network_input
 from mammoscope.imaging.pool.transport import (
     FORK,
     KILL,
+    Outcome,
     decode_request,
     encode_answer,
 )
@@ -99,8 +101,10 @@ def _shared_bytes(shared: int, count: int) -> bytes:
         return mapped[:]
 
 
-def _outcome(data: bytes, options: ReadingOptions) -> NetworkInput | ImageError:
+def _outcome(data: bytes, options: ReadingOptions | DisplayOptions) -> Outcome | ImageError:
     try:
+        if isinstance(options, DisplayOptions):
+            return make_display_image(data, options)
         return make_network_input(data, options)
     except ImageError as err:
         return err

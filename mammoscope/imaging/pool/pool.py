@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from mammoscope.errors import DecodingLimitError, StorageError
+from mammoscope.imaging.display_image import DisplayImage, DisplayOptions
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
 from mammoscope.imaging.pool.transport import (
     FORK,
     KILL,
     LENGTH,
     BrokenAnswerError,
+    Outcome,
     ReadingRequest,
     answer_bytes,
     decode_answer,
@@ -113,6 +115,23 @@ class ReadingPool:
         ImageError
             If the image is refused.
         """
+        answer = self._answer(data, options, check)
+        if not isinstance(answer, NetworkInput):
+            raise TypeError("the answer is no network input")
+        return answer
+
+    def read_display(
+        self, data: bytes, options: DisplayOptions, check: Callable[[], None] = lambda: None, /
+    ) -> DisplayImage:
+        """Read one image to show it; parameters and errors are those of `read`."""
+        answer = self._answer(data, options, check)
+        if not isinstance(answer, DisplayImage):
+            raise TypeError("the answer is no display image")
+        return answer
+
+    def _answer(
+        self, data: bytes, options: ReadingOptions | DisplayOptions, check: Callable[[], None]
+    ) -> Outcome:
         request = ReadingRequest(len(data), options, self.limits.cpu_s)
         with self._process(check) as process:
             return process.read(data, request, time.monotonic() + self.limits.wall_s, check)
@@ -201,7 +220,7 @@ class _Process:
 
     def read(
         self, data: bytes, request: ReadingRequest, deadline: float, check: Callable[[], None]
-    ) -> NetworkInput:
+    ) -> Outcome:
         """Have one image read; whatever interrupts that leaves the process unusable."""
         self.usable = False
         try:

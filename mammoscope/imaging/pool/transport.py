@@ -7,7 +7,7 @@ Nothing is unpickled on the service's side.
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -16,6 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from mammoscope import errors
 from mammoscope.errors import ImageError
+from mammoscope.imaging.dicom.geometry import Geometry
+from mammoscope.imaging.display_image import DisplayImage, DisplayOptions
 from mammoscope.imaging.mammogram import Exposure, Laterality, SourceFacts, View
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
 from mammoscope.imaging.preprocessing import Preprocessed
@@ -50,7 +52,7 @@ class ReadingRequest:
     """
 
     bytes: int
-    options: ReadingOptions
+    options: ReadingOptions | DisplayOptions
     cpu_s: int
 
 
@@ -72,8 +74,22 @@ class _Facts:
     display: tuple[int, int] | None
 
 
+@dataclass(frozen=True, slots=True)
+class _DisplayFacts:
+    """A display image without its pixels."""
+
+    shape: tuple[int, int]
+    source_size: tuple[int, int]
+    window: tuple[float, float]
+    geometry: Geometry
+
+
 _FACTS: Final = TypeAdapter(_Facts)
+_DISPLAY_FACTS: Final = TypeAdapter(_DisplayFacts)
 _KNOWN: Final = TypeAdapter(dict[str, str | None])
+
+
+Outcome = NetworkInput | DisplayImage
 
 
 class BrokenAnswerError(Exception):
@@ -83,39 +99,54 @@ class BrokenAnswerError(Exception):
 def encode_request(request: ReadingRequest) -> bytes:
     """Return the request as one line of JSON."""
     options = request.options
-    key = options.pseudonym_key
-    plain = {
+    plain: dict[str, Any] = {
         "bytes": request.bytes,
         "cpu_s": request.cpu_s,
-        "size": options.size,
         "limits": {name: getattr(options.limits, name) for name in ReadingLimits.model_fields},
-        "pseudonym_key": None if key is None else key.hex(),
-        "display": options.display,
     }
+    if isinstance(options, DisplayOptions):
+        plain["longest_side"] = options.longest_side
+    else:
+        key = options.pseudonym_key
+        plain |= {
+            "size": options.size,
+            "pseudonym_key": None if key is None else key.hex(),
+            "display": options.display,
+        }
     return json.dumps(plain).encode() + b"\n"
 
 
 def decode_request(line: bytes) -> ReadingRequest:
     """Return what `encode_request` was given."""
     plain = json.loads(line)
+    limits = ReadingLimits(**plain["limits"])
+    if "longest_side" in plain:
+        shown = DisplayOptions(plain["longest_side"], limits)
+        return ReadingRequest(plain["bytes"], shown, plain["cpu_s"])
     height, width = plain["size"]
     key = plain["pseudonym_key"]
     options = ReadingOptions(
         size=(height, width),
-        limits=ReadingLimits(**plain["limits"]),
+        limits=limits,
         pseudonym_key=None if key is None else bytes.fromhex(key),
         display=plain["display"],
     )
     return ReadingRequest(plain["bytes"], options, plain["cpu_s"])
 
 
-def encode_answer(outcome: NetworkInput | ImageError) -> list[bytes | memoryview]:
+def encode_answer(outcome: Outcome | ImageError) -> list[bytes | memoryview]:
     """Return an answer as parts to be written one after another."""
     if isinstance(outcome, ImageError):
         refusal = json.dumps(
             {"code": outcome.code, "message": str(outcome), "known": outcome.known}
         ).encode()
         return [LENGTH.pack(len(refusal), 0), refusal]
+    if isinstance(outcome, DisplayImage):
+        height, width = outcome.pixels.shape
+        shown = _DisplayFacts(
+            (height, width), outcome.source_size, outcome.window, outcome.geometry
+        )
+        return _parts(shown, [outcome.pixels])
     made = outcome.preprocessed
     facts = _Facts(
         inverted=made.inverted,
@@ -134,6 +165,12 @@ def encode_answer(outcome: NetworkInput | ImageError) -> list[bytes | memoryview
     arrays: list[np.ndarray[Any, Any]] = [made.pixels, made.search_copy, made.breast]
     if outcome.display is not None:
         arrays.append(outcome.display)
+    return _parts(facts, arrays)
+
+
+def _parts(
+    facts: _Facts | _DisplayFacts, arrays: Sequence[np.ndarray[Any, Any]]
+) -> list[bytes | memoryview]:
     text = json.dumps(asdict(facts)).encode()
     parts = [np.ascontiguousarray(array).data.cast("B") for array in arrays]
     return [LENGTH.pack(len(text), sum(part.nbytes for part in parts)), text, *parts]
@@ -149,14 +186,18 @@ def answer_bytes(header: bytes, request: ReadingRequest) -> tuple[int, int]:
     """
     text, pixels = LENGTH.unpack(header)
     options = request.options
-    most = options.size[0] * options.size[1] + 5 * SEARCH_SIZE**2 + options.limits.max_pixels
+    if isinstance(options, DisplayOptions):
+        most = 2 * options.limits.max_pixels
+    else:
+        most = options.size[0] * options.size[1] + 5 * SEARCH_SIZE**2
+        most += options.limits.max_pixels
     if text > _MAX_JSON_BYTES or pixels > most:
         raise BrokenAnswerError
     return text, pixels
 
 
-def decode_answer(text: bytes, pixels: bytearray, request: ReadingRequest) -> NetworkInput:
-    """Return the network input that a reading process made.
+def decode_answer(text: bytes, pixels: bytearray, request: ReadingRequest) -> Outcome:
+    """Return the network input or the display image that a reading process made.
 
     Raises
     ------
@@ -168,6 +209,10 @@ def decode_answer(text: bytes, pixels: bytearray, request: ReadingRequest) -> Ne
     try:
         if not pixels:
             raise _refusal(json.loads(text))
+        if isinstance(request.options, DisplayOptions):
+            shown = _DISPLAY_FACTS.validate_json(text)
+            values = _Arrays(pixels).take(shown.shape, np.uint16)
+            return DisplayImage(values, shown.source_size, shown.window, shown.geometry)
         facts = _FACTS.validate_json(text)
         arrays = _Arrays(pixels)
         preprocessed = Preprocessed(

@@ -96,9 +96,10 @@ def _acquired(config: PhantomConfig) -> Dataset:
     elements.InstanceNumber = 1
     elements.ImageType = ["ORIGINAL", "PRIMARY", ""]
     elements.AcquisitionNumber = None
-    # A left breast has its chest wall on the left: rows run to the front.
+    # As images are hung (IHE Mammography Image): a left breast has its chest wall on the left, so
+    # rows run to the front; the axilla is above, so columns run to the middle of the body.
     front = {Laterality.LEFT: "A", Laterality.RIGHT: "P"}[config.laterality]
-    side = {Laterality.LEFT: "L", Laterality.RIGHT: "R"}[config.laterality]
+    side = {Laterality.LEFT: "R", Laterality.RIGHT: "L"}[config.laterality]
     down = side if config.view is View.CRANIO_CAUDAL else f"F{side}"
     elements.PatientOrientation = [front, down]
     elements.ImageLaterality = str(config.laterality)

@@ -15,7 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mammoscope.errors import ClientGoneError, DecodingLimitError, ImageError, NotAMammogramError
+from mammoscope.errors import (
+    ClientGoneError,
+    DecodingLimitError,
+    ImageError,
+    NotAMammogramError,
+    UnsupportedImageError,
+)
+from mammoscope.imaging.display_image import DisplayOptions, make_display_image
 from mammoscope.imaging.network_input import ReadingOptions, make_network_input
 from mammoscope.imaging.pool import PoolLimits, ReadingPool
 from mammoscope.imaging.preprocessing import Preprocessed
@@ -215,3 +222,21 @@ def is_alive(number: int) -> bool:
     except FileNotFoundError:
         return False
     return "\nState:\tZ" not in status
+
+
+@pytest.mark.parametrize("longest_side", [None, 100])
+def test_display_images_are_those_of_the_same_process(
+    pool: ReadingPool, longest_side: int | None
+) -> None:
+    options = DisplayOptions(longest_side)
+    data = mammogram_object()
+    here, there = make_display_image(data, options), pool.read_display(data, options)
+    assert np.array_equal(here.pixels, there.pixels)
+    assert there.pixels.dtype == np.uint16
+    assert (here.window, here.source_size, here.geometry) == (
+        there.window,
+        there.source_size,
+        there.geometry,
+    )
+    with pytest.raises(UnsupportedImageError):
+        pool.read_display(b"no image", options)
