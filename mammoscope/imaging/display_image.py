@@ -21,8 +21,8 @@ from mammoscope.imaging.display_values import (
 from mammoscope.imaging.reading import read, require_size
 from mammoscope.settings.service import ReadingLimits
 
-_NEEDED_SHARE: Final = 4
-"""`mammoscope.imaging.mammogram.reduction_for` leaves up to four times what is needed."""
+_NEEDED_SHARE: Final = 2
+"""`mammoscope.imaging.mammogram.reduction_for` leaves at least twice what is needed."""
 
 
 @dataclass(frozen=True, slots=True)

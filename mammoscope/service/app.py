@@ -9,7 +9,9 @@ from mammoscope.imaging.network_input import Reader
 from mammoscope.model.engine import Engine
 from mammoscope.service import (
     authorization,
+    display_routes,
     openapi,
+    page_routes,
     predict_routes,
     problems,
     status_routes,
@@ -18,6 +20,7 @@ from mammoscope.service import (
 )
 from mammoscope.service.connection import discard_body
 from mammoscope.service.monitoring import Monitoring
+from mammoscope.service.path_prefix import PathPrefix
 from mammoscope.service.predicting import Predictor
 from mammoscope.service.request_parsing import MULTIPART_OVERHEAD_BYTES, InMemoryRequest
 from mammoscope.service.request_queue import RequestQueue
@@ -49,6 +52,7 @@ def create_app(settings: ServiceSettings, engine: Engine, reader: Reader) -> Fla
         installed.
     """
     app = Flask(__name__)
+    app.wsgi_app = PathPrefix(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     app.request_class = InMemoryRequest
     app.config.update(
         # Checked against Content-Length before a byte is read, and while a chunked body is read.
@@ -74,8 +78,10 @@ def create_app(settings: ServiceSettings, engine: Engine, reader: Reader) -> Fla
     app.after_request(monitoring.answered)
     app.after_request(_finish_upload)
     authorization.install(app, settings)
+    app.register_blueprint(page_routes.blueprint(settings))
     app.register_blueprint(status_routes.blueprint(settings, engine, queue))
     app.register_blueprint(predict_routes.blueprint(predictor))
+    app.register_blueprint(display_routes.blueprint(predictor))
     app.register_blueprint(v2_routes.blueprint(predictor))
     app.register_blueprint(openapi.blueprint(keys=settings.api_keys_file is not None))
     return app

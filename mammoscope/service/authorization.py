@@ -19,6 +19,14 @@ from mammoscope.settings.service import ServiceSettings
 KEY_HEADER: Final = "X-API-Key"
 
 PROBES: Final = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+"""Routes that load balancers ask; they need no key."""
+
+PAGES: Final = frozenset({"/", "/model/card", "/docs", "/openapi.json", "/static/<path:filename>"})
+"""Routes of the page and of the documentation. They need no key, since browsers cannot show one
+when they load a page: the page asks for it, and shows it for all that it loads of the model and of
+images."""
+
+OPEN: Final = PROBES | PAGES
 """Routes that need no key."""
 
 _log = structlog.get_logger(__name__)
@@ -75,7 +83,7 @@ class KeyFile:
 
 
 def install(app: Flask, settings: ServiceSettings) -> None:
-    """Have every request to `app` but those of probes show a key, where keys are asked for.
+    """Have every request to `app` but those of `OPEN` show a key, where keys are asked for.
 
     Raises
     ------
@@ -88,7 +96,7 @@ def install(app: Flask, settings: ServiceSettings) -> None:
     limiter = _Limiter(settings.rate_limit_per_minute) if settings.rate_limit_per_minute else None
 
     def authorize() -> None:
-        if request.url_rule is not None and request.url_rule.rule in PROBES:
+        if request.url_rule is not None and request.url_rule.rule in OPEN:
             return
         name = keys.holder(_presented())
         if name is None:

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flask import Blueprint, Flask, current_app, render_template
+from flask import Blueprint, Flask, Response, current_app, render_template
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.prediction import AGES_YEARS, RESEARCH_USE_NOTICE
 from mammoscope.service import problems, schemas
-from mammoscope.service.authorization import KEY_HEADER, PROBES
+from mammoscope.service.authorization import KEY_HEADER, OPEN
+from mammoscope.service.display_routes import DISPLAY_TYPE
 from mammoscope.service.request_parsing import (
     AGE_FIELD,
     DICOM_TYPE,
@@ -21,7 +22,7 @@ from mammoscope.service.request_parsing import (
     PATIENT_FIELD,
     VIEW_FIELD,
 )
-from mammoscope.service.tracing import API_VERSION
+from mammoscope.service.tracing import API_VERSION, CONTENT_POLICY
 from mammoscope.service.v2_tensors import RequestHeader
 from mammoscope.studies import StudyResult
 
@@ -65,20 +66,30 @@ def _each(values: Mapping[str, Any]) -> dict[str, Any]:
 _OBJECT: Final[Mapping[str, Any]] = {"type": "object"}
 _PAGE: Final[Content] = {"text/html": {"type": "string"}}
 
+_FLAG: Final[Mapping[str, Any]] = {"type": "boolean"}
+_IMAGE: Final[Content] = {
+    JSON: schemas.UrlRequest,
+    _FORM: _form({FILE_FIELD: _BINARY, AGE_FIELD: _AGE}),
+    "image/jpeg": _BINARY,
+    "image/png": _BINARY,
+    "image/tiff": _BINARY,
+    DICOM_TYPE: _BINARY,
+}
+
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "images.predict": Operation(
         "Predict one image",
         {JSON: schemas.PredictionAnswer, "image/png": _BINARY},
         "--form file=@mammogram.jpg {}/predict",
-        takes={
-            JSON: schemas.UrlRequest,
-            _FORM: _form({FILE_FIELD: _BINARY, AGE_FIELD: _AGE}),
-            "image/jpeg": _BINARY,
-            "image/png": _BINARY,
-            "image/tiff": _BINARY,
-            DICOM_TYPE: _BINARY,
-        },
-        query={"explain": {"type": "boolean"}, AGE_FIELD: _AGE},
+        takes=_IMAGE,
+        query={"explain": _FLAG, "layers": _FLAG, AGE_FIELD: _AGE},
+    ),
+    "display.display": Operation(
+        "Show one image: its grey values, little-endian uint16 row by row; headers say the rest",
+        {DISPLAY_TYPE: _BINARY},
+        "--form file=@mammogram.jpg --output values.bin --dump-header headers.txt {}/display",
+        takes=_IMAGE,
+        query={"full": _FLAG},
     ),
     "images.studies": Operation(
         "Predict the images of a study",
@@ -110,7 +121,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         {JSON: schemas.InferenceAnswer, "application/octet-stream": _BINARY},
         takes={JSON: RequestHeader, "application/octet-stream": _BINARY},
     ),
-    "service.page": Operation("The web page", _PAGE),
+    "display.phantom": Operation("A drawn mammogram", {DICOM_TYPE: _BINARY}),
+    "page.page": Operation("The web page", _PAGE),
+    "page.card": Operation("The model's card, to read", _PAGE),
     "description.openapi": Operation("This OpenAPI document", {JSON: _OBJECT}),
     "description.docs": Operation("This documentation", _PAGE),
 }
@@ -139,11 +152,11 @@ def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for endpoint, operation in OPERATIONS.items():
         (rule,) = app.url_map.iter_rules(endpoint)
-        path = re.sub(r"<(\w+)>", r"{\1}", rule.rule)
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             described = _described(operation, sorted(rule.arguments))
             described["operationId"] = endpoint.replace(".", "_")
-            if keys and rule.rule not in PROBES:
+            if keys and rule.rule not in OPEN:
                 described["security"] = [{"bearer": []}, {"basic": []}, {"header": []}]
             paths.setdefault(path, {})[method.lower()] = described
     shapes = definitions["$defs"]
@@ -219,11 +232,16 @@ def blueprint(*, keys: bool) -> Blueprint:
         return describe(current_app, keys=keys)
 
     @routes.get("/docs")
-    def docs() -> str:
-        return render_template(
-            "docs.html",
-            document=describe(current_app, keys=keys),
-            refusals=problems.REFUSALS,
+    def docs() -> Response:
+        page = Response(
+            render_template(
+                "docs.html", notice=RESEARCH_USE_NOTICE, refusals=problems.REFUSALS, keys=keys
+            )
         )
+        # The reference draws itself in a shadow tree, whose styles stand in its script.
+        page.headers["Content-Security-Policy"] = CONTENT_POLICY.replace(
+            "style-src 'self'", "style-src 'self' 'unsafe-inline'"
+        )
+        return page
 
     return routes

@@ -7,6 +7,7 @@ from typing import Final
 from flask import request
 
 from mammoscope.imaging.arrays import Pixels
+from mammoscope.imaging.display_image import DisplayImage, DisplayOptions
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.network_input import NetworkInput, Reader, ReadingOptions
 from mammoscope.model.artifact.card import DEFAULT_POINT, Card
@@ -114,6 +115,23 @@ class Predictor:
         options = ReadingOptions(self.card.input_size, self.settings, pseudonym_key, display)
         with self._monitoring.stage("read"):
             return self._reader.read(data, options, slot.check)
+
+    def read_display(self, data: bytes, slot: Slot, longest_side: int | None) -> DisplayImage:
+        """Read an image to show it; errors are those of `read`.
+
+        Parameters
+        ----------
+        data
+            The encoded image.
+        slot
+            The request's slot.
+        longest_side
+            Pixels that the longer side may have; all where None.
+        """
+        with self._monitoring.stage("read"):
+            return self._reader.read_display(
+                data, DisplayOptions(longest_side, self.settings), slot.check
+            )
 
     def predict(
         self,

@@ -108,6 +108,9 @@ REFUSALS: Final = tuple(
 )
 """Status and ``code`` of every problem document there may be."""
 
+SCRIPT_HEADER: Final = "X-Requested-With"
+"""By custom, with it scripts of pages say that they ask."""
+
 MEDIA_TYPE: Final = "application/problem+json"
 
 
@@ -154,7 +157,9 @@ def _answer_mammoscope_error(error: errors.MammoscopeError) -> Response:
 
 def _headers(error: errors.MammoscopeError) -> dict[str, str]:
     if isinstance(error, errors.UnauthorizedError):
-        return {"WWW-Authenticate": 'Bearer realm="mammoscope", Basic realm="mammoscope"'}
+        # To Basic a browser would ask for a name and a password, where the page asks for a key.
+        basic = "" if request.headers.get(SCRIPT_HEADER) else ', Basic realm="mammoscope"'
+        return {"WWW-Authenticate": f'Bearer realm="mammoscope"{basic}'}
     if isinstance(error, errors.RateLimitedError):
         return {"Retry-After": str(error.retry_after_s)}
     retry_after_s = RETRY_AFTER_S.get(type(error))

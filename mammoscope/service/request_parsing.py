@@ -40,6 +40,8 @@ _PLAIN_ENCODINGS: Final = frozenset({"", "identity", "aws-chunked"})
 """Content-Encodings of a body that is what it says: object stores name their framing too."""
 _LONGEST_ENCODING: Final = 40
 
+_FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Submission:
@@ -172,6 +174,20 @@ def _placements(request: Request, files: int) -> list[Placement]:
             f'"{LATERALITY_FIELD}" must be L or R and "{VIEW_FIELD}" one of {", ".join(View)}, '
             "or empty where it is not known."
         ) from err
+
+
+def flag(request: Request, name: str) -> bool:
+    """Value of a boolean query parameter; False if it is missing.
+
+    Raises
+    ------
+    InvalidRequestError
+        If it is no boolean.
+    """
+    given = request.args.get(name, "false").lower()
+    if given not in _FLAGS:
+        raise InvalidRequestError(f'"{name}" must be one of {", ".join(_FLAGS)}.')
+    return _FLAGS[given]
 
 
 def require_plain(request: Request) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.prediction import AGES_YEARS, Answer, Prediction
 
 HEAT_MAP_TYPE: Final = "image/png"
@@ -32,10 +33,28 @@ class HeatMap(Answer):
     base64: str
 
 
+class Layers(Answer):
+    """What a viewer lays over an image: images are PNG in base64.
+
+    ``box`` is the crop (top, left, bottom, right) that both show, as shares of the image's height
+    and width. The preprocessed image is mirrored where ``mirrored`` says so, the heat is not.
+    """
+
+    preprocessed: str
+    heat: str
+    heat_range: tuple[float, float]
+    box: tuple[float, float, float, float]
+    mirrored: bool
+    inverted: bool
+    laterality: Laterality | None
+    view: View | None
+
+
 class PredictionAnswer(Prediction):
-    """The answer about one image; with a heat map only if the request asks for one."""
+    """The answer about one image; with a heat map or layers only if the request asks for them."""
 
     heat_map: HeatMap | None = None
+    layers: Layers | None = None
 
 
 class ModelAnswer(BaseModel):

@@ -1,19 +1,18 @@
-"""The routes about the service itself: the page, the probes and the model."""
+"""The routes about the service itself: the probes and the model."""
 
 from typing import Any, Final
 
-from flask import Blueprint, render_template
+from flask import Blueprint
 
 from mammoscope.errors import NotReadyError
-from mammoscope.imaging.image_files import IMAGE_SUFFIXES
 from mammoscope.model.engine import Engine
-from mammoscope.model.prediction import AGES_YEARS, CLASS_NAMES, RESEARCH_USE_NOTICE
-from mammoscope.service.request_parsing import AGE_FIELD, FILE_FIELD
+from mammoscope.model.prediction import CLASS_NAMES, RESEARCH_USE_NOTICE
 from mammoscope.service.request_queue import RequestQueue
 from mammoscope.settings.service import ServiceSettings
 
 _PUBLISHED_FACTS: Final = {
     "version",
+    "about",
     "input_size",
     "calibration",
     "age_calibration",
@@ -29,18 +28,6 @@ _PUBLISHED_FACTS: Final = {
 def blueprint(settings: ServiceSettings, engine: Engine, queue: RequestQueue) -> Blueprint:
     """Return the routes about `engine` and `queue` under `settings`."""
     routes = Blueprint("service", __name__)
-
-    @routes.get("/")
-    def page() -> str:
-        return render_template(
-            "page.html",
-            notice=RESEARCH_USE_NOTICE,
-            file_field=FILE_FIELD,
-            age_field=AGE_FIELD,
-            ages=AGES_YEARS,
-            suffixes=",".join(IMAGE_SUFFIXES),
-            url_fetching=settings.url_fetching,
-        )
 
     @routes.get("/healthz")
     def healthz() -> dict[str, Any]:

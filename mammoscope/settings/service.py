@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from importlib.resources import files
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -29,6 +30,9 @@ HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*
 """A host's name in lower case and ASCII, or ``*.`` and the name that those meant end with."""
 
 HostPatterns = Annotated[tuple[HostPattern, ...], BeforeValidator(_listed)]
+
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_listed)]
 
 
 class ReadingLimits(Frozen):
@@ -106,6 +110,10 @@ class ServiceSettings(ReadingLimits):
 
     bind: str = "0.0.0.0:9696"
     """Address and port to listen on."""
+
+    trusted_proxies: Networks = ()
+    """Addresses or networks of reverse proxies, separated by commas, whose X-Forwarded-Prefix
+    names the path below which the service is reached; all others are ignored."""
 
     drain_s: Annotated[float, Field(ge=0.0)] = 3.0
     """Seconds after SIGTERM in which the service says that it is not ready, so that balancers turn

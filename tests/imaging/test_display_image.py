@@ -10,6 +10,7 @@ from mammoscope.errors import EmptyImageError, ImageTooLargeError, UnsupportedIm
 from mammoscope.imaging.dicom.geometry import Spacing
 from mammoscope.imaging.display_image import DisplayImage, DisplayOptions, make_display_image
 from mammoscope.imaging.display_values import LEAST, MOST, PADDING, WHOLE_WINDOW
+from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.reading import read
 from mammoscope.phantoms.dicom import Encoding
 from mammoscope.settings.service import ReadingLimits
@@ -78,7 +79,9 @@ def test_the_longer_side_is_at_most_what_was_asked(syntax: str) -> None:
 
 
 def test_geometry_of_a_hung_phantom() -> None:
-    geometry = shown(mammogram_object(laterality="L", view="MLO")).geometry
+    geometry = shown(
+        mammogram_object(laterality=Laterality.LEFT, view=View.MEDIO_LATERAL_OBLIQUE)
+    ).geometry
     assert (geometry.laterality, geometry.view) == ("L", "MLO")
     assert geometry.orientation == ("A", "FR")
     assert geometry.spacing == Spacing(0.2, 0.2, "detector")

@@ -109,7 +109,7 @@ def _pages(ask: Asking) -> None:
     for path in (
         "/", "/docs", "/openapi.json", "/model", "/healthz", "/readyz", "/v2", "/v2/health/live",
         "/v2/health/ready", "/v2/models/mammoscope", "/v2/models/mammoscope/ready",
-        "/static/page.js", "/static/page.css",
+        "/model/card", "/phantoms/0/L-CC.dcm", "/static/vendor/preact.LICENSE.txt",
         # Not there
         "/nothing", "/metrics", "/predict/", "/static/", "/static/nothing.js",
         "/static/../app.py", "/v2/models/other", "/v2/models/other/ready", "/favicon.ico",
@@ -119,12 +119,25 @@ def _pages(ask: Asking) -> None:
         ask(f"request id {sent[:8]!r}", "GET", "/healthz", headers={"X-Request-Id": sent})
 
 
+def path_of(rule: str) -> str:
+    """A path that a rule takes."""
+    for part, value in (
+        ("<path:filename>", "vendor/preact.LICENSE.txt"),
+        ("<name>", "mammoscope"),
+        ("<int:woman>", "0"),
+        ("<laterality>", "L"),
+        ("<view>", "CC"),
+    ):
+        rule = rule.replace(part, value)
+    return rule
+
+
 def _methods(ask: Asking) -> None:
     """Every method of every route; what is answered to wrong ones is kept once."""
     told: dict[str, Any] = {}
     refusals: list[dict[str, Any]] = []
     for rule in sorted(ask.app.url_map.iter_rules(), key=str):
-        path = rule.rule.replace("<path:filename>", "page.js").replace("<name>", "mammoscope")
+        path = path_of(rule.rule)
         for method in METHODS:
             with ask.client.open(
                 path, method=method, headers={"X-Request-Id": exchange.REQUEST_ID}
@@ -387,7 +400,7 @@ def _keys(entries: Entries) -> None:
         app = _app(api_keys_file=file, rate_limit_per_minute=4)
         ask = Asking(app, entries, "with keys: ")
         for path in ("/", "/model", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready",
-                     "/v2", "/static/page.js", "/nothing"):  # fmt: skip
+                     "/v2", "/static/vendor/preact.LICENSE.txt", "/nothing"):  # fmt: skip
             ask("no key", "GET", path)
         ask("no key", "POST", "/predict", **form(jpeg("left CC")))
         basic = base64.b64encode(f"anybody:{SECRET}".encode()).decode()

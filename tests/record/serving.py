@@ -51,7 +51,7 @@ def _answers(port: int) -> Entries:
         ("", "HEAD", "/", None, {}),
         ("", "GET", "/healthz", None, {}),
         ("", "GET", "/readyz", None, {}),
-        ("", "GET", "/static/page.css", None, {}),
+        ("", "GET", "/static/vendor/preact.LICENSE.txt", None, {}),
         ("", "GET", "/nothing", None, {}),
         ("", "GET", "/predict", None, {}),
         ("", "OPTIONS", "/predict", None, {}),

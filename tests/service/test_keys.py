@@ -19,7 +19,8 @@ from mammoscope.service.keys import issue_key
 from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import IMAGE, FakeEngine, app_with, assert_problem, upload
 
-EXEMPT = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
+PROBES = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
+PAGES = {"/", "/model/card", "/docs", "/openapi.json", "/static/page/page.css"}
 TODAY = dt.datetime.now(dt.UTC).date()
 
 
@@ -59,27 +60,32 @@ def test_only_who_has_a_key_is_answered(file: Path) -> None:
         refused = ask(asking, wrong)
         assert_problem(refused, 401, "unauthorized")
         assert "Bearer" in refused.headers["WWW-Authenticate"]
+        assert "Basic" in refused.headers["WWW-Authenticate"]
+    by_script = asking.get("/model", headers={"X-Requested-With": "XMLHttpRequest"})
+    assert by_script.status_code == 401
+    assert "Basic" not in by_script.headers["WWW-Authenticate"], "the browser would ask too"
     assert first not in file.read_text()
 
 
 @pytest.mark.abuse("auth")
-def test_every_route_but_the_probes_asks_for_a_key(file: Path) -> None:
+def test_every_route_but_probes_and_pages_asks_for_a_key(file: Path) -> None:
     issue_key(file, "ward")
     expired = issue_key(file, "old", expires=TODAY - dt.timedelta(days=1))
     asking = client(file)
     app = asking.application
     seen = set()
     for rule in app.url_map.iter_rules():
-        path = rule.rule.replace("<path:filename>", "page.css").replace("<name>", "mammoscope")
+        path = rule.rule.replace("<path:filename>", "page/page.css").replace("<name>", "mammoscope")
+        path = path.replace("<int:woman>/<laterality>-<view>", "0/L-CC")
         for method in rule.methods - {"HEAD", "OPTIONS"}:
             for key in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": expired}):
                 with asking.open(path, method=method, headers=key) as answer:
-                    if path in EXEMPT:
+                    if path in PROBES | PAGES:
                         assert answer.status_code == 200
                     else:
                         assert_problem(answer, 401, "unauthorized")
                         seen.add(path)
-    assert {"/", "/predict", "/studies", "/model", "/docs", "/openapi.json"} <= seen
+    assert {"/predict", "/display", "/studies", "/model", "/phantoms/0/L-CC.dcm"} <= seen
     assert_problem(asking.get("/nothing"), 401, "unauthorized")
 
 

@@ -168,24 +168,6 @@ def test_probes_and_model(client: FlaskClient) -> None:
     assert "somebody" not in model.text
 
 
-def test_page(client: FlaskClient) -> None:
-    page = client.get("/")
-    assert page.status_code == 200
-    assert page.mimetype == "text/html"
-    assert RESEARCH_USE_NOTICE in page.text
-    assert "http://" not in page.text
-    assert "'unsafe" not in page.headers["Content-Security-Policy"]
-    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-    for asset, kind in (("/static/page.js", "text/javascript"), ("/static/page.css", "text/css")):
-        assert asset in page.text
-        with client.get(asset) as response:
-            assert response.status_code == 200
-            assert response.mimetype == kind
-    assert "url-form" in page.text
-    without = app_with(ServiceSettings(url_fetching=False), FakeEngine()).test_client()
-    assert "url-form" not in without.get("/").text
-
-
 def test_answers_are_neither_stored_nor_sniffed(client: FlaskClient) -> None:
     for response in (client.post("/predict", **upload(IMAGE)), client.get("/nothing")):
         assert response.headers["Cache-Control"] == "no-store"
