@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 
 from mammoscope.imaging.dicom import is_dicom
-from mammoscope.imaging.dicom.geometry import Geometry
 from mammoscope.imaging.display_values import (
     WHOLE_WINDOW,
     DisplayValues,
     Window,
     to_display_values,
 )
+from mammoscope.imaging.geometry import Geometry
 from mammoscope.imaging.reading import read, require_size
 from mammoscope.settings.service import ReadingLimits
 

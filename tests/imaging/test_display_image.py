@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from mammoscope.errors import EmptyImageError, ImageTooLargeError, UnsupportedImageError
-from mammoscope.imaging.dicom.geometry import Spacing
 from mammoscope.imaging.display_image import DisplayImage, DisplayOptions, make_display_image
 from mammoscope.imaging.display_values import LEAST, MOST, PADDING, WHOLE_WINDOW
+from mammoscope.imaging.geometry import Spacing
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.reading import read
 from mammoscope.phantoms.dicom import Encoding

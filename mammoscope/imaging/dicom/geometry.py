@@ -1,15 +1,11 @@
-"""How a DICOM image lies to the patient: breast, orientation, distance between pixels."""
+"""How a DICOM image lies to the patient, from its elements."""
 
 import re
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from mammoscope.imaging.dicom.header import Header
+from mammoscope.imaging.geometry import Geometry, Spacing, SpacingOrigin
 from mammoscope.imaging.mammogram import Laterality, View
-
-SpacingOrigin = Literal["corrected", "detector", "scanner", "image"]
-"""Where a pixel spacing holds: in the breast (the detector's over the magnification factor), at
-the detector, on the film that was scanned, or where the file does not say."""
 
 _DIRECTION: Final = re.compile(r"[APRLHF]{1,3}")
 _LARGEST_MM: Final = 10.0
@@ -22,43 +18,6 @@ _SPACINGS: Final[tuple[tuple[str, SpacingOrigin], ...]] = (
     ("NominalScannedPixelSpacing", "scanner"),
     ("PixelSpacing", "image"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Spacing:
-    """Distance between the centres of two pixels of the source image.
-
-    Parameters
-    ----------
-    row_mm, column_mm
-        Between two rows and between two columns, in millimetres.
-    origin
-        Where it holds.
-    """
-
-    row_mm: float
-    column_mm: float
-    origin: SpacingOrigin
-
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """How an image lies to the patient; None where the file does not say.
-
-    Parameters
-    ----------
-    laterality, view
-        Of the breast.
-    orientation
-        (0020,0020) Patient Orientation: where rows and columns run to, like ``A`` and ``FR``.
-    spacing
-        Of the source image.
-    """
-
-    laterality: Laterality | None = None
-    view: View | None = None
-    orientation: tuple[str, str] | None = None
-    spacing: Spacing | None = None
 
 
 def geometry(header: Header, laterality: Laterality | None, view: View | None) -> Geometry:

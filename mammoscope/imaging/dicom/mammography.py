@@ -14,12 +14,13 @@ from mammoscope.errors import (
 from mammoscope.imaging.dicom.acceptance import require_mammogram
 from mammoscope.imaging.dicom.acquisition import acquisition
 from mammoscope.imaging.dicom.frames import Layout, decode
-from mammoscope.imaging.dicom.geometry import Geometry, geometry
+from mammoscope.imaging.dicom.geometry import geometry
 from mammoscope.imaging.dicom.greyscale import display_values, displayed
 from mammoscope.imaging.dicom.header import TAG_NUMBERS, Header
 from mammoscope.imaging.dicom.part10 import Part10, take_apart
 from mammoscope.imaging.dicom.pseudonyms import Pseudonyms
 from mammoscope.imaging.display_values import DisplayValues, Window
+from mammoscope.imaging.geometry import Geometry
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts, reduction_for
 from mammoscope.settings.service import ReadingLimits
 

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from mammoscope import errors
 from mammoscope.errors import ImageError
-from mammoscope.imaging.dicom.geometry import Geometry
 from mammoscope.imaging.display_image import DisplayImage, DisplayOptions
+from mammoscope.imaging.geometry import Geometry
 from mammoscope.imaging.mammogram import Exposure, Laterality, SourceFacts, View
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
 from mammoscope.imaging.preprocessing import Preprocessed
