@@ -12,6 +12,7 @@ from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from mammoscope.service.predicting import Predictor
 from mammoscope.service.request_parsing import DICOM_TYPE, flag, submission
+from mammoscope.studies.grouping import STANDARD_VIEWS
 
 LONGEST_SIDE: Final = 2048
 """Pixels of the longer side of a display image that is not asked for in full: more than screens
@@ -25,7 +26,9 @@ _COMPRESSION: Final = 1
 _PHANTOMS: Final = 8
 """Phantoms that are kept: two women."""
 
-_WOMEN: Final = 2
+WOMEN: Final = 2
+"""Women that phantoms are drawn of."""
+
 _MASS: Final = (Laterality.LEFT, 1)
 """Breast of the second woman that has a mass."""
 
@@ -51,7 +54,7 @@ def blueprint(predictor: Predictor) -> Blueprint:
             breast, projection = Laterality(laterality), View(view)
         except ValueError:
             raise NotFound from None
-        if woman >= _WOMEN or projection not in (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE):
+        if woman >= WOMEN or projection not in STANDARD_VIEWS:
             raise NotFound
         return Response(_phantom(woman, breast, projection), content_type=DICOM_TYPE)
 

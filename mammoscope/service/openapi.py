@@ -13,7 +13,7 @@ from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.prediction import AGES_YEARS, RESEARCH_USE_NOTICE
 from mammoscope.service import problems, schemas
 from mammoscope.service.authorization import KEY_HEADER, OPEN
-from mammoscope.service.display_routes import DISPLAY_TYPE
+from mammoscope.service.display_routes import DISPLAY_TYPE, WOMEN
 from mammoscope.service.request_parsing import (
     AGE_FIELD,
     DICOM_TYPE,
@@ -23,8 +23,10 @@ from mammoscope.service.request_parsing import (
     VIEW_FIELD,
 )
 from mammoscope.service.tracing import API_VERSION, CONTENT_POLICY
+from mammoscope.service.v2_routes import MODEL_NAME
 from mammoscope.service.v2_tensors import RequestHeader
 from mammoscope.studies import StudyResult
+from mammoscope.studies.grouping import STANDARD_VIEWS
 
 JSON: Final = "application/json"
 _FORM: Final = "multipart/form-data"
@@ -67,9 +69,17 @@ _OBJECT: Final[Mapping[str, Any]] = {"type": "object"}
 _PAGE: Final[Content] = {"text/html": {"type": "string"}}
 
 _FLAG: Final[Mapping[str, Any]] = {"type": "boolean"}
+_ARGUMENTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "name": {"type": "string", "examples": [MODEL_NAME]},
+    "woman": {"type": "integer", "minimum": 0, "maximum": WOMEN - 1},
+    "laterality": {"enum": [*map(str, Laterality)]},
+    "view": {"enum": [*map(str, STANDARD_VIEWS)]},
+}
+"""Parts of paths."""
+
 _IMAGE: Final[Content] = {
-    JSON: schemas.UrlRequest,
     _FORM: _form({FILE_FIELD: _BINARY, AGE_FIELD: _AGE}),
+    JSON: schemas.UrlRequest,
     "image/jpeg": _BINARY,
     "image/png": _BINARY,
     "image/tiff": _BINARY,
@@ -186,9 +196,9 @@ def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
 
 
 def _described(operation: Operation, arguments: list[str]) -> dict[str, Any]:
-    string = {"type": "string"}
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": string} for name in arguments
+        {"name": name, "in": "path", "required": True, "schema": _ARGUMENTS[name]}
+        for name in arguments
     ] + [
         {"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()
     ]

@@ -103,8 +103,17 @@ async function addFile(file) {
   }
   const found = await tags(file);
   const item = add({ name: file.name, file, tags: found });
-  if (found?.study) item.study = studyOfTags(found.study);
+  if (found?.study) {
+    item.study = studyOfTags(found.study);
+    hangSecond(item);
+  }
   start(item);
+}
+
+// The second view of the study that is looked at hangs beside the first.
+function hangSecond(item) {
+  const study = state.studies.get(item.study);
+  if (selectedItem()?.study === item.study && membersOf(study).length === 2) state.view.hang = true;
 }
 
 export function addUrl(url) {
@@ -215,6 +224,10 @@ export function clear() {
   for (const item of [...state.items]) remove(item);
 }
 
+// Images that are no mammogram to the network can still be looked at.
+const SEEN = new Set(["no_breast", "not_a_mammogram"]);
+export const isShowable = (item) => Boolean(item.answer) || SEEN.has(item.error?.code);
+
 export const isOpen = (item) => ["waiting", "sending", "running"].includes(item.status);
 
 // ---- what an image shows, and how it is called
@@ -292,20 +305,19 @@ function scoreStudies() {
     if (members.some(isOpen) || answered.length < 2) continue;
     const key = JSON.stringify(answered.map((item) => [item.id, place(item)]));
     if (key === study.scored) continue;
-    study.scored = key;
+    Object.assign(study, { scored: key, result: null, error: null, scoring: false });
+    if (isMixed(study)) continue;
     scoreStudy(study, answered, key);
   }
 }
 
 async function scoreStudy(study, answered, key) {
-  Object.assign(study, { result: null, error: null, scoring: false });
   if (answered.length > config.maxStudyImages) study.error = words.worklist.tooMany(config.maxStudyImages);
   if (answered.some((item) => !item.file)) study.error = words.worklist.noFiles;
   changed();
   if (study.error) return;
   const given = answered.map((item) => ({ file: item.file, name: item.name, ...place(item) }));
-  // Where tags name two patients, the service keeps them apart; else all are one woman's.
-  const patient = isMixed(study) ? null : `study ${study.number}`;
+  const patient = `study ${study.number}`;
   study.scoring = true;
   try {
     const { data } = await queue.add(() => api.study(given, patient)).done;

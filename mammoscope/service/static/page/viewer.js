@@ -3,7 +3,7 @@
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { hang, putRight, SLOTS } from "./hanging.js";
 import { Group, Pane } from "./pane.js";
-import { loadDisplay, membersOf, place, select, selectedItem, setView, state, verdict } from "./store.js";
+import { isShowable, loadDisplay, membersOf, place, select, selectedItem, setView, state, verdict } from "./store.js";
 import { words } from "./strings.js";
 
 const text = words.viewer;
@@ -19,7 +19,7 @@ export function placeText(item) {
 function slots(item) {
   const study = state.studies.get(item.study);
   if (!state.view.hang || !study) return null;
-  const hung = hang(membersOf(study).filter((each) => each.answer), place);
+  const hung = hang(membersOf(study).filter(isShowable), place);
   const others = hung.every((slot) => slot.item !== item);
   return others ? null : hung;
 }
@@ -67,7 +67,7 @@ function PaneView({ item, anchor }) {
     pane.current.update(image, item.layers, { id: item.id, invert, heat, opacity, tool, anchor, turned });
   });
   useEffect(() => {
-    if (!item.display && item.answer) loadDisplay(item);
+    if (!item.display && isShowable(item)) loadDisplay(item);
   });
 
   const chosen = item.id === state.selected;
@@ -198,7 +198,7 @@ function shownItems() {
   const item = selectedItem();
   if (!item) return [];
   const shown = slots(item)?.filter((slot) => slot.item) ?? [{ item }];
-  return shown.filter((slot) => slot.item.answer);
+  return shown.filter((slot) => isShowable(slot.item));
 }
 
 const MOVES = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };

@@ -129,7 +129,7 @@ function hangStudy(members) {
 export function Scores({ study }) {
   if (study.scoring) return html`<p class="scores faint">${text.scoring}</p>`;
   if (study.error) return html`<p class="scores faint">${study.error}</p>`;
-  if (!study.result || membersOf(study).length < 2) return null;
+  if (!study.result || isMixed(study) || membersOf(study).length < 2) return null;
   const { breasts, patients } = study.result;
   return html`<div class="scores">
     ${breasts.map((breast) => html`<${Score} name=${text.breast[breast.laterality]} result=${breast} level="breast" />`)}
