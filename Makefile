@@ -59,6 +59,11 @@ bench-decode:  ## time and memory of decoding DICOM [ARGS="--json FILE"]
 	@$(environment) packages
 	exec $(BIN)/python -m benchmarks.decode $(ARGS)
 
+.PHONY: bench-page
+bench-page:  ## the page in a browser: time to paint, layout shift, long tasks, size [ARGS="--json FILE"]
+	@$(environment) packages dev-packages
+	exec $(BIN)/python -m benchmarks.page $(ARGS)
+
 # Benchmarks: seconds per measurement, and the number of rounds.
 SECONDS := 4
 ROUNDS := 3

@@ -6,7 +6,7 @@ import { Card } from "./card.js";
 import { address, config } from "./config.js";
 import { Intake, takeDropsAndPastes } from "./intake_view.js";
 import { listenToKeys } from "./keys.js";
-import { Report } from "./report.js";
+import { listenToPrinting } from "./report.js";
 import { changed, loadModel, state, subscribe } from "./store.js";
 import { words } from "./strings.js";
 import { Verdict } from "./verdict.js";
@@ -33,25 +33,14 @@ function go(event, to) {
 
 function App() {
   const [, draw] = useState(0);
-  const [only, setOnly] = useState(null);
   useEffect(() => subscribe(() => draw((count) => count + 1)), []);
-  useEffect(() => {
-    const all = () => setOnly(null);
-    addEventListener("afterprint", all);
-    return () => removeEventListener("afterprint", all);
-  }, []);
-  const printReport = (study) => {
-    setOnly(study.id);
-    setTimeout(() => window.print(), 50);
-  };
   const page = here();
   return html`
     <a class="skip" href="#worklist">${words.skip}</a>
     <${Header} page=${page} />
-    ${page === "card" ? html`<main class="card-page"><${Card} /></main>` : html`<${Images} printReport=${printReport} />`}
+    ${page === "card" ? html`<main class="card-page"><${Card} /></main>` : html`<${Images} />`}
     <${Help} />
     <${KeyDialog} />
-    ${page === "images" && html`<${Report} only=${only} />`}
   `;
 }
 
@@ -68,12 +57,12 @@ function Header({ page }) {
   </header>`;
 }
 
-function Images({ printReport }) {
+function Images() {
   const empty = state.items.length === 0;
   return html`<main class=${empty ? "images empty" : "images"}>
     <h1 class="unseen">${words.title}</h1>
-    <${Intake} empty=${empty} />
-    ${!empty && html`<${Worklist} printReport=${printReport} /><${Viewer} /><${Verdict} />`}
+    <${Intake} key=${empty ? "welcome" : "bar"} empty=${empty} />
+    ${!empty && html`<${Worklist} /><${Viewer} /><${Verdict} />`}
   </main>`;
 }
 
@@ -109,8 +98,22 @@ function KeyDialog() {
   </dialog>`;
 }
 
+// A style sheet in the head would hold up the first paint: nothing is drawn before it is there.
+function styled() {
+  const sheet = document.createElement("link");
+  sheet.rel = "stylesheet";
+  sheet.href = new URL("./page.css", import.meta.url).href;
+  const loaded = new Promise((resolve) => {
+    sheet.onload = sheet.onerror = resolve;
+  });
+  document.head.append(sheet);
+  return loaded;
+}
+
+await styled();
 addEventListener("popstate", changed);
 listenToKeys();
+listenToPrinting();
 takeDropsAndPastes();
 const root = document.getElementById("app");
 root.replaceChildren();

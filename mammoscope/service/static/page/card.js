@@ -117,7 +117,7 @@ function Roc({ model, test }) {
   const label = points
     .map(([name, { sensitivity, specificity }]) => `${words.points[name] ?? name}: sensitivity ${figure(sensitivity)}, specificity ${figure(specificity)}`)
     .join("; ");
-  return html`<${Plot} title=${text.roc} explain=${text.rocExplain} x=${text.axes.fpr} y=${text.axes.sensitivity} label=${label}>
+  return html`<${Plot} title=${text.roc} explain=${text.rocExplain} x=${text.axes.falsely} y=${text.axes.sensitivity} label=${label}>
     <line class="chance" x1=${across(0)} y1=${up(0)} x2=${across(1)} y2=${up(1)} />
     ${points.map(([name, { sensitivity, specificity }]) => {
       const x = across(1 - specificity.value);

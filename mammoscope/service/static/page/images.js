@@ -6,20 +6,26 @@ const THUMB_SIDE = 112;
 export const LEAST = 1;
 export const MOST = 65535;
 
+// Lets the browser answer people between two pieces of work.
+const pause = () => new Promise((resolve) => setTimeout(resolve));
+
 function bytesOf(base64) {
-  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+  const letters = atob(base64);
+  const bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < letters.length; at += 1) bytes[at] = letters.charCodeAt(at);
+  return bytes;
 }
 
 async function bitmapOf(base64) {
+  await pause();
   return createImageBitmap(new Blob([bytesOf(base64)], { type: "image/png" }));
 }
 
 // Bitmaps of an answer's layers, and the address of a thumbnail.
 export async function layersOf(given) {
-  const [preprocessed, heat] = await Promise.all([
-    bitmapOf(given.preprocessed),
-    bitmapOf(given.heat),
-  ]);
+  const preprocessed = await bitmapOf(given.preprocessed);
+  const heat = await bitmapOf(given.heat);
   const thumb = await thumbnail(preprocessed, heat, given.mirrored);
   return { ...given, preprocessed, heat, thumb };
 }

@@ -1,6 +1,6 @@
-// The report, for paper: one page a study. Screens do not show it.
+// The report, for paper: one page a study. It is drawn when somebody prints.
 
-import { html } from "../vendor/htm-preact.js";
+import { html, render } from "../vendor/htm-preact.js";
 import { config } from "./config.js";
 import { isMixed, levelVerdict, membersOf, state, verdict } from "./store.js";
 import { words } from "./strings.js";
@@ -8,13 +8,33 @@ import { placeText } from "./viewer.js";
 
 const text = words.report;
 
-export function Report({ only }) {
+let only = null;
+
+// Prints one study; the browser's own command prints all.
+export function printReport(study) {
+  only = study.id;
+  window.print();
+}
+
+function Report() {
   const studies = [...state.studies.values()].filter((study) => only === null || study.id === only);
   const single = only === null ? state.items.filter((item) => item.study === null) : [];
-  return html`<div class="report">
+  return html`
     ${studies.map((study) => html`<${Sheet} key=${study.id} study=${study} items=${membersOf(study)} />`)}
     ${single.map((item) => html`<${Sheet} key=${`image ${item.id}`} items=${[item]} />`)}
-  </div>`;
+  `;
+}
+
+export function listenToPrinting() {
+  const paper = document.getElementById("report");
+  const draw = () => render(html`<${Report} />`, paper);
+  const clear = () => {
+    only = null;
+    render(null, paper);
+  };
+  addEventListener("beforeprint", draw);
+  addEventListener("afterprint", clear);
+  matchMedia("print").addEventListener("change", ({ matches }) => (matches ? draw() : clear()));
 }
 
 function Sheet({ study, items }) {

@@ -284,7 +284,7 @@ export const words = {
     groupColumns: ["Group", "Images", "With cancer", "AUC"],
     pointColumns: ["Operating point", "Threshold", "Sensitivity", "Specificity", "PPV, NPV at 2 %"],
     axes: {
-      fpr: "1 - specificity",
+      falsely: "1 - specificity",
       sensitivity: "Sensitivity",
       said: "Probability said",
       observed: "Observed share",

@@ -1,17 +1,18 @@
 // The worklist: rows as results come, grouped into studies.
 
-import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
+import { Component, html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import {
   cancelAll, clear, isMixed, isOpen, levelVerdict, listed, place, remove, select, set, setView,
   start, state, step, verdict, membersOf,
 } from "./store.js";
+import { printReport } from "./report.js";
 import * as statistics from "./statistics.js";
 import { words } from "./strings.js";
 import { placeText } from "./viewer.js";
 
 const text = words.worklist;
 
-export function Worklist({ printReport }) {
+export function Worklist() {
   const items = listed();
   const groups = grouped(items);
   return html`<section class="worklist" aria-label=${text.region} id="worklist">
@@ -22,7 +23,6 @@ export function Worklist({ printReport }) {
       ${groups.map(
         ({ study, members }) => html`<${StudyRows}
           key=${study?.id ?? "single"} study=${study} members=${members} alone=${groups.length === 1 && !study}
-          printReport=${printReport}
         />`,
       )}
     </div>
@@ -102,7 +102,7 @@ function Controls() {
   </div>`;
 }
 
-function StudyRows({ study, members, alone, printReport }) {
+function StudyRows({ study, members, alone }) {
   return html`<section class="study">
     ${!alone &&
     html`<header>
@@ -115,7 +115,7 @@ function StudyRows({ study, members, alone, printReport }) {
     ${study && isMixed(study) && html`<div class="alarm" role="alert">
       <strong>${text.mixed}</strong> ${text.mixedDetail}
     </div>`}
-    <ul>${members.map((item) => html`<${Row} key=${item.id} item=${item} />`)}</ul>
+    <ul>${members.map((item) => html`<${Row} key=${item.id} item=${item} shown=${shownOf(item)} />`)}</ul>
     ${study && html`<${Scores} study=${study} />`}
   </section>`;
 }
@@ -162,7 +162,27 @@ export function Bar({ decided, level = "image" }) {
   </span>`;
 }
 
-function Row({ item }) {
+// All that a row shows, so that rows that show the same are not drawn again.
+function shownOf(item) {
+  const { laterality, view } = place(item);
+  const { model, point } = state;
+  return [
+    item.status, Math.round(50 * item.progress), item.id === state.selected, laterality, view,
+    verdict(item)?.p, point, model !== null, item.layers?.thumb, item.error?.message,
+  ].join();
+}
+
+class Row extends Component {
+  shouldComponentUpdate(next) {
+    return next.shown !== this.props.shown;
+  }
+
+  render({ item }) {
+    return html`<${RowContent} item=${item} />`;
+  }
+}
+
+function RowContent({ item }) {
   const chosen = item.id === state.selected;
   const decided = verdict(item);
   const warnings = item.answer?.warnings.length ?? 0;
