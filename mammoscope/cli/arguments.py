@@ -2,9 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeAlias, get_args
+from typing import Final, TypeAlias, get_args
 
 from mammoscope.data.dataset import LABEL_FOLDERS, Dataset, describe_ignored, read_dataset
 from mammoscope.model.artifact.card import DEFAULT_POINT
@@ -79,35 +79,6 @@ def add_model_to_change(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="DIR", type=Path, required=True, help="model folder to write to"
     )
-
-
-def add_output(parser: argparse.ArgumentParser, purpose: str, default: Path | None = None) -> None:
-    """Add ``--output``, the folder to write to, also under its deprecated name ``--to``."""
-    required = default is None
-    names = parser.add_mutually_exclusive_group(required=required)
-    names.add_argument("--output", metavar="DIR", type=Path, default=default, help=purpose)
-    names.add_argument(
-        "--to",
-        dest="output",
-        type=Path,
-        action=_Deprecated,
-        default=default,
-        help=argparse.SUPPRESS,
-    )
-
-
-class _Deprecated(argparse.Action):
-    """Stores the value of an option's old name, and says what the option is called."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        print(f"{parser.prog}: {option_string} is deprecated; use --{self.dest}.", file=sys.stderr)
-        setattr(namespace, self.dest, values)
 
 
 def add_labels(parser: "argparse._ActionsContainer") -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from mammoscope.cli.extras import explain_missing
 from mammoscope.errors import MammoscopeError, UsageError
 from mammoscope.system.interrupts import EXIT_INTERRUPTED
 
@@ -33,6 +34,11 @@ def ended(name: str, work: Callable[[], int]) -> int:
     except (MammoscopeError, _OutputEndedError) as err:
         if str(err):
             sys.stderr.write(f"{name}: {err}\n")
+        return EXIT_REFUSED
+    except ModuleNotFoundError as err:
+        if (sentence := explain_missing(err)) is None:
+            raise
+        sys.stderr.write(f"{name}: {sentence}\n")
         return EXIT_REFUSED
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{name}: stopped.\n")
