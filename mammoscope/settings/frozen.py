@@ -29,10 +29,10 @@ def explain(
     names = written or {}
 
     def told(problem: ErrorDetails) -> str:
-        key = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            return f"{names.get(key, key)}: there is no such setting"
-        return f"{names.get(key, key) or 'value'}: {problem['msg']}"
+        first, *below = map(str, problem["loc"] or ("value",))
+        key = ".".join((names.get(first, first), *below))
+        is_unknown = problem["type"] == "extra_forbidden"
+        return f"{key}: {'there is no such setting' if is_unknown else problem['msg']}"
 
     return ConfigurationError(f"{origin} cannot be used: {'; '.join(map(told, error.errors()))}")
 
