@@ -36,7 +36,7 @@ train:  ## train a model: DATA=DIR OUTPUT=RUN [ARGS="--preset reference ..."]
 trainings:  ## the runs of recipes/experiments.toml, one after another: DATA=DIR [ARGS=...]
 	@test -n '$(DATA)' || { echo 'Usage: make trainings DATA=DIR' >&2; exit 2; }
 	$(environment) packages training
-	exec $(BIN)/python -m mammoscope dev trainings --data '$(DATA)' $(ARGS)
+	exec $(BIN)/python -m mammoscope dev trainings --data '$(DATA)' --records model/experiments $(ARGS)
 
 .PHONY: figures
 figures:  ## draw the figures in images/ from the records

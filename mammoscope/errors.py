@@ -4,6 +4,7 @@
 
     MammoscopeError
     ├── ConfigurationError            a setting, option or record that cannot be used
+    │   └── UsageError                a command line that does not say what it wants
     ├── StorageError                  a disk that is full or a folder that cannot be written
     ├── ImageError                    this image is refused
     │   ├── EmptyImageError
@@ -48,7 +49,9 @@
 
 Each class carries a stable ``code`` for programs; the message is for people and says what was
 received and what is allowed. Messages never hold a patient's field, a path, a file name or the
-text of a library's exception: whoever catches the error knows which file it was handling.
+text of a library's exception: whoever catches the error knows which file it was handling. Errors
+about a data set name its folders, and the row and value of its table: only commands raise them, for
+whoever has the folder.
 """
 
 from collections.abc import Mapping
@@ -65,6 +68,12 @@ class ConfigurationError(MammoscopeError):
     """A setting, option or record that cannot be used."""
 
     code = "invalid_configuration"
+
+
+class UsageError(ConfigurationError):
+    """A command line that does not say what it wants, or an option with another value."""
+
+    code = "wrong_usage"
 
 
 class StorageError(MammoscopeError):

@@ -334,3 +334,43 @@ def test_server_without_a_model(server: Server, image: Path) -> None:
     finished = run(image, "--server", server.address, "--wait", "20")
     assert finished.returncode == 2
     assert "Another network." in finished.stderr
+
+
+def test_json_to_a_dash_is_json(server: Server, image: Path) -> None:
+    finished = run("--json", "-", image, "--server", server.address)
+    assert finished.returncode == 0
+    assert json.loads(finished.stdout) == {"picture": str(image), **ANSWER}
+
+
+def test_hidden_files_are_not_sent(server: Server, image: Path) -> None:
+    for name in ("._meier.jpg", ".hidden.png", "Thumbs.db", "__MACOSX/._a.jpg", "__MACOSX/a.jpg"):
+        (image.parent / name).parent.mkdir(exist_ok=True)
+        (image.parent / name).write_bytes(b"x")
+    (image.parent / "IM0001").write_bytes(bytes(128) + b"DICM and more")
+    finished = run("--json", image.parent, "--server", server.address)
+    assert [json.loads(line)["picture"] for line in finished.stdout.splitlines()] == [
+        str(image.parent / "IM0001"),
+        str(image),
+    ]
+
+
+def test_a_folder_without_images_is_no_study(server: Server, tmp_path: Path) -> None:
+    finished = run("--study", tmp_path, "--server", server.address)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert "no image" in finished.stderr
+    assert server.bodies == []
+
+
+def test_a_reader_that_has_seen_enough_ends_it(server: Server, image: Path) -> None:
+    for number in range(200):
+        (image.parent / f"{number}.jpg").write_bytes(b"x")
+    with subprocess.Popen(
+        [sys.executable, "test.py", image.parent, "--server", server.address],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert b"probability" in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 1

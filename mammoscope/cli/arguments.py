@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias, get_args
 
+from mammoscope.data.dataset import LABEL_FOLDERS, Dataset, describe_ignored, read_dataset
 from mammoscope.model.artifact.card import DEFAULT_POINT
 from mammoscope.settings.service import ENVIRONMENT_PREFIX, OperatingPointName, model_path
 
@@ -71,6 +72,52 @@ def _add_model(parser: argparse.ArgumentParser, metavar: str, purpose: str) -> N
         default=argparse.SUPPRESS,
         help=f"{purpose} {DEFAULT_MODEL}",
     )
+
+
+def add_model_to_change(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``, a model folder that is written to: it must be named on the command line."""
+    parser.add_argument(
+        "--model", metavar="DIR", type=Path, required=True, help="model folder to write to"
+    )
+
+
+def add_labels(parser: "argparse._ActionsContainer") -> None:
+    """Add ``--labels``, the names of the folders of both labels."""
+    parser.add_argument(
+        "--labels",
+        metavar="NAME,NAME",
+        type=label_folders,
+        default=argparse.SUPPRESS,
+        help="names of the folders of label 0 and label 1, such as benign,malignant; "
+        f"default: {','.join(LABEL_FOLDERS)}",
+    )
+    parser.set_defaults(labels=LABEL_FOLDERS)
+
+
+def label_folders(argument: str) -> tuple[str, str]:
+    """Type of ``--labels``: two different names of folders.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is not that; argparse reports it.
+    """
+    names = [name.strip() for name in argument.split(",")]
+    if len(names) != 2 or not all(names) or names[0].casefold() == names[1].casefold():
+        raise argparse.ArgumentTypeError(
+            f"{argument!r} is not two names with a comma between them, as in benign,malignant"
+        )
+    return names[0], names[1]
+
+
+def read_labelled(
+    folder: Path, metadata: Path | None = None, labels: tuple[str, str] = LABEL_FOLDERS
+) -> Dataset:
+    """Read a data set as `mammoscope.data.dataset.read_dataset` does, and say what is ignored."""
+    dataset = read_dataset(folder, metadata, labels)
+    for sentence in describe_ignored(dataset.ignored):
+        print(sentence, file=sys.stderr)
+    return dataset
 
 
 def positive(argument: str) -> int:

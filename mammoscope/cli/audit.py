@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from mammoscope.cli.output import require_folder, write_json
-from mammoscope.data.dataset import Dataset, read_dataset, require_both_classes
+from mammoscope.cli.arguments import add_labels, read_labelled
+from mammoscope.cli.output import require_folder, say, write_json
+from mammoscope.data.dataset import Dataset, require_both_classes
 from mammoscope.errors import EmptyDatasetError
 
 if TYPE_CHECKING:
@@ -26,7 +27,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the data set")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the report as JSON too")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="write the report as JSON too; - for standard output, instead of the lines",
+    )
     parser.add_argument(
         "--metadata",
         metavar="CSV",
@@ -36,6 +42,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--strict", action="store_true", help="exit 1 on a leak or a label conflict"
     )
+    add_labels(parser)
     parser.set_defaults(run=run)
 
 
@@ -52,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     """
     json_path: Path | None = args.json
     require_folder(json_path)
-    dataset = read_dataset(args.folder, args.metadata)
-    report = _audit(dataset)
+    dataset = read_labelled(args.folder, args.metadata, args.labels)
+    report = _audit(dataset, json_path)
     if json_path is not None:
         write_json(json_path, report.to_json())
     if len(report.refused) == report.pictures:
@@ -62,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     return int(args.strict and not report.passed)
 
 
-def _audit(dataset: Dataset) -> "AuditReport":
+def _audit(dataset: Dataset, json_path: Path | None) -> "AuditReport":
     """Audit under a progress bar and print the lines."""
     # Imported here: the service does without imagehash.
     from mammoscope.data.audit import audit, describe
@@ -70,5 +77,5 @@ def _audit(dataset: Dataset) -> "AuditReport":
     # disable=None: no bar where stderr is no terminal.
     with tqdm(total=len(dataset.examples), unit="image", disable=None, leave=False) as bar:
         report = audit(dataset, bar.update)
-    print("\n".join(describe(report)), flush=True)
+    say("\n".join(describe(report)), json_path)
     return report

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder
+from mammoscope.cli.arguments import Subparsers, add_command, add_model_to_change
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
 from mammoscope.evaluation.aggregation import read_scores, with_aggregation
 from mammoscope.model.artifact.card import Card
@@ -22,7 +22,7 @@ from mammoscope.system.files import replacing
 def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
-    add_model_folder(parser, "model folder")
+    add_model_to_change(parser)
     parser.add_argument(
         "--validation-scores",
         metavar="CSV",

@@ -13,10 +13,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder
-from mammoscope.errors import ArtifactNotFoundError, ConfigurationError, StorageError
+from mammoscope.cli.arguments import (
+    DEFAULT_MODEL,
+    Subparsers,
+    add_command,
+    add_labels,
+    read_labelled,
+)
+from mammoscope.errors import ArtifactNotFoundError, StorageError, UsageError
 from mammoscope.model.artifact.card import CardCompiled
 from mammoscope.model.artifact.folder import CARD_NAME, NETWORK_NAME, Artifact, load_artifact
+from mammoscope.settings.service import model_path
 from mammoscope.system.files import replacing
 
 _REMOVED: Final = {
@@ -29,7 +36,13 @@ _REMOVED: Final = {
 def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
-    add_model_folder(parser, "model folder; with --data its card is written to")
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        type=Path,
+        help=f"model folder {DEFAULT_MODEL}; with --data it must be named, because its card is "
+        "written to",
+    )
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -48,6 +61,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=Path,
         help="folder to write the model to, with its card and the compiled network",
     )
+    add_labels(parser)
     for option in _REMOVED:
         parser.add_argument(option, action=_Refuse, help=argparse.SUPPRESS)
 
@@ -76,21 +90,26 @@ def run(args: argparse.Namespace) -> int:
         If the model cannot be used, has no card or cannot be compiled.
     DatasetError
         If the images cannot be used.
+    UsageError
+        If options do not fit together.
     ConfigurationError
-        If an option cannot be used, or the CPU cannot compare scores.
+        If the CPU cannot compare scores.
     StorageError
         If a folder cannot be written to.
     """
     if args.metadata is not None and args.data is None:
-        raise ConfigurationError("--metadata describes the images of --data, which is left out.")
-    artifact = load_artifact(args.model)
+        raise UsageError("--metadata describes the images of --data, which is left out.")
+    if args.data is not None and args.model is None:
+        raise UsageError("--data writes to the model's card; name its folder with --model.")
+    model = args.model or model_path()
+    artifact = load_artifact(model)
     if artifact.card is None:
         raise ArtifactNotFoundError("Only a model with a card can be compiled.")
     if args.data is not None:
         size = artifact.card.input_size
-        compiled = _choose_precision(artifact, size, args.data, args.metadata)
+        compiled = _choose_precision(artifact, size, args)
         print("\n".join(_describe(compiled)))
-        artifact = load_artifact(args.model)
+        artifact = load_artifact(model)
     if args.output is not None:
         _write_folder(artifact, args.output)
 
@@ -105,14 +124,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _choose_precision(
-    artifact: Artifact, size: tuple[int, int], data: Path, metadata: Path | None
+    artifact: Artifact, size: tuple[int, int], args: argparse.Namespace
 ) -> CardCompiled:
     # Imported here: the service's environment lists this command and has no scikit-learn.
-    from mammoscope.data.dataset import read_dataset
     from mammoscope.export.comparison_images import read_images
     from mammoscope.export.precision import choose_precision
 
-    images = read_images(read_dataset(data, metadata), artifact.network, size)
+    dataset = read_labelled(args.data, args.metadata, args.labels)
+    images = read_images(dataset, artifact.network, size)
     return choose_precision(artifact, images)
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
-from mammoscope.cli.arguments import DEFAULT_MODEL
+from mammoscope.cli.arguments import DEFAULT_MODEL, add_labels, read_labelled
 from mammoscope.cli.extras import require
-from mammoscope.cli.output import require_folder, shown, write_json
-from mammoscope.data.dataset import SPLITS, Dataset, read_dataset, require_both_classes
+from mammoscope.cli.output import require_folder, say, shown, write_json
+from mammoscope.data.dataset import SPLITS, Dataset, require_both_classes
 from mammoscope.data.scanner_groups import Appearance
 from mammoscope.data.split_table import read_split
 from mammoscope.errors import EmptyDatasetError, StorageError
@@ -75,8 +75,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="measure beside it what age, machine, site, brightness and crop alone would score, "
         "fitted to the other splits' images",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON too")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="write the figures as JSON too; - for standard output, instead of the table",
+    )
     parser.add_argument("--scores", metavar="CSV", type=Path, help="write each image's score too")
+    add_labels(parser)
     parser.set_defaults(run=run)
 
 
@@ -96,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         require("sklearn")
     for path in (args.json, args.scores):
         require_folder(path)
-    dataset = read_dataset(args.data, args.metadata)
+    dataset = read_labelled(args.data, args.metadata, args.labels)
     if args.training_run is not None:
         if args.split:
             print("--split cannot be combined with --run, which names the images.", file=sys.stderr)
@@ -124,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     assessment = assess(dataset, split, outcomes, engine.card)
     if args.shortcuts:
         assessment = with_shortcuts(assessment, outcomes, _others(dataset, split))
-    print("\n".join(describe(assessment)), flush=True)
+    say("\n".join(describe(assessment)), args.json)
     if args.json is not None:
         write_json(args.json, assessment.to_json())
     scores.require_complete()

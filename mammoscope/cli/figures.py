@@ -8,7 +8,6 @@ import argparse
 from pathlib import Path
 
 from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder
-from mammoscope.cli.explore import DEFAULT as DATASET
 from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.model.artifact.folder import CARD_NAME
 
@@ -17,7 +16,13 @@ def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
     add_model_folder(parser, "model folder with the records of the trainings below it")
-    parser.add_argument("--to", metavar="DIR", type=Path, default=Path("images"), help="to where")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        default=Path("images"),
+        help="folder to write the figures to",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,12 +39,12 @@ def run(args: argparse.Namespace) -> int:
     from mammoscope.reports.record import read_object
 
     records = args.model / RECORD_FOLDER
-    dataset = records / DATASET.name
+    dataset = records / "dataset.json"
     written = write_images(
         read_object(args.model / CARD_NAME),
         records,
         read_object(dataset) if dataset.is_file() else None,
-        args.to,
+        args.output,
     )
-    print(f"{len(written)} figures are in {args.to}.")
+    print(f"{len(written)} figures are in {args.output}.")
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from mammoscope.cli.arguments import Subparsers, add_command
-from mammoscope.errors import ConfigurationError
+from mammoscope.errors import UsageError
 from mammoscope.service.keys import issue_key
 
 _LONGEST_DAYS: Final = 36_500
@@ -35,15 +35,17 @@ def run(args: argparse.Namespace) -> int:
 
     Raises
     ------
+    UsageError
+        If the days are not allowed.
     ConfigurationError
-        If name or days are not allowed, the name is taken, or the file is none of keys.
+        If the name is not allowed or is taken, or the file is none of keys.
     StorageError
         If the file cannot be written.
     """
     expires = None
     if args.days is not None:
         if not 0 < args.days <= _LONGEST_DAYS:
-            raise ConfigurationError(f"--days must be from 1 to {_LONGEST_DAYS}.")
+            raise UsageError(f"--days must be from 1 to {_LONGEST_DAYS}.")
         today = dt.datetime.now(dt.UTC).date()
         expires = today + dt.timedelta(days=args.days)
     print(issue_key(args.file, args.name, expires=expires))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mammoscope.cli.arguments import Subparsers, add_command
-from mammoscope.errors import ConfigurationError, StorageError
+from mammoscope.errors import ConfigurationError, StorageError, UsageError
 from mammoscope.phantoms.dicom import SYNTAXES, Encoding, write_phantom_study
 from mammoscope.phantoms.drawing import write_phantom_dataset, write_phantoms
 
@@ -76,7 +76,7 @@ def _write_studies(args: argparse.Namespace) -> int:
     bits = SYNTAXES[args.syntax].bits
     encoding = Encoding(args.syntax, bits=12 if 12 in bits else bits[-1])
     if args.count < 1 or args.seed < 0 or args.dataset:
-        raise ConfigurationError(
+        raise UsageError(
             "--studies needs a --count of at least 1 and a --seed of at least 0, and cannot be "
             "combined with --dataset."
         )

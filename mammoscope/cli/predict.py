@@ -7,17 +7,17 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
 from mammoscope.cli.arguments import add_model, add_operating_point
-from mammoscope.cli.output import shown, write_json
+from mammoscope.cli.output import STANDARD_OUTPUT, shown, write_json
 from mammoscope.cli.sharding import Shard
 from mammoscope.errors import (
-    ConfigurationError,
     ImageError,
     MammoscopeError,
     StorageError,
     UnreadableFileError,
+    UsageError,
 )
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
@@ -39,9 +39,7 @@ from mammoscope.studies import (
     to_rows,
 )
 from mammoscope.system.cpus import available_processors
-from mammoscope.system.files import json_text
-
-STANDARD_OUTPUT: Final = "-"
+from mammoscope.system.progress import progress
 
 Outcome = Prediction | MammoscopeError
 
@@ -97,13 +95,17 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     ArtifactError, ConfigurationError
-        If the model cannot be used or has no such operating point, or options do not fit.
+        If the model cannot be used or has no such operating point.
+    UsageError
+        If options do not fit.
+    UnreadableFileError, MetadataError
+        If a study has no image, or its manifest cannot be used.
     StorageError
         If a result cannot be written; those before it are.
     """
     shard = Shard.parse(args.shard) if args.shard else None
     if shard and args.study:
-        raise ConfigurationError("--shard cannot be combined with --study: it would split a study.")
+        raise UsageError("--shard cannot be combined with --study: it would split a study.")
     artifact = load_artifact(args.model)
 
     from mammoscope.model.engine import load_engine
@@ -155,15 +157,14 @@ def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool
 
         return predict_image(engine, str(path), read, placement, args.operating_point)
 
-    found = (each for path in args.paths for each in find_study(path))
-    study = aggregate(list(map_ahead(work, found)), engine.card, args.operating_point)
+    found = [each for path in args.paths for each in find_study(path)]
+    bar = progress(map_ahead(work, found), len(found))
+    study = aggregate(list(bar), engine.card, args.operating_point)
     try:
         if args.json is None:
             writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(to_rows(study))
-        elif args.json == STANDARD_OUTPUT:
-            sys.stdout.write(json_text(study.to_json()))
         else:
             write_json(Path(args.json), study.to_json())
     except BrokenPipeError:
@@ -179,7 +180,7 @@ def _pseudonym_key(key_file: Path | None) -> bytes:
         key = key_file.read_bytes() if key_file else Pseudonyms.new_key()
         Pseudonyms(key)  # refuses a short key
     except (OSError, ValueError) as err:
-        raise ConfigurationError(
+        raise UsageError(
             "--id-key cannot be used; it must be a readable file of 16 bytes or more."
         ) from err
     return key

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mammoscope.cli.arguments import Subparsers, add_command
-from mammoscope.cli.output import require_folder, shown, write_json
+from mammoscope.cli.arguments import Subparsers, add_command, positive
+from mammoscope.cli.output import is_standard_output, require_folder, shown, write_json
 from mammoscope.cli.predict import find_images
 from mammoscope.errors import ImageError, MammoscopeError, NotAMammogramError
 from mammoscope.evaluation.evaluate import map_ahead
@@ -51,12 +51,17 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--every",
         metavar="N",
-        type=int,
+        type=positive,
         default=1,
         help="take one image of N, for a look at a large folder",
     )
     parser.add_argument("--list", action="store_true", help="print the result of each image too")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write what was measured as JSON")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="write what was measured as JSON; - for standard output, instead of the lines",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,10 +75,11 @@ def run(args: argparse.Namespace) -> int:
     require_folder(args.json)
     everything: list[QualityResult] = []
     for path in args.paths:
-        found = list(find_images([path]))[:: max(1, args.every)]
+        found = list(find_images([path]))[:: args.every]
         results = list(progress(map_ahead(check, found), len(found)))
         everything += results
-        _print(path, results, listed=args.list)
+        if not is_standard_output(args.json):
+            _print(path, results, listed=args.list)
     if args.json is not None:
         write_json(args.json, {"pictures": [result.to_json() for result in everything]})
     return int(any(result.code for result in everything))

@@ -40,7 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("training_run", metavar="RUN", type=Path, help="a training run")
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="its images")
     parser.add_argument(
-        "--to", metavar="DIR", type=Path, default=Path("model"), help="model folder to write"
+        "--output", metavar="DIR", type=Path, required=True, help="model folder to write to"
     )
     parser.add_argument(
         "--record-only",
@@ -66,14 +66,14 @@ def run(args: argparse.Namespace) -> int:
         If something cannot be written.
     """
     artifact = None if args.record_only else load_artifact(args.training_run)
-    record = copy_record(args.training_run, args.data, args.to / RECORD_FOLDER)
+    record = copy_record(args.training_run, args.data, args.output / RECORD_FOLDER)
     print(f"The record is in {record}.")
     if artifact is not None:
         try:
-            _copy_model(artifact, args.to)
+            _copy_model(artifact, args.output)
         except OSError as err:
             raise StorageError("The release cannot be written.") from err
-        print(f"The model is in {args.to}.")
+        print(f"The model is in {args.output}.")
     return 0
 
 

@@ -7,22 +7,27 @@ image, breast and patient. Exit status: 0 if every image has an answer, 1 if an 
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from mammoscope.cli.ending import EXIT_USAGE, ended
+from mammoscope.cli.output import STANDARD_OUTPUT, shown
 from mammoscope.client import DEFAULT_SERVER, Client
 from mammoscope.errors import (
-    ConfigurationError,
     MammoscopeError,
     ServerAnswerError,
     ServerUnreachableError,
+    UsageError,
 )
 from mammoscope.imaging.image_files import walk_images
+from mammoscope.model.prediction import AGES_YEARS
 from mammoscope.studies import find_study
 
 _WIDTH: Final = 44
+_LONGEST_WAIT_S: Final = 86_400
 _HEAD: Final = f"{'image':<{_WIDTH}}  label       probability  remarks"
 
 
@@ -42,10 +47,13 @@ def parse_arguments() -> argparse.Namespace:
     key = "file with the API key, for servers that require one"
     parser.add_argument("--key-file", type=Path, metavar="FILE", help=key)
     age = "the woman's age in years, for all images"
-    parser.add_argument("--age", type=float, metavar="YEARS", help=age)
+    parser.add_argument("--age", type=_age, metavar="YEARS", help=age)
     wait = "wait for a service that is starting (default: %(default)s)"
-    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
+    parser.add_argument("--wait", type=_seconds, default=0.0, metavar="SECONDS", help=wait)
     arguments = parser.parse_args()
+    if arguments.json and STANDARD_OUTPUT in arguments.images:
+        # Other commands name where to: standard output is the only place here.
+        arguments.images.remove(STANDARD_OUTPUT)
     if not arguments.images:
         parser.error(
             "name the images to ask about, as in: python test.py samples/image.jpg. A service must "
@@ -56,6 +64,25 @@ def parse_arguments() -> argparse.Namespace:
     if arguments.study and any(map(is_url, arguments.images)):
         parser.error("--study takes files, not URLs")
     return arguments
+
+
+def _age(argument: str) -> float:
+    low, high = AGES_YEARS
+    return _number(argument, low, high, f"a number of years from {low} to {high}")
+
+
+def _seconds(argument: str) -> float:
+    return _number(argument, 0.0, _LONGEST_WAIT_S, f"seconds from 0 to {_LONGEST_WAIT_S}")
+
+
+def _number(argument: str, low: float, high: float, allowed: str) -> float:
+    try:
+        number = float(argument)
+    except ValueError:
+        number = math.nan
+    if not low <= number <= high:
+        raise argparse.ArgumentTypeError(f"{argument!r} is not {allowed}")
+    return number
 
 
 def is_url(argument: str) -> bool:
@@ -96,11 +123,12 @@ def read_key(file: Path | None) -> str | None:
     try:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as err:
-        raise ConfigurationError("The file of the API key cannot be read.") from err
+        raise UsageError("The file of the API key cannot be read.") from err
 
 
 def row(name: str, answer: dict[str, Any], remarks: str) -> str:
     """Return the table row of one image, breast or patient."""
+    name = shown(name)
     name = name if len(name) <= _WIDTH else f"…{name[1 - _WIDTH :]}"
     if "error" in answer:
         return f"{name:<{_WIDTH}}  {'refused':<23}  {remarks}"
@@ -164,19 +192,19 @@ def ask_about_study(client: Client, arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; returns the exit status."""
     arguments = parse_arguments()
+    return ended("test.py", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Ask; 0, 1 if an image was refused, or 2 if no server answers."""
     ask_all = ask_about_study if arguments.study else ask_one_by_one
     try:
         with Client(arguments.server, api_key=read_key(arguments.key_file)) as client:
             client.wait_ready(arguments.wait)
             refused = ask_all(client, arguments)
-    except ConfigurationError as err:
-        print(f"test.py: {err}", file=sys.stderr)
-        return 2
     except ServerAnswerError as err:
         print(f"test.py: {err} ({arguments.server})", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        return EXIT_USAGE
     return int(refused > 0)

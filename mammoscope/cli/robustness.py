@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mammoscope.cli.arguments import add_model, positive
+from mammoscope.cli.arguments import add_labels, add_model, positive, read_labelled
 from mammoscope.cli.evaluate import ALL_SPLITS, choose_split
-from mammoscope.cli.output import require_folder, write_json
-from mammoscope.data.dataset import SPLITS, Example, read_dataset
+from mammoscope.cli.output import require_folder, say, write_json
+from mammoscope.data.dataset import SPLITS, Example
 from mammoscope.evaluation.robustness import (
     ERASED,
     RANDOM_DRAWS,
@@ -49,7 +49,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--seed", metavar="N", type=int, default=0, help="same seed, same changes and draws"
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON too")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="write the figures as JSON too; - for standard output, instead of the table",
+    )
+    add_labels(parser)
     parser.set_defaults(run=run)
 
 
@@ -66,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         If the file cannot be written; the table is out by then unless its folder is missing.
     """
     require_folder(args.json)
-    dataset = read_dataset(args.data)
+    dataset = read_labelled(args.data, labels=args.labels)
     split = choose_split(dataset, args.split)
     if split is None:
         return 2
@@ -79,10 +85,11 @@ def run(args: argparse.Namespace) -> int:
     engine = load_engine(artifact)
     outcomes = try_examples(examples, engine, seed=args.seed)
     found = summarise(list(progress(outcomes, len(examples))))
-    print(f"Split {split}: " if split else "", end="")
-    print(f"{found.images:,} images measured, {found.refused:,} refused; ", end="")
-    print(f"model {engine.card.version}; seed {args.seed}")
-    print("\n".join(describe(found)), flush=True)
+    head = (
+        f"{f'Split {split}: ' if split else ''}{found.images:,} images measured, "
+        f"{found.refused:,} refused; model {engine.card.version}; seed {args.seed}"
+    )
+    say("\n".join([head, *describe(found)]), args.json)
     if args.json is not None:
         content = {"model_version": engine.card.version, "split": split or None, "seed": args.seed}
         write_json(args.json, {**content, **found.to_json()})

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from mammoscope.errors import ConfigurationError
+from mammoscope.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Shard:
 
     Raises
     ------
-    ConfigurationError
+    UsageError
         If there is no such part.
     """
 
@@ -28,15 +28,13 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 0 <= self.index < self.count:
-            raise ConfigurationError(
-                f"There is no part {self.index} of {self.count}; the first is 0."
-            )
+            raise UsageError(f"There is no part {self.index} of {self.count}; the first is 0.")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``INDEX/COUNT``; raises ConfigurationError where it is not that."""
+        """Read ``INDEX/COUNT``; raises UsageError where it is not that."""
         if re.fullmatch(r"\d{1,9}/\d{1,9}", text, re.ASCII) is None:
-            raise ConfigurationError("A part must be INDEX/COUNT, such as 0/4, in whole numbers.")
+            raise UsageError("A part must be INDEX/COUNT, such as 0/4, in whole numbers.")
         index, count = map(int, text.split("/"))
         return cls(index, count)
 

@@ -5,10 +5,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
+from mammoscope.cli.arguments import add_labels
 from mammoscope.cli.extras import require
+from mammoscope.data.dataset import require_both_classes
+from mammoscope.errors import ConfigurationError, UsageError
 from mammoscope.settings.training import (
     AugmentationName,
     BackboneName,
@@ -19,6 +23,11 @@ from mammoscope.settings.training import (
     SplitName,
     TrainConfig,
 )
+from mammoscope.system.interrupts import EXIT_INTERRUPTED, quitting_on_ctrl_c
+from mammoscope.training.run_folder import RunPaths, check_run
+
+_PACKAGES: Final = ("tensorflow", "sklearn", "matplotlib")
+"""What training needs besides the packages of the service."""
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -45,6 +54,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     folders.add_argument(
         "--metadata", metavar="CSV", type=Path, help="default: metadata.csv in the data"
     )
+    add_labels(folders)
     folders.add_argument(
         "--cache", metavar="DIR", type=Path, help="preprocessed images; default: RUN/cache"
     )
@@ -94,33 +104,48 @@ def _add_settings(group: "argparse._ArgumentGroup") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; 0, or 130 if interrupted.
+    """Check what can be checked without TensorFlow, then train; 0, or 130 if interrupted.
 
     Raises
     ------
+    UsageError
+        If an option has a value that is not allowed.
     ConfigurationError, DatasetError, RunError
-        If options do not fit, the images cannot be used or the run cannot be continued.
+        If weights cannot be had, the images cannot be used or the run cannot be continued.
     StorageError
         If something cannot be written.
     """
-    require("tensorflow")
     options = vars(args)
     del options["run"]
     data, output = options.pop("data"), options.pop("output")
     metadata, cache = options.pop("metadata", None), options.pop("cache", output / "cache")
     preset, resume = options.pop("preset"), options.pop("resume", False)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    config = TrainConfig.from_preset(preset, options)
     try:
-        with _quiet_native_start():
-            from mammoscope.training.training_run import RunPaths, train
-
-        train(config, RunPaths(data, output, cache, metadata), print, resume=resume)
+        config = TrainConfig.from_preset(preset, options)
+    except ConfigurationError as err:
+        raise UsageError(str(err)) from err
+    _check(config, data, metadata)
+    check_run(config, output, resume=resume)
+    with _quiet_native_start(), quitting_on_ctrl_c():
+        from mammoscope.training.training_run import train
+    paths = RunPaths(data, output, cache, metadata)
+    try:
+        train(config, paths, partial(print, flush=True), resume=resume)
     except KeyboardInterrupt:
         print("\nStopped. Whole epochs are kept: continue with --resume.", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     print(f"The model is in {output}.")
     return 0
+
+
+def _check(config: TrainConfig, data: Path, metadata: Path | None) -> None:
+    """Refuse a folder that cannot be trained on, and a machine without the packages."""
+    for package in _PACKAGES:
+        require(package)
+    from mammoscope.training.division import read_examples  # imports scikit-learn
+
+    require_both_classes(read_examples(config, data, metadata).examples, "training")
 
 
 @contextmanager

@@ -15,12 +15,12 @@ from typing import Final, get_args
 
 from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.extras import require
-from mammoscope.cli.release import RECORD_FOLDER, copy_record
-from mammoscope.errors import ConfigurationError, MammoscopeError
+from mammoscope.cli.release import copy_record
+from mammoscope.errors import MammoscopeError, UsageError
 from mammoscope.model.artifact.folder import CARD_NAME
 from mammoscope.training.recipes import DataName, PlannedRun, read_plan
+from mammoscope.training.run_folder import RunPaths
 
-_RECORDS: Final = Path("model") / RECORD_FOLDER
 _PLAN: Final = Path("recipes") / "experiments.toml"
 _CACHE: Final = "cache"
 _INTERRUPTED: Final = 130
@@ -44,7 +44,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "--runs", metavar="DIR", type=Path, default=Path("runs"), help="folder of all runs"
     )
     parser.add_argument(
-        "--records", metavar="DIR", type=Path, default=_RECORDS, help="folder to copy records to"
+        "--records",
+        metavar="DIR",
+        type=Path,
+        help="folder to copy what may be published of each run to, such as model/experiments",
     )
     parser.add_argument(
         "--imagenet", metavar="FILE", type=Path, help="weights for runs that ask for imagenet"
@@ -70,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises
     ------
-    ConfigurationError
+    UsageError, ConfigurationError
         If the recipe file cannot be used or has no run of a name in ``--only``, or a run asks
         for data whose folder was not given.
     StorageError
@@ -82,14 +85,14 @@ def run(args: argparse.Namespace) -> int:
             each for each in planned if any(fnmatch(each.name, wish) for wish in args.only)
         )
         if not planned:
-            raise ConfigurationError("The recipe file has no run of such a name.")
+            raise UsageError("The recipe file has no run of such a name.")
     if args.list:
         for each in planned:
             print(f"{each.name:32}{_state(args.runs / each.name)}")
         return 0
     folders = dict(args.data)
     if missing := sorted({each.data for each in planned} - folders.keys()):
-        raise ConfigurationError(
+        raise UsageError(
             f"The runs need the data {', '.join(missing)}; give each folder with --data NAME=DIR."
         )
     require("tensorflow")
@@ -123,8 +126,11 @@ def _finish(planned: PlannedRun, data: Path, args: argparse.Namespace) -> bool:
             raise KeyboardInterrupt
         if process.exitcode != 0:
             return False
-    record = copy_record(folder, data, args.records)
-    print(f"{planned.name}: the record is in {record}.", flush=True)
+    if args.records is None:
+        print(f"{planned.name}: finished in {folder}.", flush=True)
+    else:
+        record = copy_record(folder, data, args.records)
+        print(f"{planned.name}: the record is in {record}.", flush=True)
     return True
 
 
@@ -132,7 +138,7 @@ def _train(planned: PlannedRun, data: Path, runs: Path) -> None:
     """Start or continue a run; the process ends with 0, 1 or 130."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        from mammoscope.training.training_run import RunPaths, train
+        from mammoscope.training.training_run import train
 
         paths = RunPaths(data, runs / planned.name, runs / _CACHE)
         train(planned.config_in(runs), paths, print, resume=True)

@@ -187,7 +187,7 @@ def describe_ignored(ignored: Mapping[str, int]) -> list[str]:
     rest = f" and {more} folders more" if more else ""
     return [
         f"Ignored {sum(ignored.values()):,} images in folders that are no label's: "
-        f"{', '.join(named)}{rest}. Rename the folders of the two labels to 0 and 1."
+        f"{', '.join(named)}{rest}. --labels NAME,NAME names the folders of labels 0 and 1."
     ]
 
 

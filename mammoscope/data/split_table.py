@@ -25,7 +25,7 @@ class SplitRow:
     Parameters
     ----------
     file
-        Its name.
+        Its name, as `Example.name` says it.
     patient_id
         Whose breast it shows.
     part
@@ -50,7 +50,7 @@ def write_split(run: Path, parts: Mapping[str, Sequence[Example]]) -> None:
         lines += [f"{e.name},{e.label},{e.patient_id},{name},{SPLIT_SCHEMA}" for e in part]
     try:
         with replacing(run / SPLIT_NAME) as target:
-            target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            target.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
     except OSError as err:
         raise StorageError(f"The run's {SPLIT_NAME} cannot be stored.") from err
 
@@ -64,7 +64,9 @@ def read_split(run: Path) -> tuple[SplitRow, ...]:
         If the folder has no readable table, or one of a newer version of Mammoscope.
     """
     try:
-        with (run / SPLIT_NAME).open(newline="", encoding="utf-8") as stream:
+        with (run / SPLIT_NAME).open(
+            newline="", encoding="utf-8", errors="surrogateescape"
+        ) as stream:
             rows = list(csv.DictReader(stream))
         for row in rows[:1]:
             schema.require_known(row.get(schema.KEY), SPLIT_SCHEMA, SPLIT_NAME)

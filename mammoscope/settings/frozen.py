@@ -1,8 +1,10 @@
 """What settings and cards have in common: frozen, checked, and refused with one message."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from mammoscope.errors import ConfigurationError
 
@@ -10,13 +12,29 @@ PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 
 
-def explain(error: ValidationError, origin: str) -> ConfigurationError:
-    """Turn pydantic's report into one message: which key, what was received, what is allowed."""
-    problems = "; ".join(
-        f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}"
-        for problem in error.errors()
-    )
-    return ConfigurationError(f"{origin} cannot be used: {problems}")
+def explain(
+    error: ValidationError, origin: str, written: Mapping[str, str] | None = None
+) -> ConfigurationError:
+    """Turn pydantic's report into one message: which key, what was received, what is allowed.
+
+    Parameters
+    ----------
+    error
+        The report.
+    origin
+        What cannot be used.
+    written
+        How the user wrote each key, where that is not its name.
+    """
+    names = written or {}
+
+    def told(problem: ErrorDetails) -> str:
+        first, *below = map(str, problem["loc"] or ("value",))
+        key = ".".join((names.get(first, first), *below))
+        is_unknown = problem["type"] == "extra_forbidden"
+        return f"{key}: {'there is no such setting' if is_unknown else problem['msg']}"
+
+    return ConfigurationError(f"{origin} cannot be used: {'; '.join(map(told, error.errors()))}")
 
 
 class Frozen(BaseModel):

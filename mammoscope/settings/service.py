@@ -155,11 +155,12 @@ class ServiceSettings(ReadingLimits):
             If a variable has a deprecated name; the new name takes precedence.
         """
         source = os.environ if environment is None else environment
-        values = {
-            key.removeprefix(ENVIRONMENT_PREFIX).lower(): value
-            for key, value in source.items()
+        written = {
+            key.removeprefix(ENVIRONMENT_PREFIX).lower(): key
+            for key in source
             if key.startswith(ENVIRONMENT_PREFIX)
         }
+        values = {name: source[key] for name, key in written.items()}
         for old, new in _DEPRECATED.items():
             if old in values:
                 prefix = ENVIRONMENT_PREFIX
@@ -170,10 +171,11 @@ class ServiceSettings(ReadingLimits):
                 )
                 old_value = values.pop(old)
                 values.setdefault(new, old_value)
+                written.setdefault(new, written[old])
         try:
             return cls.model_validate(values)
         except ValidationError as err:
-            raise explain(err, "The environment") from err
+            raise explain(err, "The environment", written) from err
 
 
 def model_path(environment: Mapping[str, str] | None = None) -> Path:

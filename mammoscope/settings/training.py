@@ -56,6 +56,8 @@ class TrainConfig(Frozen):
     and measures what cropping gains; such a network is not served."""
     layout: Literal["folders", "ddsm", "ddsm-cancers"] = "folders"
     """How the folder names images: see `mammoscope.data.dataset` and `mammoscope.data.ddsm`."""
+    labels: tuple[str, str] = ("0", "1")
+    """Names of the folders of label 0 and label 1 in the layout ``folders``."""
     smoothing: Annotated[int, Field(ge=0, le=4)] = 0
     """How often the network averages 2 x 2 neighbours before anything else. This binomial low pass
     makes scores depend less on how a copy of the image was resampled."""

@@ -102,7 +102,8 @@ def _fingerprint(examples: Sequence[Example], size: tuple[int, int], *, crop: bo
     digest = hashlib.sha256(f"{_CACHE_FORMAT} {size}{whole}".encode())
     for example in examples:
         facts = example.path.stat()
-        digest.update(f"{example.path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+        line = f"{example.path.name} {facts.st_size} {facts.st_mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:32]
 
 

@@ -31,7 +31,7 @@ def read_examples(config: TrainConfig, data: Path, metadata: Path | None = None)
         If they cannot be listed.
     """
     if config.layout == "folders":
-        return read_dataset(data, metadata)
+        return read_dataset(data, metadata, config.labels)
     return read_ddsm(data, cancers_only=config.layout == "ddsm-cancers")
 
 

@@ -30,6 +30,7 @@ from mammoscope.training.validation import History, measure
 
 _GRADIENT_NORM: Final = 1.0
 _PREDICTION_BATCH: Final = 32
+_BAR_AFTER_S: Final = 2.0
 _TRAIN_METRICS: Final = {"loss": "cross_entropy", "accuracy": "accuracy", "auc": "auc"}
 """What the history calls a measure of the training images: what Keras calls it."""
 
@@ -45,10 +46,16 @@ class _Stage:
     peak_learning_rate: float
 
 
-def predict(network: keras.Model, pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Logits of preprocessed images, uint8 (N, H, W) to float32 (N,)."""
+def predict(
+    network: keras.Model, pixels: Pixels, label: str = "predict"
+) -> npt.NDArray[np.float32]:
+    """Logits of preprocessed images, uint8 (N, H, W) to float32 (N,).
+
+    `label` stands beside the progress bar, which is shown where it takes more than two seconds.
+    """
     parts = []
-    for start in range(0, len(pixels), _PREDICTION_BATCH):
+    starts = range(0, len(pixels), _PREDICTION_BATCH)
+    for start in tqdm(starts, label, unit="batch", disable=None, leave=False, delay=_BAR_AFTER_S):
         batch = pixels[start : start + _PREDICTION_BATCH, ..., None]
         parts.append(keras.ops.convert_to_numpy(network.predict_on_batch(batch)["logit"])[:, 0])
     return np.concatenate(parts).astype(np.float32)
@@ -183,7 +190,9 @@ class Loop:
         trained, worked_on = monotonic(), process_time()
         # At its end `fit` replaced the weights by their moving averages: those are validated, and
         # the weights go on.
-        validation = measure(self.validation, predict(self.network, self.validation.pixels))
+        validation = measure(
+            self.validation, predict(self.network, self.validation.pixels, "validation")
+        )
         self._learner.set_weights(steps.weights)
         return {
             "epoch": number + 1,

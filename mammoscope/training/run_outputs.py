@@ -25,11 +25,8 @@ from mammoscope.model.artifact.folder import NETWORK_NAME, load_artifact, sha256
 from mammoscope.model.calibration import AgeCalibration
 from mammoscope.reports.run import write_figures
 from mammoscope.settings.training import TrainConfig
-from mammoscope.system.files import json_text, replacing
 from mammoscope.training.batches import PreprocessedExamples
 from mammoscope.training.validation import scored
-
-CONFIG_NAME: Final = "config.json"
 
 _PACKAGES: Final = ("keras", "tensorflow", "torch", "jax", "numpy", "opencv-python-headless")
 
@@ -134,7 +131,7 @@ def _groups(validation: PreprocessedExamples) -> dict[str, list[str | None]]:
 
 def _write_scores(path: Path, validation: PreprocessedExamples, images: Scored) -> None:
     try:
-        with path.open("w", newline="", encoding="utf-8") as stream:
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
             writer = csv.writer(stream)
             writer.writerow(("file", "label", "patient", "breast", "logit", "probability"))
             rows = zip(
@@ -204,17 +201,3 @@ def precision(config: TrainConfig) -> str:
     except OSError:
         return "float32"
     return "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON, whole or not at all; raises `StorageError`."""
-    write_text(path, json_text(content))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text in UTF-8, whole or not at all; raises `StorageError`."""
-    try:
-        with replacing(path) as target:
-            target.write_text(text, encoding="utf-8")
-    except OSError as err:
-        raise StorageError("A result of the run cannot be stored.") from err

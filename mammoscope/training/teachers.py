@@ -23,7 +23,7 @@ from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.settings.training import TrainConfig
 from mammoscope.training.batches import PreprocessedExamples
 from mammoscope.training.loop import predict
-from mammoscope.training.run_outputs import CONFIG_NAME
+from mammoscope.training.run_folder import CONFIG_NAME
 
 _NOT_LEARNED: Final = {"validation", "test"}
 """Parts of a run's split from which its network did not learn."""
@@ -76,7 +76,8 @@ def teacher_answers(
             raise RunError(f"The teacher {folder.name} has no card.")
         calibration = artifact.card.calibration
         own = {"weights": str(artifact.network), "smoothing": smoothing}
-        logits = predict(load(config.model_copy(update=own)), learned.pixels)
+        network = load(config.model_copy(update=own))
+        logits = predict(network, learned.pixels, f"teacher {folder.name}")
         log_odds += calibration.slope * logits + calibration.intercept
     return (1.0 / (1.0 + np.exp(-log_odds / len(folders)))).astype(np.float32)
 

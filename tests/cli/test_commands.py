@@ -27,20 +27,22 @@ LINES: dict[str, int | str] = {
     "serve --model model": 0,
     "predict --model model --operating-point default --json lines.json --shard 0/1 images": 0,
     "predict --model model --study --id-key key_file manifest.csv": 0,
-    "train --data dataset --output out --metadata dataset/metadata.csv --cache cache --resume "
+    "train --data dataset --output out --metadata dataset/metadata.csv --labels 0,1 --cache cache "
+    "--resume "
     "--preset smoke --backbone xception --weights none --input-size 96x96 --crop --smoothing 0 "
     "--batch-size 8 --drop-rate 0.1 --learning-rate 0.1 --schedule cosine --epochs 1 "
     "--stop-after 1 --head-epochs 1 --head mean --trainable-from all --augmentation none "
     "--label-smoothing 0.1 --ema-momentum 0 --teachers run --teacher-share 0.5 "
     "--precision float32 --split patients --validation-fraction 0.2 --seed 1": NEEDS_TRAIN,
     "evaluate --data dataset --model model --metadata dataset/metadata.csv --split test "
-    "--json evaluation.json --scores scores.csv": 0,
+    "--labels 0,1 --json evaluation.json --scores scores.csv": 0,
     "evaluate --data dataset --model model --run run": 0,
     "evaluate --data dataset --model model --shortcuts": NEEDS_TRAIN,
-    "audit dataset --json audit.json --metadata dataset/metadata.csv --strict": NEEDS_TRAIN,
+    "audit dataset --json audit.json --metadata dataset/metadata.csv --labels 0,1 "
+    "--strict": NEEDS_TRAIN,
     "download new_data": NEEDS_TRAIN,
     "compile --model model --output compiled": 0,
-    "compile --model model --data dataset --metadata dataset/metadata.csv": 0,
+    "compile --model model --data dataset --metadata dataset/metadata.csv --labels 0,1": 0,
     "compile --kind x": 2,
     "compile --calibration x": 2,
     "key ward --file keys --days 3": 0,
@@ -51,15 +53,15 @@ LINES: dict[str, int | str] = {
     "explain image.jpg --output map.png --model model --operating-point default": 0,
     "dev card --model model --validation-scores s.csv --test t.json --robustness r.json "
     "--reference run --reference-test t.json --about about.toml": 1,
-    "dev distributions --data dataset --model model --sample 2 --seed 1": 0,
+    "dev distributions --data dataset --model model --sample 2 --seed 1 --labels 0,1": 0,
     "dev experiments records --all": NEEDS_TRAIN,
-    "dev explore dataset --json explored.json": NEEDS_TRAIN,
-    "dev figures --model model --to figures": NEEDS_TRAIN,
+    "dev explore dataset --json explored.json --labels 0,1": NEEDS_TRAIN,
+    "dev figures --model model --output figures": NEEDS_TRAIN,
     "dev quality images --every 2 --list --json quality.json": 0,
-    "dev release run --data dataset --to released": NEEDS_TRAIN,
-    "dev release run_without_model --data dataset --to released --record-only": 0,
+    "dev release run --data dataset --output released": NEEDS_TRAIN,
+    "dev release run_without_model --data dataset --output released --record-only": 0,
     "dev report run --output page.html": NEEDS_TRAIN,
-    "dev robustness --data dataset --split test --model model --sample 1 --seed 0 "
+    "dev robustness --data dataset --labels 0,1 --split test --model model --sample 1 --seed 0 "
     "--json robustness.json": 0,
     "dev trainings recipes.toml --data dataset --runs runs --records records "
     "--imagenet weights.h5 --only backbone-inceptionv3": NEEDS_TRAIN,

@@ -47,7 +47,7 @@ def release(*arguments: object) -> int:
 
 def test_a_release_is_a_model_folder_with_a_record(training_run, phantom_dataset, tmp_path, capsys):
     to = tmp_path / "model"
-    assert release(training_run, "--data", phantom_dataset, "--to", to) == 0
+    assert release(training_run, "--data", phantom_dataset, "--output", to) == 0
     assert str(to) in capsys.readouterr().out
     card = load_artifact(to).card
     assert card is not None
@@ -71,7 +71,7 @@ def test_what_was_compiled_from_an_earlier_model_does_not_stay(
     to = tmp_path / "model"
     (to / "compiled").mkdir(parents=True)
     (to / "compiled" / "network.bin").write_bytes(b"of another model")
-    assert release(training_run, "--data", phantom_dataset, "--to", to) == 0
+    assert release(training_run, "--data", phantom_dataset, "--output", to) == 0
     assert sorted(path.name for path in to.iterdir()) == [
         "card.json", "experiments", "model.keras"
     ]  # fmt: skip
@@ -79,7 +79,7 @@ def test_what_was_compiled_from_an_earlier_model_does_not_stay(
 
 def test_no_name_id_or_path_is_released(training_run, phantom_dataset, tmp_path):
     to = tmp_path / "model"
-    release(training_run, "--data", phantom_dataset, "--to", to)
+    release(training_run, "--data", phantom_dataset, "--output", to)
     released = "".join(
         path.read_text() for path in to.rglob("*") if path.suffix in (".json", ".csv")
     )
@@ -92,7 +92,7 @@ def test_no_name_id_or_path_is_released(training_run, phantom_dataset, tmp_path)
 
 def test_the_record_alone(training_run, phantom_dataset, tmp_path):
     to = tmp_path / "model"
-    assert release(training_run, "--data", phantom_dataset, "--to", to, "--record-only") == 0
+    assert release(training_run, "--data", phantom_dataset, "--output", to, "--record-only") == 0
     assert not (to / "model.keras").exists()
     assert (to / "experiments" / "first-try" / "config.json").is_file()
 
@@ -101,8 +101,8 @@ def test_the_record_of_a_run_that_was_stopped(training_run, phantom_dataset, tmp
     to = tmp_path / "model"
     for name in ("model.keras", "card.json", "validation_scores.csv"):
         (training_run / name).unlink()
-    assert release(training_run, "--data", phantom_dataset, "--to", to) == 1
-    assert release(training_run, "--data", phantom_dataset, "--to", to, "--record-only") == 0
+    assert release(training_run, "--data", phantom_dataset, "--output", to) == 1
+    assert release(training_run, "--data", phantom_dataset, "--output", to, "--record-only") == 0
     names = {path.name for path in (to / "experiments" / "first-try").iterdir()}
     assert names == {"config.json", "history.json", "environment.json"}
 
@@ -111,15 +111,15 @@ def test_what_cannot_be_released(training_run, phantom_dataset, tmp_path, capsys
     to = tmp_path / "model"
     scores = training_run / "validation_scores.csv"
     scores.write_text(scores.read_text().replace(".jpg", ".other"))
-    assert release(training_run, "--data", phantom_dataset, "--to", to) == 1
+    assert release(training_run, "--data", phantom_dataset, "--output", to) == 1
     assert "belongs to other images" in capsys.readouterr().err
     (training_run / "model.keras").write_bytes(b"changed")
-    assert release(training_run, "--data", phantom_dataset, "--to", to) == 1
+    assert release(training_run, "--data", phantom_dataset, "--output", to) == 1
     assert "sha256" in capsys.readouterr().err
     assert not to.exists()
-    assert release(tmp_path, "--data", phantom_dataset, "--to", to) == 1
+    assert release(tmp_path, "--data", phantom_dataset, "--output", to) == 1
 
 
 def test_a_release_that_cannot_be_written(training_run, phantom_dataset, capsys):
-    assert release(training_run, "--data", phantom_dataset, "--to", "/dev/full/model") == 1
+    assert release(training_run, "--data", phantom_dataset, "--output", "/dev/full/model") == 1
     assert "cannot be written" in capsys.readouterr().err

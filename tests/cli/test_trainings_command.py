@@ -131,7 +131,7 @@ def test_the_recipe_of_the_released_model_is_that_of_its_records():
 
 
 def test_data_that_the_runs_need_must_be_given(phantom_dataset: Path, capsys):
-    assert main(["dev", "trainings", str(RELEASED), "--data", str(phantom_dataset)]) == 1
+    assert main(["dev", "trainings", str(RELEASED), "--data", str(phantom_dataset)]) == 2
     assert "ddsm; give each folder with --data NAME=DIR" in capsys.readouterr().err
 
 

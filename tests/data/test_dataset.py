@@ -199,7 +199,7 @@ def test_folders_with_other_names_are_read(phantom_folder: Path, tmp_path: Path)
     (sentence,) = describe_ignored(dataset.ignored)
     assert "Ignored 3 images" in sentence
     assert "train/unknown (1)" in sentence
-    with pytest.raises(EmptyDatasetError, match=r"val/benign \(1\).*Rename"):
+    with pytest.raises(EmptyDatasetError, match=r"val/benign \(1\).*--labels"):
         read_dataset(tmp_path)
 
 

@@ -133,7 +133,7 @@ def test_the_command_writes_studies(tmp_path, capsys):
     paths = capsys.readouterr().out.splitlines()
     assert len(paths) == 8
     assert read_file(tmp_path / "phantom_000_L_CC.dcm").source.bits == 8
-    assert main(["phantoms", str(tmp_path), "--studies", "--count", "0"]) == 1
+    assert main(["phantoms", str(tmp_path), "--studies", "--count", "0"]) == 2
     capsys.readouterr()
     assert main(["phantoms", str(tmp_path), "--exams", "--count", "1"]) == 0
     answered = capsys.readouterr()

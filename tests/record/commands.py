@@ -209,7 +209,9 @@ def _independent() -> list[Command]:
             ("report.html",),
             alone=True,
         ),
-        Command(f"mammoscope dev figures --model {MODEL} --to figures", ("figures",), alone=True),
+        Command(
+            f"mammoscope dev figures --model {MODEL} --output figures", ("figures",), alone=True
+        ),
         Command("mammoscope key --file new_keys ward", ("new_keys",)),
         Command(
             f"mammoscope dev card --model model_1 --about {MODEL}/about.toml",

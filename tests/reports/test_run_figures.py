@@ -275,7 +275,9 @@ def test_the_projects_figures_come_from_its_records(records, tmp_path, capsys):
         "metrics": {"validation": {}},
     }
     (model / "card.json").write_text(json.dumps(card))
-    assert main(["dev", "figures", "--model", str(model), "--to", str(tmp_path / "images")]) == 0
+    assert (
+        main(["dev", "figures", "--model", str(model), "--output", str(tmp_path / "images")]) == 0
+    )
     assert {path.stem for path in (tmp_path / "images").iterdir()} == {
         "confusion", "curves", "decision-curve", "operating-points", "reliability", "roc",
         "tuning-differences", "tuning-epochs",

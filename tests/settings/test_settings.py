@@ -39,7 +39,7 @@ def test_hosts_are_a_list():
     ],
 )
 def test_unknown_names_and_values_are_refused(name, value):
-    with pytest.raises(ConfigurationError, match=name.removeprefix("MAMMOSCOPE_").lower()):
+    with pytest.raises(ConfigurationError, match=name):
         ServiceSettings.from_environment({name: value})
 
 

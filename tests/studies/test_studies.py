@@ -233,7 +233,7 @@ def test_pseudonyms_are_stable_with_a_key_alone(exams, tmp_path, capsys, loaded_
         answers.append(json.loads((tmp_path / "answer.json").read_text())["patients"][0]["patient"])
     assert answers[0] == answers[1] != answers[2]
     arguments = ["predict", "--study", "--id-key", str(tmp_path / "short"), str(exams)]
-    assert main([*arguments, "--model", str(MODEL)]) == 1
+    assert main([*arguments, "--model", str(MODEL)]) == 2
     assert "16 bytes" in capsys.readouterr().err
 
 

@@ -46,6 +46,8 @@ def finished(phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) ->
     answer = run(*STAGES, "--data", phantom_dataset, "--output", output)
     assert answer.returncode == 0, answer.stderr
     assert f"The model is in {output}" in answer.stdout
+    epochs = [line for line in answer.stdout.splitlines() if line.startswith("Epoch ")]
+    assert [line.split(":")[0] for line in epochs] == [f"Epoch {n} of 3" for n in (1, 2, 3)]
     return output
 
 
@@ -359,7 +361,7 @@ def test_ctrl_c_ends_at_once_and_keeps_whole_epochs(phantom_dataset: Path, tmp_p
         ("one class", 1, "labels 0 and 1"),
         ("text named jpg", 1, "labels 0 and 1"),
         ("bad size", 2, "not HEIGHTxWIDTH"),
-        ("tiny size", 1, "between 96 and 4096"),
+        ("tiny size", 2, "between 96 and 4096"),
         ("weights", 1, "neither imagenet"),
         ("full disk", 1, "cannot be"),
     ],
@@ -394,6 +396,16 @@ def test_bad_input_is_told_in_a_line(
     assert answer.returncode == status
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_a_run_whose_weights_cannot_be_had_is_started_over(phantom_dataset: Path, tmp_path: Path):
+    where = ("--data", phantom_dataset, "--output", tmp_path / "run")
+    for options in (["--weights", "a.h5"], ["--weights", "b.keras", "--seed", "7"]):
+        answer = run(*SMOKE, *where, *options)
+        assert answer.returncode == 1
+        assert "holds a run" not in answer.stderr
+        assert "neither imagenet" in answer.stderr
+    assert (tmp_path / "run").is_dir()
 
 
 def test_a_published_split_that_leaks_is_divided_anew_or_called_leaky(phantom_dataset: Path):
