@@ -94,7 +94,7 @@ def test_results_reach_the_card_and_its_words(model: Path, tmp_path: Path):
     assert "| accuracy at 0.5 |" in text
     assert "| 0.6725 |" in text
     assert "| age | 0.610 (0.500 to 0.700) |" in text
-    assert "3 of 203" in text
+    assert "3 of the 203" in text
     assert "| machine 2 |" in text
     assert "| 1 Title | there |" in text
     # What is not given anew stays.
@@ -138,10 +138,10 @@ def test_precision_and_what_it_changes_are_in_the_words(model: Path):
         ),
     )
     text = render(found.model_copy(update={"compiled": compiled}))
-    assert "The service computes in bfloat16, and on CPUs without it in float32" in text
+    assert "The service computes in bfloat16, or in float32" in text
     assert "300 images of validation patients" in text
     assert "| AUC | 0.7059 | 0.7057 | within 0.005 |" in text
-    assert "| largest difference of a probability | 0.0128 | | 0.03 |" in text
+    assert "| largest difference in probability | 0.0128 | | 0.03 |" in text
     assert "| labels that change | 4 | | |" in text
     plain = compiled.model_copy(update={"precision": "float32"})
     text = render(found.model_copy(update={"compiled": plain}))

@@ -89,7 +89,7 @@ def test_one_epoch_is_enough():
     assert len(draw_curves(HISTORY[:1]).axes) == 3
     left, right = draw_curves([{**HISTORY[0], "epoch": 0}]).axes[0].get_xlim()
     assert left < 0 < right
-    assert draw_runtime(HISTORY[:1]).axes[0].get_title() == "Runtime per epoch; 2 min in all"
+    assert draw_runtime(HISTORY[:1]).axes[0].get_title() == "Runtime per epoch; 2 min in total"
 
 
 def test_runtime_stacks_training_and_validation():
