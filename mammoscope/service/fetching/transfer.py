@@ -15,7 +15,6 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urljoin
 
 import certifi
 
@@ -28,7 +27,7 @@ from mammoscope.errors import (
 )
 from mammoscope.service.fetching.addresses import is_public, resolve_addresses
 from mammoscope.service.fetching.deadline import Deadline
-from mammoscope.service.fetching.target import PORTS, Target, parse
+from mammoscope.service.fetching.target import PORTS, Target, parse, redirected
 from mammoscope.settings import ServiceSettings
 
 Resolve = Callable[[str, int], Sequence[str]]
@@ -90,7 +89,7 @@ def fetch(
                 if isinstance(answer, bytes):
                     deadline.remaining_s()  # a body that was cut off looks like one that ended
                     return answer
-                url = urljoin(url, answer.location)
+                url = redirected(url, answer.location)
         except (OSError, http.client.HTTPException, FetchFailedError) as err:
             deadline.remaining_s()  # being cut off is no fault of its own
             if isinstance(err, FetchError):
@@ -108,6 +107,19 @@ def fetch(
 @functools.cache
 def _public_authorities() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose chunks have no negative size.
+
+    ``http.client`` takes a chunk of -1 bytes for "all there is", whatever its size.
+    """
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]  # not in typeshed
+        if size < 0:
+            raise http.client.HTTPException
+        return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +145,7 @@ class _Hop:
         if hosts is not None and not target.is_one_of(hosts):
             raise UrlNotAllowedError("The URL's host is none that this service fetches from.")
         connection = http.client.HTTPConnection(target.host, target.port)
+        connection.response_class = _Response
         with closing(connection):
             connection.sock = self._connect(target)
             connection.putrequest(
