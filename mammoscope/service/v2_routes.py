@@ -77,10 +77,13 @@ def blueprint(judging: Judging) -> Blueprint:
         _require_name(name)
         with judging.visit(many=True) as visit:
             with visit.uploading():
-                asked = parse_request(whole_body(request), request.headers.get(HEADER_LENGTH))
-            outputs = _outputs_wished(asked)
-            image = _only_input(asked, judging)
-            with judging.turn(visit):
+                received = whole_body(request)
+            with judging.turn(visit):  # parsing takes time and memory, so few do it at a time
+                asked = parse_request(
+                    received, request.headers.get(HEADER_LENGTH), max_values=_max_values(judging)
+                )
+                outputs = _outputs_wished(asked)
+                image = _only_input(asked, judging)
                 logits = _logits(image, judging, visit)
         probabilities = [judging.card.probability(logit, None)[0] for logit in logits]
         threshold = judging.card.threshold(judging.settings.operating_point)
@@ -106,6 +109,12 @@ def blueprint(judging: Judging) -> Blueprint:
 def _require_name(name: str) -> None:
     if name != MODEL_NAME:
         raise UnknownModelError(f"There is no such model; there is {MODEL_NAME}.")
+
+
+def _max_values(judging: Judging) -> int:
+    """Pixels of as many images as a request may bring."""
+    height, width = judging.card.input_size
+    return judging.settings.max_study_pictures * height * width
 
 
 def _outputs_wished(asked: InferenceRequest) -> dict[str, bool]:
