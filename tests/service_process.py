@@ -36,7 +36,7 @@ class ServiceProcess:
         self._log = log
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAMMOSCOPE_")}
         inherited.pop("KERAS_BACKEND", None)
-        chosen = {"drain_s": 0, "metrics_bind": "", **settings}
+        chosen = {"drain_s": 0, "metrics_bind": "", "probe_bind": "", **settings}
         own = {f"MAMMOSCOPE_{name.upper()}": str(value) for name, value in chosen.items()}
         bind = {"MAMMOSCOPE_BIND": f"127.0.0.1:{self.port}"}
         command = ("gunicorn", "predict:app", "--config", "gunicorn.conf.py")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, ValidationError
 
 from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, explain
 
@@ -24,6 +24,9 @@ HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*
 """A host's name in lower case and ASCII, or ``*.`` and the name that those meant end with."""
 
 HostPatterns = Annotated[tuple[HostPattern, ...], BeforeValidator(_listed)]
+
+
+Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_listed)]
 
 
 class ReadingLimits(Frozen):
@@ -85,7 +88,7 @@ class ServiceSettings(ReadingLimits):
     )
     request_timeout_s: PositiveFloat = Field(
         default=60.0,
-        description="Seconds from a request's arrival within which its judging must have begun.",
+        description="Seconds from the first byte of a request to the last of its answer.",
     )
     max_study_pictures: Annotated[int, Field(gt=0, le=100)] = Field(
         default=16, description="Images of one study, sent together, at most."
@@ -113,6 +116,26 @@ class ServiceSettings(ReadingLimits):
     metrics_bind: Annotated[str, Field(pattern=r"^(.+:\d{1,5})?$")] = Field(
         default="127.0.0.1:9697",
         description="Address and port that Prometheus asks; empty for none. Never public.",
+    )
+    probe_bind: Annotated[str, Field(pattern=r"^(.+:\d{1,5})?$")] = Field(
+        default="0.0.0.0:9698",
+        description=(
+            "Address and port for probes alone, which clients cannot keep busy; empty for none."
+        ),
+    )
+    max_connections_per_client: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description=(
+            "Connections that one address may have at a time; 0 means any number. Behind a proxy "
+            "all clients share its address."
+        ),
+    )
+    trusted_proxies: Networks | None = Field(
+        default=None,
+        description=(
+            "Addresses and networks of proxies, separated by commas, that may have any number of "
+            "connections."
+        ),
     )
     traces_endpoint: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(
         default=None,
