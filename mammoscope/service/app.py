@@ -1,9 +1,8 @@
 """The application factory."""
 
-from http import HTTPStatus
 from typing import Final
 
-from flask import Flask, Response, request
+from flask import Flask
 
 from mammoscope.service import (
     authorization,
@@ -14,7 +13,6 @@ from mammoscope.service import (
     tracing,
     v2_routes,
 )
-from mammoscope.service.connection import discard_body
 from mammoscope.service.engine_loading import ScoringEngine
 from mammoscope.service.monitoring import Monitoring
 from mammoscope.service.predicting import Judging
@@ -70,19 +68,12 @@ def create_app(settings: ServiceSettings, engine: ScoringEngine) -> Flask:
         spans.install(app)
     problems.install(app)
     app.after_request(monitoring.answered)
-    app.after_request(_finish_upload)
     authorization.install(app, settings)
     app.register_blueprint(status_routes.blueprint(settings, engine, admission))
     app.register_blueprint(predict_routes.blueprint(judging))
     app.register_blueprint(v2_routes.blueprint(judging))
     app.register_blueprint(openapi.blueprint(keys=settings.api_keys_file is not None))
     return app
-
-
-def _finish_upload(response: Response) -> Response:
-    if response.status_code >= HTTPStatus.BAD_REQUEST:
-        discard_body(request.environ, request.max_content_length or 0)
-    return response
 
 
 def admission_of(app: Flask) -> Admission:

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import structlog
 from flask import Response, g, request
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -23,8 +22,6 @@ from mammoscope.service.spans import NoSpans, Spans
 _STAGE_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _NO_ROUTE: Final = "none"
 _PROBABILITIES: Final = tuple(step / 20 for step in range(1, 20))
-
-_log = structlog.get_logger(__name__)
 
 
 class Monitoring:
@@ -149,26 +146,3 @@ def _has_model(engine: ScoringEngine) -> bool:
         return bool(engine.card)
     except MammoscopeError:
         return False
-
-
-def serve(monitoring: Monitoring, bind: str) -> None:
-    """Answer Prometheus at an address, in a thread; nobody else is to reach it.
-
-    A port that is taken is logged, and does not stop the service.
-
-    Parameters
-    ----------
-    monitoring
-        What to tell.
-    bind
-        ``host:port``; nothing is served where it is empty.
-    """
-    if not bind:
-        return
-    host, _, port = bind.rpartition(":")
-    try:
-        start_http_server(int(port), host.strip("[]"), registry=monitoring.registry)
-    except OSError:
-        _log.exception("metrics_not_served")
-    else:
-        _log.info("metrics_served")

@@ -71,11 +71,7 @@ class Judging:
         if many:
             overhead = self.settings.max_study_pictures * MULTIPART_OVERHEAD_BYTES
             request.max_content_length = self.settings.max_study_bytes + overhead
-        most = request.max_content_length or 0
-        announced = request.content_length
-        # What is too large is refused without being read.
-        size = most if announced is None else announced if announced <= most else 0
-        with self.admission.place(Connection(request.environ), size) as visit:
+        with self.admission.place(Connection(request.environ)) as visit:
             yield visit
 
     @contextmanager

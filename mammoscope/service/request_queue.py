@@ -39,7 +39,7 @@ class Admission:
     max_bytes
         Of the bodies, and of the images that are fetched, of all who have a place.
     timeout_s
-        Seconds from a request's arrival within which its work must have begun.
+        Seconds from a request's first byte within which its work must have ended.
     """
 
     def __init__(self, *, turns: int, queue_size: int, max_bytes: int, timeout_s: float) -> None:
@@ -73,29 +73,28 @@ class Admission:
         self._draining = True  # no lock: called by a signal handler
 
     @contextmanager
-    def place(self, connection: Connection, size: int) -> Iterator["Visit"]:
-        """Hold a place.
+    def place(self, connection: Connection) -> Iterator["Visit"]:
+        """Hold a place; the bytes of the body are held as they arrive.
 
         Parameters
         ----------
         connection
             The client's.
-        size
-            Bytes that the body has, or may have where nobody knows.
 
         Raises
         ------
         ServiceBusyError
             If none is left, or no memory; see `hold`.
         """
-        visit = Visit(self, connection, time.monotonic() + self._timeout_s)
+        visit = Visit(self, connection, connection.began + self._timeout_s)
         with self._lock:
             if self._places_left == 0:
                 raise ServiceBusyError(
                     f"{self.places} requests are at work or waiting, as many as may be."
                 )
-            self._hold(visit, size)
+            self._hold(visit, 1 if self._bytes_held >= self._max_bytes else 0)
             self._places_left -= 1
+        connection.count_body(visit.hold)
         try:
             yield visit
         finally:
@@ -130,6 +129,7 @@ class Admission:
             while not granted.wait(_POLL_S):
                 visit.check()
             yield
+            visit.check()
         finally:
             with self._lock:
                 if not granted.is_set():
@@ -177,7 +177,7 @@ class Visit:
             with self._connection.reading(self._deadline - time.monotonic()):
                 yield
         except (RequestError, BadRequest) as err:  # as the body ended before its end
-            if time.monotonic() >= self._deadline:
+            if self._connection.too_slow or time.monotonic() >= self._deadline:
                 raise UploadTimeoutError("The body did not arrive in time.") from err
             raise
 
@@ -199,7 +199,7 @@ class Visit:
         Raises
         ------
         DeadlineExceededError
-            If none comes before the deadline.
+            If none comes before the deadline, or the work ends after it.
         ClientGoneError
             If the client leaves before.
         """

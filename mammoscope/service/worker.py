@@ -1,34 +1,68 @@
-"""gunicorn's threaded worker, leaving and greeting more carefully."""
+"""gunicorn's threaded worker, with all waiting for clients done by its one event loop."""
 
+import errno
+import ipaddress
 import json
+import resource
 import selectors
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from flask import Flask
 from gunicorn.http import errors as http_errors
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.http.body import LengthReader
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+from prometheus_client import make_wsgi_app
 
+from mammoscope.errors import ConfigurationError
 from mammoscope.service import problems
 from mammoscope.service.app import admission_of, monitoring_of
-from mammoscope.service.monitoring import serve
+from mammoscope.service.client_socket import ClientSocket
+from mammoscope.service.side_listener import listen, probes_of
 from mammoscope.service.tracing import API_VERSION, API_VERSION_HEADER, REQUEST_ID_HEADER
 from mammoscope.settings import ServiceSettings
 
 SPARE_THREADS: Final = 32
-"""HTTP threads beside the places: for probes, pages, refusals, and clients that are slow to say
-what they want. A thread that waits costs next to nothing."""
+"""HTTP threads beside the slots: for pages, probes and refusals. A thread that waits costs next to
+nothing."""
 
-HEADER_TIMEOUT_S: Final = 10.0
-"""Seconds in which the head of a request must have come."""
+HEAD_TIMEOUT_S: Final = 10.0
+"""Seconds from the connection, or the end of the last answer, to the end of a request's head."""
+
+_MAX_HEAD_BYTES: Final = 64 * 1024
+
+_ANSWER_S: Final = 5.0
+"""Seconds for an answer to a request whose time has passed, like the refusal that says so."""
+
+_LINGER_S: Final = 5.0
+"""Seconds in which what a client is still sending is dropped after the last answer to it. A
+connection that is closed with bytes unread is reset, and the answer is lost on the way."""
+
+_MAX_UNSENT_BYTES: Final = 64 * 1024 * 1024
+"""Of all answers that clients have not taken."""
+
+_MOST_CONNECTIONS: Final = 1000
+_OWN_FILES: Final = 160
+"""Descriptors that the model, the logs and the listeners for probes and metrics need."""
+
+_FILES_A_SLOT: Final = 4
+"""Descriptors that a request may need beside its connection, as fetching an image does."""
+
+_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_LEFT_AGAIN: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED})
+
+_BLOCK_BYTES: Final = 64 * 1024
 
 _HEAD_STATUSES: Final[Mapping[type[Exception], HTTPStatus]] = {
     http_errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -41,28 +75,81 @@ _HEAD_STATUSES: Final[Mapping[type[Exception], HTTPStatus]] = {
 _log = structlog.get_logger(__name__)
 
 
+def most_connections(settings: ServiceSettings) -> int:
+    """Return how many connections clients may have: fewer than there are descriptors for.
+
+    Raises
+    ------
+    ConfigurationError
+        If the limit of descriptors leaves none.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    slots = settings.request_threads + settings.queue_size
+    own = _OWN_FILES + _FILES_A_SLOT * slots
+    if limit == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    if limit < own + slots:
+        raise ConfigurationError(
+            f"The process may have {limit} open files; {slots} slots need {own + slots}. "
+            "Raise the limit (ulimit -n) or lower MAMMOSCOPE_QUEUE_SIZE."
+        )
+    return min(_MOST_CONNECTIONS, limit - own)
+
+
+class _Waiting(NamedTuple):
+    """A connection that the event loop looks after: since and until when, and what comes then."""
+
+    since: float
+    deadline: float
+    proceed: Callable[[TConn], None]
+
+
 class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """A worker whose readiness falls before it stops listening.
+    """A worker whose threads wait for no client, and whose readiness falls before it stops.
+
+    gunicorn's own reads heads, sends answers and closes connections in its threads, so a few slow
+    clients keep all others out. Here the event loop does all of that; a thread has a connection
+    from the end of the head to the end of the work, which includes reading the body. Where there
+    are as many connections as there may be, the one that has kept the loop waiting longest ends.
 
     gunicorn's own stops taking connections as soon as it is told to stop, while balancers still
     send some; those that wait to be taken then are reset. This one goes on for a while during
     which ``/readyz`` says no, then takes whatever has connected, and answers it.
+
+    TLS ends before it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = ServiceSettings.from_environment()
-        self._reading_heads: dict[TConn, float] = {}
+        self._waiting: dict[TConn, _Waiting] = {}
+        self._working: dict[TConn, float] = {}  # until when
+        self._clients: weakref.WeakSet[ClientSocket] = weakref.WeakSet()
+        self._has_no_room = False
 
     def load_wsgi(self) -> None:
-        """Load the application and begin to tell Prometheus about it."""
+        """Load the application, and listen to probes and to Prometheus."""
         super().load_wsgi()
-        if isinstance(self.wsgi, Flask):
-            serve(monitoring_of(self.wsgi), self._settings.metrics_bind)
+        self._app: Any = self.wsgi  # type: ignore[has-type]
+        self.wsgi = self._run_app
+        if isinstance(self._app, Flask):
+            listen(probes_of(self._app), self._settings.probe_bind, "probes")
+            metrics = make_wsgi_app(monitoring_of(self._app).registry)
+            listen(metrics, self._settings.metrics_bind, "metrics")
+
+    def _run_app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        reader: _BodyReader = environ["wsgi.input"].reader
+
+        def start(*args: Any) -> Any:
+            if reader.is_unfinished():  # nobody waits for the rest, see _linger
+                reader.request.force_close()
+            return start_response(*args)
+
+        return self._app(environ, start)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle SIGTERM."""
-        application = getattr(self, "wsgi", None)
+        application = getattr(self, "_app", None)
         if application is None:  # still being imported
             super().handle_exit(sig, frame)
             return
@@ -80,31 +167,178 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if enabled or self.alive:
             return
         for listener in self.sockets:
-            with selectors.DefaultSelector() as waiting:
-                waiting.register(listener, selectors.EVENT_READ)
-                while waiting.select(timeout=0):
+            with selectors.DefaultSelector() as connected:
+                connected.register(listener, selectors.EVENT_READ)
+                while connected.select(timeout=0):
                     self.accept(listener)
             listener.close()
+        soon = time.monotonic() + STOP_KEEPALIVE_LINGER
+        for conn, waiting in self._waiting.items():
+            if waiting.proceed == self._read_head and not conn.sock.head:
+                self._waiting[conn] = waiting._replace(deadline=min(waiting.deadline, soon))
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a connection, at the cost of another one where there are too many."""
+        try:
+            client, address = listener.accept()
+        except OSError as err:
+            if err.errno in _NO_DESCRIPTORS:
+                self._has_no_room = True
+            elif err.errno not in _LEFT_AGAIN:
+                raise
+            return
+        self.nr_conns += 1
+        sock = ClientSocket(client.family, client.type, client.detach())
+        conn = TConn(self.cfg, sock, address, listener.getsockname())
+        if self._has_too_many(address):
+            self._refuse(sock, HTTPStatus.TOO_MANY_REQUESTS, uuid.uuid4().hex)
+            self._linger(conn)
+        else:
+            self._clients.add(sock)
+            self.enqueue_req(conn)
+
+    def _has_too_many(self, address: Any) -> bool:
+        """Whether a client that is no proxy of ours has as many connections as it may have."""
+        most = self._settings.max_connections_per_client
+        if most == 0 or not isinstance(address, tuple):
+            return False
+        host = ipaddress.ip_address(address[0])
+        if any(host in proxies for proxies in self._settings.trusted_proxies or ()):
+            return False
+        return [_peer_of(each) for each in self._clients].count(address[0]) >= most
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Read the head of a request; gunicorn's own then hands the connection to a thread."""
+        sock = conn.sock
+        sock.began = time.monotonic()
+        sock.head = bytearray(conn.parser.unreader.take_buffered() if conn.parser else b"")
+        if _is_head(sock.head):
+            super().enqueue_req(conn)
+        else:
+            self._wait(conn, selectors.EVENT_READ, sock.began + HEAD_TIMEOUT_S, self._read_head)
+
+    def _read_head(self, conn: TConn) -> None:
+        head = conn.sock.head
+        if not head:
+            conn.sock.began = time.monotonic()
+        data = conn.sock.recv(_BLOCK_BYTES)
+        if not data:
+            self._end(conn)
+            return
+        head += data
+        if _is_head(head, new=len(data)):
+            self._forget(conn)
+            super().enqueue_req(conn)
 
     def handle(self, conn: TConn) -> Any:
-        """Handle one request of a connection."""
-        self._reading_heads[conn] = time.monotonic() + HEADER_TIMEOUT_S
+        """Handle one request of a connection, whose head has arrived."""
+        sock = conn.sock
+        sock.setblocking(True)
+        self._working[conn] = sock.began + self._settings.request_timeout_s + _ANSWER_S
         try:
-            goes_on = super().handle(conn)
+            if b"\r\n\r\n" not in sock.head:
+                in_line = b"\r\n" not in sock.head
+                kind = http_errors.LimitRequestLine if in_line else http_errors.LimitRequestHeaders
+                self.handle_error(None, sock, conn.client, kind(len(sock.head), _MAX_HEAD_BYTES))
+                return False
+            conn.data_ready = True
+            conn.init()
+            conn.parser.unreader.unread(bytes(sock.head))
+            sock.head = bytearray()
+            return super().handle(conn)
         finally:
-            self._reading_heads.pop(conn, None)
-        if not goes_on:
-            # Closing waits for the client, up to seconds. gunicorn's does that in the one thread
-            # that takes connections, which would keep everybody else waiting.
-            conn.close(graceful=True)
-            conn.close = _is_closed
-        return goes_on
+            self._working.pop(conn, None)
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
-        """Answer a request whose head has been read."""
-        self._reading_heads.pop(conn, None)
-        req.body.reader = _BodyReader(req.body.reader)
+        """Answer a request whose head has been parsed."""
+        req.body.reader = _BodyReader(req)
+        conn.sock.begin_body()
         return super().handle_request(req, conn)
+
+    def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
+        """Send what the client has not taken of the answer, then wait for more, or close."""
+        if fs.cancelled() or fs.exception() is not None:
+            self.nr_conns -= 1
+            conn.close()
+        elif conn.sock.unsent:
+            deadline = conn.sock.began + self._settings.request_timeout_s + _ANSWER_S
+            self._wait(conn, selectors.EVENT_WRITE, deadline, partial(self._send_rest, fs))
+            self._bound_unsent()
+        elif fs.result():
+            super().finish_request(conn, fs)
+        else:
+            self._linger(conn)
+
+    def _send_rest(self, fs: "Future[Any]", conn: TConn) -> None:
+        del conn.sock.unsent[: conn.sock.send(conn.sock.unsent)]
+        if not conn.sock.unsent:
+            self._forget(conn)
+            self.finish_request(conn, fs)
+
+    def _bound_unsent(self) -> None:
+        """End the connections that have left answers longest where these take much memory."""
+        held = [conn for conn in self._waiting if conn.sock.unsent]
+        total = sum(len(conn.sock.unsent) for conn in held)
+        for conn in held[:-1]:  # one alone may be larger
+            if total <= _MAX_UNSENT_BYTES:
+                return
+            total -= len(conn.sock.unsent)
+            self._end(conn)
+
+    def _linger(self, conn: TConn) -> None:
+        """Close a connection once the client has, or has been dropped what it sent."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # closed by the client
+            self.nr_conns -= 1
+            conn.close()
+        else:
+            self._wait(conn, selectors.EVENT_READ, time.monotonic() + _LINGER_S, self._discard)
+
+    def _discard(self, conn: TConn) -> None:
+        if not conn.sock.recv(_BLOCK_BYTES):
+            self._end(conn)
+
+    def _wait(
+        self, conn: TConn, event: int, deadline: float, proceed: Callable[[TConn], None]
+    ) -> None:
+        """Have the event loop call `proceed` at each event of a connection, until `_forget`."""
+        conn.sock.setblocking(False)
+        self._waiting[conn] = _Waiting(time.monotonic(), deadline, proceed)
+        self.poller.register(conn.sock, event, partial(self._proceed, conn))
+
+    def _proceed(self, conn: TConn, _sock: object) -> None:
+        waiting = self._waiting.get(conn)
+        if waiting is None:  # ended by an event before
+            return
+        try:
+            waiting.proceed(conn)
+        except BlockingIOError:  # a false alarm
+            pass
+        except OSError:
+            self._end(conn)
+
+    def _forget(self, conn: TConn) -> None:
+        del self._waiting[conn]
+        self.poller.unregister(conn.sock)
+
+    def _end(self, conn: TConn) -> None:
+        """Close a connection that the event loop looks after."""
+        self._forget(conn)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _end_longest(self) -> None:
+        """End the connection that has kept the event loop waiting longest."""
+        conn = next(iter(self._waiting), None)
+        idle = self.keepalived_conns[0] if self.keepalived_conns else None
+        if idle is not None and (
+            conn is None or idle.timeout - self.cfg.keepalive < self._waiting[conn].since
+        ):
+            idle.timeout = 0.0
+            self.murder_keepalived()
+        elif conn is not None:
+            self._end(conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ARG002 gunicorn's signature
         """Refuse a request that the application never saw.
@@ -119,9 +353,12 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             _log.error("unexpected_error", request_id=request_id, exc_info=exc)
+        self._refuse(client, status, request_id)
+
+    def _refuse(self, client: socket.socket, status: HTTPStatus, request_id: str) -> None:
         problem = problems.framework_document(status, request_id)
-        if isinstance(self.wsgi, Flask):
-            monitoring_of(self.wsgi).refused(status, problem["code"])
+        if isinstance(self._app, Flask):
+            monitoring_of(self._app).refused(status, problem["code"])
         body = json.dumps(problem).encode()
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\n"
@@ -135,19 +372,28 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             client.sendall(head.encode() + body)
 
     def murder_pending(self) -> None:
-        """Close connections that have been sending the head of a request for too long."""
-        super().murder_pending()
+        """End whatever has taken too long; called after all events, once a second at least."""
         now = time.monotonic()
-        for conn, deadline in list(self._reading_heads.items()):
-            if now >= deadline and self._reading_heads.pop(conn, None) is not None:
-                _hang_up(conn)
+        if self._has_no_room or self.nr_conns >= self.worker_connections:
+            self._has_no_room = False
+            self._end_longest()
+        for conn, waiting in list(self._waiting.items()):
+            if now >= waiting.deadline:
+                self._end(conn)
+        for conn, deadline in list(self._working.items()):
+            if now >= deadline:
+                with suppress(OSError):  # ends a thread's reading, and what it sends is lost
+                    conn.sock.shutdown(socket.SHUT_RDWR)
+            elif conn.sock.is_slow(now):
+                conn.sock.stop_reading()
 
 
 class _BodyReader:
     """Reads a body for the application, to which bad chunks are a body that broke off."""
 
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
+    def __init__(self, request: Any) -> None:
+        self.request: Final = request
+        self._reader: Final = request.body.reader
 
     def read(self, size: int) -> bytes:
         try:
@@ -156,12 +402,28 @@ class _BodyReader:
             raise OSError("The body is not in the chunks that its head announces.") from err
         return data
 
+    def is_unfinished(self) -> bool:
+        """Whether the client may still be sending the body."""
+        if isinstance(self._reader, LengthReader):
+            return bool(self._reader.length > 0)
+        return getattr(self._reader, "parser", None) is not None
 
-def _is_closed(graceful: bool = False) -> None:  # noqa: FBT001, FBT002 gunicorn's signature
-    """Do nothing: stands in for the closing of a connection that has been closed."""
+
+def _is_head(received: bytearray, new: int = 0) -> bool:
+    """Whether a head is whole, or too long; only the last `new` bytes have not been looked at.
+
+    Empty lines before it are dropped (RFC 9112, section 2.2).
+    """
+    if received.startswith((b"\r", b"\n")):
+        del received[: len(received) - len(received.lstrip(b"\r\n"))]
+        new = 0
+    start = max(0, len(received) - new - 3) if new else 0
+    return received.find(b"\r\n\r\n", start) >= 0 or len(received) > _MAX_HEAD_BYTES
 
 
-def _hang_up(conn: TConn) -> None:
-    """End the reading of a thread on a connection that it will then close."""
-    with suppress(OSError):
-        conn.sock.shutdown(socket.SHUT_RDWR)
+def _peer_of(sock: ClientSocket) -> str | None:
+    """Address of the client; None where it is gone."""
+    try:
+        return str(sock.getpeername()[0])
+    except OSError:
+        return None

@@ -22,6 +22,7 @@ from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
 from mammoscope.service import LoadingEngine, create_app
 from mammoscope.service.app import admission_of, monitoring_of
+from mammoscope.service.connection import Connection
 from mammoscope.settings import ServiceSettings
 from tests.dicom_objects import changed
 from tests.record import exchange
@@ -431,17 +432,10 @@ def _states(entries: Entries) -> None:
     ask = Asking(_app(request_threads=1, queue_size=0), entries, "no place left: ")
     with ExitStack() as stack, ask.app.test_request_context():
         admission = admission_of(ask.app)
-        stack.enter_context(admission.place(_Connected(), 1))  # type: ignore[arg-type]
+        stack.enter_context(admission.place(Connection({})))
         ask("", "POST", "/predict", **form(jpeg("left CC")))
         ask("", "POST", "/studies", **form(jpeg("left CC")))
         ask("", "GET", "/readyz")
-
-
-class _Connected:
-    """Who holds the place."""
-
-    def is_closed(self) -> bool:
-        return False
 
 
 def _failing(error: Exception) -> Any:
