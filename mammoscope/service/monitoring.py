@@ -7,7 +7,7 @@ from typing import Final
 
 from flask import Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -16,6 +16,7 @@ from mammoscope.errors import MammoscopeError
 from mammoscope.model.engine import Judgement
 from mammoscope.service.drift import Drift, statistics
 from mammoscope.service.engine_loading import ScoringEngine
+from mammoscope.service.log_handler import dropped_lines
 from mammoscope.service.request_queue import Admission
 from mammoscope.service.spans import NoSpans, Spans
 
@@ -80,6 +81,7 @@ class Monitoring:
             "Whether the service takes requests.",
             lambda: not admission.draining and _has_model(engine),
         )
+        self.registry.register(_LogCollector())
         self._drift = _DriftCollector(engine)
         self.registry.register(self._drift)
         ProcessCollector(registry=self.registry)
@@ -139,6 +141,17 @@ class _DriftCollector(Collector):
         for name, index in (self._made.indices() if self._made else {}).items():
             family.add_metric([name], index)
         yield family
+
+
+class _LogCollector(Collector):
+    """What the log could not take."""
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            "mammoscope_log_lines_dropped",
+            "Lines of the log that were dropped since nobody read it fast enough.",
+            value=dropped_lines(),
+        )
 
 
 def _has_model(engine: ScoringEngine) -> bool:

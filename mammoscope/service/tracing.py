@@ -106,7 +106,7 @@ _SHARED_PROCESSORS: Final[list[Any]] = [
 
 
 def logging_configuration(level: str) -> dict[str, Any]:
-    """Return a ``logging.config.dictConfig`` of JSON lines to stderr.
+    """Return a ``logging.config.dictConfig`` of JSON lines to stderr, which wait for no reader.
 
     Libraries are heard from warnings on, the package and its server from `level` on.
     """
@@ -125,9 +125,8 @@ def logging_configuration(level: str) -> dict[str, Any]:
         },
         "handlers": {
             "stderr": {
-                "class": "logging.StreamHandler",
+                "class": "mammoscope.service.log_handler.BoundedHandler",
                 "formatter": "json",
-                "stream": "ext://sys.stderr",
             }
         },
         "root": {"level": "WARNING", "handlers": ["stderr"]},
