@@ -68,7 +68,9 @@ def create_app(settings: ServiceSettings, engine: ScoringEngine) -> Flask:
         spans.install(app)
     problems.install(app)
     app.after_request(monitoring.answered)
-    authorization.install(app, settings)
+    keys = authorization.install(app, settings)
+    if keys is not None:
+        monitoring.watch_keys(keys.unreadable_s)
     app.register_blueprint(status_routes.blueprint(settings, engine, admission))
     app.register_blueprint(predict_routes.blueprint(judging))
     app.register_blueprint(v2_routes.blueprint(judging))

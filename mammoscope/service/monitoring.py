@@ -81,6 +81,11 @@ class Monitoring:
             "Whether the service takes requests.",
             lambda: not admission.draining and _has_model(engine),
         )
+        self._keys_unreadable = Gauge(
+            "mammoscope_api_keys_unreadable_seconds",
+            "Seconds for which the file of API keys could not be read; 0 where it can be.",
+            registry=self.registry,
+        )
         self.registry.register(_LogCollector())
         self._drift = _DriftCollector(engine)
         self.registry.register(self._drift)
@@ -114,6 +119,10 @@ class Monitoring:
     def refused(self, status: int, code: str) -> None:
         """Count a refusal that the application knows nothing of."""
         self._requests.labels(_NO_ROUTE, str(int(status)), code).inc()
+
+    def watch_keys(self, unreadable_s: Callable[[], float]) -> None:
+        """Show for how many seconds the file of keys could not be read."""
+        self._keys_unreadable.set_function(unreadable_s)
 
     def _show(self, name: str, description: str, value: Callable[[], float]) -> None:
         Gauge(name, description, registry=self.registry).set_function(value)

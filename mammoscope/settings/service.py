@@ -102,6 +102,13 @@ class ServiceSettings(ReadingLimits):
             "File of API keys, read again when it changes; all requests but probes need one."
         ),
     )
+    key_file_grace_s: Annotated[float, Field(ge=0.0)] = Field(
+        default=300.0,
+        description=(
+            "Seconds for which the keys read last are valid though their file cannot be read; "
+            "then all requests but probes of life are refused with 503."
+        ),
+    )
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Requests that each API key may make a minute; 0 means any number."
     )
