@@ -6,12 +6,11 @@ Open Inference Protocol, version 2, HTTP/REST; extension ``binary_tensor_data``.
 """
 
 import base64
-import binascii
 import json
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any, Final
@@ -30,8 +29,14 @@ _LENGTH: Final = struct.Struct("<I")
 
 _BINARY_SIZE: Final = "binary_data_size"
 
-_LONG_TEXT: Final = re.compile(rb'"[A-Za-z0-9+/=\\]{1024,}+"')
-"""A JSON string that may be a file in base64; some clients escape "+" and "/"."""
+_LONG_TEXT_BYTES: Final = 1024
+"""Of a JSON string that is not parsed with the rest, as it can only be a file in base64."""
+
+_MOST_ESCAPED: Final = 64
+"""Backslashes in a row that are looked at before a quote."""
+
+_BLOCK_BYTES: Final = 1024 * 1024
+"""Of base64 that is decoded at a time: other threads go on in between."""
 
 _WIDE_ESCAPE: Final = re.compile(rb"\\u(?!00)")
 """An escape that no base64 needs, and that makes a Python string four times as large."""
@@ -147,11 +152,30 @@ def _lifted(body: bytes, length: int) -> tuple[dict[int, memoryview], bytes]:
     texts: dict[int, memoryview] = {}
     view, end = memoryview(body), 0
     parts: list[bytes | memoryview] = []
-    for number, found in enumerate(_LONG_TEXT.finditer(body, 0, length)):
-        texts[number] = view[found.start() : found.end()]
-        parts += [view[end : found.start()], b'{"%b":%d}' % (_LIFTED.encode(), number)]
-        end = found.end()
+    for start, stop in _texts(body, length):
+        if stop - start > _LONG_TEXT_BYTES:
+            number = len(texts)
+            texts[number] = view[start:stop]
+            parts += [view[end:start], b'{"%b":%d}' % (_LIFTED.encode(), number)]
+            end = stop
     return texts, b"".join((*parts, view[end:length]))
+
+
+def _texts(body: bytes, length: int) -> Iterator[tuple[int, int]]:
+    """Where the first texts of the JSON begin and end, with their quotes."""
+    start = -1
+    stop = body.find(b'"', 0, length)
+    for _ in range(2 * _OTHER_TOKENS):  # more are refused
+        if stop < 0:
+            return
+        if start < 0:
+            start = stop
+        else:
+            before = body[max(start + 1, stop - _MOST_ESCAPED) : stop]
+            if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:  # not an escaped quote
+                yield start, stop + 1
+                start = -1
+        stop = body.find(b'"', stop + 1, length)
 
 
 def _require_few_tokens(content: bytes, max_values: int) -> None:
@@ -261,21 +285,25 @@ def _flattened(data: list[Any]) -> list[Any]:
 def _decoded(element: object, texts: dict[int, memoryview]) -> bytes:
     """Bytes of an element in base64, which may have been lifted; each is so once."""
     try:
-        if not isinstance(element, dict):
-            return base64.b64decode(element, validate=True)  # type: ignore[arg-type]
-        return base64.b64decode(_unescaped(texts.pop(element[_LIFTED])), validate=True)
-    except (KeyError, TypeError, ValueError, binascii.Error) as err:
+        if isinstance(element, str):
+            return base64.b64decode(element, validate=True)
+        text = _unescaped(texts.pop(element[_LIFTED]))  # type: ignore[index]
+        starts = range(0, len(text), _BLOCK_BYTES)
+        blocks = [text[start : start + _BLOCK_BYTES] for start in starts]
+        if not any(bytes(block[-1:]) == b"=" for block in blocks[:-1]):
+            return b"".join(base64.b64decode(block, validate=True) for block in blocks)
+    except (KeyError, TypeError, ValueError) as err:  # binascii.Error is a ValueError
         raise InvalidRequestError("BYTES in JSON must be in base64.") from err
+    raise InvalidRequestError("BYTES in JSON must be in base64.")
 
 
-def _unescaped(text: memoryview) -> memoryview | str:
+def _unescaped(text: memoryview) -> memoryview:
     """Return what a JSON string says, without its quotes; not copied where nothing is escaped."""
     if re.search(rb"\\", text) is None:
         return text[1:-1]
     if _WIDE_ESCAPE.search(text):
         raise ValueError
-    said: str = json.loads(str(text, "ascii"))
-    return said
+    return memoryview(json.loads(str(text, "ascii")).encode("ascii"))
 
 
 def _from_bytes(given: InputTensor, data: memoryview) -> Array | list[bytes]:

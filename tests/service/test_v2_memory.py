@@ -44,6 +44,8 @@ def attacks() -> Iterator[tuple[str, bytes]]:
     yield "wide escape", request("image", b'["' + b"A" * (4 * MB) + b'\\ud83d\\ude00"]')
     yield "wide letter", request("image", b'["' + b"A" * (4 * MB) + '\U0001f600"]'.encode())
     yield "wide letter elsewhere", request("image", b"[" + text + b"]", id='"\U0001f600"'.encode())
+    yield "backslashes", request("image", b'["' + b"\\\\" * (2 * MB) + b'"]')
+    yield "quotes", request("image", b'["' + b'\\"' * (2 * MB) + b'"]')
     yield "escapes", request("image", b'["' + b"\\n" * (2 * MB) + b'"]')
     yield "many parameters", request("image", b"[]", parameters=b'{"a": [0' + b",[]" * MB + b"]}")
     yield "many outputs", request("image", b"[]", outputs=b"[{}" + b",{}" * MB + b"]")
@@ -90,6 +92,25 @@ def test_escaped_base64_is_read(plain: bytes, escaped: bytes) -> None:
     tracemalloc.stop()
     assert asked.inputs["image"] == [file, b"A"]
     assert peak < 4 * len(data) + CONSTANT
+
+
+@pytest.mark.parametrize("size", [0, 700, 800, 10**6, 3 * 2**20 // 4 * 4, 3 * 2**20 + 1])
+@pytest.mark.parametrize("name", ["a", '"', "\\", 'a\\"', "é\U0001f600"])
+def test_texts_of_all_sizes_are_read(size: int, name: str) -> None:
+    file = (bytes(range(256)) * (size // 256 + 1))[:size]
+    given = json.dumps([base64.b64encode(each).decode() for each in (file, b"", file)])
+    body = request("image", given.encode(), [3], id=json.dumps(name).encode())
+    asked = parse_request(body, None, max_values=MAX_VALUES)
+    assert asked.inputs["image"] == [file, b"", file]
+    assert asked.id == name
+
+
+@pytest.mark.parametrize("place", [0, 500, 2**20 - 1, 2**20, 3 * 2**20 - 5])
+def test_padding_within_a_text_is_refused(place: int) -> None:
+    text = bytearray(b"A" * (3 * 2**20))
+    text[place] = ord("=")
+    with pytest.raises(InvalidRequestError, match="base64"):
+        parse_request(request("image", b'["%b"]' % text), None, max_values=MAX_VALUES)
 
 
 @pytest.mark.parametrize("nested", [False, True])
