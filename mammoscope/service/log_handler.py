@@ -10,8 +10,8 @@ import weakref
 from contextlib import suppress
 from typing import Final
 
-_MOST_LINES: Final = 10_000
-"""Lines that wait for the reader of the log; some megabytes."""
+_MOST_LINES: Final = 2_000
+"""Lines that wait for the reader of the log; about half a megabyte."""
 
 _STDERR: Final = 2
 _LAST_S: Final = 1.0

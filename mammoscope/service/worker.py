@@ -6,12 +6,13 @@ import json
 import resource
 import selectors
 import socket
+import sys
 import threading
 import time
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -33,9 +34,18 @@ from mammoscope.service.side_listener import listen, probes_of
 from mammoscope.service.tracing import API_VERSION, API_VERSION_HEADER, REQUEST_ID_HEADER
 from mammoscope.settings import ServiceSettings
 
-SPARE_THREADS: Final = 32
-"""HTTP threads beside the slots: for pages, probes and refusals. A thread that waits costs next to
-nothing."""
+SPARE_THREADS: Final = 8
+"""Threads beside the slots, for what is refused; none of it waits for anybody."""
+
+_PAGE_THREADS: Final = 4
+"""Threads for what has no body: pages, probes, facts of the model. However many are asked for, they
+take no thread of those who send images."""
+
+_PAGE_METHODS: Final = (b"GET ", b"HEAD ", b"OPTIONS ")
+
+_SWITCH_S: Final = 0.0005
+"""Seconds after which a thread of Python yields to others that can go on. After Python's own 5 ms
+any of them comes next, so with many at work a probe would wait for some tenths of a second."""
 
 HEAD_TIMEOUT_S: Final = 10.0
 """Seconds from the connection, or the end of the last answer, to the end of a request's head."""
@@ -126,9 +136,11 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._working: dict[TConn, float] = {}  # until when
         self._clients: weakref.WeakSet[ClientSocket] = weakref.WeakSet()
         self._has_no_room = False
+        self._page_pool = ThreadPoolExecutor(_PAGE_THREADS)
 
     def load_wsgi(self) -> None:
         """Load the application, and listen to probes and to Prometheus."""
+        sys.setswitchinterval(_SWITCH_S)
         super().load_wsgi()
         self._app: Any = self.wsgi  # type: ignore[has-type]
         self.wsgi = self._run_app
@@ -208,12 +220,12 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         return [_peer_of(each) for each in self._clients].count(address[0]) >= most
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Read the head of a request; gunicorn's own then hands the connection to a thread."""
+        """Read the head of a request, whose connection is new or was kept."""
         sock = conn.sock
         sock.began = time.monotonic()
         sock.head = bytearray(conn.parser.unreader.take_buffered() if conn.parser else b"")
         if _is_head(sock.head):
-            super().enqueue_req(conn)
+            self._hand_over(conn)
         else:
             self._wait(conn, selectors.EVENT_READ, sock.began + HEAD_TIMEOUT_S, self._read_head)
 
@@ -228,7 +240,15 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         head += data
         if _is_head(head, new=len(data)):
             self._forget(conn)
-            super().enqueue_req(conn)
+            self._hand_over(conn)
+
+    def _hand_over(self, conn: TConn) -> None:
+        """Have a thread answer a request whose head has arrived."""
+        pool = self._page_pool if conn.sock.head.startswith(_PAGE_METHODS) else self.tpool
+        future = pool.submit(self.handle, conn)
+        future.add_done_callback(
+            lambda done: self.method_queue.defer(self.finish_request, conn, done)
+        )
 
     def handle(self, conn: TConn) -> Any:
         """Handle one request of a connection, whose head has arrived."""
