@@ -5,12 +5,10 @@ References
 Open Inference Protocol, version 2, HTTP/REST; extension ``binary_tensor_data``.
 """
 
-import base64
 import json
 import math
-import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any, Final
@@ -19,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
-from mammoscope.errors import InvalidRequestError, RequestTooLargeError
+from mammoscope.errors import InvalidRequestError
+from mammoscope.service.v2_json import decode_element, lift_texts, require_few_tokens
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """Header that says how many bytes of the body are JSON; the tensors' bytes follow them."""
@@ -28,27 +27,6 @@ _LENGTH: Final = struct.Struct("<I")
 """Before each element of a BYTES tensor: its bytes."""
 
 _BINARY_SIZE: Final = "binary_data_size"
-
-_LONG_TEXT_BYTES: Final = 1024
-"""Of a JSON string that is not parsed with the rest, as it can only be a file in base64."""
-
-_MOST_ESCAPED: Final = 64
-"""Backslashes in a row that are looked at before a quote."""
-
-_BLOCK_BYTES: Final = 1024 * 1024
-"""Of base64 that is decoded at a time: other threads go on in between."""
-
-_WIDE_ESCAPE: Final = re.compile(rb"\\u(?!00)")
-"""An escape that no base64 needs, and that makes a Python string four times as large."""
-
-_LIFTED: Final = ""
-"""Key of the object that stands for a long text while the rest of the JSON is parsed."""
-
-_OTHER_TOKENS: Final = 1000
-"""Commas, brackets and quotes that a request may have beside those of its data."""
-
-_BYTES_A_VALUE: Final = 8
-"""Bytes that a number from 0 to 255 may take in JSON, with its comma and white space."""
 
 Array = npt.NDArray[Any]
 
@@ -129,8 +107,8 @@ def parse_request(body: bytes, header_length: str | None, *, max_values: int) ->
         length = int(header_length)
     if length > len(body):
         raise InvalidRequestError(f"{HEADER_LENGTH} is more than the body has.")
-    texts, rest = _lifted(body, length)
-    _require_few_tokens(rest, max_values)
+    texts, rest = lift_texts(body, length)
+    require_few_tokens(rest, max_values)
     try:
         header = RequestHeader.model_validate(json.loads(rest))
     except ValidationError as err:
@@ -145,51 +123,6 @@ def parse_request(body: bytes, header_length: str | None, *, max_values: int) ->
     outputs = {each.name: each.parameters.get("binary_data", binary) is True
                for each in header.outputs}  # fmt: skip
     return InferenceRequest(header.id, inputs, outputs, binary)
-
-
-def _lifted(body: bytes, length: int) -> tuple[dict[int, memoryview], bytes]:
-    """Long texts of the JSON by number, with their quotes, and the JSON with objects for them."""
-    texts: dict[int, memoryview] = {}
-    view, end = memoryview(body), 0
-    parts: list[bytes | memoryview] = []
-    for start, stop in _texts(body, length):
-        if stop - start > _LONG_TEXT_BYTES:
-            number = len(texts)
-            texts[number] = view[start:stop]
-            parts += [view[end:start], b'{"%b":%d}' % (_LIFTED.encode(), number)]
-            end = stop
-    return texts, b"".join((*parts, view[end:length]))
-
-
-def _texts(body: bytes, length: int) -> Iterator[tuple[int, int]]:
-    """Where the first texts of the JSON begin and end, with their quotes."""
-    start = -1
-    stop = body.find(b'"', 0, length)
-    for _ in range(2 * _OTHER_TOKENS):  # more are refused
-        if stop < 0:
-            return
-        if start < 0:
-            start = stop
-        else:
-            before = body[max(start + 1, stop - _MOST_ESCAPED) : stop]
-            if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:  # not an escaped quote
-                yield start, stop + 1
-                start = -1
-        stop = body.find(b'"', stop + 1, length)
-
-
-def _require_few_tokens(content: bytes, max_values: int) -> None:
-    """Refuse JSON of which parsing would take much more memory than its values need."""
-    most = max_values + _OTHER_TOKENS
-    if (
-        len(content) > _BYTES_A_VALUE * max_values + 64 * 1024
-        or any(content.count(token) > most for token in (b",", b"["))
-        or any(content.count(token) > _OTHER_TOKENS for token in (b"{", b'"'))
-    ):
-        raise RequestTooLargeError(
-            f"The JSON has more values than the {max_values} allowed, or more text around them. "
-            "Images may be sent as BYTES in base64, tensors as binary data after the JSON."
-        )
 
 
 def _inputs(
@@ -259,7 +192,7 @@ def _from_json(given: InputTensor, texts: dict[int, memoryview]) -> Array | list
     if given.data is None:
         raise InvalidRequestError("An input has neither data nor bytes.")
     if given.datatype == "BYTES":
-        elements = [_decoded(each, texts) for each in _flattened(given.data)]
+        elements = [decode_element(each, texts) for each in _flattened(given.data)]
         if len(elements) != count:
             raise InvalidRequestError("An input's data is not of its shape.")
         return elements
@@ -280,30 +213,6 @@ def _flattened(data: list[Any]) -> list[Any]:
             raise InvalidRequestError("An input's data is not of its shape.")
         data = list(chain.from_iterable(data))
     return data
-
-
-def _decoded(element: object, texts: dict[int, memoryview]) -> bytes:
-    """Bytes of an element in base64, which may have been lifted; each is so once."""
-    try:
-        if isinstance(element, str):
-            return base64.b64decode(element, validate=True)
-        text = _unescaped(texts.pop(element[_LIFTED]))  # type: ignore[index]
-        starts = range(0, len(text), _BLOCK_BYTES)
-        blocks = [text[start : start + _BLOCK_BYTES] for start in starts]
-        if not any(bytes(block[-1:]) == b"=" for block in blocks[:-1]):
-            return b"".join(base64.b64decode(block, validate=True) for block in blocks)
-    except (KeyError, TypeError, ValueError) as err:  # binascii.Error is a ValueError
-        raise InvalidRequestError("BYTES in JSON must be in base64.") from err
-    raise InvalidRequestError("BYTES in JSON must be in base64.")
-
-
-def _unescaped(text: memoryview) -> memoryview:
-    """Return what a JSON string says, without its quotes; not copied where nothing is escaped."""
-    if re.search(rb"\\", text) is None:
-        return text[1:-1]
-    if _WIDE_ESCAPE.search(text):
-        raise ValueError
-    return memoryview(json.loads(str(text, "ascii")).encode("ascii"))
 
 
 def _from_bytes(given: InputTensor, data: memoryview) -> Array | list[bytes]:
