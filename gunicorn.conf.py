@@ -26,7 +26,7 @@ bind = _settings.bind
 workers = 1
 worker_class = PoliteWorker
 
-# A thread for whatever has a slot, and some beside them for pages, probes and refusals.
+# A thread for whatever has a slot, and some beside them for refusals.
 threads = _settings.request_threads + _settings.queue_size + SPARE_THREADS
 
 # A file would be sent by a thread that waits until the client has taken it.

@@ -4,6 +4,7 @@ import http.client
 import os
 import resource
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -22,7 +23,19 @@ from tests.service_process import PATIENCE_S, ServiceProcess
 pytestmark = pytest.mark.abuse("connections")
 
 PROBE_P99_S = 0.1
-"""What probes may take beside any attack, on the listener that they have for themselves."""
+"""What probes may take beside any attack, on the listener that they have for themselves, more than
+the least that can be asked of another process on this machine, which may be busy otherwise."""
+
+CONTROL = """
+import socketserver
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.request.recv(65536)
+        self.request.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+"""
 
 NEXT_ANSWER_S = 2.0
 """Time from the end of an attack to the next good answer."""
@@ -36,6 +49,27 @@ Attack = Callable[[int, ExitStack], None]
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
+
+
+def probe(port: int) -> float:
+    """Seconds until whoever listens at a port has said that all is well."""
+    began = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    connection.request("GET", "/readyz")
+    assert connection.getresponse().status == 200
+    connection.close()
+    return time.monotonic() - began
+
+
+@contextmanager
+def control() -> Iterator[int]:
+    """A process that answers at once; yields its port."""
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", CONTROL], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        yield int(process.stdout.readline())
+        process.kill()
 
 
 class Defaults:
@@ -60,25 +94,20 @@ class Defaults:
         assert answer.status_code in (200, 429), answer.text
         return answer.status_code
 
-    def probe(self, path: str = "/readyz") -> float:
-        began = time.monotonic()
-        connection = http.client.HTTPConnection("127.0.0.1", self.probe_port, timeout=PATIENCE_S)
-        connection.request("GET", path)
-        assert connection.getresponse().status == 200
-        connection.close()
-        return time.monotonic() - began
-
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Probe all the while, and hold what must hold."""
         seconds: list[float] = []
+        control_s: list[float] = []
         ended = threading.Event()
         failed: list[BaseException] = []
 
         def watch() -> None:
             try:
-                while not ended.wait(0.02):
-                    seconds.append(self.probe())
+                with control() as control_port:
+                    while not ended.wait(0.01):
+                        seconds.append(probe(self.probe_port))
+                        control_s.append(probe(control_port))
             except BaseException as err:  # noqa: BLE001 told by the test
                 failed.append(err)
 
@@ -94,13 +123,14 @@ class Defaults:
         while self.predict() != 200:
             assert time.monotonic() - began < NEXT_ANSWER_S
         next_s = time.monotonic() - began
-        p99 = float(np.quantile(seconds, 0.99))
+        p99, control_p99 = (float(np.quantile(each, 0.99)) for each in (seconds, control_s))
         peak_mb = self.process.memory("VmHWM") // 2**20
         sys.stdout.write(
-            f" {len(seconds)} probes, p99 {1000 * p99:.0f} ms; next answer after {next_s:.2f} s;"
+            f" {len(seconds)} probes, p99 {1000 * p99:.0f} ms"
+            f" (machine {1000 * control_p99:.0f} ms); next answer after {next_s:.2f} s;"
             f" peak {peak_mb} MB "
         )
-        assert p99 < PROBE_P99_S
+        assert p99 - control_p99 < PROBE_P99_S
         assert next_s < NEXT_ANSWER_S
         assert peak_mb < LIMIT_MB
 
