@@ -52,7 +52,8 @@ ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     MALLOC_ARENA_MAX=2 \
-    MAMMOSCOPE_BIND=0.0.0.0:9696
+    MAMMOSCOPE_BIND=0.0.0.0:9696 \
+    MAMMOSCOPE_PROBE_BIND=0.0.0.0:9698
 WORKDIR /app
 COPY --from=assembled /opt/mammoscope /opt/mammoscope
 COPY --from=assembled /app ./
@@ -61,7 +62,7 @@ EXPOSE 9696
 STOPSIGNAL SIGTERM
 # Python alone, so that no shell and no curl is needed; anything but 200 is an exit code of 1.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
-    CMD ["python", "-I", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', os.environ['MAMMOSCOPE_BIND'].rpartition(':')[2], timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
+    CMD ["python", "-I", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', os.environ['MAMMOSCOPE_PROBE_BIND'].rpartition(':')[2], timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
 # Process 1 reaps whatever is orphaned and passes signals on, to gunicorn alone: that drains and
 # ends its worker itself.
 ENTRYPOINT ["dumb-init", "--single-child", "--", "gunicorn"]

@@ -33,9 +33,11 @@ free_port() {
 }
 port=$(free_port)
 metrics_port=$(free_port)
+probe_port=$(free_port)
 readonly limited=(--memory 3g --cpus 2 --pids-limit 256)
 container=$("$engine" run --detach --network host --env "MAMMOSCOPE_BIND=127.0.0.1:$port" \
-    --env "MAMMOSCOPE_METRICS_BIND=127.0.0.1:$metrics_port" "${confined[@]}" "${limited[@]}" "$image")
+    --env "MAMMOSCOPE_METRICS_BIND=127.0.0.1:$metrics_port" \
+    --env "MAMMOSCOPE_PROBE_BIND=127.0.0.1:$probe_port" "${confined[@]}" "${limited[@]}" "$image")
 inside() { "$engine" exec "$container" python -c "$1"; }
 
 healthy() {

@@ -36,7 +36,7 @@ class ServiceProcess:
         self._log = log
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAMMOSCOPE_")}
         inherited.pop("KERAS_BACKEND", None)
-        chosen = {"drain_s": 0, "metrics_bind": "", **settings}
+        chosen = {"drain_s": 0, "metrics_bind": "", "probe_bind": "", **settings}
         if cache := os.environ.get("MAMMOSCOPE_CACHE"):
             chosen.setdefault("cache", cache)
         own = {f"MAMMOSCOPE_{name.upper()}": str(value) for name, value in chosen.items()}

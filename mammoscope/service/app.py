@@ -1,9 +1,8 @@
 """The application factory."""
 
-from http import HTTPStatus
 from typing import Final
 
-from flask import Flask, Response, request
+from flask import Flask
 
 from mammoscope.imaging.network_input import Reader
 from mammoscope.model.engine import Engine
@@ -16,7 +15,6 @@ from mammoscope.service import (
     tracing,
     v2_routes,
 )
-from mammoscope.service.connection import discard_body
 from mammoscope.service.monitoring import Monitoring
 from mammoscope.service.predicting import Predictor
 from mammoscope.service.request_parsing import MULTIPART_OVERHEAD_BYTES, InMemoryRequest
@@ -72,19 +70,14 @@ def create_app(settings: ServiceSettings, engine: Engine, reader: Reader) -> Fla
         spans.install(app)
     problems.install(app)
     app.after_request(monitoring.answered)
-    app.after_request(_finish_upload)
-    authorization.install(app, settings)
+    keys = authorization.install(app, settings)
+    if keys is not None:
+        monitoring.watch_keys(keys.unreadable_s)
     app.register_blueprint(status_routes.blueprint(settings, engine, queue))
     app.register_blueprint(predict_routes.blueprint(predictor))
     app.register_blueprint(v2_routes.blueprint(predictor))
     app.register_blueprint(openapi.blueprint(keys=settings.api_keys_file is not None))
     return app
-
-
-def _finish_upload(response: Response) -> Response:
-    if response.status_code >= HTTPStatus.BAD_REQUEST:
-        discard_body(request.environ, request.max_content_length or 0)
-    return response
 
 
 def queue_of(app: Flask) -> RequestQueue:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from flask import Blueprint, render_template
+from flask import Blueprint, g, render_template
 
 from mammoscope.errors import NotReadyError
 from mammoscope.imaging.image_files import IMAGE_SUFFIXES
@@ -50,7 +50,9 @@ def blueprint(settings: ServiceSettings, engine: Engine, queue: RequestQueue) ->
     def readyz() -> dict[str, Any]:
         if queue.draining:
             raise NotReadyError("The service is shutting down.")
-        return {"status": "ready", "model_version": engine.card.version}
+        answer = {"status": "ready", "model_version": engine.card.version}
+        warnings = g.get("readiness_warnings")
+        return {**answer, "warnings": warnings} if warnings else answer
 
     @routes.get("/model")
     def model() -> dict[str, Any]:

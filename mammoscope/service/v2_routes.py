@@ -77,10 +77,13 @@ def blueprint(predictor: Predictor) -> Blueprint:
         _require_name(name)
         with predictor.slot(many=True) as slot:
             with slot.uploading():
-                asked = parse_request(whole_body(request), request.headers.get(HEADER_LENGTH))
-            outputs = _requested_outputs(asked)
-            image = _only_input(asked, predictor)
-            with predictor.running(slot):
+                received = whole_body(request)
+            with predictor.running(slot):  # parsing takes time and memory, so few do it at a time
+                asked = parse_request(
+                    received, request.headers.get(HEADER_LENGTH), max_values=_max_values(predictor)
+                )
+                outputs = _requested_outputs(asked)
+                image = _only_input(asked, predictor)
                 logits = _logits(image, predictor, slot)
         probabilities = [predictor.card.probability(logit, None)[0] for logit in logits]
         threshold = predictor.card.threshold(predictor.settings.operating_point)
@@ -106,6 +109,12 @@ def blueprint(predictor: Predictor) -> Blueprint:
 def _require_name(name: str) -> None:
     if name != MODEL_NAME:
         raise UnknownModelError(f"There is no such model; the only model is {MODEL_NAME}.")
+
+
+def _max_values(predictor: Predictor) -> int:
+    """Pixels of as many images as a request may bring."""
+    height, width = predictor.card.input_size
+    return predictor.settings.max_study_images * height * width
 
 
 def _requested_outputs(asked: InferenceRequest) -> dict[str, bool]:

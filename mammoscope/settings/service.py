@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, ValidationError
 
 from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, explain
 
@@ -29,6 +29,9 @@ HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*
 """A host's name in lower case and ASCII, or ``*.`` and the name that those meant end with."""
 
 HostPatterns = Annotated[tuple[HostPattern, ...], BeforeValidator(_listed)]
+
+
+Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_listed)]
 
 
 class ReadingLimits(Frozen):
@@ -84,7 +87,7 @@ class ServiceSettings(ReadingLimits):
     together; a request beyond that is refused with 429."""
 
     request_timeout_s: PositiveFloat = 60.0
-    """Seconds from a request's arrival within which it must start to run."""
+    """Seconds from the first byte of a request to the last of its answer."""
 
     max_study_images: Annotated[int, Field(gt=0, le=100)] = 16
     """Maximum number of images of one study."""
@@ -101,6 +104,10 @@ class ServiceSettings(ReadingLimits):
     api_keys_file: Path | None = None
     """File of API keys, read again when it changes; all requests but probes need one."""
 
+    key_file_grace_s: Annotated[float, Field(ge=0.0)] = 300.0
+    """Seconds for which the keys read last stay valid while their file cannot be read; then all
+    requests but liveness probes are refused with 503."""
+
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
     """Requests that each API key may make a minute; 0 means any number."""
 
@@ -113,6 +120,17 @@ class ServiceSettings(ReadingLimits):
 
     metrics_bind: Annotated[str, Field(pattern=r"^(.+:\d{1,5})?$")] = "127.0.0.1:9697"
     """Address and port that Prometheus asks; empty for none. Never public."""
+
+    probe_bind: Annotated[str, Field(pattern=r"^(.+:\d{1,5})?$")] = "0.0.0.0:9698"
+    """Address and port for probes alone, which clients cannot keep busy; empty for none."""
+
+    max_connections_per_client: Annotated[int, Field(ge=0)] = 0
+    """Connections that one address may have at a time; 0 means any number. Behind a proxy all
+    clients share its address."""
+
+    trusted_proxies: Networks | None = None
+    """Addresses and networks of proxies, separated by commas, that may have any number of
+    connections."""
 
     traces_endpoint: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
     """URL that OpenTelemetry traces are sent to, OTLP over HTTP, like

@@ -23,7 +23,8 @@ def test_nothing_disagrees(
 
 
 def _data(objects: list[Object]) -> Any:
-    return next(each for each in objects if each["kind"] == "ConfigMap")["data"]
+    maps = (each["data"] for each in objects if each["kind"] == "ConfigMap")
+    return next(data for data in maps if "MAMMOSCOPE_BIND" in data)
 
 
 BREAKAGES: dict[str, Break] = {
@@ -35,6 +36,12 @@ BREAKAGES: dict[str, Break] = {
     "target port": lambda o: spec_of(o, "Service")["ports"][0].update(targetPort="other"),
     "probe's path": lambda o: container_of(o)["readinessProbe"]["httpGet"].update(path="/ready"),
     "probe's port": lambda o: container_of(o)["livenessProbe"]["httpGet"].update(port="other"),
+    "probes where clients are": lambda o: container_of(o)["livenessProbe"]["httpGet"].update(
+        port="http"
+    ),
+    "probes elsewhere": lambda o: _data(o).update(MAMMOSCOPE_PROBE_BIND="0.0.0.0:9700"),
+    "no port for probes": lambda o: _data(o).update(MAMMOSCOPE_PROBE_BIND=""),
+    "probes for clients": lambda o: spec_of(o, "Service")["ports"][0].update(targetPort="probes"),
     "no probe": lambda o: container_of(o).pop("startupProbe"),
     "policy's port": lambda o: spec_of(o, "NetworkPolicy")["ingress"][0]["ports"][0].update(
         port=80

@@ -6,6 +6,7 @@ import re
 import yaml
 
 from mammoscope.cli.sharding import Shard
+from mammoscope.service.authorization import PROBES
 from mammoscope.settings.service import ServiceSettings
 from tests.deployment.agreement import INDEX
 from tests.deployment.manifests import (
@@ -81,9 +82,10 @@ def test_image_listens_where_it_says(get_paths: set[str]) -> None:
     (check,) = re.findall(r"^    CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
     program = json.loads(check)[-1]
     compile(program, "HEALTHCHECK", "exec")
-    assert "os.environ['MAMMOSCOPE_BIND']" in program
+    assert "os.environ['MAMMOSCOPE_PROBE_BIND']" in program
     assert re.findall(r"MAMMOSCOPE_BIND=(\S+)", DOCKERFILE) == [ServiceSettings().bind]
-    assert set(re.findall(r"'GET', '([^']*)'", program)) <= get_paths
+    assert re.findall(r"MAMMOSCOPE_PROBE_BIND=(\S+)", DOCKERFILE) == [ServiceSettings().probe_bind]
+    assert set(re.findall(r"'GET', '([^']*)'", program)) <= PROBES & get_paths
 
 
 def test_images_say_what_they_are() -> None:

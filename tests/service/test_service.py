@@ -1,6 +1,5 @@
 """The service: every answer it gives, without a network underneath."""
 
-import contextlib
 import gzip
 import io
 import json
@@ -78,12 +77,20 @@ def test_dicom_that_is_no_mammogram_is_refused_in_silence(
 
 
 @pytest.fixture
-def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+def log_lines(
+    capfd: pytest.CaptureFixture[str],
+) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     """What was logged, as the service would write it to stderr."""
-    written = io.StringIO()
-    with contextlib.redirect_stderr(written):
-        configure_logging("info")
-    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    configure_logging("info")
+    written: list[str] = []
+
+    def lines() -> list[dict[str, Any]]:
+        for handler in logging.getLogger("mammoscope").handlers:
+            handler.flush()
+        written.extend(capfd.readouterr().err.splitlines())
+        return [json.loads(line) for line in written]
+
+    yield lines
     structlog.reset_defaults()
     for name in (None, "mammoscope", "gunicorn.error"):
         logging.getLogger(name).handlers.clear()

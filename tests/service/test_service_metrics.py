@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 import requests
 from flask import Flask
+from prometheus_client import make_wsgi_app
 from prometheus_client.parser import text_string_to_metric_families
 
 from mammoscope.service.app import monitoring_of, queue_of
-from mammoscope.service.monitoring import serve
+from mammoscope.service.side_listener import listen
 from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import CARD, IMAGE, FakeEngine, app_with, upload
 
@@ -77,7 +78,7 @@ def test_drift_is_told_once_there_are_enough_images(app: Flask, value: Read) -> 
 def test_port_of_its_own(app: Flask) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         bind = f"127.0.0.1:{free.getsockname()[1]}"
-    serve(monitoring_of(app), bind)
+    listen(make_wsgi_app(monitoring_of(app).registry), bind, "metrics")
     told = requests.get(f"http://{bind}/metrics", timeout=10).text
     names = {family.name for family in text_string_to_metric_families(told)}
     assert {"mammoscope_requests", "mammoscope_stage_seconds", "mammoscope_ready"} <= names
@@ -89,5 +90,5 @@ def test_a_port_that_is_taken_stops_nothing(app: Flask, caplog: pytest.LogCaptur
         socket.create_server(("127.0.0.1", 0)) as taken,
         caplog.at_level(logging.ERROR, logger="mammoscope"),
     ):
-        serve(monitoring_of(app), f"127.0.0.1:{taken.getsockname()[1]}")
+        listen(app, f"127.0.0.1:{taken.getsockname()[1]}", "metrics")
     assert app.test_client().post("/predict", **upload(IMAGE)).status_code == 200
