@@ -83,6 +83,8 @@ def add_model_to_change(parser: argparse.ArgumentParser) -> None:
 
 def add_labels(parser: "argparse._ActionsContainer") -> None:
     """Add ``--labels``, the names of the folders of both labels."""
+    # Not the default of the option: the help would show it as Python writes it.
+    parser.set_defaults(labels=LABEL_FOLDERS)
     parser.add_argument(
         "--labels",
         metavar="NAME,NAME",
@@ -91,7 +93,6 @@ def add_labels(parser: "argparse._ActionsContainer") -> None:
         help="names of the folders of label 0 and label 1, such as benign,malignant; "
         f"default: {','.join(LABEL_FOLDERS)}",
     )
-    parser.set_defaults(labels=LABEL_FOLDERS)
 
 
 def label_folders(argument: str) -> tuple[str, str]:

@@ -39,7 +39,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="measure a model on a folder of labelled mammograms",
         description=(
             "Score every image of a folder LABEL/FILE or SPLIT/LABEL/FILE and measure the model "
-            "by image, breast and patient, each figure with a 95 %% interval from "
+            "by image, breast and patient, each figure with a 95 % interval from "
             f"{RESAMPLES:,} resamples of patients."
         ),
     )

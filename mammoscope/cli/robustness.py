@@ -30,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description=(
             "Change each image of a split in ways that leave the patient the same, score it "
             "again, and give the median and 95th percentile of the change of probability. Then "
-            f"erase the hottest {ERASED * 100:.0f} %% of the heat map's cells, and beside them as "
+            f"erase the hottest {ERASED * 100:.0f} % of the heat map's cells, and beside them as "
             f"many cells drawn at random ({RANDOM_DRAWS} draws), and compare the change of the "
             "logit."
         ),

@@ -4,6 +4,7 @@ Pillow decodes such data to the end and keeps libjpeg's warnings to itself. This
 more, at an eighth of the size, which takes a small part of the time that decoding takes.
 """
 
+import re
 from typing import Final
 
 import simplejpeg
@@ -18,14 +19,15 @@ _CORRUPT: Final = "Corrupt JPEG data"
 _DECODED: Final = "extraneous bytes before marker"
 """How libjpeg's warnings of damage begin, and the one after which all has been decoded."""
 
-
 _BLANK_RUN: Final = bytes(64)
 """More than a block takes, whatever its coefficients."""
 
 _BASELINE: Final = {0xC0, 0xC1}
+_PROGRESSIVE: Final = 0xC2
 _TABLES: Final = 0xC4
 _SCAN: Final = 0xDA
-_END: Final = b"\xff\xd9"
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""What ends a scan: no stuffed byte, filling or restart (ITU-T T.81 B.1.1)."""
 
 
 def damage(data: bytes, *, cmyk: bool = False) -> tuple[str, ...]:
@@ -56,23 +58,31 @@ def damage(data: bytes, *, cmyk: bool = False) -> tuple[str, ...]:
 
 
 def _has_blank_run(data: bytes) -> bool:
-    """Whether a baseline scan holds zeros that no image leads to.
+    """Whether a scan holds zeros that no image leads to.
 
     Decoders often find their way back into what follows, and notice nothing. Zeros are the code of
-    the first symbol of a table (ITU-T T.81 C.2). Where that is the end of a block, they are flat
-    blocks; otherwise a block of nothing but the least coefficients.
+    the first symbol of a table (ITU-T T.81 C.2). In a baseline scan, that may be the end of a
+    block: they are flat blocks then, and otherwise blocks of nothing but the least coefficients. A
+    progressive scan of AC coefficients (G.1.2.2) counts flat blocks instead of listing them.
     """
-    at, baseline = 2, False
+    at, kind = 2, 0
     first: set[int] = set()
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == _SCAN:
-            end = data.find(_END, at)
-            return baseline and bool(first - {0}) and _BLANK_RUN in data[at:end]
-        baseline = baseline or marker in _BASELINE
-        if marker == _TABLES:
-            first |= _first_symbols(data[at + 4 : at + 2 + length])
+        segment = data[at + 4 : at + 2 + length]
         at += 2 + length
+        if marker in _BASELINE or marker == _PROGRESSIVE:
+            kind = marker
+        elif marker == _TABLES:
+            first |= _first_symbols(segment)
+        elif marker == _SCAN:
+            found = _MARKER.search(data, at)
+            end = found.start() if found else len(data)
+            is_listed = kind in _BASELINE and bool(first - {0})
+            is_counted = kind == _PROGRESSIVE and segment[-3:-2] > b"\0"  # Ss, B.2.3
+            if (is_listed or is_counted) and data.find(_BLANK_RUN, at, end) >= 0:
+                return True
+            at = end
     return False
 
 

@@ -38,6 +38,10 @@ def zeroed(data: bytes, share: float, count: int) -> bytes:
     return data[:at] + bytes(count) + data[at + count :]
 
 
+def grey_pixels(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("L")).astype(float)
+
+
 def unremarked(data: bytes) -> bool:
     try:
         return DAMAGED not in read(data, needed=(299, 299)).warnings
@@ -52,23 +56,20 @@ def test_whole_images_are_read_without_a_word(phantoms, mode):
             assert read(jpeg(phantom.pixels, mode, **options)).warnings == ()
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_zeroed_bytes_are_noticed(phantoms, mode):
-    """Those of optimized tables are flat blocks, and noticed only where the rest does not fit."""
-    silent = [
-        (seed, share)
-        for seed, phantom in enumerate(phantoms)
-        for share in (0.1, 0.3, 0.5, 0.7)
-        for count in (100, 400)
-        if unremarked(zeroed(jpeg(phantom.pixels, mode), share, count))
-    ]
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_zeroed_bytes_are_noticed_where_they_change_the_image(phantoms, mode, optimize):
+    silent = []
+    for seed, phantom in enumerate(phantoms):
+        whole = jpeg(phantom.pixels, mode, optimize=optimize)
+        pixels = grey_pixels(whole)
+        for share in (0.1, 0.3, 0.5, 0.6, 0.7, 0.9):
+            for count in (100, 400):
+                damaged = zeroed(whole, share, count)
+                # A scan may hold one bit of each block's mean: a grey level, which moves no score.
+                if unremarked(damaged) and np.abs(grey_pixels(damaged) - pixels).mean() > 0.05:
+                    silent.append((seed, share, count))
     assert silent == []
-    optimized = [
-        unremarked(zeroed(jpeg(phantom.pixels, mode, optimize=True), share, 100))
-        for phantom in phantoms
-        for share in (0.3, 0.5)
-    ]
-    assert sum(optimized) <= 0.25 * len(optimized)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
