@@ -22,7 +22,8 @@ from mammoscope.errors import (
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.image_files import IMAGE_SUFFIXES, walk_images
-from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, make_network_input
+from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
+from mammoscope.imaging.pool import ReadingPool
 from mammoscope.imaging.reading import file_bytes
 from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import Engine
@@ -37,6 +38,7 @@ from mammoscope.studies import (
     predict_image,
     to_rows,
 )
+from mammoscope.system.cpus import available_processors
 from mammoscope.system.files import json_text
 
 STANDARD_OUTPUT: Final = "-"
@@ -106,9 +108,18 @@ def run(args: argparse.Namespace) -> int:
 
     from mammoscope.model.engine import load_engine
 
-    engine = load_engine(artifact)
-    if args.study:
-        return _predict_study(args, engine)
+    # Before the engine's threads exist: reading processes are forked from one without threads.
+    with ReadingPool(available_processors()) as reader:
+        engine = load_engine(artifact)
+        if args.study:
+            return _predict_study(args, engine, reader)
+        return _predict_files(args, engine, reader, shard)
+
+
+def _predict_files(
+    args: argparse.Namespace, engine: Engine, reader: ReadingPool, shard: Shard | None
+) -> int:
+    """Write a result for each file; 0, or 1 if an image was refused."""
     try:
         lines = _open(args.json)
     except OSError as err:
@@ -116,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     table = None if args.json == STANDARD_OUTPUT else sys.stdout
     try:
         found = (each for each in find_images(args.paths) if shard is None or _in(shard, each))
-        refused = _predict(found, engine, args.operating_point, (table, lines))
+        refused = _predict(found, engine, reader, args.operating_point, (table, lines))
         if lines is not None and lines is not sys.stdout:
             lines.close()
     except BrokenPipeError:  # reported by `mammoscope.__main__`
@@ -132,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
     return int(refused > 0)
 
 
-def _predict_study(args: argparse.Namespace, engine: Engine) -> int:
+def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool) -> int:
     """Answer by image, breast and patient; 0, or 1 if an image was refused or none found."""
     options = ReadingOptions(engine.card.input_size, pseudonym_key=_pseudonym_key(args.id_key))
 
@@ -140,7 +151,7 @@ def _predict_study(args: argparse.Namespace, engine: Engine) -> int:
         path, placement = found
 
         def read() -> NetworkInput:
-            return make_network_input(file_bytes(path), options)
+            return reader.read(file_bytes(path), options)
 
         return predict_image(engine, str(path), read, placement, args.operating_point)
 
@@ -222,6 +233,7 @@ def _in(shard: Shard, found: Source) -> bool:
 def _predict(
     images: Iterable[Source],
     engine: Engine,
+    reader: ReadingPool,
     operating_point: str,
     outputs: tuple[IO[str] | None, IO[str] | None],
 ) -> int:
@@ -232,7 +244,7 @@ def _predict(
         if isinstance(found, tuple):
             return found
         try:
-            image = make_network_input(file_bytes(found), options)
+            image = reader.read(file_bytes(found), options)
             return found, engine.predict(image, operating_point=operating_point)
         except ImageError as err:
             return found, err

@@ -31,7 +31,7 @@ _POLL_S: Final = 0.05
 """How often a waiting request checks whether it is still wanted."""
 
 _LIMIT_MESSAGE: Final = (
-    "Reading this image takes more time or memory than the service allows. Save it again in a "
+    "Reading this image takes more time or memory than the limits allow. Save it again in a "
     "plain format, such as 8-bit or 16-bit PNG or uncompressed DICOM."
 )
 _THREAD_SETTINGS: Final = (
