@@ -17,6 +17,7 @@ from mammoscope.service import (
 )
 from mammoscope.service.monitoring import Monitoring
 from mammoscope.service.predicting import Predictor
+from mammoscope.service.readiness import Readiness
 from mammoscope.service.request_parsing import MULTIPART_OVERHEAD_BYTES, InMemoryRequest
 from mammoscope.service.request_queue import RequestQueue
 from mammoscope.service.spans import CollectedSpans
@@ -62,7 +63,8 @@ def create_app(settings: ServiceSettings, engine: Engine, reader: Reader) -> Fla
         timeout_s=settings.request_timeout_s,
     )
     spans = CollectedSpans(settings.traces_endpoint) if settings.traces_endpoint else None
-    monitoring = Monitoring(engine, queue, spans)
+    readiness = Readiness(engine, queue, settings.full_queue_grace_s)
+    monitoring = Monitoring(engine, queue, readiness, spans)
     app.extensions.update({_QUEUE: queue, _MONITORING: monitoring, _SPANS: spans})
     predictor = Predictor(settings, engine, reader, queue, monitoring)
     tracing.install(app)
@@ -73,9 +75,9 @@ def create_app(settings: ServiceSettings, engine: Engine, reader: Reader) -> Fla
     keys = authorization.install(app, settings)
     if keys is not None:
         monitoring.watch_keys(keys.unreadable_s)
-    app.register_blueprint(status_routes.blueprint(settings, engine, queue))
+    app.register_blueprint(status_routes.blueprint(settings, engine, readiness))
     app.register_blueprint(predict_routes.blueprint(predictor))
-    app.register_blueprint(v2_routes.blueprint(predictor))
+    app.register_blueprint(v2_routes.blueprint(predictor, readiness))
     app.register_blueprint(openapi.blueprint(keys=settings.api_keys_file is not None))
     return app
 

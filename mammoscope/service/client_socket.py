@@ -54,8 +54,7 @@ class ClientSocket(socket.socket):
             data = super().recv(size, flags)
         finally:
             self._is_reading = False
-        if not flags & socket.MSG_PEEK:
-            self._received += len(data)
+        self._received += len(data)
         return data
 
     def begin_body(self) -> None:

@@ -1,5 +1,6 @@
 """The client's connection: whether it is still open, and how to stop reading from it."""
 
+import select
 import socket
 import ssl
 import threading
@@ -45,12 +46,9 @@ class Connection:
         """
         if self._socket is None:
             return True
-        try:
-            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-        except BlockingIOError:  # nothing to read, nothing closed
-            return True
-        except OSError:
-            return False
+        closed = select.poll()  # also sees the end behind bytes that nobody has read
+        closed.register(self._socket, select.POLLRDHUP)
+        return not closed.poll(0)
 
     def count_body(self, hold: Callable[[int], None]) -> None:
         """Have `hold` called with the bytes of the body as they are read from now on."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from flask import Response, g, request
@@ -12,11 +13,11 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from mammoscope.errors import MammoscopeError
 from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import Prediction
 from mammoscope.service.drift import Drift, statistics
 from mammoscope.service.log_handler import dropped_lines
+from mammoscope.service.readiness import REASONS, Readiness
 from mammoscope.service.request_queue import RequestQueue
 from mammoscope.service.spans import NoSpans, Spans
 
@@ -34,11 +35,19 @@ class Monitoring:
         Its card holds the statistics of the training images, for drift.
     queue
         The request queue, whose state is a metric.
+    readiness
+        Whether the service takes requests.
     spans
         Receives the stages as spans as well.
     """
 
-    def __init__(self, engine: Engine, queue: RequestQueue, spans: Spans | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        queue: RequestQueue,
+        readiness: Readiness,
+        spans: Spans | None = None,
+    ) -> None:
         self._spans: Final = spans or NoSpans()
         self.registry: Final = CollectorRegistry()
         self._requests = Counter(
@@ -75,8 +84,16 @@ class Monitoring:
         self._show(
             "mammoscope_ready",
             "Whether the service takes requests.",
-            lambda: not queue.draining and _has_model(engine),
+            lambda: not readiness.reasons(),
         )
+        not_ready = Gauge(
+            "mammoscope_not_ready",
+            "Whether a reason holds for which the service takes no requests.",
+            ("reason",),
+            registry=self.registry,
+        )
+        for reason in REASONS:
+            not_ready.labels(reason).set_function(partial(_holds, readiness, reason))
         self._keys_unreadable = Gauge(
             "mammoscope_api_keys_unreadable_seconds",
             "Seconds for which the file of API keys could not be read; 0 where it can be.",
@@ -159,8 +176,5 @@ class _LogCollector(Collector):
         )
 
 
-def _has_model(engine: Engine) -> bool:
-    try:
-        return bool(engine.card)
-    except MammoscopeError:
-        return False
+def _holds(readiness: Readiness, reason: str) -> bool:
+    return reason in readiness.reasons()

@@ -58,6 +58,7 @@ class RequestQueue:
         self._free = concurrency
         self._waiting: deque[threading.Event] = deque()
         self._draining = False
+        self._slots_moved = self._runs_moved = time.monotonic()
 
     @property
     def waiting(self) -> int:
@@ -68,6 +69,15 @@ class RequestQueue:
     def slots_taken(self) -> int:
         """Number of requests that hold a slot: uploading, waiting or running."""
         return self.slots - self._slots_left
+
+    def stuck_s(self) -> float:
+        """Seconds for which requests found no slot, or none of those running ended; else 0."""
+        with self._lock:
+            since = [
+                *([self._slots_moved] if self._slots_left == 0 else []),
+                *([self._runs_moved] if self._waiting else []),
+            ]
+        return time.monotonic() - min(since) if since else 0.0
 
     @property
     def draining(self) -> bool:
@@ -98,6 +108,7 @@ class RequestQueue:
                 raise ServiceBusyError(self._busy)
             self._hold(slot, 1 if self._bytes_held >= self._max_bytes else 0)
             self._slots_left -= 1
+            self._slots_moved = time.monotonic()
         connection.count_body(slot.hold)
         try:
             yield slot
@@ -127,7 +138,7 @@ class RequestQueue:
         granted = threading.Event()
         with self._lock:
             if self._free > 0:
-                self._free -= 1
+                self._start()
                 granted.set()
             else:
                 self._waiting.append(granted)
@@ -139,12 +150,20 @@ class RequestQueue:
             slot.check()
         finally:
             with self._lock:
-                if not granted.is_set():
-                    self._waiting.remove(granted)
-                elif self._waiting:
-                    self._waiting.popleft().set()
-                else:
+                if granted.is_set():
                     self._free += 1
+                    self._start_next()
+                else:
+                    self._waiting.remove(granted)
+
+    def _start_next(self) -> None:
+        if self._waiting:
+            self._start()
+            self._waiting.popleft().set()
+
+    def _start(self) -> None:
+        self._free -= 1
+        self._runs_moved = time.monotonic()
 
 
 class Slot:

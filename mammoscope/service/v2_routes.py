@@ -10,9 +10,10 @@ import numpy as np
 from flask import Blueprint, Response, request
 
 from mammoscope import __version__
-from mammoscope.errors import InvalidRequestError, NotReadyError, UnknownModelError
+from mammoscope.errors import InvalidRequestError, UnknownModelError
 from mammoscope.model.prediction import label_of
 from mammoscope.service.predicting import Predictor
+from mammoscope.service.readiness import Readiness
 from mammoscope.service.request_parsing import whole_body
 from mammoscope.service.request_queue import Slot
 from mammoscope.service.v2_tensors import (
@@ -31,7 +32,7 @@ _OUTPUTS: Final = {"probability": ("FP32", [-1]), "logit": ("FP32", [-1]), "labe
 """Datatype and shape of the outputs for N images."""
 
 
-def blueprint(predictor: Predictor) -> Blueprint:
+def blueprint(predictor: Predictor, readiness: Readiness) -> Blueprint:
     """Return the routes of the protocol."""
     routes = Blueprint("inference", __name__, url_prefix="/v2")
 
@@ -45,9 +46,8 @@ def blueprint(predictor: Predictor) -> Blueprint:
 
     @routes.get("/health/ready")
     def ready() -> dict[str, Any]:
-        if predictor.queue.draining:
-            raise NotReadyError("The service is shutting down.")
-        return {"ready": bool(predictor.card)}
+        readiness.require()
+        return {"ready": True}
 
     @routes.get("/models/<name>")
     def metadata(name: str) -> dict[str, Any]:

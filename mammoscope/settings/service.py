@@ -82,6 +82,9 @@ class ServiceSettings(ReadingLimits):
     queue_size: Annotated[int, Field(ge=0)] = 32
     """Requests that may wait in addition; any more are refused with 429."""
 
+    full_queue_grace_s: PositiveFloat = 30.0
+    """Seconds without a slot coming free after which the service reports that it is not ready."""
+
     max_waiting_bytes: PositiveInt = 512 * 1024 * 1024
     """Bytes that the bodies of all these requests, and the images fetched for them, may have
     together; a request beyond that is refused with 429."""

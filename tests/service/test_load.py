@@ -16,7 +16,7 @@ from werkzeug.test import EnvironBuilder, TestResponse
 from mammoscope import errors
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.prediction import Prediction
-from mammoscope.service.app import queue_of
+from mammoscope.service.app import monitoring_of, queue_of
 from mammoscope.service.connection import Connection
 from mammoscope.service.request_queue import RequestQueue
 from mammoscope.settings.service import ServiceSettings
@@ -91,6 +91,41 @@ class Asking:
         return self.answers
 
 
+def is_ready(app: Flask) -> set[Any]:
+    """What routes and metrics say about readiness."""
+    value = monitoring_of(app).registry.get_sample_value
+    stuck = value("mammoscope_not_ready", {"reason": "no_free_slot"})
+    assert stuck == 1 - (value("mammoscope_ready") or 0)
+    client = app.test_client()
+    assert client.get("/healthz").status_code == 200
+    return {client.get(path).status_code for path in ("/readyz", "/v2/health/ready")} | {stuck}
+
+
+@pytest.mark.abuse("load")
+@pytest.mark.parametrize("requests", [3, 5])  # some wait for those that run; no slot is left
+def test_not_ready_while_no_slot_comes_free(engine: HeldEngine, requests: int) -> None:
+    app = service(engine, full_queue_grace_s=1.0)
+    asking = Asking(app, requests)
+    wait_until(lambda: queue_of(app).slots_taken == requests and queue_of(app).waiting > 0)
+    assert is_ready(app) == {200, 0}
+    wait_until(lambda: is_ready(app) == {503, 1})
+    refused = app.test_client().get("/readyz")
+    assert_problem(refused, 503, "not_ready")
+    assert "1 s" in refused.json["detail"]
+    engine.release.set()
+    assert [answer.status_code for answer in asking.finish()] == [200] * requests
+    assert is_ready(app) == {200, 0}
+
+
+def test_ready_while_slots_keep_coming_free(engine: HeldEngine) -> None:
+    app = service(engine, full_queue_grace_s=0.5)
+    engine.release.set()
+    ended = time.monotonic() + 2
+    while time.monotonic() < ended:
+        Asking(app, 5).finish()
+        assert is_ready(app) == {200, 0}
+
+
 @pytest.mark.abuse("load")
 def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldEngine) -> None:
     app = service(engine)
@@ -150,7 +185,8 @@ def test_waiting_ends_at_the_deadline(engine: HeldEngine) -> None:
 
 
 @pytest.mark.abuse("load")
-def test_work_of_a_client_that_has_left_is_dropped(engine: HeldEngine) -> None:
+@pytest.mark.parametrize("unread", [b"", b"GET / HTTP/1.1\r\n"])
+def test_work_of_a_client_that_has_left_is_dropped(engine: HeldEngine, unread: bytes) -> None:
     app = service(engine)
     queue = queue_of(app)
     working = Asking(app, 2)
@@ -159,6 +195,7 @@ def test_work_of_a_client_that_has_left_is_dropped(engine: HeldEngine) -> None:
     with ours, theirs:
         left = Asking(app, 1, environ_overrides={"gunicorn.socket": ours})
         wait_until(lambda: queue.waiting == 1)
+        theirs.sendall(unread)
         theirs.close()
         (answer,) = left.finish()
     assert answer.status_code == 499

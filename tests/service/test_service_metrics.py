@@ -61,6 +61,7 @@ def test_queue_and_readiness(app: Flask, value: Read) -> None:
     assert value("mammoscope_queue_waiting") == 0
     assert value("mammoscope_ready") == 1
     queue_of(app).drain()
+    assert value("mammoscope_not_ready", {"reason": "draining"}) == 1
     assert value("mammoscope_ready") == 0
 
 

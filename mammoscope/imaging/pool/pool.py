@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Self
 
 from mammoscope.errors import DecodingLimitError, StorageError
@@ -41,7 +42,12 @@ _THREAD_SETTINGS: Final = (
 )
 """A process with threads cannot be forked safely, and each image is to take one processor."""
 
+CONTENDED_SHARE: Final = 0.25
+"""Share of the processor time that an image may take while others wait for its process. Images of
+mammography detectors take less; images that are made to be slow delay the others by little."""
+
 _PIPE_BYTES: Final = 1 << 20
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _F_SETPIPE_SZ: Final = 1031
 """fcntl(2), Linux: a pipe that holds an answer lets the process go on at once."""
 
@@ -55,7 +61,7 @@ class PoolLimits:
     memory_bytes
         Address space beyond what a process holds after its start.
     cpu_s
-        Seconds of processor time.
+        Seconds of processor time; `CONTENDED_SHARE` of it while other images wait.
     wall_s
         Seconds on the clock.
     """
@@ -115,7 +121,14 @@ class ReadingPool:
         """
         request = ReadingRequest(len(data), options, self.limits.cpu_s)
         with self._process(check) as process:
-            return process.read(data, request, time.monotonic() + self.limits.wall_s, check)
+            contended_s = CONTENDED_SHARE * self.limits.cpu_s + process.processor_s()
+
+            def check_limits() -> None:
+                check()
+                if self._waiting and process.processor_s() > contended_s:
+                    raise DecodingLimitError(_LIMIT_MESSAGE)
+
+            return process.read(data, request, time.monotonic() + self.limits.wall_s, check_limits)
 
     def close(self) -> None:
         """End all processes; images that are being read are refused."""
@@ -219,6 +232,15 @@ class _Process:
         except BrokenAnswerError as err:
             self.usable = False
             raise DecodingLimitError(_LIMIT_MESSAGE) from err
+
+    def processor_s(self) -> float:
+        """Return the processor time that the process has taken, in seconds; 0 if it is gone."""
+        try:
+            stat = Path(f"/proc/{self._number}/stat").read_text(encoding="ascii")
+        except OSError:
+            return 0.0
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / _TICKS_PER_S
 
     def close(self) -> None:
         """End the process."""

@@ -18,6 +18,7 @@ from PIL import Image
 from mammoscope.errors import ClientGoneError, DecodingLimitError, ImageError, NotAMammogramError
 from mammoscope.imaging.network_input import ReadingOptions, make_network_input
 from mammoscope.imaging.pool import PoolLimits, ReadingPool
+from mammoscope.imaging.pool import pool as pool_module
 from mammoscope.imaging.preprocessing import Preprocessed
 from tests.dicom_objects import mammogram_object
 
@@ -101,6 +102,29 @@ def test_processor_time_is_limited_for_each_image(pool: ReadingPool, images: lis
         pool.read(slow_jpeg(), OPTIONS)
     assert len(before - set(numbers(pool))) == 1  # the process that read it is gone
     pool.read(images[0], OPTIONS)
+
+
+def test_slow_images_get_less_time_while_others_wait(
+    images: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "CONTENDED_SHARE", 0.002)
+    with ReadingPool(1, PoolLimits(cpu_s=300, wall_s=900.0)) as pool:
+        refused: list[DecodingLimitError] = []
+
+        def read_slow() -> None:
+            with pytest.raises(DecodingLimitError) as caught:
+                pool.read(slow_jpeg(), OPTIONS)
+            refused.append(caught.value)
+
+        reader = threading.Thread(target=read_slow)
+        reader.start()
+        while pool._idle:
+            time.sleep(0.01)
+        time.sleep(1)
+        assert not refused  # nobody waits, so it has 300 s
+        pool.read(images[0], OPTIONS)
+        reader.join(60)
+        assert refused
 
 
 def test_a_reading_that_nobody_waits_for_is_ended(pool: ReadingPool, images: list[bytes]) -> None:
