@@ -134,7 +134,7 @@ def _groups(validation: PreprocessedExamples) -> dict[str, list[str | None]]:
 
 def _write_scores(path: Path, validation: PreprocessedExamples, images: Scored) -> None:
     try:
-        with path.open("w", newline="", encoding="utf-8") as stream:
+        with replacing(path) as target, target.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(("file", "label", "patient", "breast", "logit", "probability"))
             rows = zip(
