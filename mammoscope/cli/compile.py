@@ -24,7 +24,7 @@ from mammoscope.errors import ArtifactNotFoundError, StorageError, UsageError
 from mammoscope.model.artifact.card import CardCompiled
 from mammoscope.model.artifact.folder import CARD_NAME, NETWORK_NAME, Artifact, load_artifact
 from mammoscope.settings.service import model_path
-from mammoscope.system.files import replacing
+from mammoscope.system.files import replacing_files
 
 _REMOVED: Final = {
     "--kind": "compile chooses between bfloat16 and float32 by itself",
@@ -162,10 +162,9 @@ def _write_folder(artifact: Artifact, output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         if not output.samefile(source):
-            files = {NETWORK_NAME: artifact.network, CARD_NAME: source / CARD_NAME}
-            for name, file in files.items():
-                with replacing(output / name) as target:
-                    shutil.copyfile(file, target)
+            with replacing_files(output) as work:
+                shutil.copyfile(artifact.network, work / NETWORK_NAME)
+                shutil.copyfile(source / CARD_NAME, work / CARD_NAME)
     except OSError as err:
         raise StorageError("The model cannot be written to the output folder.") from err
     write_compiled(artifact, output)

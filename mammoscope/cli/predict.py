@@ -3,14 +3,15 @@
 import argparse
 import csv
 import json
+import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from mammoscope.cli.arguments import add_model, add_operating_point
 from mammoscope.cli.output import STANDARD_OUTPUT, shown, write_json
+from mammoscope.cli.result_file import Origin, ResultFile, require_new
 from mammoscope.cli.sharding import Shard
 from mammoscope.errors import (
     ImageError,
@@ -41,10 +42,15 @@ from mammoscope.studies import (
 from mammoscope.system.cpus import available_processors
 from mammoscope.system.progress import progress
 
+_log: Final = logging.getLogger(__name__)
+
 Outcome = Prediction | MammoscopeError
 
 Source = Path | tuple[Path, MammoscopeError]
 """A file to predict, or a path that gives no files, with the reason."""
+
+Outputs = tuple[IO[str] | None, Callable[[dict[str, Any]], None] | None]
+"""Where the table goes, and what writes the JSON object of a file; None for nothing."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -65,7 +71,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--json",
         metavar="FILE",
         help="write JSON Lines too, an object for each file; - writes them to standard output, "
-        "instead of the table",
+        "instead of the table; a FILE that has content is refused",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the results in --json FILE, of a command that was stopped: images that "
+        "it has are skipped",
     )
     parser.add_argument(
         "--shard",
@@ -106,6 +118,11 @@ def run(args: argparse.Namespace) -> int:
     shard = Shard.parse(args.shard) if args.shard else None
     if shard and args.study:
         raise UsageError("--shard cannot be combined with --study: it would split a study.")
+    is_file = args.json not in (None, STANDARD_OUTPUT)
+    if args.resume and (args.study or not is_file):
+        raise UsageError("--resume needs --json FILE, and cannot be combined with --study.")
+    if args.study and is_file:
+        require_new(Path(args.json))
     artifact = load_artifact(args.model)
 
     from mammoscope.model.engine import load_engine
@@ -122,27 +139,26 @@ def _predict_files(
     args: argparse.Namespace, engine: Engine, reader: ReadingPool, shard: Shard | None
 ) -> int:
     """Write a result for each file; 0, or 1 if an image was refused."""
+    found = (each for each in find_images(args.paths) if shard is None or _in(shard, each))
+    outputs: Outputs
+    if args.json is None or args.json == STANDARD_OUTPUT:
+        outputs = (sys.stdout, None) if args.json is None else (None, _print_json)
+        return int(_predict(found, engine, reader, args.operating_point, outputs) > 0)
+    origin = Origin(engine.card.version, engine.card.threshold(args.operating_point))
     try:
-        lines = _open(args.json)
-    except OSError as err:
-        raise StorageError("The JSON file cannot be written.") from err
-    table = None if args.json == STANDARD_OUTPUT else sys.stdout
-    try:
-        found = (each for each in find_images(args.paths) if shard is None or _in(shard, each))
-        refused = _predict(found, engine, reader, args.operating_point, (table, lines))
-        if lines is not None and lines is not sys.stdout:
-            lines.close()
+        with ResultFile(Path(args.json), origin, resume=args.resume) as results:
+            if results.paths:
+                _log.info("%d results are there already.", len(results.paths))
+            left = (each for each in found if str(_path_of(each)) not in results.paths)
+            outputs = (sys.stdout, results.write)
+            refused = _predict(left, engine, reader, args.operating_point, outputs)
     except BrokenPipeError:  # reported by `mammoscope.__main__`
         raise
     except OSError as err:
         raise StorageError(
             "A result could not be written: no space or no permission. Those before it are kept."
         ) from err
-    finally:
-        if lines is not None and lines is not sys.stdout:
-            with suppress(OSError):  # reported above
-                lines.close()
-    return int(refused > 0)
+    return int(refused + results.refused > 0)
 
 
 def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool) -> int:
@@ -228,7 +244,15 @@ def to_line(path: Path, outcome: Outcome) -> str:
 
 
 def _in(shard: Shard, found: Source) -> bool:
-    return shard.holds(found[0] if isinstance(found, tuple) else found)
+    return shard.holds(_path_of(found))
+
+
+def _path_of(found: Source) -> Path:
+    return found[0] if isinstance(found, tuple) else found
+
+
+def _print_json(result: dict[str, Any]) -> None:
+    print(json.dumps(result), flush=True)
 
 
 def _predict(
@@ -236,7 +260,7 @@ def _predict(
     engine: Engine,
     reader: ReadingPool,
     operating_point: str,
-    outputs: tuple[IO[str] | None, IO[str] | None],
+    outputs: Outputs,
 ) -> int:
     """Predict and write; returns how many images were refused."""
     options = ReadingOptions(engine.card.input_size)
@@ -250,15 +274,15 @@ def _predict(
         except ImageError as err:
             return found, err
 
-    table, lines = outputs
+    table, write = outputs
     refused = 0
     if table is not None:
         print(f"{'probability':11}  {'label':9}  file", file=table, flush=True)
     for path, outcome in map_ahead(work, images):
         refused += isinstance(outcome, MammoscopeError)
         # The file first: where standard output breaks, the result is kept.
-        if lines is not None:
-            print(json.dumps(to_json(path, outcome)), file=lines, flush=True)
+        if write is not None:
+            write(to_json(path, outcome))
         if table is not None:
             print(to_line(path, outcome), file=table, flush=True)
     return refused
@@ -272,11 +296,3 @@ def _walk(folder: Path) -> Iterator[Source]:
             Path(error.filename or folder),
             UnreadableFileError("The folder cannot be listed."),
         )
-
-
-def _open(name: str | None) -> IO[str] | None:
-    if name is None:
-        return None
-    if name == STANDARD_OUTPUT:
-        return sys.stdout
-    return Path(name).open("w", encoding="utf-8")

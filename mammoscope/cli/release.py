@@ -25,7 +25,7 @@ from mammoscope.model.artifact.folder import (
 )
 from mammoscope.model.cache import COMPILED_NAME
 from mammoscope.settings.training import TrainConfig
-from mammoscope.system.files import json_text
+from mammoscope.system.files import json_text, replacing_files
 
 RECORD_FOLDER: Final = "experiments"
 _RECORD_NAMES: Final = ("environment.json", "history.json")
@@ -100,8 +100,9 @@ def copy_record(source: Path, data: Path, to: Path) -> Path:
     record = to / source.resolve().name
     try:
         record.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (record / name).write_text(text, encoding="utf-8")
+        with replacing_files(record) as work:
+            for name, text in texts.items():
+                (work / name).write_text(text, encoding="utf-8")
     except OSError as err:
         raise StorageError("The record cannot be written.") from err
     return record
@@ -109,8 +110,9 @@ def copy_record(source: Path, data: Path, to: Path) -> Path:
 
 def _copy_model(artifact: Artifact, to: Path) -> None:
     """Copy network and card; leave nothing compiled from an earlier model."""
-    for name in (NETWORK_NAME, CARD_NAME):
-        shutil.copyfile(artifact.network.parent / name, to / name)
+    with replacing_files(to) as work:
+        for name in (NETWORK_NAME, CARD_NAME):
+            shutil.copyfile(artifact.network.parent / name, work / name)
     shutil.rmtree(to / COMPILED_NAME, ignore_errors=True)
 
 

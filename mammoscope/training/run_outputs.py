@@ -25,6 +25,7 @@ from mammoscope.model.artifact.folder import NETWORK_NAME, load_artifact, sha256
 from mammoscope.model.calibration import AgeCalibration
 from mammoscope.reports.run import write_figures
 from mammoscope.settings.training import TrainConfig
+from mammoscope.system.files import replacing
 from mammoscope.training.batches import PreprocessedExamples
 from mammoscope.training.validation import scored
 
@@ -131,7 +132,10 @@ def _groups(validation: PreprocessedExamples) -> dict[str, list[str | None]]:
 
 def _write_scores(path: Path, validation: PreprocessedExamples, images: Scored) -> None:
     try:
-        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        with (
+            replacing(path) as target,
+            target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+        ):
             writer = csv.writer(stream)
             writer.writerow(("file", "label", "patient", "breast", "logit", "probability"))
             rows = zip(

@@ -25,7 +25,8 @@ NEEDS_TRAIN = "needs train"
 # Each command and each option, with what is answered: an exit status, or that the extra is needed.
 LINES: dict[str, int | str] = {
     "serve --model model": 0,
-    "predict --model model --operating-point default --json lines.json --shard 0/1 images": 0,
+    "predict --model model --operating-point default --json lines.json --resume --shard 0/1 "
+    "images": 0,
     "predict --model model --study --id-key key_file manifest.csv": 0,
     "train --data dataset --output out --metadata dataset/metadata.csv --labels 0,1 --cache cache "
     "--resume "

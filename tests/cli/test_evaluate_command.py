@@ -349,6 +349,45 @@ class TestPredict:
         assert "cannot be listed" in out
         assert out.count("A warning.") + out.count("tumour") >= 2
 
+    def test_results_that_are_there_are_not_lost(self, images, tmp_path, capsys):
+        lines = tmp_path / "out.jsonl"
+        assert predict(images, "--json", lines) == 0
+        earlier = lines.read_bytes()
+        assert predict(images, "--json", lines) == 1
+        assert "continue it with --resume" in capsys.readouterr().err
+        assert predict(images, "--study", "--json", lines) == 1
+        assert "name another file" in capsys.readouterr().err
+        assert lines.read_bytes() == earlier
+        lines.write_bytes(b"")  # as `touch` and `mktemp` leave it
+        assert predict(images, "--json", lines) == 0
+        assert lines.read_bytes() == earlier
+
+    def test_resuming_ends_as_if_nothing_had_stopped(self, images, tmp_path, capsys):
+        (images / "text.jpg").write_text("not an image")
+        lines = tmp_path / "out.jsonl"
+        assert predict(images, "--json", lines, "--resume") == 1
+        whole = lines.read_bytes()
+        assert whole.count(b"\n") == 7
+        lines.write_bytes(whole[: len(whole) // 2])
+        capsys.readouterr()
+        assert predict(images, "--json", lines, "--resume") == 1
+        assert lines.read_bytes() == whole
+        assert 1 < capsys.readouterr().out.count("\n") < 7
+        assert predict(images, "--json", lines, "--resume") == 1  # the refused one still counts
+        assert lines.read_bytes() == whole
+        status = predict(
+            images, "--json", lines, "--resume", "--operating-point", "high_sensitivity"
+        )
+        assert status == 1
+        assert "another model or operating point" in capsys.readouterr().err
+        assert lines.read_bytes() == whole
+
+    def test_resume_needs_a_file(self, images, tmp_path, capsys):
+        study = ["--study", "--json", tmp_path / "study.json"]
+        for options in ([], ["--json", "-"], study):
+            assert predict(images, "--resume", *options) == 1
+            assert "--resume needs --json FILE" in capsys.readouterr().err
+
     @pytest.mark.skipif(not FULL_DISK.exists(), reason="no /dev/full on this system")
     def test_a_full_disk(self, images, capsys):
         assert predict(images, "--json", FULL_DISK) == 1
@@ -427,6 +466,32 @@ class TestInterruption:
         found = [json.loads(line) for line in kept.splitlines()]
         assert 2 <= len(found) < 200
         assert len(found) - (2 + len(rest.splitlines())) in (0, 1)
+
+    def test_a_killed_command_is_resumed(self, images, tmp_path):
+        """kill -9 in the middle; what was done is not done again, and nothing is missing."""
+        folder = tmp_path / "many"
+        folder.mkdir()
+        image = next(path for path in images.iterdir() if path.is_file())
+        for number in range(40):
+            shutil.copy(image, folder / f"{number:02}{image.suffix}")
+        lines = tmp_path / "out.jsonl"
+        command = [sys.executable, "-c", textwrap.dedent(SLOW), "predict", folder, "--json", lines]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for _ in range(6):
+                process.stdout.readline()
+            process.kill()
+        kept = lines.read_bytes()
+        done = kept.count(b"\n")
+        assert 5 <= done < 40
+        again = subprocess.run(
+            [*command, "--resume"], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert again.returncode == 0, again.stderr
+        assert f"{done} results are there already" in again.stderr
+        assert again.stdout.count("\n") == 1 + 40 - done
+        assert lines.read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
+        paths = [json.loads(line)["path"] for line in lines.read_text().splitlines()]
+        assert paths == sorted(map(str, folder.iterdir()))
 
     def test_a_reader_that_leaves_is_no_error_to_show(self, start):
         with start() as process:

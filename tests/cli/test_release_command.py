@@ -10,6 +10,7 @@ from mammoscope.__main__ import main
 from mammoscope.model.artifact.card import Card
 from mammoscope.model.artifact.folder import load_artifact, sha256_of, write_card
 from mammoscope.settings.training import TrainConfig
+from tests.full_disk import FullDisk
 
 
 @pytest.fixture
@@ -123,3 +124,50 @@ def test_what_cannot_be_released(training_run, phantom_dataset, tmp_path, capsys
 def test_a_release_that_cannot_be_written(training_run, phantom_dataset, capsys):
     assert release(training_run, "--data", phantom_dataset, "--output", "/dev/full/model") == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_failure_at_any_step_keeps_the_model_and_record_that_were_there(
+    training_run, phantom_dataset, tmp_path, monkeypatch
+):
+    to = tmp_path / "model"
+    assert release(training_run, "--data", phantom_dataset, "--to", to) == 0
+    (to / "MODEL_CARD.md").write_text("written by hand")
+
+    def contents() -> dict[str, bytes]:
+        files = (path for path in to.rglob("*") if path.is_file())
+        return {str(path.relative_to(to)): path.read_bytes() for path in files}
+
+    earlier = contents()
+    (training_run / "model.keras").write_bytes(b"other weights")
+    write_card(
+        training_run,
+        Card(
+            version="2",
+            sha256=sha256_of(training_run / "model.keras"),
+            input_size=(96, 96),
+            metrics={"validation": {"auc": {"value": 0.7}}},
+        ),
+    )
+    (training_run / "history.json").write_text("[1]")
+    disk = FullDisk(monkeypatch)
+    failures = {"record": 0, "model": 0}
+    for step in range(1, 100):
+        disk.left = step
+        if release(training_run, "--data", phantom_dataset, "--to", to) == 0:
+            break
+        found = contents()
+        model = {"model.keras", "card.json", "MODEL_CARD.md"}
+        assert {name: found[name] for name in model} == {name: earlier[name] for name in model}
+        assert found.keys() == earlier.keys()
+        changed = {name for name in found if found[name] != earlier[name]}
+        # The record is written first: all of it, or nothing.
+        assert changed in (
+            set(),
+            {"experiments/first-try/history.json", "experiments/first-try/metrics.json"},
+        )
+        failures["model" if changed else "record"] += 1
+    assert min(failures.values()) >= 3
+    card = load_artifact(to).card
+    assert card is not None
+    assert card.version == "2"
+    assert contents()["MODEL_CARD.md"] == b"written by hand"

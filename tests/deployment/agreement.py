@@ -112,6 +112,8 @@ def _parts(workload: Workload) -> Iterator[str]:
     outputs = [each for each in arguments if each.startswith("--json=")]
     if not all(f"$({INDEX})" in each for each in outputs):
         yield "pods write to one file"
+    if outputs and "--resume" not in arguments:
+        yield "a pod that is repeated finds results and refuses to write"
     if not 1 <= spec["parallelism"] <= parts:
         yield f"{spec['parallelism']} pods share {parts} parts"
 

@@ -115,6 +115,9 @@ JOB_BREAKAGES: dict[str, Callable[[Any], object]] = {
     "one file": lambda spec: spec["template"]["spec"]["containers"][0]["args"].append(
         "--json=/results/all.jsonl"
     ),
+    "repeated pods": lambda spec: spec["template"]["spec"]["containers"][0]["args"].remove(
+        "--resume"
+    ),
 }
 
 

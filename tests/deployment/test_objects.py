@@ -59,12 +59,14 @@ def test_offline_lets_nothing_out(rendered: dict[str, list[Object]]) -> None:
     assert "Egress" in policy["policyTypes"]
 
 
-def test_keys_come_from_a_secret(rendered: dict[str, list[Object]]) -> None:
-    objects = rendered["overlays/keys"]
+@pytest.mark.parametrize("name", ["overlays/production", "overlays/observed", "overlays/keys"])
+def test_keys_come_from_a_secret(rendered: dict[str, list[Object]], name: str) -> None:
+    objects = rendered[name]
     settings = ServiceSettings.from_environment(merged(objects, workloads(objects)[0].pod))
     assert settings.api_keys_file is not None
     (volume,) = (each for each in workloads(objects)[0].pod["volumes"] if "secret" in each)
     page = (ROOT / "docs" / "deployment" / "kubernetes.md").read_text("utf-8")
+    assert not volume["secret"].get("optional")  # without the Secret no pod starts, open to all
     created = f"create secret generic {volume['secret']['secretName']} --from-file"
     assert f"{created} {settings.api_keys_file.name}" in page
 
