@@ -99,6 +99,9 @@ _LABEL: Final = 7
 _VIEW_BREADTH: Final = 0.25
 """Breadth of a view over that of the broadest, at least."""
 
+_VIEW_AREA: Final = 0.1
+"""Share of the area that a view covers at least: strips of a film's frame are smaller."""
+
 _FEWEST_PIXELS: Final = 100
 """Search pixels that are measured at least."""
 
@@ -315,9 +318,11 @@ def _neck(breast: Mask) -> float:
     above = np.maximum.accumulate(breadths)
     below = np.maximum.accumulate(breadths[::-1])[::-1]
     less_broad = np.minimum(above, below)
-    # Folds and belly at the ends are no views.
-    views = less_broad > _VIEW_BREADTH * breadths.max()
-    return float((breadths[views] / less_broad[views]).min())
+    area = np.cumsum(breadths)
+    smaller = np.minimum(area, area[-1] - area)
+    # Folds and belly at the ends are no views, nor is the film's frame.
+    views = (less_broad > _VIEW_BREADTH * breadths.max()) & (smaller > _VIEW_AREA * area[-1])
+    return float((breadths[views] / less_broad[views]).min(initial=1.0))
 
 
 def _position(breast: Mask) -> dict[str, Any]:
