@@ -134,7 +134,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _predict_study(args: argparse.Namespace, engine: Engine) -> int:
     """Answer by image, breast and patient; 0, or 1 if an image was refused or none found."""
-    options = ReadingOptions(engine.card.input_size, pseudonym_key=_pseudonym_key(args.id_key))
+    options = ReadingOptions(
+        engine.card.input_size,
+        pseudonym_key=_pseudonym_key(args.id_key),
+        gate=engine.card.gate,
+    )
 
     def work(found: tuple[Path, Placement]) -> StudyImage:
         path, placement = found
@@ -226,7 +230,7 @@ def _predict(
     outputs: tuple[IO[str] | None, IO[str] | None],
 ) -> int:
     """Predict and write; returns how many images were refused."""
-    options = ReadingOptions(engine.card.input_size)
+    options = ReadingOptions(engine.card.input_size, gate=engine.card.gate)
 
     def work(found: Source) -> tuple[Path, Outcome]:
         if isinstance(found, tuple):
