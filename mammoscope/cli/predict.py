@@ -163,7 +163,11 @@ def _predict_files(
 
 def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool) -> int:
     """Answer by image, breast and patient; 0, or 1 if an image was refused or none found."""
-    options = ReadingOptions(engine.card.input_size, pseudonym_key=_pseudonym_key(args.id_key))
+    options = ReadingOptions(
+        engine.card.input_size,
+        pseudonym_key=_pseudonym_key(args.id_key),
+        gate=engine.card.gate,
+    )
 
     def work(found: tuple[Path, Placement]) -> StudyImage:
         path, placement = found
@@ -263,7 +267,7 @@ def _predict(
     outputs: Outputs,
 ) -> int:
     """Predict and write; returns how many images were refused."""
-    options = ReadingOptions(engine.card.input_size)
+    options = ReadingOptions(engine.card.input_size, gate=engine.card.gate)
 
     def work(found: Source) -> tuple[Path, Outcome]:
         if isinstance(found, tuple):

@@ -14,6 +14,7 @@ import numpy as np
 from mammoscope.errors import ImageError
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.dicom import Pseudonyms
+from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.imaging.mammogram import Exposure, Laterality, Mammogram, SourceFacts, View
 from mammoscope.imaging.preprocessing import Preprocessed, preprocess
 from mammoscope.imaging.quality import discrepancies, require_mammogram
@@ -71,12 +72,15 @@ class ReadingOptions:
         leaves them unnamed.
     display
         Whether the result holds the image to draw a heat map over.
+    gate
+        Of the model's card.
     """
 
     size: tuple[int, int]
     limits: ReadingLimits = field(default_factory=ReadingLimits)
     pseudonym_key: bytes | None = None
     display: bool = False
+    gate: LearnedGate | None = None
 
 
 class Reader(Protocol):
@@ -111,7 +115,7 @@ def make_network_input(data: bytes, options: ReadingOptions) -> NetworkInput:
     )
     decode_s = time.perf_counter() - began
     try:
-        return network_input_of(mammogram, options.size, display=options.display, decode_s=decode_s)
+        return network_input_of(mammogram, options, decode_s=decode_s)
     except ImageError as err:
         err.known = {
             "patient": mammogram.exposure.patient,
@@ -123,7 +127,7 @@ def make_network_input(data: bytes, options: ReadingOptions) -> NetworkInput:
 
 
 def network_input_of(
-    mammogram: Mammogram, size: tuple[int, int], *, display: bool = False, decode_s: float = 0.0
+    mammogram: Mammogram, options: ReadingOptions, *, decode_s: float = 0.0
 ) -> NetworkInput:
     """Preprocess and check an image that was read in `decode_s` seconds.
 
@@ -135,16 +139,17 @@ def network_input_of(
         If the image does not look like a mammogram.
     """
     began = time.perf_counter()
-    preprocessed = preprocess(mammogram, size)
-    require_mammogram(mammogram, preprocessed)
+    preprocessed = preprocess(mammogram, options.size)
+    require_mammogram(mammogram, preprocessed, options.gate)
+    doubts = discrepancies(mammogram, preprocessed, options.gate)
     return NetworkInput(
         preprocessed=preprocessed,
         source=mammogram.source,
         laterality=mammogram.laterality,
         view=mammogram.view,
         exposure=mammogram.exposure,
-        warnings=(*mammogram.warnings, *discrepancies(mammogram, preprocessed)),
-        display=display_of(mammogram) if display else None,
+        warnings=(*mammogram.warnings, *doubts),
+        display=display_of(mammogram) if options.display else None,
         stage_s={"decode": decode_s, "prepare": time.perf_counter() - began},
     )
 

@@ -1,9 +1,9 @@
 """Whether an image is a mammogram that can be read, and if not why, in words.
 
-A network answers whatever it is shown. This gate knows nothing of the network: it asks whether
-the image looks like one breast on an empty background, as every mammogram does whatever its
-scanner. It measures the search copy of `mammoscope.imaging.preprocessing`, so that padding,
-inversion, mirroring and the aspect ratio of the export change nothing.
+A network answers whatever it is shown. This gate asks whether the image looks like one breast on
+an empty background, as every mammogram does whatever its scanner. Its rules measure the search copy
+of `mammoscope.imaging.preprocessing`, so that padding, inversion, mirroring and the aspect ratio of
+the export change nothing. A `LearnedGate`, where the model's card has one, finds what they miss.
 """
 
 import math
@@ -16,6 +16,7 @@ import numpy as np
 
 from mammoscope.errors import NotAMammogramError
 from mammoscope.imaging.arrays import Grey, Mask
+from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preprocessed
 
@@ -84,6 +85,9 @@ LEAST_SCALE: Final = (0.5, 0.9)
 """Square root of the breast's pixels over the network input's. Measured: from 0.66; 1.6 % lie below
 the second number."""
 
+UNLIKE: Final = "its shape and its grey values are not those of a mammogram"
+"""Why the learned gate refuses an image that no rule does."""
+
 _JUMP: Final = 0.1
 """Share of the full range by which grey values differ on both sides of a seam."""
 
@@ -98,6 +102,9 @@ _LABEL: Final = 7
 
 _VIEW_BREADTH: Final = 0.25
 """Breadth of a view over that of the broadest, at least."""
+
+_VIEW_AREA: Final = 0.1
+"""Share of the area that a view covers at least: strips of a film's frame are smaller."""
 
 _FEWEST_PIXELS: Final = 100
 """Search pixels that are measured at least."""
@@ -170,8 +177,17 @@ def reasons(appearance: Appearance) -> tuple[str, ...]:
     return tuple(_reasons(appearance))
 
 
-def require_mammogram(mammogram: Mammogram, preprocessed: Preprocessed) -> None:
+def require_mammogram(
+    mammogram: Mammogram, preprocessed: Preprocessed, gate: LearnedGate | None = None
+) -> None:
     """Let mammograms pass.
+
+    Parameters
+    ----------
+    mammogram, preprocessed
+        The image, and what preprocessing made of it.
+    gate
+        Of the model's card; None asks the rules alone.
 
     Raises
     ------
@@ -186,15 +202,23 @@ def require_mammogram(mammogram: Mammogram, preprocessed: Preprocessed) -> None:
             f"network's {width} x {height}, and at least {LEAST_SCALE[0]} are needed. Send the "
             "image in its full size, no thumbnail."
         )
-    if found := reasons(seen):
+    found = reasons(seen)
+    if not found and gate is not None and gate.refuses(preprocessed):
+        found = (UNLIKE,)
+    if found:
         raise NotAMammogramError(
             f"The image does not look like a mammogram of one breast: {'; '.join(found)}."
         )
 
 
-def discrepancies(mammogram: Mammogram, preprocessed: Preprocessed) -> tuple[str, ...]:
+def discrepancies(
+    mammogram: Mammogram, preprocessed: Preprocessed, gate: LearnedGate | None = None
+) -> tuple[str, ...]:
     """What a person should know of an image that passes, in words."""
-    return tuple(_doubts(mammogram, preprocessed))
+    found = tuple(_doubts(mammogram, preprocessed))
+    if gate is not None and gate.doubts(preprocessed):
+        return ("The image may be no mammogram: it does not look like most of them.", *found)
+    return found
 
 
 def _doubts(mammogram: Mammogram, preprocessed: Preprocessed) -> Iterator[str]:
@@ -315,9 +339,11 @@ def _neck(breast: Mask) -> float:
     above = np.maximum.accumulate(breadths)
     below = np.maximum.accumulate(breadths[::-1])[::-1]
     less_broad = np.minimum(above, below)
-    # Folds and belly at the ends are no views.
-    views = less_broad > _VIEW_BREADTH * breadths.max()
-    return float((breadths[views] / less_broad[views]).min())
+    area = np.cumsum(breadths)
+    smaller = np.minimum(area, area[-1] - area)
+    # Folds and belly at the ends are no views, nor is the film's frame.
+    views = (less_broad > _VIEW_BREADTH * breadths.max()) & (smaller > _VIEW_AREA * area[-1])
+    return float((breadths[views] / less_broad[views]).min(initial=1.0))
 
 
 def _position(breast: Mask) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mammoscope.__main__ import main
 from mammoscope.errors import ImageError, NotAMammogramError
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
 from mammoscope.imaging.preprocessing import preprocess
-from mammoscope.imaging.quality import discrepancies, measure, require_mammogram
+from mammoscope.imaging.quality import LEAST_NECK, discrepancies, measure, require_mammogram
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
@@ -279,6 +279,24 @@ def test_upright_phantoms_are_not_taken_for_mosaics_or_turned():
     for pixels in views(12):
         for changed in (pixels, on_film(pixels), 1 - pixels, pixels[:, ::-1], square(pixels)):
             assert not remarked(mammogram(changed))
+
+
+def test_a_strip_of_a_films_frame_is_no_second_view(monkeypatch):
+    """White along the chest wall and below the breast, broken off by a label."""
+    framed = []
+    for pixels in views(8):
+        height, width = pixels.shape
+        film = np.pad(pixels, ((0, height // 8), (0, 0)))
+        white = np.random.default_rng(0).uniform(0.85, 1.0, film.shape)
+        film[:, : width // 80] = white[:, : width // 80]
+        film[-height // 30 :] = white[-height // 30 :]
+        film[-height // 30 :, width // 3 : width // 2] = 0.0
+        framed.append(mammogram(film))
+    necks = [measure(each, preprocess(each, SIZE)).neck for each in framed]
+    assert min(necks) >= LEAST_NECK[0]
+    monkeypatch.setattr("mammoscope.imaging.quality._VIEW_AREA", 0.0)
+    necks = [measure(each, preprocess(each, SIZE)).neck for each in framed]
+    assert min(necks) < LEAST_NECK[0]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

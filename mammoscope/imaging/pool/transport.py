@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mammoscope import errors
 from mammoscope.errors import ImageError
+from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.imaging.mammogram import Exposure, Laterality, SourceFacts, View
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
 from mammoscope.imaging.preprocessing import Preprocessed
@@ -91,6 +92,7 @@ def encode_request(request: ReadingRequest) -> bytes:
         "limits": {name: getattr(options.limits, name) for name in ReadingLimits.model_fields},
         "pseudonym_key": None if key is None else key.hex(),
         "display": options.display,
+        "gate": None if options.gate is None else options.gate.model_dump(),
     }
     return json.dumps(plain).encode() + b"\n"
 
@@ -99,12 +101,13 @@ def decode_request(line: bytes) -> ReadingRequest:
     """Return what `encode_request` was given."""
     plain = json.loads(line)
     height, width = plain["size"]
-    key = plain["pseudonym_key"]
+    key, gate = plain["pseudonym_key"], plain["gate"]
     options = ReadingOptions(
         size=(height, width),
         limits=ReadingLimits(**plain["limits"]),
         pseudonym_key=None if key is None else bytes.fromhex(key),
         display=plain["display"],
+        gate=None if gate is None else LearnedGate(**gate),
     )
     return ReadingRequest(plain["bytes"], options, plain["cpu_s"])
 

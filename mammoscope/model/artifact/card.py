@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from mammoscope.errors import ConfigurationError
+from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.model.calibration import AgeCalibration, Calibration
 from mammoscope.settings.frozen import Frozen
 
@@ -152,6 +153,9 @@ class Card(Frozen):
     compiled
         In which precision the network is served, and why; None where that was not measured, and
         float32 is served.
+    gate
+        Refuses images that are no mammograms, beside the rules; None where it was not fitted, and
+        the rules are alone.
     """
 
     version: str
@@ -169,6 +173,7 @@ class Card(Frozen):
     about: dict[str, Any] = Field(default_factory=dict)
     distributions: dict[str, Deciles] = Field(default_factory=dict)
     compiled: CardCompiled | None = None
+    gate: LearnedGate | None = None
 
     @model_validator(mode="before")
     @classmethod

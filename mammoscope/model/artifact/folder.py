@@ -19,8 +19,9 @@ from mammoscope.system.files import write_json
 NETWORK_NAME: Final = "model.keras"
 CARD_NAME: Final = "card.json"
 
-CARD_SCHEMA: Final = 2
-"""Schema of the cards that this version writes. Those of schema 1 may name compiled files."""
+CARD_SCHEMA: Final = 3
+"""Schema of the cards that this version writes. Those of schema 1 may name compiled files; those
+before 3 have no gate."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.imaging.arrays import Float, Pixels
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.network_input import NetworkInput, network_input_of
+from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, network_input_of
 from mammoscope.model.artifact.card import DEFAULT_POINT, Card
 from mammoscope.model.engine.protocol import Scores
 from mammoscope.model.prediction import AGES_YEARS, Prediction
@@ -122,7 +122,8 @@ class OpenVinoEngine:
         """
         threshold = self.card.threshold(operating_point)
         if isinstance(image, Mammogram):
-            image = network_input_of(image, self.card.input_size)
+            options = ReadingOptions(self.card.input_size, gate=self.card.gate)
+            image = network_input_of(image, options)
         began = time.perf_counter()
         scores = self.infer(image.preprocessed.pixels[None])
         stage_s = {**image.stage_s, "infer": time.perf_counter() - began}
