@@ -1,6 +1,8 @@
 """A trained network as a small .keras file."""
 
+import json
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import StorageError
+from mammoscope.system.files import replacing
 
 SIGNIFICANT_BITS: Final = 10
 """Of each weight that is kept: one less than float16 has, without its narrow range. So a network,
@@ -19,6 +22,13 @@ _COMPRESSION_LEVEL: Final = 5
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """Date of every member, so that equal weights make equal files."""
+
+_UNIX: Final = 3
+"""System that every member says it was made on."""
+
+_SHARED: Final = "shared_object_id"
+"""Key in Keras' config of an address in memory, by which layers share a precision. A network that
+was loaded has none."""
 
 
 def round_weights(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.float32]:
@@ -31,7 +41,8 @@ def round_weights(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.
 def save_network(network: keras.Model, path: Path) -> None:
     """Round a network's weights in place and save it as a deflated .keras archive.
 
-    Plain ``keras.saving.load_model`` opens the result.
+    Plain ``keras.saving.load_model`` opens the result. Equal weights and names of layers make equal
+    files: dates and addresses in memory, which Keras writes, are left out.
 
     Raises
     ------
@@ -40,10 +51,10 @@ def save_network(network: keras.Model, path: Path) -> None:
     """
     network.set_weights([_rounded(weight) for weight in network.get_weights()])
     plain = path.with_name(f".{path.stem}.plain.keras")
-    packed = path.with_name(f".{path.stem}.packed.keras")
     try:
         network.save(plain)
         with (
+            replacing(path) as packed,
             zipfile.ZipFile(plain) as source,
             zipfile.ZipFile(
                 packed, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION_LEVEL
@@ -52,13 +63,25 @@ def save_network(network: keras.Model, path: Path) -> None:
             for name in sorted(source.namelist()):
                 member = zipfile.ZipInfo(name, _EPOCH)
                 member.compress_type = zipfile.ZIP_DEFLATED
-                target.writestr(member, source.read(name))
-        packed.replace(path)
+                member.create_system = _UNIX
+                target.writestr(member, _repeatable(name, source.read(name)))
     except OSError as err:
         raise StorageError("The trained network cannot be stored.") from err
     finally:
         plain.unlink(missing_ok=True)
-        packed.unlink(missing_ok=True)
+
+
+def _repeatable(name: str, content: bytes) -> bytes:
+    """Return a member of the archive without what differs between two saves of one network."""
+    if not name.endswith(".json"):
+        return content
+    facts = json.loads(
+        content,
+        object_hook=lambda known: {key: known[key] for key in known if key != _SHARED},
+    )
+    if name == "metadata.json":
+        facts["date_saved"] = datetime(*_EPOCH, tzinfo=UTC).strftime("%Y-%m-%d@%H:%M:%S")
+    return json.dumps(facts).encode()
 
 
 def _rounded(weight: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,5 +1,7 @@
 """The folder of a training run: what may be in it when a run begins. It needs no Keras."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -7,11 +9,12 @@ from typing import Final
 from mammoscope.errors import RunError, StorageError
 from mammoscope.model.artifact.folder import CARD_NAME
 from mammoscope.settings.training import TrainConfig
-from mammoscope.system.files import json_text, replacing
+from mammoscope.system.files import PARTIAL, json_text, locked, replacing
 
 CONFIG_NAME: Final = "config.json"
 HISTORY_NAME: Final = "history.json"
 CHECKPOINT_NAME: Final = "checkpoint.npz"
+LOCK_NAME: Final = ".lock"
 
 _MAY_CHANGE: Final = "stop_after"
 """The one setting that may differ when a run is resumed: nothing before the stop depends on it."""
@@ -39,22 +42,36 @@ class RunPaths:
     metadata: Path | None = None
 
 
-def open_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
-    """Make the run's folder, or check that it holds this run; True if the run is complete.
+@contextmanager
+def open_run(config: TrainConfig, output: Path, *, resume: bool) -> Iterator[bool]:
+    """Make the run's folder, or check that it holds this run; yields True if the run is complete.
+
+    Until the end no other training gets in. The lock ends with the process: a training that was
+    killed locks nobody out.
 
     Raises
     ------
     RunError, ConfigurationError, StorageError
-        As `check_run` does, or if the folder cannot be made.
+        As `check_run` does, or if another training is running in the folder, or it cannot be made.
     """
-    if check_run(config, output, resume=resume):
-        return True
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise StorageError("The output folder cannot be made.") from err
-    write_json(output / CONFIG_NAME, config.to_record())
-    return False
+    check_run(config, output, resume=resume)  # before anything is written into a foreign folder
+    with ExitStack() as stack:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(output / LOCK_NAME, wait=False))
+        except BlockingIOError as err:
+            raise RunError(
+                "Another training is running in the output folder; wait until it ends, or name "
+                "another folder."
+            ) from err
+        except OSError as err:
+            raise StorageError("The output folder cannot be made.") from err
+        is_complete = check_run(config, output, resume=resume)
+        if not is_complete:
+            for left in output.glob(f".*{PARTIAL}"):  # by a training that was killed
+                left.unlink(missing_ok=True)
+            write_json(output / CONFIG_NAME, config.to_record())
+        yield is_complete
 
 
 def check_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
@@ -75,7 +92,7 @@ def check_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
     stored_path = output / CONFIG_NAME
     try:
         if not stored_path.exists():
-            if output.is_dir() and any(output.iterdir()):
+            if output.is_dir() and any(each.name != LOCK_NAME for each in output.iterdir()):
                 raise RunError("The output folder is not empty and holds no run.")
             return False
     except OSError as err:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
-from mammoscope.data.dataset import Example, describe_ignored, require_both_classes
+from mammoscope.data.dataset import Dataset, Example, describe_ignored, require_both_classes
 from mammoscope.data.split_table import write_split
 from mammoscope.model.artifact.folder import NETWORK_NAME
 from mammoscope.model.complexity import complexity
@@ -66,8 +66,8 @@ def train(
     DatasetError
         If the images cannot be used.
     RunError
-        If the folder holds another run, or this one and `resume` is False. A run that has no
-        whole epoch yet may be started over.
+        If the folder holds another run, or this one and `resume` is False, or another training
+        is running in it. A run that has no whole epoch yet may be started over.
     ArtifactError
         If the run is complete, and its model, card and scores do not belong together.
     ConfigurationError
@@ -78,10 +78,18 @@ def train(
     dataset = read_examples(config, paths.data, paths.metadata)
     for sentence in describe_ignored(dataset.ignored):
         say(sentence)
-    if open_run(config, paths.output, resume=resume):
-        renew_card(paths.output)
-        say("The run is complete; its card was written anew from its validation scores.")
-        return
+    with open_run(config, paths.output, resume=resume) as is_complete:
+        if is_complete:
+            renew_card(paths.output)
+            say("The run is complete; its card was written anew from its validation scores.")
+        else:
+            _train_and_record(config, dataset, paths, say)
+
+
+def _train_and_record(
+    config: TrainConfig, dataset: Dataset, paths: RunPaths, say: Callable[[str], None]
+) -> None:
+    """Divide, train, and write everything that the run leaves."""
     divided = divide(dataset, config)
     for sentence in sentences(divided.facts):
         say(sentence)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mammoscope.model.artifact.folder import load_artifact
+from mammoscope.model.artifact.folder import load_artifact, sha256_of
 from mammoscope.settings.training import TrainConfig
 
 pytestmark = pytest.mark.training
@@ -165,6 +165,53 @@ def test_a_killed_run_resumes_and_ends_like_one_that_was_not(
     answer = run(*arguments, "--resume")
     assert answer.returncode == 0, answer.stderr
     assert record(output) == record(finished)
+    assert sha256_of(output / "model.keras") == sha256_of(finished / "model.keras")
+
+
+def test_equal_weights_make_equal_files(finished: Path, tmp_path: Path):
+    import keras
+
+    from mammoscope.training.packing import save_network
+
+    released = (finished / "model.keras").read_bytes()
+    for copy in (tmp_path / "first.keras", tmp_path / "second.keras"):
+        network = keras.saving.load_model(finished / "model.keras")  # elsewhere in memory
+        save_network(network, copy)
+        assert copy.read_bytes() == released
+    kernel = network.get_layer("score").trainable_weights[0]
+    kernel.assign(kernel + 1)
+    save_network(network, copy)
+    assert copy.read_bytes() != released
+    assert {path.name for path in tmp_path.iterdir()} == {"first.keras", "second.keras"}
+
+
+def test_one_training_at_a_time_in_a_folder(phantom_dataset: Path, tmp_path: Path):
+    """A second one is refused while the first runs, and a killed one locks nobody out."""
+    output = tmp_path / "run"
+    arguments = (*SMOKE, "--data", phantom_dataset, "--output", output)
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[[run]]\nname = "run"\npreset = "smoke"\n')
+    with subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL) as first:
+        deadline = time.monotonic() + 100
+        while not (output / "config.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        second = run(*arguments, "--resume")
+        queue = subprocess.run(
+            [sys.executable, "-m", "mammoscope", "dev", "trainings", plan, "--data",
+             phantom_dataset, "--runs", tmp_path, "--records", tmp_path / "records"],
+            capture_output=True, text=True, timeout=500, check=False, cwd=ROOT,
+        )  # fmt: skip
+        assert first.poll() is None
+        first.kill()
+    for refused in (second, queue):
+        assert refused.returncode == 1
+        assert "Another training is running in the output folder" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    (output / ".checkpoint.npz.0.partial").write_bytes(b"half")
+    answer = run(*arguments, "--resume")
+    assert answer.returncode == 0, answer.stderr
+    assert load_artifact(output).card is not None
+    assert not [each for each in output.iterdir() if each.suffix == ".partial"]
 
 
 def test_resuming_a_complete_run_fits_breasts_and_patients_of_its_card_anew(
