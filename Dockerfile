@@ -6,14 +6,15 @@
 ARG BASE=python:3.11-slim
 
 
-# Packages exactly as locked: pip refuses every file whose hash is not in Pipfile.lock.
+# Packages exactly as locked, pipenv too: pip refuses every file whose hash is not in the lock.
 FROM ${BASE} AS packages
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-ARG PIPENV_VERSION=2026.10.3
+COPY .ci/requirements/pipenv.txt ./
 RUN python3 -m venv /opt/pipenv \
-    && /opt/pipenv/bin/python -m pip install --quiet "pipenv==${PIPENV_VERSION}" \
+    && /opt/pipenv/bin/python -m pip install --quiet --no-deps --require-hashes \
+        --requirement pipenv.txt \
     && python3 -m venv /opt/mammoscope
 COPY Pipfile Pipfile.lock ./
 RUN /opt/pipenv/bin/pipenv requirements --hash --categories packages >packages.txt \
@@ -39,13 +40,15 @@ RUN chmod -R a=rX,u+w /app \
 
 
 FROM ${BASE} AS serve
+ARG BASE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Mammoscope" \
       org.opencontainers.image.description="Classifies mammograms over HTTP. Research software, not a medical device." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE}"
 # Without the limit glibc keeps an arena of freed memory for nearly every thread.
 ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -77,13 +80,15 @@ RUN /opt/pipenv/bin/pipenv requirements --hash --categories training >training.t
 
 # The training environment: data in /data, runs in /runs.
 FROM ${BASE} AS train
+ARG BASE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Mammoscope, training" \
       org.opencontainers.image.description="Trains mammogram classifiers. Research software, not a medical device." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE}"
 ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -100,12 +100,22 @@ def test_images_say_what_they_are() -> None:
             "version": "${VERSION}",
             "revision": "${REVISION}",
         }
+        assert '      org.opencontainers.image.base.name="${BASE}"' in stage(target)
+        assert "\nARG BASE\n" in f"\n{stage(target)}"
 
 
-def test_one_pipenv_reads_the_lock() -> None:
-    script = (ROOT / ".ci" / "environment.sh").read_text("utf-8")
-    versions = re.findall(r"^readonly pipenv_version=(.*)$", script, re.MULTILINE)
-    assert re.findall(r"^ARG PIPENV_VERSION=(.*)$", DOCKERFILE, re.MULTILINE) == versions
+def test_every_stage_stands_on_the_base_that_is_given() -> None:
+    assert re.findall(r"^ARG BASE=(.*)$", DOCKERFILE, re.MULTILINE) == ["python:3.11-slim"]
+    stages = re.findall(r" AS (\S+)$", DOCKERFILE, re.MULTILINE)
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert set(bases) <= {"${BASE}", *stages}
+
+
+def test_pip_installs_nothing_without_its_hash() -> None:
+    (command, *more) = re.findall(r"pip install (?:.|\\\n)*?\n", DOCKERFILE)
+    for each in (command, *more):
+        assert "--require-hashes" in each
+        assert "--no-deps" in each
 
 
 def test_build_sees_nothing_that_is_not_copied() -> None:
