@@ -22,6 +22,7 @@ DEV_COMMANDS: Final = (
     "experiments",
     "explore",
     "figures",
+    "gate",
     "quality",
     "release",
     "report",
@@ -30,5 +31,8 @@ DEV_COMMANDS: Final = (
 )
 """The same for the commands below ``mammoscope dev``."""
 
-RENAMED: Final = {"score": ("predict",), **{name: ("dev", name) for name in DEV_COMMANDS}}
+RENAMED: Final = {
+    "score": ("predict",),
+    **{name: ("dev", name) for name in DEV_COMMANDS if name != "gate"},  # never had another name
+}
 """Deprecated names of commands, which work for one version, and the names that replace them."""

@@ -38,6 +38,7 @@ def status_of(*words: object) -> int:
         "dev card",
         "dev distributions --data images",
         "dev release run --data images",
+        "dev gate --mammograms images --others images",
         "dev quality --every 0 a.png",
         "dev quality --every x a.png",
         "dev trainings recipes.toml",

@@ -58,6 +58,9 @@ LINES: dict[str, int | str] = {
     "dev experiments records --all": NEEDS_TRAIN,
     "dev explore dataset --json explored.json --labels 0,1": NEEDS_TRAIN,
     "dev figures --model model --output figures": NEEDS_TRAIN,
+    "dev gate --mammograms images --others dataset --unseen-mammograms images --model model "
+    "--unseen-others images --every 50 --pairs 1 --json gate.json": 0,
+    "dev gate --mammograms images --others images --model model --fit": NEEDS_TRAIN,
     "dev quality images --every 2 --list --json quality.json": 0,
     "dev release run --data dataset --output released": NEEDS_TRAIN,
     "dev release run_without_model --data dataset --output released --record-only": 0,
