@@ -113,7 +113,7 @@ def test_tiffs_of_other_types(phantoms, name):
         ("<f2", "floating-point numbers of 16 bits"),
         ("<f8", "floating-point numbers of 64 bits"),
         (">u4", "unsigned integers of 32 bits"),
-        ("i1", "signed numbers of 8 bits"),
+        ("i1", "signed 8-bit integers"),
     ],
 )
 def test_types_that_are_not_read_are_named(phantoms, kind, named):

@@ -351,7 +351,7 @@ def test_a_small_breast_in_a_large_image_is_measured_in_pixels_of_the_file():
 def test_reasons_are_words():
     photograph = image(photographs()["china"])
     assert photograph.source.coloured > 0.2
-    with pytest.raises(NotAMammogramError, match="it has colours"):
+    with pytest.raises(NotAMammogramError, match="it is coloured"):
         require_mammogram(photograph, preprocess(photograph, SIZE))
 
 
@@ -394,7 +394,7 @@ class TestCommand:
         printed = capsys.readouterr().out
         assert "0 of 6 refused (0.0%)" in printed
         assert "2 of 2 refused (100.0%)" in printed
-        assert "The image has 0 bytes." in printed
+        assert "The image is empty (0 bytes)." in printed
         assert '"empty_image"' in table.read_text()
 
     def test_mammograms_alone_are_fine(self, phantom_folder, capsys):

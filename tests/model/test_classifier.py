@@ -63,9 +63,9 @@ def test_it_answers_as_the_engine_does(
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ("nothing.png", UnreadableFileError, "no such file"),
-        (b"not an image", UnsupportedImageError, "not those of"),
-        (np.zeros((300, 300), np.int64), UnsupportedImageError, r"int64 of shape \(300, 300\)"),
+        ("nothing.png", UnreadableFileError, "does not exist"),
+        (b"not an image", UnsupportedImageError, "are not a JPEG"),
+        (np.zeros((300, 300), np.int64), UnsupportedImageError, r"int64 and shape \(300, 300\)"),
         (np.zeros((300, 300, 3), np.uint8), UnsupportedImageError, r"\(300, 300, 3\)"),
         (np.zeros((300, 300), bool), UnsupportedImageError, "bool"),
         (np.full((300, 300), 1.5), CorruptImageError, "between 0 and 1"),

@@ -23,7 +23,7 @@ SPOT = {"ViewCodeSequence": [code("R-10242", "SRT", ViewModifierCodeSequence=[co
 @pytest.mark.parametrize(
     ("changes", "error", "reason"),
     [
-        ({"Modality": "CT"}, NotAMammogramError, "modality is CT; MG"),
+        ({"Modality": "CT"}, NotAMammogramError, "modality is CT; only MG"),
         ({"Modality": "US"}, NotAMammogramError, "modality is US"),
         ({"Modality": None, "SOPClassUID": uid.CTImageStorage}, NotAMammogramError, "modality"),
         ({"PresentationIntentType": "FOR PROCESSING"}, UnsupportedImageError, "FOR PROCESSING"),

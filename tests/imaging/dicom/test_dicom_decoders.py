@@ -100,7 +100,7 @@ def grey_samples() -> list[Path]:
 
 REFUSED = {
     "JPEG2000-embedded-sequence-delimiter.dcm": "a delimiter was written over its size",
-    "MR_truncated.dcm": "breaks off within its pixels",
+    "MR_truncated.dcm": "is truncated within its pixels",
 }
 """Files that are refused where the tools read them, and why."""
 
