@@ -179,7 +179,7 @@ class TestEvaluate:
         assert evaluate("--data", plain) == 0
         out = capsys.readouterr().out
         assert "leakage cannot be excluded" in out
-        assert "their patients not being known" in out
+        assert "because patients are unknown" in out
 
     def test_a_bad_image_is_listed_and_left_out(self, folder, tmp_path, capsys):
         report = tmp_path / "out.json"
@@ -202,7 +202,7 @@ class TestEvaluate:
         assert evaluate("--data", folder, "--split", "train") == 1
         err = capsys.readouterr().err
         assert err.count("refused ") == len(list((folder / "train").rglob("*.jpg")))
-        assert "nothing can be measured" in err
+        assert "nothing to evaluate" in err
 
     @pytest.mark.parametrize("content", ["missing", "empty"])
     def test_no_data(self, tmp_path, capsys, content):
