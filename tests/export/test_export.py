@@ -137,7 +137,7 @@ def test_scores_that_are_no_numbers_are_refused(images: PreprocessedImages):
     holes = numbers.copy()
     holes[1] = np.nan
     for both in ((holes, numbers), (numbers, holes)):
-        with pytest.raises(CompilationError, match="not a number"):
+        with pytest.raises(CompilationError, match="not a finite number"):
             compare(card, images, *both)
 
 
@@ -340,12 +340,12 @@ class TestCommand:
         monkeypatch: pytest.MonkeyPatch,
     ):
         def refuse(*_: object) -> None:
-            raise StorageError("The model's card cannot be stored.")
+            raise StorageError("The model's card cannot be written.")
 
         monkeypatch.setattr("mammoscope.export.precision.write_card", refuse)
         monkeypatch.setattr("mammoscope.export.precision.computes_in_bfloat16", lambda: True)
         assert compile_model("--model", folder, "--data", phantom_dataset) == 1
-        assert "cannot be stored" in capsys.readouterr().err
+        assert "cannot be written" in capsys.readouterr().err
 
 
 def test_compiling_prints_nothing_of_libraries(folder: Path, tmp_path: Path):
