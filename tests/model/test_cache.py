@@ -143,7 +143,7 @@ def test_a_damaged_network_is_made_again(
     damage(kept / name)
     caplog.clear()
     assert scores(artifact, tmp_path) == expected
-    assert "damaged; it is made again" in caplog.text
+    assert "damaged; compiling it again" in caplog.text
     caplog.clear()
     assert scores(artifact, tmp_path) == expected
     assert caplog.text == ""
