@@ -102,7 +102,7 @@ def test_the_command_prints_a_table_of_the_manifests(
     monkeypatch.setattr(sys, "argv", ["sizing", "--results", str(measured)])
     sizing.main()
     out = capsys.readouterr().out
-    assert "5.00 requests a second a core" in out
+    assert "5.00 requests per second per core" in out
     assert f"from {production.least} to {production.most} pods" in out
     assert f"* more than maxReplicas, {production.most}" in out
     written = json.loads((tmp_path / "results" / "sizing.json").read_text())
