@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, and locks between processes."""
+"""Write files and folders atomically, and lock between processes."""
 
 import errno
 import json
@@ -25,12 +25,12 @@ def json_text(content: Any) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all.
+    """Write a JSON file atomically.
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     with replacing(path) as target:
         target.write_text(json_text(content), encoding="utf-8")
@@ -38,7 +38,7 @@ def write_json(path: Path, content: Any) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file to write; at the end it replaces `path` in one step.
+    """Yield a temporary file for writing; at the end it atomically replaces `path`.
 
     The bytes are on the disk before the file gets its name. Pipes and devices are written
     directly. After an error the file is what it was before.
@@ -92,16 +92,15 @@ def replacing_files(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give a new folder to write files to; at the end it replaces the folder `path`.
+    """Yield a new folder for writing; at the end it atomically replaces the folder `path`.
 
-    The files are on the disk before the folder gets its name, so that a folder of that name is
-    always complete. Only the user may enter the folder. After an error `path` is what it was
-    before.
+    All files are flushed to disk before the folder gets its name, so a folder of that name is
+    always complete. Only the user can access the folder. After an error, `path` is unchanged.
 
     Raises
     ------
     OSError
-        What writing raised, or putting the folder in its place.
+        If the files cannot be written, or the folder cannot be replaced.
     """
     work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:

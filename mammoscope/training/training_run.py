@@ -44,22 +44,22 @@ class _Trained:
 def train(
     config: TrainConfig, paths: RunPaths, say: Callable[[str], None], *, resume: bool = False
 ) -> None:
-    """Train a network and leave a model folder in ``paths.output``.
+    """Train a network and write a model folder to ``paths.output``.
 
     The folder gets config.json, environment.json, split.csv, history.json, summary.txt,
-    network.json, validation_scores.csv, figures/, model.keras and card.json. A run that was
-    killed continues after its last whole epoch. The card of a complete run gets its breasts and
-    patients fitted anew.
+    network.json, validation_scores.csv, figures/, model.keras and card.json. A run that was killed
+    continues after its last completed epoch. For a complete run, only the breast and patient levels
+    of the card are fitted again.
 
     Parameters
     ----------
     config, paths
-        What to do, and where.
+        Configuration and paths of the run.
     say
-        Gets what a person should know about data and result, one sentence per call. Sentences
-        about the data come before the hours of work.
+        Called with each sentence about data and result. Sentences about the data come before the
+        hours of training.
     resume
-        Whether to continue the run in ``paths.output``.
+        Whether to resume the run in ``paths.output``.
 
     Raises
     ------
@@ -69,9 +69,9 @@ def train(
         If the folder holds another run, or this one and `resume` is False. A run that has no
         whole epoch yet may be started over.
     ArtifactError
-        If the run is complete, and its model, card and scores do not belong together.
+        If the run is complete, but its model, card and scores do not belong together.
     ConfigurationError
-        If the run used what this version no longer has, or its weights cannot be had.
+        If the run used a removed feature, or its weights are unavailable.
     StorageError
         If a result cannot be written.
     """
@@ -80,7 +80,7 @@ def train(
         say(sentence)
     if open_run(config, paths.output, resume=resume):
         renew_card(paths.output)
-        say("The run is complete; its card was written anew from its validation scores.")
+        say("The run is complete; its card was rewritten from its validation scores.")
         return
     divided = divide(dataset, config)
     for sentence in sentences(divided.facts):
@@ -167,7 +167,7 @@ def _preprocess(
 
 
 def _network(config: TrainConfig) -> keras.Model:
-    """The network in the run's precision, with its first weights."""
+    """Build the network in the run's precision, with its initial weights."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision(config))
     try:
