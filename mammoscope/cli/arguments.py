@@ -1,4 +1,4 @@
-"""How commands are registered, and options that several of them have."""
+"""Register commands, and define options that several commands share."""
 
 import argparse
 import sys
@@ -11,24 +11,34 @@ from mammoscope.model.artifact.card import DEFAULT_POINT
 from mammoscope.settings.service import ENVIRONMENT_PREFIX, OperatingPointName, model_path
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
-"""What argparse has no public name for."""
+"""The type of argparse's subparsers, which has no public name."""
 
 DEFAULT_MODEL: Final = f"(default: {ENVIRONMENT_PREFIX}MODEL, else the released model)"
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds an option's default to its help, unless it has none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
 
 
 def add_command(
     subparsers: Subparsers, module: str, run: Callable[[argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
-    """Register the command that a module is named for.
+    """Register the command named after a module.
 
     Parameters
     ----------
     subparsers
-        Where commands are registered.
+        Subparsers to add the command to.
     module
         Name of the module. The first line of its docstring is the command's help, the second
         paragraph its description.
     run
+        Runs the command; returns the exit status.
         Runs the command; returns the exit status.
     """
     title, _, description = (sys.modules[module].__doc__ or "").partition("\n\n")
@@ -36,7 +46,7 @@ def add_command(
         module.rpartition(".")[2],
         help=title[:1].lower() + title[1:].removesuffix("."),
         description=" ".join(description.split()),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.set_defaults(run=run)
     return parser
@@ -63,7 +73,7 @@ def add_model_folder(parser: argparse.ArgumentParser, purpose: str) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser, metavar: str, purpose: str) -> None:
-    # Not the default of the option: the help would show a path of this machine.
+    # The path itself is not the option's default, because the help would show it.
     parser.set_defaults(model=model_path())
     parser.add_argument(
         "--model",
@@ -122,12 +132,12 @@ def read_labelled(
 
 
 def positive(argument: str) -> int:
-    """Type of an option that counts something: an integer above 0.
+    """Parse a count: an integer above 0.
 
     Raises
     ------
     argparse.ArgumentTypeError
-        If it is not above 0; argparse reports it.
+        If the number is not above 0; argparse reports it.
     """
     number = int(argument)
     if number < 1:

@@ -1,7 +1,7 @@
-"""Put statistics of the training images into a model's card.
+"""Add statistics of the training images to a model's card.
 
-Predict images of the splits train and valid, and put the deciles of their logits, brightness,
-contrast and breast size into card.json. The service compares incoming images with them to detect
+Predict images of the splits train and valid, and add the deciles of their logits, brightness,
+contrast and breast size to card.json. The service compares incoming images with them to detect
 drift.
 """
 

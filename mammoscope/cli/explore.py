@@ -1,8 +1,8 @@
-"""Record what a data set holds, what leakage and shortcuts would buy on it.
+"""Measure a data set, and the effect of leakage and shortcuts on it.
 
-Count a data set's images, and measure on those outside its test split what a split by image and
-what scanner, brightness and age alone would score. The record names no file and no patient;
-notebooks and figures are made of it.
+Count a data set's images. On those outside its test split, measure the AUC of a split by image, and
+of scanner, brightness and age alone. The record has no names of files or patients; notebooks and
+figures use it.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Draw the project's figures from its records.
 
-Write an SVG for each figure that the records of the data set, of the trainings and of the released
-model hold enough for.
+Write an SVG file for each figure whose data are in the records of the data set, the trainings and
+the released model.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     RunError
-        If there is no card, or a record is damaged or lacks what its figures show.
+        If there is no card, or a record is damaged or lacks data for its figures.
     StorageError
         If a figure cannot be written.
     """

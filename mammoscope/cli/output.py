@@ -34,7 +34,7 @@ def is_standard_output(path: Path | None) -> bool:
 
 
 def require_folder(path: Path | None) -> None:
-    """Refuse a file to write before the work if its folder does not exist; None is no file.
+    """Refuse an output file early if its folder does not exist; None means no file.
 
     Raises
     ------
@@ -45,8 +45,8 @@ def require_folder(path: Path | None) -> None:
         if path is None or path.parent.is_dir():
             return
     except OSError as err:
-        raise StorageError("The folder of the file to write cannot be entered.") from err
-    raise StorageError("The folder of the file to write does not exist.")
+        raise StorageError("The folder of the output file cannot be entered.") from err
+    raise StorageError("The folder of the output file does not exist.")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -55,7 +55,7 @@ def write_json(path: Path, content: Any) -> None:
     Raises
     ------
     StorageError
-        If it cannot be written.
+        If the file cannot be written.
     """
     if is_standard_output(path):
         sys.stdout.write(files.json_text(content))
@@ -64,5 +64,5 @@ def write_json(path: Path, content: Any) -> None:
         files.write_json(path, content)
     except OSError as err:
         raise StorageError(
-            "The JSON file could not be written: no permission or no space."
+            "The JSON file cannot be written: no permission or no space left."
         ) from err

@@ -1,4 +1,4 @@
-"""``mammoscope predict PATH...``: a probability for each mammogram."""
+"""``mammoscope predict PATH...``: predict a probability for each mammogram."""
 
 import argparse
 import csv
@@ -47,7 +47,7 @@ _log: Final = logging.getLogger(__name__)
 Outcome = Prediction | MammoscopeError
 
 Source = Path | tuple[Path, MammoscopeError]
-"""A file to predict, or a path that gives no files, with the reason."""
+"""A file to predict, or a path without files with the reason."""
 
 Outputs = tuple[IO[str] | None, Callable[[dict[str, Any]], None] | None]
 """Where the table goes, and what writes the JSON object of a file; None for nothing."""
@@ -59,10 +59,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "predict",
         help="predict mammograms",
         description=(
-            "Predict files, and the images in folders and all folders below them. "
-            f"{RESEARCH_USE_NOTICE}"
+            f"Predict files, and the images in folders and their subfolders. {RESEARCH_USE_NOTICE}"
         ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="file or folder")
     add_model(parser)
@@ -82,21 +81,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--shard",
         metavar="INDEX/COUNT",
-        help="predict this part of the files only, to share the work between machines: 0/4 is the "
-        "first of four parts; a file's path decides to which part it belongs",
+        help="predict only a part of the files, to share the work between machines: 0/4 is the "
+        "first of four parts; a file's path determines its part",
     )
     parser.add_argument(
         "--study",
         action="store_true",
-        help="take each PATH as images of studies, a folder or a manifest (CSV: file, "
-        "patient_id, laterality, view), and answer by breast and patient too, as CSV or --json",
+        help="treat each PATH as images of studies, a folder or a manifest (CSV: file, "
+        "patient_id, laterality, view), and also predict by breast and patient, as CSV or --json",
     )
     parser.add_argument(
         "--id-key",
         metavar="FILE",
         type=Path,
-        help="with --study: secret key of 16 bytes or more for the pseudonyms of patients, which "
-        "makes them the same in every run",
+        help="with --study: secret key of at least 16 bytes for patients' pseudonyms, which keeps "
+        "them the same in every run",
     )
     parser.set_defaults(run=run)
 
@@ -113,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     UnreadableFileError, MetadataError
         If a study has no image, or its manifest cannot be used.
     StorageError
-        If a result cannot be written; those before it are.
+        If a result cannot be written; results before it are kept.
     """
     shard = Shard.parse(args.shard) if args.shard else None
     if shard and args.study:
@@ -156,7 +155,7 @@ def _predict_files(
         raise
     except OSError as err:
         raise StorageError(
-            "A result could not be written: no space or no permission. Those before it are kept."
+            "A result cannot be written: no space left or no permission. Earlier results are kept."
         ) from err
     return int(refused + results.refused > 0)
 
@@ -190,7 +189,7 @@ def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool
     except BrokenPipeError:
         raise
     except OSError as err:
-        raise StorageError("The result could not be written: no space or no permission.") from err
+        raise StorageError("The result cannot be written: no space left or no permission.") from err
     refused = any(isinstance(each, RefusedImage) for each in study.images)
     return int(refused or not study.images)
 
@@ -198,7 +197,7 @@ def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool
 def _pseudonym_key(key_file: Path | None) -> bytes:
     try:
         key = key_file.read_bytes() if key_file else Pseudonyms.new_key()
-        Pseudonyms(key)  # refuses a short key
+        Pseudonyms(key)  # raises ValueError for a short key
     except (OSError, ValueError) as err:
         raise UsageError(
             "--id-key cannot be used; it must be a readable file of 16 bytes or more."
@@ -207,15 +206,15 @@ def _pseudonym_key(key_file: Path | None) -> bytes:
 
 
 def find_images(paths: Sequence[Path]) -> Iterator[Source]:
-    """Files as given, and the images of folders in the order of their names.
+    """Yield files as given, and the images of folders sorted by name.
 
-    A folder that cannot be listed, or holds no image, comes with the error that says so.
+    A folder that cannot be listed, or has no images, is yielded with the error.
     """
     for path in paths:
         try:
             is_folder = path.is_dir()
         except OSError:
-            is_folder = False  # reading it as a file says what is wrong
+            is_folder = False  # the error is reported when it is read as a file
         if not is_folder:
             yield path
             continue
@@ -227,20 +226,20 @@ def find_images(paths: Sequence[Path]) -> Iterator[Source]:
             yield (
                 path,
                 UnreadableFileError(
-                    f"The folder has no image; image names end in {', '.join(IMAGE_SUFFIXES)}."
+                    f"The folder has no images; image names end in {', '.join(IMAGE_SUFFIXES)}."
                 ),
             )
 
 
 def to_json(path: Path, outcome: Outcome) -> dict[str, Any]:
-    """The object of one file: path, and either the prediction or the error."""
+    """Return the JSON object of one file: path, and either the prediction or the error."""
     if isinstance(outcome, Prediction):
         return {"path": str(path), **outcome.to_json()}
     return {"path": str(path), "error": {"code": outcome.code, "message": str(outcome)}}
 
 
 def to_line(path: Path, outcome: Outcome) -> str:
-    """One file's line of the table."""
+    """Return the table row of one file."""
     if isinstance(outcome, MammoscopeError):
         return f"{'–':11}  {'refused':9}  {shown(path)}: {outcome} [{outcome.code}]"
     warnings = f" ({' '.join(outcome.warnings)})" if outcome.warnings else ""

@@ -1,4 +1,4 @@
-"""``mammoscope dev robustness``: how far scores move when the patient stays the same."""
+"""``mammoscope dev robustness``: measure how scores react to changes of the image alone."""
 
 import argparse
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register the command."""
     parser = subparsers.add_parser(
         "robustness",
-        help="measure how far scores move when an image is re-exported, and test heat maps",
+        help="measure how scores react to re-exported images, and test heat maps",
         description=(
             "Change each image of a split in ways that leave the patient the same, score it "
             "again, and give the median and 95th percentile of the change of probability. Then "
@@ -34,20 +34,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             f"many cells drawn at random ({RANDOM_DRAWS} draws), and compare the change of the "
             "logit."
         ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
     parser.add_argument(
         "--split",
         choices=(*SPLITS, ALL_SPLITS),
-        help="split to measure on where DIR has splits; test if there is one",
+        help="split to measure, if DIR has splits (default: test, if it exists)",
     )
     add_model(parser)
     parser.add_argument(
-        "--sample", metavar="N", type=positive, help="images drawn at random; all without it"
+        "--sample", metavar="N", type=positive, help="number of random images (default: all)"
     )
     parser.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="same seed, same changes and draws"
+        "--seed", metavar="N", type=int, default=0, help="seed of changes and draws"
     )
     parser.add_argument(
         "--json",
@@ -60,7 +60,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the table and write the file; 0, or 2 if the split has to be named.
+    """Measure, print the table and write the file; 0, or 2 if a split must be chosen.
 
     Raises
     ------
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     ArtifactError
         If the model cannot be used.
     StorageError
-        If the file cannot be written; the table is out by then unless its folder is missing.
+        If the file cannot be written. A missing folder is reported first, other errors after the
+        table.
     """
     require_folder(args.json)
     dataset = read_labelled(args.data, labels=args.labels)
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(found: Robustness) -> Iterator[str]:
-    """The measurements as lines that a person understands."""
+    """Yield the measurements as lines of text."""
     yield ""
     yield f"{'Change of probability':28}{'median':>9}{'95th percentile':>17}{'refused':>9}"
     for name, spread in found.changes.items():
@@ -107,8 +108,8 @@ def describe(found: Robustness) -> Iterator[str]:
     share = f"{ERASED * 100:.0f} %"
     yield f"  {f'hottest {share} erased':26}{_cells(found.hottest)}"
     yield f"  {f'random {share} erased':26}{_cells(found.random)}"
-    yield "The hottest against each draw of random ones, where chance is 0.5:"
-    yield f"  change it more {found.larger}, leave it lower {found.lower}"
+    yield "Hottest cells compared with each draw of random cells; chance is 0.5:"
+    yield f"  larger change {found.larger}, lower logit {found.lower}"
 
 
 def _cells(spread: Spread) -> str:
