@@ -34,7 +34,7 @@ def wait_until(done: Callable[[], bool]) -> None:
 
 
 class HeldEngine(FakeEngine):
-    """Answers when it is released, and counts how many requests run at once."""
+    """Predicts when released, and counts concurrent requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def service(engine: FakeEngine, **settings: Any) -> Flask:
 
 
 class Asking:
-    """Requests in threads of their own."""
+    """Requests in separate threads."""
 
     def __init__(
         self, app: Flask, count: int, content: dict[str, Any] | None = None, **options: Any
@@ -127,7 +127,7 @@ def test_ready_while_slots_keep_coming_free(engine: HeldEngine) -> None:
 
 
 @pytest.mark.abuse("load")
-def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldEngine) -> None:
+def test_requests_beyond_the_queue_are_refused_and_probes_answered(engine: HeldEngine) -> None:
     app = service(engine)
     queue = queue_of(app)
     asking = Asking(app, 5)
@@ -242,7 +242,7 @@ def test_first_come_first_served() -> None:
     assert order == list(range(8))
 
 
-def test_failures_give_places_and_turns_back() -> None:
+def test_failures_release_slots_and_queue_positions() -> None:
     queue = RequestQueue(concurrency=1, queue_size=0, max_bytes=100, timeout_s=PATIENCE_S)
     for _ in range(5):
         with (
@@ -256,7 +256,7 @@ def test_failures_give_places_and_turns_back() -> None:
     assert queue.slots_taken == 0
 
 
-def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
+def test_bodies_beyond_the_memory_limit_are_refused(engine: HeldEngine) -> None:
     size = int(EnvironBuilder(method="POST", **upload(IMAGE)).get_environ()["CONTENT_LENGTH"])
     app = service(engine, max_waiting_bytes=5 * size // 2, max_image_bytes=100_000)
     client = app.test_client()
@@ -280,9 +280,7 @@ def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
 
 @pytest.mark.abuse("load")
 @pytest.mark.parametrize("announced", [True, False])
-def test_images_that_are_fetched_take_memory_like_bodies(
-    engine: HeldEngine, announced: bool
-) -> None:
+def test_fetched_images_count_towards_the_memory_limit(engine: HeldEngine, announced: bool) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         if announced:
             send(IMAGE)(handler)
@@ -307,16 +305,16 @@ def test_images_that_are_fetched_take_memory_like_bodies(
         assert refused.headers["Retry-After"]
         engine.release.set()
         assert [answer.status_code for answer in asking.finish()] == [200, 200]
-        for _ in range(3):  # what they held was given back
+        for _ in range(3):  # their memory was released
             assert app.test_client().post("/predict", **named).status_code == 200
 
 
-def test_a_body_that_is_alone_has_room(engine: HeldEngine) -> None:
+def test_a_single_body_is_always_accepted(engine: HeldEngine) -> None:
     engine.release.set()
     assert_good(service(engine, max_waiting_bytes=1).test_client())
 
 
-def test_readiness_falls_before_the_end() -> None:
+def test_readiness_fails_before_shutdown() -> None:
     app = service(FakeEngine())
     client = app.test_client()
     queue_of(app).drain()
