@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _audit(dataset: Dataset, json_path: Path | None) -> "AuditReport":
-    """Audit under a progress bar and print the lines."""
-    # Imported here: the service does without imagehash.
+    """Audit with a progress bar, and print the report."""
+    # Imported here, because the service does not need imagehash.
     from mammoscope.data.audit import audit, describe
 
     # disable=None: no bar if stderr is not a terminal.

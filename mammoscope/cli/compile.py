@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
 def _choose_precision(
     artifact: Artifact, size: tuple[int, int], args: argparse.Namespace
 ) -> CardCompiled:
-    # Imported here: the service's environment lists this command and has no scikit-learn.
+    # Imported here, because the service's environment has no scikit-learn.
     from mammoscope.export.comparison_images import read_images
     from mammoscope.export.precision import choose_precision
 

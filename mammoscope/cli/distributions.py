@@ -34,8 +34,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, __name__, run)
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
     add_model_to_change(parser)
-    parser.add_argument("--sample", metavar="N", type=positive, default=1000, help="images at most")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same images")
+    parser.add_argument("--sample", metavar="N", type=positive, default=1000, help="most images")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the sample")
     add_labels(parser)
 
 

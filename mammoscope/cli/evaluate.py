@@ -81,7 +81,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         help="write the figures as JSON too; - for standard output, instead of the table",
     )
-    parser.add_argument("--scores", metavar="CSV", type=Path, help="write each image's score too")
+    parser.add_argument("--scores", metavar="CSV", type=Path, help="also write each image's score")
     add_labels(parser)
     parser.set_defaults(run=run)
 

@@ -15,7 +15,7 @@ from mammoscope.model.artifact.folder import CARD_NAME
 def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
-    add_model_folder(parser, "model folder with the records of the trainings below it")
+    add_model_folder(parser, "model folder with the records of its trainings")
     parser.add_argument(
         "--output",
         metavar="DIR",

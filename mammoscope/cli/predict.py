@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
-from mammoscope.cli.arguments import add_model, add_operating_point
+from mammoscope.cli.arguments import HelpFormatter, add_model, add_operating_point
 from mammoscope.cli.output import STANDARD_OUTPUT, shown, write_json
 from mammoscope.cli.result_file import Origin, ResultFile, require_new
 from mammoscope.cli.sharding import Shard
@@ -161,7 +161,7 @@ def _predict_files(
 
 
 def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool) -> int:
-    """Answer by image, breast and patient; 0, or 1 if an image was refused or none found."""
+    """Predict by image, breast and patient; 0, or 1 if an image was refused or none found."""
     options = ReadingOptions(
         engine.card.input_size,
         pseudonym_key=_pseudonym_key(args.id_key),
@@ -200,7 +200,7 @@ def _pseudonym_key(key_file: Path | None) -> bytes:
         Pseudonyms(key)  # raises ValueError for a short key
     except (OSError, ValueError) as err:
         raise UsageError(
-            "--id-key cannot be used; it must be a readable file of 16 bytes or more."
+            "--id-key cannot be used; give a readable file of at least 16 bytes."
         ) from err
     return key
 
@@ -265,7 +265,7 @@ def _predict(
     operating_point: str,
     outputs: Outputs,
 ) -> int:
-    """Predict and write; returns how many images were refused."""
+    """Predict, and write the results; returns the number of refused images."""
     options = ReadingOptions(engine.card.input_size, gate=engine.card.gate)
 
     def work(found: Source) -> tuple[Path, Outcome]:
@@ -283,7 +283,7 @@ def _predict(
         print(f"{'probability':11}  {'label':9}  file", file=table, flush=True)
     for path, outcome in map_ahead(work, images):
         refused += isinstance(outcome, MammoscopeError)
-        # The file first: where standard output breaks, the result is kept.
+        # Written before the table, so that the result is kept if standard output breaks.
         if write is not None:
             write(to_json(path, outcome))
         if table is not None:

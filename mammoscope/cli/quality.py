@@ -55,7 +55,7 @@ def add_parser(subparsers: Subparsers) -> None:
         default=1,
         help="measure one image in N, for a quick look at a large folder",
     )
-    parser.add_argument("--list", action="store_true", help="print the result of each image too")
+    parser.add_argument("--list", action="store_true", help="also print the result of each image")
     parser.add_argument(
         "--json",
         metavar="FILE",

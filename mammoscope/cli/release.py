@@ -109,7 +109,7 @@ def copy_record(source: Path, data: Path, to: Path) -> Path:
 
 
 def _copy_model(artifact: Artifact, to: Path) -> None:
-    """Copy network and card; leave nothing compiled from an earlier model."""
+    """Copy network and card; remove a network compiled from an earlier model."""
     with replacing_files(to) as work:
         for name in (NETWORK_NAME, CARD_NAME):
             shutil.copyfile(artifact.network.parent / name, work / name)

@@ -20,7 +20,7 @@ class Shard:
     Raises
     ------
     UsageError
-        If there is no such part.
+        If `index` or `count` is out of range.
     """
 
     index: int

@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         train(config, paths, partial(print, flush=True), resume=resume)
     except KeyboardInterrupt:
-        print("\nStopped. Whole epochs are kept: continue with --resume.", file=sys.stderr)
+        print("\nStopped. Completed epochs are kept; continue with --resume.", file=sys.stderr)
         return EXIT_INTERRUPTED
     print(f"The model is in {output}.")
     return 0

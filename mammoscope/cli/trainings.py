@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     UsageError, ConfigurationError
-        If the recipe file cannot be used or has no run of a name in ``--only``, or a run asks
-        for data whose folder was not given.
+        If the recipe file cannot be used or has no run that matches ``--only``, or the folder of a
+        run's data is missing.
     StorageError
         If a record cannot be written.
     """

@@ -71,7 +71,7 @@ class ReadingOptions:
         At least 16 bytes; makes pseudonyms of the patient and study of DICOM files. None leaves
         both out.
     display
-        Whether the result holds the image to draw a heat map over.
+        Whether to include the image for drawing a heat map over it.
     gate
         Of the model's card.
     """

@@ -179,7 +179,7 @@ def reasons(appearance: Appearance) -> tuple[str, ...]:
 def require_mammogram(
     mammogram: Mammogram, preprocessed: Preprocessed, gate: LearnedGate | None = None
 ) -> None:
-    """Let mammograms pass.
+    """Refuse images that are not mammograms.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def require_mammogram(
 def discrepancies(
     mammogram: Mammogram, preprocessed: Preprocessed, gate: LearnedGate | None = None
 ) -> tuple[str, ...]:
-    """What a person should know of an image that passes, in words."""
+    """Return what a reader should know about an image that passes, in words."""
     found = tuple(_doubts(mammogram, preprocessed))
     if gate is not None and gate.doubts(preprocessed):
         return ("The image may be no mammogram: it does not look like most of them.", *found)

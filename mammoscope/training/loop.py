@@ -188,8 +188,8 @@ class Loop:
             callbacks=[steps],
         ).history
         trained, worked_on = monotonic(), process_time()
-        # At its end `fit` replaced the weights by their moving averages: those are validated, and
-        # the weights go on.
+        # At its end, `fit` has replaced the weights by their moving averages. Those are validated,
+        # and training continues from the weights.
         validation = measure(
             self.validation, predict(self.network, self.validation.pixels, "validation")
         )

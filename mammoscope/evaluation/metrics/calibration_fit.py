@@ -75,8 +75,8 @@ def fit_platt_with_age(
 
     Raises
     ------
-    If there are no images, the lengths differ or a value is invalid.
-        If there is no image, the lengths differ or a value is not allowed.
+    ValueError
+        If there are no images, the lengths differ or a value is invalid.
     """
     x, y = np.asarray(logits, np.float64), np.asarray(labels)
     years = np.asarray(ages, np.float64)

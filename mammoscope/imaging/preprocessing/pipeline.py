@@ -74,8 +74,9 @@ class Preprocessed:
         the crop. The crop's own edges lie at fractions of pixels.
     breast_share
         Share of the source image that the breast covers, in (0, 1].
-    float32 (S, S) in [0, 1], read-only: the image without padding, stretched to a small square and
-    to the full range, dense tissue bright; used to find the breast.
+    search_copy
+        float32 (S, S) in [0, 1], read-only: the image without padding, stretched to a small square
+        and to the full range, dense tissue bright; used to find the breast.
     breast
         bool (S, S), read-only: the breast on the search copy.
     """

@@ -151,8 +151,8 @@ class Card(Frozen):
     distributions
         Deciles of the image statistics of `mammoscope.service.drift`, over the training images.
     compiled
-        In which precision the network is served, and why; None where that was not measured, and
-        float32 is served.
+        Precision in which the network is served, and the reason. None if not measured; the network
+        is then served in float32.
     gate
         Refuses images that are no mammograms, beside the rules; None where it was not fitted, and
         the rules are alone.
