@@ -354,7 +354,7 @@ def test_hidden_files_are_not_sent(server: Server, image: Path) -> None:
     ]
 
 
-def test_a_folder_without_images_is_no_study(server: Server, tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(server: Server, tmp_path: Path) -> None:
     finished = run("--study", tmp_path, "--server", server.address)
     assert (finished.returncode, finished.stdout) == (1, "")
     assert "no image" in finished.stderr

@@ -39,7 +39,6 @@ def add_command(
         paragraph its description.
     run
         Runs the command; returns the exit status.
-        Runs the command; returns the exit status.
     """
     title, _, description = (sys.modules[module].__doc__ or "").partition("\n\n")
     parser = subparsers.add_parser(
@@ -85,38 +84,38 @@ def _add_model(parser: argparse.ArgumentParser, metavar: str, purpose: str) -> N
 
 
 def add_model_to_change(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, a model folder that is written to: it must be named on the command line."""
+    """Add ``--model``, a model folder to write to; it must be given explicitly."""
     parser.add_argument(
         "--model", metavar="DIR", type=Path, required=True, help="model folder to write to"
     )
 
 
 def add_labels(parser: "argparse._ActionsContainer") -> None:
-    """Add ``--labels``, the names of the folders of both labels."""
-    # Not the default of the option: the help would show it as Python writes it.
+    """Add ``--labels``, the folder names of both labels."""
+    # The tuple is not the option's default, because the help would show it in Python syntax.
     parser.set_defaults(labels=LABEL_FOLDERS)
     parser.add_argument(
         "--labels",
         metavar="NAME,NAME",
         type=label_folders,
         default=argparse.SUPPRESS,
-        help="names of the folders of label 0 and label 1, such as benign,malignant; "
+        help="folder names of label 0 and label 1, such as benign,malignant; "
         f"default: {','.join(LABEL_FOLDERS)}",
     )
 
 
 def label_folders(argument: str) -> tuple[str, str]:
-    """Type of ``--labels``: two different names of folders.
+    """Parse ``--labels``: two different folder names.
 
     Raises
     ------
     argparse.ArgumentTypeError
-        If it is not that; argparse reports it.
+        If they are invalid; argparse reports it.
     """
     names = [name.strip() for name in argument.split(",")]
     if len(names) != 2 or not all(names) or names[0].casefold() == names[1].casefold():
         raise argparse.ArgumentTypeError(
-            f"{argument!r} is not two names with a comma between them, as in benign,malignant"
+            f"{argument!r} is not two names separated by a comma, as in benign,malignant"
         )
     return names[0], names[1]
 
@@ -124,7 +123,7 @@ def label_folders(argument: str) -> tuple[str, str]:
 def read_labelled(
     folder: Path, metadata: Path | None = None, labels: tuple[str, str] = LABEL_FOLDERS
 ) -> Dataset:
-    """Read a data set as `mammoscope.data.dataset.read_dataset` does, and say what is ignored."""
+    """Read a data set with `mammoscope.data.dataset.read_dataset`, and report ignored folders."""
     dataset = read_dataset(folder, metadata, labels)
     for sentence in describe_ignored(dataset.ignored):
         print(sentence, file=sys.stderr)

@@ -31,7 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--json",
         metavar="FILE",
         type=Path,
-        help="write the report as JSON too; - for standard output, instead of the lines",
+        help="also write the report as JSON; - writes it to standard output instead of the lines",
     )
     parser.add_argument(
         "--metadata",

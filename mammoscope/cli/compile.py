@@ -40,8 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--model",
         metavar="DIR",
         type=Path,
-        help=f"model folder {DEFAULT_MODEL}; with --data it must be named, because its card is "
-        "written to",
+        help=f"model folder {DEFAULT_MODEL}; required with --data, because its card is updated",
     )
     parser.add_argument(
         "--data",
@@ -91,16 +90,16 @@ def run(args: argparse.Namespace) -> int:
     DatasetError
         If the images cannot be used.
     UsageError
-        If options do not fit together.
+        If options conflict.
     ConfigurationError
         If the CPU cannot compare scores.
     StorageError
         If a folder cannot be written to.
     """
     if args.metadata is not None and args.data is None:
-        raise UsageError("--metadata describes the images of --data, which is left out.")
+        raise UsageError("--metadata describes the images of --data; give --data as well.")
     if args.data is not None and args.model is None:
-        raise UsageError("--data writes to the model's card; name its folder with --model.")
+        raise UsageError("--data updates the model's card; give its folder with --model.")
     model = args.model or model_path()
     artifact = load_artifact(model)
     if artifact.card is None:

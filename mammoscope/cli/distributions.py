@@ -34,7 +34,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, __name__, run)
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
     add_model_to_change(parser)
-    parser.add_argument("--sample", metavar="N", type=positive, default=1000, help="most images")
+    parser.add_argument(
+        "--sample", metavar="N", type=positive, default=1000, help="maximum number of images"
+    )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the sample")
     add_labels(parser)
 

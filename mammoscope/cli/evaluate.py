@@ -38,9 +38,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "evaluate",
         help="evaluate a model on a folder of labelled mammograms",
         description=(
-            "Score every image of a folder LABEL/FILE or SPLIT/LABEL/FILE and measure the model "
-            "by image, breast and patient, each figure with a 95 % interval from "
-            f"{RESAMPLES:,} resamples of patients."
+            "Predict every image of a folder LABEL/FILE or SPLIT/LABEL/FILE and evaluate the model "
+            "by image, breast and patient. Every measure has a 95 % interval from "
+            f"{RESAMPLES:,} bootstrap resamples of patients."
         ),
     )
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
@@ -79,7 +79,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--json",
         metavar="FILE",
         type=Path,
-        help="write the figures as JSON too; - for standard output, instead of the table",
+        help="also write the results as JSON; - writes them to standard output instead of a table",
     )
     parser.add_argument("--scores", metavar="CSV", type=Path, help="also write each image's score")
     add_labels(parser)

@@ -38,9 +38,9 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     UsageError
-        If the days are not allowed.
+        If the number of days is invalid.
     ConfigurationError
-        If the name is not allowed or is taken, or the file is none of keys.
+        If the name is invalid or taken, or the file is not a key file.
     StorageError
         If the file cannot be written.
     """

@@ -50,7 +50,7 @@ Source = Path | tuple[Path, MammoscopeError]
 """A file to predict, or a path without files with the reason."""
 
 Outputs = tuple[IO[str] | None, Callable[[dict[str, Any]], None] | None]
-"""Where the table goes, and what writes the JSON object of a file; None for nothing."""
+"""The stream for the table, and the function that writes a file's JSON; None writes nothing."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -69,14 +69,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--json",
         metavar="FILE",
-        help="write JSON Lines too, an object for each file; - writes them to standard output, "
-        "instead of the table; a FILE that has content is refused",
+        help="also write JSON Lines, one object per file; - writes them to standard output instead "
+        "of the table; an existing FILE with content is refused",
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the results in --json FILE, of a command that was stopped: images that "
-        "it has are skipped",
+        help="continue with the results in --json FILE of a stopped command: images that it has "
+        "are skipped",
     )
     parser.add_argument(
         "--shard",
@@ -108,9 +108,9 @@ def run(args: argparse.Namespace) -> int:
     ArtifactError, ConfigurationError
         If the model cannot be used or has no such operating point.
     UsageError
-        If options do not fit.
+        If options conflict.
     UnreadableFileError, MetadataError
-        If a study has no image, or its manifest cannot be used.
+        If a study has no images, or its manifest cannot be used.
     StorageError
         If a result cannot be written; results before it are kept.
     """
@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
 
     from mammoscope.model.engine import load_engine
 
-    # Before the engine's threads exist: reading processes are forked from one without threads.
+    # Before the engine starts threads: reading processes are forked from a process without threads.
     with ReadingPool(available_processors()) as reader:
         engine = load_engine(artifact)
         if args.study:
@@ -147,7 +147,7 @@ def _predict_files(
     try:
         with ResultFile(Path(args.json), origin, resume=args.resume) as results:
             if results.paths:
-                _log.info("%d results are there already.", len(results.paths))
+                _log.info("The file already has %d results.", len(results.paths))
             left = (each for each in found if str(_path_of(each)) not in results.paths)
             outputs = (sys.stdout, results.write)
             refused = _predict(left, engine, reader, args.operating_point, outputs)

@@ -60,7 +60,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--json",
         metavar="FILE",
         type=Path,
-        help="write what was measured as JSON; - for standard output, instead of the lines",
+        help="write the measurements as JSON; - writes them to standard output instead of lines",
     )
 
 

@@ -52,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--wait", type=_seconds, default=0.0, metavar="SECONDS", help=wait)
     arguments = parser.parse_args()
     if arguments.json and STANDARD_OUTPUT in arguments.images:
-        # Other commands name where to: standard output is the only place here.
+        # Other commands take a path for --json; here, standard output is the only destination.
         arguments.images.remove(STANDARD_OUTPUT)
     if not arguments.images:
         parser.error(
@@ -123,7 +123,7 @@ def read_key(file: Path | None) -> str | None:
     try:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as err:
-        raise UsageError("The file of the API key cannot be read.") from err
+        raise UsageError("The API key file cannot be read.") from err
 
 
 def row(name: str, answer: dict[str, Any], remarks: str) -> str:
@@ -198,7 +198,7 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Ask; 0, 1 if an image was refused, or 2 if no server answers."""
+    """Send the images; 0, 1 if an image was refused, or 2 if no server answers."""
     ask_all = ask_about_study if arguments.study else ask_one_by_one
     try:
         with Client(arguments.server, api_key=read_key(arguments.key_file)) as client:

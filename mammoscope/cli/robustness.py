@@ -28,11 +28,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "robustness",
         help="measure how scores react to re-exported images, and test heat maps",
         description=(
-            "Change each image of a split in ways that leave the patient the same, score it "
-            "again, and give the median and 95th percentile of the change of probability. Then "
-            f"erase the hottest {ERASED * 100:.0f} % of the heat map's cells, and beside them as "
-            f"many cells drawn at random ({RANDOM_DRAWS} draws), and compare the change of the "
-            "logit."
+            "Change each image of a split in ways that do not concern the patient, and predict it "
+            "again. Print the median and 95th percentile of the change in probability. Then erase "
+            f"the hottest {ERASED * 100:.0f} % of the heat map's cells and, for comparison, as "
+            f"many random cells ({RANDOM_DRAWS} draws). Print the change in logit."
         ),
         formatter_class=HelpFormatter,
     )
@@ -53,7 +52,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--json",
         metavar="FILE",
         type=Path,
-        help="write the figures as JSON too; - for standard output, instead of the table",
+        help="also write the results as JSON; - writes them to standard output instead of a table",
     )
     add_labels(parser)
     parser.set_defaults(run=run)

@@ -32,7 +32,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``INDEX/COUNT``; raises UsageError where it is not that."""
+        """Parse ``INDEX/COUNT``; raises UsageError if it is invalid."""
         if re.fullmatch(r"\d{1,9}/\d{1,9}", text, re.ASCII) is None:
             raise UsageError("A part must be INDEX/COUNT, such as 0/4, in whole numbers.")
         index, count = map(int, text.split("/"))

@@ -27,7 +27,7 @@ from mammoscope.system.interrupts import EXIT_INTERRUPTED, quitting_on_ctrl_c
 from mammoscope.training.run_folder import RunPaths, check_run
 
 _PACKAGES: Final = ("tensorflow", "sklearn", "matplotlib")
-"""What training needs besides the packages of the service."""
+"""Packages that training needs besides those of the service."""
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -108,14 +108,14 @@ def _add_settings(group: "argparse._ArgumentGroup") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check what can be checked without TensorFlow, then train; 0, or 130 if interrupted.
+    """Check everything that does not need TensorFlow, then train; 0, or 130 if interrupted.
 
     Raises
     ------
     UsageError
-        If an option has a value that is not allowed.
+        If an option has an invalid value.
     ConfigurationError, DatasetError, RunError
-        If weights cannot be had, the images cannot be used or the run cannot be continued.
+        If weights are unavailable, the images cannot be used or the run cannot be continued.
     StorageError
         If something cannot be written.
     """

@@ -47,7 +47,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--records",
         metavar="DIR",
         type=Path,
-        help="folder to copy what may be published of each run to, such as model/experiments",
+        help="folder for copies of each run's publishable record, such as model/experiments",
     )
     parser.add_argument(
         "--imagenet", metavar="FILE", type=Path, help="weights file for runs with weights imagenet"
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             each for each in planned if any(fnmatch(each.name, wish) for wish in args.only)
         )
         if not planned:
-            raise UsageError("The recipe file has no run of such a name.")
+            raise UsageError("The recipe file has no run with such a name.")
     if args.list:
         for each in planned:
             print(f"{each.name:32}{_state(args.runs / each.name)}")

@@ -25,7 +25,7 @@ class SplitRow:
     Parameters
     ----------
     file
-        Its name, as `Example.name` says it.
+        Name of the image, as `Example.name`.
     patient_id
         The image's patient.
     part

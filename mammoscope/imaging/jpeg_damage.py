@@ -27,7 +27,7 @@ _PROGRESSIVE: Final = 0xC2
 _TABLES: Final = 0xC4
 _SCAN: Final = 0xDA
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""What ends a scan: no stuffed byte, filling or restart (ITU-T T.81 B.1.1)."""
+"""The end of a scan: a marker that is no stuffed byte, filler or restart (ITU-T T.81 B.1.1)."""
 
 
 def damage(data: bytes, *, cmyk: bool = False) -> tuple[str, ...]:
@@ -58,12 +58,12 @@ def damage(data: bytes, *, cmyk: bool = False) -> tuple[str, ...]:
 
 
 def _has_blank_run(data: bytes) -> bool:
-    """Whether a scan holds zeros that no image leads to.
+    """Whether a scan contains more zeros than an image can produce.
 
-    Decoders often find their way back into what follows, and notice nothing. Zeros are the code of
-    the first symbol of a table (ITU-T T.81 C.2). In a baseline scan, that may be the end of a
-    block: they are flat blocks then, and otherwise blocks of nothing but the least coefficients. A
-    progressive scan of AC coefficients (G.1.2.2) counts flat blocks instead of listing them.
+    Decoders often resynchronise after such a gap and notice nothing. Zeros encode the first symbol
+    of a table (ITU-T T.81 C.2). In a baseline scan, they are flat blocks if that symbol is the end
+    of a block, else blocks of the smallest coefficients only. A progressive scan of AC coefficients
+    (G.1.2.2) counts flat blocks instead of listing them.
     """
     at, kind = 2, 0
     first: set[int] = set()

@@ -1,9 +1,9 @@
 """The quality gate: decides whether an image is a usable mammogram, and explains refusals.
 
-A network answers whatever it is shown. This gate asks whether the image looks like one breast on
-an empty background, as every mammogram does whatever its scanner. Its rules measure the search copy
-of `mammoscope.imaging.preprocessing`, so that padding, inversion, mirroring and the aspect ratio of
-the export change nothing. A `LearnedGate`, where the model's card has one, finds what they miss.
+A network gives a score for any image. The gate checks that the image looks like one breast on an
+empty background, as every mammogram does on any scanner. Its rules measure the search copy of
+`mammoscope.imaging.preprocessing`, so padding, inversion, mirroring and the aspect ratio of the
+export have no effect. If the model's card has a `LearnedGate`, it finds what the rules miss.
 """
 
 import math
@@ -85,7 +85,7 @@ LEAST_SCALE: Final = (0.5, 0.9)
 Measured: from 0.66; 1.6 % lie below the second limit."""
 
 UNLIKE: Final = "its shape and its grey values are not those of a mammogram"
-"""Why the learned gate refuses an image that no rule does."""
+"""Reason given by the learned gate for an image that passes all rules."""
 
 _JUMP: Final = 0.1
 """Difference of grey values across a seam, as a share of the full range."""
@@ -103,7 +103,7 @@ _VIEW_BREADTH: Final = 0.25
 """Minimum width of a view, relative to the widest."""
 
 _VIEW_AREA: Final = 0.1
-"""Share of the area that a view covers at least: strips of a film's frame are smaller."""
+"""Minimum area of a view, relative to the breast's: strips of a film's frame are smaller."""
 
 _FEWEST_PIXELS: Final = 100
 """Minimum number of search pixels to measure."""
@@ -184,9 +184,9 @@ def require_mammogram(
     Parameters
     ----------
     mammogram, preprocessed
-        The image, and what preprocessing made of it.
+        The image, and the result of preprocessing it.
     gate
-        Of the model's card; None asks the rules alone.
+        The learned gate of the model's card; None uses the rules alone.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def discrepancies(
     """Return what a reader should know about an image that passes, in words."""
     found = tuple(_doubts(mammogram, preprocessed))
     if gate is not None and gate.doubts(preprocessed):
-        return ("The image may be no mammogram: it does not look like most of them.", *found)
+        return ("The image may not be a mammogram: it does not look like most of them.", *found)
     return found
 
 
@@ -340,7 +340,7 @@ def _neck(breast: Mask) -> float:
     less_broad = np.minimum(above, below)
     area = np.cumsum(breadths)
     smaller = np.minimum(area, area[-1] - area)
-    # Folds and belly at the ends are no views, nor is the film's frame.
+    # Skin folds and the abdomen at the ends are not views, nor is the film's frame.
     views = (less_broad > _VIEW_BREADTH * breadths.max()) & (smaller > _VIEW_AREA * area[-1])
     return float((breadths[views] / less_broad[views]).min(initial=1.0))
 

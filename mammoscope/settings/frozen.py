@@ -15,16 +15,16 @@ PositiveFloat = Annotated[float, Field(gt=0.0)]
 def explain(
     error: ValidationError, origin: str, written: Mapping[str, str] | None = None
 ) -> ConfigurationError:
-    """Turn pydantic's report into one message: which key, what was received, what is allowed.
+    """Convert pydantic's report into one message: the key, what was received, what is allowed.
 
     Parameters
     ----------
     error
-        The report.
+        pydantic's report.
     origin
-        What cannot be used.
+        Name of the source for the message.
     written
-        How the user wrote each key, where that is not its name.
+        Spelling of the keys in the source, where it differs from the names.
     """
     names = written or {}
 

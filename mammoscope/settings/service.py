@@ -82,14 +82,14 @@ class ServiceSettings(ReadingLimits):
     """Maximum number of requests that wait in addition; more are refused with 429."""
 
     full_queue_grace_s: PositiveFloat = 30.0
-    """Seconds without a slot coming free after which the service reports that it is not ready."""
+    """Seconds without a free slot after which the service reports that it is not ready."""
 
     max_waiting_bytes: PositiveInt = 512 * 1024 * 1024
     """Maximum total size in bytes of the bodies of these requests and the images fetched for them;
     a request beyond it is refused with 429."""
 
     request_timeout_s: PositiveFloat = 60.0
-    """Seconds from the first byte of a request to the last of its answer."""
+    """Maximum time in seconds from the first byte of a request to the last byte of its answer."""
 
     max_study_images: Annotated[int, Field(gt=0, le=100)] = 16
     """Maximum number of images of one study."""
@@ -107,8 +107,8 @@ class ServiceSettings(ReadingLimits):
     """File of API keys, read again when it changes; all requests except probes need a key."""
 
     key_file_grace_s: Annotated[float, Field(ge=0.0)] = 300.0
-    """Seconds for which the keys read last stay valid while their file cannot be read; then all
-    requests but liveness probes are refused with 503."""
+    """Seconds for which the last keys stay valid while their file cannot be read; after that, all
+    requests except liveness probes are refused with 503."""
 
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
     """Maximum number of requests per API key and minute; 0 means no limit."""
@@ -124,11 +124,11 @@ class ServiceSettings(ReadingLimits):
     """Address and port for Prometheus; empty for none. Do not expose it publicly."""
 
     probe_bind: Annotated[str, Field(pattern=r"^(.+:\d{1,5})?$")] = "0.0.0.0:9698"
-    """Address and port for probes alone, which clients cannot keep busy; empty for none."""
+    """Address and port for probes only, which clients cannot keep busy; empty for none."""
 
     max_connections_per_client: Annotated[int, Field(ge=0)] = 0
-    """Connections that one address may have at a time; 0 means any number. Behind a proxy all
-    clients share its address."""
+    """Maximum number of connections per address; 0 means no limit. Behind a proxy, all clients
+    share its address."""
 
     trusted_proxies: Networks | None = None
     """Addresses and networks of proxies, separated by commas, that may have any number of

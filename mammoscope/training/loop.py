@@ -51,7 +51,7 @@ def predict(
 ) -> npt.NDArray[np.float32]:
     """Logits of preprocessed images, uint8 (N, H, W) to float32 (N,).
 
-    `label` stands beside the progress bar, which is shown where it takes more than two seconds.
+    `label` is the title of the progress bar, which appears after two seconds.
     """
     parts = []
     starts = range(0, len(pixels), _PREDICTION_BATCH)

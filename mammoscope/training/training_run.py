@@ -33,7 +33,7 @@ from mammoscope.training.validation import History
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Trained:
-    """A trained network, and images of patients that it did not learn from."""
+    """A trained network, and images of patients it was not trained on."""
 
     network: keras.Model
     validation: PreprocessedExamples
@@ -66,8 +66,8 @@ def train(
     DatasetError
         If the images cannot be used.
     RunError
-        If the folder holds another run, or this one and `resume` is False. A run that has no
-        whole epoch yet may be started over.
+        If the folder has another run, or this one and `resume` is False. A run without a
+        completed epoch may be started over.
     ArtifactError
         If the run is complete, but its model, card and scores do not belong together.
     ConfigurationError
@@ -96,7 +96,7 @@ def train(
         write_text(paths.output / "summary.txt", _summary(network))
         write_json(paths.output / "network.json", complexity(network))
         bar.update()
-        # Measured on what was saved: rounded weights, float32.
+        # Measured on the saved network: rounded weights, float32.
         logits = predict(network, trained.validation.pixels, "validation")
         bar.update()
         facts = {
@@ -133,7 +133,7 @@ def _train(
 
     def after_epoch(done: History) -> None:
         write_json(paths.output / HISTORY_NAME, done)
-        if not sys.stderr.isatty():  # where the loop shows no bar
+        if not sys.stderr.isatty():  # the loop then shows no bar
             say(_epoch_line(done[-1], config))
 
     history = loop.run(after_epoch)
@@ -145,7 +145,7 @@ def _train(
 
 
 def _epoch_line(epoch: Mapping[str, Any], config: TrainConfig) -> str:
-    """Say in a line what an epoch brought."""
+    """Describe the results of an epoch in one line."""
     total = config.head_epochs + config.epochs
     validation = epoch["validation"]
     return (

@@ -274,11 +274,11 @@ class TestPredict:
         assert sorted(found) == sorted(str(p) for p in images.rglob("*") if p.is_file())
 
     @pytest.mark.parametrize("shard", ["4/4", "0/0", "-1/4", "1", "a/b", "1/2/3"])
-    def test_a_shard_that_is_none(self, images, capsys, shard):
+    def test_an_invalid_shard_is_refused(self, images, capsys, shard):
         assert predict(images, f"--shard={shard}") == 2
         assert "part" in capsys.readouterr().err
 
-    def test_studies_are_not_torn_apart(self, images, capsys):
+    def test_studies_cannot_be_sharded(self, images, capsys):
         assert predict(images, "--study", "--shard", "0/2") == 2
         assert "--shard" in capsys.readouterr().err
 
@@ -487,13 +487,13 @@ class TestInterruption:
             [*command, "--resume"], capture_output=True, text=True, timeout=120, check=False
         )
         assert again.returncode == 0, again.stderr
-        assert f"{done} results are there already" in again.stderr
+        assert f"already has {done} results" in again.stderr
         assert again.stdout.count("\n") == 1 + 40 - done
         assert lines.read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
         paths = [json.loads(line)["path"] for line in lines.read_text().splitlines()]
         assert paths == sorted(map(str, folder.iterdir()))
 
-    def test_a_reader_that_leaves_is_no_error_to_show(self, start):
+    def test_a_closed_pipe_shows_no_error(self, start):
         with start() as process:
             process.stdout.readline()
             process.stdout.close()
@@ -503,6 +503,6 @@ class TestInterruption:
         assert errors == ""
 
 
-def test_names_are_shown_without_control_characters():
+def test_control_characters_in_names_are_replaced():
     # A byte that is no text stays: standard output gives it back.
     assert shown(Path("a\x1b[31m\n\udcff.png")) == "a�[31m�\udcff.png"

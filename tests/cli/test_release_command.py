@@ -121,7 +121,7 @@ def test_incomplete_runs_are_refused(training_run, phantom_dataset, tmp_path, ca
     assert release(tmp_path, "--data", phantom_dataset, "--output", to) == 1
 
 
-def test_a_release_that_cannot_be_written(training_run, phantom_dataset, capsys):
+def test_an_unwritable_release_is_reported(training_run, phantom_dataset, capsys):
     assert release(training_run, "--data", phantom_dataset, "--output", "/dev/full/model") == 1
     assert "cannot be written" in capsys.readouterr().err
 

@@ -46,12 +46,12 @@ def test_a_command_stopped_at_any_byte_is_continued(lines: Path, end: int) -> No
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("a list of things to do", "does not hold results"),
-        ("a list\nof things\n", "does not hold results"),
-        ("\n", "does not hold results"),
-        ("{}\n", "does not hold results"),
-        ("[1]\n", "does not hold results"),
-        ('{"path": "a.png"}\n', "does not hold results"),
+        ("a list of things to do", "does not contain results"),
+        ("a list\nof things\n", "does not contain results"),
+        ("\n", "does not contain results"),
+        ("{}\n", "does not contain results"),
+        ("[1]\n", "does not contain results"),
+        ('{"path": "a.png"}\n', "does not contain results"),
         ('{"path": "a.png", "model_version": "1", "threshold": 0.5}\n', "of another model"),
         ('{"path": "a.png", "model_version": "1.2.3", "threshold": 0.1}\n', "of another model"),
     ],
@@ -62,7 +62,7 @@ def test_what_cannot_be_continued_stays_as_it_is(lines: Path, content: str, said
         ResultFile(lines, ORIGIN, resume=True)
     with pytest.raises(ConfigurationError, match="continue it with --resume"):
         ResultFile(lines, ORIGIN, resume=False)
-    with pytest.raises(ConfigurationError, match="already, which stays as it is: name"):
+    with pytest.raises(ConfigurationError, match="already has content and was not changed: name"):
         require_new(lines)
     assert lines.read_text() == content
 

@@ -130,7 +130,7 @@ def test_the_recipe_of_the_released_model_agrees_with_its_records():
     assert planned[-1].config_in(Path("runs")).described() == recorded.described()
 
 
-def test_data_that_the_runs_need_must_be_given(phantom_dataset: Path, capsys):
+def test_missing_data_folders_are_reported(phantom_dataset: Path, capsys):
     assert main(["dev", "trainings", str(RELEASED), "--data", str(phantom_dataset)]) == 2
     assert "ddsm; give each folder with --data NAME=DIR" in capsys.readouterr().err
 

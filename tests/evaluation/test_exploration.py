@@ -61,7 +61,7 @@ def test_a_record_stays_where_there_is_nothing_to_explore(tmp_path):
     assert record.read_text() == '{"pictures": 7}'
 
 
-def test_what_was_found_can_be_drawn(found):
+def test_results_can_be_drawn(found):
     drawings = [
         draw_classes(found),
         draw_sizes(found["sizes"]),

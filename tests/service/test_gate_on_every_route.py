@@ -20,7 +20,7 @@ from mammoscope.service import create_app
 from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import assert_problem, upload
 
-WARNING = "may be no mammogram"
+WARNING = "may not be a mammogram"
 
 
 class Reader:

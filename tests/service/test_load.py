@@ -186,7 +186,7 @@ def test_waiting_ends_at_the_deadline(engine: HeldEngine) -> None:
 
 @pytest.mark.abuse("load")
 @pytest.mark.parametrize("unread", [b"", b"GET / HTTP/1.1\r\n"])
-def test_work_of_a_client_that_has_left_is_dropped(engine: HeldEngine, unread: bytes) -> None:
+def test_requests_of_disconnected_clients_are_cancelled(engine: HeldEngine, unread: bytes) -> None:
     app = service(engine)
     queue = queue_of(app)
     working = Asking(app, 2)

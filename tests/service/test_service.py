@@ -80,7 +80,7 @@ def test_other_dicom_is_refused_without_logging_its_content(
 def log_lines(
     capfd: pytest.CaptureFixture[str],
 ) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """What was logged, as the service would write it to stderr."""
+    """The log lines, as the service would write them to stderr."""
     configure_logging("info")
     written: list[str] = []
 

@@ -38,7 +38,7 @@ def test_a_run_with_an_epoch_is_continued_or_left_alone(name: str, tmp_path: Pat
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="has no run"):
         check_run(CONFIG, tmp_path, resume=True)
     assert not check_run(CONFIG, tmp_path / "new", resume=False)
     assert not (tmp_path / "new").exists()

@@ -362,7 +362,7 @@ def test_ctrl_c_stops_at_once_and_keeps_completed_epochs(phantom_dataset: Path, 
         ("text named jpg", 1, "labels 0 and 1"),
         ("bad size", 2, "not HEIGHTxWIDTH"),
         ("tiny size", 2, "between 96 and 4096"),
-        ("weights", 1, "neither imagenet"),
+        ("weights", 1, "must be imagenet"),
         ("full disk", 1, "cannot be"),
     ],
 )
@@ -403,8 +403,8 @@ def test_a_run_whose_weights_cannot_be_had_is_started_over(phantom_dataset: Path
     for options in (["--weights", "a.h5"], ["--weights", "b.keras", "--seed", "7"]):
         answer = run(*SMOKE, *where, *options)
         assert answer.returncode == 1
-        assert "holds a run" not in answer.stderr
-        assert "neither imagenet" in answer.stderr
+        assert "has a run" not in answer.stderr
+        assert "must be imagenet" in answer.stderr
     assert (tmp_path / "run").is_dir()
 
 

@@ -44,7 +44,7 @@ _THREAD_SETTINGS: Final = (
 
 CONTENDED_SHARE: Final = 0.25
 """Share of the processor time that an image may take while others wait for its process. Images of
-mammography detectors take less; images that are made to be slow delay the others by little."""
+mammography detectors take less; this limits the delay by images designed to be slow."""
 
 _PIPE_BYTES: Final = 1 << 20
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -61,7 +61,7 @@ class PoolLimits:
     memory_bytes
         Address space beyond what a process holds after its start, in bytes.
     cpu_s
-        Seconds of processor time; `CONTENDED_SHARE` of it while other images wait.
+        Processor time in seconds; only `CONTENDED_SHARE` of it while other images wait.
     wall_s
         Elapsed time in seconds.
     """

@@ -127,7 +127,7 @@ def test_slow_images_get_less_time_while_others_wait(
         assert refused
 
 
-def test_a_reading_that_nobody_waits_for_is_ended(pool: ReadingPool, images: list[bytes]) -> None:
+def test_a_cancelled_reading_is_stopped(pool: ReadingPool, images: list[bytes]) -> None:
     began = time.monotonic()
 
     def gone() -> None:
