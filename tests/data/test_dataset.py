@@ -86,7 +86,7 @@ def test_a_row_without_patient_leaves_the_patient_unknown(folder: Path):
     [
         ("file,view\n", "patient_id"),
         ("file,patient_id\nimage-0.jpg,1\n", "does not list every image"),
-        ("file,patient_id\na.jpg,1\na.jpg,1\n", "twice"),
+        ("file,patient_id\na.jpg,1\na.jpg,1\n", "name the same file"),
         ("file,patient_id,label\n{all},1,7\n", "contradicts the label"),
         ("file,patient_id,laterality\n{all},1,lefft\n", "Row 2, column laterality: 'lefft'"),
         ("file,patient_id,age\n{all},1,old\n", "Row 2, column age: 'old' is not allowed"),
