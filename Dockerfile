@@ -63,8 +63,8 @@ STOPSIGNAL SIGTERM
 # In Python, so that neither a shell nor curl is needed; any status except 200 exits with 1.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-I", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', os.environ['MAMMOSCOPE_PROBE_BIND'].rpartition(':')[2], timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
-# Process 1 reaps whatever is orphaned and passes signals on, to gunicorn alone: that drains and
-# ends its worker itself.
+# Process 1 reaps orphans and passes signals only to gunicorn, which drains and stops its worker
+# itself.
 ENTRYPOINT ["dumb-init", "--single-child", "--", "gunicorn"]
 CMD ["predict:app", "--config", "gunicorn.conf.py"]
 

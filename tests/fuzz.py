@@ -1,12 +1,12 @@
-"""Bytes that a fuzzer thinks up, read and preprocessed: a Mammogram or a typed error, nothing else.
+"""Fuzz reading and preprocessing: the result must be a Mammogram or a typed error.
 
 Usage: python -m tests.fuzz SECONDS [CORPUS] [libFuzzer options]
 
-The fuzzer follows which lines of the package and of pydicom its bytes lead to. Its process grows
-with what it has run, so it works in rounds, each a process of its own that begins with what the
-earlier ones found; growth over more than a round is for `make soak` to find. The first begins with
-small phantoms in every encoding; what it finds on top is kept in CORPUS, where one is named. A
-finding is written to a file crash-..., and the exit code is not 0.
+The fuzzer traces which lines of the package and of pydicom its bytes reach. Its process grows over
+time, so it works in rounds; each is a new process that starts with the inputs of earlier rounds.
+`make soak` detects growth over longer times. The first round starts with small phantoms in every
+encoding; new inputs are kept in CORPUS, if given. A finding is written to a file crash-..., and the
+exit code is not 0.
 """
 
 import subprocess

@@ -361,7 +361,7 @@ def test_a_folder_without_images_is_refused(server: Server, tmp_path: Path) -> N
     assert server.bodies == []
 
 
-def test_a_reader_that_has_seen_enough_ends_it(server: Server, image: Path) -> None:
+def test_a_closed_pipe_stops_the_client(server: Server, image: Path) -> None:
     for number in range(200):
         (image.parent / f"{number}.jpg").write_bytes(b"x")
     with subprocess.Popen(

@@ -349,7 +349,7 @@ class TestPredict:
         assert "cannot be listed" in out
         assert out.count("A warning.") + out.count("tumour") >= 2
 
-    def test_results_that_are_there_are_not_lost(self, images, tmp_path, capsys):
+    def test_existing_results_are_not_lost(self, images, tmp_path, capsys):
         lines = tmp_path / "out.jsonl"
         assert predict(images, "--json", lines) == 0
         earlier = lines.read_bytes()
@@ -358,11 +358,13 @@ class TestPredict:
         assert predict(images, "--study", "--json", lines) == 1
         assert "name another file" in capsys.readouterr().err
         assert lines.read_bytes() == earlier
-        lines.write_bytes(b"")  # as `touch` and `mktemp` leave it
+        lines.write_bytes(b"")  # as created by `touch` and `mktemp`
         assert predict(images, "--json", lines) == 0
         assert lines.read_bytes() == earlier
 
-    def test_resuming_ends_as_if_nothing_had_stopped(self, images, tmp_path, capsys):
+    def test_resuming_gives_the_same_results_as_an_uninterrupted_command(
+        self, images, tmp_path, capsys
+    ):
         (images / "text.jpg").write_text("not an image")
         lines = tmp_path / "out.jsonl"
         assert predict(images, "--json", lines, "--resume") == 1
@@ -468,7 +470,7 @@ class TestInterruption:
         assert len(found) - (2 + len(rest.splitlines())) in (0, 1)
 
     def test_a_killed_command_is_resumed(self, images, tmp_path):
-        """kill -9 in the middle; what was done is not done again, and nothing is missing."""
+        """After kill -9, finished images are not predicted again, and none is missing."""
         folder = tmp_path / "many"
         folder.mkdir()
         image = next(path for path in images.iterdir() if path.is_file())
@@ -504,5 +506,5 @@ class TestInterruption:
 
 
 def test_control_characters_in_names_are_replaced():
-    # A byte that is no text stays: standard output gives it back.
+    # A byte that is not valid text stays: standard output restores it.
     assert shown(Path("a\x1b[31m\n\udcff.png")) == "a�[31m�\udcff.png"

@@ -126,7 +126,7 @@ def test_an_unwritable_release_is_reported(training_run, phantom_dataset, capsys
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_a_failure_at_any_step_keeps_the_model_and_record_that_were_there(
+def test_a_failure_at_any_step_keeps_the_existing_model_and_record(
     training_run, phantom_dataset, tmp_path, monkeypatch
 ):
     to = tmp_path / "model"
@@ -160,7 +160,7 @@ def test_a_failure_at_any_step_keeps_the_model_and_record_that_were_there(
         assert {name: found[name] for name in model} == {name: earlier[name] for name in model}
         assert found.keys() == earlier.keys()
         changed = {name for name in found if found[name] != earlier[name]}
-        # The record is written first: all of it, or nothing.
+        # The record is written first, completely or not at all.
         assert changed in (
             set(),
             {"experiments/first-try/history.json", "experiments/first-try/metrics.json"},

@@ -66,7 +66,9 @@ def test_keys_come_from_a_secret(rendered: dict[str, list[Object]], name: str) -
     assert settings.api_keys_file is not None
     (volume,) = (each for each in workloads(objects)[0].pod["volumes"] if "secret" in each)
     page = (ROOT / "docs" / "deployment" / "kubernetes.md").read_text("utf-8")
-    assert not volume["secret"].get("optional")  # without the Secret no pod starts, open to all
+    assert not volume["secret"].get(
+        "optional"
+    )  # without the Secret no pod starts, instead of one open to all
     created = f"create secret generic {volume['secret']['secretName']} --from-file"
     assert f"{created} {settings.api_keys_file.name}" in page
 

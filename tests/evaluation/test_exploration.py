@@ -52,7 +52,7 @@ def test_a_record_is_used_and_a_damaged_one_refused(found, phantom_dataset, tmp_
         explore_once(phantom_dataset, record)
 
 
-def test_a_record_stays_where_there_is_nothing_to_explore(tmp_path):
+def test_an_existing_record_is_kept_if_there_is_nothing_to_explore(tmp_path):
     record = tmp_path / "dataset.json"
     record.write_text('{"pictures": 7}')
     assert main(["dev", "explore", str(tmp_path / "nothing"), "--json", str(record)]) == 1

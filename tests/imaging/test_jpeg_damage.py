@@ -58,7 +58,7 @@ def test_intact_images_give_no_warning(phantoms, mode):
 
 @pytest.mark.parametrize("optimize", [False, True])
 @pytest.mark.parametrize("mode", MODES)
-def test_zeroed_bytes_are_noticed_where_they_change_the_image(phantoms, mode, optimize):
+def test_zeroed_bytes_that_change_the_image_are_detected(phantoms, mode, optimize):
     silent = []
     for seed, phantom in enumerate(phantoms):
         whole = jpeg(phantom.pixels, mode, optimize=optimize)
@@ -66,7 +66,7 @@ def test_zeroed_bytes_are_noticed_where_they_change_the_image(phantoms, mode, op
         for share in (0.1, 0.3, 0.5, 0.6, 0.7, 0.9):
             for count in (100, 400):
                 damaged = zeroed(whole, share, count)
-                # A scan may hold one bit of each block's mean: a grey level, which moves no score.
+                # A scan may have one bit of each block's mean, which changes no score.
                 if unremarked(damaged) and np.abs(grey_pixels(damaged) - pixels).mean() > 0.05:
                     silent.append((seed, share, count))
     assert silent == []

@@ -86,8 +86,10 @@ def test_a_small_breast_is_read_again_with_all_pixels():
 
 
 def test_the_crop_does_not_jump_when_a_row_at_its_edge_brightens():
-    """As another copy's noise or ringing makes it: the row brightens in steps, and none moves ranks
-    by more than 1 on average; 2.5 is what one row more of the crop would do."""
+    """The row brightens in steps, as noise or ringing of another copy would do.
+
+    No step changes ranks by more than 1 on average; an additional row of the crop changes 2.5.
+    """
     for seed in (4, 5):
         pixels = draw_phantom(
             PhantomConfig(seed=seed, height=800, width=600, label_text=False)

@@ -281,8 +281,8 @@ def test_upright_phantoms_are_not_mistaken_for_mosaics_or_rotated():
             assert not remarked(mammogram(changed))
 
 
-def test_a_strip_of_a_films_frame_is_no_second_view(monkeypatch):
-    """White along the chest wall and below the breast, broken off by a label."""
+def test_a_strip_of_a_films_frame_is_not_a_second_view(monkeypatch):
+    """White along the chest wall and below the breast, interrupted by a label."""
     framed = []
     for pixels in views(8):
         height, width = pixels.shape

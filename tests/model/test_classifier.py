@@ -84,7 +84,7 @@ def test_an_unknown_operating_point_is_refused(model: Classifier, image: Path) -
         model.predict(image, operating_point="best")
 
 
-def test_the_setting_names_the_model(
+def test_the_setting_selects_the_model(
     compiled_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MAMMOSCOPE_MODEL", str(compiled_folder))

@@ -49,7 +49,7 @@ def rewrite(file: Path, text: str) -> None:
 
 
 def wait_until_refused(asking: FlaskClient, key: str) -> None:
-    """Wait until the file is taken as written; until then old keys are valid."""
+    """Wait until the file counts as complete; until then, old keys are valid."""
     end = time.monotonic() + 20
     while ask(asking, key).status_code == 200:
         assert time.monotonic() < end
@@ -152,7 +152,7 @@ def test_a_damaged_file_does_not_change_the_keys(file: Path) -> None:
 
 
 @pytest.mark.abuse("auth")
-def test_a_key_is_valid_while_the_file_is_written(file: Path) -> None:
+def test_keys_stay_valid_while_the_file_is_written(file: Path) -> None:
     key = issue_key(file, "ward")
     asking = client(file)
     line = file.read_text()
@@ -165,14 +165,14 @@ def test_a_key_is_valid_while_the_file_is_written(file: Path) -> None:
             stream.write(half)
             stream.flush()
             assert ask(asking, key).status_code == 200
-    time.sleep(1.2)  # longer than a file takes to be taken as written
+    time.sleep(1.2)  # longer than it takes for a file to count as complete
     assert ask(asking, new).status_code == ask(asking, key).status_code == 200
     file.write_text("")
     wait_until_refused(asking, key)
 
 
 @pytest.mark.abuse("auth")
-def test_no_key_is_valid_for_long_without_its_file(file: Path) -> None:
+def test_keys_expire_without_their_file(file: Path) -> None:
     key = issue_key(file, "ward")
     asking = client(file, key_file_grace_s=1)
     unreadable = partial(
@@ -198,7 +198,7 @@ def test_no_key_is_valid_for_long_without_its_file(file: Path) -> None:
 
 
 @pytest.mark.abuse("auth")
-def test_the_wall_clock_does_not_move_rate_limits(
+def test_the_wall_clock_does_not_affect_rate_limits(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = issue_key(file, "ward")

@@ -92,7 +92,7 @@ class Asking:
 
 
 def is_ready(app: Flask) -> set[Any]:
-    """What routes and metrics say about readiness."""
+    """Readiness by the routes and the metrics."""
     value = monitoring_of(app).registry.get_sample_value
     stuck = value("mammoscope_not_ready", {"reason": "no_free_slot"})
     assert stuck == 1 - (value("mammoscope_ready") or 0)
@@ -102,8 +102,8 @@ def is_ready(app: Flask) -> set[Any]:
 
 
 @pytest.mark.abuse("load")
-@pytest.mark.parametrize("requests", [3, 5])  # some wait for those that run; no slot is left
-def test_not_ready_while_no_slot_comes_free(engine: HeldEngine, requests: int) -> None:
+@pytest.mark.parametrize("requests", [3, 5])  # some wait for running requests; no slot is free
+def test_not_ready_while_no_slot_becomes_free(engine: HeldEngine, requests: int) -> None:
     app = service(engine, full_queue_grace_s=1.0)
     asking = Asking(app, requests)
     wait_until(lambda: queue_of(app).slots_taken == requests and queue_of(app).waiting > 0)
@@ -117,7 +117,7 @@ def test_not_ready_while_no_slot_comes_free(engine: HeldEngine, requests: int) -
     assert is_ready(app) == {200, 0}
 
 
-def test_ready_while_slots_keep_coming_free(engine: HeldEngine) -> None:
+def test_ready_while_slots_become_free(engine: HeldEngine) -> None:
     app = service(engine, full_queue_grace_s=0.5)
     engine.release.set()
     ended = time.monotonic() + 2
@@ -146,7 +146,7 @@ def test_requests_beyond_the_queue_are_refused_and_probes_answered(engine: HeldE
     assert_good(client)
 
 
-def test_a_body_takes_memory_as_it_arrives() -> None:
+def test_a_body_counts_towards_the_memory_limit_as_it_arrives() -> None:
     app = service(FakeEngine(), max_waiting_bytes=len(IMAGE) + 1000)
     queue = queue_of(app)
     ours, theirs = socket.socketpair()
@@ -157,7 +157,7 @@ def test_a_body_takes_memory_as_it_arrives() -> None:
             {"content_type": "image/png"},
             environ_overrides={
                 "wsgi.input": body,
-                "CONTENT_LENGTH": str(10**7),  # of which nothing comes
+                "CONTENT_LENGTH": str(10**7),  # but nothing arrives
                 "gunicorn.socket": ours,
             },
         )
@@ -265,7 +265,7 @@ def test_bodies_beyond_the_memory_limit_are_refused(engine: HeldEngine) -> None:
     refused = client.post("/predict", **upload(IMAGE))
     assert_problem(refused, 429, "service_busy")
     assert refused.headers["Retry-After"]
-    # Bodies are counted as they arrive, and nothing is read of one that is too large.
+    # Bodies are counted as they arrive, and a body that is too large is not read.
     chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
     for environ, status, code in (
         ({**chunked, "wsgi.input": io.BytesIO(IMAGE.ljust(size, b"\0"))}, 429, "service_busy"),

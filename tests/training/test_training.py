@@ -398,7 +398,7 @@ def test_bad_input_is_reported_in_one_line(
     assert "Traceback" not in answer.stderr
 
 
-def test_a_run_whose_weights_cannot_be_had_is_started_over(phantom_dataset: Path, tmp_path: Path):
+def test_a_run_with_unavailable_weights_is_started_over(phantom_dataset: Path, tmp_path: Path):
     where = ("--data", phantom_dataset, "--output", tmp_path / "run")
     for options in (["--weights", "a.h5"], ["--weights", "b.keras", "--seed", "7"]):
         answer = run(*SMOKE, *where, *options)

@@ -209,8 +209,7 @@ def test_tags_are_read(phantom):
 @pytest.mark.parametrize("name", ["jpeg-2000", "jpeg-2000-lossy", "htj2k", "htj2k-lossy"])
 @pytest.mark.parametrize("factor", [2, 4])
 def test_wavelets_leave_the_same_noise_as_means(monkeypatch, name, factor):
-    """Noise as fine as pixels, after the mean of so many more as the network's input takes: the
-    same for the greater part, and about as much."""
+    """After the network input's averaging, most of the pixel noise is the same, and as strong."""
     monkeypatch.setattr("mammoscope.imaging.mammogram._LEAST_SIDE", 1)  # as if it were larger
     # Noise alone occupies less of the range once it is averaged, and would be stretched.
     monkeypatch.setattr("mammoscope.imaging.dicom.greyscale.on_occupied_range", lambda grey: grey)

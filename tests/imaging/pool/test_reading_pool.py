@@ -121,7 +121,7 @@ def test_slow_images_get_less_time_while_others_wait(
         while pool._idle:
             time.sleep(0.01)
         time.sleep(1)
-        assert not refused  # nobody waits, so it has 300 s
+        assert not refused  # no other image waits, so it has 300 s
         pool.read(images[0], OPTIONS)
         reader.join(60)
         assert refused
