@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _renamed(arguments: Sequence[str]) -> Sequence[str]:
-    """Replace a deprecated name of a command, and say so."""
+    """Replace a deprecated command name, and print a notice."""
     if not arguments or arguments[0] not in cli.RENAMED:
         return arguments
     new = cli.RENAMED[arguments[0]]

@@ -11,7 +11,7 @@ readonly kubectl=.venv/bin/kubectl
 case ${1:-} in
     render)
         {
-            echo "# kube-config/base, rendered for \`kubectl apply -f kube-config/\`: change that, then \`make manifests\`."
+            echo "# Rendered from kube-config/base for \`kubectl apply -f kube-config/\`: edit base, then run \`make manifests\`."
             "$kubectl" kustomize kube-config/base
         } >kube-config/mammoscope.yaml.partial
         mv kube-config/mammoscope.yaml.partial kube-config/mammoscope.yaml

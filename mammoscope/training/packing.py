@@ -1,4 +1,4 @@
-"""A trained network as a small .keras file."""
+"""Save a trained network as a small .keras file."""
 
 import json
 import zipfile
@@ -14,14 +14,14 @@ from mammoscope.errors import StorageError
 from mammoscope.system.files import replacing
 
 SIGNIFICANT_BITS: Final = 10
-"""Of each weight that is kept: one less than float16 has, without its narrow range. So a network,
-all of whose layers learned, has a file of less than 50 MB."""
+"""Significant bits of each stored weight: one less than float16, but with the range of float32. A
+fully trained network then fits in less than 50 MB."""
 
 _COMPRESSION_LEVEL: Final = 5
-"""Of deflate. The highest, 9, makes a little smaller a file in several times as long."""
+"""Deflate level. The highest, 9, saves little more but takes several times as long."""
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-"""Date of every member, so that equal weights make equal files."""
+"""Date of every archive member, so that equal weights give equal files."""
 
 _UNIX: Final = 3
 """System that every member says it was made on."""
@@ -47,7 +47,7 @@ def save_network(network: keras.Model, path: Path) -> None:
     Raises
     ------
     StorageError
-        If the file cannot be written; an earlier file of that name is untouched then.
+        If the file cannot be written; an existing file of that name is then unchanged.
     """
     network.set_weights([_rounded(weight) for weight in network.get_weights()])
     plain = path.with_name(f".{path.stem}.plain.keras")
@@ -66,7 +66,7 @@ def save_network(network: keras.Model, path: Path) -> None:
                 member.create_system = _UNIX
                 target.writestr(member, _repeatable(name, source.read(name)))
     except OSError as err:
-        raise StorageError("The trained network cannot be stored.") from err
+        raise StorageError("The trained network cannot be written.") from err
     finally:
         plain.unlink(missing_ok=True)
 

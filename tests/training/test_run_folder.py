@@ -1,4 +1,4 @@
-"""What may be in the folder of a run when it begins; Keras is not needed to tell."""
+"""Allowed content of a run's folder at the start; checked without Keras."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def test_a_run_without_an_epoch_may_be_started_over(
 ) -> None:
     with open_run(CONFIG, tmp_path / "run", resume=False) as is_complete:
         assert not is_complete
-    for name in ("environment.json", "split.csv"):  # what is there when weights cannot be had
+    for name in ("environment.json", "split.csv"):  # the content if weights are unavailable
         (tmp_path / "run" / name).write_text("x")
     with open_run(config, tmp_path / "run", resume=resume) as is_complete:
         assert not is_complete
@@ -30,7 +30,7 @@ def test_a_run_without_an_epoch_may_be_started_over(
 
 
 @pytest.mark.parametrize("name", [CHECKPOINT_NAME, "history.json", "card.json"])
-def test_a_run_with_an_epoch_is_continued_or_left_alone(name: str, tmp_path: Path) -> None:
+def test_a_run_with_an_epoch_is_continued_or_refused(name: str, tmp_path: Path) -> None:
     with open_run(CONFIG, tmp_path, resume=False):
         pass
     (tmp_path / name).write_text("x")
@@ -41,9 +41,9 @@ def test_a_run_with_an_epoch_is_continued_or_left_alone(name: str, tmp_path: Pat
     assert check_run(CONFIG, tmp_path, resume=True) == (name == "card.json")
 
 
-def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="has no run"):
         check_run(CONFIG, tmp_path, resume=True)
     assert not check_run(CONFIG, tmp_path / "new", resume=False)
     assert not (tmp_path / "new").exists()
