@@ -1,15 +1,17 @@
 """The command ``mammoscope``, or ``python -m mammoscope``."""
 
-import argparse
-import importlib
-import logging
-import sys
-from collections.abc import Sequence
-
-from mammoscope import __doc__ as package_doc
-from mammoscope import __version__, cli
-from mammoscope.cli.ending import ended
 from mammoscope.system.interrupts import quitting_on_ctrl_c
+
+with quitting_on_ctrl_c():
+    import argparse
+    import importlib
+    import logging
+    import sys
+    from collections.abc import Sequence
+
+    from mammoscope import __doc__ as package_doc
+    from mammoscope import __version__, cli
+    from mammoscope.cli.ending import ended
 
 
 def parser() -> argparse.ArgumentParser:

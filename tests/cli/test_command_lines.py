@@ -168,6 +168,9 @@ def test_names_that_are_not_valid_text(line: list[str], no_text: Path, tmp_path:
     [
         ("requests", ["test.py", "a.png"]),
         ("cv2", ["test.py", "a.png"]),
+        ("argparse", ["test.py", "a.png"]),
+        ("argparse", ["train.py"]),
+        ("logging", ["-m", "mammoscope", "audit", "folder"]),
         ("tqdm", ["-m", "mammoscope", "audit", "folder"]),
         ("keras", ["train.py", "--output", "{tmp_path}/run", "--preset", "smoke", "--data"]),
     ],

@@ -47,7 +47,7 @@ def test_a_folder_with_other_content_is_refused(tmp_path: Path) -> None:
         check_run(CONFIG, tmp_path, resume=True)
     assert not check_run(CONFIG, tmp_path / "new", resume=False)
     assert not (tmp_path / "new").exists()
-    with pytest.raises(RunError, match="holds no run"), open_run(CONFIG, tmp_path, resume=True):
+    with pytest.raises(RunError, match="has no run"), open_run(CONFIG, tmp_path, resume=True):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
