@@ -148,6 +148,7 @@ def service(folder: Path) -> Iterator[str]:
     environment = {
         "MAMMOSCOPE_BIND": bind,
         "MAMMOSCOPE_METRICS_BIND": "",
+        "MAMMOSCOPE_PROBE_BIND": "",
         "MAMMOSCOPE_DRAIN_S": "0",
     }
     command = [sys.executable, "-m", "mammoscope", "serve"]

@@ -155,6 +155,7 @@ backend replicas
         own = {
             "MAMMOSCOPE_BIND": f"127.0.0.1:{self._ports[slot]}",
             "MAMMOSCOPE_METRICS_BIND": "",  # replicas share this machine's ports
+            "MAMMOSCOPE_PROBE_BIND": "",
             "MAMMOSCOPE_MODEL": str(model or self._model),
         }
         with (self._work / f"replica-{slot}.log").open("ab") as log:

@@ -1,9 +1,8 @@
 """The application factory."""
 
-from http import HTTPStatus
 from typing import Final
 
-from flask import Flask, Response, request
+from flask import Flask
 
 from mammoscope.imaging.network_input import Reader
 from mammoscope.model.engine import Engine
@@ -18,10 +17,10 @@ from mammoscope.service import (
     tracing,
     v2_routes,
 )
-from mammoscope.service.connection import discard_body
 from mammoscope.service.monitoring import Monitoring
 from mammoscope.service.path_prefix import PathPrefix
 from mammoscope.service.predicting import Predictor
+from mammoscope.service.readiness import Readiness
 from mammoscope.service.request_parsing import MULTIPART_OVERHEAD_BYTES, InMemoryRequest
 from mammoscope.service.request_queue import RequestQueue
 from mammoscope.service.spans import CollectedSpans
@@ -52,7 +51,7 @@ def create_app(settings: ServiceSettings, engine: Engine, reader: Reader) -> Fla
         installed.
     """
     app = Flask(__name__)
-    app.wsgi_app = PathPrefix(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
+    app.wsgi_app = PathPrefix(app.wsgi_app, settings.trusted_proxies or ())  # type: ignore[method-assign]
     app.request_class = InMemoryRequest
     app.config.update(
         # Checked against Content-Length before a byte is read, and while a chunked body is read.
@@ -68,7 +67,8 @@ def create_app(settings: ServiceSettings, engine: Engine, reader: Reader) -> Fla
         timeout_s=settings.request_timeout_s,
     )
     spans = CollectedSpans(settings.traces_endpoint) if settings.traces_endpoint else None
-    monitoring = Monitoring(engine, queue, spans)
+    readiness = Readiness(engine, queue, settings.full_queue_grace_s)
+    monitoring = Monitoring(engine, queue, readiness, spans)
     app.extensions.update({_QUEUE: queue, _MONITORING: monitoring, _SPANS: spans})
     predictor = Predictor(settings, engine, reader, queue, monitoring)
     tracing.install(app)
@@ -76,21 +76,16 @@ def create_app(settings: ServiceSettings, engine: Engine, reader: Reader) -> Fla
         spans.install(app)
     problems.install(app)
     app.after_request(monitoring.answered)
-    app.after_request(_finish_upload)
-    authorization.install(app, settings)
+    keys = authorization.install(app, settings)
+    if keys is not None:
+        monitoring.watch_keys(keys.unreadable_s)
     app.register_blueprint(page_routes.blueprint(settings))
-    app.register_blueprint(status_routes.blueprint(settings, engine, queue))
+    app.register_blueprint(status_routes.blueprint(settings, engine, readiness))
     app.register_blueprint(predict_routes.blueprint(predictor))
     app.register_blueprint(display_routes.blueprint(predictor))
-    app.register_blueprint(v2_routes.blueprint(predictor))
+    app.register_blueprint(v2_routes.blueprint(predictor, readiness))
     app.register_blueprint(openapi.blueprint(keys=settings.api_keys_file is not None))
     return app
-
-
-def _finish_upload(response: Response) -> Response:
-    if response.status_code >= HTTPStatus.BAD_REQUEST:
-        discard_body(request.environ, request.max_content_length or 0)
-    return response
 
 
 def queue_of(app: Flask) -> RequestQueue:

@@ -1,16 +1,15 @@
 """API keys of requests, and the rate limit of each key."""
 
+import math
 import os
 import threading
 import time
+from collections import defaultdict, deque
 from pathlib import Path
 from typing import Final
 
 import structlog
 from flask import Flask, g, request
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from mammoscope.errors import ConfigurationError, RateLimitedError, UnauthorizedError
 from mammoscope.service.keys import ApiKeys
@@ -29,6 +28,16 @@ images."""
 OPEN: Final = PROBES | PAGES
 """Routes that need no key."""
 
+_READINESS: Final = frozenset({"/readyz", "/v2/health/ready"})
+
+KEYS_WARNING: Final = "api_keys_unreadable"
+"""What readiness warns of while keys are valid though their file cannot be read."""
+
+_SETTLED_S: Final = 1.0
+"""Seconds without a change after which a file is taken to be written."""
+
+_MINUTE_S: Final = 60.0
+
 _log = structlog.get_logger(__name__)
 
 _Stamp = tuple[int, int, int] | None
@@ -37,12 +46,16 @@ _Stamp = tuple[int, int, int] | None
 class KeyFile:
     """The keys of a file, which is read again whenever it changes.
 
-    If the file cannot be read any more or is half written, the keys that were read last stay valid.
+    While a file is being written, for the second after its last change, both its keys and those
+    from before are valid, so no valid key is ever refused. If the file is removed or cannot be
+    read, the keys that were read last stay valid for a while; then none is.
 
     Parameters
     ----------
     file
         Written by `mammoscope.service.keys.issue_key`.
+    grace_s
+        Seconds for which keys are valid though the file cannot be read.
 
     Raises
     ------
@@ -50,29 +63,74 @@ class KeyFile:
         If it cannot be read to begin with.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, grace_s: float) -> None:
         self._file: Final = file
+        self._grace_s: Final = grace_s
         self._lock = threading.Lock()
-        self._stamp = self._current_stamp()
         self._keys = ApiKeys.read(file)
+        self._stamp: _Stamp = None  # of what `_keys` are; None until it is sure to be whole
+        self._changed_stamp: _Stamp = None
+        self._changed_at = 0.0
+        self._unreadable_since: float | None = None
 
     def holder(self, secret: str) -> str | None:
-        """Name of the key that `secret` is, None where it is none."""
-        with self._lock:
-            stamp = self._current_stamp()
-            if stamp != self._stamp:
-                self._stamp = stamp
-                self._read_again()
-            keys = self._keys
-        return keys.holder(secret)
+        """Name of the key that `secret` is, None where it is none.
 
-    def _read_again(self) -> None:
+        Raises
+        ------
+        ConfigurationError
+            If the file has been unreadable for longer than `grace_s`.
+        """
+        names = (keys.holder(secret) for keys in self._valid_keys())
+        return next((name for name in names if name is not None), None)
+
+    def unreadable_s(self) -> float:
+        """Seconds for which the file could not be read, 0 where it can be."""
+        with self._lock:
+            self._look()
+            since = self._unreadable_since
+        return 0.0 if since is None else max(time.monotonic() - since, 1e-3)
+
+    def require_readable(self) -> None:
+        """Raise like `holder`."""
+        self._valid_keys()
+
+    def _valid_keys(self) -> tuple[ApiKeys, ...]:
+        with self._lock:
+            valid = self._look()
+            since = self._unreadable_since
+        if since is not None and time.monotonic() - since >= self._grace_s:
+            raise ConfigurationError(
+                f"The file of API keys could not be read for {self._grace_s:g} s: no key is valid "
+                "until it can be."
+            )
+        return valid
+
+    def _look(self) -> tuple[ApiKeys, ...]:
+        """Keys that are valid now, by the file as it stands."""
+        stamp, now = self._current_stamp(), time.monotonic()
+        if stamp is not None and stamp == self._stamp:
+            self._unreadable_since = None
+            return (self._keys,)
+        if stamp != self._changed_stamp:
+            self._changed_stamp, self._changed_at = stamp, now
         try:
-            self._keys = ApiKeys.read(self._file)
+            found = ApiKeys.read(self._file)
         except ConfigurationError as err:
-            _log.error("api_keys_not_read", reason=str(err))
-        else:
-            _log.info("api_keys_read", count=len(self._keys.keys))
+            if self._unreadable_since is None:
+                self._unreadable_since = now
+                _log.error("api_keys_not_read", reason=str(err))
+            return (self._keys,)
+        self._unreadable_since = None
+        if stamp is None or stamp != self._current_stamp() or not self._is_settled(stamp, now):
+            return self._keys, found
+        self._keys, self._stamp = found, stamp
+        _log.info("api_keys_read", count=len(found.keys))
+        return (found,)
+
+    def _is_settled(self, stamp: tuple[int, int, int], now: float) -> bool:
+        """Whether nobody has written to the file for a while; the wall clock may be wrong."""
+        return time.time() - stamp[0] / 1e9 >= _SETTLED_S or now - self._changed_at >= _SETTLED_S
 
     def _current_stamp(self) -> _Stamp:
         try:
@@ -82,8 +140,13 @@ class KeyFile:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def install(app: Flask, settings: ServiceSettings) -> None:
+def install(app: Flask, settings: ServiceSettings) -> KeyFile | None:
     """Have every request to `app` but those of `OPEN` show a key, where keys are asked for.
+
+    Returns
+    -------
+    KeyFile | None
+        None where no keys are asked for.
 
     Raises
     ------
@@ -91,12 +154,16 @@ def install(app: Flask, settings: ServiceSettings) -> None:
         If the file of keys cannot be read.
     """
     if settings.api_keys_file is None:
-        return
-    keys = KeyFile(settings.api_keys_file)
+        return None
+    keys = KeyFile(settings.api_keys_file, settings.key_file_grace_s)
     limiter = _Limiter(settings.rate_limit_per_minute) if settings.rate_limit_per_minute else None
 
     def authorize() -> None:
-        if request.url_rule is not None and request.url_rule.rule in OPEN:
+        rule = None if request.url_rule is None else request.url_rule.rule
+        if rule in OPEN:
+            if rule in _READINESS:
+                keys.require_readable()
+                g.readiness_warnings = [KEYS_WARNING] if keys.unreadable_s() else []
             return
         name = keys.holder(_presented())
         if name is None:
@@ -109,6 +176,7 @@ def install(app: Flask, settings: ServiceSettings) -> None:
             limiter.count(name)
 
     app.before_request(authorize)
+    return keys
 
 
 def _presented() -> str:
@@ -125,14 +193,22 @@ class _Limiter:
     """How often each key asked in the last minute; a request that was refused does not count."""
 
     def __init__(self, per_minute: int) -> None:
-        self._item = RateLimitItemPerMinute(per_minute)
-        self._window = MovingWindowRateLimiter(MemoryStorage())
+        self._per_minute: Final = per_minute
+        self._lock = threading.Lock()
+        self._asked: defaultdict[str, deque[float]] = defaultdict(deque)
 
     def count(self, name: str) -> None:
-        if self._window.hit(self._item, name):
-            return
-        free_at = self._window.get_window_stats(self._item, name).reset_time
+        # Libraries for this go by the wall clock: set back, it refuses for as long.
+        now = time.monotonic()
+        with self._lock:
+            asked = self._asked[name]
+            while asked and asked[0] <= now - _MINUTE_S:
+                asked.popleft()
+            if len(asked) < self._per_minute:
+                asked.append(now)
+                return
+            free_in_s = asked[0] + _MINUTE_S - now
         raise RateLimitedError(
-            f"The key may ask {self._item.amount} times a minute.",
-            retry_after_s=max(1, round(free_at - time.time() + 0.5)),
+            f"The key may ask {self._per_minute} times a minute.",
+            retry_after_s=max(1, math.ceil(free_in_s)),
         )

@@ -1,15 +1,13 @@
 """The client's connection: whether it is still open, and how to stop reading from it."""
 
+import select
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
-
-_BLOCK_BYTES: Final = 64 * 1024
-_DISCARD_S: Final = 5.0
-"""Seconds in which what is left of a body may still come."""
 
 _SOCKET_KEY: Final = "gunicorn.socket"
 """Where gunicorn puts the connection into the WSGI environment."""
@@ -24,11 +22,22 @@ class Connection:
         The WSGI environment of the request.
     """
 
-    def __init__(self, environ: Mapping[str, Any]) -> None:
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self._environ: Final = environ
         # One under TLS can neither be looked into nor half closed.
         found = environ.get(_SOCKET_KEY)
         plain = isinstance(found, socket.socket) and not isinstance(found, ssl.SSLSocket)
         self._socket: Final[socket.socket | None] = found if plain else None
+
+    @property
+    def began(self) -> float:
+        """When the request's first byte arrived, in seconds of the monotonic clock; now at most."""
+        return getattr(self._socket, "began", time.monotonic())
+
+    @property
+    def too_slow(self) -> bool:
+        """Whether the server has stopped reading the body since it came too slowly."""
+        return getattr(self._socket, "too_slow", False)
 
     def is_open(self) -> bool:
         """Whether the client has not closed its side; to be asked once its body was read.
@@ -37,12 +46,14 @@ class Connection:
         """
         if self._socket is None:
             return True
-        try:
-            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-        except BlockingIOError:  # nothing to read, nothing closed
-            return True
-        except OSError:
-            return False
+        closed = select.poll()  # also sees the end behind bytes that nobody has read
+        closed.register(self._socket, select.POLLRDHUP)
+        return not closed.poll(0)
+
+    def count_body(self, hold: Callable[[int], None]) -> None:
+        """Have `hold` called with the bytes of the body as they are read from now on."""
+        if "wsgi.input" in self._environ:
+            self._environ["wsgi.input"] = _CountedBody(self._environ["wsgi.input"], hold)
 
     @contextmanager
     def reading(self, seconds: float) -> Iterator[None]:
@@ -61,20 +72,18 @@ class Connection:
                 self._socket.shutdown(socket.SHUT_RD)
 
 
-def discard_body(environ: Mapping[str, Any], max_bytes: int) -> None:
-    """Read what is left of a body, so that a client that is still sending hears the refusal.
+class _CountedBody:
+    """A body whose bytes are told of before anybody has them."""
 
-    A connection that is closed with bytes unread is reset, and the answer is lost on the way.
-    Nothing is read of bodies that announce more than `max_bytes`, nor where the server does not
-    say where a body ends; and no more than those bytes, nor for long.
-    """
-    announced = environ.get("CONTENT_LENGTH") or ""
-    is_small = announced.isdecimal() and 0 < int(announced) <= max_bytes
-    if not environ.get("wsgi.input_terminated") or not (
-        is_small or "HTTP_TRANSFER_ENCODING" in environ
-    ):
-        return
-    with Connection(environ).reading(_DISCARD_S), suppress(OSError):
-        left = max_bytes
-        while left > 0 and (block := environ["wsgi.input"].read(min(left, _BLOCK_BYTES))):
-            left -= len(block)
+    def __init__(self, body: Any, hold: Callable[[int], None]) -> None:
+        self._body: Final = body
+        self._hold: Final = hold
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._body.read(size)
+        self._hold(len(data))
+        return data
+
+    def close(self) -> None:
+        """Close the body, where it can be: under the test client it may be a file."""
+        self._body.close()

@@ -10,13 +10,14 @@ from pathlib import Path
 from mammoscope.errors import ConfigurationError
 from mammoscope.service import logging_configuration
 from mammoscope.service.keys import ApiKeys
-from mammoscope.service.worker import SPARE_THREADS, PoliteWorker
+from mammoscope.service.worker import SPARE_THREADS, PoliteWorker, most_connections
 from mammoscope.settings.service import ServiceSettings
 
 try:
     _settings = ServiceSettings.from_environment()
     if _settings.api_keys_file is not None:
         ApiKeys.read(_settings.api_keys_file)
+    worker_connections = most_connections(_settings)
 except ConfigurationError as _error:
     raise SystemExit(f"mammoscope: {_error}") from None
 
@@ -28,8 +29,11 @@ bind = _settings.bind
 workers = 1
 worker_class = PoliteWorker
 
-# A thread for each queue slot, and spare ones so that probes are always answered.
+# A thread for each queue slot, and spare ones for refusals.
 threads = _settings.request_threads + _settings.queue_size + SPARE_THREADS
+
+# A file would be sent by a thread that waits until the client has taken it.
+sendfile = False
 
 # The engine's threads do not survive a fork, so each worker loads the model itself.
 preload_app = False

@@ -3,28 +3,27 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
-import structlog
 from flask import Response, g, request
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from mammoscope.errors import MammoscopeError
 from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import Prediction
 from mammoscope.service.drift import Drift, statistics
+from mammoscope.service.log_handler import dropped_lines
+from mammoscope.service.readiness import REASONS, Readiness
 from mammoscope.service.request_queue import RequestQueue
 from mammoscope.service.spans import NoSpans, Spans
 
 _STAGE_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _NO_ROUTE: Final = "none"
 _PROBABILITIES: Final = tuple(step / 20 for step in range(1, 20))
-
-_log = structlog.get_logger(__name__)
 
 
 class Monitoring:
@@ -36,11 +35,19 @@ class Monitoring:
         Its card holds the statistics of the training images, for drift.
     queue
         The request queue, whose state is a metric.
+    readiness
+        Whether the service takes requests.
     spans
         Receives the stages as spans as well.
     """
 
-    def __init__(self, engine: Engine, queue: RequestQueue, spans: Spans | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        queue: RequestQueue,
+        readiness: Readiness,
+        spans: Spans | None = None,
+    ) -> None:
         self._spans: Final = spans or NoSpans()
         self.registry: Final = CollectorRegistry()
         self._requests = Counter(
@@ -77,8 +84,22 @@ class Monitoring:
         self._show(
             "mammoscope_ready",
             "Whether the service takes requests.",
-            lambda: not queue.draining and _has_model(engine),
+            lambda: not readiness.reasons(),
         )
+        not_ready = Gauge(
+            "mammoscope_not_ready",
+            "Whether a reason holds for which the service takes no requests.",
+            ("reason",),
+            registry=self.registry,
+        )
+        for reason in REASONS:
+            not_ready.labels(reason).set_function(partial(_holds, readiness, reason))
+        self._keys_unreadable = Gauge(
+            "mammoscope_api_keys_unreadable_seconds",
+            "Seconds for which the file of API keys could not be read; 0 where it can be.",
+            registry=self.registry,
+        )
+        self.registry.register(_LogCollector())
         self._drift = _DriftCollector(engine)
         self.registry.register(self._drift)
         ProcessCollector(registry=self.registry)
@@ -112,6 +133,10 @@ class Monitoring:
         """Count a request that was refused before it reached the application."""
         self._requests.labels(_NO_ROUTE, str(int(status)), code).inc()
 
+    def watch_keys(self, unreadable_s: Callable[[], float]) -> None:
+        """Show for how many seconds the file of keys could not be read."""
+        self._keys_unreadable.set_function(unreadable_s)
+
     def _show(self, name: str, description: str, value: Callable[[], float]) -> None:
         Gauge(name, description, registry=self.registry).set_function(value)
 
@@ -140,31 +165,16 @@ class _DriftCollector(Collector):
         yield family
 
 
-def _has_model(engine: Engine) -> bool:
-    try:
-        return bool(engine.card)
-    except MammoscopeError:
-        return False
+class _LogCollector(Collector):
+    """Lines that the log dropped."""
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            "mammoscope_log_lines_dropped",
+            "Log lines that were dropped because the log's reader was too slow.",
+            value=dropped_lines(),
+        )
 
 
-def serve(monitoring: Monitoring, bind: str) -> None:
-    """Serve the metrics in a background thread; the address must not be public.
-
-    A port in use is logged and does not stop the service.
-
-    Parameters
-    ----------
-    monitoring
-        The metrics.
-    bind
-        ``host:port``; empty serves nothing.
-    """
-    if not bind:
-        return
-    host, _, port = bind.rpartition(":")
-    try:
-        start_http_server(int(port), host.strip("[]"), registry=monitoring.registry)
-    except OSError:
-        _log.exception("metrics_not_served")
-    else:
-        _log.info("metrics_served")
+def _holds(readiness: Readiness, reason: str) -> bool:
+    return reason in readiness.reasons()

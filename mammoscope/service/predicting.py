@@ -76,11 +76,7 @@ class Predictor:
         if many:
             overhead = self.settings.max_study_images * MULTIPART_OVERHEAD_BYTES
             request.max_content_length = self.settings.max_study_bytes + overhead
-        limit = request.max_content_length or 0
-        announced = request.content_length
-        # A body over the limit is refused without being read, and needs no memory.
-        size = limit if announced is None else announced if announced <= limit else 0
-        with self.queue.slot(Connection(request.environ), size) as slot:
+        with self.queue.slot(Connection(request.environ)) as slot:
             yield slot
 
     @contextmanager
@@ -112,7 +108,10 @@ class Predictor:
         DeadlineExceededError, ClientGoneError
             If the request is no longer wanted.
         """
-        options = ReadingOptions(self.card.input_size, self.settings, pseudonym_key, display)
+        card = self.card
+        options = ReadingOptions(
+            card.input_size, self.settings, pseudonym_key, display=display, gate=card.gate
+        )
         with self._monitoring.stage("read"):
             return self._reader.read(data, options, slot.check)
 

@@ -39,7 +39,7 @@ class RequestQueue:
     max_bytes
         Bytes that the bodies and fetched images of all requests with a slot may have together.
     timeout_s
-        Seconds from a request's arrival within which it must start to run.
+        Seconds from a request's first byte within which its work must end.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class RequestQueue:
         self._free = concurrency
         self._waiting: deque[threading.Event] = deque()
         self._draining = False
+        self._slots_moved = self._runs_moved = time.monotonic()
 
     @property
     def waiting(self) -> int:
@@ -69,6 +70,15 @@ class RequestQueue:
         """Number of requests that hold a slot: uploading, waiting or running."""
         return self.slots - self._slots_left
 
+    def stuck_s(self) -> float:
+        """Seconds for which requests found no slot, or none of those running ended; else 0."""
+        with self._lock:
+            since = [
+                *([self._slots_moved] if self._slots_left == 0 else []),
+                *([self._runs_moved] if self._waiting else []),
+            ]
+        return time.monotonic() - min(since) if since else 0.0
+
     @property
     def draining(self) -> bool:
         """Whether the service is about to stop."""
@@ -79,27 +89,27 @@ class RequestQueue:
         self._draining = True  # no lock: called by a signal handler
 
     @contextmanager
-    def slot(self, connection: Connection, size: int) -> Iterator["Slot"]:
-        """Hold a slot.
+    def slot(self, connection: Connection) -> Iterator["Slot"]:
+        """Hold a slot; the bytes of the body are reserved as they arrive.
 
         Parameters
         ----------
         connection
             The client's.
-        size
-            Bytes of the body, or its limit where the length is unknown.
 
         Raises
         ------
         ServiceBusyError
             If there is no free slot, or no memory; see `Slot.hold`.
         """
-        slot = Slot(self, connection, time.monotonic() + self._timeout_s)
+        slot = Slot(self, connection, connection.began + self._timeout_s)
         with self._lock:
             if self._slots_left == 0:
                 raise ServiceBusyError(self._busy)
-            self._hold(slot, size)
+            self._hold(slot, 1 if self._bytes_held >= self._max_bytes else 0)
             self._slots_left -= 1
+            self._slots_moved = time.monotonic()
+        connection.count_body(slot.hold)
         try:
             yield slot
         finally:
@@ -128,7 +138,7 @@ class RequestQueue:
         granted = threading.Event()
         with self._lock:
             if self._free > 0:
-                self._free -= 1
+                self._start()
                 granted.set()
             else:
                 self._waiting.append(granted)
@@ -137,14 +147,23 @@ class RequestQueue:
             while not granted.wait(_POLL_S):
                 slot.check()
             yield
+            slot.check()
         finally:
             with self._lock:
-                if not granted.is_set():
-                    self._waiting.remove(granted)
-                elif self._waiting:
-                    self._waiting.popleft().set()
-                else:
+                if granted.is_set():
                     self._free += 1
+                    self._start_next()
+                else:
+                    self._waiting.remove(granted)
+
+    def _start_next(self) -> None:
+        if self._waiting:
+            self._start()
+            self._waiting.popleft().set()
+
+    def _start(self) -> None:
+        self._free -= 1
+        self._runs_moved = time.monotonic()
 
 
 class Slot:
@@ -184,7 +203,7 @@ class Slot:
             with self._connection.reading(self._deadline - time.monotonic()):
                 yield
         except (RequestError, BadRequest) as err:  # as if the body had ended early
-            if time.monotonic() >= self._deadline:
+            if self._connection.too_slow or time.monotonic() >= self._deadline:
                 raise UploadTimeoutError("The body did not arrive in time.") from err
             raise
 
@@ -206,7 +225,7 @@ class Slot:
         Raises
         ------
         DeadlineExceededError
-            If it cannot run before the deadline.
+            If it cannot run before the deadline, or its work ends after it.
         ClientGoneError
             If the client disconnects before.
         """

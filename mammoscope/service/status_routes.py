@@ -2,12 +2,11 @@
 
 from typing import Any, Final
 
-from flask import Blueprint
+from flask import Blueprint, g
 
-from mammoscope.errors import NotReadyError
 from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import CLASS_NAMES, RESEARCH_USE_NOTICE
-from mammoscope.service.request_queue import RequestQueue
+from mammoscope.service.readiness import Readiness
 from mammoscope.settings.service import ServiceSettings
 
 _PUBLISHED_FACTS: Final = {
@@ -25,8 +24,8 @@ _PUBLISHED_FACTS: Final = {
 """Fields of the card that are public; facts about the training may name folders."""
 
 
-def blueprint(settings: ServiceSettings, engine: Engine, queue: RequestQueue) -> Blueprint:
-    """Return the routes about `engine` and `queue` under `settings`."""
+def blueprint(settings: ServiceSettings, engine: Engine, readiness: Readiness) -> Blueprint:
+    """Return the routes about `engine` under `settings`."""
     routes = Blueprint("service", __name__)
 
     @routes.get("/healthz")
@@ -35,9 +34,10 @@ def blueprint(settings: ServiceSettings, engine: Engine, queue: RequestQueue) ->
 
     @routes.get("/readyz")
     def readyz() -> dict[str, Any]:
-        if queue.draining:
-            raise NotReadyError("The service is shutting down.")
-        return {"status": "ready", "model_version": engine.card.version}
+        readiness.require()
+        answer = {"status": "ready", "model_version": engine.card.version}
+        warnings = g.get("readiness_warnings")
+        return {**answer, "warnings": warnings} if warnings else answer
 
     @routes.get("/model")
     def model() -> dict[str, Any]:

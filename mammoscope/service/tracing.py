@@ -102,7 +102,7 @@ _SHARED_PROCESSORS: Final[list[Any]] = [
 
 
 def logging_configuration(level: str) -> dict[str, Any]:
-    """Return a ``logging.config.dictConfig`` of JSON lines to stderr.
+    """Return a ``logging.config.dictConfig`` of JSON lines to stderr, which wait for no reader.
 
     Libraries log from WARNING on, the package and its server from `level` on.
     """
@@ -121,9 +121,8 @@ def logging_configuration(level: str) -> dict[str, Any]:
         },
         "handlers": {
             "stderr": {
-                "class": "logging.StreamHandler",
+                "class": "mammoscope.service.log_handler.BoundedHandler",
                 "formatter": "json",
-                "stream": "ext://sys.stderr",
             }
         },
         "root": {"level": "WARNING", "handlers": ["stderr"]},

@@ -10,9 +10,10 @@ import numpy as np
 from flask import Blueprint, Response, request
 
 from mammoscope import __version__
-from mammoscope.errors import InvalidRequestError, NotReadyError, UnknownModelError
+from mammoscope.errors import InvalidRequestError, UnknownModelError
 from mammoscope.model.prediction import label_of
 from mammoscope.service.predicting import Predictor
+from mammoscope.service.readiness import Readiness
 from mammoscope.service.request_parsing import whole_body
 from mammoscope.service.request_queue import Slot
 from mammoscope.service.v2_tensors import (
@@ -31,7 +32,7 @@ _OUTPUTS: Final = {"probability": ("FP32", [-1]), "logit": ("FP32", [-1]), "labe
 """Datatype and shape of the outputs for N images."""
 
 
-def blueprint(predictor: Predictor) -> Blueprint:
+def blueprint(predictor: Predictor, readiness: Readiness) -> Blueprint:
     """Return the routes of the protocol."""
     routes = Blueprint("inference", __name__, url_prefix="/v2")
 
@@ -45,9 +46,8 @@ def blueprint(predictor: Predictor) -> Blueprint:
 
     @routes.get("/health/ready")
     def ready() -> dict[str, Any]:
-        if predictor.queue.draining:
-            raise NotReadyError("The service is shutting down.")
-        return {"ready": bool(predictor.card)}
+        readiness.require()
+        return {"ready": True}
 
     @routes.get("/models/<name>")
     def metadata(name: str) -> dict[str, Any]:
@@ -77,10 +77,13 @@ def blueprint(predictor: Predictor) -> Blueprint:
         _require_name(name)
         with predictor.slot(many=True) as slot:
             with slot.uploading():
-                asked = parse_request(whole_body(request), request.headers.get(HEADER_LENGTH))
-            outputs = _requested_outputs(asked)
-            image = _only_input(asked, predictor)
-            with predictor.running(slot):
+                received = whole_body(request)
+            with predictor.running(slot):  # parsing takes time and memory, so few do it at a time
+                asked = parse_request(
+                    received, request.headers.get(HEADER_LENGTH), max_values=_max_values(predictor)
+                )
+                outputs = _requested_outputs(asked)
+                image = _only_input(asked, predictor)
                 logits = _logits(image, predictor, slot)
         probabilities = [predictor.card.probability(logit, None)[0] for logit in logits]
         threshold = predictor.card.threshold(predictor.settings.operating_point)
@@ -106,6 +109,12 @@ def blueprint(predictor: Predictor) -> Blueprint:
 def _require_name(name: str) -> None:
     if name != MODEL_NAME:
         raise UnknownModelError(f"There is no such model; the only model is {MODEL_NAME}.")
+
+
+def _max_values(predictor: Predictor) -> int:
+    """Pixels of as many images as a request may bring."""
+    height, width = predictor.card.input_size
+    return predictor.settings.max_study_images * height * width
 
 
 def _requested_outputs(asked: InferenceRequest) -> dict[str, bool]:

@@ -5,13 +5,12 @@ References
 Open Inference Protocol, version 2, HTTP/REST; extension ``binary_tensor_data``.
 """
 
-import base64
-import binascii
 import json
 import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
 from mammoscope.errors import InvalidRequestError
+from mammoscope.service.v2_json import decode_element, lift_texts, require_few_tokens
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """Header that says how many bytes of the body are JSON; the tensors' bytes follow them."""
@@ -77,8 +77,12 @@ class InferenceRequest:
     binary: bool
 
 
-def parse_request(body: bytes, header_length: str | None) -> InferenceRequest:
+def parse_request(body: bytes, header_length: str | None, *, max_values: int) -> InferenceRequest:
     """Read a request.
+
+    Takes time linear in the body, and memory of at most about twice the body and 100 bytes for
+    each of `max_values`: texts in base64 are decoded where they stand, and what is left of the
+    JSON is small, which is checked before it is parsed.
 
     Parameters
     ----------
@@ -86,11 +90,15 @@ def parse_request(body: bytes, header_length: str | None) -> InferenceRequest:
         Of the HTTP request.
     header_length
         Value of `HEADER_LENGTH`; None where all of the body is JSON.
+    max_values
+        Numbers or texts that all inputs may have together.
 
     Raises
     ------
     InvalidRequestError
         If the body does not follow the protocol.
+    RequestTooLargeError
+        If the JSON has more values, or more text around them, than is allowed.
     """
     length = len(body)
     if header_length is not None:
@@ -99,8 +107,10 @@ def parse_request(body: bytes, header_length: str | None) -> InferenceRequest:
         length = int(header_length)
     if length > len(body):
         raise InvalidRequestError(f"{HEADER_LENGTH} is more than the body has.")
+    texts, rest = lift_texts(body, length)
+    require_few_tokens(rest, max_values)
     try:
-        header = RequestHeader.model_validate(json.loads(body[:length]))
+        header = RequestHeader.model_validate(json.loads(rest))
     except ValidationError as err:
         places = {".".join(map(str, problem["loc"])) or "body" for problem in err.errors()}
         raise InvalidRequestError(
@@ -108,22 +118,30 @@ def parse_request(body: bytes, header_length: str | None) -> InferenceRequest:
         ) from err
     except (ValueError, RecursionError) as err:
         raise InvalidRequestError("The body does not start with JSON.") from err
-    rest, inputs = memoryview(body)[length:], {}
-    for given in header.inputs:
+    inputs = _inputs(header.inputs, texts, memoryview(body)[length:])
+    binary = header.parameters.get("binary_data_output") is True
+    outputs = {each.name: each.parameters.get("binary_data", binary) is True
+               for each in header.outputs}  # fmt: skip
+    return InferenceRequest(header.id, inputs, outputs, binary)
+
+
+def _inputs(
+    described: list[InputTensor], texts: dict[int, memoryview], rest: memoryview
+) -> dict[str, Array | list[bytes]]:
+    """Inputs by name, their data taken from their JSON, from `texts`, or from `rest`."""
+    inputs = {}
+    for given in described:
         size = given.parameters.get(_BINARY_SIZE)
         if size is None:
-            inputs[given.name] = _from_json(given)
+            inputs[given.name] = _from_json(given, texts)
         elif isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= len(rest):
             inputs[given.name] = _from_bytes(given, rest[:size])
             rest = rest[size:]
         else:
             raise InvalidRequestError(f"{_BINARY_SIZE} is not a number of bytes that follow.")
-    if len(rest) > 0 or len(inputs) < len(header.inputs):
+    if len(rest) > 0 or texts or len(inputs) < len(described):
         raise InvalidRequestError("The inputs are not those that the JSON describes.")
-    binary = header.parameters.get("binary_data_output") is True
-    outputs = {each.name: each.parameters.get("binary_data", binary) is True
-               for each in header.outputs}  # fmt: skip
-    return InferenceRequest(header.id, inputs, outputs, binary)
+    return inputs
 
 
 def write_response(
@@ -169,40 +187,39 @@ def _as_bytes(values: Array | list[str]) -> bytes:
     return b"".join(_LENGTH.pack(len(text)) + text for text in encoded)
 
 
-def _from_json(given: InputTensor) -> Array | list[bytes]:
+def _from_json(given: InputTensor, texts: dict[int, memoryview]) -> Array | list[bytes]:
     count = math.prod(given.shape)
     if given.data is None:
         raise InvalidRequestError("An input has neither data nor bytes.")
     if given.datatype == "BYTES":
-        flat = _flattened(given.data)
-        try:
-            elements = [base64.b64decode(each, validate=True) for each in flat]
-        except (TypeError, ValueError, binascii.Error) as err:
-            raise InvalidRequestError("BYTES in JSON must be in base64.") from err
+        elements = [decode_element(each, texts) for each in _flattened(given.data)]
         if len(elements) != count:
             raise InvalidRequestError("An input's data is not of its shape.")
         return elements
     _require_uint8(given)
-    try:
-        values = np.asarray(given.data)
-    except ValueError as err:  # lists of different lengths
-        raise InvalidRequestError("An input's data is not of its shape.") from err
-    if values.size != count:
+    flat = _flattened(given.data)
+    if len(flat) != count:
         raise InvalidRequestError("An input's data is not of its shape.")
-    if values.dtype.kind != "i" or values.min(initial=0) < 0 or values.max(initial=0) > 255:
+    numbers = set(map(type, flat)) <= {int}  # JSON's true is a number to Python
+    if not numbers or min(flat, default=0) < 0 or max(flat, default=0) > 255:
         raise InvalidRequestError("UINT8 must be whole numbers from 0 to 255.")
-    return values.astype(np.uint8).reshape(given.shape)
+    return np.frombuffer(bytes(flat), np.uint8).reshape(given.shape)
 
 
 def _flattened(data: list[Any]) -> list[Any]:
-    return [inner for each in data for inner in (each if isinstance(each, list) else [each])]
+    """Elements of lists within lists of one length."""
+    while list in (kinds := set(map(type, data))):
+        if len(kinds) > 1 or len(set(map(len, data))) > 1:
+            raise InvalidRequestError("An input's data is not of its shape.")
+        data = list(chain.from_iterable(data))
+    return data
 
 
 def _from_bytes(given: InputTensor, data: memoryview) -> Array | list[bytes]:
     count = math.prod(given.shape)
     if given.datatype == "BYTES":
-        elements = []
-        while len(data) >= _LENGTH.size:
+        elements: list[bytes] = []
+        while len(data) >= _LENGTH.size and len(elements) < count:
             (length,) = _LENGTH.unpack(data[: _LENGTH.size])
             element = bytes(data[_LENGTH.size : _LENGTH.size + length])
             if len(element) < length:

@@ -1,12 +1,13 @@
-"""gunicorn thread worker that drains gracefully and times out slow headers."""
+"""gunicorn worker of the application: it drains gracefully and limits connections."""
 
 import json
+import resource
 import selectors
 import socket
+import sys
 import threading
-import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from types import FrameType
@@ -15,20 +16,31 @@ from typing import Any, Final
 import structlog
 from flask import Flask
 from gunicorn.http import errors as http_errors
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.http.body import LengthReader
+from gunicorn.workers.gthread import TConn
+from prometheus_client import make_wsgi_app
 
+from mammoscope.errors import ConfigurationError
 from mammoscope.service import problems
 from mammoscope.service.app import monitoring_of, queue_of
-from mammoscope.service.monitoring import serve
+from mammoscope.service.side_listener import listen, probes_of
 from mammoscope.service.tracing import API_VERSION, API_VERSION_HEADER, REQUEST_ID_HEADER
+from mammoscope.service.waiting_worker import WaitingWorker
 from mammoscope.settings.service import ServiceSettings
 
-SPARE_THREADS: Final = 32
-"""HTTP threads in addition to the slots: for probes, pages, refusals and clients that send their
-headers slowly. A waiting thread costs next to nothing."""
+SPARE_THREADS: Final = 8
+"""Threads in addition to the slots, for refusals; none of them waits for a client."""
 
-HEADER_TIMEOUT_S: Final = 10.0
-"""Seconds within which a client must send the headers of a request."""
+_SWITCH_S: Final = 0.0005
+"""Seconds after which a Python thread yields to others. With Python's own 5 ms, a probe beside many
+running threads would wait for some tenths of a second."""
+
+_MOST_CONNECTIONS: Final = 1000
+_OWN_FILES: Final = 160
+"""Descriptors that the model, the logs, the reading pool and the side listeners need."""
+
+_FILES_A_SLOT: Final = 4
+"""Descriptors that a request may need in addition to its connection, as fetching an image does."""
 
 _HEAD_STATUSES: Final[Mapping[type[Exception], HTTPStatus]] = {
     http_errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -41,7 +53,28 @@ _HEAD_STATUSES: Final[Mapping[type[Exception], HTTPStatus]] = {
 _log = structlog.get_logger(__name__)
 
 
-class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+def most_connections(settings: ServiceSettings) -> int:
+    """Return how many connections clients may have: fewer than there are descriptors for.
+
+    Raises
+    ------
+    ConfigurationError
+        If the limit of descriptors leaves none.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    slots = settings.request_threads + settings.queue_size
+    own = _OWN_FILES + _FILES_A_SLOT * slots
+    if limit == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    if limit < own + slots:
+        raise ConfigurationError(
+            f"The process may have {limit} open files; {slots} slots need {own + slots}. "
+            "Raise the limit (ulimit -n) or lower MAMMOSCOPE_QUEUE_SIZE."
+        )
+    return min(_MOST_CONNECTIONS, limit - own)
+
+
+class PoliteWorker(WaitingWorker):
     """A worker that reports not ready before it stops listening.
 
     gunicorn's worker stops accepting connections as soon as it gets SIGTERM, while load balancers
@@ -49,20 +82,30 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     while ``/readyz`` already answers 503, then accepts and answers what is in the backlog.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._settings = ServiceSettings.from_environment()
-        self._reading_heads: dict[TConn, float] = {}
-
     def load_wsgi(self) -> None:
-        """Load the application and serve its metrics."""
+        """Load the application, and serve probes and metrics beside it."""
+        sys.setswitchinterval(_SWITCH_S)
         super().load_wsgi()
-        if isinstance(self.wsgi, Flask):
-            serve(monitoring_of(self.wsgi), self._settings.metrics_bind)
+        self._app: Any = self.wsgi  # type: ignore[has-type]
+        self.wsgi = self._run_app
+        if isinstance(self._app, Flask):
+            listen(probes_of(self._app), self.settings.probe_bind, "probes")
+            metrics = make_wsgi_app(monitoring_of(self._app).registry)
+            listen(metrics, self.settings.metrics_bind, "metrics")
+
+    def _run_app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        reader: _BodyReader = environ["wsgi.input"].reader
+
+        def start(*args: Any) -> Any:
+            if reader.is_unfinished():  # nobody waits for the rest, see _linger
+                reader.request.force_close()
+            return start_response(*args)
+
+        return self._app(environ, start)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle SIGTERM."""
-        application = getattr(self, "wsgi", None)
+        application = getattr(self, "_app", None)
         if application is None:  # still being imported
             super().handle_exit(sig, frame)
             return
@@ -70,7 +113,7 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if queue.draining:
             return
         queue.drain()
-        timer = threading.Timer(self._settings.drain_s, super().handle_exit, (sig, frame))
+        timer = threading.Timer(self.settings.drain_s, super().handle_exit, (sig, frame))
         timer.daemon = True
         timer.start()
 
@@ -80,30 +123,17 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if enabled or self.alive:
             return
         for listener in self.sockets:
-            with selectors.DefaultSelector() as waiting:
-                waiting.register(listener, selectors.EVENT_READ)
-                while waiting.select(timeout=0):
+            with selectors.DefaultSelector() as connected:
+                connected.register(listener, selectors.EVENT_READ)
+                while connected.select(timeout=0):
                     self.accept(listener)
             listener.close()
-
-    def handle(self, conn: TConn) -> Any:
-        """Handle one request of a connection."""
-        self._reading_heads[conn] = time.monotonic() + HEADER_TIMEOUT_S
-        try:
-            goes_on = super().handle(conn)
-        finally:
-            self._reading_heads.pop(conn, None)
-        if not goes_on:
-            # Closing may wait seconds for the client. gunicorn closes in the only thread that
-            # accepts connections, which would block all other clients.
-            conn.close(graceful=True)
-            conn.close = _is_closed
-        return goes_on
+        self.end_silent()
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
         """Answer a request whose headers have been read."""
-        self._reading_heads.pop(conn, None)
-        req.body.reader = _BodyReader(req.body.reader)
+        req.body.reader = _BodyReader(req)
+        conn.sock.begin_body()
         return super().handle_request(req, conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ARG002 gunicorn's signature
@@ -119,9 +149,13 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             _log.error("unexpected_error", request_id=request_id, exc_info=exc)
+        self.refuse(client, status, request_id)
+
+    def refuse(self, client: socket.socket, status: HTTPStatus, request_id: str) -> None:
+        """Answer a request that the application never sees with a problem."""
         problem = problems.framework_document(status, request_id)
-        if isinstance(self.wsgi, Flask):
-            monitoring_of(self.wsgi).refused(status, problem["code"])
+        if isinstance(self._app, Flask):
+            monitoring_of(self._app).refused(status, problem["code"])
         body = json.dumps(problem).encode()
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\n"
@@ -134,20 +168,13 @@ class PoliteWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         with suppress(OSError):  # the client is gone
             client.sendall(head.encode() + body)
 
-    def murder_pending(self) -> None:
-        """Close connections that take too long to send their headers."""
-        super().murder_pending()
-        now = time.monotonic()
-        for conn, deadline in list(self._reading_heads.items()):
-            if now >= deadline and self._reading_heads.pop(conn, None) is not None:
-                _hang_up(conn)
-
 
 class _BodyReader:
     """Reads a body; malformed chunks look to the application like a body that broke off."""
 
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
+    def __init__(self, request: Any) -> None:
+        self.request: Final = request
+        self._reader: Final = request.body.reader
 
     def read(self, size: int) -> bytes:
         try:
@@ -156,12 +183,8 @@ class _BodyReader:
             raise OSError("The body is not in the chunks that its head announces.") from err
         return data
 
-
-def _is_closed(graceful: bool = False) -> None:  # noqa: FBT001, FBT002 gunicorn's signature
-    """Do nothing: replaces ``close`` of a connection that is closed already."""
-
-
-def _hang_up(conn: TConn) -> None:
-    """Make the thread that reads from a connection stop, so that it closes it."""
-    with suppress(OSError):
-        conn.sock.shutdown(socket.SHUT_RDWR)
+    def is_unfinished(self) -> bool:
+        """Whether the client may still be sending the body."""
+        if isinstance(self._reader, LengthReader):
+            return bool(self._reader.length > 0)
+        return getattr(self._reader, "parser", None) is not None

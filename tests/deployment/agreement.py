@@ -21,6 +21,9 @@ from tests.deployment.objects import (
 
 INDEX = "JOB_COMPLETION_INDEX"
 
+PROBES = "probes"
+"""Name of the port for probes only."""
+
 
 def disagreements(objects: list[Object], get_paths: set[str], user: int) -> list[str]:
     """Sentences about what does not fit.
@@ -109,6 +112,8 @@ def _parts(workload: Workload) -> Iterator[str]:
     outputs = [each for each in arguments if each.startswith("--json=")]
     if not all(f"$({INDEX})" in each for each in outputs):
         yield "pods write to one file"
+    if outputs and "--resume" not in arguments:
+        yield "a pod that is repeated finds results and refuses to write"
     if not 1 <= spec["parallelism"] <= parts:
         yield f"{spec['parallelism']} pods share {parts} parts"
 
@@ -174,7 +179,7 @@ def _probes(workload: Workload, get_paths: set[str]) -> Iterator[str]:
             if ports:
                 yield f"there is no {kind}"
             continue
-        if probe["httpGet"]["port"] not in ports:
+        if probe["httpGet"]["port"] not in ports or probe["httpGet"]["port"] != PROBES:
             yield f"{kind} asks port {probe['httpGet']['port']}"
         if probe["httpGet"]["path"] not in get_paths:
             yield f"{kind} asks for {probe['httpGet']['path']}"
@@ -184,7 +189,7 @@ def _ports(objects: list[Object], workload: Workload) -> Iterator[str]:
     ports = workload.ports
     for service in of_kind(objects, "Service"):
         for port in service["spec"]["ports"]:
-            if port["targetPort"] not in ports:
+            if port["targetPort"] not in ports or port["targetPort"] == PROBES:
                 yield f"the Service targets port {port['targetPort']}"
     for policy in of_kind(objects, "NetworkPolicy"):
         for rule in policy["spec"]["ingress"]:
@@ -242,6 +247,15 @@ def _sources(objects: list[Object], workload: Workload) -> Iterator[str]:
         yield "there is no such ServiceAccount"
 
 
+def _listening(settings: ServiceSettings, workload: Workload) -> Iterator[str]:
+    if _port(settings.probe_bind or ":0") != workload.ports.get(PROBES):
+        yield f"probes are answered on {settings.probe_bind}, their port is another"
+    listening = [settings.bind, settings.probe_bind, settings.metrics_bind]
+    reached = {_port(each) for each in listening if each and not each.startswith("127.")}
+    if reached != set(workload.ports.values()):
+        yield f"the service listens on {listening}, its ports are {workload.ports}"
+
+
 def _settings(objects: list[Object], workload: Workload) -> Iterator[str]:
     environment = merged(objects, workload.pod)
     try:
@@ -253,10 +267,7 @@ def _settings(objects: list[Object], workload: Workload) -> Iterator[str]:
         if any(key.startswith(ENVIRONMENT_PREFIX) for key in environment):
             yield "a Job reads no settings of the service"
         return
-    listening = [settings.bind, settings.metrics_bind]
-    reached = {_port(each) for each in listening if each and not each.startswith("127.")}
-    if reached != set(workload.ports.values()):
-        yield f"the service listens on {listening}, its ports are {workload.ports}"
+    yield from _listening(settings, workload)
     pause = workload.container["lifecycle"]["preStop"]["sleep"]["seconds"]
     at_most = pause + settings.drain_s + settings.graceful_timeout_s
     if at_most >= workload.pod["terminationGracePeriodSeconds"]:

@@ -24,6 +24,7 @@ from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
 from mammoscope.service import LoadingEngine, create_app
 from mammoscope.service.app import monitoring_of, queue_of
+from mammoscope.service.connection import Connection
 from mammoscope.settings.service import ServiceSettings
 from tests.dicom_objects import changed
 from tests.record import exchange
@@ -452,17 +453,10 @@ def _states(entries: Entries) -> None:
     ask = Asking(_app(request_threads=1, queue_size=0), entries, "no slot left: ")
     with ExitStack() as stack, ask.app.test_request_context():
         queue = queue_of(ask.app)
-        stack.enter_context(queue.slot(_Connected(), 1))  # type: ignore[arg-type]
+        stack.enter_context(queue.slot(Connection({})))
         ask("", "POST", "/predict", **form(jpeg("left CC")))
         ask("", "POST", "/studies", **form(jpeg("left CC")))
         ask("", "GET", "/readyz")
-
-
-class _Connected:
-    """A client that holds a slot."""
-
-    def is_closed(self) -> bool:
-        return False
 
 
 def _failing(error: Exception) -> Any:

@@ -1,10 +1,11 @@
-"""API keys and what each may ask for."""
+"""API keys and their limits."""
 
 import base64
 import datetime as dt
 import os
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from werkzeug.serving import make_server
 from mammoscope.__main__ import main
 from mammoscope.client import Client
 from mammoscope.errors import ConfigurationError, ServerAnswerError
+from mammoscope.service.app import monitoring_of
 from mammoscope.service.keys import issue_key
 from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import IMAGE, FakeEngine, app_with, assert_problem, upload
@@ -39,7 +41,7 @@ def ask(client: FlaskClient, key: str | None) -> Any:
 
 
 def rewrite(file: Path, text: str) -> None:
-    """Replace the file, as mounted secrets are, and make sure that it looks changed."""
+    """Replace the file like a mounted secret, and ensure that the change is detected."""
     other = file.with_name("other")
     other.write_text(text)
     later = time.time_ns() + 10**9
@@ -47,8 +49,17 @@ def rewrite(file: Path, text: str) -> None:
     other.replace(file)
 
 
+def wait_until_refused(asking: FlaskClient, key: str) -> None:
+    """Wait until the file counts as complete; until then, old keys are valid."""
+    end = time.monotonic() + 20
+    while ask(asking, key).status_code == 200:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert_problem(ask(asking, key), 401, "unauthorized")
+
+
 @pytest.mark.abuse("auth")
-def test_only_who_has_a_key_is_answered(file: Path) -> None:
+def test_only_clients_with_a_key_are_served(file: Path) -> None:
     first, second = issue_key(file, "ward"), issue_key(file, "archive")
     asking = client(file)
     assert ask(asking, first).status_code == 200
@@ -68,7 +79,7 @@ def test_only_who_has_a_key_is_answered(file: Path) -> None:
 
 
 @pytest.mark.abuse("auth")
-def test_every_route_but_probes_and_pages_asks_for_a_key(file: Path) -> None:
+def test_every_route_except_probes_and_pages_requires_a_key(file: Path) -> None:
     issue_key(file, "ward")
     expired = issue_key(file, "old", expires=TODAY - dt.timedelta(days=1))
     asking = client(file)
@@ -89,7 +100,7 @@ def test_every_route_but_probes_and_pages_asks_for_a_key(file: Path) -> None:
     assert_problem(asking.get("/nothing"), 401, "unauthorized")
 
 
-def test_client_shows_its_key(file: Path) -> None:
+def test_client_sends_its_key(file: Path) -> None:
     key = issue_key(file, "ward")
     server = make_server("127.0.0.1", 0, client(file).application)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -128,12 +139,12 @@ def test_keys_rotate_without_a_restart(file: Path) -> None:
     rewrite(file, file.read_text())
     assert ask(asking, first).status_code == ask(asking, second).status_code == 200
     rewrite(file, file.read_text().replace(lines, ""))
-    assert_problem(ask(asking, first), 401, "unauthorized")
+    wait_until_refused(asking, first)
     assert ask(asking, second).status_code == 200
 
 
 @pytest.mark.abuse("auth")
-def test_a_damaged_file_opens_nothing_and_closes_nothing(file: Path) -> None:
+def test_a_damaged_file_does_not_change_the_keys(file: Path) -> None:
     key = issue_key(file, "ward")
     asking = client(file)
     for damage in ("nonsense", "\x00", "ward sha256:12"):
@@ -143,7 +154,66 @@ def test_a_damaged_file_opens_nothing_and_closes_nothing(file: Path) -> None:
     file.unlink()
     assert ask(asking, key).status_code == 200
     rewrite(file, "# nobody\n")
-    assert_problem(ask(asking, key), 401, "unauthorized")
+    wait_until_refused(asking, key)
+
+
+@pytest.mark.abuse("auth")
+def test_keys_stay_valid_while_the_file_is_written(file: Path) -> None:
+    key = issue_key(file, "ward")
+    asking = client(file)
+    line = file.read_text()
+    file.write_text("")  # truncated, as editors and shells do first
+    assert ask(asking, key).status_code == 200
+    new = issue_key(file, "new")
+    assert ask(asking, new).status_code == ask(asking, key).status_code == 200
+    with file.open("a") as stream:
+        for half in (line[:20], line[20:]):
+            stream.write(half)
+            stream.flush()
+            assert ask(asking, key).status_code == 200
+    time.sleep(1.2)  # longer than it takes for a file to count as complete
+    assert ask(asking, new).status_code == ask(asking, key).status_code == 200
+    file.write_text("")
+    wait_until_refused(asking, key)
+
+
+@pytest.mark.abuse("auth")
+def test_keys_expire_without_their_file(file: Path) -> None:
+    key = issue_key(file, "ward")
+    asking = client(file, key_file_grace_s=1)
+    unreadable = partial(
+        monitoring_of(asking.application).registry.get_sample_value,
+        "mammoscope_api_keys_unreadable_seconds",
+    )
+    assert unreadable() == 0
+    assert "warnings" not in asking.get("/readyz").json
+    kept = file.read_text()
+    file.unlink()
+    assert asking.get("/readyz").json["warnings"] == ["api_keys_unreadable"]
+    assert ask(asking, key).status_code == 200
+    assert unreadable() > 0
+    time.sleep(1.2)
+    for refused in (ask(asking, key), ask(asking, "x"), asking.get("/readyz"),
+                    asking.get("/v2/health/ready")):  # fmt: skip
+        assert_problem(refused, 503, "invalid_configuration")
+    assert asking.get("/healthz").status_code == asking.get("/v2/health/live").status_code == 200
+    file.write_text(kept)
+    assert ask(asking, key).status_code == 200
+    assert asking.get("/readyz").status_code == 200
+    assert unreadable() == 0
+
+
+@pytest.mark.abuse("auth")
+def test_the_wall_clock_does_not_affect_rate_limits(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = issue_key(file, "ward")
+    asking = client(file, rate_limit_per_minute=2)
+    assert [ask(asking, key).status_code for _ in range(3)] == [200, 200, 429]
+    real = time.time
+    for moved_s in (-3600, 3600):
+        monkeypatch.setattr(time, "time", lambda moved_s=moved_s: real() + moved_s)
+        assert ask(asking, key).status_code == 429
 
 
 @pytest.mark.parametrize(
@@ -157,7 +227,7 @@ def test_service_does_not_start_without_its_keys(file: Path, content: str | None
 
 
 @pytest.mark.abuse("auth")
-def test_rate_limit_is_each_keys_own(file: Path) -> None:
+def test_rate_limit_is_per_key(file: Path) -> None:
     first, second = issue_key(file, "ward"), issue_key(file, "archive")
     asking = client(file, rate_limit_per_minute=3)
     assert [ask(asking, first).status_code for _ in range(4)] == [200, 200, 200, 429]

@@ -16,7 +16,7 @@ from werkzeug.test import EnvironBuilder, TestResponse
 from mammoscope import errors
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.prediction import Prediction
-from mammoscope.service.app import queue_of
+from mammoscope.service.app import monitoring_of, queue_of
 from mammoscope.service.connection import Connection
 from mammoscope.service.request_queue import RequestQueue
 from mammoscope.settings.service import ServiceSettings
@@ -34,7 +34,7 @@ def wait_until(done: Callable[[], bool]) -> None:
 
 
 class HeldEngine(FakeEngine):
-    """Answers when it is released, and counts how many requests run at once."""
+    """Predicts when released, and counts concurrent requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def service(engine: FakeEngine, **settings: Any) -> Flask:
 
 
 class Asking:
-    """Requests in threads of their own."""
+    """Requests in separate threads."""
 
     def __init__(
         self, app: Flask, count: int, content: dict[str, Any] | None = None, **options: Any
@@ -91,8 +91,43 @@ class Asking:
         return self.answers
 
 
+def is_ready(app: Flask) -> set[Any]:
+    """Readiness by the routes and the metrics."""
+    value = monitoring_of(app).registry.get_sample_value
+    stuck = value("mammoscope_not_ready", {"reason": "no_free_slot"})
+    assert stuck == 1 - (value("mammoscope_ready") or 0)
+    client = app.test_client()
+    assert client.get("/healthz").status_code == 200
+    return {client.get(path).status_code for path in ("/readyz", "/v2/health/ready")} | {stuck}
+
+
 @pytest.mark.abuse("load")
-def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldEngine) -> None:
+@pytest.mark.parametrize("requests", [3, 5])  # some wait for running requests; no slot is free
+def test_not_ready_while_no_slot_becomes_free(engine: HeldEngine, requests: int) -> None:
+    app = service(engine, full_queue_grace_s=1.0)
+    asking = Asking(app, requests)
+    wait_until(lambda: queue_of(app).slots_taken == requests and queue_of(app).waiting > 0)
+    assert is_ready(app) == {200, 0}
+    wait_until(lambda: is_ready(app) == {503, 1})
+    refused = app.test_client().get("/readyz")
+    assert_problem(refused, 503, "not_ready")
+    assert "1 s" in refused.json["detail"]
+    engine.release.set()
+    assert [answer.status_code for answer in asking.finish()] == [200] * requests
+    assert is_ready(app) == {200, 0}
+
+
+def test_ready_while_slots_become_free(engine: HeldEngine) -> None:
+    app = service(engine, full_queue_grace_s=0.5)
+    engine.release.set()
+    ended = time.monotonic() + 2
+    while time.monotonic() < ended:
+        Asking(app, 5).finish()
+        assert is_ready(app) == {200, 0}
+
+
+@pytest.mark.abuse("load")
+def test_requests_beyond_the_queue_are_refused_and_probes_answered(engine: HeldEngine) -> None:
     app = service(engine)
     queue = queue_of(app)
     asking = Asking(app, 5)
@@ -111,27 +146,27 @@ def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldE
     assert_good(client)
 
 
-@pytest.mark.parametrize(("announced", "read"), [(len(IMAGE), len(IMAGE)), (10**12, 0)])
-def test_refused_body_is_discarded_unless_it_is_too_large(
-    engine: HeldEngine, announced: int, read: int
-) -> None:
-    app = service(engine)
-    asking = Asking(app, 5)
-    wait_until(lambda: queue_of(app).slots_taken == 5)
-    stream = io.BytesIO(IMAGE)
-    refused = app.test_client().post(
-        "/predict",
-        content_type="image/png",
-        environ_overrides={
-            "wsgi.input": stream,
-            "wsgi.input_terminated": True,
-            "CONTENT_LENGTH": str(announced),
-        },
-    )
-    assert_problem(refused, 429, "service_busy")
-    assert stream.tell() == read
-    engine.release.set()
-    asking.finish()
+def test_a_body_counts_towards_the_memory_limit_as_it_arrives() -> None:
+    app = service(FakeEngine(), max_waiting_bytes=len(IMAGE) + 1000)
+    queue = queue_of(app)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ours.makefile("rb") as body:
+        stalled = Asking(
+            app,
+            1,
+            {"content_type": "image/png"},
+            environ_overrides={
+                "wsgi.input": body,
+                "CONTENT_LENGTH": str(10**7),  # but nothing arrives
+                "gunicorn.socket": ours,
+            },
+        )
+        wait_until(lambda: queue.slots_taken == 1)
+        assert_good(app.test_client())
+        theirs.close()
+        (answer,) = stalled.finish()
+    assert_problem(answer, 400, "invalid_request")
+    assert_good(app.test_client())
 
 
 @pytest.mark.abuse("load")
@@ -144,13 +179,14 @@ def test_waiting_ends_at_the_deadline(engine: HeldEngine) -> None:
         assert answer.headers["Retry-After"]
     engine.release.set()
     statuses = sorted(answer.status_code for answer in asking.finish())
-    assert statuses == [200, 200, 503, 503]
+    assert statuses == [503] * 4, "what was at work has ended too late as well"
     assert len(engine.operating_points) == 2
     assert_good(app.test_client())
 
 
 @pytest.mark.abuse("load")
-def test_work_of_a_client_that_has_left_is_dropped(engine: HeldEngine) -> None:
+@pytest.mark.parametrize("unread", [b"", b"GET / HTTP/1.1\r\n"])
+def test_requests_of_disconnected_clients_are_cancelled(engine: HeldEngine, unread: bytes) -> None:
     app = service(engine)
     queue = queue_of(app)
     working = Asking(app, 2)
@@ -159,6 +195,7 @@ def test_work_of_a_client_that_has_left_is_dropped(engine: HeldEngine) -> None:
     with ours, theirs:
         left = Asking(app, 1, environ_overrides={"gunicorn.socket": ours})
         wait_until(lambda: queue.waiting == 1)
+        theirs.sendall(unread)
         theirs.close()
         (answer,) = left.finish()
     assert answer.status_code == 499
@@ -192,11 +229,11 @@ def test_first_come_first_served() -> None:
     order: list[int] = []
 
     def come(number: int) -> None:
-        with queue.slot(connection, 0) as slot, slot.running():
+        with queue.slot(connection) as slot, slot.running():
             order.append(number)
 
     threads = [threading.Thread(target=come, args=(number,)) for number in range(8)]
-    with queue.slot(connection, 0) as first, first.running():
+    with queue.slot(connection) as first, first.running():
         for number, thread in enumerate(threads):
             thread.start()
             wait_until(lambda number=number: queue.waiting == number + 1)
@@ -205,21 +242,21 @@ def test_first_come_first_served() -> None:
     assert order == list(range(8))
 
 
-def test_failures_give_places_and_turns_back() -> None:
+def test_failures_release_slots_and_queue_positions() -> None:
     queue = RequestQueue(concurrency=1, queue_size=0, max_bytes=100, timeout_s=PATIENCE_S)
     for _ in range(5):
         with (
             contextlib.suppress(RuntimeError),
-            queue.slot(Connection({}), 10) as slot,
+            queue.slot(Connection({})) as slot,
             slot.running(),
         ):
-            with pytest.raises(errors.ServiceBusyError), queue.slot(Connection({}), 10):
+            with pytest.raises(errors.ServiceBusyError), queue.slot(Connection({})):
                 pass
             raise RuntimeError
     assert queue.slots_taken == 0
 
 
-def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
+def test_bodies_beyond_the_memory_limit_are_refused(engine: HeldEngine) -> None:
     size = int(EnvironBuilder(method="POST", **upload(IMAGE)).get_environ()["CONTENT_LENGTH"])
     app = service(engine, max_waiting_bytes=5 * size // 2, max_image_bytes=100_000)
     client = app.test_client()
@@ -228,10 +265,10 @@ def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
     refused = client.post("/predict", **upload(IMAGE))
     assert_problem(refused, 429, "service_busy")
     assert refused.headers["Retry-After"]
-    # Nobody knows the size of a body in chunks, and nothing is read of one that is too large.
+    # Bodies are counted as they arrive, and a body that is too large is not read.
     chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
     for environ, status, code in (
-        ({**chunked, "wsgi.input": io.BytesIO(IMAGE)}, 429, "service_busy"),
+        ({**chunked, "wsgi.input": io.BytesIO(IMAGE.ljust(size, b"\0"))}, 429, "service_busy"),
         ({"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "1" * 12}, 413, "request_too_large"),
     ):
         answer = client.post("/predict", content_type="image/png", environ_overrides=environ)
@@ -243,9 +280,7 @@ def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
 
 @pytest.mark.abuse("load")
 @pytest.mark.parametrize("announced", [True, False])
-def test_images_that_are_fetched_take_memory_like_bodies(
-    engine: HeldEngine, announced: bool
-) -> None:
+def test_fetched_images_count_towards_the_memory_limit(engine: HeldEngine, announced: bool) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         if announced:
             send(IMAGE)(handler)
@@ -270,16 +305,16 @@ def test_images_that_are_fetched_take_memory_like_bodies(
         assert refused.headers["Retry-After"]
         engine.release.set()
         assert [answer.status_code for answer in asking.finish()] == [200, 200]
-        for _ in range(3):  # what they held was given back
+        for _ in range(3):  # their memory was released
             assert app.test_client().post("/predict", **named).status_code == 200
 
 
-def test_a_body_that_is_alone_has_room(engine: HeldEngine) -> None:
+def test_a_single_body_is_always_accepted(engine: HeldEngine) -> None:
     engine.release.set()
     assert_good(service(engine, max_waiting_bytes=1).test_client())
 
 
-def test_readiness_falls_before_the_end() -> None:
+def test_readiness_fails_before_shutdown() -> None:
     app = service(FakeEngine())
     client = app.test_client()
     queue_of(app).drain()

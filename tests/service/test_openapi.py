@@ -1,4 +1,4 @@
-"""The description of the API, and that the API keeps to it whatever is sent."""
+"""The API agrees with its description, whatever is sent."""
 
 import pytest
 import schemathesis
@@ -27,7 +27,7 @@ CHECKS = [
 
 
 def make_app() -> Flask:
-    # No name is looked up and nothing is fetched, whatever URLs are thought up.
+    # No name is resolved and nothing is fetched, whatever URLs are generated.
     return app_with(ServiceSettings(url_fetching=False, max_study_images=4), FakeEngine())
 
 

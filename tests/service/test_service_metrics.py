@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""Metrics for Prometheus."""
 
 import logging
 import socket
@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 import requests
 from flask import Flask
+from prometheus_client import make_wsgi_app
 from prometheus_client.parser import text_string_to_metric_families
 
 from mammoscope.service.app import monitoring_of, queue_of
-from mammoscope.service.monitoring import serve
+from mammoscope.service.side_listener import listen
 from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import CARD, IMAGE, FakeEngine, app_with, upload
 
@@ -60,10 +61,11 @@ def test_queue_and_readiness(app: Flask, value: Read) -> None:
     assert value("mammoscope_queue_waiting") == 0
     assert value("mammoscope_ready") == 1
     queue_of(app).drain()
+    assert value("mammoscope_not_ready", {"reason": "draining"}) == 1
     assert value("mammoscope_ready") == 0
 
 
-def test_drift_is_told_once_there_are_enough_images(app: Flask, value: Read) -> None:
+def test_drift_is_reported_once_there_are_enough_images(app: Flask, value: Read) -> None:
     client = app.test_client()
     for _ in range(200):
         assert value("mammoscope_drift_index", {"statistic": "logit"}) is None
@@ -74,20 +76,22 @@ def test_drift_is_told_once_there_are_enough_images(app: Flask, value: Read) -> 
 
 
 @pytest.mark.abuse("auth")
-def test_port_of_its_own(app: Flask) -> None:
+def test_metrics_have_a_separate_port(app: Flask) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         bind = f"127.0.0.1:{free.getsockname()[1]}"
-    serve(monitoring_of(app), bind)
+    listen(make_wsgi_app(monitoring_of(app).registry), bind, "metrics")
     told = requests.get(f"http://{bind}/metrics", timeout=10).text
     names = {family.name for family in text_string_to_metric_families(told)}
     assert {"mammoscope_requests", "mammoscope_stage_seconds", "mammoscope_ready"} <= names
     assert app.test_client().get("/metrics").status_code == 404
 
 
-def test_a_port_that_is_taken_stops_nothing(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_metrics_port_in_use_does_not_stop_the_service(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         caplog.at_level(logging.ERROR, logger="mammoscope"),
     ):
-        serve(monitoring_of(app), f"127.0.0.1:{taken.getsockname()[1]}")
+        listen(app, f"127.0.0.1:{taken.getsockname()[1]}", "metrics")
     assert app.test_client().post("/predict", **upload(IMAGE)).status_code == 200

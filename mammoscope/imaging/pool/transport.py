@@ -1,8 +1,7 @@
-"""What crosses between the service and a reading process.
+"""Messages between the service and a reading process.
 
-A reading process decodes bytes that anybody sent, so nothing that it answers is trusted: facts are
-JSON that is checked against their types, pixels are raw bytes of a shape that was asked for.
-Nothing is unpickled on the service's side.
+A reading process decodes untrusted bytes, so the service does not trust its answers. Facts are JSON
+that is validated by type; pixels are raw bytes of a requested shape. The service unpickles nothing.
 """
 
 import json
@@ -18,6 +17,7 @@ from mammoscope import errors
 from mammoscope.errors import ImageError
 from mammoscope.imaging.display_image import DisplayImage, DisplayOptions
 from mammoscope.imaging.geometry import Geometry
+from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.imaging.mammogram import Exposure, Laterality, SourceFacts, View
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
 from mammoscope.imaging.preprocessing import Preprocessed
@@ -26,29 +26,29 @@ from mammoscope.settings.service import ReadingLimits
 
 FORK: Final = b"fork"
 KILL: Final = b"kill "
-"""What the forkserver is told; the second is followed by a process's number."""
+"""Commands to the forkserver; a process id follows the second."""
 
 LENGTH: Final = struct.Struct("<QQ")
-"""Bytes of JSON and bytes of pixels that follow."""
+"""Number of bytes of JSON and of pixels that follow."""
 
 _MAX_JSON_BYTES: Final = 64 * 1024
-"""Facts take about a kilobyte."""
+"""Limit for the JSON facts, which take about a kilobyte."""
 
 _SEARCH: Final = (SEARCH_SIZE, SEARCH_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingRequest:
-    """What a reading process is asked to do with the bytes in its shared file.
+    """A request to read the bytes in the shared file.
 
     Parameters
     ----------
     bytes
-        Size of the encoded image.
+        Size of the encoded image in bytes.
     options
-        How it is to be read.
+        How to read it.
     cpu_s
-        Seconds of processor time allowed.
+        Allowed processor time in seconds.
     """
 
     bytes: int
@@ -58,7 +58,7 @@ class ReadingRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """A network input without its arrays; ``display`` is the shape of that image."""
+    """A network input without its arrays; ``display`` is the shape of the display image."""
 
     inverted: bool
     mirrored: bool
@@ -93,7 +93,7 @@ Outcome = NetworkInput | DisplayImage
 
 
 class BrokenAnswerError(Exception):
-    """A reading process did not answer, or not what it was asked for."""
+    """A reading process gave no answer, or an invalid one."""
 
 
 def encode_request(request: ReadingRequest) -> bytes:
@@ -112,30 +112,32 @@ def encode_request(request: ReadingRequest) -> bytes:
             "size": options.size,
             "pseudonym_key": None if key is None else key.hex(),
             "display": options.display,
+            "gate": None if options.gate is None else options.gate.model_dump(),
         }
     return json.dumps(plain).encode() + b"\n"
 
 
 def decode_request(line: bytes) -> ReadingRequest:
-    """Return what `encode_request` was given."""
+    """Decode a request made by `encode_request`."""
     plain = json.loads(line)
     limits = ReadingLimits(**plain["limits"])
     if "longest_side" in plain:
         shown = DisplayOptions(plain["longest_side"], limits)
         return ReadingRequest(plain["bytes"], shown, plain["cpu_s"])
     height, width = plain["size"]
-    key = plain["pseudonym_key"]
+    key, gate = plain["pseudonym_key"], plain["gate"]
     options = ReadingOptions(
         size=(height, width),
         limits=limits,
         pseudonym_key=None if key is None else bytes.fromhex(key),
         display=plain["display"],
+        gate=None if gate is None else LearnedGate(**gate),
     )
     return ReadingRequest(plain["bytes"], options, plain["cpu_s"])
 
 
 def encode_answer(outcome: Outcome | ImageError) -> list[bytes | memoryview]:
-    """Return an answer as parts to be written one after another."""
+    """Return an answer as parts to write one after another."""
     if isinstance(outcome, ImageError):
         refusal = json.dumps(
             {"code": outcome.code, "message": str(outcome), "known": outcome.known}
@@ -182,7 +184,7 @@ def answer_bytes(header: bytes, request: ReadingRequest) -> tuple[int, int]:
     Raises
     ------
     BrokenAnswerError
-        If they are more than any answer to `request` can have.
+        If they exceed what any answer to `request` can have.
     """
     text, pixels = LENGTH.unpack(header)
     options = request.options
@@ -197,14 +199,14 @@ def answer_bytes(header: bytes, request: ReadingRequest) -> tuple[int, int]:
 
 
 def decode_answer(text: bytes, pixels: bytearray, request: ReadingRequest) -> Outcome:
-    """Return the network input or the display image that a reading process made.
+    """Return the network input or display image from a reading process's answer.
 
     Raises
     ------
     ImageError
         If the process refused the image.
     BrokenAnswerError
-        If the answer is not one to `request`.
+        If the answer does not match `request`.
     """
     try:
         if not pixels:
@@ -241,7 +243,7 @@ def decode_answer(text: bytes, pixels: bytearray, request: ReadingRequest) -> Ou
 
 
 class _Arrays:
-    """Arrays that follow each other in one buffer."""
+    """Consecutive arrays in one buffer."""
 
     def __init__(self, buffer: bytearray) -> None:
         self._buffer = buffer

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from mammoscope.errors import UrlNotAllowedError
 
@@ -13,6 +13,9 @@ MAX_URL_LENGTH: Final = 2048
 
 PORTS: Final = {"http": 80, "https": 443}
 """Schemes that are fetched, and their ports."""
+
+_KEPT: Final = "/%:?&=+$,;@!~*'()[]"
+"""Characters of a path or query that are sent as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +57,34 @@ def parse(url: str) -> Target:
         url.encode()  # JSON can hold halves of characters
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as err:
+        path = quote(parts.path or "/", safe=_KEPT)
+        query = quote(f"?{parts.query}", safe=_KEPT) if parts.query else ""
+    except ValueError as err:  # UnicodeError too: JSON can hold halves of characters
         raise UrlNotAllowedError("The URL is not valid.") from err
     if parts.scheme not in PORTS:
         raise UrlNotAllowedError("Only http and https URLs are allowed.")
     if "@" in parts.netloc:
         raise UrlNotAllowedError("The URL must not have a user name or password.")
-    query = f"?{parts.query}" if parts.query else ""
     return Target(
         scheme=parts.scheme,
         host=_host(parts.hostname or "", bracketed="[" in parts.netloc),
         port=PORTS[parts.scheme] if port is None else port,
-        request_target=quote(f"{parts.path or '/'}{query}", safe="/%:?&=+$,;@!~*'()[]"),
+        request_target=path + query,
     )
+
+
+def redirected(url: str, location: str) -> str:
+    """Return the URL that a redirect from `url` names in its Location field.
+
+    Raises
+    ------
+    UrlNotAllowedError
+        If the two cannot be joined.
+    """
+    try:
+        return urljoin(url, location)
+    except ValueError as err:
+        raise UrlNotAllowedError("The other server redirects to no URL that can be read.") from err
 
 
 def _host(host: str, *, bracketed: bool) -> str:

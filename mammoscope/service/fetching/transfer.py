@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 import certifi
 
@@ -29,7 +29,7 @@ from mammoscope.errors import (
 )
 from mammoscope.service.fetching.addresses import is_public, resolve_addresses
 from mammoscope.service.fetching.deadline import Deadline
-from mammoscope.service.fetching.target import PORTS, Target, parse
+from mammoscope.service.fetching.target import PORTS, Target, parse, redirected
 from mammoscope.settings.service import ServiceSettings
 
 Resolve = Callable[[str, int], Sequence[str]]
@@ -91,7 +91,7 @@ def fetch(
                 if isinstance(answer, bytes):
                     deadline.remaining_s()  # a body that was cut off looks like one that ended
                     return answer
-                url = urljoin(url, answer.location)
+                url = redirected(url, answer.location)
         except (OSError, http.client.HTTPException, FetchFailedError) as err:
             deadline.remaining_s()  # being cut off is no fault of its own
             if isinstance(err, FetchError):
@@ -126,6 +126,19 @@ def _as_browsers_do(location: str) -> str:
     return text.replace(" ", "%20")
 
 
+class _Response(http.client.HTTPResponse):
+    """An answer that has no chunk of negative size.
+
+    ``http.client`` reads everything where a chunk says -1 bytes, whatever its size.
+    """
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]  # not in typeshed
+        if size < 0:
+            raise http.client.HTTPException
+        return size
+
+
 @dataclass(frozen=True, slots=True)
 class _Redirect:
     location: str
@@ -149,6 +162,7 @@ class _Hop:
         if hosts is not None and not target.is_one_of(hosts):
             raise UrlNotAllowedError("This host is not on the allow-list.")
         connection = http.client.HTTPConnection(target.host, target.port)
+        connection.response_class = _Response
         with closing(connection):
             connection.sock = self._connect(target)
             connection.putrequest(

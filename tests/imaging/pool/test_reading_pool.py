@@ -1,4 +1,4 @@
-"""Images are read in child processes: same results, and nothing that one image does lasts."""
+"""Images are read in child processes: same results, and no lasting effects."""
 
 import dataclasses
 import io
@@ -25,6 +25,7 @@ from mammoscope.errors import (
 from mammoscope.imaging.display_image import DisplayOptions, make_display_image
 from mammoscope.imaging.network_input import ReadingOptions, make_network_input
 from mammoscope.imaging.pool import PoolLimits, ReadingPool
+from mammoscope.imaging.pool import pool as pool_module
 from mammoscope.imaging.preprocessing import Preprocessed
 from tests.dicom_objects import mammogram_object
 
@@ -47,7 +48,7 @@ def images(phantom_folder: Path) -> list[bytes]:
 
 
 def slow_jpeg(scans: int = 20_000) -> bytes:
-    """A progressive JPEG that refines nothing again and again: 330 kB, half a minute."""
+    """A progressive JPEG with many empty refinements: 330 kB, half a minute."""
     stream = io.BytesIO()
     Image.new("L", (2048, 2048), 128).save(stream, "JPEG", progressive=True)
     plain = stream.getvalue()
@@ -57,7 +58,7 @@ def slow_jpeg(scans: int = 20_000) -> bytes:
 
 
 def deep_png() -> bytes:
-    """A small file that holds 49 million 16-bit samples."""
+    """A small file with 49 million 16-bit samples."""
     stream = io.BytesIO()
     Image.fromarray(np.zeros((7000, 7000), np.uint16)).save(stream, "PNG")
     return stream.getvalue()
@@ -67,7 +68,7 @@ def numbers(pool: ReadingPool) -> list[int]:
     return [process._number for process in pool._idle if process is not None]
 
 
-def test_results_are_those_of_the_same_process(pool: ReadingPool, images: list[bytes]) -> None:
+def test_results_equal_those_in_the_same_process(pool: ReadingPool, images: list[bytes]) -> None:
     for data in images:
         options = ReadingOptions(SIZE, pseudonym_key=KEY, display=True)
         here, there = make_network_input(data, options), pool.read(data, options)
@@ -82,7 +83,7 @@ def test_results_are_those_of_the_same_process(pool: ReadingPool, images: list[b
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", mammogram_object()[:2000]])
-def test_refusals_are_those_of_the_same_process(pool: ReadingPool, data: bytes) -> None:
+def test_refusals_equal_those_in_the_same_process(pool: ReadingPool, data: bytes) -> None:
     with pytest.raises(ImageError) as here:
         make_network_input(data, OPTIONS)
     with pytest.raises(ImageError) as there:
@@ -106,11 +107,34 @@ def test_processor_time_is_limited_for_each_image(pool: ReadingPool, images: lis
     before = set(numbers(pool))
     with pytest.raises(DecodingLimitError):
         pool.read(slow_jpeg(), OPTIONS)
-    assert len(before - set(numbers(pool))) == 1  # the process that read it is gone
+    assert len(before - set(numbers(pool))) == 1  # the process that read it has ended
     pool.read(images[0], OPTIONS)
 
 
-def test_a_reading_that_nobody_waits_for_is_ended(pool: ReadingPool, images: list[bytes]) -> None:
+def test_slow_images_get_less_time_while_others_wait(
+    images: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "CONTENDED_SHARE", 0.002)
+    with ReadingPool(1, PoolLimits(cpu_s=300, wall_s=900.0)) as pool:
+        refused: list[DecodingLimitError] = []
+
+        def read_slow() -> None:
+            with pytest.raises(DecodingLimitError) as caught:
+                pool.read(slow_jpeg(), OPTIONS)
+            refused.append(caught.value)
+
+        reader = threading.Thread(target=read_slow)
+        reader.start()
+        while pool._idle:
+            time.sleep(0.01)
+        time.sleep(1)
+        assert not refused  # no other image waits, so it has 300 s
+        pool.read(images[0], OPTIONS)
+        reader.join(60)
+        assert refused
+
+
+def test_a_cancelled_reading_is_stopped(pool: ReadingPool, images: list[bytes]) -> None:
     began = time.monotonic()
 
     def gone() -> None:
@@ -123,7 +147,7 @@ def test_a_reading_that_nobody_waits_for_is_ended(pool: ReadingPool, images: lis
         pool.read(data, OPTIONS)
 
 
-def test_a_waiting_request_can_leave(images: list[bytes]) -> None:
+def test_a_waiting_request_can_be_cancelled(images: list[bytes]) -> None:
     pool = ReadingPool(1, PoolLimits(memory_bytes=512 << 20, cpu_s=2, wall_s=5.0))
 
     def occupy() -> None:
@@ -139,7 +163,7 @@ def test_a_waiting_request_can_leave(images: list[bytes]) -> None:
         time.sleep(0.3)
         with pytest.raises(ClientGoneError):
             pool.read(images[0], OPTIONS, leave)
-        pool.read(images[0], OPTIONS)  # waits its turn
+        pool.read(images[0], OPTIONS)  # waits in the queue
     finally:
         busy.join()
         pool.close()
@@ -158,7 +182,7 @@ def test_killed_processes_are_replaced(pool: ReadingPool, images: list[bytes]) -
         pool.read(images[0], OPTIONS)
 
 
-def test_processes_hold_no_socket_and_no_standard_stream(pool: ReadingPool) -> None:
+def test_processes_have_no_socket_and_no_standard_stream(pool: ReadingPool) -> None:
     for number in numbers(pool):
         held = [str(link.readlink()) for link in Path(f"/proc/{number}/fd").iterdir()]
         assert not any(name.startswith("socket:") for name in held), held
