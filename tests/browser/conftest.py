@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from mammoscope.phantoms.dicom.studies import write_phantom_study
 from tests.conftest import not_done
@@ -16,6 +16,7 @@ AXE = Path(__file__).with_name("axe.min.js")
 WIDE = {"width": 1440, "height": 900}
 PHONE = {"width": 360, "height": 740}
 PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 
 _WATCH = """
 globalThis.violations = [];

@@ -140,7 +140,7 @@ def test_formats_and_refusals(
     done(page, 4)
     failed = page.locator(".row[data-status=failed]")
     expect(failed).to_have_count(1)
-    expect(failed).to_contain_text("not those of a JPEG, PNG, TIFF or DICOM image")
+    expect(failed).to_contain_text("not a JPEG, PNG, TIFF or DICOM image")
     page.get_by_label("Show").select_option("errors")
     expect(page.locator(".row")).to_have_count(1)
     page.get_by_label("Show").select_option("all")
@@ -242,7 +242,7 @@ def test_a_busy_service_is_asked_again(open_page: Open, study: list[Path]) -> No
 def test_two_requests_at_a_time_and_cancel(open_page: Open, study: list[Path]) -> None:
     page = open_page()
     held = []
-    page.route("**/predict?layers=true", held.append)
+    page.route("**/predict?layers=true", lambda route: held.append(route))  # noqa: PLW0108 Playwright marks it
     add(page, *study)
     page.locator(".row").nth(3).wait_for()
     page.wait_for_timeout(300)
