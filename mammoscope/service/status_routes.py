@@ -9,17 +9,17 @@ from mammoscope.model.prediction import CLASS_NAMES, RESEARCH_USE_NOTICE
 from mammoscope.service.readiness import Readiness
 from mammoscope.settings.service import ServiceSettings
 
-_PUBLISHED_FACTS: Final = {
-    "version",
-    "about",
-    "input_size",
-    "calibration",
-    "age_calibration",
-    "operating_points",
-    "levels",
-    "metrics",
-    "sha256",
-    "compiled",
+_PUBLISHED_FACTS: Final[dict[str, bool | set[str]]] = {
+    "version": True,
+    "about": {"name", "statements"},
+    "input_size": True,
+    "calibration": True,
+    "age_calibration": True,
+    "operating_points": True,
+    "levels": True,
+    "metrics": True,
+    "sha256": True,
+    "compiled": True,
 }
 """Fields of the card that are public; facts about the training may name folders."""
 

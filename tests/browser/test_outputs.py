@@ -150,6 +150,9 @@ def test_model_card_on_a_phone_and_back(open_page: Open, study: list[Path]) -> N
 
 def test_docs_are_tried(open_page: Open, study: list[Path]) -> None:
     page = open_page("/docs")
+    page.locator("[id='link-get-/healthz']").wait_for()
+    page.wait_for_timeout(1000)
+    assert accessible(page) == []
     page.locator("[id='link-get-/healthz']").click()
     with page.expect_response("**/healthz") as answer:
         page.locator("[id='get-/healthz']").get_by_role("button", name="TRY").click()

@@ -15,3 +15,26 @@ colour();
 reference.setAttribute("server-url", `${location.origin}${reference.dataset.prefix}`);
 reference.setAttribute("default-api-server", `${location.origin}${reference.dataset.prefix}`);
 reference.setAttribute("spec-url", reference.dataset.description);
+
+// RapiDoc gives its fields no names that can be read aloud, and colours code too faintly. Both stand
+// in shadow trees of their own.
+const plain = new CSSStyleSheet();
+plain.replaceSync(".token { color: inherit !important; }");
+const watched = new WeakSet();
+
+function nameFields(tree) {
+  if (!watched.has(tree)) {
+    watched.add(tree);
+    tree.adoptedStyleSheets = [...tree.adoptedStyleSheets, plain];
+    new MutationObserver(() => nameFields(tree)).observe(tree, { subtree: true, childList: true });
+  }
+  for (const element of tree.querySelectorAll("*")) {
+    if (element.shadowRoot) nameFields(element.shadowRoot);
+    if (!element.matches("input, select, textarea") || element.hasAttribute("aria-label")) continue;
+    const { pname, ptype } = element.dataset;
+    element.setAttribute("aria-label", pname || element.placeholder || ptype || "Choice");
+  }
+}
+
+await customElements.whenDefined("rapi-doc");
+nameFields(reference.shadowRoot);

@@ -13,6 +13,9 @@ const SCREENING_PREVALENCE = 0.02;
 const MODEL_RETRY_MS = 2000;
 const KEPT_DISPLAYS = 12;
 
+// A finger moves the image, a mouse sets the window.
+const firstTool = matchMedia("(pointer: coarse)").matches ? "pan" : "window";
+
 export const state = {
   model: null,
   modelError: null,
@@ -27,7 +30,7 @@ export const state = {
   sort: "added",
   opening: 0,
   waitingUntil: 0,
-  view: { hang: false, invert: false, heat: true, opacity: 0.35, network: false, tool: "window" },
+  view: { hang: false, invert: false, heat: true, opacity: 0.35, network: false, tool: firstTool },
 };
 
 const listeners = new Set();

@@ -144,7 +144,7 @@ export const words = {
     title: "Keys and mouse",
     close: "Close",
     mouse: [
-      ["Left button", "the chosen tool; window at first: left and right for width, up and down for level"],
+      ["Left button", "the chosen tool; at first window: left and right for width, up and down for level"],
       ["Middle button, or Shift and left", "move"],
       ["Right button", "zoom"],
       ["Wheel, or two fingers", "zoom"],
