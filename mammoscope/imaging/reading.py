@@ -166,7 +166,7 @@ def require_size(data: bytes, limits: ReadingLimits) -> None:
         With the number of bytes.
     """
     if not data:
-        raise EmptyImageError("The image has 0 bytes.")
+        raise EmptyImageError("The image is empty (0 bytes).")
     if len(data) > limits.max_image_bytes:
         raise ImageTooLargeError(
             f"The image has {len(data)} bytes; at most {limits.max_image_bytes} are allowed."
