@@ -231,7 +231,7 @@ def test_an_unknown_missing_package_is_not_explained(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["test.py"], "test.py: error: name the images to ask about"),
+        (["test.py"], "test.py: error: give the images to predict"),
         (["train.py"], "mammoscope train: error: the following arguments are required: --data"),
         (["predict.py", "--nothing"], "mammoscope: error: unrecognized arguments: --nothing"),
     ],
