@@ -22,6 +22,7 @@ DEV_COMMANDS: Final = (
     "experiments",
     "explore",
     "figures",
+    "folds",
     "quality",
     "release",
     "report",
@@ -30,5 +31,11 @@ DEV_COMMANDS: Final = (
 )
 """The same for the commands below ``mammoscope dev``."""
 
-RENAMED: Final = {"score": ("predict",), **{name: ("dev", name) for name in DEV_COMMANDS}}
+_NEW: Final = ("folds",)
+"""Commands below ``mammoscope dev`` that have no deprecated name."""
+
+RENAMED: Final = {
+    "score": ("predict",),
+    **{name: ("dev", name) for name in DEV_COMMANDS if name not in _NEW},
+}
 """Deprecated names of commands, which work for one version, and the names that replace them."""

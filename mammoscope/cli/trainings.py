@@ -16,6 +16,7 @@ from typing import Final, get_args
 from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.extras import require
 from mammoscope.cli.release import copy_record
+from mammoscope.data.fold_table import FOLDS_TABLE
 from mammoscope.errors import MammoscopeError, UsageError
 from mammoscope.model.artifact.folder import CARD_NAME
 from mammoscope.training.recipes import DataName, PlannedRun, read_plan
@@ -51,6 +52,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--imagenet", metavar="FILE", type=Path, help="weights for runs that ask for imagenet"
+    )
+    parser.add_argument(
+        "--folds", metavar="FILE", type=Path, default=FOLDS_TABLE, help="table of folds"
     )
     parser.add_argument(
         "--only", metavar="NAME", nargs="+", help="runs to train, * standing for anything"
@@ -118,7 +122,7 @@ def _finish(planned: PlannedRun, data: Path, args: argparse.Namespace) -> bool:
         print(f"{planned.name} ...", flush=True)
         # A process of its own gives all memory back, and its crash does not end the others.
         process = multiprocessing.get_context("spawn").Process(
-            target=_train, args=(planned, data, args.runs)
+            target=_train, args=(planned, data, args)
         )
         process.start()
         process.join()
@@ -129,19 +133,20 @@ def _finish(planned: PlannedRun, data: Path, args: argparse.Namespace) -> bool:
     if args.records is None:
         print(f"{planned.name}: finished in {folder}.", flush=True)
     else:
-        record = copy_record(folder, data, args.records)
+        record = copy_record(folder, data, (args.records / planned.name).parent)
         print(f"{planned.name}: the record is in {record}.", flush=True)
     return True
 
 
-def _train(planned: PlannedRun, data: Path, runs: Path) -> None:
+def _train(planned: PlannedRun, data: Path, args: argparse.Namespace) -> None:
     """Start or continue a run; the process ends with 0, 1 or 130."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from mammoscope.training.training_run import train
 
-        paths = RunPaths(data, runs / planned.name, runs / _CACHE)
-        train(planned.config_in(runs), paths, print, resume=True)
+        folds = args.folds if planned.config.fold else None
+        paths = RunPaths(data, args.runs / planned.name, args.runs / _CACHE, folds=folds)
+        train(planned.config_in(args.runs), paths, print, resume=True)
     except MammoscopeError as err:
         sys.exit(f"{planned.name}: {err}")
     except KeyboardInterrupt:

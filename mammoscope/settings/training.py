@@ -63,6 +63,9 @@ class TrainConfig(Frozen):
     makes scores depend less on how a copy of the image was resampled."""
     split: SplitName = "patients"
     validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
+    fold: PositiveInt | None = None
+    """Fold of the committed table whose patients validate the run; None sets `validation_fraction`
+    of the patients aside."""
     head: HeadName = "mean"
     trainable_from: str = "all"
     """Backbone layer after which convolutions learn, ``all``, ``none``, or ``auto``: the upper two

@@ -1,8 +1,8 @@
 """Recipes: TOML files that list trainings, read into one configuration a run.
 
 ``[base.NAME]`` holds a preset and what a family of runs changes in it. Each ``[[run]]`` has a
-``name``, a ``base`` or a ``preset``, and what it changes in turn. Three keys of a run say where
-things come from:
+``name``, a ``base`` or a ``preset``, and what it changes in turn. Four keys of a run are not
+settings of the configuration, or have more values than there:
 
 ``data``
     Which folder of images the run learns from: ``folders`` (the default) or ``ddsm``.
@@ -10,14 +10,17 @@ things come from:
     First weights as `TrainConfig` knows them, or ``run:NAME`` for the network of an earlier run.
 ``teachers``
     Names of earlier runs to distil from.
+``folds``
+    Number of folds to train the run in, each as a run of its own: ``NAME/fold-1`` and so on.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from mammoscope.data.fold_table import FOLDS
 from mammoscope.errors import ConfigurationError
 from mammoscope.model.artifact.folder import NETWORK_NAME
 from mammoscope.settings.training import PresetName, TrainConfig
@@ -77,7 +80,7 @@ def read_plan(path: Path, imagenet: Path | None = None) -> tuple[PlannedRun, ...
     except (OSError, ValueError) as err:
         raise ConfigurationError("The recipe file is missing or is not TOML in UTF-8.") from err
     bases, runs = plan.get("base", {}), plan.get("run", [])
-    planned = tuple(_planned(run, bases, imagenet) for run in runs)
+    planned = tuple(each for run in runs for each in _planned(run, bases, imagenet))
     if not planned:
         raise ConfigurationError("The recipe file has no run.")
     before: set[str] = set()
@@ -95,7 +98,7 @@ def read_plan(path: Path, imagenet: Path | None = None) -> tuple[PlannedRun, ...
 
 def _planned(
     run: Mapping[str, Any], bases: Mapping[str, Mapping[str, Any]], imagenet: Path | None
-) -> PlannedRun:
+) -> Iterator[PlannedRun]:
     settings = dict(run)
     name, base = settings.pop("name", None), settings.pop("base", None)
     if not isinstance(name, str) or Path(name).name != name:
@@ -116,4 +119,12 @@ def _planned(
         )
     if imagenet is not None and settings.get("weights", _IMAGENET) == _IMAGENET:
         settings["weights"] = str(imagenet)
-    return PlannedRun(name, TrainConfig.from_preset(preset, settings), data)
+    folds = settings.pop("folds", None)
+    if folds is None:
+        yield PlannedRun(name, TrainConfig.from_preset(preset, settings), data)
+        return
+    if folds not in range(1, FOLDS + 1):
+        raise ConfigurationError(f"The folds of run {name} are none of 1 to {FOLDS}.")
+    for fold in range(1, folds + 1):
+        config = TrainConfig.from_preset(preset, {**settings, "fold": fold})
+        yield PlannedRun(f"{name}/fold-{fold}", config, data)

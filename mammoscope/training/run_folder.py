@@ -31,12 +31,15 @@ class RunPaths:
         Folder for preprocessed images, which runs may share.
     metadata
         Table of metadata; None looks for one in `data`.
+    folds
+        Table of folds, for a configuration with a fold.
     """
 
     data: Path
     output: Path
     cache: Path
     metadata: Path | None = None
+    folds: Path | None = None
 
 
 def open_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:

@@ -9,6 +9,7 @@ import keras
 from tqdm import tqdm
 
 from mammoscope.data.dataset import Example, describe_ignored, require_both_classes
+from mammoscope.data.fold_table import read_folds
 from mammoscope.data.split_table import write_split
 from mammoscope.model.artifact.folder import NETWORK_NAME
 from mammoscope.model.complexity import complexity
@@ -82,7 +83,7 @@ def train(
         renew_card(paths.output)
         say("The run is complete; its card was written anew from its validation scores.")
         return
-    divided = divide(dataset, config)
+    divided = divide(dataset, config, read_folds(paths.folds) if paths.folds else None)
     for sentence in sentences(divided.facts):
         say(sentence)
     write_json(paths.output / "environment.json", environment(config))

@@ -56,6 +56,7 @@ LINES: dict[str, int | str] = {
     "--reference run --reference-test t.json --about about.toml": 1,
     "dev distributions --data dataset --model model --sample 2 --seed 1 --labels 0,1": 0,
     "dev experiments records --all": NEEDS_TRAIN,
+    "dev folds --data dataset --labels 0,1 --output folds.csv": NEEDS_TRAIN,
     "dev explore dataset --json explored.json --labels 0,1": NEEDS_TRAIN,
     "dev figures --model model --output figures": NEEDS_TRAIN,
     "dev quality images --every 2 --list --json quality.json": 0,
@@ -65,7 +66,7 @@ LINES: dict[str, int | str] = {
     "dev robustness --data dataset --labels 0,1 --split test --model model --sample 1 --seed 0 "
     "--json robustness.json": 0,
     "dev trainings recipes.toml --data dataset --runs runs --records records "
-    "--imagenet weights.h5 --only backbone-inceptionv3": NEEDS_TRAIN,
+    "--imagenet weights.h5 --folds folds.csv --only backbone-inceptionv3": NEEDS_TRAIN,
     "dev trainings --data dataset --list recipes.toml": 0,
 }
 

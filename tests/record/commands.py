@@ -20,7 +20,8 @@ from tests.record.scores import MODEL, served
 
 COMMANDS = (
     "audit", "compile", "dev", "dev card", "dev distributions", "dev experiments", "dev explore",
-    "dev figures", "dev quality", "dev release", "dev report", "dev robustness", "dev trainings",
+    "dev figures", "dev folds", "dev quality", "dev release", "dev report", "dev robustness",
+    "dev trainings",
     "download", "evaluate", "explain", "key", "phantoms", "predict", "serve", "train",
 )  # fmt: skip
 
