@@ -18,6 +18,7 @@ COMMANDS: Final = (
 
 DEV_COMMANDS: Final = (
     "card",
+    "compare",
     "distributions",
     "experiments",
     "explore",
@@ -31,7 +32,7 @@ DEV_COMMANDS: Final = (
 )
 """The same for the commands below ``mammoscope dev``."""
 
-_NEW: Final = ("folds",)
+_NEW: Final = ("compare", "folds")
 """Commands below ``mammoscope dev`` that have no deprecated name."""
 
 RENAMED: Final = {
