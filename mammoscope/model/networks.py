@@ -1,7 +1,7 @@
 """Backbones with a head, as Keras networks that run on any backend.
 
-Every network takes uint8 (N, H, W, 1) and scales it inside the graph, so that a saved network
-needs no companion to be used correctly. Outputs, by name:
+Every network takes uint8 (N, H, W, 1), or (N, H, W, 3) of three channels, and scales it inside the
+graph, so that a saved network needs no companion to be used correctly. Outputs, by name:
 
 ``logit``
     float32 (N, 1): score before calibration.
@@ -61,18 +61,20 @@ def build_network(config: TrainConfig) -> keras.Model:
     Parameters
     ----------
     config
-        Backbone, head, drop rate, smoothing and input size are used.
+        Backbone, head, channels, drop rate, smoothing and input size are used.
     """
     height, width = config.input_size
-    pixels = keras.Input((height, width, 1), dtype="uint8", name="pixels")
+    channels = 3 if config.channels == "three" else 1
+    pixels = keras.Input((height, width, channels), dtype="uint8", name="pixels")
     scaled = layers.Rescaling(1.0 / 127.5, offset=-1.0, dtype="float32", name="scale")(pixels)
     for number in range(config.smoothing):
         smooth = layers.AveragePooling2D(
             2, strides=1, padding="same", dtype="float32", name=f"smooth_{number}"
         )
         scaled = smooth(scaled)
-    rgb = layers.Concatenate(name="repeat_channel")([scaled, scaled, scaled])
-    features = _build_backbone(config, weights=None)(rgb)
+    if channels == 1:
+        scaled = layers.Concatenate(name="repeat_channel")([scaled, scaled, scaled])
+    features = _build_backbone(config, weights=None)(scaled)
     dropped = layers.SpatialDropout2D(config.drop_rate, name="dropout")(features)
     logit_map = layers.Conv2D(1, 1, dtype="float32", name=_HEAD)(dropped)
     outputs = {"logit": _pool(logit_map, config), "logit_map": logit_map}

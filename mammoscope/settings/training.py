@@ -21,6 +21,7 @@ AugmentationName = Literal["none", "flips", "erasing", "jitter"]
 PrecisionName = Literal["auto", "float32", "mixed_bfloat16"]
 SplitName = Literal["patients", "published"]
 HeadName = Literal["mean", "logit_map"]
+ChannelsName = Literal["ranks", "three"]
 PresetName = Literal["default", "reference", "smoke", "ddsm"]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -54,6 +55,9 @@ class TrainConfig(Frozen):
     crop: bool = True
     """Whether the network sees the breast alone, stretched to the box. False shows the whole image
     and measures what cropping gains; such a network is not served."""
+    channels: ChannelsName = "ranks"
+    """Grey values as ranks alone, or as ranks, a linear window and local contrast. A network of
+    three channels is not served."""
     layout: Literal["folders", "ddsm", "ddsm-cancers"] = "folders"
     """How the folder names images: see `mammoscope.data.dataset` and `mammoscope.data.ddsm`."""
     labels: tuple[str, str] = ("0", "1")
@@ -104,6 +108,12 @@ class TrainConfig(Frozen):
             raise ValueError("epochs and head_epochs are both 0, so nothing would learn")
         if self.teachers and self.epochs == 0:
             raise ValueError("teachers are learned from in epochs, of which there are 0")
+        return self
+
+    @model_validator(mode="after")
+    def _three_channels_are_flipped_only(self) -> Self:
+        if self.channels == "three" and self.augmentation not in ("none", "flips"):
+            raise ValueError("channels three needs augmentation none or flips")
         return self
 
     @field_validator("input_size")

@@ -42,8 +42,8 @@ _CACHE_FORMAT: Final = 2
 class PreprocessedExamples:
     """Examples with their preprocessed images.
 
-    ``pixels`` is uint8 (N, H, W); ``breasts`` names each image's breast; ``refused`` counts
-    images left out, by error code.
+    ``pixels`` is uint8 (N, H, W), or (N, H, W, 3) of three channels; ``breasts`` names each image's
+    breast; ``refused`` counts images left out, by error code.
     """
 
     examples: tuple[Example, ...]
@@ -53,12 +53,7 @@ class PreprocessedExamples:
 
 
 def preprocess_examples(
-    examples: Sequence[Example],
-    size: tuple[int, int],
-    cache: Path,
-    label: str,
-    *,
-    crop: bool = True,
+    examples: Sequence[Example], config: TrainConfig, cache: Path, label: str
 ) -> PreprocessedExamples:
     """Read and preprocess images, or take them from an earlier run's cache.
 
@@ -69,26 +64,24 @@ def preprocess_examples(
     ----------
     examples
         The images.
-    size
-        Height and width of the preprocessed image in pixels.
+    config
+        Input size, crop and channels are used.
     cache
         Folder for the cache; made if it is missing.
     label
         Shown beside the progress bar.
-    crop
-        Whether to show the breast alone or the whole image.
 
     Raises
     ------
     StorageError
         If the cache cannot be written.
     """
-    path = cache / f"{_fingerprint(examples, size, crop=crop)}.npz"
+    path = cache / f"{_fingerprint(examples, config)}.npz"
     if path.is_file():
         with np.load(path) as stored:
             pixels, outcomes = stored["pixels"], [str(outcome) for outcome in stored["outcomes"]]
     else:
-        pixels, outcomes = _preprocess_all(examples, size, label, crop=crop)
+        pixels, outcomes = _preprocess_all(examples, config, label)
         _write(path, pixels, outcomes)
     kept = [i for i, outcome in enumerate(outcomes) if outcome in _CHEST_WALLS]
     refused = Counter(outcome for outcome in outcomes if outcome not in _CHEST_WALLS)
@@ -97,9 +90,9 @@ def preprocess_examples(
     return PreprocessedExamples(examples, pixels, tuple(breasts), dict(sorted(refused.items())))
 
 
-def _fingerprint(examples: Sequence[Example], size: tuple[int, int], *, crop: bool) -> str:
-    whole = "" if crop else " whole"
-    digest = hashlib.sha256(f"{_CACHE_FORMAT} {size}{whole}".encode())
+def _fingerprint(examples: Sequence[Example], config: TrainConfig) -> str:
+    form = f"{_CACHE_FORMAT} {config.input_size} {config.crop} {config.channels}"
+    digest = hashlib.sha256(form.encode())
     for example in examples:
         facts = example.path.stat()
         line = f"{example.path.name} {facts.st_size} {facts.st_mtime_ns}\n"
@@ -108,14 +101,18 @@ def _fingerprint(examples: Sequence[Example], size: tuple[int, int], *, crop: bo
 
 
 def _preprocess_all(
-    examples: Sequence[Example], size: tuple[int, int], label: str, *, crop: bool
+    examples: Sequence[Example], config: TrainConfig, label: str
 ) -> tuple[Pixels, list[str]]:
     """Preprocessed images and, for every example, its chest wall's side or why it was refused."""
+    size = config.input_size
 
     def one(example: Example) -> tuple[Pixels | None, str]:
         try:
             preprocessed = preprocess(
-                read_file(example.path, needed=size), size, crop_to_breast=crop
+                read_file(example.path, needed=size),
+                size,
+                crop_to_breast=config.crop,
+                channels=config.channels,
             )
         except ImageError as err:
             return None, err.code
@@ -142,8 +139,8 @@ def _write(path: Path, pixels: Pixels, outcomes: list[str]) -> None:
 class Batches(keras.utils.PyDataset):
     """Shuffled, augmented batches, the same whenever seed and epoch are the same.
 
-    An item is a tuple of pixels uint8 (B, H, W, 1) and of targets float32 (B, 1) by name of the
-    output.
+    An item is a tuple of pixels, as `as_input` makes them, and of targets float32 (B, 1) by name of
+    the output.
 
     Parameters
     ----------
@@ -185,18 +182,25 @@ class Batches(keras.utils.PyDataset):
         size = self._config.batch_size
         chunk = self._order[index * size : (index + 1) * size]
         return (
-            np.stack(
-                [
-                    augmented(self._preprocessed.pixels[i], self._config, self._epoch, int(i))
-                    for i in chunk
-                ]
-            )[..., None],
+            as_input(
+                np.stack(
+                    [
+                        augmented(self._preprocessed.pixels[i], self._config, self._epoch, int(i))
+                        for i in chunk
+                    ]
+                )
+            ),
             {name: values[chunk][:, None] for name, values in self._targets.items()},
         )
 
 
+def as_input(pixels: Pixels) -> Pixels:
+    """Preprocessed images, uint8 (N, H, W) or (N, H, W, 3), as a network takes them."""
+    return pixels[..., None] if pixels.ndim == 3 else pixels
+
+
 def augmented(pixels: Pixels, config: TrainConfig, epoch: int, index: int) -> Pixels:
-    """A preprocessed image, uint8 (H, W), as the network sees it in an epoch; always the same."""
+    """An image as the network sees it in an epoch, of the same shape; always the same."""
     rng = np.random.default_rng((config.seed, epoch, index))
     match config.augmentation:
         case "none":

@@ -24,7 +24,7 @@ from mammoscope.imaging.arrays import Pixels
 from mammoscope.model.networks import choose_trainable
 from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
-from mammoscope.training.batches import TEACHERS, Batches, PreprocessedExamples
+from mammoscope.training.batches import TEACHERS, Batches, PreprocessedExamples, as_input
 from mammoscope.training.schedules import learning_rate_share
 from mammoscope.training.validation import History, measure
 
@@ -49,14 +49,14 @@ class _Stage:
 def predict(
     network: keras.Model, pixels: Pixels, label: str = "predict"
 ) -> npt.NDArray[np.float32]:
-    """Logits of preprocessed images, uint8 (N, H, W) to float32 (N,).
+    """Logits of preprocessed images, uint8 (N, H, W) or (N, H, W, 3), to float32 (N,).
 
     `label` stands beside the progress bar, which is shown where it takes more than two seconds.
     """
     parts = []
     starts = range(0, len(pixels), _PREDICTION_BATCH)
     for start in tqdm(starts, label, unit="batch", disable=None, leave=False, delay=_BAR_AFTER_S):
-        batch = pixels[start : start + _PREDICTION_BATCH, ..., None]
+        batch = as_input(pixels[start : start + _PREDICTION_BATCH])
         parts.append(keras.ops.convert_to_numpy(network.predict_on_batch(batch)["logit"])[:, 0])
     return np.concatenate(parts).astype(np.float32)
 

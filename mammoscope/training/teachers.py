@@ -28,7 +28,7 @@ from mammoscope.training.run_folder import CONFIG_NAME
 _NOT_LEARNED: Final = {"validation", "test"}
 """Parts of a run's split from which its network did not learn."""
 
-_SAME: Final = ("backbone", "head", "input_size", "crop")
+_SAME: Final = ("backbone", "head", "input_size", "crop", "channels")
 """Settings that a teacher and the network that learns from it have in common."""
 
 

@@ -160,9 +160,7 @@ def _epoch_line(epoch: Mapping[str, Any], config: TrainConfig) -> str:
 def _preprocess(
     examples: tuple[Example, ...], config: TrainConfig, paths: RunPaths, name: str
 ) -> PreprocessedExamples:
-    preprocessed = preprocess_examples(
-        examples, config.input_size, paths.cache, f"preprocess {name}", crop=config.crop
-    )
+    preprocessed = preprocess_examples(examples, config, paths.cache, f"preprocess {name}")
     require_both_classes(preprocessed.examples, name)
     return preprocessed
 
