@@ -24,6 +24,7 @@ DEV_COMMANDS: Final = (
     "explore",
     "figures",
     "folds",
+    "pointing",
     "quality",
     "release",
     "report",
@@ -32,7 +33,7 @@ DEV_COMMANDS: Final = (
 )
 """The same for the commands below ``mammoscope dev``."""
 
-_NEW: Final = ("compare", "folds")
+_NEW: Final = ("compare", "folds", "pointing")
 """Commands below ``mammoscope dev`` that have no deprecated name."""
 
 RENAMED: Final = {

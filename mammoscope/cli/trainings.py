@@ -9,6 +9,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final, get_args
@@ -39,7 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=_data,
         action="append",
         required=True,
-        help="folder of mammograms; once for each name that the runs ask for, folders or ddsm",
+        help="folder of images; once for each name that the runs ask for: folders, ddsm, lesions",
     )
     parser.add_argument(
         "--runs", metavar="DIR", type=Path, default=Path("runs"), help="folder of all runs"
@@ -95,12 +96,12 @@ def run(args: argparse.Namespace) -> int:
             print(f"{each.name:32}{_state(args.runs / each.name)}")
         return 0
     folders = dict(args.data)
-    if missing := sorted({each.data for each in planned} - folders.keys()):
+    if missing := sorted(set().union(*(each.folders for each in planned)) - folders.keys()):
         raise UsageError(
             f"The runs need the data {', '.join(missing)}; give each folder with --data NAME=DIR."
         )
     require("tensorflow")
-    failed = [each.name for each in planned if not _finish(each, folders[each.data], args)]
+    failed = [each.name for each in planned if not _finish(each, folders, args)]
     if failed:
         print(f"Failed: {', '.join(failed)}.", file=sys.stderr)
     return 1 if failed else 0
@@ -112,7 +113,7 @@ def _state(folder: Path) -> str:
     return "begun" if folder.is_dir() else "planned"
 
 
-def _finish(planned: PlannedRun, data: Path, args: argparse.Namespace) -> bool:
+def _finish(planned: PlannedRun, data: Mapping[str, Path], args: argparse.Namespace) -> bool:
     """Bring a run to its end and copy its record; False if it failed."""
     folder = args.runs / planned.name
     if _state(folder) != "finished":
@@ -133,19 +134,24 @@ def _finish(planned: PlannedRun, data: Path, args: argparse.Namespace) -> bool:
     if args.records is None:
         print(f"{planned.name}: finished in {folder}.", flush=True)
     else:
-        record = copy_record(folder, data, (args.records / planned.name).parent)
+        record = copy_record(folder, data[planned.data], (args.records / planned.name).parent)
         print(f"{planned.name}: the record is in {record}.", flush=True)
     return True
 
 
-def _train(planned: PlannedRun, data: Path, args: argparse.Namespace) -> None:
+def _train(planned: PlannedRun, data: Mapping[str, Path], args: argparse.Namespace) -> None:
     """Start or continue a run; the process ends with 0, 1 or 130."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from mammoscope.training.training_run import train
 
-        folds = args.folds if planned.config.fold else None
-        paths = RunPaths(data, args.runs / planned.name, args.runs / _CACHE, folds=folds)
+        paths = RunPaths(
+            data[planned.data],
+            args.runs / planned.name,
+            args.runs / _CACHE,
+            folds=args.folds if planned.config.fold else None,
+            lesions=data.get("lesions"),
+        )
         train(planned.config_in(args.runs), paths, print, resume=True)
     except MammoscopeError as err:
         sys.exit(f"{planned.name}: {err}")

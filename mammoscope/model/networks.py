@@ -7,7 +7,8 @@ graph, so that a saved network needs no companion to be used correctly. Outputs,
     float32 (N, 1): score before calibration.
 ``logit_map``
     float32 (N, h, w, 1): what each cell of the image adds to the score. The head pools it into the
-    logit: by its mean (``mean``) or by a smooth maximum (``logit_map``).
+    logit: by its mean (``mean``), by a smooth maximum (``logit_map``) or by the mean of its highest
+    cells (``lesions``).
 """
 
 from collections.abc import Callable
@@ -47,6 +48,20 @@ CVPR 2015: values from 1 to 10 work alike.
 _HEAD: Final = "score"
 """Name of the layer that turns features into the logit map."""
 
+CELLS: Final = "cells"
+"""Name of the layer of the head ``lesions`` that outlines teach: float32 (N, h, w, 2), logits that
+a cell holds a malignant and a benign lesion."""
+
+_HIGHEST_CELLS: Final = 6
+"""Cells of the map whose mean is the logit of the head ``lesions``: a lesion's size."""
+
+_RARE_LOGIT: Final = -3.0
+"""Logit of a cell before anything is learned: about 1 in 20 holds a lesion."""
+
+_CELL_SLOPE: Final = 0.3
+"""Slope of the logit map in the malignant cells before it is learned. With it, the share of cells
+with a lesion becomes about that of images with a tumour."""
+
 _REMOVED_HEAD: Final = "standardise"
 """Name of a layer that only the heads ``depths`` and ``mean_max`` of earlier versions had."""
 
@@ -76,7 +91,21 @@ def build_network(config: TrainConfig) -> keras.Model:
         scaled = layers.Concatenate(name="repeat_channel")([scaled, scaled, scaled])
     features = _build_backbone(config, weights=None)(scaled)
     dropped = layers.SpatialDropout2D(config.drop_rate, name="dropout")(features)
-    logit_map = layers.Conv2D(1, 1, dtype="float32", name=_HEAD)(dropped)
+    start: Any = "glorot_uniform"
+    if config.head == "lesions":
+        # A cell with a lesion is rare, an image with a tumour is not: the score has its own scale.
+        start = keras.initializers.Constant(_CELL_SLOPE)
+        cells = layers.Conv2D(
+            2,
+            1,
+            kernel_initializer="zeros",
+            bias_initializer=keras.initializers.Constant(_RARE_LOGIT),
+            dtype="float32",
+            name=CELLS,
+        )
+        dropped = cells(dropped)[..., :1]
+    score = layers.Conv2D(1, 1, kernel_initializer=start, dtype="float32", name=_HEAD)
+    logit_map = score(dropped)
     outputs = {"logit": _pool(logit_map, config), "logit_map": logit_map}
     return keras.Model(pixels, outputs, name="mammoscope")
 
@@ -91,7 +120,10 @@ def _pool(logit_map: Any, config: TrainConfig) -> Any:
     """Logit (N, 1) of a logit map (N, h, w, 1)."""
     if config.head == "mean":
         return ops.mean(logit_map, axis=(1, 2))
-    cells = float(logit_map.shape[1] * logit_map.shape[2])
+    cells = logit_map.shape[1] * logit_map.shape[2]
+    if config.head == "lesions":
+        highest, _ = ops.top_k(ops.reshape(logit_map, (-1, cells)), min(_HIGHEST_CELLS, cells))
+        return ops.mean(highest, axis=1, keepdims=True)
     sharp = ops.logsumexp(LOG_SUM_EXP_SHARPNESS * logit_map, axis=(1, 2))
     return (sharp - float(np.log(cells))) / LOG_SUM_EXP_SHARPNESS
 
@@ -140,9 +172,10 @@ def _continue_from(path: Path, network: keras.Model) -> None:
             "The earlier run's network has head depths or mean_max, which this version no longer "
             "has; start from a network of head mean or logit_map."
         )
-    if not names.issuperset(("backbone", _HEAD)):
+    learned = {layer.name for layer in network.layers} & {"backbone", _HEAD, CELLS}
+    if not names.issuperset(learned):
         raise ConfigurationError("The earlier run's network has no backbone and head of ours.")
-    for name in ("backbone", _HEAD):
+    for name in learned:
         _copy(earlier.get_layer(name), network.get_layer(name))
 
 

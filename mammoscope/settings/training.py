@@ -20,7 +20,7 @@ ScheduleName = Literal["constant", "cosine", "exponential", "cyclical", "plateau
 AugmentationName = Literal["none", "flips", "erasing", "jitter"]
 PrecisionName = Literal["auto", "float32", "mixed_bfloat16"]
 SplitName = Literal["patients", "published"]
-HeadName = Literal["mean", "logit_map"]
+HeadName = Literal["mean", "logit_map", "lesions"]
 ChannelsName = Literal["ranks", "three"]
 PresetName = Literal["default", "reference", "smoke", "ddsm"]
 
@@ -58,8 +58,9 @@ class TrainConfig(Frozen):
     channels: ChannelsName = "ranks"
     """Grey values as ranks alone, or as ranks, a linear window and local contrast. A network of
     three channels is not served."""
-    layout: Literal["folders", "ddsm", "ddsm-cancers"] = "folders"
-    """How the folder names images: see `mammoscope.data.dataset` and `mammoscope.data.ddsm`."""
+    layout: Literal["folders", "ddsm", "ddsm-cancers", "lesions"] = "folders"
+    """How the folder names images: see `mammoscope.data.dataset`, `mammoscope.data.ddsm` and
+    `mammoscope.data.lesions`."""
     labels: tuple[str, str] = ("0", "1")
     """Names of the folders of label 0 and label 1 in the layout ``folders``."""
     smoothing: Annotated[int, Field(ge=0, le=4)] = 0
@@ -77,6 +78,10 @@ class TrainConfig(Frozen):
     batch_size: PositiveInt = 32
     drop_rate: Fraction = 0.5
     learning_rate: PositiveFloat = 2e-5
+    head_rate: PositiveFloat = 1.0
+    """Multiple of `learning_rate` at which the head learns together with the backbone."""
+    lesion_share: Fraction = 0.0
+    """Share of each batch that is films with outlined lesions, for the head ``lesions``."""
     schedule: ScheduleName = "cosine"
     warmup_fraction: Fraction = 0.0
     """Share of all steps in which the learning rate rises from 0."""
@@ -109,6 +114,19 @@ class TrainConfig(Frozen):
         if self.teachers and self.epochs == 0:
             raise ValueError("teachers are learned from in epochs, of which there are 0")
         return self
+
+    @model_validator(mode="after")
+    def _lesions_need_cells(self) -> Self:
+        if self.learns_lesions and (self.head != "lesions" or self.teachers):
+            raise ValueError("outlined lesions need head lesions, and no teachers")
+        if self.head == "lesions" and self.backbone != "inceptionv3":
+            raise ValueError("head lesions knows where the cells of inceptionv3 lie, and no others")
+        return self
+
+    @property
+    def learns_lesions(self) -> bool:
+        """Whether the run learns from films with outlined lesions."""
+        return self.layout == "lesions" or self.lesion_share > 0.0
 
     @model_validator(mode="after")
     def _three_channels_are_flipped_only(self) -> Self:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -28,8 +28,8 @@ Batch = tuple[Pixels, dict[str, npt.NDArray[np.float32]]]
 TEACHERS: Final = "teachers"
 """Name of the target that the logit has besides the label in a run with teachers."""
 
-_WORKERS: Final = 2
-_AHEAD: Final = 4
+WORKERS: Final = 2
+AHEAD: Final = 4
 """Batches that are ready before the network needs them."""
 
 _CHEST_WALLS: Final = ("left", "right")
@@ -82,7 +82,7 @@ def preprocess_examples(
             pixels, outcomes = stored["pixels"], [str(outcome) for outcome in stored["outcomes"]]
     else:
         pixels, outcomes = _preprocess_all(examples, config, label)
-        _write(path, pixels, outcomes)
+        store_arrays(path, pixels=pixels, outcomes=np.array(outcomes, dtype=np.str_))
     kept = [i for i, outcome in enumerate(outcomes) if outcome in _CHEST_WALLS]
     refused = Counter(outcome for outcome in outcomes if outcome not in _CHEST_WALLS)
     examples = tuple(examples[i] for i in kept)
@@ -118,7 +118,7 @@ def _preprocess_all(
             return None, err.code
         return preprocessed.pixels, preprocessed.chest_wall
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         results = list(
             tqdm(pool.map(one, examples), label, len(examples), unit="image", disable=None)
         )
@@ -127,11 +127,12 @@ def _preprocess_all(
     return pixels, [outcome for _, outcome in results]
 
 
-def _write(path: Path, pixels: Pixels, outcomes: list[str]) -> None:
+def store_arrays(path: Path, **arrays: Any) -> None:
+    """Write arrays into a file of a cache, whole or not at all; raises `StorageError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as target, target.open("wb") as stream:
-            np.savez(stream, pixels=pixels, outcomes=np.array(outcomes, dtype=np.str_))
+            np.savez(stream, **arrays)
     except OSError as err:
         raise StorageError("The preprocessed images cannot be stored.") from err
 
@@ -160,7 +161,7 @@ class Batches(keras.utils.PyDataset):
     ) -> None:
         # With one worker Keras makes the batches in a thread of TensorFlow, which delays or aborts
         # the end of a process that leaves an epoch early. With more it uses threads of Python.
-        super().__init__(workers=_WORKERS, use_multiprocessing=False, max_queue_size=_AHEAD)
+        super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=AHEAD)
         self._preprocessed = preprocessed
         self._config = config
         labels = np.array([example.label for example in preprocessed.examples], dtype=np.float32)

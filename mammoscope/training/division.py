@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from mammoscope.data.dataset import Dataset, read_dataset
 from mammoscope.data.ddsm import read_ddsm
+from mammoscope.data.lesions import read_lesions
 from mammoscope.data.splitting import PatientSplit, leave_out, shared_patients, split_off
 from mammoscope.errors import EmptyDatasetError
 from mammoscope.settings.training import TrainConfig
@@ -32,6 +33,8 @@ def read_examples(config: TrainConfig, data: Path, metadata: Path | None = None)
     """
     if config.layout == "folders":
         return read_dataset(data, metadata, config.labels)
+    if config.layout == "lesions":
+        return read_lesions(data)
     return read_ddsm(data, cancers_only=config.layout == "ddsm-cancers")
 
 
@@ -67,7 +70,9 @@ def divide(
         kind = "divided anew by patient"
         pool, test = split_off(dataset.examples, _TEST_FRACTION, config.seed)
     leaky = bool(leaked) and config.split == "published"
-    if config.fold is None:
+    if config.layout == "lesions":
+        split = PatientSplit(dataset.split("train"), dataset.split("heldout"))
+    elif config.fold is None:
         train_part, validation = split_off(pool, config.validation_fraction, config.seed)
         split = PatientSplit(train_part, validation, () if leaky else test)
     else:

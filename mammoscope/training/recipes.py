@@ -5,7 +5,7 @@
 settings of the configuration, or have more values than there:
 
 ``data``
-    Which folder of images the run learns from: ``folders`` (the default) or ``ddsm``.
+    Which folder of images the run learns from: ``folders`` (the default), ``ddsm`` or ``lesions``.
 ``weights``
     First weights as `TrainConfig` knows them, or ``run:NAME`` for the network of an earlier run.
 ``teachers``
@@ -25,7 +25,7 @@ from mammoscope.errors import ConfigurationError
 from mammoscope.model.artifact.folder import NETWORK_NAME
 from mammoscope.settings.training import PresetName, TrainConfig
 
-DataName = Literal["folders", "ddsm"]
+DataName = Literal["folders", "ddsm", "lesions"]
 
 _IMAGENET: Final = "imagenet"
 _RUN: Final = "run:"
@@ -48,6 +48,11 @@ class PlannedRun:
         weights = self.config.weights
         first = (weights.removeprefix(_RUN),) if weights.startswith(_RUN) else ()
         return (*first, *self.config.teachers)
+
+    @property
+    def folders(self) -> set[DataName]:
+        """Names of all folders that the run reads."""
+        return {self.data, "lesions"} if self.config.lesion_share else {self.data}
 
     def config_in(self, runs: Path) -> TrainConfig:
         """The configuration with the paths of the other runs, whose folders are in `runs`."""

@@ -33,6 +33,9 @@ class RunPaths:
         Table of metadata; None looks for one in `data`.
     folds
         Table of folds, for a configuration with a fold.
+    lesions
+        Folder of films with outlined lesions, for a configuration that learns from them beside
+        the images in `data`.
     """
 
     data: Path
@@ -40,6 +43,7 @@ class RunPaths:
     cache: Path
     metadata: Path | None = None
     folds: Path | None = None
+    lesions: Path | None = None
 
 
 def open_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:

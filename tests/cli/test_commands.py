@@ -61,6 +61,7 @@ LINES: dict[str, int | str] = {
     "dev folds --data dataset --labels 0,1 --output folds.csv": NEEDS_TRAIN,
     "dev explore dataset --json explored.json --labels 0,1": NEEDS_TRAIN,
     "dev figures --model model --output figures": NEEDS_TRAIN,
+    "dev pointing model.keras --lesions films --cache cache": NEEDS_TRAIN,
     "dev quality images --every 2 --list --json quality.json": 0,
     "dev release run --data dataset --output released": NEEDS_TRAIN,
     "dev release run_without_model --data dataset --output released --record-only": 0,

@@ -20,9 +20,9 @@ from tests.record.scores import MODEL, served
 
 COMMANDS = (
     "audit", "compile", "dev", "dev card", "dev compare", "dev distributions", "dev experiments",
-    "dev explore", "dev figures", "dev folds", "dev quality", "dev release", "dev report",
-    "dev robustness", "dev trainings", "download", "evaluate", "explain", "key", "phantoms",
-    "predict", "serve", "train",
+    "dev explore", "dev figures", "dev folds", "dev pointing", "dev quality", "dev release",
+    "dev report", "dev robustness", "dev trainings", "download", "evaluate", "explain", "key",
+    "phantoms", "predict", "serve", "train",
 )  # fmt: skip
 
 ENVIRONMENT = {
