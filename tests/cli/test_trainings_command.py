@@ -148,6 +148,16 @@ def test_the_recipe_of_the_released_model_is_that_of_its_records():
     assert planned[-1].config_in(Path("runs")).described() == recorded.described()
 
 
+def test_the_recipe_of_the_folds_is_that_of_their_records():
+    planned = read_plan(Path("recipes/folds.toml"), Path("inception_v3_notop.weights.h5"))
+    records = {run: Path("model/experiments") / run.name / "config.json" for run in planned}
+    recorded = {run: path for run, path in records.items() if path.is_file()}
+    assert recorded
+    for run, path in recorded.items():
+        described = TrainConfig.from_record(path.read_bytes()).described()
+        assert run.config_in(Path("runs")).described() == described, run.name
+
+
 def test_data_that_the_runs_need_must_be_given(phantom_dataset: Path, capsys):
     assert main(["dev", "trainings", str(RELEASED), "--data", str(phantom_dataset)]) == 2
     assert "ddsm; give each folder with --data NAME=DIR" in capsys.readouterr().err
