@@ -1,15 +1,17 @@
 """The command ``mammoscope``, or ``python -m mammoscope``."""
 
-import argparse
-import importlib
-import logging
-import sys
-from collections.abc import Sequence
-
-from mammoscope import __doc__ as package_doc
-from mammoscope import __version__, cli
-from mammoscope.cli.ending import ended
 from mammoscope.system.interrupts import quitting_on_ctrl_c
+
+with quitting_on_ctrl_c():
+    import argparse
+    import importlib
+    import logging
+    import sys
+    from collections.abc import Sequence
+
+    from mammoscope import __doc__ as package_doc
+    from mammoscope import __version__, cli
+    from mammoscope.cli.ending import ended
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _renamed(arguments: Sequence[str]) -> Sequence[str]:
-    """Replace a deprecated name of a command, and say so."""
+    """Replace a deprecated command name, and print a notice."""
     if not arguments or arguments[0] not in cli.RENAMED:
         return arguments
     new = cli.RENAMED[arguments[0]]

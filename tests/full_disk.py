@@ -32,11 +32,11 @@ class FullDisk:
     def _counted(self, name: str, function: Callable[..., object]) -> Callable[..., object]:
         def call(*arguments: Any, **options: Any) -> object:
             if name == "fsync" and stat.S_ISDIR(os.fstat(arguments[0]).st_mode):
-                return None  # some file systems flush no folders, which is no failure
+                return None  # some file systems cannot flush folders, which is not a failure
             self.left -= 1
             if self.left == 0:
                 if name == "copyfile":
-                    Path(arguments[1]).open("wb").close()  # begun, and not ended
+                    Path(arguments[1]).open("wb").close()  # started but not finished
                 raise OSError(28, "No space left on device")
             return function(*arguments, **options)
 

@@ -1,12 +1,12 @@
-"""Bytes that a fuzzer thinks up, read and preprocessed: a Mammogram or a typed error, nothing else.
+"""Fuzz reading and preprocessing: the result must be a Mammogram or a typed error.
 
 Usage: python -m tests.fuzz SECONDS [CORPUS] [libFuzzer options]
 
-The fuzzer follows which lines of the package and of pydicom its bytes lead to. Its process grows
-with what it has run, so it works in rounds, each a process of its own that begins with what the
-earlier ones found; growth over more than a round is for `make soak` to find. The first begins with
-small phantoms in every encoding; what it finds on top is kept in CORPUS, where one is named. A
-finding is written to a file crash-..., and the exit code is not 0.
+The fuzzer traces which lines of the package and of pydicom its bytes reach. Its process grows over
+time, so it works in rounds; each is a new process that starts with the inputs of earlier rounds.
+`make soak` detects growth over longer times. The first round starts with small phantoms in every
+encoding; new inputs are kept in CORPUS, if given. A finding is written to a file crash-..., and the
+exit code is not 0.
 """
 
 import subprocess
@@ -32,11 +32,11 @@ with atheris.instrument_imports(include=["mammoscope", "pydicom"]):
 LIMITS: Final = ReadingLimits(max_pixels=60_000, max_image_bytes=200_000)
 INPUT_SIZE: Final = (96, 72)
 LONGEST_BYTES: Final = 20_000
-"""Of what is thought up: smaller goes faster, and the seeds are smaller."""
+"""Maximum length of generated inputs: short ones are faster, and the seeds are shorter."""
 
 MOST_MB: Final = 1_500
 LONGEST_S: Final = 20
-"""Memory and seconds from which an image counts as a finding."""
+"""Memory and time above which an image counts as a finding."""
 
 ROUND: Final = "round"
 """First argument of a process that runs one round."""
@@ -46,7 +46,7 @@ ROUND_S: Final = 60
 
 
 def seeds() -> dict[str, bytes]:
-    """Return a small phantom in every encoding that is read."""
+    """Return a small phantom in every supported encoding."""
     from PIL import Image
 
     pixels = draw_phantom(PhantomConfig(seed=3, height=96, width=96)).pixels
@@ -68,7 +68,7 @@ def seeds() -> dict[str, bytes]:
 
 
 def judge(data: bytes) -> None:
-    """Read and preprocess `data`; raises what must never be raised."""
+    """Read and preprocess `data`; raises only unexpected errors."""
     try:
         mammogram = read(data, LIMITS, needed=INPUT_SIZE)
         require_mammogram(mammogram, preprocess(mammogram, INPUT_SIZE))
@@ -78,7 +78,7 @@ def judge(data: bytes) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Think up bytes for a while; returns the exit code of the round that found something, or 0."""
+    """Fuzz for a while; returns the exit code of the round with a finding, or 0."""
     if arguments[0] == ROUND:
         warnings.simplefilter("ignore")
         atheris.Setup([sys.argv[0], *arguments[1:]], judge)
@@ -97,7 +97,7 @@ def main(arguments: list[str]) -> int:
                 "-print_final_stats=1",
                 *arguments,
             ]
-            # libFuzzer writes what it finds into the first folder.
+            # libFuzzer writes its findings to the first folder.
             command = [sys.executable, "-m", "tests.fuzz", ROUND, *options, corpus, beginning]
             ended = subprocess.run(command, check=False)
             if ended.returncode:

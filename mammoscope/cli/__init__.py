@@ -1,4 +1,4 @@
-"""The commands of ``mammoscope``, a module each."""
+"""The commands of ``mammoscope``, one module each."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ COMMANDS: Final = (
     "phantoms",
     "explain",
 )
-"""Modules of this package that add a command each, in the order of the help."""
+"""Modules of this package that each add a command, in the order of the help."""
 
 DEV_COMMANDS: Final = (
     "card",
@@ -24,6 +24,7 @@ DEV_COMMANDS: Final = (
     "explore",
     "figures",
     "folds",
+    "gate",
     "pointing",
     "quality",
     "release",
@@ -31,13 +32,13 @@ DEV_COMMANDS: Final = (
     "robustness",
     "trainings",
 )
-"""The same for the commands below ``mammoscope dev``."""
+"""Modules of the commands below ``mammoscope dev``."""
 
-_NEW: Final = ("compare", "folds", "pointing")
+_NEW: Final = ("compare", "folds", "gate", "pointing")
 """Commands below ``mammoscope dev`` that have no deprecated name."""
 
 RENAMED: Final = {
     "score": ("predict",),
     **{name: ("dev", name) for name in DEV_COMMANDS if name not in _NEW},
 }
-"""Deprecated names of commands, which work for one version, and the names that replace them."""
+"""Deprecated names of commands, which work for one version, and their replacements."""

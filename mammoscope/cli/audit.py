@@ -1,4 +1,4 @@
-"""``mammoscope audit DIR``: what is in a folder of mammograms, and what is wrong."""
+"""``mammoscope audit DIR``: report the content and the defects of a folder of mammograms."""
 
 import argparse
 from pathlib import Path
@@ -23,7 +23,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description=(
             "Read every image of a folder SPLIT/LABEL/FILE (or LABEL/FILE) and report counts, "
             "unreadable files, duplicates, label conflicts, inverted images, patients, breasts, "
-            "and whatever stands in more than one split. Nothing in the folder is changed."
+            "and patients or images in more than one split. The folder is not changed."
         ),
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the data set")
@@ -31,13 +31,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--json",
         metavar="FILE",
         type=Path,
-        help="write the report as JSON too; - for standard output, instead of the lines",
+        help="also write the report as JSON; - writes it to standard output instead of the lines",
     )
     parser.add_argument(
         "--metadata",
         metavar="CSV",
         type=Path,
-        help="table with columns file, patient_id, ... (default: metadata.csv in DIR, if there)",
+        help="table with columns file, patient_id, ... (default: metadata.csv in DIR, if any)",
     )
     parser.add_argument(
         "--strict", action="store_true", help="exit 1 on a leak or a label conflict"
@@ -52,10 +52,11 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     DatasetError
-        If the folder or its metadata cannot be used. One class only, or no readable image, is
-        raised after the report is out.
+        If the folder or its metadata cannot be used. Errors about a single class or no readable
+        image are raised after the report is printed.
     StorageError
-        If the JSON cannot be written; the lines are out by then unless its folder is missing.
+        If the JSON cannot be written. A missing folder is reported first, other errors after the
+        report is printed.
     """
     json_path: Path | None = args.json
     require_folder(json_path)
@@ -70,11 +71,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _audit(dataset: Dataset, json_path: Path | None) -> "AuditReport":
-    """Audit under a progress bar and print the lines."""
-    # Imported here: the service does without imagehash.
+    """Audit with a progress bar, and print the report."""
+    # Imported here, because the service does not need imagehash.
     from mammoscope.data.audit import audit, describe
 
-    # disable=None: no bar where stderr is no terminal.
+    # disable=None: no bar if stderr is not a terminal.
     with tqdm(total=len(dataset.examples), unit="image", disable=None, leave=False) as bar:
         report = audit(dataset, bar.update)
     say("\n".join(describe(report)), json_path)

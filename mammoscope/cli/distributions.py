@@ -1,7 +1,7 @@
-"""Put statistics of the training images into a model's card.
+"""Add statistics of the training images to a model's card.
 
-Predict images of the splits train and valid, and put the deciles of their logits, brightness,
-contrast and breast size into card.json. The service compares incoming images with them to detect
+Predict images of the splits train and valid, and add the deciles of their logits, brightness,
+contrast and breast size to card.json. The service compares incoming images with them to detect
 drift.
 """
 
@@ -34,8 +34,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, __name__, run)
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
     add_model_to_change(parser)
-    parser.add_argument("--sample", metavar="N", type=positive, default=1000, help="images at most")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same images")
+    parser.add_argument(
+        "--sample", metavar="N", type=positive, default=1000, help="maximum number of images"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the sample")
     add_labels(parser)
 
 

@@ -1,4 +1,4 @@
-"""How every command ends: exit status, and what is said where it cannot go on."""
+"""How every command ends: exit status, and messages about errors."""
 
 import errno
 import io
@@ -17,12 +17,12 @@ EXIT_USAGE: Final = 2
 
 
 def ended(name: str, work: Callable[[], int]) -> int:
-    """Do the work of the command `name`; returns the exit status.
+    """Run the command `name`; returns the exit status.
 
-    0 is fine, 1 a refused input, 2 wrong usage, 130 an interruption. Names of files are printed
-    with the bytes that they have, also where those are no text.
+    0 means success, 1 a refused input, 2 wrong usage, 130 an interruption. File names are printed
+    with their original bytes, even if these are not valid text.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # tests put other streams in its place
+    if isinstance(sys.stdout, io.TextIOWrapper):  # tests replace it by other streams
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
         with _standard_output_may_end():
@@ -47,23 +47,23 @@ def ended(name: str, work: Callable[[], int]) -> int:
 
 
 class _OutputEndedError(Exception):
-    """Standard output takes no more; the message is empty where nobody is left to tell."""
+    """Standard output cannot be written; the message is empty if nobody reads it any more."""
 
 
 @contextmanager
 def _standard_output_may_end() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError as err:  # whoever read the results has seen enough
+    except BrokenPipeError as err:  # the reader has closed the pipe, as head does
         _give_up_standard_output()
         raise _OutputEndedError from err
     except OSError as err:
-        if err.errno not in (errno.ENOSPC, errno.EIO):  # commands type all other failures
+        if err.errno not in (errno.ENOSPC, errno.EIO):  # commands convert all other errors
             raise
         _give_up_standard_output()
         raise _OutputEndedError("the result cannot be written to standard output.") from err
 
 
 def _give_up_standard_output() -> None:
-    """Throw away what is left in the buffer: it would fail again when the interpreter exits."""
+    """Discard the rest of the buffer; writing it at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,8 +1,8 @@
-"""Record what a data set holds, what leakage and shortcuts would buy on it.
+"""Measure a data set, and the effect of leakage and shortcuts on it.
 
-Count a data set's images, and measure on those outside its test split what a split by image and
-what scanner, brightness and age alone would score. The record names no file and no patient;
-notebooks and figures are made of it.
+Count a data set's images. On those outside its test split, measure the AUC of a split by image, and
+of scanner, brightness and age alone. The record has no names of files or patients; notebooks and
+figures use it.
 """
 
 import argparse
@@ -22,8 +22,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "--json",
         metavar="FILE",
         type=Path,
-        help="write the record, such as model/experiments/dataset.json; - for standard output, "
-        "instead of the lines",
+        help="write the record, such as model/experiments/dataset.json; - writes it to standard "
+        "output instead of the lines",
     )
     add_labels(parser)
 
@@ -48,15 +48,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_json(args.json, found)
     lines = [
-        f"One small model, split by {name}: AUC {cell(part['auc'])}; in each "
-        f"fold {part['shared_patients']:.0f} of {part['judged_patients']:.0f} test patients "
-        "are training patients too"
+        f"One small model, split by {name}: AUC {cell(part['auc'])}; per fold, "
+        f"{part['shared_patients']:.0f} of {part['judged_patients']:.0f} test patients "
+        "are also training patients"
         for name, part in (
             ("image", found["leakage"]["by_image"]),
             ("patient", found["leakage"]["by_patient"]),
         )
     ]
-    lines.append(f"The difference: {cell(found['leakage']['difference'], signed=True)}")
+    lines.append(f"Difference: {cell(found['leakage']['difference'], signed=True)}")
     lines += [f"AUC of {name} alone: {cell(area)}" for name, area in found["shortcuts"].items()]
     if args.json is not None and not is_standard_output(args.json):
         lines.append(f"The record is in {args.json}.")

@@ -1,7 +1,7 @@
 """Draw the project's figures from its records.
 
-Write an SVG for each figure that the records of the data set, of the trainings and of the released
-model hold enough for.
+Write an SVG file for each figure whose data are in the records of the data set, the trainings and
+the released model.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from mammoscope.model.artifact.folder import CARD_NAME
 def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
-    add_model_folder(parser, "model folder with the records of the trainings below it")
+    add_model_folder(parser, "model folder with the records of its trainings")
     parser.add_argument(
         "--output",
         metavar="DIR",
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     RunError
-        If there is no card, or a record is damaged or lacks what its figures show.
+        If there is no card, or a record is damaged or lacks data for its figures.
     StorageError
         If a figure cannot be written.
     """

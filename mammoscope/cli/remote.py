@@ -1,8 +1,8 @@
-"""``python test.py URL|FILE|FOLDER...``: ask a running service about images.
+"""``python test.py URL|FILE|FOLDER...``: send images to a running service.
 
-Prints a table, or with --json one object per line; with --study one answer about a study, by
-image, breast and patient. Exit status: 0 if every image has an answer, 1 if an image was refused,
-2 for wrong usage or if no server answers, 130 if interrupted.
+Prints a table, or one JSON object per line with --json. With --study, prints one result by image,
+breast and patient. Exit status: 0 if every image was predicted, 1 if an image was refused, 2 for
+wrong usage or if no server answers, 130 if interrupted.
 """
 
 import argparse
@@ -34,13 +34,13 @@ _HEAD: Final = f"{'image':<{_WIDTH}}  label       probability  remarks"
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="test.py", description="Ask a running service about images."
+        prog="test.py", description="Send images to a running service and print its predictions."
     )
     parser.add_argument("images", nargs="*", metavar="URL|FILE|FOLDER")
     parser.add_argument("--server", default=DEFAULT_SERVER, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, no table")
     study = (
-        "the images are one study: files, folders or a manifest (CSV: file, patient_id, "
+        "treat the images as one study: files, folders or a manifest (CSV: file, patient_id, "
         "laterality, view)"
     )
     parser.add_argument("--study", action="store_true", help=study)
@@ -52,11 +52,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--wait", type=_seconds, default=0.0, metavar="SECONDS", help=wait)
     arguments = parser.parse_args()
     if arguments.json and STANDARD_OUTPUT in arguments.images:
-        # Other commands name where to: standard output is the only place here.
+        # Other commands take a path for --json; here, standard output is the only destination.
         arguments.images.remove(STANDARD_OUTPUT)
     if not arguments.images:
         parser.error(
-            "name the images to ask about, as in: python test.py samples/image.jpg. A service must "
+            "give the images to predict, as in: python test.py samples/image.jpg. A service must "
             f"be running at {arguments.server}; mammoscope serve starts one."
         )
     if arguments.study and arguments.age is not None:
@@ -91,12 +91,12 @@ def is_url(argument: str) -> bool:
 
 
 def sources(arguments: list[str]) -> Iterator[str | Path]:
-    """Yield URLs as text and files as paths; for a folder, the images in it and below."""
+    """Yield URLs as text and files as paths; for a folder, the images in it and its subfolders."""
     for argument in arguments:
         if is_url(argument):
             yield argument
         elif (path := Path(argument)).is_dir():
-            # A folder without images, or that cannot be listed, is refused like a file.
+            # A folder that has no images or cannot be listed is reported like a refused file.
             unlisted: list[OSError] = []
             found = list(walk_images(path, unlisted.append))
             yield from found or [path]
@@ -106,7 +106,7 @@ def sources(arguments: list[str]) -> Iterator[str | Path]:
 
 
 def ask(client: Client, source: str | Path, age: float | None) -> dict[str, Any]:
-    """Return the answer about one image, or the reason for a refusal under ``error``."""
+    """Return the prediction for one image, or the reason for a refusal under ``error``."""
     try:
         return {"picture": str(source), **client.predict(source, age=age)}
     except ServerUnreachableError:
@@ -123,7 +123,7 @@ def read_key(file: Path | None) -> str | None:
     try:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as err:
-        raise UsageError("The file of the API key cannot be read.") from err
+        raise UsageError("The API key file cannot be read.") from err
 
 
 def row(name: str, answer: dict[str, Any], remarks: str) -> str:
@@ -159,7 +159,7 @@ def study_rows(study: dict[str, Any]) -> Iterator[str]:
 
 
 def ask_one_by_one(client: Client, arguments: argparse.Namespace) -> int:
-    """Ask about each image and print each answer at once; return the number of refusals."""
+    """Send each image and print its result at once; return the number of refusals."""
     waiting, refused = list(sources(arguments.images)), 0
     if not arguments.json:
         print(_HEAD)
@@ -173,7 +173,7 @@ def ask_one_by_one(client: Client, arguments: argparse.Namespace) -> int:
 
 
 def ask_about_study(client: Client, arguments: argparse.Namespace) -> int:
-    """Ask about a study and print the answer; return the number of refusals."""
+    """Send a study and print the result; return the number of refusals."""
     try:
         images = [each for path in arguments.images for each in find_study(Path(path))]
         study = client.study(images)
@@ -198,7 +198,7 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Ask; 0, 1 if an image was refused, or 2 if no server answers."""
+    """Send the images; 0, 1 if an image was refused, or 2 if no server answers."""
     ask_all = ask_about_study if arguments.study else ask_one_by_one
     try:
         with Client(arguments.server, api_key=read_key(arguments.key_file)) as client:

@@ -1,4 +1,4 @@
-"""The file that ``mammoscope predict --json`` writes: a result a line, none half, none lost."""
+"""The file of ``mammoscope predict --json``: one complete result per line, none lost."""
 
 import json
 import os
@@ -11,37 +11,37 @@ from mammoscope.errors import ConfigurationError, StorageError
 from mammoscope.system.files import lock
 
 _BEGINNING: Final = b'{"path": '
-"""Of every line."""
+"""Keys of every line."""
 
 
 class Origin(NamedTuple):
-    """What decides a file's results: all of them are of one model and one threshold."""
+    """The model and the threshold, which must be the same for all results in a file."""
 
     model_version: str
     threshold: float
 
 
 def require_new(path: Path, *, otherwise: str = "") -> None:
-    """Refuse a file that has content; `otherwise` says what else than another file may be named.
+    """Refuse a file that has content; `otherwise` names an alternative in the message.
 
     Raises
     ------
     ConfigurationError
-        If it has.
+        If the file has content.
     """
     try:
         filled = path.is_file() and path.stat().st_size > 0
     except OSError:
-        filled = False  # writing it says what is wrong
+        filled = False  # the error is reported when the file is written
     if filled:
         raise ConfigurationError(
-            f"The JSON file has content already, which stays as it is: {otherwise}name another "
+            f"The JSON file already has content and was not changed: {otherwise}name another "
             "file, or delete it."
         )
 
 
 class ResultFile:
-    """Results are appended, each at once. One that cannot be written whole leaves no trace.
+    """A file to which results are appended one by one; an incomplete result leaves no trace.
 
     Parameters
     ----------
@@ -50,23 +50,23 @@ class ResultFile:
     origin
         Model and threshold of the results to write.
     resume
-        Whether to go on with a file that has results. Its last line is cut off if it is not
-        whole, as a command that was killed leaves it.
+        Whether to continue a file that has results. An incomplete last line, as left by a killed
+        command, is removed.
 
     Attributes
     ----------
     paths
-        Of the images that the file had results of.
+        Paths of the images that already had results.
     refused
-        How many of them are refusals.
+        Number of refusals among them.
 
     Raises
     ------
     ConfigurationError
-        If the file has content and `resume` is False, or content that cannot be continued, or
-        another command is writing it.
+        If the file has content and `resume` is False, its content cannot be continued, or another
+        command is writing it.
     StorageError
-        If it cannot be written.
+        If the file cannot be written.
     """
 
     def __init__(self, path: Path, origin: Origin, *, resume: bool) -> None:
@@ -108,7 +108,7 @@ class ResultFile:
         Raises
         ------
         OSError
-            If it cannot be written.
+            If the file cannot be written.
         """
         line = memoryview((json.dumps(result) + "\n").encode())
         start = self._stream.tell() if self._is_file else 0
@@ -121,7 +121,7 @@ class ResultFile:
             raise
 
     def _continue(self, path: Path, origin: Origin) -> None:
-        """Learn what is there, and stand at its end."""
+        """Read the existing results, and move to the end of the file."""
         end = 0
         with path.open("rb") as lines:
             for line in lines:
@@ -140,13 +140,13 @@ class ResultFile:
             found = origin if is_refusal else Origin(result["model_version"], result["threshold"])
         except (ValueError, KeyError, TypeError) as err:
             raise ConfigurationError(
-                "The JSON file does not hold results of mammoscope predict, and stays as it is; "
+                "The JSON file does not contain results of mammoscope predict and was not changed; "
                 "name another file."
             ) from err
         if found != origin:
             raise ConfigurationError(
-                "The JSON file has results of another model or operating point, and stays as it "
-                "is; name another file."
+                "The JSON file has results of another model or operating point and was not "
+                "changed; name another file."
             )
         self.paths.add(path)
         self.refused += is_refusal

@@ -1,7 +1,8 @@
-"""What the rules of `mammoscope.imaging.quality` cannot say: whether an image looks like others.
+"""A learned part of the quality gate: whether an image looks like other mammograms.
 
-A linear model of the search copy, reduced to a few grey values. ``mammoscope dev gate`` fits it on
-mammograms and on other images, and its numbers are part of the model's card.
+It complements the rules of `mammoscope.imaging.quality` with a linear model of the search copy,
+reduced to a few grey values. ``mammoscope dev gate`` fits the model on mammograms and other
+images, and its parameters are part of the model's card.
 """
 
 from typing import Annotated, Final
@@ -21,16 +22,16 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class LearnedGate(Frozen):
-    """A linear model that tells mammograms from other images.
+    """A linear model that distinguishes mammograms from other images.
 
     Parameters
     ----------
     weights
-        One for each grey value of `look_of`.
+        One weight for each grey value of `look_of`.
     bias
-        What is added to their sum.
+        Constant added to the weighted sum.
     refuse_below, warn_below
-        Scores below which an image is refused, and warned about.
+        Scores below which an image is refused, and below which it gets a warning.
     """
 
     weights: Annotated[tuple[Number, ...], Field(min_length=SIDE**2, max_length=SIDE**2)]
@@ -45,7 +46,7 @@ class LearnedGate(Frozen):
         return self
 
     def score(self, preprocessed: Preprocessed) -> float:
-        """How much an image looks like a mammogram: unbounded, high for mammograms."""
+        """Score how much an image looks like a mammogram: unbounded, high for mammograms."""
         return float(look_of(preprocessed) @ np.array(self.weights)) + self.bias
 
     def refuses(self, preprocessed: Preprocessed) -> bool:
@@ -53,12 +54,12 @@ class LearnedGate(Frozen):
         return self.score(preprocessed) < self.refuse_below
 
     def doubts(self, preprocessed: Preprocessed) -> bool:
-        """Whether an image is refused or warned about."""
+        """Whether an image is refused or gets a warning."""
         return self.score(preprocessed) < self.warn_below
 
 
 def look_of(preprocessed: Preprocessed) -> npt.NDArray[np.float64]:
-    """Return the search copy in `SIDE` x `SIDE` grey values in [0, 1], chest wall on the left."""
+    """Reduce the search copy to `SIDE` x `SIDE` grey values in [0, 1], chest wall on the left."""
     copy = preprocessed.search_copy
     if preprocessed.mirrored:
         copy = np.ascontiguousarray(copy[:, ::-1])

@@ -1,4 +1,4 @@
-"""What settings and cards have in common: frozen, checked, and refused with one message."""
+"""Common base of settings and cards: immutable, validated, with one message for all errors."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -15,16 +15,16 @@ PositiveFloat = Annotated[float, Field(gt=0.0)]
 def explain(
     error: ValidationError, origin: str, written: Mapping[str, str] | None = None
 ) -> ConfigurationError:
-    """Turn pydantic's report into one message: which key, what was received, what is allowed.
+    """Convert pydantic's report into one message: the key, what was received, what is allowed.
 
     Parameters
     ----------
     error
-        The report.
+        pydantic's report.
     origin
-        What cannot be used.
+        Name of the source for the message.
     written
-        How the user wrote each key, where that is not its name.
+        Spelling of the keys in the source, where it differs from the names.
     """
     names = written or {}
 
@@ -38,7 +38,7 @@ def explain(
 
 
 class Frozen(BaseModel):
-    """Values that cannot change once they were checked; an unknown key is an error.
+    """Validated, immutable values; an unknown key is an error.
 
     The docstring below a field is its description.
     """
@@ -49,6 +49,6 @@ class Frozen(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Write each description in one line, however its docstring is wrapped."""
+        """Put each description on one line, however its docstring is wrapped."""
         for field in cls.model_fields.values():
             field.description = " ".join((field.description or "").split())

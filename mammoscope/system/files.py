@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, and locks between processes."""
+"""Write files and folders atomically, and lock between processes."""
 
 import errno
 import json
@@ -16,7 +16,7 @@ if sys.platform != "win32":
     import fcntl
 
 PARTIAL: Final = ".partial"
-"""How temporary names of `replacing` end; a process that is killed leaves such a file."""
+"""Suffix of the temporary names of `replacing`; a killed process leaves such a file."""
 
 
 def json_text(content: Any) -> str:
@@ -25,12 +25,12 @@ def json_text(content: Any) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all.
+    """Write a JSON file atomically.
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     with replacing(path) as target:
         target.write_text(json_text(content), encoding="utf-8")
@@ -38,10 +38,10 @@ def write_json(path: Path, content: Any) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file to write; at the end it replaces `path` in one step.
+    """Yield a temporary file for writing; at the end it atomically replaces `path`.
 
-    The bytes are on the disk before the file gets its name. Pipes and devices are written
-    directly. After an error the file is what it was before.
+    The file is flushed to disk before it gets its name. Pipes and devices are written directly.
+    After an error, the file is unchanged.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
-    # A name of its own: two processes may write the same file at once.
+    # A unique name, because two processes may write the same file at once.
     target = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         yield target
@@ -59,17 +59,17 @@ def replacing(path: Path) -> Iterator[Path]:
         target.replace(path)
         _flush(path.parent)
     except BaseException:
-        with suppress(OSError):  # what went wrong first is reported
+        with suppress(OSError):  # the first error is reported
             target.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
 def replacing_files(folder: Path) -> Iterator[Path]:
-    """Yield a new folder to write files to; at the end all of them replace those of `folder`.
+    """Yield a new folder for writing files; at the end all of them replace those in `folder`.
 
-    Files of other names stay. The new files are on the disk before the first old one goes. After
-    an error every file is what it was before.
+    Other files do not change. The new files are flushed to disk before the first old one is
+    removed. After an error, every file is unchanged.
 
     Raises
     ------
@@ -92,16 +92,15 @@ def replacing_files(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give a new folder to write files to; at the end it replaces the folder `path`.
+    """Yield a new folder for writing; at the end it atomically replaces the folder `path`.
 
-    The files are on the disk before the folder gets its name, so that a folder of that name is
-    always complete. Only the user may enter the folder. After an error `path` is what it was
-    before.
+    All files are flushed to disk before the folder gets its name, so a folder of that name is
+    always complete. Only the user can access the folder. After an error, `path` is unchanged.
 
     Raises
     ------
     OSError
-        What writing raised, or putting the folder in its place.
+        If the files cannot be written, or the folder cannot be replaced.
     """
     work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
@@ -117,9 +116,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _replaced() -> Iterator[Callable[[Path, Path], None]]:
-    """Yield a function that renames a file or folder to a name that may be taken.
+    """Yield a function that renames a file or folder, replacing an existing one.
 
-    What had the name is removed at the end, and after an error it has it again.
+    What is replaced is removed at the end, or restored after an error.
     """
     old: list[Path] = []
 
@@ -141,7 +140,7 @@ def _replaced() -> Iterator[Callable[[Path, Path], None]]:
 
 
 def _put_back(before: Path, path: Path) -> None:
-    """Give what is called `before` its name back, if it lost it."""
+    """Restore the name of the file or folder `before`, if it lost it."""
     if before.exists():
         _remove(path)
         before.rename(path)
@@ -156,22 +155,22 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock file; a thread or process that wants the same one waits until the end.
+    """Hold a lock file; other threads and processes wait for it.
 
-    The lock ends with the process that holds it, however it ends; the file stays. Windows and
-    some network file systems have no such lock: there nobody waits.
+    The lock ends with its process, however that ends; the file stays. Windows and some network file
+    systems have no such lock, so there is no waiting there.
 
     Parameters
     ----------
     path
-        The file; it is created.
+        The lock file; created if missing.
     wait
-        Whether to wait for whoever holds the lock.
+        Whether to wait until the lock is free.
 
     Raises
     ------
     BlockingIOError
-        If `wait` is False and somebody holds the lock.
+        If `wait` is False and the lock is taken.
     OSError
         If the file cannot be created or locked.
     """
@@ -181,7 +180,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def lock(stream: IO[Any], *, wait: bool = True) -> None:
-    """Lock an open file until it is closed; otherwise as `locked`."""
+    """Lock an open file until it is closed; otherwise like `locked`."""
     if sys.platform == "win32":
         return
     try:
@@ -192,7 +191,7 @@ def lock(stream: IO[Any], *, wait: bool = True) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or the names in a folder, are flushed to disk."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -200,5 +199,7 @@ def _flush(path: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError:
-        if not path.is_dir():  # Windows opens no folders, and some file systems flush none
+        if (
+            not path.is_dir()
+        ):  # Windows cannot open folders, and some file systems cannot flush them
             raise

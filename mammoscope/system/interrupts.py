@@ -1,4 +1,4 @@
-"""Ctrl-C while a command still imports what it needs."""
+"""Handle Ctrl-C while a command imports its modules."""
 
 import os
 import signal
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from typing import Final
 
 EXIT_INTERRUPTED: Final = 130
-"""Exit status of a program that Ctrl-C ended: 128 and the number of SIGINT."""
+"""Exit status after Ctrl-C: 128 plus the number of SIGINT."""
 
 
 @contextmanager
 def quitting_on_ctrl_c() -> Iterator[None]:
-    """End the process at once on Ctrl-C, with `EXIT_INTERRUPTED` and without a word.
+    """Exit at once on Ctrl-C, silently and with `EXIT_INTERRUPTED`.
 
-    Python would raise KeyboardInterrupt in the middle of an import, which ends in a traceback or,
-    within a library's own import, in an error that says something else. Nothing is done elsewhere
-    than in the main thread, nor where Ctrl-C is ignored.
+    Python would raise KeyboardInterrupt during an import, which gives a traceback or, within a
+    library's own import, a misleading error. This has no effect outside the main thread, or if
+    Ctrl-C is ignored.
     """
     if (
         threading.current_thread() is not threading.main_thread()

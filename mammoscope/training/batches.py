@@ -1,4 +1,4 @@
-"""Cached preprocessed images, and the batches that a network learns from."""
+"""Cache preprocessed images, and make training batches from them."""
 
 import hashlib
 import math
@@ -26,24 +26,24 @@ from mammoscope.training.augmentation import erase, flip, jitter
 Batch = tuple[Pixels, dict[str, npt.NDArray[np.float32]]]
 
 TEACHERS: Final = "teachers"
-"""Name of the target that the logit has besides the label in a run with teachers."""
+"""Name of the logit's second target, in runs with teachers."""
 
 WORKERS: Final = 2
 AHEAD: Final = 4
-"""Batches that are ready before the network needs them."""
+"""Number of batches prepared ahead of the network."""
 
 _CHEST_WALLS: Final = ("left", "right")
 
 _CACHE_FORMAT: Final = 2
-"""To be raised whenever `mammoscope.imaging.preprocessing` changes its result."""
+"""Increase this whenever the result of `mammoscope.imaging.preprocessing` changes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreprocessedExamples:
     """Examples with their preprocessed images.
 
-    ``pixels`` is uint8 (N, H, W), or (N, H, W, 3) of three channels; ``breasts`` names each image's
-    breast; ``refused`` counts images left out, by error code.
+    ``pixels`` is uint8 (N, H, W), or (N, H, W, 3) of three channels. ``breasts`` identifies each
+    image's breast. ``refused`` counts images left out, by error code.
     """
 
     examples: tuple[Example, ...]
@@ -55,10 +55,10 @@ class PreprocessedExamples:
 def preprocess_examples(
     examples: Sequence[Example], config: TrainConfig, cache: Path, label: str
 ) -> PreprocessedExamples:
-    """Read and preprocess images, or take them from an earlier run's cache.
+    """Read and preprocess images, or load them from an earlier run's cache.
 
-    An image that cannot be used is left out and counted. The cache is one file, found by the
-    images' names, sizes and modification times; it is written whole or not at all.
+    Images that cannot be used are left out and counted. The cache is one file, identified by the
+    images' names, sizes and modification times, and written atomically.
 
     Parameters
     ----------
@@ -67,9 +67,9 @@ def preprocess_examples(
     config
         Input size, crop and channels are used.
     cache
-        Folder for the cache; made if it is missing.
+        Folder for the cache; created if missing.
     label
-        Shown beside the progress bar.
+        Title of the progress bar.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def _fingerprint(examples: Sequence[Example], config: TrainConfig) -> str:
 def _preprocess_all(
     examples: Sequence[Example], config: TrainConfig, label: str
 ) -> tuple[Pixels, list[str]]:
-    """Preprocessed images and, for every example, its chest wall's side or why it was refused."""
+    """Return preprocessed images and, for every example, its chest wall's side or error code."""
     size = config.input_size
 
     def one(example: Example) -> tuple[Pixels | None, str]:
@@ -134,11 +134,11 @@ def store_arrays(path: Path, **arrays: Any) -> None:
         with replacing(path) as target, target.open("wb") as stream:
             np.savez(stream, **arrays)
     except OSError as err:
-        raise StorageError("The preprocessed images cannot be stored.") from err
+        raise StorageError("The preprocessed images cannot be written to the cache.") from err
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled, augmented batches, the same whenever seed and epoch are the same.
+    """Shuffled, augmented batches, determined by seed and epoch.
 
     An item is a tuple of pixels, as `as_input` makes them, and of targets float32 (B, 1) by name of
     the output.
@@ -146,11 +146,11 @@ class Batches(keras.utils.PyDataset):
     Parameters
     ----------
     preprocessed
-        What the batches are made of.
+        The images to make batches from.
     config
         Batch size, augmentation and seed are used.
     answers
-        Probabilities by the teachers, float32 (N,), the target `TEACHERS`; None without teachers.
+        Teachers' probabilities, float32 (N,), for the target `TEACHERS`; None without teachers.
     """
 
     def __init__(
@@ -159,8 +159,9 @@ class Batches(keras.utils.PyDataset):
         config: TrainConfig,
         answers: npt.NDArray[np.float32] | None = None,
     ) -> None:
-        # With one worker Keras makes the batches in a thread of TensorFlow, which delays or aborts
-        # the end of a process that leaves an epoch early. With more it uses threads of Python.
+        # With one worker, Keras makes the batches in a TensorFlow thread, which delays or aborts
+        # the exit of a process that leaves an epoch early. With more workers it uses Python
+        # threads.
         super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=AHEAD)
         self._preprocessed = preprocessed
         self._config = config
@@ -201,7 +202,7 @@ def as_input(pixels: Pixels) -> Pixels:
 
 
 def augmented(pixels: Pixels, config: TrainConfig, epoch: int, index: int) -> Pixels:
-    """An image as the network sees it in an epoch, of the same shape; always the same."""
+    """Return a preprocessed image, augmented for an epoch; always the same."""
     rng = np.random.default_rng((config.seed, epoch, index))
     match config.augmentation:
         case "none":

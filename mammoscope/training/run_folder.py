@@ -1,5 +1,7 @@
-"""The folder of a training run: what may be in it when a run begins. It needs no Keras."""
+"""The folder of a training run, and its checks at the start of a run; needs no Keras."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -7,30 +9,31 @@ from typing import Final
 from mammoscope.errors import RunError, StorageError
 from mammoscope.model.artifact.folder import CARD_NAME
 from mammoscope.settings.training import TrainConfig
-from mammoscope.system.files import json_text, replacing
+from mammoscope.system.files import PARTIAL, json_text, locked, replacing
 
 CONFIG_NAME: Final = "config.json"
 HISTORY_NAME: Final = "history.json"
 CHECKPOINT_NAME: Final = "checkpoint.npz"
+LOCK_NAME: Final = ".lock"
 
 _MAY_CHANGE: Final = "stop_after"
-"""The one setting that may differ when a run is resumed: nothing before the stop depends on it."""
+"""The only setting that may change when a run is resumed: no earlier epoch depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
-    """Where a run reads and writes.
+    """Input and output paths of a run.
 
     Parameters
     ----------
     data
         Folder of mammograms.
     output
-        Folder of the run; it gets everything that the run computes.
+        Folder of the run, for everything that it computes.
     cache
-        Folder for preprocessed images, which runs may share.
+        Folder for preprocessed images; several runs may share it.
     metadata
-        Table of metadata; None looks for one in `data`.
+        Metadata table; None looks for one in `data`.
     folds
         Table of folds, for a configuration with a fold.
     lesions
@@ -46,44 +49,58 @@ class RunPaths:
     lesions: Path | None = None
 
 
-def open_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
-    """Make the run's folder, or check that it holds this run; True if the run is complete.
+@contextmanager
+def open_run(config: TrainConfig, output: Path, *, resume: bool) -> Iterator[bool]:
+    """Create the run's folder, or check that it has this run; yields True if the run is complete.
+
+    No other training can use the folder until the end. The lock ends with the process, so a
+    training that was killed does not block the next one.
 
     Raises
     ------
     RunError, ConfigurationError, StorageError
-        As `check_run` does, or if the folder cannot be made.
+        As in `check_run`, or if another training uses the folder, or if it cannot be created.
     """
-    if check_run(config, output, resume=resume):
-        return True
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise StorageError("The output folder cannot be made.") from err
-    write_json(output / CONFIG_NAME, config.to_record())
-    return False
+    check_run(config, output, resume=resume)  # before anything is written into a foreign folder
+    with ExitStack() as stack:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(output / LOCK_NAME, wait=False))
+        except BlockingIOError as err:
+            raise RunError(
+                "Another training is running in the output folder; wait until it ends, or name "
+                "another folder."
+            ) from err
+        except OSError as err:
+            raise StorageError("The output folder cannot be created.") from err
+        is_complete = check_run(config, output, resume=resume)
+        if not is_complete:
+            for left in output.glob(f".*{PARTIAL}"):  # by a training that was killed
+                left.unlink(missing_ok=True)
+            write_json(output / CONFIG_NAME, config.to_record())
+        yield is_complete
 
 
 def check_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
-    """Check that a folder is new or holds this run; True if the run is complete.
+    """Check that a folder is new or has this run; True if the run is complete.
 
-    A run that has no whole epoch yet may be started over, also with another configuration: where
-    the first weights could not be had, there is nothing to continue.
+    A run without a completed epoch may be started over, even with another configuration: if its
+    initial weights were unavailable, there is nothing to continue.
 
     Raises
     ------
     RunError
-        If the folder holds something else, another run, or this one and `resume` is False.
+        If the folder has other content or another run, or if it has this run and `resume` is False.
     ConfigurationError
-        If the run used what this version no longer has.
+        If the run used a removed feature.
     StorageError
         If the folder cannot be listed.
     """
     stored_path = output / CONFIG_NAME
     try:
         if not stored_path.exists():
-            if output.is_dir() and any(output.iterdir()):
-                raise RunError("The output folder is not empty and holds no run.")
+            if output.is_dir() and any(each.name != LOCK_NAME for each in output.iterdir()):
+                raise RunError("The output folder is not empty and has no run.")
             return False
     except OSError as err:
         raise StorageError("The output folder cannot be listed.") from err
@@ -91,11 +108,11 @@ def check_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
     if not any((output / name).exists() for name in begun):
         return False
     if not resume:
-        raise RunError("The output folder holds a run; continue it with --resume.")
+        raise RunError("The output folder has a run; continue it with --resume.")
     try:
         stored = TrainConfig.from_record(stored_path.read_bytes()).model_dump(mode="json")
     except OSError as err:
-        raise RunError("The configuration of the run cannot be read.") from err
+        raise RunError("The run's configuration cannot be read.") from err
     differing = sorted(
         key
         for key, value in config.model_dump(mode="json").items()
@@ -109,14 +126,14 @@ def check_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON, whole or not at all; raises `StorageError`."""
+    """Write JSON atomically; raises `StorageError`."""
     write_text(path, json_text(content))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text in UTF-8, whole or not at all; raises `StorageError`."""
+    """Write text in UTF-8 atomically; raises `StorageError`."""
     try:
         with replacing(path) as target:
             target.write_text(text, encoding="utf-8", errors="surrogateescape")
     except OSError as err:
-        raise StorageError("A result of the run cannot be stored.") from err
+        raise StorageError("A result of the run cannot be written.") from err

@@ -1,4 +1,4 @@
-"""What a run leaves behind beside the network: configuration, environment, scores, card."""
+"""Write a run's outputs besides the network: configuration, environment, scores, card."""
 
 import csv
 import platform
@@ -39,16 +39,16 @@ def write_results(
     facts: dict[str, Any],
     config: TrainConfig,
 ) -> None:
-    """Calibrate on the validation images and write scores, figures and card.
+    """Calibrate on the validation images, and write scores, figures and card.
 
     Parameters
     ----------
     output
-        Folder of the run; the network and the history are there already.
+        Folder of the run, which already has the network and the history.
     validation, logits
-        Images of patients that the network did not learn from, and their logits, float32 (N,).
+        Images of patients that the network was not trained on, and their logits, float32 (N,).
     facts
-        What the card says of the training.
+        The card's facts about the training.
     config
         Input size and crop are used.
 
@@ -85,12 +85,12 @@ def write_results(
 
 
 def renew_card(output: Path) -> None:
-    """Fit breasts and patients of a finished run's card anew, from its stored validation scores.
+    """Refit the breast and patient levels of a finished run's card from its validation scores.
 
     Raises
     ------
     ArtifactError
-        If the run's model or scores are missing, damaged or not of one another.
+        If the run's model or scores are missing, damaged or do not belong together.
     StorageError
         If the card cannot be written.
     """
@@ -101,7 +101,7 @@ def renew_card(output: Path) -> None:
 def _with_age(
     validation: PreprocessedExamples, images: Scored, thresholds: Mapping[str, float]
 ) -> tuple[AgeCalibration | None, Evaluation | None]:
-    """The calibration with age and what it measures; None where there is too little of both."""
+    """Fit the calibration with age, and evaluate it; None if there is too little data."""
     ages = [example.facts.age for example in validation.examples]
     known = [i for i, age in enumerate(ages) if age is not None]
     if not known:
@@ -152,16 +152,16 @@ def _write_scores(path: Path, validation: PreprocessedExamples, images: Scored) 
                         example.label,
                         example.patient_id,
                         breast,
-                        f"{logit:.9g}",  # to its last digit: levels are fitted anew from these
+                        f"{logit:.9g}",  # full precision, for refitting the levels
                         f"{probability:.6f}",
                     )
                 )
     except OSError as err:
-        raise StorageError("The validation scores cannot be stored.") from err
+        raise StorageError("The validation scores cannot be written.") from err
 
 
 def environment(config: TrainConfig) -> dict[str, Any]:
-    """Versions, commit, backend and seed: what it takes to repeat a run."""
+    """Return versions, commit, backend and seed: the facts needed to repeat a run."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -181,7 +181,7 @@ def environment(config: TrainConfig) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Commit of the code, with a mark where it was changed since; None outside a checkout."""
+    """Commit of the code, marked if the code was changed; None outside a checkout."""
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607
@@ -197,7 +197,7 @@ def _commit() -> str | None:
 
 
 def precision(config: TrainConfig) -> str:
-    """Keras' name of the precision that `config` asks for, on this machine."""
+    """Keras' name of the precision that `config` selects on this machine."""
     if config.precision != "auto":
         return config.precision
     try:

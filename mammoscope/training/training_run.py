@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
-from mammoscope.data.dataset import Example, describe_ignored, require_both_classes
+from mammoscope.data.dataset import Dataset, Example, describe_ignored, require_both_classes
 from mammoscope.data.fold_table import read_folds
 from mammoscope.data.lesions import read_films
 from mammoscope.data.split_table import write_split
@@ -37,7 +37,7 @@ from mammoscope.training.validation import History
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Trained:
-    """A trained network, and images of patients that it did not learn from."""
+    """A trained network, and images of patients it was not trained on."""
 
     network: keras.Model
     validation: PreprocessedExamples
@@ -48,44 +48,52 @@ class _Trained:
 def train(
     config: TrainConfig, paths: RunPaths, say: Callable[[str], None], *, resume: bool = False
 ) -> None:
-    """Train a network and leave a model folder in ``paths.output``.
+    """Train a network and write a model folder to ``paths.output``.
 
     The folder gets config.json, environment.json, split.csv, history.json, summary.txt,
-    network.json, validation_scores.csv, figures/, model.keras and card.json. A run that was
-    killed continues after its last whole epoch. The card of a complete run gets its breasts and
-    patients fitted anew.
+    network.json, validation_scores.csv, figures/, model.keras and card.json. A run that was killed
+    continues after its last completed epoch. For a complete run, only the breast and patient levels
+    of the card are fitted again.
 
     Parameters
     ----------
     config, paths
-        What to do, and where.
+        Configuration and paths of the run.
     say
-        Gets what a person should know about data and result, one sentence per call. Sentences
-        about the data come before the hours of work.
+        Called with each sentence about data and result. Sentences about the data come before the
+        hours of training.
     resume
-        Whether to continue the run in ``paths.output``.
+        Whether to resume the run in ``paths.output``.
 
     Raises
     ------
     DatasetError
         If the images cannot be used.
     RunError
-        If the folder holds another run, or this one and `resume` is False. A run that has no
-        whole epoch yet may be started over.
+        If the folder has another run, or this one and `resume` is False, or another training uses
+        it. A run without a completed epoch may be started over.
     ArtifactError
-        If the run is complete, and its model, card and scores do not belong together.
+        If the run is complete, but its model, card and scores do not belong together.
     ConfigurationError
-        If the run used what this version no longer has, or its weights cannot be had.
+        If the run used a removed feature, or its weights are unavailable.
     StorageError
         If a result cannot be written.
     """
     dataset = read_examples(config, paths.data, paths.metadata)
     for sentence in describe_ignored(dataset.ignored):
         say(sentence)
-    if open_run(config, paths.output, resume=resume):
-        renew_card(paths.output)
-        say("The run is complete; its card was written anew from its validation scores.")
-        return
+    with open_run(config, paths.output, resume=resume) as is_complete:
+        if is_complete:
+            renew_card(paths.output)
+            say("The run is complete; its card was rewritten from its validation scores.")
+        else:
+            _train_and_record(config, dataset, paths, say)
+
+
+def _train_and_record(
+    config: TrainConfig, dataset: Dataset, paths: RunPaths, say: Callable[[str], None]
+) -> None:
+    """Divide the data, train, and write the results."""
     divided = divide(dataset, config, read_folds(paths.folds) if paths.folds else None)
     for sentence in sentences(divided.facts):
         say(sentence)
@@ -100,7 +108,7 @@ def train(
         write_text(paths.output / "summary.txt", _summary(network))
         write_json(paths.output / "network.json", complexity(network))
         bar.update()
-        # Measured on what was saved: rounded weights, float32.
+        # Measured on the saved network: rounded weights, float32.
         logits = predict(network, trained.validation.pixels, "validation")
         bar.update()
         facts = {
@@ -139,7 +147,7 @@ def _train(
 
     def after_epoch(done: History) -> None:
         write_json(paths.output / HISTORY_NAME, done)
-        if not sys.stderr.isatty():  # where the loop shows no bar
+        if not sys.stderr.isatty():  # the loop then shows no bar
             say(_epoch_line(done[-1], config))
 
     history = loop.run(after_epoch)
@@ -151,7 +159,7 @@ def _train(
 
 
 def _epoch_line(epoch: Mapping[str, Any], config: TrainConfig) -> str:
-    """Say in a line what an epoch brought."""
+    """Describe the results of an epoch in one line."""
     total = config.head_epochs + config.epochs
     validation = epoch["validation"]
     return (
@@ -187,7 +195,7 @@ def _lesion_batches(
 
 
 def _network(config: TrainConfig) -> keras.Model:
-    """The network in the run's precision, with its first weights."""
+    """Build the network in the run's precision, with its initial weights."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision(config))
     try:

@@ -1,4 +1,4 @@
-"""Slow and greedy clients, against a service with the settings that it has by default."""
+"""Slow and greedy clients, against a service with default settings."""
 
 import http.client
 import os
@@ -23,8 +23,8 @@ from tests.service_process import PATIENCE_S, ServiceProcess
 pytestmark = pytest.mark.abuse("connections")
 
 PROBE_P99_S = 0.1
-"""What probes may take beside any attack, on the listener that they have for themselves, more than
-the least that can be asked of another process on this machine, which may be busy otherwise."""
+"""Maximum time of probes during an attack, on their own listener, beyond the time that another
+process on this machine takes to answer."""
 
 CONTROL = """
 import socketserver
@@ -38,7 +38,7 @@ with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
 """
 
 NEXT_ANSWER_S = 2.0
-"""Time from the end of an attack to the next good answer."""
+"""Maximum time from the end of an attack to the next good answer."""
 
 LIMIT_MB = 3 * 1024
 """Memory limit of the manifests."""
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 
 def probe(port: int) -> float:
-    """Seconds until whoever listens at a port has said that all is well."""
+    """Seconds until the server at a port answers a probe."""
     began = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     connection.request("GET", "/readyz")
@@ -63,7 +63,7 @@ def probe(port: int) -> float:
 
 @contextmanager
 def control() -> Iterator[int]:
-    """A process that answers at once; yields its port."""
+    """Run a process that answers at once; yields its port."""
     with subprocess.Popen(
         [sys.executable, "-I", "-c", CONTROL], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -96,7 +96,7 @@ class Defaults:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Probe all the while, and hold what must hold."""
+        """Probe during the attack, and check the results."""
         seconds: list[float] = []
         control_s: list[float] = []
         ended = threading.Event()
@@ -199,11 +199,11 @@ def enough_descriptors() -> Iterator[None]:
 
 
 MAY_REFUSE = ("stalled bodies", "stalled chunks")
-"""Attacks that take all slots until the deadline of their bodies."""
+"""Attacks that occupy all slots until the deadline of their bodies."""
 
 
 @pytest.mark.parametrize("case", ATTACKS)
-def test_good_requests_are_answered_beside(defaults: Defaults, case: str) -> None:
+def test_good_requests_are_answered_during_attacks(defaults: Defaults, case: str) -> None:
     with defaults.watched(), ExitStack() as open_:
         ATTACKS[case](defaults.port, open_)
         statuses = set()
@@ -227,7 +227,7 @@ TENSORS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("case", TENSORS)
-def test_memory_of_tensors_is_bounded(defaults: Defaults, case: str) -> None:
+def test_memory_of_tensors_is_limited(defaults: Defaults, case: str) -> None:
     worker = Path(f"/proc/{defaults.process.worker()}/clear_refs")
     worker.write_text("5")  # begins the peak anew
     before, body = defaults.process.memory(), TENSORS[case]
@@ -253,7 +253,7 @@ def test_stalled_bodies_lose_their_slots(defaults: Defaults) -> None:
         assert time.monotonic() - began < ServiceSettings().request_timeout_s / 2
 
 
-def test_a_client_that_is_still_sending_hears_the_refusal(defaults: Defaults) -> None:
+def test_a_client_gets_the_refusal_while_it_is_sending(defaults: Defaults) -> None:
     size = ServiceSettings().max_image_bytes * 2
     with socket.create_connection(("127.0.0.1", defaults.port), timeout=PATIENCE_S) as connection:
         connection.sendall(post("/predict", size))
@@ -280,7 +280,7 @@ def test_descriptors_never_run_out(tmp_path: Path, compiled_folder: Path, files:
         service.process.kill()
 
 
-def test_connections_of_one_address_are_bounded(tmp_path: Path, compiled_folder: Path) -> None:
+def test_connections_per_address_are_limited(tmp_path: Path, compiled_folder: Path) -> None:
     service = Defaults(tmp_path, compiled_folder, max_connections_per_client=3)
     try:
         with ExitStack() as open_:
@@ -317,7 +317,7 @@ sys.exit(process.wait())  # and reads nothing
 """
 
 
-def test_a_log_that_nobody_reads(tmp_path: Path, compiled_folder: Path) -> None:
+def test_an_unread_log_does_not_stop_the_service(tmp_path: Path, compiled_folder: Path) -> None:
     metrics = f"127.0.0.1:{free_port()}"
     service = Defaults(
         tmp_path,

@@ -1,4 +1,4 @@
-"""Measured results on their way into the card, and the card in words."""
+"""Adding measured results to the card, and rendering the card as Markdown."""
 
 import json
 from itertools import pairwise
@@ -60,7 +60,7 @@ def card(*arguments: object) -> int:
     return main(["dev", "card", *map(str, arguments)])
 
 
-def test_results_reach_the_card_and_its_words(model: Path, tmp_path: Path):
+def test_results_are_in_the_card_and_its_markdown(model: Path, tmp_path: Path):
     test = measured(5)
     evaluated = {
         **test,
@@ -97,7 +97,7 @@ def test_results_reach_the_card_and_its_words(model: Path, tmp_path: Path):
     assert "3 of the 203" in text
     assert "| machine 2 |" in text
     assert "| 1 Title | there |" in text
-    # What is not given anew stays.
+    # Results that are not given again do not change.
     assert card("--model", model) == 0
     assert (model / "MODEL_CARD.md").read_text() == text
 
@@ -118,7 +118,7 @@ def test_predictive_values_follow_from_prevalence(model: Path):
     assert "PPV, NPV at 40 %" in text
 
 
-def test_precision_and_what_it_changes_are_in_the_words(model: Path):
+def test_precision_and_its_effect_are_in_the_markdown(model: Path):
     found = load_artifact(model).card
     assert "Compiled network" not in render(found)
     compiled = CardCompiled(
@@ -149,7 +149,7 @@ def test_precision_and_what_it_changes_are_in_the_words(model: Path):
     assert "times as long" not in text
 
 
-def test_every_table_is_a_table(model: Path):
+def test_every_table_is_well_formed(model: Path):
     lines = render(load_artifact(model).card).splitlines()
     for above, line in pairwise(lines):
         if line.startswith("|") and above.startswith("|"):
@@ -168,6 +168,6 @@ def test_results_of_another_model_are_refused(model: Path, tmp_path: Path, capsy
     assert (model / "card.json").read_bytes() == before
 
 
-def test_the_released_model_card_is_made_of_the_released_card():
+def test_the_released_markdown_is_rendered_from_the_released_card():
     found = load_artifact(ROOT / "model").card
     assert (ROOT / "model" / "MODEL_CARD.md").read_text() == render(found)

@@ -1,4 +1,4 @@
-"""What all commands have in common: exit statuses, outputs, names of files, the model to use."""
+"""Common behaviour of all commands: exit status, output, file names, model."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from mammoscope.settings.service import ServiceSettings, model_path, released_mo
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_TEXT = os.fsdecode(b"br\xfcst \xff.jpg")
-"""A file's name whose bytes are no text."""
+"""A file name whose bytes are not valid text."""
 
 
 def status_of(*words: object) -> int:
-    """Exit status, also where the parser ends the process."""
+    """Exit status, even if the parser exits."""
     try:
         return main([str(word) for word in words])
     except SystemExit as ended:
@@ -38,6 +38,7 @@ def status_of(*words: object) -> int:
         "dev card",
         "dev distributions --data images",
         "dev release run --data images",
+        "dev gate --mammograms images --others images",
         "dev quality --every 0 a.png",
         "dev quality --every x a.png",
         "dev trainings recipes.toml",
@@ -52,7 +53,7 @@ def status_of(*words: object) -> int:
         "nothing",
     ],
 )
-def test_wrong_usage_is_2(
+def test_wrong_usage_exits_with_2(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -73,7 +74,7 @@ def test_wrong_usage_is_2(
 @pytest.mark.parametrize(
     "command", ["predict", "evaluate", "explain", "compile", "dev robustness", "dev figures"]
 )
-def test_the_setting_names_the_model(
+def test_the_setting_selects_the_model(
     command: str, phantom_dataset: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -87,27 +88,27 @@ def test_the_setting_names_the_model(
         "dev robustness": ["dev", "robustness", "--data", phantom_dataset],
         "dev figures": ["dev", "figures", "--output", tmp_path],
     }
-    assert status_of(*lines[command]) == 1  # the shipped model is not used instead
+    assert status_of(*lines[command]) == 1  # the released model is not used instead
     assert capsys.readouterr().out == ""
     with pytest.raises(SystemExit):
         main([*command.split(), "--help"])
     assert "MAMMOSCOPE_MODEL" in capsys.readouterr().out
 
 
-def test_model_of_the_environment() -> None:
+def test_the_environment_selects_the_model() -> None:
     assert model_path({}) == released_model()
     assert model_path({"MAMMOSCOPE_MODEL": "other"}) == Path("other")
 
 
 @pytest.mark.parametrize("name", ["MAMMOSCOPE_MODLE", "MAMMOSCOPE_Max_Pixel", "MAMMOSCOPE_port"])
-def test_unknown_settings_are_named_as_written(name: str) -> None:
+def test_unknown_settings_are_named_as_spelt(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}: there is no such setting"):
         ServiceSettings.from_environment({name: "1"})
     with pytest.raises(ConfigurationError, match="MAMMOSCOPE_Max_Pixels: Input should be"):
         ServiceSettings.from_environment({"MAMMOSCOPE_Max_Pixels": "many"})
 
 
-def test_json_to_standard_output_is_json_alone(
+def test_json_to_standard_output_is_only_json(
     phantom_dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -123,7 +124,7 @@ def test_json_to_standard_output_is_json_alone(
 
 @pytest.fixture
 def no_text(phantom_folder: Path, tmp_path: Path) -> Path:
-    """A data set with a file whose name is no text, in a folder whose name is none either."""
+    """A data set with a file and a folder whose names are not valid text."""
     root = tmp_path / os.fsdecode(b"gr\xfcn")
     for number, image in enumerate(sorted(phantom_folder.iterdir())[:4]):
         (root / str(number % 2)).mkdir(parents=True, exist_ok=True)
@@ -149,7 +150,7 @@ def ran(*words: object, **options: object) -> "subprocess.CompletedProcess[bytes
         ["test.py", "--server", "http://127.0.0.1:1"],
     ],
 )
-def test_names_that_are_no_text(line: list[str], no_text: Path, tmp_path: Path) -> None:
+def test_names_that_are_not_valid_text(line: list[str], no_text: Path, tmp_path: Path) -> None:
     scores = tmp_path / "scores.csv"
     finished = ran(*(word.format(scores=scores) for word in line), no_text)
     assert b"Traceback" not in finished.stderr
@@ -167,11 +168,14 @@ def test_names_that_are_no_text(line: list[str], no_text: Path, tmp_path: Path) 
     [
         ("requests", ["test.py", "a.png"]),
         ("cv2", ["test.py", "a.png"]),
+        ("argparse", ["test.py", "a.png"]),
+        ("argparse", ["train.py"]),
+        ("logging", ["-m", "mammoscope", "audit", "folder"]),
         ("tqdm", ["-m", "mammoscope", "audit", "folder"]),
         ("keras", ["train.py", "--output", "{tmp_path}/run", "--preset", "smoke", "--data"]),
     ],
 )
-def test_ctrl_c_in_an_import_ends_without_a_word(
+def test_ctrl_c_during_an_import_exits_silently(
     module: str, line: list[str], tmp_path: Path, phantom_dataset: Path
 ) -> None:
     stopped = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
@@ -183,7 +187,7 @@ def test_ctrl_c_in_an_import_ends_without_a_word(
 
 
 @pytest.mark.parametrize("line", [["test.py", "--server", "http://127.0.0.1:1"]])
-def test_usage_of_the_client(line: list[str], tmp_path: Path) -> None:
+def test_wrong_usage_of_the_client(line: list[str], tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
     for options in (["--age", "nan"], ["--age", "7"], ["--wait", "inf"], ["--key-file", "nothing"]):
         assert ran(*line, *options, tmp_path / "a.png").returncode == 2

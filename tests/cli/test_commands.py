@@ -1,4 +1,4 @@
-"""All commands: their names, and what each answers where the extra ``train`` is not installed."""
+"""All commands: their names, and their behaviour without the extra ``train``."""
 
 import argparse
 import json
@@ -61,6 +61,9 @@ LINES: dict[str, int | str] = {
     "dev folds --data dataset --labels 0,1 --output folds.csv": NEEDS_TRAIN,
     "dev explore dataset --json explored.json --labels 0,1": NEEDS_TRAIN,
     "dev figures --model model --output figures": NEEDS_TRAIN,
+    "dev gate --mammograms images --others dataset --unseen-mammograms images --model model "
+    "--unseen-others images --every 50 --pairs 1 --json gate.json": 0,
+    "dev gate --mammograms images --others images --model model --fit": NEEDS_TRAIN,
     "dev pointing model.keras --lesions films --cache cache": NEEDS_TRAIN,
     "dev quality images --every 2 --list --json quality.json": 0,
     "dev release run --data dataset --output released": NEEDS_TRAIN,
@@ -109,7 +112,7 @@ def folder(
     phantom_folder: Path,
     phantom_dataset: Path,
 ) -> Path:
-    """Files that the lines name."""
+    """Files named in the command lines."""
     place = tmp_path_factory.mktemp("commands")
     shutil.copytree(artifact_folder, place / "model")
     shutil.copytree(phantom_folder, place / "images")
@@ -205,6 +208,12 @@ def test_help_lists_what_users_need(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines] == [*cli.COMMANDS, "dev"]
 
 
+def test_help_has_neither_missing_defaults_nor_doubled_percent_signs() -> None:
+    for name, command in _commands(parser()):
+        text = " ".join(command.format_help().split())
+        assert [odd for odd in ("default: None", "default: False", "%%") if odd in text] == [], name
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
@@ -212,7 +221,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("old", cli.RENAMED)
-def test_old_names_work_and_say_so(old: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_old_names_work_with_a_notice(old: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([old, "--help"])
     assert end.value.code == 0
@@ -222,7 +231,7 @@ def test_old_names_work_and_say_so(old: str, capsys: pytest.CaptureFixture[str])
     assert captured.err == f"mammoscope: {old} is deprecated; use mammoscope {new}.\n"
 
 
-def test_a_package_of_no_extra_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_missing_package_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(path: Path) -> None:
         raise ModuleNotFoundError("No module named 'other'", name="other")
 
@@ -234,12 +243,14 @@ def test_a_package_of_no_extra_is_not_explained(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["test.py"], "test.py: error: name the images to ask about"),
+        (["test.py"], "test.py: error: give the images to predict"),
         (["train.py"], "mammoscope train: error: the following arguments are required: --data"),
         (["predict.py", "--nothing"], "mammoscope: error: unrecognized arguments: --nothing"),
     ],
 )
-def test_launchers_say_what_to_do(words: list[str], said: str, tmp_path: Path) -> None:
+def test_launchers_without_arguments_explain_usage(
+    words: list[str], said: str, tmp_path: Path
+) -> None:
     program, *options = words
     ended = subprocess.run(
         [sys.executable, ROOT / program, *options],
@@ -252,7 +263,7 @@ def test_launchers_say_what_to_do(words: list[str], said: str, tmp_path: Path) -
     assert said in ended.stderr
 
 
-def test_predict_py_serves(tmp_path: Path) -> None:
+def test_predict_py_starts_the_service(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, ROOT / "predict.py"],
         cwd=tmp_path,
@@ -267,7 +278,7 @@ def test_predict_py_serves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "predict"])
-def test_a_setting_that_cannot_be_used(command, monkeypatch, capsys) -> None:
+def test_an_invalid_setting_is_refused(command, monkeypatch, capsys) -> None:
     monkeypatch.setenv("MAMMOSCOPE_THREADS", "many")
     monkeypatch.setenv("MAMMOSCOPE_MODEL", "nowhere")
     assert main([command, *(["image.png"] if command == "predict" else [])]) == 1

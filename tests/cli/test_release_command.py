@@ -1,4 +1,4 @@
-"""What a release holds, and what it must not hold."""
+"""Content that a release must and must not have."""
 
 import csv
 import json
@@ -66,7 +66,7 @@ def test_a_release_is_a_model_folder_with_a_record(training_run, phantom_dataset
     assert {row["part"] for row in split} == {"validation"}
 
 
-def test_what_was_compiled_from_an_earlier_model_does_not_stay(
+def test_a_network_compiled_from_an_earlier_model_is_removed(
     training_run, phantom_dataset, tmp_path
 ):
     to = tmp_path / "model"
@@ -91,14 +91,14 @@ def test_no_name_id_or_path_is_released(training_run, phantom_dataset, tmp_path)
         assert f",{path.name.split('_')[0]}" not in released
 
 
-def test_the_record_alone(training_run, phantom_dataset, tmp_path):
+def test_the_record_can_be_copied_alone(training_run, phantom_dataset, tmp_path):
     to = tmp_path / "model"
     assert release(training_run, "--data", phantom_dataset, "--output", to, "--record-only") == 0
     assert not (to / "model.keras").exists()
     assert (to / "experiments" / "first-try" / "config.json").is_file()
 
 
-def test_the_record_of_a_run_that_was_stopped(training_run, phantom_dataset, tmp_path):
+def test_the_record_of_a_stopped_run_can_be_copied(training_run, phantom_dataset, tmp_path):
     to = tmp_path / "model"
     for name in ("model.keras", "card.json", "validation_scores.csv"):
         (training_run / name).unlink()
@@ -108,7 +108,7 @@ def test_the_record_of_a_run_that_was_stopped(training_run, phantom_dataset, tmp
     assert names == {"config.json", "history.json", "environment.json"}
 
 
-def test_what_cannot_be_released(training_run, phantom_dataset, tmp_path, capsys):
+def test_incomplete_runs_are_refused(training_run, phantom_dataset, tmp_path, capsys):
     to = tmp_path / "model"
     scores = training_run / "validation_scores.csv"
     scores.write_text(scores.read_text().replace(".jpg", ".other"))
@@ -121,12 +121,12 @@ def test_what_cannot_be_released(training_run, phantom_dataset, tmp_path, capsys
     assert release(tmp_path, "--data", phantom_dataset, "--output", to) == 1
 
 
-def test_a_release_that_cannot_be_written(training_run, phantom_dataset, capsys):
+def test_an_unwritable_release_is_reported(training_run, phantom_dataset, capsys):
     assert release(training_run, "--data", phantom_dataset, "--output", "/dev/full/model") == 1
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_a_failure_at_any_step_keeps_the_model_and_record_that_were_there(
+def test_a_failure_at_any_step_keeps_the_existing_model_and_record(
     training_run, phantom_dataset, tmp_path, monkeypatch
 ):
     to = tmp_path / "model"
@@ -160,7 +160,7 @@ def test_a_failure_at_any_step_keeps_the_model_and_record_that_were_there(
         assert {name: found[name] for name in model} == {name: earlier[name] for name in model}
         assert found.keys() == earlier.keys()
         changed = {name for name in found if found[name] != earlier[name]}
-        # The record is written first: all of it, or nothing.
+        # The record is written first, completely or not at all.
         assert changed in (
             set(),
             {"experiments/first-try/history.json", "experiments/first-try/metrics.json"},

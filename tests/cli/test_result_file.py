@@ -1,4 +1,4 @@
-"""Results of ``mammoscope predict`` in a file: none half, none lost."""
+"""Results of ``mammoscope predict`` in a file: none incomplete, none lost."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def lines(tmp_path: Path) -> Path:
 
 
 def finish(lines: Path) -> int:
-    """Write what is missing; returns how many results that were."""
+    """Write the missing results; returns their number."""
     with ResultFile(lines, ORIGIN, resume=True) as results:
         left = [each for each in RESULTS if each["path"] not in results.paths]
         for each in left:
@@ -46,23 +46,23 @@ def test_a_command_stopped_at_any_byte_is_continued(lines: Path, end: int) -> No
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("a list of things to do", "does not hold results"),
-        ("a list\nof things\n", "does not hold results"),
-        ("\n", "does not hold results"),
-        ("{}\n", "does not hold results"),
-        ("[1]\n", "does not hold results"),
-        ('{"path": "a.png"}\n', "does not hold results"),
+        ("a list of things to do", "does not contain results"),
+        ("a list\nof things\n", "does not contain results"),
+        ("\n", "does not contain results"),
+        ("{}\n", "does not contain results"),
+        ("[1]\n", "does not contain results"),
+        ('{"path": "a.png"}\n', "does not contain results"),
         ('{"path": "a.png", "model_version": "1", "threshold": 0.5}\n', "of another model"),
         ('{"path": "a.png", "model_version": "1.2.3", "threshold": 0.1}\n', "of another model"),
     ],
 )
-def test_what_cannot_be_continued_stays_as_it_is(lines: Path, content: str, said: str) -> None:
+def test_files_that_cannot_be_continued_are_unchanged(lines: Path, content: str, said: str) -> None:
     lines.write_text(content)
     with pytest.raises(ConfigurationError, match=said):
         ResultFile(lines, ORIGIN, resume=True)
     with pytest.raises(ConfigurationError, match="continue it with --resume"):
         ResultFile(lines, ORIGIN, resume=False)
-    with pytest.raises(ConfigurationError, match="already, which stays as it is: name"):
+    with pytest.raises(ConfigurationError, match="already has content and was not changed: name"):
         require_new(lines)
     assert lines.read_text() == content
 
@@ -75,7 +75,7 @@ def test_an_empty_file_is_written_to(lines: Path) -> None:
     assert lines.read_bytes() == WHOLE[: WHOLE.index(b"\n") + 1]
 
 
-def test_one_command_writes_a_file_at_a_time(lines: Path) -> None:
+def test_only_one_command_writes_a_file(lines: Path) -> None:
     with (
         locked(lines),
         pytest.raises(ConfigurationError, match="Another command is writing"),
@@ -84,16 +84,16 @@ def test_one_command_writes_a_file_at_a_time(lines: Path) -> None:
     assert finish(lines) == len(RESULTS)
 
 
-def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         ResultFile(tmp_path / "no" / "lines.jsonl", ORIGIN, resume=True)
 
 
 @pytest.mark.parametrize("size", range(0, len(WHOLE), 7))
-def test_a_disk_that_fills_up_leaves_whole_lines(lines: Path, size: int) -> None:
+def test_a_full_disk_leaves_complete_lines(lines: Path, size: int) -> None:
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # Up to the limit the system writes: half a line.
+    # The system writes up to the limit: half a line.
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
@@ -105,7 +105,7 @@ def test_a_disk_that_fills_up_leaves_whole_lines(lines: Path, size: int) -> None
     assert lines.read_bytes() == WHOLE
 
 
-def test_an_interruption_leaves_whole_lines(lines: Path) -> None:
+def test_an_interruption_leaves_complete_lines(lines: Path) -> None:
     class Interrupted:
         """Writes a few bytes, then is interrupted."""
 

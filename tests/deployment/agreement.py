@@ -22,7 +22,7 @@ from tests.deployment.objects import (
 INDEX = "JOB_COMPLETION_INDEX"
 
 PROBES = "probes"
-"""Name of the port that answers probes, and nobody else."""
+"""Name of the port for probes only."""
 
 
 def disagreements(objects: list[Object], get_paths: set[str], user: int) -> list[str]:

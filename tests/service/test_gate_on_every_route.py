@@ -1,4 +1,4 @@
-"""Whoever predicts asks the learned gate of the model's card: service, command line, Python."""
+"""Service, command line and Python use the learned gate of the model's card."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ from mammoscope.service import create_app
 from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import assert_problem, upload
 
-WARNING = "may be no mammogram"
+WARNING = "may not be a mammogram"
 
 
 class Reader:
@@ -51,7 +51,7 @@ def refuses(model: Path) -> bool:
     return gate is not None and gate.bias < 0
 
 
-def test_python(model: Path, phantom_folder: Path):
+def test_the_python_api_uses_the_gate(model: Path, phantom_folder: Path):
     classifier, path = mammoscope.load(model), min(phantom_folder.iterdir())
     if refuses(model):
         with pytest.raises(NotAMammogramError):
@@ -60,7 +60,7 @@ def test_python(model: Path, phantom_folder: Path):
         assert any(WARNING in each for each in classifier.predict(path).warnings)
 
 
-def test_commands(model: Path, phantom_folder: Path, capsys):
+def test_the_commands_use_the_gate(model: Path, phantom_folder: Path, capsys):
     path = str(min(phantom_folder.iterdir()))
     for options in ([], ["--study"]):
         status = main(["predict", "--model", str(model), path, *options, "--json", "-"])
@@ -69,7 +69,7 @@ def test_commands(model: Path, phantom_folder: Path, capsys):
         assert ("not_a_mammogram" if refuses(model) else WARNING) in told
 
 
-def test_service(model: Path, phantom_folder: Path):
+def test_the_service_uses_the_gate(model: Path, phantom_folder: Path):
     client = create_app(ServiceSettings(), load_engine(model), Reader()).test_client()
     data = min(phantom_folder.iterdir()).read_bytes()
     predicted = client.post("/predict", **upload(data))

@@ -1,4 +1,4 @@
-"""Files are replaced whole or not at all, whichever step fails; locks end with their process."""
+"""Files are replaced atomically, whichever step fails; locks end with their process."""
 
 import errno
 import subprocess
@@ -72,7 +72,7 @@ def test_a_failure_at_any_step_changes_nothing(
             failures += 1
             assert contents(tmp_path) == {f"folder/{name}": text for name, text in OLD.items()}
             continue
-        if disk.left > 0:  # so many steps there are not
+        if disk.left > 0:  # there are fewer steps
             break
     assert failures >= 3
     assert contents(tmp_path) == {f"folder/{name}": text for name, text in after.items()}
@@ -100,7 +100,7 @@ def test_an_interruption_changes_nothing(
     assert contents(tmp_path) == before
 
 
-def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+def test_concurrent_writers_of_one_file_do_not_interfere(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with replacing(path) as first:
         first.write_bytes(b"first")
@@ -138,7 +138,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
-def test_a_file_system_without_locks_is_used(
+def test_a_file_system_without_locks_is_supported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fcntl = pytest.importorskip("fcntl")

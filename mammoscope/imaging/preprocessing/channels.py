@@ -16,10 +16,10 @@ from mammoscope.imaging.arrays import Grey, Mask
 from mammoscope.imaging.preprocessing.breast import SMALLEST_CONTRAST
 
 _PERCENTILES: Final = (1.0, 99.5)
-"""Percentiles of the grey values inside the breast beyond which all count as one."""
+"""Percentiles of the grey values inside the breast; values beyond them are clipped."""
 
 _RANK_BINS: Final = 1024
-"""Steps in which grey values are ranked: finer than the 255 ranks, coarser than noise."""
+"""Number of grey levels before ranking: more than the 255 ranks, but coarser than noise."""
 
 _SKIN: Final = 0.05
 """Diameter, as a share of the height, by which the breast is eroded before the window's percentiles
@@ -39,8 +39,8 @@ _STEEPEST: Final = 3.0
 def ranks(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
     """Replace each grey value by its rank inside the breast.
 
-    Ranks do not change under any monotone curve of grey values, be it a scanner's processing or a
-    display window: what one scanner's look says about its patients is not offered to the network.
+    Ranks are invariant under monotone curves of grey values, such as a scanner's processing or a
+    display window. This hides much of the scanner's identity from the network.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def ranks(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
     values = stretched[inside]
     low, high = (float(v) for v in np.percentile(values, _PERCENTILES))
     if high - low < SMALLEST_CONTRAST / 10:
-        raise NoBreastError("What stands out from the background has no structure.")
+        raise NoBreastError("The brightest object in the image has no structure.")
     bins = np.clip((stretched - low) * (_RANK_BINS / (high - low)), 0, _RANK_BINS - 1)
     bins = bins.astype(np.int32)
     counts = np.bincount(bins[inside], minlength=_RANK_BINS)
