@@ -17,6 +17,7 @@ from mammoscope.model.artifact.folder import NETWORK_NAME
 from mammoscope.model.complexity import complexity
 from mammoscope.model.networks import build_network, export_network, load_weights
 from mammoscope.settings.training import TrainConfig
+from mammoscope.system.progress import phase
 from mammoscope.training.batches import Batches, PreprocessedExamples, preprocess_examples
 from mammoscope.training.division import DividedData, divide, read_examples, sentences
 from mammoscope.training.lesions import LesionBatches, PreprocessedFilms, preprocess_films
@@ -197,12 +198,13 @@ def _lesion_batches(
 def _network(config: TrainConfig) -> keras.Model:
     """Build the network in the run's precision, with its initial weights."""
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision(config))
-    try:
-        network = build_network(config)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    load_weights(network, config)
+    with phase("build the network"):
+        keras.config.set_dtype_policy(precision(config))
+        try:
+            network = build_network(config)
+        finally:
+            keras.config.set_dtype_policy(policy)
+        load_weights(network, config)
     return network
 
 
