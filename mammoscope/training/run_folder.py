@@ -34,12 +34,19 @@ class RunPaths:
         Folder for preprocessed images; several runs may share it.
     metadata
         Metadata table; None looks for one in `data`.
+    folds
+        Table of folds, for a configuration with a fold.
+    lesions
+        Folder of films with outlined lesions, for a configuration that learns from them beside
+        the images in `data`.
     """
 
     data: Path
     output: Path
     cache: Path
     metadata: Path | None = None
+    folds: Path | None = None
+    lesions: Path | None = None
 
 
 @contextmanager

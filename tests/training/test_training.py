@@ -279,7 +279,7 @@ def test_a_teacher_gets_images_as_in_its_training(
         return network
 
     examples = read_dataset(phantom_dataset).split("train")[:6]
-    learned = preprocess_examples(examples, config.input_size, tmp_path, "train")
+    learned = preprocess_examples(examples, config, tmp_path, "train")
     answers = teacher_answers(learned, (), config, load)
     alone = predict(keras.saving.load_model(finished / "model.keras"), learned.pixels)
     calibration = load_artifact(finished).card.calibration
