@@ -42,7 +42,7 @@ fi
 if [[ " ${missing[*]} " == *" training "* ]]; then
     # TensorFlow has no release for Python 3.14; the service does not need it.
     .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' ||
-        fail "TensorFlow, and therefore training and the tests, need Python 3.11 to 3.13; remove .venv" \
+        fail "Training and the tests need TensorFlow, which needs Python 3.11 to 3.13; remove .venv" \
             "and name such an interpreter with PYTHON=..."
 fi
 
