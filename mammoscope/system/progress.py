@@ -1,6 +1,6 @@
-"""Progress on stderr: bars for work on many images, and titles for what cannot be counted.
+"""Progress on stderr: bars for work on many images, and titles for other long phases.
 
-Without a terminal nothing is shown, and at the end nothing stays.
+Nothing is shown without a terminal, and nothing remains at the end.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,6 +19,6 @@ def progress(items: Iterable[Item], total: int, title: str | None = None) -> "tq
 
 @contextmanager
 def phase(title: str) -> Iterator[None]:
-    """Show a title as long as a phase of work takes."""
+    """Show a title during a phase of work."""
     with tqdm(desc=title, bar_format="{desc} ...", disable=None, leave=False):
         yield

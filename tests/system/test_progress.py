@@ -1,4 +1,4 @@
-"""What a terminal shows while a command works, and what a file gets."""
+"""Progress in a terminal and in a file."""
 
 import os
 import pty
@@ -16,12 +16,12 @@ for _ in progress(range(3), 3, "read"):
 """
 
 
-def test_a_terminal_shows_phases_and_bars_and_keeps_nothing() -> None:
+def test_a_terminal_shows_phases_and_bars_and_nothing_remains() -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     subprocess.run([sys.executable, "-c", PROGRAM], stderr=theirs, check=True, timeout=300)
     os.set_blocking(ours, False)
-    shown = os.read(ours, 10_000).decode()  # before the other end is closed: it is lost then
+    shown = os.read(ours, 10_000).decode()  # before the other end is closed, which would lose it
     os.close(theirs)
     os.close(ours)
     assert "start TensorFlow ..." in shown

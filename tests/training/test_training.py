@@ -175,7 +175,7 @@ def test_equal_weights_make_equal_files(finished: Path, tmp_path: Path):
 
     released = (finished / "model.keras").read_bytes()
     for copy in (tmp_path / "first.keras", tmp_path / "second.keras"):
-        network = keras.saving.load_model(finished / "model.keras")  # elsewhere in memory
+        network = keras.saving.load_model(finished / "model.keras")  # at other memory addresses
         save_network(network, copy)
         assert copy.read_bytes() == released
     kernel = network.get_layer("score").trainable_weights[0]
@@ -186,7 +186,7 @@ def test_equal_weights_make_equal_files(finished: Path, tmp_path: Path):
 
 
 def test_one_training_at_a_time_in_a_folder(phantom_dataset: Path, tmp_path: Path):
-    """A second one is refused; tests/training/test_run_folder.py kills the first."""
+    """A second training is refused; tests/training/test_run_folder.py kills the first."""
     output = tmp_path / "run"
     arguments = (*SMOKE, "--epochs", 50, "--data", phantom_dataset, "--output", output)
     plan = tmp_path / "plan.toml"
