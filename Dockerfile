@@ -6,14 +6,15 @@
 ARG BASE=python:3.11-slim
 
 
-# Packages exactly as locked: pip refuses every file whose hash is not in Pipfile.lock.
+# Packages exactly as locked, pipenv too: pip refuses every file whose hash is not in the lock.
 FROM ${BASE} AS packages
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-ARG PIPENV_VERSION=2026.10.3
+COPY .ci/requirements/pipenv.txt ./
 RUN python3 -m venv /opt/pipenv \
-    && /opt/pipenv/bin/python -m pip install --quiet "pipenv==${PIPENV_VERSION}" \
+    && /opt/pipenv/bin/python -m pip install --quiet --no-deps --require-hashes \
+        --requirement pipenv.txt \
     && python3 -m venv /opt/mammoscope
 COPY Pipfile Pipfile.lock ./
 RUN /opt/pipenv/bin/pipenv requirements --hash --categories packages >packages.txt \
@@ -21,10 +22,10 @@ RUN /opt/pipenv/bin/pipenv requirements --hash --categories packages >packages.t
         --requirement packages.txt
 
 
-# The image carries the compiled network, so that the service needs no Keras and no folder to write
-# to. What it never loads goes, then it is put together and tried: images in each coding of DICOM are
-# scored with the model of the image. Loading the model checks the sha256 of its files. Python keeps
-# the bytecode of exactly the modules that were needed.
+# The image contains the compiled network, so that the service needs neither Keras nor a writable
+# folder. Files that it never loads are removed. The result is then tested: it predicts images in each
+# DICOM transfer syntax. Loading the model checks the sha256 of its files. Python keeps the bytecode of
+# exactly the modules that were needed.
 FROM packages AS assembled
 WORKDIR /app
 COPY mammoscope ./mammoscope
@@ -39,14 +40,16 @@ RUN chmod -R a=rX,u+w /app \
 
 
 FROM ${BASE} AS serve
+ARG BASE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Mammoscope" \
       org.opencontainers.image.description="Classifies mammograms over HTTP. Research software, not a medical device." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
-# Without the limit glibc keeps an arena of freed memory for nearly every thread.
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE}"
+# Without this limit, glibc keeps an arena of freed memory for nearly every thread.
 ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -60,11 +63,11 @@ COPY --from=assembled /app ./
 USER 10001:10001
 EXPOSE 9696
 STOPSIGNAL SIGTERM
-# Python alone, so that no shell and no curl is needed; anything but 200 is an exit code of 1.
+# In Python, so that neither a shell nor curl is needed; any status except 200 exits with 1.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-I", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', os.environ['MAMMOSCOPE_PROBE_BIND'].rpartition(':')[2], timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
-# Process 1 reaps whatever is orphaned and passes signals on, to gunicorn alone: that drains and
-# ends its worker itself.
+# Process 1 reaps orphans and passes signals only to gunicorn, which drains and stops its worker
+# itself.
 ENTRYPOINT ["dumb-init", "--single-child", "--", "gunicorn"]
 CMD ["predict:app", "--config", "gunicorn.conf.py"]
 
@@ -77,13 +80,15 @@ RUN /opt/pipenv/bin/pipenv requirements --hash --categories training >training.t
 
 # The training environment: data in /data, runs in /runs.
 FROM ${BASE} AS train
+ARG BASE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Mammoscope, training" \
       org.opencontainers.image.description="Trains mammogram classifiers. Research software, not a medical device." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE}"
 ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -95,13 +100,14 @@ COPY --from=assembled /app ./
 COPY train.py ./
 USER 10001:10001
 VOLUME ["/data", "/runs"]
-# Work that ends by itself; nothing listens.
+# The training exits by itself and opens no port.
 HEALTHCHECK NONE
-# Without process 1 SIGTERM would be lost on Python, and a training that is to stop be killed late.
+# Without an init as process 1, Python would ignore SIGTERM, and a stopped training would be killed
+# only at the end of the grace period.
 ENTRYPOINT ["dumb-init", "--single-child", "--", "python", "train.py"]
 CMD ["--help"]
 
 
-# What plain `docker build .` makes. Builders that make every stage before the one they are asked
-# for get no TensorFlow with `--target serve`.
+# The default of `docker build .`. It comes last, because some builders build all earlier stages: with
+# `--target serve` they then skip TensorFlow.
 FROM serve AS default

@@ -36,7 +36,7 @@ train:  ## train a model: DATA=DIR OUTPUT=RUN [ARGS="--preset reference ..."]
 trainings:  ## the runs of recipes/experiments.toml, one after another: DATA=DIR [ARGS=...]
 	@test -n '$(DATA)' || { echo 'Usage: make trainings DATA=DIR' >&2; exit 2; }
 	$(environment) packages training
-	exec $(BIN)/python -m mammoscope dev trainings --data '$(DATA)' $(ARGS)
+	exec $(BIN)/python -m mammoscope dev trainings --data '$(DATA)' --records model/experiments $(ARGS)
 
 .PHONY: figures
 figures:  ## draw the figures in images/ from the records
@@ -108,9 +108,9 @@ manifests: environment  ## render kube-config/base into kube-config/mammoscope.y
 	@scripts/manifests.sh render
 
 .PHONY: audit
-audit:  ## components (CycloneDX), licences and known vulnerabilities, into audit/
+audit:  ## components (CycloneDX), licences and known vulnerabilities, into audit/ [IMAGE=...]
 	@$(environment) packages
-	scripts/audit.sh audit
+	scripts/audit.sh audit $(IMAGE)
 
 .PHONY: environment
 environment:  ## make .venv with everything: service, tracing, training, tools
@@ -185,6 +185,7 @@ format: environment  ## format the code
 	$(BIN)/ruff format
 
 .PHONY: lock
-lock: environment  ## resolve Pipfile into a new Pipfile.lock
-	@PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python scripts/lock.py .pipenv/bin/pipenv
+lock: environment  ## resolve Pipfile into Pipfile.lock, and the tools of .ci/requirements
+	@.ci/tools.sh pipenv .pipenv
+	PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python scripts/lock.py .pipenv/bin/pipenv
 	$(environment) packages tracing training dev-packages

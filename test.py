@@ -2,7 +2,9 @@
 
 import sys
 
-from mammoscope.cli.remote import main
+from mammoscope.system.interrupts import quitting_on_ctrl_c
 
 if __name__ == "__main__":
+    with quitting_on_ctrl_c():
+        from mammoscope.cli.remote import main
     sys.exit(main())

@@ -14,16 +14,16 @@ readonly ready_within_s=300
 # shellcheck source=.ci/engine.sh
 source .ci/engine.sh
 
-base=$(awk -F= '/^ARG BASE=/ { print $2; exit }' Dockerfile)
-readonly base image=mammoscope:$version
+readonly image=mammoscope:$version
 
+label() { inspect "$image" "{{index .Config.Labels \"org.opencontainers.image.$1\"}}"; }
+base=$(label base.name)
+readonly base
 size_mb=$(($(inspect "$image" '{{.Size}}') / 1000000))
-base_mb=$(($(inspect "$base" '{{.Size}}') / 1000000))
 ((size_mb <= most_mb)) || fail "the image has $size_mb MB unpacked, $most_mb are allowed"
-held "$size_mb MB unpacked, of which the base has $base_mb"
+held "$size_mb MB unpacked, of which the base $base has $(($(inspect "$base" '{{.Size}}') / 1000000))"
 [[ $(inspect "$image" '{{.Config.User}}') =~ ^[1-9][0-9]+:[1-9][0-9]+$ ]] || fail "the user is no number"
 held "the user is $(inspect "$image" '{{.Config.User}}')"
-label() { inspect "$image" "{{index .Config.Labels \"org.opencontainers.image.$1\"}}"; }
 [[ $(label version) == "$version" && $(label licenses) == Apache-2.0 && -n $(label title) &&
     -n $(label description) && $(label revision) =~ ^[0-9a-f]{40}$ ]] || fail "labels are missing or wrong"
 held "labels tell version $(label version) and revision $(label revision)"

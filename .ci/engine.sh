@@ -1,5 +1,5 @@
 # Docker where its engine answers, else podman with runc, as root; how containers are confined, and
-# how what held is told. Sourced by the tests of images.
+# how what held is told. Sourced by the tests of images and by their audit.
 # shellcheck shell=bash disable=SC2034 # used where this is sourced
 
 fail() {

@@ -6,16 +6,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly python=${PYTHON:-python3}
-readonly pipenv_version=2026.10.3
 
 fail() {
     printf 'mammoscope: %s\n' "$*" >&2
     exit 1
-}
-
-# venv fails where Debian's python3-venv is missing; its own message says which package that is.
-make_venv() {
-    "$python" -m venv "$1" || fail "$python cannot make a virtual environment in $1."
 }
 
 is_supported() {
@@ -42,7 +36,8 @@ if [[ -x .venv/bin/python ]]; then
     is_supported .venv/bin/python || fail "The environment in .venv is broken or older than" \
         "Python 3.11; remove the folder and try again."
 else
-    make_venv .venv
+    # venv fails where Debian's python3-venv is missing; its own message says which package that is.
+    "$python" -m venv .venv || fail "$python cannot make a virtual environment in .venv."
 fi
 if [[ " ${missing[*]} " == *" training "* ]]; then
     # TensorFlow has no release for Python 3.14; the service needs none.
@@ -52,10 +47,7 @@ if [[ " ${missing[*]} " == *" training "* ]]; then
 fi
 
 # pipenv has an environment of its own, so that its dependencies never meet the project's.
-if [[ ! -x .pipenv/bin/pipenv || $(.pipenv/bin/pipenv --version) != *" $pipenv_version" ]]; then
-    make_venv .pipenv
-    .pipenv/bin/python -m pip install --quiet --disable-pip-version-check "pipenv==$pipenv_version"
-fi
+.ci/tools.sh pipenv .pipenv
 echo "Installing into .venv: ${missing[*]}"
 PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 PIPENV_PIPFILE="$PWD/Pipfile" \
     PIPENV_NOSPIN=1 .pipenv/bin/pipenv sync --categories "${missing[*]}"

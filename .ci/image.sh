@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds a target of the Dockerfile: Docker where its engine answers, else buildah.
 #
-# Usage: .ci/image.sh serve|train
+# Usage: [BASE=IMAGE@sha256:DIGEST] .ci/image.sh serve|train
 #
+# BASE replaces the Dockerfile's; a release names it with its digest, and the image keeps the name.
 # buildah takes the base from the machine or a registry. Where neither has it, a stand-in is made
 # with debootstrap: Debian with its own Python 3.11 under the same name. The stand-in is larger than
 # the slim image, and this says so. Needs root, as debootstrap and chroot builds do.
@@ -10,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly target=${1:?"Usage: .ci/image.sh serve|train"}
-base=$(awk -F= '/^ARG BASE=/ { print $2; exit }' Dockerfile)
+base=${BASE:-$(awk -F= '/^ARG BASE=/ { print $2; exit }' Dockerfile)}
 version=$(awk -F'"' '/^__version__ = / { print $2; exit }' mammoscope/__init__.py)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 case $target in
@@ -28,6 +29,7 @@ readonly arguments=(
 )
 
 if docker info >/dev/null 2>&1; then
+    docker pull --quiet "$base" >/dev/null  # else the builder alone has it, and nobody sees its size
     exec docker build "${arguments[@]}" .
 fi
 command -v buildah >/dev/null || {

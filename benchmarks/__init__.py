@@ -1,4 +1,4 @@
-"""Measurements beside what others do: ``python -m benchmarks engine|service|train``.
+"""Benchmarks that compare Mammoscope with alternatives: ``python -m benchmarks``.
 
-Nothing here is part of the product. What it starts has environments of its own.
+They are not part of the product. Whatever they start has its own environment.
 """

@@ -21,14 +21,14 @@ def main() -> None:
         "--model", type=Path, default=ServiceSettings().model, help="model folder (not for train)"
     )
     parser.add_argument(
-        "--seconds", type=float, default=4.0, help="of each measurement, warm-up not counted"
+        "--seconds", type=float, default=4.0, help="length of each measurement, without warm-up"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="of all measurements, in turn")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds")
     parser.add_argument(
-        "--only", default="", help="part of the names of the servers to start beside Mammoscope"
+        "--only", default="", help="part of the names of the servers to compare with Mammoscope"
     )
     options = parser.parse_args()
-    # Servers are stopped on the way out, whoever ends the run.
+    # Servers are stopped on exit, however the run ends.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     if options.benchmark == "engine":

@@ -1,4 +1,4 @@
-"""What was seen of servers to medians, ratios, bars and tables."""
+"""Summarise the measurements of servers as medians, ratios, bars and tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from benchmarks.report import Bar, ratio
 
 CLIENTS: Final = (1, 2, 8, 32)
 JUDGED: Final = 8
-"""Clients at which bars are judged."""
+"""Number of clients at which bars are evaluated."""
 
 _MEGA: Final = 1e6
 
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen of one server over all rounds."""
+    """Measurements of one server over all rounds."""
 
     probabilities: list[float] = field(default_factory=list)
     start_s: list[float] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Seen:
     latencies_s: dict[int, list[float]] = field(default_factory=dict)
     client_cpu_s: list[float] = field(default_factory=list)
     server_cpu_s: dict[int, list[float]] = field(default_factory=dict)
-    """Processor time of the server an answer, by clients."""
+    """The server's processor time per answer, by number of clients."""
 
     errors: list[str] = field(default_factory=list)
     failure: str | None = None
@@ -36,14 +36,14 @@ class Seen:
 def summary(
     seen: dict[str, Seen], raw: list[float], environments: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Medians, percentiles, ratios and bars of what was seen.
+    """Return medians, percentiles, ratios and bars of the measurements.
 
     Parameters
     ----------
     seen
-        By server.
+        Measurements by server.
     raw
-        Images a second of the engine alone, one a round.
+        Images per second of the engine alone, one value per round.
     environments
         ``installed_bytes`` and ``versions`` of each server's environment.
     """
@@ -62,7 +62,7 @@ def summary(
 
 
 def text(results: dict[str, Any]) -> str:
-    """The results as tables."""
+    """Format the results as tables."""
     parts = [
         report.heading(results["machine"]),
         f"{results['images']} phantoms, 640x640 JPEG of {results['image_bytes']['least']} to "
@@ -97,7 +97,7 @@ def text(results: dict[str, Any]) -> str:
     parts += ["", *notes]
     if shares:
         parts.append(
-            f"The load generator took {max(shares):.1f} ms of processor time an answer at most."
+            f"The load generator took at most {max(shares):.1f} ms of processor time per answer."
         )
     return "\n".join(parts)
 
@@ -127,7 +127,7 @@ def _server(seen: Seen) -> dict[str, Any]:
 
 
 def _value(servers: dict[str, Any], name: str, clients: int, key: str) -> float | None:
-    """One number of a server that answered everything rightly; else None."""
+    """Return a value of a server that gave only correct answers; else None."""
     server = servers.get(name, {"failure": "left out"})
     if "failure" in server or server["errors"]:
         return None

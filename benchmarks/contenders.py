@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started, asked and read."""
+"""The compared servers: how to start each, send requests and read answers."""
 
 import base64
 import json
@@ -16,12 +16,12 @@ _BOUNDARY: Final = "mammoscope-benchmark-7d1f0c"
 _FORM: Final = f"multipart/form-data; boundary={_BOUNDARY}"
 
 Encode = Callable[["Contender", bytes, str], tuple[bytes, str]]
-"""Contender, image and the image's URL to a request's body and its Content-Type."""
+"""Maps contender, image and the image's URL to a request's body and Content-Type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The network that all serve, as they take it.
+    """The network that all servers serve, in their formats.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Network:
     keras, onnx
         The same network as .keras and as ONNX.
     height, width
-        Of its input in pixels.
+        Input size in pixels.
     """
 
     artifact: Path
@@ -42,28 +42,28 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server.
+    """A server to compare.
 
     Parameters
     ----------
     name
-        As the tables call it.
+        Name in the tables.
     python
-        Makes its environment if need be and returns the interpreter.
+        Creates its environment if necessary, and returns the interpreter.
     arguments
-        What the interpreter is given; ``{port}`` is replaced.
+        Arguments of the interpreter; ``{port}`` is replaced.
     folder
         Its working directory.
     encode
-        Makes its requests.
+        Builds its requests.
     path
-        Where images are posted.
+        Path for POST requests with images.
     probability
-        Reads the answer, decoded from JSON.
+        Extracts the probability from the answer, decoded from JSON.
     variables
         Environment variables; ``{port}`` is replaced.
     field
-        Name of the form field that carries the image.
+        Name of the form field with the image.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Contender:
     field: str = "image"
 
     def server(self, network: Network, port: int, log: Path) -> Server:
-        """Return the server of `network`, not yet started."""
+        """Return the server for `network`, not yet started."""
         places = {
             "HEIGHT": str(network.height),
             "WIDTH": str(network.width),
@@ -91,13 +91,13 @@ class Contender:
         return Server(
             [str(python), *(argument.format(port=port) for argument in self.arguments)],
             self.folder,
-            # Programs that the server starts by name are those of its own environment.
+            # Programs that the server starts by name come from its own environment.
             {"PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin", **places, **variables},
             log,
         )
 
     def request(self, image: bytes, url: str) -> Request:
-        """Return the request that asks about a JPEG, which is also found at `url`."""
+        """Return the request for a JPEG, which is also available at `url`."""
         body, content_type = self.encode(self, image, url)
         return Request(
             self.path, body, content_type, lambda answer: self.probability(json.loads(answer))
@@ -120,7 +120,7 @@ def _url(contender: Contender, image: bytes, url: str) -> tuple[bytes, str]:
 
 
 def _open_inference(contender: Contender, image: bytes, url: str) -> tuple[bytes, str]:
-    """Encode as the Open Inference Protocol, version 2, has it."""
+    """Encode for the Open Inference Protocol, version 2."""
     del contender, url
     tensor = {
         "name": "image",
@@ -174,7 +174,7 @@ OURS: Final = Contender(
     arguments=("-m", "gunicorn", "predict:app", "--config", "gunicorn.conf.py"),
     folder=ROOT,
     encode=_form,
-    # The second as in the image.
+    # Started as in the image.
     variables={"MAMMOSCOPE_BIND": "127.0.0.1:{port}", "MALLOC_ARENA_MAX": "2"},
     field="file",
 )
@@ -205,7 +205,7 @@ OTHERS: Final = (
         variables={
             "MLSERVER_HOST": "127.0.0.1",
             "MLSERVER_HTTP_PORT": "{port}",
-            # It opens two more; 0 lets the system choose.
+            # It opens two more ports; 0 lets the system choose.
             "MLSERVER_GRPC_PORT": "0",
             "MLSERVER_METRICS_PORT": "0",
         },
@@ -216,6 +216,6 @@ ALL: Final = (OURS, *REFERENCES, *OTHERS)
 
 
 def image_server(folder: Path, port: int, log: Path) -> Server:
-    """Return a server of the files of `folder`, for those that are given a URL."""
+    """Return a server for the files in `folder`, for contenders that take a URL."""
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory"]
     return Server([*command, str(folder), str(port)], folder, {}, log)

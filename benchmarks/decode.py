@@ -1,10 +1,11 @@
-"""What decoding a DICOM mammogram costs, beside the network: make bench-decode.
+"""Measure the cost of decoding DICOM mammograms, compared with the network: make bench-decode.
 
-For each transfer syntax and size: milliseconds (best of several) and peak memory, as multiples of
-the uncompressed frame, of reading at full and at reduced resolution and of pydicom's
-`pixel_array`; and how far preprocessed pixels and scores of full and reduced reading are apart.
-The network scores in float32: what bfloat16 adds has nothing to do with reading, and the model's
-card states it. Each measurement runs in a process of its own, so that peaks do not mix.
+For each transfer syntax and size, print the time in milliseconds (best of several) and the peak
+memory, as multiples of the uncompressed frame, of reading at full and at reduced resolution and of
+pydicom's `pixel_array`. Also print the differences of preprocessed pixels and scores between full
+and reduced reading. The network computes in float32, because the effect of bfloat16 is unrelated to
+reading and is in the model's card. Each measurement runs in a separate process, so that peaks do
+not mix.
 """
 
 import argparse
@@ -42,15 +43,15 @@ def main() -> int:
     """Measure, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("model"))
-    parser.add_argument("--json", type=Path, help="write the measurements into this file")
-    parser.add_argument("--syntax", choices=SYNTAXES, action="append", help="only this one")
+    parser.add_argument("--json", type=Path, help="write the measurements to this file")
+    parser.add_argument("--syntax", choices=SYNTAXES, action="append", help="measure only this one")
     parser.add_argument(
         "--size", type=int, choices=range(len(SIZES)), action="append", help=f"of {SIZES}"
     )
     args = parser.parse_args()
     sizes = [SIZES[index] for index in args.size or range(len(SIZES))]
     needed = _input_size(args.model)
-    # Forked before OpenVINO starts threads, which do not survive it.
+    # Forked before OpenVINO starts threads, which do not survive a fork.
     rows = []
     for size in sizes:
         phantom = _phantom(*size)
@@ -68,7 +69,7 @@ def main() -> int:
     artifact = load_artifact(args.model)
     network_ms = _network_ms(load_engine(artifact))
     in_float = load_engine(replace(artifact, precision="float32"))
-    print(f"network: {network_ms:.0f} ms an image, input {needed[0]} x {needed[1]}")
+    print(f"network: {network_ms:.0f} ms per image, input {needed[0]} x {needed[1]}")
     print(
         f"{'syntax':18} {'size':>10} {'MB':>6}  {'full':>14} {'reduced':>14} {'pydicom':>14}"
         "  differ: pixels, score"
@@ -119,23 +120,23 @@ def _reader(mode: str, data: bytes, needed: tuple[int, int]) -> Callable[[], obj
 
 
 def frame_bytes(name: str, width: int, height: int) -> int:
-    """Bytes of the uncompressed frame that `_encoded` encodes."""
+    """Size in bytes of the uncompressed frame that `_encoded` encodes."""
     bits = SYNTAXES[name].bits
     return width * height * (2 if 12 in bits or bits[-1] > 8 else 1)
 
 
 def cost_in_a_process(work: Callable[[], object], frame: int) -> dict[str, float] | None:
-    """Milliseconds, peak memory and that in frames of `frame` bytes; None if it cannot be done."""
+    """Time in ms, and peak memory in bytes and in frames of `frame` bytes; None if unsupported."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
 
     def measure() -> None:
         try:
-            work()  # once for what is loaded on first use
-            ctypes.CDLL(None).malloc_trim(0)  # what was freed must not hide what is taken
+            work()  # loads what is loaded on first use
+            ctypes.CDLL(None).malloc_trim(0)  # otherwise freed memory would hide new allocations
             before = int(Path("/proc/self/statm").read_text("ascii").split()[1])
             rss_before = before * resource.getpagesize()
-            Path("/proc/self/clear_refs").write_text("5", "ascii")  # forget the peak so far
+            Path("/proc/self/clear_refs").write_text("5", "ascii")  # resets the peak
             times = []
             for _ in range(REPEATS):
                 start = time.perf_counter()
@@ -146,7 +147,7 @@ def cost_in_a_process(work: Callable[[], object], frame: int) -> dict[str, float
             taken = peak - rss_before
             sender.send({"ms": min(times), "peak_bytes": taken, "frames": taken / frame})
         except (RuntimeError, NotImplementedError, AttributeError):
-            sender.send(None)  # pydicom has no decoder for it
+            sender.send(None)  # pydicom has no decoder for this syntax
 
     process = context.Process(target=measure)
     process.start()
@@ -169,7 +170,7 @@ def _network_ms(engine: Engine) -> float:
 
 
 def _difference(engine: Engine, images: npt.NDArray[np.uint8]) -> float:
-    """How far the probabilities of two preprocessed images are apart."""
+    """Difference in probability between two preprocessed images."""
     first, second = (
         engine.card.calibration.probability(float(logit)) for logit in engine.infer(images).logits
     )
@@ -177,7 +178,7 @@ def _difference(engine: Engine, images: npt.NDArray[np.uint8]) -> float:
 
 
 def _pixel_difference(images: npt.NDArray[np.uint8]) -> float:
-    """Mean difference of two preprocessed images, in ranks of 1 to 255."""
+    """Mean difference between two preprocessed images, in ranks of 1 to 255."""
     first, second = images.astype(np.int16)
     return float(np.abs(first - second).mean())
 

@@ -1,4 +1,4 @@
-"""``make bench-engine``: one network on several engines, beside what the machine could do."""
+"""``make bench-engine``: compare engines on one network, and with the machine's peak."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ from mammoscope.model.artifact.folder import load_artifact
 BASELINE: Final = "Keras predict"
 COMPILED: Final = "OpenVINO compiled"
 _PEAKS: Final[Mapping[Precision, str]] = {"bfloat16": "bf16", "float32": "float32"}
-"""How the matrix products name the precision in which a network is served."""
+"""Name of each served precision in the matrix product measurements."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Engine:
-    """An engine: in which environment which worker runs, in which way, on which file."""
+    """An engine: its environment, its worker, its mode and its network file."""
 
     name: str
     python: Callable[[], Path]
@@ -62,16 +62,16 @@ _ENGINES: Final = (
 
 
 def run(model: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
-    """Measure every engine in turn, as often as there are rounds.
+    """Measure every engine once per round.
 
     Parameters
     ----------
     model
         The model folder.
     seconds
-        For each engine, way and round.
+        Length of each measurement.
     rounds
-        Each starts every engine anew.
+        Number of rounds; each starts every engine anew.
     """
     facts = report.machine()
     served = network(model)
@@ -106,16 +106,16 @@ def summary(
     limits: dict[str, Any],
     served: Precision,
 ) -> dict[str, Any]:
-    """Medians, spreads and ratios of what the workers answered.
+    """Return medians, spreads and ratios of the workers' results.
 
     Parameters
     ----------
     found
-        Answers of each engine, one a round.
+        Results of each engine, one per round.
     failures
-        Why an engine was not measured.
+        Reasons why engines were not measured.
     limits
-        The answer of the worker of that name.
+        Result of the worker ``limits``.
     served
         Precision in which the service computes.
     """
@@ -153,7 +153,7 @@ def summary(
 
 
 def text(results: dict[str, Any]) -> str:
-    """The results as tables."""
+    """Format the results as tables."""
     height, width = results["input_size"]
     giga = 1e-9
     rows = []
@@ -191,7 +191,7 @@ def text(results: dict[str, Any]) -> str:
         [
             report.heading(results["machine"]),
             f"Network: {height}x{width}, {results['operations_per_image'] * giga:.1f} billion "
-            "operations an image (2 a multiply-add)",
+            "operations per image (2 per multiply-add)",
             "",
             report.table(titles, rows),
             *failures,

@@ -1,4 +1,4 @@
-"""Environments for what is compared: made once, kept while their requirements stay the same."""
+"""Environments of the compared programs: created once, kept while requirements are the same."""
 
 import hashlib
 import json
@@ -17,34 +17,34 @@ PEERS: Final = Path(__file__).parent / "peers"
 
 _STAMP: Final = ".installed"
 _INSTALLERS: Final = ("pip", "setuptools")
-"""Every environment has them; none of the servers needs them."""
+"""Present in every environment, but needed by none of the servers."""
 
 
 class EnvironmentFailedError(Exception):
-    """An environment that cannot be installed here; the message says why."""
+    """An environment cannot be installed here; the message gives the reason."""
 
 
 def serving_python() -> Path:
-    """Interpreter of an environment as the image has it.
+    """Return the interpreter of an environment like that of the image.
 
-    It holds what Pipfile.lock lists for the service, without what the image leaves out.
+    It has the service's packages from Pipfile.lock, without the files that the image omits.
     """
     lock = json.loads((ROOT / "Pipfile.lock").read_text("utf-8"))
     return _python("mammoscope", locked_requirements(lock, "default"), ROOT / ".ci" / "prune.py")
 
 
 def peer_python(name: str) -> Path:
-    """Interpreter of the environment of a peer's folder."""
+    """Return the interpreter of the environment for a peer's folder."""
     return _python(name, (PEERS / name / "requirements.txt").read_text("utf-8"))
 
 
 def engine_python(name: str) -> Path:
-    """Interpreter of an environment of `REQUIREMENTS`."""
+    """Return the interpreter of an environment in `REQUIREMENTS`."""
     return _python(name, (REQUIREMENTS / f"{name}.txt").read_text("utf-8"))
 
 
 def locked_requirements(lock: Mapping[str, Any], category: str) -> str:
-    """Requirements of one category of a Pipfile.lock, as pip reads them."""
+    """Return the requirements of one category of a Pipfile.lock, in pip's format."""
     lines = []
     for name, entry in sorted(lock[category].items()):
         marker = f" ; {entry['markers']}" if "markers" in entry else ""
@@ -53,7 +53,7 @@ def locked_requirements(lock: Mapping[str, Any], category: str) -> str:
 
 
 def installed_bytes(python: Path) -> int:
-    """Size of all files of an environment's packages but the installer's."""
+    """Size of all files of an environment's packages, without the installer's."""
     total = 0
     for folder in _site_packages(python):
         for path in folder.rglob("*"):
@@ -75,9 +75,9 @@ def _site_packages(python: Path) -> list[Path]:
 
 
 def _python(name: str, requirements: str, afterwards: Path | None = None) -> Path:
-    """Make the environment `name` unless it has been made in the same way before.
+    """Create the environment `name` unless it already exists in this form.
 
-    Its interpreter runs the program `afterwards` when all is installed.
+    Its interpreter runs the program `afterwards` after the installation.
     """
     folder = ENVIRONMENTS / name
     python = folder / "bin" / "python"

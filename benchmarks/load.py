@@ -1,8 +1,8 @@
-"""A closed loop over HTTP: each client sends its next request when it has its last answer.
+"""A closed loop over HTTP: each client sends its next request after its last answer.
 
-Clients are threads that wait in the kernel, with bodies built beforehand and connections kept
-alive. What the loop itself computes is measured and reported with its result, because it shares
-the machine with the server.
+Clients are threads that wait in the kernel, with prebuilt bodies and persistent connections. The
+loop's own processor time is measured and reported with the result, because it shares the machine
+with the server.
 """
 
 import http.client
@@ -16,12 +16,12 @@ from benchmarks.measurement import rate
 
 _TIMEOUT_S = 180.0
 _MAX_ERRORS = 50
-"""Of one loop; a server that only fails is not asked for ever."""
+"""Maximum number of errors of a loop; stops loops on a server that only fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A POST, ready to be sent, and what reads the probability out of its answer."""
+    """A POST request, and the function that extracts the probability from its answer."""
 
     path: str
     body: bytes
@@ -30,25 +30,25 @@ class Request:
 
 
 class WrongAnswerError(Exception):
-    """An answer that is not 200 with a probability in [0, 1]."""
+    """The answer is not 200 with a probability in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What a closed loop saw.
+    """Result of a closed loop.
 
     Parameters
     ----------
     answers
-        Right answers in all, those of the warm-up included.
+        Total number of correct answers, including the warm-up.
     answers_per_s
-        Right answers a second within the window.
+        Correct answers per second within the window.
     latencies_s
-        Of each right answer within the window, from sending to having read all of it.
+        Latency of each correct answer within the window, from sending to the end of reading.
     errors
-        Messages of whatever went wrong, at any time.
+        Messages of all errors, at any time.
     client_cpu_s_per_answer
-        Processor time of this process, one right answer's share.
+        Processor time of this process per correct answer.
     """
 
     answers: int
@@ -69,14 +69,14 @@ class _Log:
 
 
 def ask(connection: http.client.HTTPConnection, request: Request) -> float:
-    """Send a request over a connection, kept or new, and return the probability.
+    """Send a request over a new or existing connection, and return the probability.
 
     Raises
     ------
     WrongAnswerError
         If the answer is not 200 with a probability in [0, 1].
     OSError, http.client.HTTPException
-        If there is no whole answer.
+        If the answer is incomplete.
     """
     headers = {"Content-Type": request.content_type, "Connection": "keep-alive"}
     reused = connection.sock is not None
@@ -85,7 +85,7 @@ def ask(connection: http.client.HTTPConnection, request: Request) -> float:
         response = connection.getresponse()
     except (ConnectionError, http.client.BadStatusLine):
         connection.close()
-        # Servers close idle connections; the first use then fails, and says nothing of them.
+        # Servers close idle connections; a failure of the first reuse is therefore no error.
         if not reused:
             raise
         connection.request("POST", request.path, request.body, headers)
@@ -105,22 +105,22 @@ def ask(connection: http.client.HTTPConnection, request: Request) -> float:
 def closed_loop(
     port: int, requests: Sequence[Request], *, clients: int, seconds: float, warm_up_s: float
 ) -> LoadResult:
-    """Load a server on this machine and measure it.
+    """Put a server on this machine under load, and measure it.
 
-    The window begins when `warm_up_s` are over and each client has had an answer. It ends after
-    `seconds`, or, where that is later, when there were as many answers as clients, so that a slow
-    server is not judged by its first answers alone.
+    The window starts after `warm_up_s`, once each client has had an answer. It ends after
+    `seconds`, or later once there are as many answers as clients, so that a slow server is not
+    evaluated by its first answers alone.
 
     Parameters
     ----------
     port
-        Of 127.0.0.1.
+        Port on 127.0.0.1.
     requests
-        Sent in turn.
+        Requests to send in turn.
     clients
-        Requests in flight at a time.
+        Number of requests in flight.
     seconds, warm_up_s
-        Length of the window and of what comes before it.
+        Length of the window and of the warm-up before it.
     """
     log, stop, numbers = _Log(), threading.Event(), count()
     first_answers = [threading.Event() for _ in range(clients)]
@@ -134,7 +134,7 @@ def closed_loop(
             except (OSError, http.client.HTTPException, WrongAnswerError) as err:
                 log.errors.append(f"{type(err).__name__}: {err}")
                 connection.close()
-                time.sleep(0.05)  # an error must not turn into a flood
+                time.sleep(0.05)  # limits the rate of errors
             else:
                 now = time.monotonic()
                 log.answers.append((now, now - sent))

@@ -1,4 +1,4 @@
-"""What every benchmark works on: phantoms, and one network in the formats that engines take."""
+"""Input of all benchmarks: phantoms, and one network in the engines' formats."""
 
 import sys
 import tempfile
@@ -19,20 +19,20 @@ from mammoscope.model.artifact.folder import load_artifact, sha256_of
 from mammoscope.phantoms.drawing import write_phantom_dataset
 
 PATIENTS: Final = 4
-"""Patients whose phantoms are sent, four images each, 640 x 640 JPEG like the data set's."""
+"""Number of patients; four images each are sent, 640 x 640 JPEG like the data set's."""
 
 
 def network(model: Path) -> Network:
-    """Return the network of a model folder, exported to ONNX where that was not done before.
+    """Return the network of a model folder, exported to ONNX if necessary.
 
     Raises
     ------
     ConfigurationError
-        If the model has no card, which tells its input's size.
+        If the model has no card, which gives the input size.
     """
     artifact = load_artifact(model)
     if artifact.card is None:
-        raise ConfigurationError("The model has no card; name a model folder.")
+        raise ConfigurationError("The model has no card; give a model folder.")
     onnx = ENVIRONMENTS / f"network-{sha256_of(artifact.network)[:12]}.onnx"
     if not onnx.is_file():
         python = engine_python("tensorflow")
@@ -45,11 +45,11 @@ def network(model: Path) -> Network:
 
 
 def images() -> list[bytes]:
-    """Draw phantoms as encoded images; the same ones every time."""
+    """Draw phantoms as encoded images, always the same ones."""
     with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
         return [p.read_bytes() for p in write_phantom_dataset(Path(folder), patients=PATIENTS)]
 
 
 def preprocessed(encoded: Sequence[bytes], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Preprocess images as the service does, uint8 (N, H, W, 1)."""
+    """Preprocess images like the service, to uint8 (N, H, W, 1)."""
     return np.stack([preprocess(read(data), size).pixels for data in encoded])[..., None]

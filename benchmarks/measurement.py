@@ -1,6 +1,6 @@
-"""Repeated measurements to a median with its spread, rates and percentiles; standard library only.
+"""Medians with spread, rates and percentiles of repeated measurements.
 
-Processes in any of the environments import this, so it needs no package.
+This module uses the standard library only, because processes in all environments import it.
 """
 
 import statistics
@@ -11,7 +11,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median of repeated measurements, with the least and the largest of them."""
+    """The median of repeated measurements, with the minimum and the maximum."""
 
     median: float
     low: float
@@ -19,33 +19,34 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """Summarise `values`, at least one."""
+        """Summarise `values`, which must not be empty."""
         return cls(statistics.median(values), min(values), max(values))
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Smallest of `values` that at least `percent` of 100 of them do not exceed (nearest rank).
+    """Return the smallest of `values` that at least `percent` % do not exceed (nearest rank).
 
-    With fewer than 100 values the 99th percentile is the largest: nothing is interpolated.
+    With fewer than 100 values, the 99th percentile is the maximum: nothing is interpolated.
     """
     ordered = sorted(values)
-    # In hundredths, so that 99 % of 100 is 99 and not a little more.
+    # In hundredths, so that 99 % of 100 is exactly 99.
     rank = -(-len(ordered) * round(percent * 100) // 10_000)
     return ordered[max(rank, 1) - 1]
 
 
 def rate(finished: Sequence[float], begin: float, end: float) -> float:
-    """Events a second within (begin, end], both in seconds on the clock of `finished`.
+    """Return the events per second within (begin, end], both in seconds on the clock of `finished`.
 
-    Counted from the last event at or before `begin` to the last one within, so that a window that
-    cuts through an event does not lose it: with few slow events that is most of the error.
+    The rate is counted from the last event at or before `begin` to the last event within the
+    window. An event that the window cuts is thus not lost, which would be most of the error with
+    few slow events.
 
     Parameters
     ----------
     finished
-        Times of the events, in any order; those outside the window may be among them.
+        Times of the events, in any order; may include events outside the window.
     begin, end
-        The window; it begins at `begin` itself where no event came before it.
+        The window; it starts at `begin` itself if no event came before.
     """
     inside = [time for time in finished if begin < time <= end]
     if not inside:

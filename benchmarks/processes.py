@@ -1,4 +1,4 @@
-"""Servers as groups of processes: started, timed, weighed and stopped together."""
+"""Servers as groups of processes: start, measure and stop them together."""
 
 import os
 import signal
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Final, Self
 
 _MARK: Final = "BENCHMARK_PROCESS"
-"""Environment variable by which processes are known that a server started and then left."""
+"""Environment variable that marks processes which a server started and left running."""
 
 _PROC: Final = Path("/proc")
 
 
 class ServerDiedError(Exception):
-    """A server ended, or never answered; the message holds the end of what it wrote."""
+    """A server exited or never answered; the message has the end of its output."""
 
 
 class Server:
-    """A server and all processes it starts; a context that stops them.
+    """A server with all its child processes; a context manager that stops them.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ class Server:
     folder
         Working directory.
     environment
-        Set for it besides this process's own.
+        Additional environment variables.
     log
-        File that gets what the server writes.
+        File for the server's output.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class Server:
             self._gone(family, within_s=10.0)
 
     def require_running(self) -> None:
-        """Raise ServerDiedError if the server has ended."""
+        """Raise ServerDiedError if the server has exited."""
         if self._process.poll() is not None:
             raise ServerDiedError(f"ended with {self._process.returncode}: {self.last_words()}")
 
     def last_words(self) -> str:
-        """End of what the server wrote."""
+        """Return the end of the server's output."""
         lines = self._log.read_text("utf-8", errors="replace").splitlines()
         return " / ".join(line.strip() for line in lines[-4:])[-600:]
 
     def family(self) -> set[int]:
-        """Process ids of the server and of everything it started."""
+        """Return the process ids of the server and of everything it started."""
         parents: dict[int, int] = {}
         members = {self._process.pid}
         for folder in _PROC.iterdir():
@@ -102,11 +102,11 @@ class Server:
         return members & parents.keys()
 
     def memory_bytes(self) -> int:
-        """Proportional set size of all its processes: shared pages count once in the sum."""
+        """Proportional set size of all its processes in bytes; the sum counts shared pages once."""
         return sum(proportional_set_size(pid) for pid in self.family())
 
     def processor_s(self) -> float:
-        """Processor time of all its processes since they began, in seconds."""
+        """Total processor time of all its processes in seconds."""
         return sum(processor_time_s(pid) for pid in self.family())
 
     def _gone(self, family: set[int], within_s: float) -> bool:
@@ -120,7 +120,7 @@ class Server:
 
 
 def proportional_set_size(pid: int) -> int:
-    """Bytes of memory of a process, pages shared by n processes counted as 1/n; 0 if it is gone.
+    """Memory of a process in bytes, pages shared by n processes counted as 1/n; 0 if it has exited.
 
     References
     ----------
@@ -137,7 +137,7 @@ def proportional_set_size(pid: int) -> int:
 
 
 def processor_time_s(pid: int) -> float:
-    """Seconds that a process computed, in user and system mode; 0 if it is gone.
+    """Processor time of a process in seconds, in user and system mode; 0 if it has exited.
 
     References
     ----------

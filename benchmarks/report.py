@@ -1,4 +1,4 @@
-"""Results to a table for people, JSON for programs, and bars that are met or missed."""
+"""Report results as tables for people, JSON for programs, and bars that are met or missed."""
 
 import json
 import os
@@ -16,23 +16,23 @@ from benchmarks.measurement import Spread
 RESULTS: Final = Path(__file__).parent / "results"
 
 _BUSY_LOAD: Final = 0.5
-"""Load average of the last minute from which other programs disturb what is measured."""
+"""Load average of the last minute above which other programs disturb the measurements."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a measured value has to reach.
+    """A bar for a measured value.
 
     Parameters
     ----------
     what
-        The value in words.
+        Description of the value.
     value
-        As measured; None where it could not be.
+        The measured value; None if not measured.
     limit
-        The least (`at_least`) or the most that meets the bar.
+        Minimum (`at_least`) or maximum that meets the bar.
     at_least
-        Whether more is better.
+        Whether higher is better.
     """
 
     what: str
@@ -42,7 +42,7 @@ class Bar:
 
     @property
     def is_met(self) -> bool:
-        """Whether it was measured and good enough."""
+        """Whether the value was measured and meets the bar."""
         if self.value is None:
             return False
         return self.value >= self.limit if self.at_least else self.value <= self.limit
@@ -55,25 +55,25 @@ class Bar:
         return "met" if self.is_met else "missed"
 
     def cells(self) -> tuple[str, ...]:
-        """What, value, limit and verdict for a table."""
+        """Return description, value, limit and verdict for a table."""
         value = "–" if self.value is None else f"{self.value:.2f}"
         sign = "at least" if self.at_least else "at most"
         return self.what, value, f"{sign} {self.limit:.3g}", self.verdict
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, the verdict included."""
+        """Return all fields and the verdict."""
         return {**asdict(self), "verdict": self.verdict}
 
 
 def ratio(numerator: float | None, denominator: float | None) -> float | None:
-    """Quotient; None where a part is missing or the denominator is 0."""
+    """Return the quotient; None if a part is missing or the denominator is 0."""
     if numerator is None or not denominator:
         return None
     return numerator / denominator
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns padded to their widest cell: the first to the left, all others to the right."""
+    """Pad columns to their widest cell; the first is left-aligned, the others right-aligned."""
     lines = [list(titles), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
     return "\n".join(
@@ -86,7 +86,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def spread_cell(spread: Spread, digits: int = 1, scale: float = 1.0) -> str:
-    """Median (least-largest), each times `scale`."""
+    """Format as median (minimum-maximum), each times `scale`."""
     median, low, high = (
         f"{value * scale:.{digits}f}" for value in (spread.median, spread.low, spread.high)
     )
@@ -94,7 +94,7 @@ def spread_cell(spread: Spread, digits: int = 1, scale: float = 1.0) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Facts about this machine and this checkout that results depend on."""
+    """Return the facts about this machine and checkout that affect results."""
     return {
         "processor": _processor(),
         "processors": len(os.sched_getaffinity(0)),
@@ -108,7 +108,7 @@ def machine() -> dict[str, Any]:
 
 
 def heading(facts: Mapping[str, Any]) -> str:
-    """One line about the machine, and one more where it was busy."""
+    """Return a line about the machine, and another one if it was busy."""
     line = (
         f"{facts['processor']}, {facts['processors']} processors, {facts['memory_gib']} GiB; "
         f"commit {facts['commit']}; {facts['time']}"
@@ -116,7 +116,7 @@ def heading(facts: Mapping[str, Any]) -> str:
     if facts["load_before"] > _BUSY_LOAD:
         line += (
             f"\nNOT QUIET: load average {facts['load_before']} before the first measurement; "
-            "compare nothing but ratios, and those with care."
+            "compare only ratios, and those with care."
         )
     return line
 

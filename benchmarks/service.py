@@ -1,4 +1,4 @@
-"""``make bench-service``: the service beside the reference design and others' servers."""
+"""``make bench-service``: compare the service with the reference design and other servers."""
 
 import http.client
 import socket
@@ -35,7 +35,7 @@ _POLL_S: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """What all servers are measured with."""
+    """Settings of the measurements, the same for all servers."""
 
     network: Network
     bodies: Sequence[bytes]
@@ -45,20 +45,20 @@ class _Setting:
 
 
 def run(model: Path, *, seconds: float, rounds: int, only: str = "") -> dict[str, Any]:
-    """Start every server once to see that it answers, then measure all, round by round.
+    """Start every server once to check its answers, then measure all servers round by round.
 
-    The first start also brings everything into the page cache; it is not timed.
+    The first start also fills the page cache; it is not timed.
 
     Parameters
     ----------
     model
         The model folder.
     seconds
-        For each server, number of clients and round.
+        Length of each measurement.
     rounds
-        In each, every server is started anew; with 0 they are only checked.
+        Number of rounds; each starts every server anew. With 0, servers are only checked.
     only
-        Part of the names of the servers to measure beside ours.
+        Part of the names of the servers to compare with ours.
     """
     facts = report.machine()
     served = network(model)
@@ -91,7 +91,7 @@ def run(model: Path, *, seconds: float, rounds: int, only: str = "") -> dict[str
 
 
 def _publish(encoded: Sequence[bytes], work: Path, stack: ExitStack) -> list[str]:
-    """Serve the images over HTTP for those that take a URL, and return the URLs."""
+    """Serve the images over HTTP for contenders that take a URL, and return the URLs."""
     folder = work / "images"
     folder.mkdir()
     port = _free_port()
@@ -110,7 +110,7 @@ def _publish(encoded: Sequence[bytes], work: Path, stack: ExitStack) -> list[str
 
 
 def _try(contender: Contender, setting: _Setting, seen: Seen, *, measure: bool) -> None:
-    """Check or measure a server; what goes wrong is written down and ends its part."""
+    """Check or measure a server; a failure is recorded and ends its measurements."""
     port = _free_port()
     log = setting.work / f"{port}.log"
     requests = [
@@ -155,12 +155,12 @@ def _measure(
 
 
 def first_answer(server: Server, port: int, request: Request) -> float:
-    """Seconds from the start of a server's process to its first right answer.
+    """Seconds from the start of a server's process to its first correct answer.
 
     Raises
     ------
     ServerDiedError
-        If it ends, or there is none in `_START_TIMEOUT_S`.
+        If it exits, or does not answer within `_START_TIMEOUT_S`.
     """
     problem: Exception | None = None
     while time.monotonic() < server.started + _START_TIMEOUT_S:

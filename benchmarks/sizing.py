@@ -1,8 +1,8 @@
-"""``make sizing``: pods, time and money for 10 to 10,000 requests a second, from what was measured.
+"""``make sizing``: estimate pods, time and cost for 10 to 10,000 requests per second.
 
-What a request costs is the service's processor time an answer in ``results/service.json``, or, in
-``results/engine.json``, the network's alone. Everything else is the deployment's own: the
-autoscaler's target, bounds and steps, and what a pod requests.
+The cost of a request is the service's processor time per answer in ``results/service.json``, or
+that of the network alone in ``results/engine.json``. Everything else comes from the deployment: the
+autoscaler's target, bounds and steps, and a pod's requests.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from benchmarks.contenders import OURS
 from benchmarks.environments import ROOT
 
 RATES: Final = (10, 30, 100, 300, 1000, 3000, 10_000)
-"""Requests a second."""
+"""Requests per second."""
 
 CORE_HOUR: Final = 0.04
 GIB_HOUR: Final = 0.005
-"""Prices in the order of what clouds ask for machines of general purpose, on demand."""
+"""Prices similar to those of clouds for general-purpose machines, on demand."""
 
 _BINARY: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 _GIB: Final = 2**30
@@ -37,18 +37,18 @@ _HOUR_S: Final = 3600
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What the manifests say about pods and how many there are.
+    """The manifests' facts about pods and their number.
 
     Parameters
     ----------
     cores, memory_bytes
         Requested by a pod.
     utilisation
-        Share of the requested cores that the autoscaler aims at.
+        Target share of the requested cores for the autoscaler.
     least, most
-        Pods.
+        Minimum and maximum number of pods.
     percent, pods, period_s
-        By how much pods may grow a period: by the larger of a percentage and a number.
+        Growth per period: the larger of a percentage and a number of pods.
     """
 
     cores: float
@@ -62,7 +62,7 @@ class Deployment:
 
     @classmethod
     def rendered(cls, folder: Path) -> Self:
-        """Read it from what kustomize makes of a folder."""
+        """Read the manifests rendered by kustomize from a folder."""
         kubectl = Path(sys.executable).with_name("kubectl")
         text = subprocess.run(
             [kubectl, "kustomize", folder], check=True, capture_output=True, text=True
@@ -87,11 +87,11 @@ class Deployment:
         )
 
     def pods_for(self, rate: float, core_s: float) -> int:
-        """Pods that `rate` requests a second ask for, of `core_s` processor seconds each."""
+        """Return the pods for `rate` requests per second of `core_s` processor seconds each."""
         return max(self.least, math.ceil(rate * core_s / (self.cores * self.utilisation)))
 
     def seconds_to_grow(self, before: int, after: int) -> int:
-        """Seconds until there are `after` pods where there are `before`."""
+        """Return the seconds needed to grow from `before` to `after` pods."""
         seconds = 0
         while before < after:
             before += max(self.pods, math.ceil(before * self.percent / 100))
@@ -101,7 +101,7 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a rate asks for."""
+    """Results for one rate."""
 
     requests_per_s: int
     pods: int
@@ -113,7 +113,7 @@ class Row:
 
 
 def quantity(text: str) -> Fraction:
-    """Value of one of Kubernetes' quantities, such as 500m or 3Gi."""
+    """Parse a Kubernetes quantity, such as 500m or 3Gi."""
     for unit, factor in _BINARY.items():
         if text.endswith(unit):
             return Fraction(text.removesuffix(unit)) * factor
@@ -121,17 +121,17 @@ def quantity(text: str) -> Fraction:
 
 
 def core_seconds(results: Mapping[str, Any]) -> float:
-    """Processor seconds of a request.
+    """Return the processor seconds per request.
 
     Parameters
     ----------
     results
-        Of ``make bench-service``, or of ``make bench-engine``: there, of the fastest engine.
+        Of ``make bench-service``, or of ``make bench-engine``: of its fastest engine.
 
     Raises
     ------
     ValueError
-        If they hold no such figure.
+        If the results have no such value.
     """
     try:
         if results["benchmark"] == "service":
@@ -144,11 +144,11 @@ def core_seconds(results: Mapping[str, Any]) -> float:
         ]
         return float(results["machine"]["processors"] / max(rates))
     except (KeyError, ValueError) as err:
-        raise ValueError("The results hold no time of a request.") from err
+        raise ValueError("The results have no time per request.") from err
 
 
 def rows(deployment: Deployment, core_s: float, core_hour: float, gib_hour: float) -> list[Row]:
-    """A row for each of `RATES`; pods grow from those of the row before."""
+    """Return a row for each of `RATES`; pods grow from those of the row before."""
     found: list[Row] = []
     before = deployment.least
     for rate in RATES:
@@ -171,7 +171,7 @@ def rows(deployment: Deployment, core_s: float, core_hour: float, gib_hour: floa
 
 
 def text(results: Mapping[str, Any], deployment: Deployment, found: list[Row]) -> str:
-    """The rows as a table, with what they rest on."""
+    """Format the rows as a table, with their assumptions."""
     core_s = core_seconds(results)
     cells = [
         [
@@ -186,12 +186,13 @@ def text(results: Mapping[str, Any], deployment: Deployment, found: list[Row]) -
         for row in found
     ]
     titles = (
-        "requests/s", "pods", "cores", "GiB", "minutes to grow", "cost an hour",
-        "a million images",
+        "requests/s", "pods", "cores", "GiB", "minutes to grow", "cost per hour",
+        "per million images",
     )  # fmt: skip
     lines = [
         report.heading(results["machine"]),
-        f"{1 / core_s:.2f} requests a second a core ({core_s * 1000:.0f} ms of processor time each"
+        f"{1 / core_s:.2f} requests per second per core "
+        f"({core_s * 1000:.0f} ms of processor time each"
         + (")." if results["benchmark"] == "service" else ", of the network alone)."),
         f"A pod requests {deployment.cores:g} core{'s' * (deployment.cores != 1)} and "
         f"{deployment.memory_bytes / _GIB:g} GiB; the autoscaler aims at "
@@ -200,7 +201,7 @@ def text(results: Mapping[str, Any], deployment: Deployment, found: list[Row]) -
         "",
         report.table(titles, cells),
         "",
-        "Minutes to grow: from the row above, or from the fewest pods.",
+        "Minutes to grow: from the row above, or from the minimum number of pods.",
     ]
     if any(row.pods > deployment.most for row in found):
         lines.append(f"* more than maxReplicas, {deployment.most}: raise it for such rates.")
@@ -208,32 +209,32 @@ def text(results: Mapping[str, Any], deployment: Deployment, found: list[Row]) -
 
 
 def main() -> None:
-    """Read results and manifests, print the table, write JSON."""
+    """Read results and manifests, print the table and write JSON."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.sizing",
         description=(__doc__ or "").partition("\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "--results", type=Path, default=report.RESULTS / "service.json", help="what was measured"
+        "--results", type=Path, default=report.RESULTS / "service.json", help="benchmark results"
     )
     parser.add_argument(
         "--manifests",
         type=Path,
         default=ROOT / "kube-config" / "overlays" / "production",
-        help="folder for kustomize, with a Deployment and its autoscaler",
+        help="kustomize folder with a Deployment and its autoscaler",
     )
     parser.add_argument(
-        "--core-hour", type=float, default=CORE_HOUR, help="price of a core an hour"
+        "--core-hour", type=float, default=CORE_HOUR, help="price of a core per hour"
     )
-    parser.add_argument("--gib-hour", type=float, default=GIB_HOUR, help="price of a GiB an hour")
+    parser.add_argument("--gib-hour", type=float, default=GIB_HOUR, help="price of a GiB per hour")
     options = parser.parse_args()
     try:
         results = json.loads(options.results.read_text("utf-8"))
         core_s = core_seconds(results)
     except (OSError, ValueError):
         raise SystemExit(
-            f"{options.results.name} holds no such results; run make bench-service first."
+            f"{options.results.name} has no such results; run make bench-service first."
         ) from None
     deployment = Deployment.rendered(options.manifests)
     found = rows(deployment, core_s, options.core_hour, options.gib_hour)
@@ -250,7 +251,7 @@ def main() -> None:
         },
     )
     print(text(results, deployment, found))
-    print(f"A core costs {options.core_hour:g} an hour, a GiB {options.gib_hour:g}.")
+    print(f"A core costs {options.core_hour:g} per hour, a GiB {options.gib_hour:g}.")
     print(f"\nWritten to {path.relative_to(Path.cwd())}")
 
 

@@ -1,8 +1,8 @@
-"""Where the time goes from bytes to score: ``make bench-stages``.
+"""``make bench-stages``: measure the time of each stage from bytes to score.
 
-Each image is a phantom. It is read in full and as the service reads it, with no more pixels than
-the network needs; both are preprocessed and scored. The two ways alternate within a round, so
-that a busy machine slows both. Needs no data set and nothing but the service's packages.
+Each image is a phantom. It is read at full size, and as the service reads it, with only the pixels
+that the network needs; both are preprocessed and predicted. The two alternate within a round, so
+that a busy machine slows both. This needs no data set and only the service's packages.
 """
 
 import argparse
@@ -36,8 +36,8 @@ RESULTS: Final = Path(__file__).parent / "results" / "stages.json"
 class Row:
     """One image read in one way.
 
-    ``milliseconds`` has, by stage, median and quartiles; ``width`` and ``height`` are those of the
-    decoded image; ``probability`` is the score.
+    ``milliseconds`` has the median and quartiles by stage; ``width`` and ``height`` are those of
+    the decoded image; ``probability`` is the prediction.
     """
 
     image: str
@@ -49,14 +49,14 @@ class Row:
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON."""
+    """Measure, print the table and write the JSON."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.stages",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--model", type=Path, default=Path("model"), help="model folder")
-    parser.add_argument("--rounds", type=int, default=9, help="times each is measured")
+    parser.add_argument("--rounds", type=int, default=9, help="number of repetitions")
     parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
     options = parser.parse_args()
     artifact = load_artifact(options.model)
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def images() -> Sequence[tuple[str, bytes]]:
-    """The data set's kind of image, and what a detector of 12 million pixels hands out."""
+    """Return images like those of the data set and of a 12-megapixel detector."""
     small = draw_phantom(PhantomConfig(seed=1, height=640, width=640)).pixels
     large = draw_phantom(PhantomConfig(seed=1, height=4000, width=3000)).pixels
     return (
@@ -90,7 +90,7 @@ def images() -> Sequence[tuple[str, bytes]]:
 
 
 def measure(name: str, data: bytes, engine: Engine, rounds: int) -> list[Row]:
-    """Time the stages in full and with what the network needs."""
+    """Measure the stages at full size and with the pixels that the network needs."""
     size = engine.card.input_size
     ways = {"full": None, "needed": size}
     times: dict[str, list[list[float]]] = {way: [] for way in ways}
@@ -100,7 +100,7 @@ def measure(name: str, data: bytes, engine: Engine, rounds: int) -> list[Row]:
             decode, mammogram = _timed(partial(read, data, needed=needed))
             preprocessing, preprocessed = _timed(partial(preprocess, mammogram, size))
             infer, scores = _timed(partial(engine.infer, preprocessed.pixels[None]))
-            if repetition:  # the first one warms up
+            if repetition:  # the first one is a warm-up
                 times[way].append([decode, preprocessing, infer])
             height, width = mammogram.pixels.shape
             logit = float(scores.logits[0])
@@ -115,7 +115,7 @@ def measure(name: str, data: bytes, engine: Engine, rounds: int) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """Lines of the table: median milliseconds and, in brackets, the quartiles."""
+    """Return the lines of the table: median milliseconds, with quartiles in brackets."""
     columns = (*STAGES, "total")
     heading = "".join(f"{column:>21}" for column in columns)
     lines = [f"{'image':22}{'read':8}{'decoded':>11}{heading}{'score':>8}"]
@@ -139,7 +139,7 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _timed(stage: Callable[[], Any]) -> tuple[float, Any]:
-    """Milliseconds and result."""
+    """Return milliseconds and result."""
     started = time.perf_counter()
     result = stage()
     return (time.perf_counter() - started) * 1e3, result
@@ -150,7 +150,7 @@ def _in_8_bits(pixels: Any) -> Image.Image:
 
 
 def _in_16_bits(pixels: Any) -> Image.Image:
-    """As 14-bit detectors fill 16 bits, noise included: what PNG compresses is like the real."""
+    """Fill 16 bits like 14-bit detectors, including noise, so that PNG compression is realistic."""
     noise = np.random.default_rng(0).normal(0, 8, pixels.shape)
     levels = np.clip(np.rint(pixels * 16383 + noise * (pixels > 0.02)), 0, 16383)
     return Image.fromarray((levels * 4).astype(np.uint16))

@@ -1,4 +1,4 @@
-"""Starts a worker in one of the environments and reads its answer."""
+"""Start a worker in one of the environments and read its result."""
 
 import json
 import os
@@ -10,25 +10,25 @@ from benchmarks.environments import ROOT
 
 
 class WorkerFailedError(Exception):
-    """A worker that ended with an error; the message is the end of what it wrote."""
+    """A worker exited with an error; the message is the end of its output."""
 
 
 def run_worker(python: Path, worker: str, *arguments: str, answers: bool = True) -> dict[str, Any]:
-    """Run ``benchmarks.workers.WORKER`` and return what it printed as its last line.
+    """Run ``benchmarks.workers.WORKER`` and return the result from the last line of its output.
 
     Parameters
     ----------
     python
         Interpreter of its environment.
     worker, arguments
-        Which one, and what it is given.
+        Name of the worker, and its arguments.
     answers
         Whether it prints a result.
 
     Raises
     ------
     WorkerFailedError
-        If it ends with an error.
+        If it exits with an error.
     """
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""``make bench-train``: our training pipeline beside the one of the Keras tutorials."""
+"""``make bench-train``: compare our training pipeline with that of the Keras tutorials."""
 
 import sys
 import tempfile
@@ -11,27 +11,28 @@ from benchmarks.starting import WorkerFailedError, run_worker
 from mammoscope.phantoms.drawing import write_phantom_dataset
 
 SIDE: Final = 299
-"""Height and width of the network's input in pixels, as the reference project trains it."""
+"""Height and width of the network's input in pixels, as in the reference project."""
 
 PATIENTS: Final = 20
 EPOCHS: Final = 2
-"""Measured in each round, after one that is not."""
+"""Measured epochs per round, after one that is not measured."""
 
 _PIPELINES: Final = {"ours": "ours", "plain": "plain Keras"}
 _PRECISIONS: Final = ("float32", "mixed_bfloat16")
 
 
 def run(*, rounds: int, side: int = SIDE, patients: int = PATIENTS) -> dict[str, Any]:
-    """Train with both pipelines in both precisions, in turn, on the environment that trains.
+    """Train with both pipelines in both precisions, in turn, in the training environment.
 
     Parameters
     ----------
     rounds
-        Each starts every pipeline anew and measures `EPOCHS` epochs.
+        Number of rounds; each starts every pipeline anew and measures `EPOCHS` epochs.
     side
         Height and width of the network's input in pixels.
     patients
-        Of the phantom data set; about 60 % are trained on, with four images each.
+        Number of patients of the phantom data set, with four images each; about 60 % are used for
+        training.
     """
     facts = report.machine()
     variants = [(how, precision) for precision in _PRECISIONS for how in _PIPELINES]
@@ -69,14 +70,14 @@ def run(*, rounds: int, side: int = SIDE, patients: int = PATIENTS) -> dict[str,
 def summary(
     answers: dict[tuple[str, str], list[dict[str, Any]]], failures: dict[tuple[str, str], str]
 ) -> dict[str, Any]:
-    """Medians and ratios of what the workers answered.
+    """Return medians and ratios of the workers' results.
 
     Parameters
     ----------
     answers
-        By pipeline and precision, one a round.
+        Results by pipeline and precision, one per round.
     failures
-        Why a pipeline was not measured.
+        Reasons why pipelines were not measured.
     """
     rows: list[dict[str, Any]] = []
     for (how, precision), found in answers.items():
@@ -99,7 +100,7 @@ def summary(
 
 
 def text(results: dict[str, Any]) -> str:
-    """The results as a table."""
+    """Format the results as a table."""
     rows, notes = [], []
     for row in results["pipelines"]:
         name = f"{row['pipeline']}, {row['precision']}"
@@ -124,7 +125,7 @@ def text(results: dict[str, Any]) -> str:
     return "\n".join(
         [
             report.heading(results["machine"]),
-            f"The default preset's network on {height}x{width}, weights drawn, all layers learning",
+            f"The default preset's network on {height}x{width}, random weights, all layers trained",
             "",
             report.table(titles, rows),
             *notes,

@@ -29,14 +29,14 @@ __all__ = ["__version__", "load"]
 def load(model: "str | PathLike[str] | None" = None) -> "Classifier":
     """Load a model to predict with.
 
-    The first load of a model compiles it, which takes about 5 s, and keeps the result in the
-    user's cache folder.
+    The first load of a model compiles it, which takes about 5 s, and caches the result for later
+    loads.
 
     Parameters
     ----------
     model
-        Model folder, or a .keras file in one. Without it, the model of the environment variable
-        ``MAMMOSCOPE_MODEL``, else the released model, which comes with Mammoscope.
+        Model folder, or a .keras file in one. None uses the environment variable
+        ``MAMMOSCOPE_MODEL``, or the released model, which is part of Mammoscope.
 
     Returns
     -------
@@ -45,12 +45,12 @@ def load(model: "str | PathLike[str] | None" = None) -> "Classifier":
     Raises
     ------
     ArtifactError
-        If there is no such model, it is damaged, or it does not fit its card.
+        If there is no such model, it is damaged, or it does not match its card.
 
     See Also
     --------
     mammoscope.imaging.preprocessor.MammogramPreprocessor
-        Makes the input of the .keras, for programs that call the network with Keras themselves.
+        Preprocesses images for the .keras file, for programs that call the network with Keras.
 
     Examples
     --------
@@ -59,6 +59,6 @@ def load(model: "str | PathLike[str] | None" = None) -> "Classifier":
     >>> model.predict("mammogram.dcm").label  # doctest: +SKIP
     'no tumour'
     """
-    from mammoscope.model.classifier import load_classifier  # NumPy and OpenVINO come with it
+    from mammoscope.model.classifier import load_classifier  # imports NumPy and OpenVINO
 
     return load_classifier(model)

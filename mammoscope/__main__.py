@@ -1,20 +1,17 @@
 """The command ``mammoscope``, or ``python -m mammoscope``."""
 
-import argparse
-import errno
-import importlib
-import logging
-import os
-import sys
-from collections.abc import Sequence
+from mammoscope.system.interrupts import quitting_on_ctrl_c
 
-from mammoscope import __doc__ as package_doc
-from mammoscope import __version__, cli
-from mammoscope.cli.extras import explain_missing
-from mammoscope.errors import MammoscopeError
+with quitting_on_ctrl_c():
+    import argparse
+    import importlib
+    import logging
+    import sys
+    from collections.abc import Sequence
 
-EXIT_REFUSED = 1
-EXIT_INTERRUPTED = 130
+    from mammoscope import __doc__ as package_doc
+    from mammoscope import __version__, cli
+    from mammoscope.cli.ending import ended
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,48 +37,20 @@ def _add_commands(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 fine, 1 refused, 2 usage error, 130 interrupted."""
-    options = parser().parse_args(_renamed(sys.argv[1:] if arguments is None else arguments))
+    with quitting_on_ctrl_c():
+        options = parser().parse_args(_renamed(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(format="mammoscope: %(message)s")
     logging.getLogger("mammoscope").setLevel(logging.INFO)
-    try:
-        status = int(options.run(options))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has closed the pipe, as head does; there is nobody left to tell.
-        _give_up_standard_output()
-        return EXIT_REFUSED
-    except OSError as err:
-        if err.errno not in (errno.ENOSPC, errno.EIO):  # commands type all other failures
-            raise
-        _give_up_standard_output()
-        sys.stderr.write("mammoscope: the result cannot be written to standard output.\n")
-        return EXIT_REFUSED
-    except ModuleNotFoundError as err:
-        if (sentence := explain_missing(err)) is None:
-            raise
-        sys.stderr.write(f"mammoscope: {sentence}\n")
-        return EXIT_REFUSED
-    except MammoscopeError as err:
-        sys.stderr.write(f"mammoscope: {err}\n")
-        return EXIT_REFUSED
-    except KeyboardInterrupt:
-        sys.stderr.write("\nmammoscope: stopped.\n")
-        return EXIT_INTERRUPTED
-    return status
+    return ended("mammoscope", lambda: int(options.run(options)))
 
 
 def _renamed(arguments: Sequence[str]) -> Sequence[str]:
-    """Replace a deprecated name of a command, and say so."""
+    """Replace a deprecated command name, and print a notice."""
     if not arguments or arguments[0] not in cli.RENAMED:
         return arguments
     new = cli.RENAMED[arguments[0]]
     sys.stderr.write(f"mammoscope: {arguments[0]} is deprecated; use mammoscope {' '.join(new)}.\n")
     return [*new, *arguments[1:]]
-
-
-def _give_up_standard_output() -> None:
-    """Discard what is left in the buffer; writing it at exit would fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

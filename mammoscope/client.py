@@ -22,15 +22,15 @@ _POLL_S: Final = 0.2
 class Client:
     """A client of one server.
 
-    It ignores proxies, ``.netrc`` and other request settings of the environment: the server is
-    mostly on this machine or in its network.
+    It ignores proxies, ``.netrc`` and other request settings of the environment, because the server
+    is usually on this machine or in its network.
 
     Parameters
     ----------
     server
-        The server's address: ``http://host:port``, with a path where it stands behind one.
+        Address of the server: ``http://host:port``, with a path if a proxy adds one.
     timeout_s
-        Seconds to wait for a connection, and for each part of an answer.
+        Timeout in seconds for a connection, and for each part of an answer.
     api_key
         For servers that require one.
     """
@@ -63,15 +63,15 @@ class Client:
         self._session.close()
 
     def predict(self, source: str | Path, *, age: float | None = None) -> dict[str, Any]:
-        """Return the answer about one image: `mammoscope.model.prediction.Prediction` as JSON.
+        """Return the prediction for one image: `mammoscope.model.prediction.Prediction` as JSON.
 
         Parameters
         ----------
         source
-            A URL for the server to fetch (str), or a file to send (Path). The file's name is not
+            A URL for the server to fetch (str), or a file to send (Path). The file name is not
             sent.
         age
-            The woman's age in years; it enters the probability.
+            The woman's age in years, for the calibration.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class Client:
         return self._request("POST", "/predict", files={"file": ("image", data)}, data=given)
 
     def study(self, images: "Sequence[tuple[Path, Placement]]") -> dict[str, Any]:
-        """Return the answer about a study: `mammoscope.studies.StudyResult` as JSON.
+        """Return the result for a study: `mammoscope.studies.StudyResult` as JSON.
 
         Parameters
         ----------
@@ -105,11 +105,11 @@ class Client:
         Raises
         ------
         UnreadableFileError
-            If there is no file, or one is missing or cannot be read; then nothing is sent.
+            If there are no files, or one is missing or cannot be read; nothing is sent then.
         ServerUnreachableError
             If no server answers at the address.
         ServerAnswerError
-            If the server refuses the whole study, or its answer is not about this study.
+            If the server refuses the whole study, or its answer does not match the study.
         """
         if not images:
             raise UnreadableFileError("There are no images to send.")
@@ -130,7 +130,7 @@ class Client:
         answer = self._request("POST", "/studies", files=files, data=fields)
         answered = answer.get("images")
         if not isinstance(answered, list) or len(answered) != len(images):
-            raise ServerAnswerError("The server did not answer about every image.")
+            raise ServerAnswerError("The server's answer does not cover every image.")
         return {
             **answer,
             "images": [
@@ -176,10 +176,13 @@ class Client:
             raise ServerUnreachableError(
                 f"The server did not answer within {self._timeout_s:g} s."
             ) from err
-        except (requests.ConnectionError, ValueError) as err:  # requests: a bad URL is both
+        except (
+            requests.ConnectionError,
+            ValueError,
+        ) as err:  # requests raises either for a bad URL
             raise ServerUnreachableError("No server can be reached at this address.") from err
         except requests.RequestException as err:
-            raise ServerAnswerError("The server's answer broke off or cannot be read.") from err
+            raise ServerAnswerError("The server's answer is truncated or cannot be read.") from err
         return _answer(response)
 
 
@@ -189,7 +192,7 @@ def _answer(response: requests.Response) -> dict[str, Any]:
         content = response.json()
     except requests.JSONDecodeError as err:
         raise ServerAnswerError(
-            f"The server answered with status {status} and no JSON.", status=status
+            f"The server answered with status {status} but no JSON.", status=status
         ) from err
     if not isinstance(content, dict):
         raise ServerAnswerError("The server's JSON is not an object.", status=status)

@@ -1,17 +1,18 @@
-"""Every error Mammoscope raises on purpose.
+"""All errors that Mammoscope raises deliberately.
 
 ::
 
     MammoscopeError
     ├── ConfigurationError            a setting, option or record that cannot be used
+    │   └── UsageError                a command line that does not say what it wants
     ├── StorageError                  a disk that is full or a folder that cannot be written
     ├── ImageError                    this image is refused
     │   ├── EmptyImageError
-    │   ├── UnsupportedImageError     a format or kind of image that is not read
+    │   ├── UnsupportedImageError     an unsupported format or kind of image
     │   ├── CorruptImageError
     │   ├── ImageTooLargeError
     │   ├── DecodingLimitError        reading it takes more time or memory than allowed
-    │   ├── UnreadableFileError       the file system refuses the file
+    │   ├── UnreadableFileError       the file cannot be read
     │   ├── NoBreastError             nothing in the image that could be a breast
     │   └── NotAMammogramError        the image is not a mammogram that the model accepts
     ├── DatasetError                  this folder cannot be used as a data set
@@ -19,19 +20,19 @@
     │   ├── EmptyDatasetError
     │   ├── SingleClassError
     │   ├── MetadataError
-    │   ├── LeakageError              a patient would stand on two sides of a split
+    │   ├── LeakageError              a patient would be in two parts of a split
     │   └── DownloadError
     ├── RunError                      a training run that cannot be started or continued
     ├── ArtifactError                 a model folder that cannot be used
     │   ├── ArtifactNotFoundError
     │   ├── ArtifactMismatchError     model and card do not belong together
     │   └── CompilationError          a network that cannot be compiled for serving
-    ├── FetchError                    a URL whose image cannot be had
+    ├── FetchError                    a URL whose image cannot be fetched
     │   ├── UrlNotAllowedError
     │   ├── FetchTimeoutError
     │   ├── FetchTooLargeError
     │   └── FetchFailedError
-    ├── RequestError                  an HTTP request that does not say what it wants
+    ├── RequestError                  an HTTP request that cannot be served
     │   ├── InvalidRequestError
     │   ├── UnsupportedMediaTypeError
     │   ├── RequestTooLargeError
@@ -41,14 +42,16 @@
     │   ├── ServiceBusyError
     │   ├── UploadTimeoutError
     │   ├── DeadlineExceededError
-    │   ├── ClientGoneError           nobody is there to hear the answer
+    │   ├── ClientGoneError           the client has closed the connection
     │   └── NotReadyError
     └── ServerAnswerError             the client got no usable answer from a server
-        └── ServerUnreachableError    nobody answers at the server's address
+            └── ServerUnreachableError    no server answers at the address
 
 Each class carries a stable ``code`` for programs; the message is for people and says what was
 received and what is allowed. Messages never hold a patient's field, a path, a file name or the
-text of a library's exception: whoever catches the error knows which file it was handling.
+text of a library's exception: whoever catches the error knows which file it was handling. Errors
+about a data set name its folders, and the row and value of its table: only commands raise them, for
+whoever has the folder.
 """
 
 from collections.abc import Mapping
@@ -67,8 +70,14 @@ class ConfigurationError(MammoscopeError):
     code = "invalid_configuration"
 
 
+class UsageError(ConfigurationError):
+    """A command line that does not say what it wants, or an option with another value."""
+
+    code = "wrong_usage"
+
+
 class StorageError(MammoscopeError):
-    """A result could not be written: full disk, missing permission."""
+    """A result cannot be written: the disk is full, or permission is missing."""
 
     code = "storage_failed"
 
@@ -79,8 +88,8 @@ class ImageError(MammoscopeError):
     Attributes
     ----------
     known
-        What was read of the image before it was refused: ``patient`` and ``study``
-        (pseudonyms), ``laterality`` and ``view``, each None where it is not known.
+        Facts read before the image was refused: ``patient`` and ``study`` (pseudonyms),
+        ``laterality`` and ``view``, each None if unknown.
     """
 
     code = "image_refused"
@@ -97,43 +106,43 @@ class EmptyImageError(ImageError):
 
 
 class UnsupportedImageError(ImageError):
-    """A format, or a kind of image within a format, that is not read."""
+    """An unsupported format, or an unsupported kind of image in a supported format."""
 
     code = "unsupported_image"
 
 
 class CorruptImageError(ImageError):
-    """Bytes that announce a known format and do not keep to it."""
+    """The bytes start like a supported format but are invalid."""
 
     code = "corrupt_image"
 
 
 class ImageTooLargeError(ImageError):
-    """More bytes or pixels than the limits allow; found before decoding."""
+    """More bytes or pixels than the limits allow; checked before decoding."""
 
     code = "image_too_large"
 
 
 class DecodingLimitError(ImageError):
-    """Reading the image takes more time or memory than one image may take."""
+    """Reading the image takes more time or memory than allowed for one image."""
 
     code = "decoding_limit"
 
 
 class UnreadableFileError(ImageError):
-    """The file system refuses to hand out the bytes."""
+    """The file cannot be read."""
 
     code = "unreadable_file"
 
 
 class NoBreastError(ImageError):
-    """Nothing in the image that could be a breast."""
+    """Nothing in the image could be a breast."""
 
     code = "no_breast"
 
 
 class NotAMammogramError(ImageError):
-    """An image that is not a mammogram, or not one that the model accepts."""
+    """The image is not a mammogram, or not one that the model accepts."""
 
     code = "not_a_mammogram"
 
@@ -145,31 +154,31 @@ class DatasetError(MammoscopeError):
 
 
 class DatasetNotFoundError(DatasetError):
-    """The folder is missing, is no folder, or cannot be listed."""
+    """The folder is missing, is not a folder, or cannot be listed."""
 
     code = "dataset_not_found"
 
 
 class EmptyDatasetError(DatasetError):
-    """The folder has no image where images are expected."""
+    """The folder has no images in the expected places."""
 
     code = "empty_dataset"
 
 
 class SingleClassError(DatasetError):
-    """Only one of the two classes is present where both are needed."""
+    """Only one of two required classes is present."""
 
     code = "single_class"
 
 
 class MetadataError(DatasetError):
-    """The table of metadata lacks a column or contradicts the files."""
+    """The metadata table lacks a column or contradicts the files."""
 
     code = "metadata_refused"
 
 
 class LeakageError(DatasetError):
-    """A patient would stand on two sides of a split."""
+    """A patient would be in two parts of a split."""
 
     code = "patient_leakage"
 
@@ -193,7 +202,7 @@ class ArtifactError(MammoscopeError):
 
 
 class ArtifactNotFoundError(ArtifactError):
-    """No model, or no card beside it."""
+    """There is no model, or no card next to it."""
 
     code = "artifact_not_found"
 
@@ -211,13 +220,13 @@ class CompilationError(ArtifactError):
 
 
 class FetchError(MammoscopeError):
-    """A URL whose image cannot be had."""
+    """The image of a URL cannot be fetched."""
 
     code = "fetch_failed"
 
 
 class UrlNotAllowedError(FetchError):
-    """The URL's scheme, host, port or address is not one that may be fetched."""
+    """The URL's scheme, host, port or address is not allowed."""
 
     code = "url_not_allowed"
 
@@ -229,7 +238,7 @@ class FetchTimeoutError(FetchError):
 
 
 class FetchTooLargeError(FetchError):
-    """The other server sends more than is allowed."""
+    """The other server sends more than allowed."""
 
     code = "fetch_too_large"
 
@@ -241,50 +250,50 @@ class FetchFailedError(FetchError):
 
 
 class RequestError(MammoscopeError):
-    """An HTTP request that cannot be served as it is."""
+    """The HTTP request cannot be served."""
 
     code = "request_refused"
 
 
 class InvalidRequestError(RequestError):
-    """The body does not say which image is meant."""
+    """The body does not say which image to predict."""
 
     code = "invalid_request"
 
 
 class UnsupportedMediaTypeError(RequestError):
-    """A Content-Type the route does not take."""
+    """The route does not support this Content-Type."""
 
     code = "unsupported_media_type"
 
 
 class RequestTooLargeError(RequestError):
-    """A body over the limit."""
+    """The body exceeds the limit."""
 
     code = "request_too_large"
 
 
 class UnknownModelError(RequestError):
-    """A model asked for by a name that it does not have."""
+    """The request names a model that is not served."""
 
     code = "unknown_model"
 
 
 class UnauthorizedError(RequestError):
-    """No API key, or none that is valid."""
+    """The API key is missing or invalid."""
 
     code = "unauthorized"
 
 
 class RateLimitedError(RequestError):
-    """An API key was used more often than it may be.
+    """An API key exceeds its rate limit.
 
     Parameters
     ----------
     message
-        For people.
+        Message for people.
     retry_after_s
-        Seconds after which it may be used again.
+        Seconds until the key may be used again.
     """
 
     code = "rate_limited"
@@ -295,25 +304,25 @@ class RateLimitedError(RequestError):
 
 
 class ServiceBusyError(RequestError):
-    """More requests are waiting than may wait."""
+    """The request queue is full."""
 
     code = "service_busy"
 
 
 class UploadTimeoutError(RequestError):
-    """A body that does not arrive in the time a request has."""
+    """The body did not arrive within the request's deadline."""
 
     code = "upload_timeout"
 
 
 class DeadlineExceededError(RequestError):
-    """The request waited for its turn as long as it may."""
+    """The request waited in the queue beyond its deadline."""
 
     code = "deadline_exceeded"
 
 
 class ClientGoneError(RequestError):
-    """Whoever asked has closed the connection."""
+    """The client has closed the connection."""
 
     code = "client_gone"
 
@@ -330,11 +339,11 @@ class ServerAnswerError(MammoscopeError):
     Parameters
     ----------
     message
-        For people; the server's own words where it explained itself.
+        Message for people; the server's own text if it sent one.
     status
-        HTTP status of the answer, None where there was none.
+        HTTP status of the answer; None if there was none.
     problem_code
-        The ``code`` of the server's problem document, None where there was none.
+        The ``code`` of the server's problem document; None if there was none.
     """
 
     code = "no_usable_answer"
@@ -348,6 +357,6 @@ class ServerAnswerError(MammoscopeError):
 
 
 class ServerUnreachableError(ServerAnswerError):
-    """Nobody answers at the server's address."""
+    """No server answers at the address."""
 
     code = "server_unreachable"

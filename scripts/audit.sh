@@ -1,38 +1,46 @@
 #!/usr/bin/env bash
 # Audit the packages of the serving image: components, licences and known vulnerabilities.
 #
-# Usage: scripts/audit.sh FOLDER    write sbom.cdx.json, licences.json and vulnerabilities.json to FOLDER
+# Usage: scripts/audit.sh FOLDER [IMAGE]
 #
-# The packages are those that Pipfile.lock lists for serving. All three steps run; then the exit code
-# is 1 if a licence is GPL or unknown or a vulnerability is known, or 3 if vulnerabilities could not
-# be looked up, for example without a network.
+# Writes sbom.cdx.json, licences.json and vulnerabilities.json to FOLDER; with a container image also
+# image.cdx.json, all that the image consists of: Python and Debian packages, and the C libraries that
+# the former bring. The packages are those that Pipfile.lock lists for serving. All steps run; then
+# the exit code is 1 if a licence is GPL or unknown or a vulnerability is known, or 3 if
+# vulnerabilities could not be looked up, for example without a network.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly folder=${1:?"Usage: scripts/audit.sh FOLDER"}
-readonly tools=(pip-audit==2.10.1 cyclonedx-bom==7.5.0 pip-licenses==5.5.5)
+readonly folder=${1:?"Usage: scripts/audit.sh FOLDER [IMAGE]"} image=${2:-}
 readonly bin=.audit/bin
 
-if [[ ! -f .audit/.installed || $(<.audit/.installed) != "${tools[*]}" ]]; then
-    "${PYTHON:-python3}" -m venv .audit
-    "$bin/python" -m pip install --quiet --disable-pip-version-check "${tools[@]}"
-    echo "${tools[*]}" >.audit/.installed
-fi
+# shellcheck source=.ci/engine.sh
+source .ci/engine.sh
+
+.ci/tools.sh audit .audit
+.ci/tools.sh pipenv .pipenv
 mkdir -p "$folder"
 
 "$bin/cyclonedx-py" pipenv --categories packages --pyproject pyproject.toml \
     --output-reproducible --output-file "$folder/sbom.cdx.json" . 2>/dev/null
-echo "Components (CycloneDX): $folder/sbom.cdx.json"
-
 mapfile -t packages < <(.venv/bin/python -c \
     "import json; print(*json.load(open('Pipfile.lock'))['default'], sep='\n')")
+.venv/bin/python scripts/components.py "${packages[@]}" |
+    "$bin/python" scripts/sbom.py "$folder/sbom.cdx.json"
+echo "Components (CycloneDX): $folder/sbom.cdx.json"
+if [[ -n $image ]]; then
+    "$engine" run --rm --interactive --network none --no-healthcheck "${confined[@]}" --entrypoint python \
+        "$image" -I - --system <scripts/components.py >"$work/components"
+    "$bin/python" scripts/sbom.py "$folder/image.cdx.json" "$image" <"$work/components"
+    echo "Components of the image $image: $folder/image.cdx.json"
+fi
+
 "$bin/pip-licenses" --python .venv/bin/python --from mixed --format json \
     --packages "${packages[@]}" >"$folder/licences.json"
 licences=0
 .venv/bin/python scripts/licences.py "$folder/licences.json" Pipfile.lock || licences=$?
 
-locked=$(mktemp)
-trap 'rm -f "$locked" "$locked.log"' EXIT
+locked=$work/locked
 .pipenv/bin/pipenv requirements --hash --categories packages >"$locked" 2>/dev/null
 audited=0
 "$bin/pip-audit" --format json --require-hashes --disable-pip --progress-spinner off \

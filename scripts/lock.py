@@ -1,31 +1,43 @@
-"""Resolve the Pipfile into a Pipfile.lock that names no package index.
+"""Resolve Pipfile and the tools of `.ci/requirements` into locks that name no package index.
 
-pipenv writes the address of the package index into the lock. This script removes it, so that
-`pipenv sync` uses the index that pip is configured for; the hashes still pin every file.
+pipenv writes the address of the package index into a lock. This script removes it, so that
+packages come from the index that pip is configured for; the hashes still pin every file.
 
 Locking ignores pip's own configuration, because pipenv hashes the indexes it finds there together
 with the Pipfile: on any other machine, the lock would look out of date.
 
-Usage: python scripts/lock.py PIPENV [PIPENV-OPTION ...]
+Tools that are installed without Pipfile.lock, each set in an environment of its own, stand in
+`.ci/requirements/NAME.in`, a line each: ``name==version``. `NAME.txt` pins them and all that they
+need by hash, for ``pip install --require-hashes``.
+
+Usage: python scripts/lock.py PIPENV [NAME ...]    with names: these tools only, not Pipfile
 """
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 LOCK = Path("Pipfile.lock")
+REQUIREMENTS = Path(".ci") / "requirements"
 PIP_SOURCES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
 
 
-def main(command: list[str]) -> int:
-    """Run ``pipenv lock`` and remove the index from the lock file."""
-    environment = {key: value for key, value in os.environ.items() if key not in PIP_SOURCES}
-    environment["PIP_CONFIG_FILE"] = os.devnull
-    code = subprocess.run([*command, "lock"], env=environment, check=False).returncode
-    if code:
-        return code
+def main(pipenv: Path, *names: str) -> int:
+    """Lock all, or the tools of these names."""
+    if not names:
+        lock_packages(pipenv)
+    for wishes in sorted(REQUIREMENTS.glob("*.in")):
+        if not names or wishes.stem in names:
+            wishes.with_suffix(".txt").write_text(lock_tools(pipenv, wishes), encoding="utf-8")
+    return 0
+
+
+def lock_packages(pipenv: Path) -> None:
+    """Run ``pipenv lock`` and remove the index from Pipfile.lock."""
+    run(pipenv, "lock")
     lock = json.loads(LOCK.read_text(encoding="utf-8"))
     lock["_meta"]["sources"] = []
     for name, category in lock.items():
@@ -33,8 +45,36 @@ def main(command: list[str]) -> int:
             for package in category.values():
                 package.pop("index", None)
     LOCK.write_text(json.dumps(lock, indent=4, sort_keys=True) + "\n", encoding="utf-8")
-    return 0
+
+
+def lock_tools(pipenv: Path, wishes: Path) -> str:
+    """Return the text of a requirements file: what `wishes` needs, with the hashes."""
+    wanted = [line.split("==") for line in wishes.read_text(encoding="utf-8").split()]
+    with tempfile.TemporaryDirectory() as folder:
+        pipfile = Path(folder) / "Pipfile"
+        lines = [f'{name} = "=={version}"' for name, version in wanted]
+        pipfile.write_text("\n".join(["[packages]", *lines]) + "\n", encoding="utf-8")
+        run(pipenv, "lock", pipfile=pipfile)
+        listed = run(pipenv, "requirements", "--hash", pipfile=pipfile)
+    packages = [line for line in listed.splitlines() if line and not line.startswith(("-", "#"))]
+    text = "\n".join(packages).replace(" --hash=", " \\\n    --hash=")
+    return f"# Made of {wishes.name} by `make lock`.\n{text}\n"
+
+
+def run(pipenv: Path, *arguments: str, pipfile: Path | None = None) -> str:
+    """Return what pipenv prints; it resolves from the public index alone."""
+    environment = {key: value for key, value in os.environ.items() if key not in PIP_SOURCES}
+    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIPENV_NOSPIN": "1"}
+    if pipfile is not None:
+        environment |= {"PIPENV_PIPFILE": str(pipfile), "PIPENV_VENV_IN_PROJECT": "1"}
+    return subprocess.run(
+        [pipenv.absolute(), *arguments],
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -7,23 +7,18 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly kubectl=.venv/bin/kubectl
-readonly checkov_version=3.3.30
 
 case ${1:-} in
     render)
         {
-            echo "# kube-config/base, rendered for \`kubectl apply -f kube-config/\`: change that, then \`make manifests\`."
+            echo "# Rendered from kube-config/base for \`kubectl apply -f kube-config/\`: edit base, then run \`make manifests\`."
             "$kubectl" kustomize kube-config/base
         } >kube-config/mammoscope.yaml.partial
         mv kube-config/mammoscope.yaml.partial kube-config/mammoscope.yaml
         ;;
     check)
         # checkov needs other releases of packages that the service uses, so it gets its own environment.
-        if [[ ! -x .checkov/bin/checkov || $(.checkov/bin/checkov --version) != "$checkov_version" ]]; then
-            "${PYTHON:-python3}" -m venv .checkov
-            .checkov/bin/python -m pip install --quiet --disable-pip-version-check \
-                "checkov==$checkov_version"
-        fi
+        .ci/tools.sh checkov .checkov
         rendered=$(mktemp -d)
         trap 'rm -rf "$rendered"' EXIT
         while IFS= read -r folder; do

@@ -17,7 +17,7 @@ import hypothesis
 import pytest
 
 REAL_DATASET = Path(__file__).resolve().parents[2] / "shared" / "dataset"
-"""The Kaggle data set, where somebody laid it beside the checkout; it is no part of it."""
+"""The Kaggle data set, if it is next to the checkout; it is not part of the repository."""
 
 MODEL = Path(__file__).resolve().parents[1] / "model"
 """The released model."""
@@ -30,7 +30,7 @@ _CACHE = pytest.StashKey[Path]()
 
 
 def not_done(what: str) -> str:
-    """Reason to skip a test whose tool cannot be had; listed at the end of the run."""
+    """Reason to skip a test whose tool is unavailable; listed at the end of the run."""
     return _NOT_DONE + what
 
 
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # A run started in the background ignores Ctrl-C, and so would the commands that tests stop.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # How long one example takes says how busy the machine is.
+    # The time of one example depends on how busy the machine is.
     hypothesis.settings.register_profile("any machine", deadline=None)
     hypothesis.settings.load_profile("any machine")
     # Keras brings absl's log handler. It would take pytest's stand-in for stderr, and close it as
@@ -96,7 +96,7 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of six phantoms: 8-bit JPEG, 8-bit and 16-bit PNG. Not to be written to."""
+    """A folder of six phantoms: 8-bit JPEG, 8-bit and 16-bit PNG. Do not write to it."""
     from mammoscope.phantoms.drawing import write_phantoms
 
     folder = tmp_path_factory.mktemp("phantoms")
@@ -106,7 +106,7 @@ def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phantoms of twelve patients in Kaggle's layout, with metadata. Not to be written to."""
+    """Phantoms of twelve patients in Kaggle's layout, with metadata. Do not write to it."""
     from mammoscope.phantoms.drawing import write_phantom_dataset
 
     folder = tmp_path_factory.mktemp("phantom-dataset")
@@ -116,7 +116,7 @@ def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def real_dataset(request: pytest.FixtureRequest) -> Path:
-    """A data set in Kaggle's layout: the real one where it is there, else phantoms."""
+    """A data set in Kaggle's layout: the real one if available, else phantoms."""
     if REAL_DATASET.is_dir():
         return REAL_DATASET
     folder: Path = request.getfixturevalue("phantom_dataset")
@@ -125,7 +125,7 @@ def real_dataset(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder as training leaves it, of a network of one layer. Not to be written to."""
+    """A model folder as written by training, with a network of one layer. Do not write to it."""
     import keras
 
     from mammoscope.model.artifact.card import Card
@@ -147,7 +147,7 @@ def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def compiled_folder(artifact_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with its compiled network, hence served without Keras. Not to be written to."""
+    """The same with its compiled network, which is served without Keras. Do not write to it."""
     from mammoscope.model.artifact.folder import load_artifact
     from mammoscope.model.cache import write_compiled
 

@@ -12,7 +12,7 @@ AMBIGUOUS = {"PixelPaddingValue": "US", "PixelPaddingRangeLimit": "US"}
 
 
 def mammogram_object(encoding: Encoding | None = None, **config) -> bytes:
-    """A phantom's DICOM file, 256 x 208 pixels unless told otherwise."""
+    """A phantom's DICOM file, 256 x 208 pixels by default."""
     wanted = {"seed": 3, "height": 256, "width": 208, **config}
     return encode_phantom(draw_phantom(PhantomConfig(**wanted)), encoding)
 
@@ -28,7 +28,7 @@ def written(elements: Dataset) -> bytes:
 
 
 def changed(data: bytes, **values) -> bytes:
-    """The object with elements set by keyword, or removed where None."""
+    """The object with elements set by keyword, or removed if None."""
     elements = parsed(data)
     for keyword, value in values.items():
         if value is None:

@@ -1,4 +1,4 @@
-"""An engine whose answers are known beforehand, and how tests ask and check the service."""
+"""An engine with known predictions, and functions for requests and checks."""
 
 import io
 import json
@@ -33,7 +33,7 @@ CARD = Card(
 
 
 class NetworkStub(OpenVinoEngine):
-    """Predicts as every engine does, with a network that a test writes: ``infer`` and ``card``."""
+    """Predicts like every engine, with a network defined by a test: ``infer`` and ``card``."""
 
     _age_from_dicom = False
 
@@ -42,7 +42,7 @@ class NetworkStub(OpenVinoEngine):
 
 
 class FakeReader:
-    """Reads in this process and lets every image pass, so that a test can see through it."""
+    """Reads in this process and accepts every image."""
 
     def read(
         self, data: bytes, options: ReadingOptions, check: Callable[[], None], /
@@ -76,12 +76,12 @@ class FakeReader:
 
 
 def app_with(settings: ServiceSettings, engine: Engine) -> Flask:
-    """The application with an engine of a test and images that are read in this process."""
+    """The application with a test's engine; images are read in this process."""
     return create_app(settings, engine, FakeReader())
 
 
 class FakeEngine:
-    """Takes the mean grey as the probability and is hottest below, unless told to fail."""
+    """Predicts the mean grey as the probability and is hottest below, or fails on request."""
 
     card = CARD
 

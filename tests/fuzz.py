@@ -1,15 +1,15 @@
-"""Bytes that a fuzzer thinks up, read and preprocessed: a network input or a typed error only.
+"""Fuzz reading and preprocessing: the result must be a network input or a typed error.
 
 Usage: python -m tests.fuzz SECONDS [CORPUS] [libFuzzer options]
 
 Each input is first read as the service reads it: in the pool of child processes, with the default
-limits. What stays within them is read once more in the fuzzer's own process, with the same outcome.
-There the fuzzer follows which lines of the package and of pydicom its bytes lead to.
+limits. If it stays within them, the fuzzer's own process reads it again, with the same outcome.
+There the fuzzer traces which lines of the package and of pydicom its bytes reach.
 
-The process grows with what it has run, so it works in rounds, each a process of its own that begins
-with what the earlier ones found; growth over more than a round is for `make soak`. The first round
-begins with small phantoms in every encoding; what it finds on top is kept in CORPUS, where one is
-named. A finding is written to a file crash-..., and the exit code is not 0.
+That process grows over time, so it works in rounds; each is a new process that starts with the
+inputs of earlier rounds. `make soak` detects growth over longer times. The first round starts with
+small phantoms in every encoding; new inputs are kept in CORPUS, if given. A finding is written to a
+file crash-..., and the exit code is not 0.
 """
 
 import subprocess
@@ -34,11 +34,11 @@ with atheris.instrument_imports(include=["mammoscope", "pydicom"]):
 
 OPTIONS: Final = ReadingOptions((96, 72), display=True)
 LONGEST_BYTES: Final = 20_000
-"""Of what is thought up: smaller goes faster, and the seeds are smaller."""
+"""Maximum length of generated inputs: short ones are faster, and the seeds are shorter."""
 
 MOST_MB: Final = 2_000
 LONGEST_S: Final = 40
-"""Memory and seconds from which an image counts as a finding."""
+"""Memory and time above which an image counts as a finding."""
 
 ROUND: Final = "round"
 """First argument of a process that runs one round."""
@@ -48,7 +48,7 @@ ROUND_S: Final = 60
 
 
 def seeds() -> dict[str, bytes]:
-    """Return a small phantom in every encoding that is read."""
+    """Return a small phantom in every supported encoding."""
     from PIL import Image
 
     pixels = draw_phantom(PhantomConfig(seed=3, height=96, width=96)).pixels
@@ -70,7 +70,7 @@ def seeds() -> dict[str, bytes]:
 
 
 def check(pool: ReadingPool, data: bytes) -> None:
-    """Read and preprocess `data`; raises what must never be raised."""
+    """Read and preprocess `data`; raises only unexpected errors."""
     outcome = _outcome(lambda: pool.read(data, OPTIONS))
     if outcome[0] is not DecodingLimitError:
         here = _outcome(lambda: make_network_input(data, OPTIONS))
@@ -79,7 +79,7 @@ def check(pool: ReadingPool, data: bytes) -> None:
 
 
 def _outcome(read: Callable[[], NetworkInput]) -> tuple[type, str]:
-    """Class of the result or of the error, and what the error says."""
+    """Class of the result or of the error, and the error's message."""
     try:
         return type(read()), ""
     except ImageError as err:
@@ -89,7 +89,7 @@ def _outcome(read: Callable[[], NetworkInput]) -> tuple[type, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Think up bytes for a while; returns the exit code of the round that found something, or 0."""
+    """Fuzz for a while; returns the exit code of the round with a finding, or 0."""
     if arguments[0] == ROUND:
         warnings.simplefilter("ignore")
         pool = ReadingPool(1)
@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> int:
                 "-print_final_stats=1",
                 *arguments,
             ]
-            # libFuzzer writes what it finds into the first folder.
+            # libFuzzer writes its findings to the first folder.
             command = [sys.executable, "-m", "tests.fuzz", ROUND, *options, corpus, beginning]
             ended = subprocess.run(command, check=False)
             if ended.returncode:

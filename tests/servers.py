@@ -1,4 +1,4 @@
-"""HTTP servers on this machine that answer as they are told."""
+"""HTTP servers on this machine with given answers."""
 
 import ssl
 import threading
@@ -12,13 +12,13 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 @contextmanager
 def server(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A server on a free local port that answers all with `answer`; yields its address."""
+    """Run a server on a free local port that answers with `answer`; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             try:
                 answer(self)
-            except OSError:  # the client went away, as several tests want
+            except OSError:  # the client disconnected, as some tests intend
                 self.close_connection = True
 
         do_POST = do_GET  # noqa: N815 http.server's name

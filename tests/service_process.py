@@ -1,4 +1,4 @@
-"""The service as a process of its own."""
+"""The service as a separate process."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from mammoscope.client import Client
 ROOT = Path(__file__).resolve().parents[1]
 
 PATIENCE_S = 300
-"""Seconds after which a process is taken to hang; what it waits for may be a busy machine."""
+"""Seconds after which a process counts as hanging, on a busy machine too."""
 
 
 class ServiceProcess:
@@ -69,7 +69,7 @@ class ServiceProcess:
         return worker
 
     def memory(self, field: str = "VmRSS") -> int:
-        """Bytes that the worker holds; with VmHWM, that it held at most."""
+        """Memory of the worker in bytes; with VmHWM, its peak."""
         status = Path(f"/proc/{self.worker()}/status").read_text()
         (line,) = (line for line in status.splitlines() if line.startswith(f"{field}:"))
         return int(line.split()[1]) * 1024
@@ -96,14 +96,14 @@ class ServiceProcess:
             client.wait_ready(PATIENCE_S)
 
     def terminate(self) -> int:
-        """Ask it to stop; returns its exit code."""
+        """Stop it; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_S)
 
     def kill(self) -> None:
-        """End it where it still runs."""
+        """Kill it if it is still running."""
         if self.process.poll() is None:
-            for child in self.workers():  # gunicorn where an init has started it
+            for child in self.workers():  # gunicorn, if an init has started it
                 os.kill(child, signal.SIGKILL)
             self.process.kill()
             self.process.wait(10)

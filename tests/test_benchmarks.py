@@ -1,4 +1,4 @@
-"""What benchmarks compute with: numbers, load, processes, tables. The servers are their own."""
+"""Parts of the benchmarks: numbers, load, processes, tables. The servers are local."""
 
 import http.client
 import json
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
-        # Without a word, as servers drop connections that were idle for too long.
+        # Silently, like servers that drop idle connections.
         self.close_connection = self.closes
 
     def log_message(self, *args: Any) -> None:
@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(respond: Respond, *, closes: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A server in threads: its port, and what it saw."""
+    """Run a threaded server; yields its port and its requests."""
     state: dict[str, Any] = {
         "lock": threading.Lock(), "requests": 0, "inside": 0, "most_inside": 0, "bodies": [],
     }  # fmt: skip
@@ -109,9 +109,7 @@ def test_spread_is_median_and_range():
     st.lists(st.floats(0, 1e6), min_size=1, max_size=300),
     st.floats(0.5, 100).map(lambda percent: round(percent, 2)),
 )
-def test_percentile_is_the_least_value_that_so_many_do_not_exceed(
-    values: list[float], percent: float
-):
+def test_percentile_is_nearest_rank(values: list[float], percent: float):
     found = percentile(values, percent)
     assert found in values
     enough = percent / 100 * len(values) * (1 - 1e-9)
@@ -126,7 +124,7 @@ def test_percentiles_of_a_hundred():
 
 
 @given(st.floats(0.05, 2), st.floats(0, 1), st.floats(4.2, 30), st.integers(1, 4))
-def test_rate_of_regular_events_does_not_depend_on_where_the_window_lies(
+def test_rate_of_regular_events_does_not_depend_on_the_window(
     period: float, phase: float, length: float, at_a_time: int
 ):
     times = [i * period for i in range(-2, 800) for _ in range(at_a_time)]
@@ -139,7 +137,7 @@ def test_rate_without_events_is_0():
     assert rate([0.5, 3.0], 1.0, 2.0) == 0.0
 
 
-def test_ratio_of_what_was_not_measured_is_none():
+def test_ratio_of_missing_values_is_none():
     assert ratio(3.0, 2.0) == 1.5
     assert ratio(None, 2.0) is None
     assert ratio(3.0, None) is None
@@ -196,7 +194,7 @@ def test_closed_loop_keeps_as_many_requests_in_flight_as_there_are_clients():
     assert result.answers >= len(result.latencies_s)
 
 
-def test_closed_loop_waits_until_every_client_had_an_answer():
+def test_closed_loop_waits_until_every_client_has_an_answer():
     def slow(number: int) -> tuple[int, bytes]:
         time.sleep(0.3)
         return right(number)
@@ -231,7 +229,7 @@ def test_closed_loop_ends_when_a_server_only_fails():
     assert len(result.errors) >= 50
 
 
-def test_connections_that_the_server_closes_are_no_errors():
+def test_connections_closed_by_the_server_are_not_errors():
     with serving(right, closes=True) as (port, _):
         result = closed_loop(port, [REQUEST], clients=2, seconds=0.3, warm_up_s=0.0)
     assert result.errors == []
@@ -249,7 +247,7 @@ def test_connections_that_the_server_closes_are_no_errors():
         (200, b"[]"),
     ],
 )
-def test_wrong_answers_are_told_from_right_ones(status: int, body: bytes):
+def test_wrong_answers_are_detected(status: int, body: bytes):
     with serving(lambda number: (status, body)) as (port, _):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         with pytest.raises(WrongAnswerError):
@@ -259,7 +257,7 @@ def test_wrong_answers_are_told_from_right_ones(status: int, body: bytes):
 
 # Processes
 
-# A server that leaves a grandchild behind in a session of its own, without a parent.
+# A server that leaves a grandchild in its own session, without a parent.
 FAMILY = """
 import subprocess, sys, time
 middle = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', \
@@ -270,7 +268,7 @@ time.sleep(600)
 """
 
 
-def test_server_knows_and_ends_processes_that_left_it(tmp_path: Path):
+def test_server_finds_and_stops_detached_processes(tmp_path: Path):
     log = tmp_path / "log"
     with Server([sys.executable, "-c", FAMILY], tmp_path, {}, log) as server:
         deadline = time.monotonic() + 60
@@ -298,7 +296,7 @@ def test_processor_time_is_that_of_all_processes(tmp_path: Path):
         assert 0.95 <= server.processor_s() < 1.5
 
 
-def test_server_that_ends_says_its_last_words(tmp_path: Path):
+def test_server_that_exits_reports_its_output(tmp_path: Path):
     command = [sys.executable, "-c", "import sys; sys.exit('no model here')"]
     with (
         Server(command, tmp_path, {}, tmp_path / "log") as server,
@@ -334,7 +332,7 @@ def test_every_peer_has_a_server_and_pinned_requirements():
         assert all(re.fullmatch(r"[a-z][a-z0-9-]*(\[[a-z]+\])?==[0-9.]+", line) for line in lines)
 
 
-def test_readme_tells_of_every_contender_and_command():
+def test_readme_describes_every_contender_and_command():
     readme = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
     assert all(folder.name in readme for folder in PEERS.iterdir() if folder.is_dir())
     makefile = (ROOT / "Makefile").read_text("utf-8")
@@ -343,7 +341,7 @@ def test_readme_tells_of_every_contender_and_command():
     )
 
 
-def test_form_carries_the_image_under_the_name_that_the_server_wants():
+def test_form_has_the_field_that_the_server_expects():
     image = bytes(range(256)) * 3
     request = OURS.request(image, "http://127.0.0.1/1.jpg")
     head = f"Content-Type: {request.content_type}\r\n\r\n".encode()
@@ -441,7 +439,7 @@ def test_bars_of_the_service():
     assert results["servers"][one]["ours_times_this"] == pytest.approx(5.0)
 
 
-def test_peers_that_fail_are_shown_and_not_judged_by():
+def test_failed_peers_are_shown_but_not_compared():
     failing = seen(100.0)
     failing.errors.append("WrongAnswerError: status 503")
     absent = Seen(failure="it does not start")
@@ -472,7 +470,7 @@ def engine_answer(milliseconds: float, many: float, logits: list[float]) -> dict
     }
 
 
-def test_engines_beside_keras_and_the_machines_peak():
+def test_engines_are_compared_with_keras_and_the_peak():
     found = {name: [] for name in (e.name for e in engine._ENGINES)}
     found[engine.BASELINE] = [engine_answer(400, 2.0, [0.5, -1.0])]
     found["OpenVINO float"] = [engine_answer(100, 6.0, [0.5, -1.25])]
@@ -501,7 +499,9 @@ def test_engines_beside_keras_and_the_machines_peak():
     ("precision", "share"),
     [("bfloat16", "40% of bf16"), ("float32", "60% of float32")],
 )
-def test_what_is_served_beside_the_peak_of_its_precision(precision: Precision, share: str):
+def test_the_served_network_is_compared_with_the_peak_of_its_precision(
+    precision: Precision, share: str
+):
     found = {name: [] for name in (e.name for e in engine._ENGINES)}
     found[engine.COMPILED] = [engine_answer(100, 6.0, [0.5, -1.25])]
     limits = {
@@ -519,7 +519,7 @@ def test_what_is_served_beside_the_peak_of_its_precision(precision: Precision, s
     assert f"OpenVINO compiled: {precision}" in text
 
 
-def test_training_pipelines_beside_each_other():
+def test_training_pipelines_are_compared():
     answer = {"images": 48, "batch_size": 16, "versions": {}}
     answers = {
         ("ours", "float32"): [{**answer, "per_s": [3.0, 3.2]}],

@@ -1,4 +1,4 @@
-"""The client and test.py, against small servers that answer what they are told."""
+"""The client and test.py, with small servers that give fixed answers."""
 
 import json
 import socket
@@ -36,7 +36,7 @@ BROKEN = {"code": "artifact_mismatch", "detail": "Another network.", "status": 5
 
 
 class Server(ThreadingHTTPServer):
-    """Answers /readyz from `ready`, one after the other, and the rest by `answer`."""
+    """Answers /readyz from `ready`, one after another, and other paths by `answer`."""
 
     daemon_threads = True
 
@@ -110,7 +110,7 @@ def test_url_is_sent_as_json(server: Server) -> None:
     assert json.loads(server.bodies[0]) == {"url": "https://images.example/a.jpg"}
 
 
-def test_age_goes_along(server: Server, image: Path) -> None:
+def test_age_is_sent(server: Server, image: Path) -> None:
     with Client(server.address) as client:
         client.predict(image, age=57)
         client.predict("https://images.example/a.jpg", age=57)
@@ -118,7 +118,7 @@ def test_age_goes_along(server: Server, image: Path) -> None:
     assert json.loads(server.bodies[1]) == {"url": "https://images.example/a.jpg", "age": 57}
 
 
-def test_refusal_carries_the_servers_words(server: Server, image: Path) -> None:
+def test_refusal_has_the_servers_message(server: Server, image: Path) -> None:
     server.answer = lambda body: (422, PROBLEM)
     with Client(server.address) as client, pytest.raises(ServerAnswerError) as caught:
         client.predict(image)
@@ -131,7 +131,7 @@ def test_refusal_carries_the_servers_words(server: Server, image: Path) -> None:
     ("status", "content"),
     [(502, b"<html>Bad gateway</html>"), (200, b"hello"), (200, []), (500, {}), (418, {"code": 1})],
 )
-def test_other_answers_are_no_answers(
+def test_invalid_answers_are_reported(
     server: Server, image: Path, status: int, content: Any
 ) -> None:
     server.answer = lambda body: (status, content)
@@ -166,7 +166,7 @@ def test_study_is_sent_in_order_without_names(server: Server, images: list[Path]
         assert given < body.index(b'name="%s"\r\n\r\n\r\n' % field)
 
 
-def test_study_is_sent_whole_or_not_at_all(server: Server, images: list[Path]) -> None:
+def test_study_is_sent_completely_or_not_at_all(server: Server, images: list[Path]) -> None:
     server.answer = lambda body: (200, STUDY)
     missing = images[0].with_name("nobody.dcm")
     with Client(server.address) as client:
@@ -180,7 +180,7 @@ def test_study_is_sent_whole_or_not_at_all(server: Server, images: list[Path]) -
             client.study([(images[0], Placement())])
 
 
-def test_files_that_cannot_be_read(server: Server, tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(server: Server, tmp_path: Path) -> None:
     with Client(server.address) as client:
         for path in (tmp_path / "meier.jpg", tmp_path):
             with pytest.raises(UnreadableFileError) as caught:
@@ -189,13 +189,13 @@ def test_files_that_cannot_be_read(server: Server, tmp_path: Path) -> None:
     assert server.bodies == []
 
 
-def test_nobody_there(nobody: str, image: Path) -> None:
+def test_unreachable_server_is_reported(nobody: str, image: Path) -> None:
     for address in (nobody, "localhost", "ftp://127.0.0.1", "http://", "http://[::1"):
         with Client(address) as client, pytest.raises(ServerUnreachableError):
             client.predict(image)
 
 
-def test_server_that_never_answers(image: Path) -> None:
+def test_timeout_is_reported(image: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with Client(address, timeout_s=0.2) as client, pytest.raises(ServerUnreachableError):
@@ -211,7 +211,7 @@ def test_proxies_of_the_environment_are_not_used(
         assert client.model() == {"status": "ready"}
 
 
-def test_waiting_for_a_server(server: Server, nobody: str) -> None:
+def test_client_waits_for_a_server(server: Server, nobody: str) -> None:
     server.ready = [(503, NOT_READY), (503, NOT_READY), (200, {"status": "ready"})]
     with Client(server.address) as client:
         client.wait_ready(10)
@@ -220,7 +220,7 @@ def test_waiting_for_a_server(server: Server, nobody: str) -> None:
         client.wait_ready(0.3)
 
 
-def test_waiting_ends_where_it_is_in_vain(server: Server) -> None:
+def test_waiting_ends_if_the_server_has_failed(server: Server) -> None:
     server.ready = [(503, NOT_READY), (503, BROKEN)]
     with Client(server.address) as client, pytest.raises(ServerAnswerError, match="network"):
         client.wait_ready(60)
@@ -250,7 +250,7 @@ def test_table_of_a_folder(server: Server, image: Path) -> None:
     assert all("0.7500" in row and "tumour" in row and "Inverted." in row for row in rows)
 
 
-def test_refusal_stands_in_its_row(server: Server, image: Path) -> None:
+def test_refusal_is_in_its_row(server: Server, image: Path) -> None:
     refused = image.with_name("a.jpg")
     refused.write_bytes(b"text")
     server.answer = lambda body: (422, PROBLEM) if b"text" in body else (200, ANSWER)
@@ -299,7 +299,7 @@ def test_study_of_a_manifest(server: Server, images: list[Path], tmp_path: Path)
     manifest.write_text(f"file,patient_id,laterality,view\n{images[0].name},W7,R,MLO\n")
     finished = run("--study", manifest, "--server", server.address)
     assert finished.returncode == 0
-    assert "manifest" in finished.stderr  # the server could not say whose breasts they are
+    assert "manifest" in finished.stderr  # the server could not determine the patient
     (body,) = server.bodies
     for value in (b"W7", b"R", b"MLO"):
         assert b"\r\n\r\n%s\r\n" % value in body
@@ -309,7 +309,7 @@ def test_study_of_a_manifest(server: Server, images: list[Path], tmp_path: Path)
     assert "lacks the column file" in finished.stderr
 
 
-def test_study_that_is_refused(server: Server, nobody: str, images: list[Path]) -> None:
+def test_refused_study_is_reported(server: Server, nobody: str, images: list[Path]) -> None:
     server.answer = lambda body: (422, PROBLEM)
     finished = run("--study", *images, "--server", server.address)
     assert (finished.returncode, finished.stdout) == (1, "")
@@ -334,3 +334,43 @@ def test_server_without_a_model(server: Server, image: Path) -> None:
     finished = run(image, "--server", server.address, "--wait", "20")
     assert finished.returncode == 2
     assert "Another network." in finished.stderr
+
+
+def test_json_to_a_dash_is_json(server: Server, image: Path) -> None:
+    finished = run("--json", "-", image, "--server", server.address)
+    assert finished.returncode == 0
+    assert json.loads(finished.stdout) == {"picture": str(image), **ANSWER}
+
+
+def test_hidden_files_are_not_sent(server: Server, image: Path) -> None:
+    for name in ("._meier.jpg", ".hidden.png", "Thumbs.db", "__MACOSX/._a.jpg", "__MACOSX/a.jpg"):
+        (image.parent / name).parent.mkdir(exist_ok=True)
+        (image.parent / name).write_bytes(b"x")
+    (image.parent / "IM0001").write_bytes(bytes(128) + b"DICM and more")
+    finished = run("--json", image.parent, "--server", server.address)
+    assert [json.loads(line)["picture"] for line in finished.stdout.splitlines()] == [
+        str(image.parent / "IM0001"),
+        str(image),
+    ]
+
+
+def test_a_folder_without_images_is_refused(server: Server, tmp_path: Path) -> None:
+    finished = run("--study", tmp_path, "--server", server.address)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert "no image" in finished.stderr
+    assert server.bodies == []
+
+
+def test_a_closed_pipe_stops_the_client(server: Server, image: Path) -> None:
+    for number in range(200):
+        (image.parent / f"{number}.jpg").write_bytes(b"x")
+    with subprocess.Popen(
+        [sys.executable, "test.py", image.parent, "--server", server.address],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert b"probability" in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 1

@@ -1,4 +1,4 @@
-"""The documentation: it builds, needs nothing from elsewhere, and agrees with the code."""
+"""The documentation builds, loads nothing external, and agrees with the code."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text("utf-8")
 MAX_README_BYTES = 10_240
 LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "object": "data"}
-"""Attributes by which a page makes the browser load something."""
+"""Attributes that make the browser load something."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Loads(HTMLParser):
-    """Collects the addresses that a page loads."""
+    """Collects the addresses loaded by a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Loads(HTMLParser):
             self.addresses.append(address)
 
 
-def test_docs_load_nothing_from_elsewhere(built: Path) -> None:
+def test_docs_load_nothing_external(built: Path) -> None:
     pages = sorted(built.rglob("*.html"))
     assert len(pages) > 20
     for page in pages:
@@ -75,7 +75,7 @@ def test_docs_show_the_settings_the_errors_and_the_commands(built: Path) -> None
         assert [word for word in words if word not in html] == [], page
 
 
-def test_drawings_load_nothing_and_can_be_read_aloud() -> None:
+def test_drawings_load_nothing_and_have_descriptions() -> None:
     for name in ("data-flow", "deployment"):
         drawing = (ROOT / "images" / f"{name}.svg").read_text("utf-8")
         assert "<title" in drawing
@@ -89,7 +89,7 @@ def test_readme_is_short() -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
-def test_links_lead_somewhere(name: str) -> None:
+def test_links_are_valid(name: str) -> None:
     text = (ROOT / name).read_text("utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
     assert links
@@ -120,7 +120,7 @@ def rows(text: str) -> dict[str, list[str]]:
         ),
     ],
 )
-def test_results_are_those_of_the_model_card(page: str, columns: tuple[str, ...]) -> None:
+def test_results_agree_with_the_model_card(page: str, columns: tuple[str, ...]) -> None:
     card = (ROOT / "model" / "MODEL_CARD.md").read_text("utf-8")
     (section,) = re.findall(r"^## Results\n(.*?)^## ", card, re.MULTILINE | re.DOTALL)
     measured = rows(section)
@@ -158,7 +158,7 @@ def test_changelog_has_a_dated_version() -> None:
     assert dated[0][0] == mammoscope.__version__
 
 
-def test_citation_is_of_the_latest_version() -> None:
+def test_citation_names_the_latest_version() -> None:
     citation = (ROOT / "CITATION.cff").read_text("utf-8")
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     (version,) = re.findall(r"^version: (\S+)$", citation, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The notebooks: as they are committed, and run from top to bottom on phantoms."""
+"""The notebooks as committed, and run from top to bottom on phantoms."""
 
 import ast
 import base64
@@ -29,7 +29,7 @@ def tags(cell: dict) -> list[str]:
 
 
 def rasters(cell: dict) -> list[Image.Image]:
-    """Images made of pixels in a cell's outputs, alone or inside a drawing."""
+    """Return raster images in a cell's outputs, alone or inside an SVG."""
     found = []
     for output in cell["outputs"]:
         for kind, content in output.get("data", {}).items():
@@ -43,7 +43,7 @@ def sources(path: Path) -> str:
     return "\n".join("".join(cell["source"]) for cell in cells(path, "code"))
 
 
-def test_these_are_the_notebooks():
+def test_all_notebooks_are_tested():
     assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
 
 
@@ -74,7 +74,7 @@ def names_in(source: str) -> set[str]:
     return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
 
 
-def test_a_raster_would_be_found():
+def test_rasters_are_detected():
     png = io.BytesIO()
     Image.new("L", (7, 5)).save(png, "PNG")
     code = base64.b64encode(png.getvalue()).decode()
@@ -84,7 +84,7 @@ def test_a_raster_would_be_found():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_committed_notebook_names_no_place_of_a_machine(name: str):
+def test_a_committed_notebook_has_no_machine_paths(name: str):
     assert not HOST_PATHS.search((FOLDER / f"{name}.ipynb").read_text("utf-8"))
 
 
@@ -134,7 +134,7 @@ augmentation = "flips"
 
 @pytest.mark.training
 def test_the_notebooks_run_on_phantoms(phantom_dataset: Path, tmp_path: Path):
-    """All four with one set of tiny trainings, in the order a reader takes."""
+    """All four with one set of tiny trainings, in reading order."""
     import papermill
 
     (tmp_path / "plan.toml").write_text(PLAN)

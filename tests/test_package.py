@@ -1,4 +1,4 @@
-"""The installed package: what its wheel holds, and what it answers outside the checkout."""
+"""The installed package: the wheel's content, and its use outside the checkout."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Programs of an environment with the wheel, and with the packages of this environment."""
+    """An environment with the wheel, and with the packages of this environment."""
     folder = tmp_path_factory.mktemp("bare")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
@@ -75,7 +75,7 @@ def run(folder: Path, *words: str | Path, **settings: object) -> str:
     return ended.stdout
 
 
-def test_wheel_holds_the_package_and_the_model(wheel: Path) -> None:
+def test_wheel_contains_the_package_and_the_model(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as content:
         names = set(content.namelist())
         card = content.read("mammoscope/_model/card.json")
@@ -96,7 +96,7 @@ def test_wheel_holds_the_package_and_the_model(wheel: Path) -> None:
     assert "mammoscope/py.typed" in names
 
 
-def test_wheel_says_what_it_is(wheel: Path) -> None:
+def test_wheel_has_metadata(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as content:
         (name,) = [each for each in content.namelist() if each.endswith("/METADATA")]
         metadata = content.read(name).decode()
@@ -106,7 +106,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
     assert extras == {"train", "tracing", "dev"}
 
 
-def test_installed_command_answers_anywhere(
+def test_installed_command_works_in_any_folder(
     bare: Path, tmp_path: Path, artifact_folder: Path
 ) -> None:
     command = bare / "mammoscope"
@@ -133,7 +133,7 @@ def test_installed_command_answers_anywhere(
         assert '"model_version": "tiny-1"' in lines
 
 
-def test_installed_service_answers_anywhere(bare: Path, tmp_path: Path) -> None:
+def test_installed_service_works_in_any_folder(bare: Path, tmp_path: Path) -> None:
     run(tmp_path, bare / "mammoscope", "phantoms", ".", "--count", "1")
     (image,) = tmp_path.glob("*.jpg")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -155,7 +155,7 @@ def test_installed_service_answers_anywhere(bare: Path, tmp_path: Path) -> None:
         service.wait()
 
 
-def test_import_is_light() -> None:
+def test_import_is_fast() -> None:
     program = "import sys, mammoscope; print(*sys.modules)"
     loaded = set(run(ROOT, sys.executable, "-c", program).split())
     assert loaded.isdisjoint({"numpy", "openvino", "pydantic", "cv2", "keras"})
@@ -183,7 +183,7 @@ def test_pyproject_and_pipfile_name_the_same_packages() -> None:
         assert sorted(requirements) == sorted(wanted), category
 
 
-def test_extras_bring_the_packages_that_commands_ask_for() -> None:
+def test_extras_provide_the_packages_that_commands_need() -> None:
     distributions = packages_distributions()
     for package, extra in EXTRAS.items():
         names = {name.lower() for name in distributions[package]}

@@ -1,4 +1,4 @@
-"""The package answers what it answered when the record was written; see `tests.record`."""
+"""The package gives the recorded answers; see `tests.record`."""
 
 import warnings
 from typing import Any
@@ -39,7 +39,7 @@ def test_answers_are_those_recorded(group: str, same_processor: bool) -> None:
         pytest.fail(f"{group}: {found}\n{RENEW}", pytrace=False)
 
 
-# What the comparison itself tells apart
+# The comparison itself
 
 ENTRIES: dict[str, Any] = {
     "asked": {NETWORK: True, "status": 200, "body": {"probability": 0.25, "label": "tumour"}},
@@ -57,14 +57,14 @@ ENTRIES: dict[str, Any] = {
         ("not asked", {"share": 0.2500001}, True),
     ],
 )
-def test_a_change_is_found(name: str, change: dict[str, Any], elsewhere: bool) -> None:
+def test_a_change_is_detected(name: str, change: dict[str, Any], elsewhere: bool) -> None:
     now = {**ENTRIES, name: {**ENTRIES[name], **change}}
     assert differences(ENTRIES, ENTRIES) == ""
     assert differences(ENTRIES, now).startswith(f"1 of 2 entries: {name}\n")
     assert bool(differences(ENTRIES, now, same_processor=False)) == elsewhere
 
 
-def test_entries_that_come_and_go_are_found() -> None:
+def test_added_and_removed_entries_are_detected() -> None:
     fewer = {"asked": ENTRIES["asked"]}
     assert "not asked is gone" in differences(ENTRIES, fewer)
     assert "not asked is new" in differences(fewer, ENTRIES)

@@ -1,4 +1,4 @@
-"""Promises of the repository as a whole: packages, contents, targets, imports."""
+"""Checks of the whole repository: packages, contents, targets, imports."""
 
 import ast
 import hashlib
@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Joined here, so that this file holds none of them.
+# Joined here, so that this file does not contain them.
 REGISTRY_HOSTS = [
     ".".join(parts)
     for parts in (
@@ -89,7 +89,7 @@ def _canonical(package: str) -> str:
 
 
 def _pipfile_hash(pipfile: dict[str, Any]) -> str:
-    """The hash pipenv writes into the lock, where pip is not configured otherwise."""
+    """The hash that pipenv writes into the lock with pip's default configuration."""
     default_source = {
         "url": f"https://{REGISTRY_HOSTS[0]}/simple",
         "verify_ssl": True,
@@ -123,7 +123,7 @@ def test_lock_is_up_to_date_with_pipfile(pipfile: dict[str, Any], lock: dict[str
     assert lock["_meta"]["hash"]["sha256"] == _pipfile_hash(pipfile), "run: make lock"
 
 
-def test_service_installs_without_what_only_training_needs(lock: dict[str, Any]) -> None:
+def test_service_does_not_need_training_packages(lock: dict[str, Any]) -> None:
     training_only = {
         "tensorflow",
         "tensorflow-cpu",
@@ -149,7 +149,7 @@ def test_no_file_names_a_package_registry(project_files: list[Path]) -> None:
     assert [file for file in project_files if hosts.search(file.read_bytes())] == []
 
 
-def test_files_are_small_but_the_model(project_files: list[Path]) -> None:
+def test_all_files_except_the_model_are_small(project_files: list[Path]) -> None:
     large = [
         file
         for file in project_files
@@ -177,7 +177,7 @@ DICOM_ONLY = {"pydicom", "imagecodecs"}
 
 
 @pytest.mark.parametrize("module", [*SERVING, "imaging.dicom.mammography"])
-def test_serving_module_imports_nothing_of_training(module: str) -> None:
+def test_serving_modules_do_not_import_training_packages(module: str) -> None:
     # As gunicorn would: whatever the tests chose as Keras' backend is not passed on.
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
     program = f"import sys, mammoscope.{module}; print(*sys.modules)"
@@ -195,8 +195,8 @@ def test_serving_module_imports_nothing_of_training(module: str) -> None:
         assert loaded.isdisjoint(DICOM_ONLY)
 
 
-def test_commands_are_listed_without_what_only_training_needs() -> None:
-    # None in sys.modules makes an import fail, as where the package is not installed.
+def test_commands_are_listed_without_training_packages() -> None:
+    # None in sys.modules makes an import fail, as if the package were not installed.
     program = f"""
 import sys
 sys.modules.update(dict.fromkeys({TRAINING_ONLY!r}))

@@ -1,4 +1,4 @@
-"""Pods and money for a rate of requests."""
+"""Pods and cost for a rate of requests."""
 
 import json
 import sys
@@ -57,7 +57,7 @@ def test_a_request_costs_the_fastest_engine() -> None:
         {"benchmark": "engine", "machine": {"processors": 2}, "engines": {}},
     ],
 )
-def test_results_that_tell_nothing(results: dict[str, Any]) -> None:
+def test_results_without_times_are_refused(results: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="no time of a request"):
         core_seconds(results)
 
@@ -73,14 +73,14 @@ def test_pods_keep_cores_at_the_target() -> None:
     assert SMALL.pods_for(101, 0.2) == 41
 
 
-def test_pods_grow_as_the_autoscaler_lets_them() -> None:
+def test_pods_grow_by_the_autoscalers_steps() -> None:
     assert SMALL.seconds_to_grow(5, 5) == 0
     assert SMALL.seconds_to_grow(1, 3) == 60  # by 2, which is more than 100 %
     assert SMALL.seconds_to_grow(3, 24) == 180  # 6, 12, 24
     assert SMALL.seconds_to_grow(3, 25) == 240
 
 
-def test_a_image_costs_what_its_pods_cost() -> None:
+def test_cost_per_image_follows_from_the_pods() -> None:
     found = {row.requests_per_s: row for row in rows(SMALL, 0.2, core_hour=0.1, gib_hour=0.05)}
     row = found[100]
     assert (row.pods, row.cores, row.memory_gib) == (40, 40, 40)
@@ -102,7 +102,7 @@ def test_the_command_prints_a_table_of_the_manifests(
     monkeypatch.setattr(sys, "argv", ["sizing", "--results", str(measured)])
     sizing.main()
     out = capsys.readouterr().out
-    assert "5.00 requests a second a core" in out
+    assert "5.00 requests per second per core" in out
     assert f"from {production.least} to {production.most} pods" in out
     assert f"* more than maxReplicas, {production.most}" in out
     written = json.loads((tmp_path / "results" / "sizing.json").read_text())

@@ -1,1 +1,1 @@
-"""What runs inside the environments, each a process of its own that prints JSON."""
+"""Programs that run inside the environments, each in a separate process that prints JSON."""

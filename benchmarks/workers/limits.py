@@ -1,7 +1,7 @@
-"""What the machine and the network ask of each other: matrix products and multiply-adds.
+"""Measure the machine's peak in matrix products, and count the network's multiply-adds.
 
-NETWORK.onnx SECONDS. Peaks are measured, not read from a data sheet: the best rate of products of
-large square matrices that NumPy's and OpenVINO's kernels reach on all processors.
+Arguments: NETWORK.onnx SECONDS. Peaks are measured, not taken from a data sheet: the highest rate
+of products of large square matrices with NumPy's and OpenVINO's kernels on all processors.
 """
 
 import math
@@ -17,20 +17,20 @@ from openvino import opset13
 from benchmarks.workers.timing import report
 
 _SIDE: Final = 2048
-"""Rows and columns: large enough for full rate, small enough for many repetitions a second."""
+"""Rows and columns: large enough for the full rate, small enough for many repetitions."""
 
 _LEAST_PRODUCTS: Final = 5
 
 
 def multiply_adds(model: Any) -> int:
-    """Count multiplications of an OpenVINO model's convolutions and matrix products.
+    """Count the multiplications in an OpenVINO model's convolutions and matrix products.
 
-    Every other operation of a convolutional network is small beside them and left out.
+    All other operations of a convolutional network are negligible and left out.
 
     Parameters
     ----------
     model
-        With every shape known.
+        The model, with all shapes known.
     """
     total = 0
     for operation in model.get_ordered_ops():
@@ -42,7 +42,7 @@ def multiply_adds(model: Any) -> int:
             rows_and_terms = list(operation.input_value(0).shape)
             terms = rows_and_terms[-2 if operation.get_attributes()["transpose_a"] else -1]
         else:
-            # (out, in, ...) or (groups, out, in, ...), in being the channels of one group.
+            # (out, in, ...) or (groups, out, in, ...); in is the number of channels per group.
             weights = list(operation.input_value(1).shape)
             terms = math.prod(weights[1 if kind == "Convolution" else 2 :])
         total += outputs * terms
@@ -50,7 +50,7 @@ def multiply_adds(model: Any) -> int:
 
 
 def _rates(product: Callable[[], object], seconds: float) -> list[float]:
-    """Operations (two a multiply-add) a second of each product, after two that do not count."""
+    """Operations (two per multiply-add) per second of each product, after two warm-ups."""
     product()
     product()
     rates: list[float] = []
@@ -76,7 +76,7 @@ def _openvino_product(precision: str) -> Callable[[], object]:
         right = opset13.constant(rng.random((_SIDE, _SIDE), np.float32))
         factor = left
     result = opset13.matmul(factor, right, transpose_a=False, transpose_b=False)
-    # One number comes out, so that writing the product is not what is measured.
+    # The output is a single number, so that writing the product is not measured.
     model = openvino.Model([opset13.reduce_max(result, np.array([0, 1]))], [left])
     options = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -99,7 +99,7 @@ def _numpy_product() -> Callable[[], object]:
 
 
 def main() -> None:
-    """Measure, print."""
+    """Measure and print."""
     path, seconds = sys.argv[1], float(sys.argv[2])
     model = openvino.Core().read_model(path)
     _, *size = model.input(0).partial_shape

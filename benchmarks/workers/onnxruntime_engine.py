@@ -1,4 +1,4 @@
-"""ONNX Runtime on all processors: ``--how`` is unused."""
+"""ONNX Runtime on all processors; ``--how`` is unused."""
 
 import numpy as np
 import onnxruntime
@@ -7,7 +7,7 @@ from benchmarks.workers.timing import Logits, Pixels, arguments, engine_results,
 
 
 def main() -> None:
-    """Measure, print."""
+    """Measure and print."""
     options = arguments()
     session = onnxruntime.InferenceSession(options.network, providers=["CPUExecutionProvider"])
 

@@ -1,8 +1,8 @@
-"""The product's own engine, as the service loads it.
+"""Mammoscope's own engine, as the service loads it.
 
-``--how float`` computes in float32, whatever the card says; ``--how served`` computes as the
-service does; ``--how callers`` does too, and measures only what a service could reach
-at most: threads that ask without HTTP, without reading and without preprocessing.
+``--how float`` computes in float32, whatever the card says. ``--how served`` computes like the
+service. ``--how callers`` does too, but measures only the upper limit for any service: threads that
+call the engine without HTTP, reading and preprocessing.
 """
 
 import inspect
@@ -25,7 +25,7 @@ from mammoscope.model.engine import load_engine
 
 
 def main() -> None:
-    """Measure, print."""
+    """Measure and print."""
     options = arguments()
     pixels = np.load(options.images)
     artifact = load_artifact(options.network)
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _latency(artifact: Artifact, pixels: Pixels, seconds: float) -> list[float] | None:
-    """Seconds an image in the engine's mode for that, where it has one."""
+    """Seconds per image in the engine's latency mode, if it has one."""
     if "performance_mode" not in inspect.signature(load_engine).parameters:
         return None
     options: dict[str, Any] = {"performance_mode": "latency"}

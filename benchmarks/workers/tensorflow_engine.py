@@ -20,7 +20,7 @@ def _function(model: keras.Model, shape: tuple[int, ...]) -> Score:
 
 
 def main() -> None:
-    """Measure, print."""
+    """Measure and print."""
     options = arguments()
     pixels = np.load(options.images)
     model = keras.saving.load_model(options.network, compile=False)

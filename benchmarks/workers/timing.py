@@ -1,4 +1,4 @@
-"""How every engine is timed, and what its process prints; standard library and NumPy only."""
+"""Time an engine and print its results; standard library and NumPy only."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from benchmarks.measurement import rate
 Pixels = npt.NDArray[np.uint8]
 Logits = npt.NDArray[np.float32]
 Score = Callable[[Pixels], Logits]
-"""Preprocessed images, uint8 (N, H, W, 1), to logits (N,)."""
+"""Maps preprocessed images, uint8 (N, H, W, 1), to logits (N,)."""
 
 BATCH: Final = 8
 CALLERS: Final = 8
@@ -29,7 +29,7 @@ _LEAST_CALLS: Final = 5
 
 
 def arguments() -> argparse.Namespace:
-    """Read what the runner passes to every engine."""
+    """Read the arguments that every engine gets."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--network", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
@@ -48,24 +48,24 @@ def report(packages: tuple[str, ...], **results: Any) -> None:
 def engine_results(
     score: Score, pixels: Pixels, seconds: float, *, batches: bool = True
 ) -> dict[str, Any]:
-    """Time an engine with one image at a time and with many.
+    """Time an engine with one image at a time, and with many.
 
     Parameters
     ----------
     score
-        The engine; called by `CALLERS` threads as well.
+        The engine; `CALLERS` threads call it as well.
     pixels
         uint8 (N, H, W, 1).
     seconds
-        For each way.
+        Length of each measurement.
     batches
-        Whether the engine takes batches; else only callers at a time are tried.
+        Whether the engine takes batches; else only concurrent callers are measured.
 
     Returns
     -------
     dict
-        ``one_s``: seconds of each call with one image; ``many_per_s``: images a second by
-        way; ``logits``: of all images.
+        ``one_s``: seconds of each call with one image; ``many_per_s``: images per second by mode;
+        ``logits``: logits of all images.
     """
     many = {f"{CALLERS} callers": with_callers(score, pixels, seconds)}
     if batches:
@@ -78,7 +78,7 @@ def engine_results(
 
 
 def one_at_a_time(score: Score, pixels: Pixels, seconds: float) -> list[float]:
-    """Seconds of each call with one image, after some that do not count."""
+    """Seconds of each call with one image, after some warm-up calls."""
     for index in range(_WARM_UP_CALLS):
         score(pixels[index % len(pixels)][None])
     durations: list[float] = []
@@ -92,7 +92,7 @@ def one_at_a_time(score: Score, pixels: Pixels, seconds: float) -> list[float]:
 
 
 def with_callers(score: Score, pixels: Pixels, seconds: float, callers: int = CALLERS) -> float:
-    """Images a second where threads ask for one each, as the threads of a service do."""
+    """Images per second if threads request one each, like the threads of a service."""
     finished: list[float] = []
     stop, numbers = threading.Event(), count()
 

@@ -1,9 +1,9 @@
-"""Images a second of one epoch after another: ``--how ours`` or ``--how plain``.
+"""Images per second of successive epochs: ``--how ours`` or ``--how plain``.
 
-Both train the same network with the same layers learning and the same batch size, on the same
-phantoms. ``ours`` takes preprocessed images from the cache, augments them and runs the product's
-loop; ``plain`` is what the Keras tutorials do: `image_dataset_from_directory`, augmentation by
-layers, `prefetch`, `fit`.
+Both train the same layers of the same network with the same batch size on the same phantoms.
+``ours`` takes preprocessed images from the cache, augments them and runs the product's loop.
+``plain`` follows the Keras tutorials: `image_dataset_from_directory`, augmentation layers,
+`prefetch`, `fit`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from mammoscope.training.loop import Loop
 
 
 def main() -> None:
-    """Measure, print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--how", choices=("ours", "plain"), required=True)
     parser.add_argument("--data", type=Path, required=True)
@@ -37,7 +37,7 @@ def main() -> None:
         {
             "weights": "none",
             "input_size": (options.side, options.side),
-            "epochs": options.epochs + 1,  # the first one traces and fills caches
+            "epochs": options.epochs + 1,  # the first epoch traces the graph and fills caches
             "head_epochs": 0,
             "precision": options.precision,
         },

@@ -1,4 +1,4 @@
-"""The commands of ``mammoscope``, a module each."""
+"""The commands of ``mammoscope``, one module each."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ COMMANDS: Final = (
     "phantoms",
     "explain",
 )
-"""Modules of this package that add a command each, in the order of the help."""
+"""Modules of this package that each add a command, in the order of the help."""
 
 DEV_COMMANDS: Final = (
     "card",
@@ -22,13 +22,17 @@ DEV_COMMANDS: Final = (
     "experiments",
     "explore",
     "figures",
+    "gate",
     "quality",
     "release",
     "report",
     "robustness",
     "trainings",
 )
-"""The same for the commands below ``mammoscope dev``."""
+"""Modules of the commands below ``mammoscope dev``."""
 
-RENAMED: Final = {"score": ("predict",), **{name: ("dev", name) for name in DEV_COMMANDS}}
-"""Deprecated names of commands, which work for one version, and the names that replace them."""
+RENAMED: Final = {
+    "score": ("predict",),
+    **{name: ("dev", name) for name in DEV_COMMANDS if name != "gate"},  # never had another name
+}
+"""Deprecated names of commands, which work for one version, and their replacements."""

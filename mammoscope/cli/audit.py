@@ -1,4 +1,4 @@
-"""``mammoscope audit DIR``: what is in a folder of mammograms, and what is wrong."""
+"""``mammoscope audit DIR``: report the content and the defects of a folder of mammograms."""
 
 import argparse
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from mammoscope.cli.output import require_folder, write_json
-from mammoscope.data.dataset import Dataset, read_dataset, require_both_classes
+from mammoscope.cli.arguments import add_labels, read_labelled
+from mammoscope.cli.output import require_folder, say, write_json
+from mammoscope.data.dataset import Dataset, require_both_classes
 from mammoscope.errors import EmptyDatasetError
 
 if TYPE_CHECKING:
@@ -22,20 +23,26 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description=(
             "Read every image of a folder SPLIT/LABEL/FILE (or LABEL/FILE) and report counts, "
             "unreadable files, duplicates, label conflicts, inverted images, patients, breasts, "
-            "and whatever stands in more than one split. Nothing in the folder is changed."
+            "and patients or images in more than one split. The folder is not changed."
         ),
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the data set")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the report as JSON too")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="also write the report as JSON; - writes it to standard output instead of the lines",
+    )
     parser.add_argument(
         "--metadata",
         metavar="CSV",
         type=Path,
-        help="table with columns file, patient_id, ... (default: metadata.csv in DIR, if there)",
+        help="table with columns file, patient_id, ... (default: metadata.csv in DIR, if any)",
     )
     parser.add_argument(
         "--strict", action="store_true", help="exit 1 on a leak or a label conflict"
     )
+    add_labels(parser)
     parser.set_defaults(run=run)
 
 
@@ -45,15 +52,16 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     DatasetError
-        If the folder or its metadata cannot be used. One class only, or no readable image, is
-        raised after the report is out.
+        If the folder or its metadata cannot be used. Errors about a single class or no readable
+        image are raised after the report is printed.
     StorageError
-        If the JSON cannot be written; the lines are out by then unless its folder is missing.
+        If the JSON cannot be written. A missing folder is reported first, other errors after the
+        report is printed.
     """
     json_path: Path | None = args.json
     require_folder(json_path)
-    dataset = read_dataset(args.folder, args.metadata)
-    report = _audit(dataset)
+    dataset = read_labelled(args.folder, args.metadata, args.labels)
+    report = _audit(dataset, json_path)
     if json_path is not None:
         write_json(json_path, report.to_json())
     if len(report.refused) == report.pictures:
@@ -62,13 +70,13 @@ def run(args: argparse.Namespace) -> int:
     return int(args.strict and not report.passed)
 
 
-def _audit(dataset: Dataset) -> "AuditReport":
-    """Audit under a progress bar and print the lines."""
-    # Imported here: the service does without imagehash.
+def _audit(dataset: Dataset, json_path: Path | None) -> "AuditReport":
+    """Audit with a progress bar, and print the report."""
+    # Imported here, because the service does not need imagehash.
     from mammoscope.data.audit import audit, describe
 
-    # disable=None: no bar where stderr is no terminal.
+    # disable=None: no bar if stderr is not a terminal.
     with tqdm(total=len(dataset.examples), unit="image", disable=None, leave=False) as bar:
         report = audit(dataset, bar.update)
-    print("\n".join(describe(report)), flush=True)
+    say("\n".join(describe(report)), json_path)
     return report

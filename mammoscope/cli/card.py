@@ -1,7 +1,7 @@
-"""Put measured results into a model's card, and write the card in words.
+"""Add measured results to a model's card, and render the card as Markdown.
 
-Put what evaluate and robustness measured into card.json, and write MODEL_CARD.md from it. What is
-not given stays as it is.
+Add the results of evaluate and robustness to card.json, and write MODEL_CARD.md from it. Results
+that are not given do not change.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder
+from mammoscope.cli.arguments import Subparsers, add_command, add_model_to_change
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
 from mammoscope.evaluation.aggregation import read_scores, with_aggregation
 from mammoscope.model.artifact.card import Card
@@ -22,26 +22,28 @@ from mammoscope.system.files import replacing
 def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
-    add_model_folder(parser, "model folder")
+    add_model_to_change(parser)
     parser.add_argument(
         "--validation-scores",
         metavar="CSV",
         type=Path,
-        help="of the model's run: fit calibration and operating points of breasts and patients",
+        help="scores of the model's run: fit calibration and thresholds by breast and patient",
     )
-    parser.add_argument("--test", metavar="JSON", type=Path, help="of evaluate --json")
-    parser.add_argument("--robustness", metavar="JSON", type=Path, help="of robustness --json")
+    parser.add_argument("--test", metavar="JSON", type=Path, help="result of evaluate --json")
+    parser.add_argument(
+        "--robustness", metavar="JSON", type=Path, help="result of robustness --json"
+    )
     parser.add_argument(
         "--reference", metavar="RUN", type=Path, help="folder of a run with the reference preset"
     )
     parser.add_argument(
-        "--reference-test", metavar="JSON", type=Path, help="of evaluate --json on that run"
+        "--reference-test", metavar="JSON", type=Path, help="result of evaluate --json for that run"
     )
     parser.add_argument(
         "--about",
         metavar="TOML",
         type=Path,
-        help="what no command can measure: name, [statements], [published], [claim]",
+        help="statements that no command can measure: name, [statements], [published], [claim]",
     )
 
 
@@ -51,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     ArtifactError
-        If the model, or the reference run's, cannot be used, a file of results cannot be read or
-        was measured on another model.
+        If the model, or the reference run's, cannot be used, or a result cannot be read or
+        belongs to another model.
     StorageError
         If a file cannot be written.
     """
@@ -93,9 +95,9 @@ def _results(path: Path, card: Card) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_bytes())
         version = found["model_version"]
     except (OSError, ValueError, KeyError, TypeError) as err:
-        raise ArtifactNotFoundError("A file of results is missing or damaged.") from err
+        raise ArtifactNotFoundError("A result file is missing or damaged.") from err
     if version != card.version:
-        raise ArtifactMismatchError("A file of results was measured on another model.")
+        raise ArtifactMismatchError("A result file was measured on another model.")
     return found
 
 

@@ -1,10 +1,10 @@
 """Compile a model for serving.
 
-Compile the .keras of a model folder into the network that is served, and keep it in the cache, or
-with --output in a folder that a service can read from a read-only volume and without Keras. With
---data, first choose the precision: bfloat16 where scores stay near enough to those in float32,
-which the card then records. Scores are compared on the validation patients of the training run
-where the images are there, else on the folder's split valid, else on all images.
+Compile the .keras file of a model folder into the network that is served, and store it in the
+cache. With --output, store it in a folder that a service can read from a read-only volume and
+without Keras. With --data, first choose the precision and record it in the card: bfloat16 if scores
+stay close enough to those in float32. Scores are compared on the training run's validation patients
+if their images are in DIR, else on the split valid, else on all images.
 """
 
 import argparse
@@ -13,34 +13,46 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder
-from mammoscope.errors import ArtifactNotFoundError, ConfigurationError, StorageError
+from mammoscope.cli.arguments import (
+    DEFAULT_MODEL,
+    Subparsers,
+    add_command,
+    add_labels,
+    read_labelled,
+)
+from mammoscope.errors import ArtifactNotFoundError, StorageError, UsageError
 from mammoscope.model.artifact.card import CardCompiled
 from mammoscope.model.artifact.folder import CARD_NAME, NETWORK_NAME, Artifact, load_artifact
-from mammoscope.system.files import replacing
+from mammoscope.settings.service import model_path
+from mammoscope.system.files import replacing_files
 
 _REMOVED: Final = {
-    "--kind": "compile chooses between bfloat16 and float32 by itself",
-    "--calibration": "nothing is compiled in 8 bits, so no ranges of values are taken",
+    "--kind": "compile chooses between bfloat16 and float32 itself",
+    "--calibration": "there is no 8-bit compilation any more, so it needs no calibration",
 }
-"""Options of earlier versions, and why there is nothing to choose any more."""
+"""Options of earlier versions, with the reason for their removal."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
-    add_model_folder(parser, "model folder; with --data its card is written to")
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        type=Path,
+        help=f"model folder {DEFAULT_MODEL}; required with --data, because its card is updated",
+    )
     parser.add_argument(
         "--data",
         metavar="DIR",
         type=Path,
-        help="labelled images to compare scores on, LABEL/FILE or SPLIT/LABEL/FILE",
+        help="labelled images for comparing scores, LABEL/FILE or SPLIT/LABEL/FILE",
     )
     parser.add_argument(
         "--metadata",
         metavar="CSV",
         type=Path,
-        help="table with columns file, patient_id, ...; metadata.csv in DIR is found by itself",
+        help="table with columns file, patient_id, ... (default: metadata.csv in DIR, if any)",
     )
     parser.add_argument(
         "--output",
@@ -48,12 +60,13 @@ def add_parser(subparsers: Subparsers) -> None:
         type=Path,
         help="folder to write the model to, with its card and the compiled network",
     )
+    add_labels(parser)
     for option in _REMOVED:
         parser.add_argument(option, action=_Refuse, help=argparse.SUPPRESS)
 
 
 class _Refuse(argparse.Action):
-    """Refuses an option of earlier versions in one line."""
+    """Refuses an option of earlier versions with a one-line message."""
 
     def __call__(
         self,
@@ -64,11 +77,11 @@ class _Refuse(argparse.Action):
     ) -> None:
         del namespace, values
         option = option_string or ""
-        parser.exit(2, f"mammoscope: {option} is gone: {_REMOVED[option]}.\n")
+        parser.exit(2, f"mammoscope: {option} was removed: {_REMOVED[option]}.\n")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compile, and say what was compared and where the network is; 0.
+    """Compile, and print the comparison and the location of the network; 0.
 
     Raises
     ------
@@ -76,27 +89,32 @@ def run(args: argparse.Namespace) -> int:
         If the model cannot be used, has no card or cannot be compiled.
     DatasetError
         If the images cannot be used.
+    UsageError
+        If options conflict.
     ConfigurationError
-        If an option cannot be used, or the CPU cannot compare scores.
+        If the CPU cannot compare scores.
     StorageError
         If a folder cannot be written to.
     """
     if args.metadata is not None and args.data is None:
-        raise ConfigurationError("--metadata describes the images of --data, which is left out.")
-    artifact = load_artifact(args.model)
+        raise UsageError("--metadata describes the images of --data; give --data as well.")
+    if args.data is not None and args.model is None:
+        raise UsageError("--data updates the model's card; give its folder with --model.")
+    model = args.model or model_path()
+    artifact = load_artifact(model)
     if artifact.card is None:
         raise ArtifactNotFoundError("Only a model with a card can be compiled.")
     if args.data is not None:
         size = artifact.card.input_size
-        compiled = _choose_precision(artifact, size, args.data, args.metadata)
+        compiled = _choose_precision(artifact, size, args)
         print("\n".join(_describe(compiled)))
-        artifact = load_artifact(args.model)
+        artifact = load_artifact(model)
     if args.output is not None:
         _write_folder(artifact, args.output)
 
     from mammoscope.model.engine import load_engine
 
-    # Proves that what was written is served.
+    # Loads the result, which proves that it can be served.
     engine = load_engine(args.output or artifact)
     served = "float32" if engine.card.compiled is None else engine.card.compiled.precision
     where = "the cache" if args.output is None else args.output
@@ -105,19 +123,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _choose_precision(
-    artifact: Artifact, size: tuple[int, int], data: Path, metadata: Path | None
+    artifact: Artifact, size: tuple[int, int], args: argparse.Namespace
 ) -> CardCompiled:
-    # Imported here: the service's environment lists this command and has no scikit-learn.
-    from mammoscope.data.dataset import read_dataset
+    # Imported here, because the service's environment has no scikit-learn.
     from mammoscope.export.comparison_images import read_images
     from mammoscope.export.precision import choose_precision
 
-    images = read_images(read_dataset(data, metadata), artifact.network, size)
+    dataset = read_labelled(args.data, args.metadata, args.labels)
+    images = read_images(dataset, artifact.network, size)
     return choose_precision(artifact, images)
 
 
 def _describe(compiled: CardCompiled) -> Iterator[str]:
-    """Say how scores compare, and which precision is served."""
+    """Yield the comparison of scores, and the chosen precision."""
     found = compiled.comparison
     yield f"{'':29}{'bfloat16':>10}{'float32':>10}{'allowed':>10}"
     allowed = f"{found.allowed_auc_difference:g}"
@@ -130,23 +148,22 @@ def _describe(compiled: CardCompiled) -> Iterator[str]:
         yield f"{title:29}{value:>10.4f}{'':>10}{most:>10}".rstrip()
     yield f"{'labels that change':29}{found.labels_changed:>10,}"
     yield (
-        f"Differences are of the probability of each of {found.images:,} images. The card records "
-        f"them, and {compiled.precision}."
+        f"Differences are in the probability of each of {found.images:,} images. The card records "
+        f"the comparison and the precision, {compiled.precision}."
     )
 
 
 def _write_folder(artifact: Artifact, output: Path) -> None:
-    """Write .keras, card and compiled network into a folder, which may be the model's own."""
+    """Write .keras, card and compiled network to a folder, which may be the model's own."""
     from mammoscope.model.cache import write_compiled
 
     source = artifact.network.parent
     try:
         output.mkdir(parents=True, exist_ok=True)
         if not output.samefile(source):
-            files = {NETWORK_NAME: artifact.network, CARD_NAME: source / CARD_NAME}
-            for name, file in files.items():
-                with replacing(output / name) as target:
-                    shutil.copyfile(file, target)
+            with replacing_files(output) as work:
+                shutil.copyfile(artifact.network, work / NETWORK_NAME)
+                shutil.copyfile(source / CARD_NAME, work / CARD_NAME)
     except OSError as err:
         raise StorageError("The model cannot be written to the output folder.") from err
     write_compiled(artifact, output)

@@ -1,7 +1,7 @@
-"""Put statistics of the training images into a model's card.
+"""Add statistics of the training images to a model's card.
 
-Predict images of the splits train and valid, and put the deciles of their logits, brightness,
-contrast and breast size into card.json. The service compares incoming images with them to detect
+Predict images of the splits train and valid, and add the deciles of their logits, brightness,
+contrast and breast size to card.json. The service compares incoming images with them to detect
 drift.
 """
 
@@ -10,8 +10,15 @@ import random
 from pathlib import Path
 from typing import Final
 
-from mammoscope.cli.arguments import Subparsers, add_command, add_model_folder, positive
-from mammoscope.data.dataset import Example, read_dataset
+from mammoscope.cli.arguments import (
+    Subparsers,
+    add_command,
+    add_labels,
+    add_model_to_change,
+    positive,
+    read_labelled,
+)
+from mammoscope.data.dataset import Example
 from mammoscope.errors import EmptyDatasetError, ImageError
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.reading import read_file
@@ -26,9 +33,12 @@ def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
-    add_model_folder(parser, "model folder")
-    parser.add_argument("--sample", metavar="N", type=positive, default=1000, help="images at most")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same images")
+    add_model_to_change(parser)
+    parser.add_argument(
+        "--sample", metavar="N", type=positive, default=1000, help="maximum number of images"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the sample")
+    add_labels(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If the card cannot be written.
     """
-    dataset = read_dataset(args.data)
+    dataset = read_labelled(args.data, labels=args.labels)
     artifact = load_artifact(args.model)
     card = artifact.require_card()
     examples = dataset.split(*_TRAINING_SPLITS) if dataset.splits else dataset.examples

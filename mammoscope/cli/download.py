@@ -26,10 +26,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register the command."""
     parser = subparsers.add_parser(
         "download",
-        help="fetch the Kaggle data set",
+        help="download the Kaggle data set",
         description=(
-            f"Fetch the Kaggle data set {HANDLE} (3,383 images) through kagglehub. A download "
-            "that was cut off is resumed by the next one."
+            f"Download the Kaggle data set {HANDLE} (3,383 images) with kagglehub. An interrupted "
+            "download is resumed the next time."
         ),
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="new or empty folder to fill")
@@ -37,12 +37,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Download and say what came; 0.
+    """Download, and print the number of images; 0.
 
     Raises
     ------
     DownloadError
-        If the folder holds something, or the data set cannot be had.
+        If the folder is not empty, or the data set is unavailable.
     StorageError
         If the folder cannot be written.
     """
@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def download(folder: Path) -> int:
-    """Fill `folder` with the data set, ``SPLIT/LABEL/FILE.jpg``.
+    """Download the data set into `folder`, as ``SPLIT/LABEL/FILE.jpg``.
 
-    kagglehub keeps what it fetched in its own cache, so that nothing is fetched twice; the folder
+    kagglehub keeps downloaded files in its own cache, so nothing is downloaded twice. The folder
     appears only once it is complete.
 
     Returns
@@ -65,7 +65,7 @@ def download(folder: Path) -> int:
     Raises
     ------
     DownloadError, StorageError
-        As `run` does.
+        As in `run`.
     """
     _require_empty(folder)
     source = _find_layout(_fetch())
@@ -79,21 +79,23 @@ def download(folder: Path) -> int:
                 folder.rmdir()
             complete.rename(folder)
     except OSError as err:
-        raise StorageError("The data set could not be written: no permission or no space.") from err
+        raise StorageError(
+            "The data set cannot be written: no permission or no space left."
+        ) from err
     return len(read_dataset(folder).examples)
 
 
 def _require_empty(folder: Path) -> None:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise DownloadError("The folder to download to holds something; it must be empty.")
+            raise DownloadError("The folder to download to must be empty.")
     except OSError as err:
         raise StorageError("The folder to download to cannot be listed.") from err
 
 
 def _fetch() -> Path:
-    """Folder of kagglehub's cache that holds the data set."""
-    # kagglehub writes its log to stdout, and a progress bar to stderr even where that is a file.
+    """Return the folder of kagglehub's cache that has the data set."""
+    # kagglehub writes its log to stdout, and a progress bar to stderr even if that is a file.
     chatter = sys.stderr if sys.stderr.isatty() else io.StringIO()
     try:
         with contextlib.redirect_stdout(chatter), contextlib.redirect_stderr(chatter):
@@ -108,27 +110,27 @@ def _fetch() -> Path:
 
 
 def _explain(error: Exception) -> DownloadError | StorageError:
-    """Put a failure of kagglehub into one sentence."""
+    """Describe a failure of kagglehub in one sentence."""
     status = getattr(getattr(error, "response", None), "status_code", None)
-    # By name: these classes exist only where kagglehub does.
+    # Compared by name, because these classes exist only if kagglehub is installed.
     name = type(error).__name__
-    sentence = "The download failed for a reason that kagglehub does not tell."
+    sentence = "The download failed, and kagglehub gives no reason."
     if name in ("CredentialError", "UnauthenticatedError") or status in _CREDENTIAL_CODES:
         sentence = (
-            "Kaggle asks for a credential: create an API token in your Kaggle account's settings "
+            "Kaggle requires a credential: create an API token in your Kaggle account's settings "
             "and set KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY."
         )
     elif status == HTTPStatus.NOT_FOUND:
-        sentence = "Kaggle does not have the data set any more."
+        sentence = "Kaggle no longer has the data set."
     elif status is not None:
         sentence = f"Kaggle answered with HTTP status {int(status)}; try again later."
     elif isinstance(error, zipfile.BadZipFile) or name == "DataCorruptionError":
-        sentence = "What came from Kaggle is damaged; download again."
+        sentence = "The downloaded data are damaged; download again."
     elif _is_network_failure(error):
-        sentence = "Kaggle cannot be reached: there is no network, or no way through it."
+        sentence = "Kaggle cannot be reached; check the network connection and proxy."
     elif isinstance(error, OSError):
         return StorageError(
-            "The download could not be stored in kagglehub's cache: no permission or no space."
+            "The download cannot be written to kagglehub's cache: no permission or no space left."
         )
     elif isinstance(error, ValueError):
         sentence = "Kaggle's credential file cannot be read; download it again."
@@ -136,9 +138,9 @@ def _explain(error: Exception) -> DownloadError | StorageError:
 
 
 def _is_network_failure(error: Exception) -> bool:
-    """Whether a connection failed, rather than a disk.
+    """Whether a connection failed, not a disk.
 
-    The exceptions of requests are OSErrors without a number; the file system's have one.
+    The OSErrors of requests have no error number; those of the file system do.
     """
     if isinstance(error, (ConnectionError, TimeoutError, socket.gaierror)):
         return True
@@ -146,9 +148,9 @@ def _is_network_failure(error: Exception) -> bool:
 
 
 def _find_layout(fetched: Path) -> Path:
-    """The folder with ``train/0`` in it, at most two levels below what was fetched."""
+    """Return the folder that has ``train/0``, at most two levels below the download."""
     for pattern in (".", "*", "*/*"):
         for folder in sorted(fetched.glob(pattern)) if pattern != "." else [fetched]:
             if (folder / "train" / "0").is_dir():
                 return folder
-    raise DownloadError("What came from Kaggle does not have the folders train, valid and test.")
+    raise DownloadError("The downloaded data set lacks the folders train, valid and test.")

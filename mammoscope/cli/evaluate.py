@@ -1,4 +1,4 @@
-"""``mammoscope evaluate``: measure a model on a folder of labelled mammograms."""
+"""``mammoscope evaluate``: evaluate a model on a folder of labelled mammograms."""
 
 import argparse
 import csv
@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
-from mammoscope.cli.arguments import DEFAULT_MODEL
+from mammoscope.cli.arguments import DEFAULT_MODEL, add_labels, read_labelled
 from mammoscope.cli.extras import require
-from mammoscope.cli.output import require_folder, shown, write_json
-from mammoscope.data.dataset import SPLITS, Dataset, read_dataset, require_both_classes
+from mammoscope.cli.output import require_folder, say, shown, write_json
+from mammoscope.data.dataset import SPLITS, Dataset, require_both_classes
 from mammoscope.data.scanner_groups import Appearance
 from mammoscope.data.split_table import read_split
 from mammoscope.errors import EmptyDatasetError, StorageError
@@ -36,11 +36,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register the command."""
     parser = subparsers.add_parser(
         "evaluate",
-        help="measure a model on a folder of labelled mammograms",
+        help="evaluate a model on a folder of labelled mammograms",
         description=(
-            "Score every image of a folder LABEL/FILE or SPLIT/LABEL/FILE and measure the model "
-            "by image, breast and patient, each figure with a 95 %% interval from "
-            f"{RESAMPLES:,} resamples of patients."
+            "Predict every image of a folder LABEL/FILE or SPLIT/LABEL/FILE and evaluate the model "
+            "by image, breast and patient. Every measure has a 95 % interval from "
+            f"{RESAMPLES:,} bootstrap resamples of patients."
         ),
     )
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
@@ -54,52 +54,61 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--metadata",
         metavar="CSV",
         type=Path,
-        help="table with columns file, patient_id, ...; metadata.csv in DIR is found by itself",
+        help="table with columns file, patient_id, ... (default: metadata.csv in DIR, if any)",
     )
     parser.add_argument(
         "--split",
         choices=(*SPLITS, ALL_SPLITS),
-        help="split to evaluate where DIR has splits; test if there is one",
+        help="split to evaluate, if DIR has splits (default: test, if it exists)",
     )
     parser.add_argument(
         "--run",
         metavar="RUN",
         type=Path,
         dest="training_run",
-        help="evaluate on the test part that this training run set aside in its split.csv; "
-        "--model is its model then, unless given",
+        help="evaluate on the test part in this training run's split.csv; also uses the run's "
+        "model, unless --model is given",
     )
     parser.add_argument(
         "--shortcuts",
         action="store_true",
-        help="measure beside it what age, machine, site, brightness and crop alone would score, "
-        "fitted to the other splits' images",
+        help="also evaluate baselines from age, machine, site, brightness and crop alone, fitted "
+        "to the images of other splits",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON too")
-    parser.add_argument("--scores", metavar="CSV", type=Path, help="write each image's score too")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="also write the results as JSON; - writes them to standard output instead of a table",
+    )
+    parser.add_argument("--scores", metavar="CSV", type=Path, help="also write each image's score")
+    add_labels(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, print the table and write the files; 0, or 2 if the split has to be named.
+    """Evaluate, print the table and write the files; 0, or 2 if a split must be chosen.
 
     Raises
     ------
     DatasetError
-        If the folder or its metadata cannot be used, or nothing in it can be measured.
+        If the folder or its metadata cannot be used, or no image can be evaluated.
     ArtifactError
         If the model cannot be used.
     StorageError
-        If a file cannot be written; the table is out by then unless its folder is missing.
+        If a file cannot be written. A missing folder is reported first, other errors after the
+        table.
     """
     if args.shortcuts:
         require("sklearn")
     for path in (args.json, args.scores):
         require_folder(path)
-    dataset = read_dataset(args.data, args.metadata)
+    dataset = read_labelled(args.data, args.metadata, args.labels)
     if args.training_run is not None:
         if args.split:
-            print("--split cannot be combined with --run, which names the images.", file=sys.stderr)
+            print(
+                "--split cannot be combined with --run, which defines the images.", file=sys.stderr
+            )
             return 2
         dataset = restrict_to_test_part(dataset, args.training_run)
     split = ALL_SPLITS if args.training_run is not None else choose_split(dataset, args.split)
@@ -124,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     assessment = assess(dataset, split, outcomes, engine.card)
     if args.shortcuts:
         assessment = with_shortcuts(assessment, outcomes, _others(dataset, split))
-    print("\n".join(describe(assessment)), flush=True)
+    say("\n".join(describe(assessment)), args.json)
     if args.json is not None:
         write_json(args.json, assessment.to_json())
     scores.require_complete()
@@ -132,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _others(dataset: Dataset, split: str) -> list[Appearance]:
-    """Images of the other splits, to which shortcuts are fitted."""
+    """Read images of the other splits, for fitting shortcuts."""
     if split in ("", ALL_SPLITS):
         return []
     examples = [example for example in dataset.examples if example.split != split]
@@ -141,17 +150,17 @@ def _others(dataset: Dataset, split: str) -> list[Appearance]:
 
 
 def restrict_to_test_part(dataset: Dataset, run: Path) -> Dataset:
-    """Keep the images that a training run set aside as test part.
+    """Keep the images of a training run's test part.
 
     Raises
     ------
     DatasetError
-        If the run has no readable split.csv, or none of its test images is in the folder.
+        If the run has no readable split.csv, or the folder has none of its test images.
     """
     names = {row.file for row in read_split(run) if row.part == "test"}
     kept = tuple(example for example in dataset.examples if example.name in names)
     if not kept:
-        raise EmptyDatasetError("The folder holds no image of the training run's test part.")
+        raise EmptyDatasetError("The folder has no images of the training run's test part.")
     return replace(dataset, examples=kept)
 
 
@@ -179,11 +188,11 @@ class ScoresFile:
     Parameters
     ----------
     path
-        Where to; None writes nothing.
+        File to write; None writes nothing.
     root
-        Folder that file names are relative to.
+        Folder to which file names are relative.
     card
-        Holds the calibration.
+        Source of the calibration.
 
     Raises
     ------
@@ -218,7 +227,7 @@ class ScoresFile:
             self._failure = err
 
     def add(self, outcome: ScoredExample | RefusedExample) -> None:
-        """Write the row of a scored image at once; refused ones have none."""
+        """Write the row of a scored image at once; refused images have no row."""
         if isinstance(outcome, ScoredExample):
             example = outcome.example
             self._write(
@@ -232,7 +241,7 @@ class ScoresFile:
             )
 
     def require_complete(self) -> None:
-        """Say that rows are missing.
+        """Raise an error if rows are missing.
 
         Raises
         ------
@@ -241,7 +250,7 @@ class ScoresFile:
         """
         if self._failure:
             raise StorageError(
-                "The table of scores is incomplete: no space or no permission to write."
+                "The table of scores is incomplete: no space left or no permission to write."
             ) from self._failure
 
     def _write(self, row: tuple[object, ...]) -> None:

@@ -1,7 +1,7 @@
 """List the recorded experiments.
 
-A line for the first, the best and the last epoch of each recorded run: AUC on training and on
-validation images, by breast, and the mean within machines; minutes until then; and how the run's
+Print the first, the best and the last epoch of each recorded run: AUC on training and validation
+images, by breast, and the mean within machines; the minutes until then; and how the run's
 configuration differs from the default preset. Earlier versions could fit a head by regression,
 which counts as epoch 0.
 """
@@ -28,7 +28,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
     parser.add_argument(
-        "folder", metavar="DIR", type=Path, nargs="?", default=_DEFAULT, help="the records"
+        "folder", metavar="DIR", type=Path, nargs="?", default=_DEFAULT, help="folder of records"
     )
     parser.add_argument(
         "--all",
@@ -43,13 +43,13 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     EmptyDatasetError
-        If the folder holds no record.
+        If the folder has no records.
     RunError
         If a record is damaged.
     """
     found = sorted(path.parent for path in args.folder.glob("*/history.json"))
     if not found:
-        raise EmptyDatasetError("The folder holds no records.")
+        raise EmptyDatasetError("The folder has no records.")
     from mammoscope.reports.images import BACKBONES, TUNING
     from mammoscope.reports.record import read_run
 
@@ -74,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(run: "Run", name_width: int) -> Iterator[str]:
-    """Lines of one record: its first, best and last epoch, and how it differs from the default.
+    """Yield the lines of one record: first, best and last epoch, and changes from the default.
 
-    Each begins with the name of the run. If the run ended, the line of the last epoch shows the
-    interval of the saved network.
+    Each line starts with the name of the run. If the run finished, the line of the last epoch has
+    the interval of the saved network.
     """
     from mammoscope.reports.tables import cell
 
@@ -113,10 +113,10 @@ def describe(run: "Run", name_width: int) -> Iterator[str]:
 
 
 _NO_CHANGE: Final = ("weights", "input_size")
-"""Not listed as a difference: a file's name, and what has a column of its own."""
+"""Keys not listed as differences: a file name, and keys that have their own column."""
 
 _REMOVED: Final = {"auxiliary": False, "head_learns": True, "head_start": "auto"}
-"""Defaults of settings that only records of earlier versions have."""
+"""Defaults of settings that exist only in records of earlier versions."""
 
 
 def _cell(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""``mammoscope explain FILE --output PNG``: the heat map of a prediction."""
+"""``mammoscope explain FILE --output PNG``: draw the heat map of a prediction."""
 
 import argparse
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Final
 
 from PIL import Image
 
-from mammoscope.cli.arguments import add_model, add_operating_point
+from mammoscope.cli.arguments import HelpFormatter, add_model, add_operating_point
 from mammoscope.errors import StorageError
 from mammoscope.imaging.arrays import Colours
 from mammoscope.imaging.heat_map import heat_map, heat_range, overlay
@@ -16,7 +16,7 @@ from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 from mammoscope.system.files import replacing
 
-_CANNOT_WRITE: Final = "The heat map could not be written: no permission or no space."
+_CANNOT_WRITE: Final = "The heat map cannot be written: no permission or no space left."
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,10 +26,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="draw the heat map of a prediction",
         description=(
             "Predict one mammogram and draw the heat map over it, in the image's own size and "
-            "geometry. Colours run from the least (dark blue) to the greatest heat (yellow) "
-            f"in this image; they cannot be compared between images. {RESEARCH_USE_NOTICE}"
+            "geometry. Colours range from the least heat (dark blue) to the greatest (yellow) "
+            f"in this image and cannot be compared between images. {RESEARCH_USE_NOTICE}"
         ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the mammogram")
     parser.add_argument(
@@ -37,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="PNG",
         type=Path,
         required=True,
-        help="image to write; a file of this name is replaced",
+        help="image to write; an existing file is replaced",
     )
     add_model(parser)
     add_operating_point(parser)
@@ -81,17 +81,17 @@ def _check_output(output: Path, source: Path) -> None:
     """Refuse an output file that cannot or must not be written, before the work."""
     try:
         if output.is_dir():
-            raise StorageError("--output is a folder; name a file.")
+            raise StorageError("--output is a folder; give a file name.")
         if not output.parent.is_dir():
             raise StorageError("The folder of the file to write does not exist.")
         if output.exists() and source.exists() and output.samefile(source):
-            raise StorageError("The heat map would replace the mammogram itself.")
+            raise StorageError("The heat map would overwrite the mammogram; choose another file.")
     except OSError as err:
         raise StorageError(_CANNOT_WRITE) from err
 
 
 def _write(path: Path, pixels: Colours) -> None:
-    """Write a PNG whole or not at all, whatever the file's name ends in."""
+    """Write a PNG atomically, whatever the file's name ends in."""
     try:
         with replacing(path) as target, target.open("wb") as stream:
             Image.fromarray(pixels).save(stream, "PNG")

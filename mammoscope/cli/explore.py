@@ -1,28 +1,31 @@
-"""Record what a data set holds, what leakage and shortcuts would buy on it.
+"""Measure a data set, and the effect of leakage and shortcuts on it.
 
-Count a data set's images, and measure on those outside its test split what a split by image and
-what scanner, brightness and age alone would score. The record names no file and no patient;
-notebooks and figures are made of it.
+Count a data set's images. On those outside its test split, measure the AUC of a split by image, and
+of scanner, brightness and age alone. The record has no names of files or patients; notebooks and
+figures use it.
 """
 
 import argparse
 from pathlib import Path
-from typing import Final
 
 from tqdm import tqdm
 
-from mammoscope.cli.arguments import Subparsers, add_command
-from mammoscope.cli.release import RECORD_FOLDER
-from mammoscope.errors import StorageError
-
-DEFAULT: Final = Path("model") / RECORD_FOLDER / "dataset.json"
+from mammoscope.cli.arguments import Subparsers, add_command, add_labels, read_labelled
+from mammoscope.cli.output import is_standard_output, require_folder, say, write_json
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
     parser.add_argument("data", metavar="DATA", type=Path, help="folder of mammograms")
-    parser.add_argument("--json", metavar="FILE", type=Path, default=DEFAULT, help="to where")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="write the record, such as model/experiments/dataset.json; - writes it to standard "
+        "output instead of the lines",
+    )
+    add_labels(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,26 +38,27 @@ def run(args: argparse.Namespace) -> int:
     StorageError
         If the record cannot be written.
     """
-    from mammoscope.evaluation.exploration import explore_once
+    from mammoscope.evaluation.exploration import explore
     from mammoscope.reports.tables import cell
 
-    try:
-        args.json.unlink(missing_ok=True)
-    except OSError as err:
-        raise StorageError("The earlier record cannot be replaced.") from err
+    require_folder(args.json)
+    dataset = read_labelled(args.data, labels=args.labels)
     with tqdm(desc="images", unit="image", disable=None) as bar:
-        found = explore_once(args.data, args.json, bar.update)
-    for name, part in (
-        ("image", found["leakage"]["by_image"]),
-        ("patient", found["leakage"]["by_patient"]),
-    ):
-        print(
-            f"One small model, split by {name}: AUC {cell(part['auc'])}; in each "
-            f"fold {part['shared_patients']:.0f} of {part['judged_patients']:.0f} test patients "
-            "are training patients too"
+        found = explore(dataset, bar.update)
+    if args.json is not None:
+        write_json(args.json, found)
+    lines = [
+        f"One small model, split by {name}: AUC {cell(part['auc'])}; per fold, "
+        f"{part['shared_patients']:.0f} of {part['judged_patients']:.0f} test patients "
+        "are also training patients"
+        for name, part in (
+            ("image", found["leakage"]["by_image"]),
+            ("patient", found["leakage"]["by_patient"]),
         )
-    print(f"The difference: {cell(found['leakage']['difference'], signed=True)}")
-    for name, area in found["shortcuts"].items():
-        print(f"AUC of {name} alone: {cell(area)}")
-    print(f"The record is in {args.json}.")
+    ]
+    lines.append(f"Difference: {cell(found['leakage']['difference'], signed=True)}")
+    lines += [f"AUC of {name} alone: {cell(area)}" for name, area in found["shortcuts"].items()]
+    if args.json is not None and not is_standard_output(args.json):
+        lines.append(f"The record is in {args.json}.")
+    say("\n".join(lines), args.json)
     return 0

@@ -1,4 +1,4 @@
-"""The extras of the package: which one brings a package that is not installed."""
+"""The package's extras: which one provides a package that is not installed."""
 
 from importlib.util import find_spec
 from typing import Final
@@ -10,23 +10,23 @@ EXTRAS: Final = {
     "sklearn": "train",
     "tensorflow": "train",
 }
-"""Extra that brings a package, by the name under which it is imported."""
+"""Extra that provides a package, by import name."""
 
 
 def require(package: str) -> None:
-    """Fail before the work if a package that it needs in the end is not installed.
+    """Fail early if a package that is needed later is not installed.
 
     Raises
     ------
     ModuleNotFoundError
-        If it is not installed.
+        If the package is not installed.
     """
     if find_spec(package) is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 def explain_missing(error: ModuleNotFoundError) -> str | None:
-    """Return the sentence that says what to install; None if no extra brings the package."""
+    """Return a sentence that says what to install; None if no extra provides the package."""
     package = (error.name or "").partition(".")[0]
     if package not in EXTRAS:
         return None

@@ -1,6 +1,6 @@
-"""Write synthetic mammograms for trying things out.
+"""Write synthetic mammograms.
 
-Write synthetic mammograms of both classes and both views into a folder.
+Write synthetic mammograms of both classes and both views into a folder, for tests and trials.
 """
 
 import argparse
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mammoscope.cli.arguments import Subparsers, add_command
-from mammoscope.errors import ConfigurationError, StorageError
+from mammoscope.errors import ConfigurationError, StorageError, UsageError
 from mammoscope.phantoms.dicom import SYNTAXES, Encoding, write_phantom_study
 from mammoscope.phantoms.drawing import write_phantom_dataset, write_phantoms
 
@@ -16,11 +16,15 @@ from mammoscope.phantoms.drawing import write_phantom_dataset, write_phantoms
 def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
-    parser.add_argument("folder", metavar="DIR", type=Path, help="folder to write into")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="output folder")
     parser.add_argument(
-        "--count", metavar="N", type=int, default=6, help="images; with --dataset, patients"
+        "--count",
+        metavar="N",
+        type=int,
+        default=6,
+        help="number of images; with --dataset, patients",
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="other seed, other women")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed; selects the women")
     parser.add_argument(
         "--dataset",
         action="store_true",
@@ -43,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     ConfigurationError
-        If a number is out of range, or a data set is asked for in a folder that holds something.
+        If a number is out of range, or the folder for a data set is not empty.
     StorageError
         If a file cannot be written.
     """
@@ -54,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as err:
         raise StorageError("The folder to write to cannot be listed.") from err
     if taken:
-        raise ConfigurationError("The place to write to is a file; a folder is needed.")
+        raise ConfigurationError("The output path is a file; give a folder.")
     if args.exams:
         print("mammoscope: --exams is deprecated; use --studies.", file=sys.stderr)
     if args.studies or args.exams:
@@ -64,9 +68,7 @@ def run(args: argparse.Namespace) -> int:
             print(path)
         return 0
     if filled:
-        raise ConfigurationError(
-            "The folder for the data set holds something; an empty one is needed."
-        )
+        raise ConfigurationError("The folder for the data set must be empty.")
     paths = write_phantom_dataset(folder, patients=args.count, seed=args.seed, metadata=True)
     print(f"{len(paths)} images of {args.count} patients and metadata.csv written to {folder}")
     return 0
@@ -76,7 +78,7 @@ def _write_studies(args: argparse.Namespace) -> int:
     bits = SYNTAXES[args.syntax].bits
     encoding = Encoding(args.syntax, bits=12 if 12 in bits else bits[-1])
     if args.count < 1 or args.seed < 0 or args.dataset:
-        raise ConfigurationError(
+        raise UsageError(
             "--studies needs a --count of at least 1 and a --seed of at least 0, and cannot be "
             "combined with --dataset."
         )

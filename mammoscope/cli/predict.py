@@ -1,23 +1,24 @@
-"""``mammoscope predict PATH...``: a probability for each mammogram."""
+"""``mammoscope predict PATH...``: predict a probability for each mammogram."""
 
 import argparse
 import csv
 import json
+import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
-from mammoscope.cli.arguments import add_model, add_operating_point
-from mammoscope.cli.output import shown, write_json
+from mammoscope.cli.arguments import HelpFormatter, add_model, add_operating_point
+from mammoscope.cli.output import STANDARD_OUTPUT, shown, write_json
+from mammoscope.cli.result_file import Origin, ResultFile, require_new
 from mammoscope.cli.sharding import Shard
 from mammoscope.errors import (
-    ConfigurationError,
     ImageError,
     MammoscopeError,
     StorageError,
     UnreadableFileError,
+    UsageError,
 )
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
@@ -39,14 +40,17 @@ from mammoscope.studies import (
     to_rows,
 )
 from mammoscope.system.cpus import available_processors
-from mammoscope.system.files import json_text
+from mammoscope.system.progress import progress
 
-STANDARD_OUTPUT: Final = "-"
+_log: Final = logging.getLogger(__name__)
 
 Outcome = Prediction | MammoscopeError
 
 Source = Path | tuple[Path, MammoscopeError]
-"""A file to predict, or a path that gives no files, with the reason."""
+"""A file to predict, or a path without files with the reason."""
+
+Outputs = tuple[IO[str] | None, Callable[[dict[str, Any]], None] | None]
+"""The stream for the table, and the function that writes a file's JSON; None writes nothing."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -55,10 +59,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "predict",
         help="predict mammograms",
         description=(
-            "Predict files, and the images in folders and all folders below them. "
-            f"{RESEARCH_USE_NOTICE}"
+            f"Predict files, and the images in folders and their subfolders. {RESEARCH_USE_NOTICE}"
         ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="file or folder")
     add_model(parser)
@@ -66,27 +69,33 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--json",
         metavar="FILE",
-        help="write JSON Lines too, an object for each file; - writes them to standard output, "
-        "instead of the table",
+        help="also write JSON Lines, one object per file; - writes them to standard output instead "
+        "of the table; an existing FILE with content is refused",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue with the results in --json FILE of a stopped command: images that it has "
+        "are skipped",
     )
     parser.add_argument(
         "--shard",
         metavar="INDEX/COUNT",
-        help="predict this part of the files only, to share the work between machines: 0/4 is the "
-        "first of four parts; a file's path decides to which part it belongs",
+        help="predict only a part of the files, to share the work between machines: 0/4 is the "
+        "first of four parts; a file's path determines its part",
     )
     parser.add_argument(
         "--study",
         action="store_true",
-        help="take each PATH as images of studies, a folder or a manifest (CSV: file, "
-        "patient_id, laterality, view), and answer by breast and patient too, as CSV or --json",
+        help="treat each PATH as images of studies, a folder or a manifest (CSV: file, "
+        "patient_id, laterality, view), and also predict by breast and patient, as CSV or --json",
     )
     parser.add_argument(
         "--id-key",
         metavar="FILE",
         type=Path,
-        help="with --study: secret key of 16 bytes or more for the pseudonyms of patients, which "
-        "makes them the same in every run",
+        help="with --study: secret key of at least 16 bytes for patients' pseudonyms, which keeps "
+        "them the same in every run",
     )
     parser.set_defaults(run=run)
 
@@ -97,18 +106,27 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     ArtifactError, ConfigurationError
-        If the model cannot be used or has no such operating point, or options do not fit.
+        If the model cannot be used or has no such operating point.
+    UsageError
+        If options conflict.
+    UnreadableFileError, MetadataError
+        If a study has no images, or its manifest cannot be used.
     StorageError
-        If a result cannot be written; those before it are.
+        If a result cannot be written; results before it are kept.
     """
     shard = Shard.parse(args.shard) if args.shard else None
     if shard and args.study:
-        raise ConfigurationError("--shard cannot be combined with --study: it would split a study.")
+        raise UsageError("--shard cannot be combined with --study: it would split a study.")
+    is_file = args.json not in (None, STANDARD_OUTPUT)
+    if args.resume and (args.study or not is_file):
+        raise UsageError("--resume needs --json FILE, and cannot be combined with --study.")
+    if args.study and is_file:
+        require_new(Path(args.json))
     artifact = load_artifact(args.model)
 
     from mammoscope.model.engine import load_engine
 
-    # Before the engine's threads exist: reading processes are forked from one without threads.
+    # Before the engine starts threads: reading processes are forked from a process without threads.
     with ReadingPool(available_processors()) as reader:
         engine = load_engine(artifact)
         if args.study:
@@ -120,32 +138,35 @@ def _predict_files(
     args: argparse.Namespace, engine: Engine, reader: ReadingPool, shard: Shard | None
 ) -> int:
     """Write a result for each file; 0, or 1 if an image was refused."""
+    found = (each for each in find_images(args.paths) if shard is None or _in(shard, each))
+    outputs: Outputs
+    if args.json is None or args.json == STANDARD_OUTPUT:
+        outputs = (sys.stdout, None) if args.json is None else (None, _print_json)
+        return int(_predict(found, engine, reader, args.operating_point, outputs) > 0)
+    origin = Origin(engine.card.version, engine.card.threshold(args.operating_point))
     try:
-        lines = _open(args.json)
-    except OSError as err:
-        raise StorageError("The JSON file cannot be written.") from err
-    table = None if args.json == STANDARD_OUTPUT else sys.stdout
-    try:
-        found = (each for each in find_images(args.paths) if shard is None or _in(shard, each))
-        refused = _predict(found, engine, reader, args.operating_point, (table, lines))
-        if lines is not None and lines is not sys.stdout:
-            lines.close()
+        with ResultFile(Path(args.json), origin, resume=args.resume) as results:
+            if results.paths:
+                _log.info("The file already has %d results.", len(results.paths))
+            left = (each for each in found if str(_path_of(each)) not in results.paths)
+            outputs = (sys.stdout, results.write)
+            refused = _predict(left, engine, reader, args.operating_point, outputs)
     except BrokenPipeError:  # reported by `mammoscope.__main__`
         raise
     except OSError as err:
         raise StorageError(
-            "A result could not be written: no space or no permission. Those before it are kept."
+            "A result cannot be written: no space left or no permission. Earlier results are kept."
         ) from err
-    finally:
-        if lines is not None and lines is not sys.stdout:
-            with suppress(OSError):  # reported above
-                lines.close()
-    return int(refused > 0)
+    return int(refused + results.refused > 0)
 
 
 def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool) -> int:
-    """Answer by image, breast and patient; 0, or 1 if an image was refused or none found."""
-    options = ReadingOptions(engine.card.input_size, pseudonym_key=_pseudonym_key(args.id_key))
+    """Predict by image, breast and patient; 0, or 1 if an image was refused or none found."""
+    options = ReadingOptions(
+        engine.card.input_size,
+        pseudonym_key=_pseudonym_key(args.id_key),
+        gate=engine.card.gate,
+    )
 
     def work(found: tuple[Path, Placement]) -> StudyImage:
         path, placement = found
@@ -155,21 +176,20 @@ def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool
 
         return predict_image(engine, str(path), read, placement, args.operating_point)
 
-    found = (each for path in args.paths for each in find_study(path))
-    study = aggregate(list(map_ahead(work, found)), engine.card, args.operating_point)
+    found = [each for path in args.paths for each in find_study(path)]
+    bar = progress(map_ahead(work, found), len(found))
+    study = aggregate(list(bar), engine.card, args.operating_point)
     try:
         if args.json is None:
             writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(to_rows(study))
-        elif args.json == STANDARD_OUTPUT:
-            sys.stdout.write(json_text(study.to_json()))
         else:
             write_json(Path(args.json), study.to_json())
     except BrokenPipeError:
         raise
     except OSError as err:
-        raise StorageError("The result could not be written: no space or no permission.") from err
+        raise StorageError("The result cannot be written: no space left or no permission.") from err
     refused = any(isinstance(each, RefusedImage) for each in study.images)
     return int(refused or not study.images)
 
@@ -177,24 +197,24 @@ def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool
 def _pseudonym_key(key_file: Path | None) -> bytes:
     try:
         key = key_file.read_bytes() if key_file else Pseudonyms.new_key()
-        Pseudonyms(key)  # refuses a short key
+        Pseudonyms(key)  # raises ValueError for a short key
     except (OSError, ValueError) as err:
-        raise ConfigurationError(
-            "--id-key cannot be used; it must be a readable file of 16 bytes or more."
+        raise UsageError(
+            "--id-key cannot be used; give a readable file of at least 16 bytes."
         ) from err
     return key
 
 
 def find_images(paths: Sequence[Path]) -> Iterator[Source]:
-    """Files as given, and the images of folders in the order of their names.
+    """Yield files as given, and the images of folders sorted by name.
 
-    A folder that cannot be listed, or holds no image, comes with the error that says so.
+    A folder that cannot be listed, or has no images, is yielded with the error.
     """
     for path in paths:
         try:
             is_folder = path.is_dir()
         except OSError:
-            is_folder = False  # reading it as a file says what is wrong
+            is_folder = False  # the error is reported when it is read as a file
         if not is_folder:
             yield path
             continue
@@ -206,20 +226,20 @@ def find_images(paths: Sequence[Path]) -> Iterator[Source]:
             yield (
                 path,
                 UnreadableFileError(
-                    f"The folder has no image; image names end in {', '.join(IMAGE_SUFFIXES)}."
+                    f"The folder has no images; image names end in {', '.join(IMAGE_SUFFIXES)}."
                 ),
             )
 
 
 def to_json(path: Path, outcome: Outcome) -> dict[str, Any]:
-    """The object of one file: path, and either the prediction or the error."""
+    """Return the JSON object of one file: path, and either the prediction or the error."""
     if isinstance(outcome, Prediction):
         return {"path": str(path), **outcome.to_json()}
     return {"path": str(path), "error": {"code": outcome.code, "message": str(outcome)}}
 
 
 def to_line(path: Path, outcome: Outcome) -> str:
-    """One file's line of the table."""
+    """Return the table row of one file."""
     if isinstance(outcome, MammoscopeError):
         return f"{'–':11}  {'refused':9}  {shown(path)}: {outcome} [{outcome.code}]"
     warnings = f" ({' '.join(outcome.warnings)})" if outcome.warnings else ""
@@ -227,7 +247,15 @@ def to_line(path: Path, outcome: Outcome) -> str:
 
 
 def _in(shard: Shard, found: Source) -> bool:
-    return shard.holds(found[0] if isinstance(found, tuple) else found)
+    return shard.holds(_path_of(found))
+
+
+def _path_of(found: Source) -> Path:
+    return found[0] if isinstance(found, tuple) else found
+
+
+def _print_json(result: dict[str, Any]) -> None:
+    print(json.dumps(result), flush=True)
 
 
 def _predict(
@@ -235,10 +263,10 @@ def _predict(
     engine: Engine,
     reader: ReadingPool,
     operating_point: str,
-    outputs: tuple[IO[str] | None, IO[str] | None],
+    outputs: Outputs,
 ) -> int:
-    """Predict and write; returns how many images were refused."""
-    options = ReadingOptions(engine.card.input_size)
+    """Predict, and write the results; returns the number of refused images."""
+    options = ReadingOptions(engine.card.input_size, gate=engine.card.gate)
 
     def work(found: Source) -> tuple[Path, Outcome]:
         if isinstance(found, tuple):
@@ -249,15 +277,15 @@ def _predict(
         except ImageError as err:
             return found, err
 
-    table, lines = outputs
+    table, write = outputs
     refused = 0
     if table is not None:
         print(f"{'probability':11}  {'label':9}  file", file=table, flush=True)
     for path, outcome in map_ahead(work, images):
         refused += isinstance(outcome, MammoscopeError)
-        # The file first: where standard output breaks, the result is kept.
-        if lines is not None:
-            print(json.dumps(to_json(path, outcome)), file=lines, flush=True)
+        # Written before the table, so that the result is kept if standard output breaks.
+        if write is not None:
+            write(to_json(path, outcome))
         if table is not None:
             print(to_line(path, outcome), file=table, flush=True)
     return refused
@@ -271,11 +299,3 @@ def _walk(folder: Path) -> Iterator[Source]:
             Path(error.filename or folder),
             UnreadableFileError("The folder cannot be listed."),
         )
-
-
-def _open(name: str | None) -> IO[str] | None:
-    if name is None:
-        return None
-    if name == STANDARD_OUTPUT:
-        return sys.stdout
-    return Path(name).open("w", encoding="utf-8")

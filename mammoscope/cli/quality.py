@@ -1,7 +1,7 @@
 """List the images that the quality gate refuses.
 
-Read and measure files, and the images in folders and all folders below them, without any model, and
-print for each PATH how many are refused and why.
+Read and measure files, and the images in folders and their subfolders, without a model. For each
+PATH, print the number of refused images and the reasons.
 """
 
 import argparse
@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mammoscope.cli.arguments import Subparsers, add_command
-from mammoscope.cli.output import require_folder, shown, write_json
+from mammoscope.cli.arguments import Subparsers, add_command, positive
+from mammoscope.cli.output import is_standard_output, require_folder, shown, write_json
 from mammoscope.cli.predict import find_images
 from mammoscope.errors import ImageError, MammoscopeError, NotAMammogramError
 from mammoscope.evaluation.evaluate import map_ahead
@@ -23,12 +23,12 @@ from mammoscope.imaging.reading import read_file
 from mammoscope.system.progress import progress
 
 _SIZE = (96, 72)
-"""Size of the preprocessed image in pixels; it is not used here."""
+"""Size of the preprocessed image in pixels; the gate does not use it."""
 
 
 @dataclass(frozen=True, slots=True)
 class QualityResult:
-    """The result of the quality gate for one file: why it is refused, empty if it passes.
+    """Result of the quality gate for one file: the reasons for a refusal, empty if it passes.
 
     ``code`` is that of the error a prediction would raise, None for an image that passes.
     """
@@ -39,7 +39,7 @@ class QualityResult:
     measured: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON object."""
+        """Return a JSON object."""
         content = asdict(self)
         return {**content, "path": str(self.path), "reasons": list(self.reasons)}
 
@@ -51,12 +51,17 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--every",
         metavar="N",
-        type=int,
+        type=positive,
         default=1,
-        help="take one image of N, for a look at a large folder",
+        help="measure one image in N, for a quick look at a large folder",
     )
-    parser.add_argument("--list", action="store_true", help="print the result of each image too")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write what was measured as JSON")
+    parser.add_argument("--list", action="store_true", help="also print the result of each image")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="write the measurements as JSON; - writes them to standard output instead of lines",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,22 +70,24 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     StorageError
-        If the file cannot be written; the table is out by then unless its folder is missing.
+        If the file cannot be written. A missing folder is reported first, other errors after the
+        table.
     """
     require_folder(args.json)
     everything: list[QualityResult] = []
     for path in args.paths:
-        found = list(find_images([path]))[:: max(1, args.every)]
+        found = list(find_images([path]))[:: args.every]
         results = list(progress(map_ahead(check, found), len(found)))
         everything += results
-        _print(path, results, listed=args.list)
+        if not is_standard_output(args.json):
+            _print(path, results, listed=args.list)
     if args.json is not None:
         write_json(args.json, {"pictures": [result.to_json() for result in everything]})
     return int(any(result.code for result in everything))
 
 
 def check(found: Path | tuple[Path, MammoscopeError]) -> QualityResult:
-    """Read, preprocess and measure one file; an error that came with it is its result."""
+    """Read, preprocess and measure one file; an error from listing it is its result."""
     if isinstance(found, tuple):
         path, error = found
         return QualityResult(path, error.code, (str(error),))

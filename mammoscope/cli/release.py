@@ -1,7 +1,7 @@
-"""Copy what may be published of a training run.
+"""Publish a training run's model and record.
 
 Copy a run's model and card into a model folder, and its record below it, without file names,
-patient ids or paths: images are named by their sha256, patients by a hash.
+patient ids or paths. Images are named by their sha256, patients by a hash.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from mammoscope.model.artifact.folder import (
 )
 from mammoscope.model.cache import COMPILED_NAME
 from mammoscope.settings.training import TrainConfig
-from mammoscope.system.files import json_text
+from mammoscope.system.files import json_text, replacing_files
 
 RECORD_FOLDER: Final = "experiments"
 _RECORD_NAMES: Final = ("environment.json", "history.json")
@@ -37,48 +37,48 @@ _ID_DIGITS: Final = 12
 def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
-    parser.add_argument("training_run", metavar="RUN", type=Path, help="a training run")
-    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="its images")
+    parser.add_argument("training_run", metavar="RUN", type=Path, help="training run to publish")
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the run's images")
     parser.add_argument(
-        "--to", metavar="DIR", type=Path, default=Path("model"), help="model folder to write"
+        "--output", metavar="DIR", type=Path, required=True, help="model folder to write to"
     )
     parser.add_argument(
         "--record-only",
         action="store_true",
-        help="copy the record without the model, also of a run that is not complete",
+        help="copy only the record, even of an incomplete run",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Copy and say where to; 0.
+    """Copy, and print the folders; 0.
 
     Raises
     ------
     ArtifactError
-        If the run has no model, or a card that does not belong to it.
+        If the run has no model, or its card does not belong to it.
     DatasetError
         If the images cannot be listed.
     ConfigurationError
-        If the run used what this version no longer has.
+        If the run used a removed feature.
     RunError
-        If the run's record is damaged or names images that are not there.
+        If the run's record is damaged or names images that do not exist.
     StorageError
-        If something cannot be written.
+        If a file cannot be written.
     """
     artifact = None if args.record_only else load_artifact(args.training_run)
-    record = copy_record(args.training_run, args.data, args.to / RECORD_FOLDER)
+    record = copy_record(args.training_run, args.data, args.output / RECORD_FOLDER)
     print(f"The record is in {record}.")
     if artifact is not None:
         try:
-            _copy_model(artifact, args.to)
+            _copy_model(artifact, args.output)
         except OSError as err:
             raise StorageError("The release cannot be written.") from err
-        print(f"The model is in {args.to}.")
+        print(f"The model is in {args.output}.")
     return 0
 
 
 def copy_record(source: Path, data: Path, to: Path) -> Path:
-    """Copy what of a run's record may be published into a folder of its name below `to`.
+    """Copy the publishable part of a run's record into a folder of its name below `to`.
 
     Returns
     -------
@@ -90,32 +90,34 @@ def copy_record(source: Path, data: Path, to: Path) -> Path:
     DatasetError
         If the images in `data` cannot be listed.
     ConfigurationError
-        If the run used what this version no longer has.
+        If the run used a removed feature.
     RunError
-        If the record is damaged or names images that are not there.
+        If the record is damaged or names images that do not exist.
     StorageError
-        If it cannot be written.
+        If a file cannot be written.
     """
     texts = _record(source, data)
     record = to / source.resolve().name
     try:
         record.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (record / name).write_text(text, encoding="utf-8")
+        with replacing_files(record) as work:
+            for name, text in texts.items():
+                (work / name).write_text(text, encoding="utf-8")
     except OSError as err:
         raise StorageError("The record cannot be written.") from err
     return record
 
 
 def _copy_model(artifact: Artifact, to: Path) -> None:
-    """Copy network and card; leave nothing compiled from an earlier model."""
-    for name in (NETWORK_NAME, CARD_NAME):
-        shutil.copyfile(artifact.network.parent / name, to / name)
+    """Copy network and card; remove a network compiled from an earlier model."""
+    with replacing_files(to) as work:
+        for name in (NETWORK_NAME, CARD_NAME):
+            shutil.copyfile(artifact.network.parent / name, work / name)
     shutil.rmtree(to / COMPILED_NAME, ignore_errors=True)
 
 
 def _record(source: Path, data: Path) -> dict[str, str]:
-    """What of a run's record may be published: text by file name."""
+    """Return the publishable part of a run's record: text by file name."""
     try:
         config = TrainConfig.from_record((source / "config.json").read_bytes())
         texts = {"config.json": json_text(config.described())}
@@ -135,7 +137,7 @@ def _record(source: Path, data: Path) -> dict[str, str]:
 
 
 def _anonymous_scores(path: Path, config: TrainConfig, data: Path) -> str:
-    from mammoscope.training.division import read_examples  # scikit-learn comes with it
+    from mammoscope.training.division import read_examples  # imports scikit-learn
 
     images = {each.name: each.path for each in read_examples(config, data).examples}
     text = io.StringIO()
@@ -157,7 +159,7 @@ def _anonymous_scores(path: Path, config: TrainConfig, data: Path) -> str:
 
 
 def _anonymous_split(run: Path) -> str:
-    """Which part each patient stands in, a line a patient."""
+    """Return the part of each patient, one line per patient."""
     parts = {_hashed(row.patient_id): row.part for row in read_split(run)}
     lines = [f"{patient},{part}" for patient, part in sorted(parts.items())]
     return "\n".join(["patient,part", *lines]) + "\n"

@@ -1,54 +1,62 @@
-"""``python test.py URL|FILE|FOLDER...``: ask a running service about images.
+"""``python test.py URL|FILE|FOLDER...``: send images to a running service.
 
-Prints a table, or with --json one object per line; with --study one answer about a study, by
-image, breast and patient. Exit status: 0 if every image has an answer, 1 if an image was refused,
-2 for wrong usage or if no server answers, 130 if interrupted.
+Prints a table, or one JSON object per line with --json. With --study, prints one result by image,
+breast and patient. Exit status: 0 if every image was predicted, 1 if an image was refused, 2 for
+wrong usage or if no server answers, 130 if interrupted.
 """
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from mammoscope.cli.ending import EXIT_USAGE, ended
+from mammoscope.cli.output import STANDARD_OUTPUT, shown
 from mammoscope.client import DEFAULT_SERVER, Client
 from mammoscope.errors import (
-    ConfigurationError,
     MammoscopeError,
     ServerAnswerError,
     ServerUnreachableError,
+    UsageError,
 )
 from mammoscope.imaging.image_files import walk_images
+from mammoscope.model.prediction import AGES_YEARS
 from mammoscope.studies import find_study
 
 _WIDTH: Final = 44
+_LONGEST_WAIT_S: Final = 86_400
 _HEAD: Final = f"{'image':<{_WIDTH}}  label       probability  remarks"
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="test.py", description="Ask a running service about images."
+        prog="test.py", description="Send images to a running service and print its predictions."
     )
     parser.add_argument("images", nargs="*", metavar="URL|FILE|FOLDER")
     parser.add_argument("--server", default=DEFAULT_SERVER, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, no table")
     study = (
-        "the images are one study: files, folders or a manifest (CSV: file, patient_id, "
+        "treat the images as one study: files, folders or a manifest (CSV: file, patient_id, "
         "laterality, view)"
     )
     parser.add_argument("--study", action="store_true", help=study)
     key = "file with the API key, for servers that require one"
     parser.add_argument("--key-file", type=Path, metavar="FILE", help=key)
     age = "the woman's age in years, for all images"
-    parser.add_argument("--age", type=float, metavar="YEARS", help=age)
+    parser.add_argument("--age", type=_age, metavar="YEARS", help=age)
     wait = "wait for a service that is starting (default: %(default)s)"
-    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
+    parser.add_argument("--wait", type=_seconds, default=0.0, metavar="SECONDS", help=wait)
     arguments = parser.parse_args()
+    if arguments.json and STANDARD_OUTPUT in arguments.images:
+        # Other commands take a path for --json; here, standard output is the only destination.
+        arguments.images.remove(STANDARD_OUTPUT)
     if not arguments.images:
         parser.error(
-            "name the images to ask about, as in: python test.py samples/image.jpg. A service must "
+            "give the images to predict, as in: python test.py samples/image.jpg. A service must "
             f"be running at {arguments.server}; mammoscope serve starts one."
         )
     if arguments.study and arguments.age is not None:
@@ -58,18 +66,37 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
+def _age(argument: str) -> float:
+    low, high = AGES_YEARS
+    return _number(argument, low, high, f"a number of years from {low} to {high}")
+
+
+def _seconds(argument: str) -> float:
+    return _number(argument, 0.0, _LONGEST_WAIT_S, f"seconds from 0 to {_LONGEST_WAIT_S}")
+
+
+def _number(argument: str, low: float, high: float, allowed: str) -> float:
+    try:
+        number = float(argument)
+    except ValueError:
+        number = math.nan
+    if not low <= number <= high:
+        raise argparse.ArgumentTypeError(f"{argument!r} is not {allowed}")
+    return number
+
+
 def is_url(argument: str) -> bool:
     """Whether the server must fetch the image itself."""
     return argument.startswith(("http://", "https://"))
 
 
 def sources(arguments: list[str]) -> Iterator[str | Path]:
-    """Yield URLs as text and files as paths; for a folder, the images in it and below."""
+    """Yield URLs as text and files as paths; for a folder, the images in it and its subfolders."""
     for argument in arguments:
         if is_url(argument):
             yield argument
         elif (path := Path(argument)).is_dir():
-            # A folder without images, or that cannot be listed, is refused like a file.
+            # A folder that has no images or cannot be listed is reported like a refused file.
             unlisted: list[OSError] = []
             found = list(walk_images(path, unlisted.append))
             yield from found or [path]
@@ -79,7 +106,7 @@ def sources(arguments: list[str]) -> Iterator[str | Path]:
 
 
 def ask(client: Client, source: str | Path, age: float | None) -> dict[str, Any]:
-    """Return the answer about one image, or the reason for a refusal under ``error``."""
+    """Return the prediction for one image, or the reason for a refusal under ``error``."""
     try:
         return {"picture": str(source), **client.predict(source, age=age)}
     except ServerUnreachableError:
@@ -96,11 +123,12 @@ def read_key(file: Path | None) -> str | None:
     try:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as err:
-        raise ConfigurationError("The file of the API key cannot be read.") from err
+        raise UsageError("The API key file cannot be read.") from err
 
 
 def row(name: str, answer: dict[str, Any], remarks: str) -> str:
     """Return the table row of one image, breast or patient."""
+    name = shown(name)
     name = name if len(name) <= _WIDTH else f"…{name[1 - _WIDTH :]}"
     if "error" in answer:
         return f"{name:<{_WIDTH}}  {'refused':<23}  {remarks}"
@@ -131,7 +159,7 @@ def study_rows(study: dict[str, Any]) -> Iterator[str]:
 
 
 def ask_one_by_one(client: Client, arguments: argparse.Namespace) -> int:
-    """Ask about each image and print each answer at once; return the number of refusals."""
+    """Send each image and print its result at once; return the number of refusals."""
     waiting, refused = list(sources(arguments.images)), 0
     if not arguments.json:
         print(_HEAD)
@@ -145,7 +173,7 @@ def ask_one_by_one(client: Client, arguments: argparse.Namespace) -> int:
 
 
 def ask_about_study(client: Client, arguments: argparse.Namespace) -> int:
-    """Ask about a study and print the answer; return the number of refusals."""
+    """Send a study and print the result; return the number of refusals."""
     try:
         images = [each for path in arguments.images for each in find_study(Path(path))]
         study = client.study(images)
@@ -164,19 +192,19 @@ def ask_about_study(client: Client, arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; returns the exit status."""
     arguments = parse_arguments()
+    return ended("test.py", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Send the images; 0, 1 if an image was refused, or 2 if no server answers."""
     ask_all = ask_about_study if arguments.study else ask_one_by_one
     try:
         with Client(arguments.server, api_key=read_key(arguments.key_file)) as client:
             client.wait_ready(arguments.wait)
             refused = ask_all(client, arguments)
-    except ConfigurationError as err:
-        print(f"test.py: {err}", file=sys.stderr)
-        return 2
     except ServerAnswerError as err:
         print(f"test.py: {err} ({arguments.server})", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        return EXIT_USAGE
     return int(refused > 0)

@@ -1,7 +1,7 @@
-"""Compare training runs as an HTML page with figures.
+"""Compare training runs in an HTML page with figures.
 
-Write one HTML page that needs no other file: tables with intervals, curves, ROC and reliability of
-any training runs or of their published records. The first is what the others are compared with.
+Write a self-contained HTML page: tables with intervals, curves, ROC and reliability of any training
+runs or of their published records. The other runs are compared with the first.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     RunError
-        If a record is missing, damaged, or lacks what its figures show.
+        If a record is missing, damaged, or lacks data for its figures.
     StorageError
         If the page cannot be written.
     """

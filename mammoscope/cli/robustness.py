@@ -1,4 +1,4 @@
-"""``mammoscope dev robustness``: how far scores move when the patient stays the same."""
+"""``mammoscope dev robustness``: measure how scores react to changes of the image alone."""
 
 import argparse
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mammoscope.cli.arguments import add_model, positive
+from mammoscope.cli.arguments import HelpFormatter, add_labels, add_model, positive, read_labelled
 from mammoscope.cli.evaluate import ALL_SPLITS, choose_split
-from mammoscope.cli.output import require_folder, write_json
-from mammoscope.data.dataset import SPLITS, Example, read_dataset
+from mammoscope.cli.output import require_folder, say, write_json
+from mammoscope.data.dataset import SPLITS, Example
 from mammoscope.evaluation.robustness import (
     ERASED,
     RANDOM_DRAWS,
@@ -26,35 +26,40 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register the command."""
     parser = subparsers.add_parser(
         "robustness",
-        help="measure how far scores move when an image is re-exported, and test heat maps",
+        help="measure how scores react to re-exported images, and test heat maps",
         description=(
-            "Change each image of a split in ways that leave the patient the same, score it "
-            "again, and give the median and 95th percentile of the change of probability. Then "
-            f"erase the hottest {ERASED * 100:.0f} %% of the heat map's cells, and beside them as "
-            f"many cells drawn at random ({RANDOM_DRAWS} draws), and compare the change of the "
-            "logit."
+            "Change each image of a split in ways that do not concern the patient, and predict it "
+            "again. Print the median and 95th percentile of the change in probability. Then erase "
+            f"the hottest {ERASED * 100:.0f} % of the heat map's cells and, for comparison, as "
+            f"many random cells ({RANDOM_DRAWS} draws). Print the change in logit."
         ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
     parser.add_argument(
         "--split",
         choices=(*SPLITS, ALL_SPLITS),
-        help="split to measure on where DIR has splits; test if there is one",
+        help="split to measure, if DIR has splits (default: test, if it exists)",
     )
     add_model(parser)
     parser.add_argument(
-        "--sample", metavar="N", type=positive, help="images drawn at random; all without it"
+        "--sample", metavar="N", type=positive, help="number of random images (default: all)"
     )
     parser.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="same seed, same changes and draws"
+        "--seed", metavar="N", type=int, default=0, help="seed of changes and draws"
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON too")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="also write the results as JSON; - writes them to standard output instead of a table",
+    )
+    add_labels(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the table and write the file; 0, or 2 if the split has to be named.
+    """Measure, print the table and write the file; 0, or 2 if a split must be chosen.
 
     Raises
     ------
@@ -63,10 +68,11 @@ def run(args: argparse.Namespace) -> int:
     ArtifactError
         If the model cannot be used.
     StorageError
-        If the file cannot be written; the table is out by then unless its folder is missing.
+        If the file cannot be written. A missing folder is reported first, other errors after the
+        table.
     """
     require_folder(args.json)
-    dataset = read_dataset(args.data)
+    dataset = read_labelled(args.data, labels=args.labels)
     split = choose_split(dataset, args.split)
     if split is None:
         return 2
@@ -79,10 +85,11 @@ def run(args: argparse.Namespace) -> int:
     engine = load_engine(artifact)
     outcomes = try_examples(examples, engine, seed=args.seed)
     found = summarise(list(progress(outcomes, len(examples))))
-    print(f"Split {split}: " if split else "", end="")
-    print(f"{found.images:,} images measured, {found.refused:,} refused; ", end="")
-    print(f"model {engine.card.version}; seed {args.seed}")
-    print("\n".join(describe(found)), flush=True)
+    head = (
+        f"{f'Split {split}: ' if split else ''}{found.images:,} images measured, "
+        f"{found.refused:,} refused; model {engine.card.version}; seed {args.seed}"
+    )
+    say("\n".join([head, *describe(found)]), args.json)
     if args.json is not None:
         content = {"model_version": engine.card.version, "split": split or None, "seed": args.seed}
         write_json(args.json, {**content, **found.to_json()})
@@ -90,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(found: Robustness) -> Iterator[str]:
-    """The measurements as lines that a person understands."""
+    """Yield the measurements as lines of text."""
     yield ""
     yield f"{'Change of probability':28}{'median':>9}{'95th percentile':>17}{'refused':>9}"
     for name, spread in found.changes.items():
@@ -100,8 +107,8 @@ def describe(found: Robustness) -> Iterator[str]:
     share = f"{ERASED * 100:.0f} %"
     yield f"  {f'hottest {share} erased':26}{_cells(found.hottest)}"
     yield f"  {f'random {share} erased':26}{_cells(found.random)}"
-    yield "The hottest against each draw of random ones, where chance is 0.5:"
-    yield f"  change it more {found.larger}, leave it lower {found.lower}"
+    yield "Hottest cells compared with each draw of random cells; chance is 0.5:"
+    yield f"  larger change {found.larger}, lower logit {found.lower}"
 
 
 def _cells(spread: Spread) -> str:

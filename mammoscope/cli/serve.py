@@ -1,4 +1,4 @@
-"""``mammoscope serve``: the HTTP service, run by gunicorn."""
+"""``mammoscope serve``: run the HTTP service with gunicorn."""
 
 import argparse
 import os
@@ -20,8 +20,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "serve",
         help="start the HTTP service",
         description=(
-            f"Serve predictions over HTTP on {bind} until SIGTERM or Ctrl-C. The environment "
-            f"variables {ENVIRONMENT_PREFIX}... are the settings; {ENVIRONMENT_PREFIX}BIND names "
+            f"Serve predictions over HTTP on {bind} until SIGTERM or Ctrl-C. Environment variables "
+            f"{ENVIRONMENT_PREFIX}... configure the service; {ENVIRONMENT_PREFIX}BIND sets "
             "another address and port."
         ),
     )
@@ -35,19 +35,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replace this process by gunicorn's; it does not return.
+    """Replace this process with gunicorn; does not return.
 
     Raises
     ------
     ConfigurationError
-        If a setting cannot be used, or gunicorn cannot be started.
+        If a setting is invalid, or gunicorn cannot be started.
     """
     environment = dict(os.environ)
     if args.model is not None:
         environment[f"{ENVIRONMENT_PREFIX}MODEL"] = str(args.model)
-    ServiceSettings.from_environment(environment)  # fails here, in one line
+    ServiceSettings.from_environment(environment)  # reports invalid settings before gunicorn starts
     checkout = str(Path(__file__).resolve().parents[2])
-    if sys.path[0] == checkout:  # not installed: gunicorn must find the package, too
+    if sys.path[0] == checkout:  # not installed, so gunicorn must be told where the package is
         paths = (checkout, environment.get("PYTHONPATH", ""))
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     try:
@@ -57,4 +57,4 @@ def run(args: argparse.Namespace) -> int:
             environment,
         )
     except OSError as err:
-        raise ConfigurationError("gunicorn cannot be started by this Python.") from err
+        raise ConfigurationError("This Python cannot start gunicorn; is it installed?") from err

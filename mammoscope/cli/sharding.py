@@ -1,7 +1,7 @@
-"""One part of many files, for work that is divided among machines.
+"""Select one part of many files, to divide work among machines.
 
-Which part a file belongs to depends on its path alone: the parts neither overlap nor leave a file
-out, whoever lists them in whatever order, and a file that comes later moves no other.
+A file's part depends only on its path. The parts therefore neither overlap nor leave out a file,
+whatever the order of listing, and a new file does not move the others.
 """
 
 import re
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from mammoscope.errors import ConfigurationError
+from mammoscope.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Part `index` of `count`, the first being 0.
+    """Part `index` of `count`; the first is 0.
 
     Raises
     ------
-    ConfigurationError
-        If there is no such part.
+    UsageError
+        If `index` or `count` is out of range.
     """
 
     index: int
@@ -28,15 +28,13 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 0 <= self.index < self.count:
-            raise ConfigurationError(
-                f"There is no part {self.index} of {self.count}; the first is 0."
-            )
+            raise UsageError(f"There is no part {self.index} of {self.count}; the first is 0.")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``INDEX/COUNT``; raises ConfigurationError where it is not that."""
+        """Parse ``INDEX/COUNT``; raises UsageError if it is invalid."""
         if re.fullmatch(r"\d{1,9}/\d{1,9}", text, re.ASCII) is None:
-            raise ConfigurationError("A part must be INDEX/COUNT, such as 0/4, in whole numbers.")
+            raise UsageError("A part must be INDEX/COUNT, such as 0/4, in whole numbers.")
         index, count = map(int, text.split("/"))
         return cls(index, count)
 

@@ -5,10 +5,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
+from mammoscope.cli.arguments import add_labels
 from mammoscope.cli.extras import require
+from mammoscope.data.dataset import require_both_classes
+from mammoscope.errors import ConfigurationError, UsageError
 from mammoscope.settings.training import (
     AugmentationName,
     BackboneName,
@@ -19,6 +23,11 @@ from mammoscope.settings.training import (
     SplitName,
     TrainConfig,
 )
+from mammoscope.system.interrupts import EXIT_INTERRUPTED, quitting_on_ctrl_c
+from mammoscope.training.run_folder import RunPaths, check_run
+
+_PACKAGES: Final = ("tensorflow", "sklearn", "matplotlib")
+"""Packages that training needs besides those of the service."""
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -34,22 +43,23 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "train",
         help="train a model on a folder of mammograms",
         description=(
-            "Fine-tune a network on a folder of mammograms, calibrate it on patients set aside, "
+            "Fine-tune a network on a folder of mammograms, calibrate it on validation patients, "
             "and write the model with a record of the run. Ctrl-C stops it; --resume continues."
         ),
         argument_default=argparse.SUPPRESS,
     )
     folders = parser.add_argument_group("folders")
     folders.add_argument("--data", metavar="DIR", type=Path, required=True, help="the images")
-    folders.add_argument("--output", metavar="RUN", type=Path, required=True, help="the run")
+    folders.add_argument("--output", metavar="RUN", type=Path, required=True, help="output folder")
     folders.add_argument(
-        "--metadata", metavar="CSV", type=Path, help="default: metadata.csv in the data"
+        "--metadata", metavar="CSV", type=Path, help="default: metadata.csv in DIR, if it exists"
     )
+    add_labels(folders)
     folders.add_argument(
-        "--cache", metavar="DIR", type=Path, help="preprocessed images; default: RUN/cache"
+        "--cache", metavar="DIR", type=Path, help="cache of preprocessed images; default: RUN/cache"
     )
-    folders.add_argument("--resume", action="store_true", help="continue a run that was stopped")
-    _add_settings(parser.add_argument_group("preset, and what to change in it"))
+    folders.add_argument("--resume", action="store_true", help="continue a stopped run")
+    _add_settings(parser.add_argument_group("preset, and changes to it"))
     parser.set_defaults(run=run)
 
 
@@ -57,70 +67,89 @@ def _add_settings(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--preset", choices=get_args(PresetName), default="default")
     group.add_argument("--backbone", choices=get_args(BackboneName))
     group.add_argument(
-        "--weights", help="first weights: imagenet, none, or a .weights.h5 or .keras file"
+        "--weights", help="initial weights: imagenet, none, or a .weights.h5 or .keras file"
     )
-    group.add_argument("--input-size", type=_size, metavar="HxW", help="pixels, as in 299x299")
+    group.add_argument("--input-size", type=_size, metavar="HxW", help="in pixels, as in 299x299")
+    group.add_argument("--crop", action=argparse.BooleanOptionalAction, help="crop to the breast")
     group.add_argument(
-        "--crop", action=argparse.BooleanOptionalAction, help="show the breast alone"
-    )
-    group.add_argument(
-        "--smoothing", type=int, metavar="TIMES", help="low passes before the first layer"
+        "--smoothing", type=int, metavar="TIMES", help="number of low passes before the first layer"
     )
     group.add_argument("--batch-size", type=int, help="images per step")
-    group.add_argument("--drop-rate", type=float, help="share of features dropped in a step")
+    group.add_argument("--drop-rate", type=float, help="share of features dropped per step")
     group.add_argument("--learning-rate", type=float, help="peak of the schedule")
     group.add_argument("--schedule", choices=get_args(ScheduleName))
     group.add_argument("--epochs", type=int, help="epochs of the whole network")
-    group.add_argument("--stop-after", type=int, metavar="EPOCH", help="end the run early")
-    group.add_argument("--head-epochs", type=int, help="epochs of the head alone, before those")
+    group.add_argument(
+        "--stop-after", type=int, metavar="EPOCH", help="end the run after this epoch"
+    )
+    group.add_argument(
+        "--head-epochs", type=int, help="epochs of the head alone, before the others"
+    )
     group.add_argument("--head", choices=get_args(HeadName))
     group.add_argument(
         "--trainable-from",
-        help="backbone layer after which layers learn; or auto, all, none",
+        help="backbone layer after which layers are trained; or auto, all, none",
     )
     group.add_argument("--augmentation", choices=get_args(AugmentationName))
     group.add_argument("--label-smoothing", type=float)
-    group.add_argument("--ema-momentum", type=float, help="of the average of weights; 0: none")
-    group.add_argument("--teachers", nargs="+", metavar="RUN", help="runs to distil from")
     group.add_argument(
-        "--teacher-share", type=float, metavar="SHARE", help="weight of the teachers' answer"
+        "--ema-momentum", type=float, help="momentum of the weights' average; 0: off"
+    )
+    group.add_argument("--teachers", nargs="+", metavar="RUN", help="training runs to distil from")
+    group.add_argument(
+        "--teacher-share", type=float, metavar="SHARE", help="weight of the teachers' prediction"
     )
     group.add_argument("--precision", choices=get_args(PrecisionName))
     group.add_argument(
         "--split", choices=get_args(SplitName), help="divide by patient, or as published"
     )
-    group.add_argument("--validation-fraction", type=float, help="share of the patients")
+    group.add_argument("--validation-fraction", type=float, help="share of patients for validation")
     group.add_argument("--seed", type=int)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; 0, or 130 if interrupted.
+    """Check everything that does not need TensorFlow, then train; 0, or 130 if interrupted.
 
     Raises
     ------
+    UsageError
+        If an option has an invalid value.
     ConfigurationError, DatasetError, RunError
-        If options do not fit, the images cannot be used or the run cannot be continued.
+        If weights are unavailable, the images cannot be used or the run cannot be continued.
     StorageError
         If something cannot be written.
     """
-    require("tensorflow")
     options = vars(args)
     del options["run"]
     data, output = options.pop("data"), options.pop("output")
     metadata, cache = options.pop("metadata", None), options.pop("cache", output / "cache")
     preset, resume = options.pop("preset"), options.pop("resume", False)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    config = TrainConfig.from_preset(preset, options)
     try:
-        with _quiet_native_start():
-            from mammoscope.training.training_run import RunPaths, train
-
-        train(config, RunPaths(data, output, cache, metadata), print, resume=resume)
+        config = TrainConfig.from_preset(preset, options)
+    except ConfigurationError as err:
+        raise UsageError(str(err)) from err
+    _check(config, data, metadata)
+    check_run(config, output, resume=resume)
+    with _quiet_native_start(), quitting_on_ctrl_c():
+        from mammoscope.training.training_run import train
+    paths = RunPaths(data, output, cache, metadata)
+    try:
+        train(config, paths, partial(print, flush=True), resume=resume)
     except KeyboardInterrupt:
-        print("\nStopped. Whole epochs are kept: continue with --resume.", file=sys.stderr)
-        return 130
+        print("\nStopped. Completed epochs are kept; continue with --resume.", file=sys.stderr)
+        return EXIT_INTERRUPTED
     print(f"The model is in {output}.")
     return 0
+
+
+def _check(config: TrainConfig, data: Path, metadata: Path | None) -> None:
+    """Refuse a folder that cannot be trained on, and a machine without the packages."""
+    for package in _PACKAGES:
+        require(package)
+    from mammoscope.training.division import read_examples  # imports scikit-learn
+
+    require_both_classes(read_examples(config, data, metadata).examples, "training")
 
 
 @contextmanager

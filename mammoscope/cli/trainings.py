@@ -1,8 +1,8 @@
 """Train the runs of a recipe file, one after another.
 
-Train each run of a recipe file in a process of its own and copy its record. Finished runs are
-skipped and a run that was stopped is continued, so that the command may be started again at any
-time. A run that fails is named; those that need it fail too, and the others go on.
+Train each run of a recipe file in a separate process, and copy its record. Finished runs are
+skipped and stopped runs are continued, so the command can be run again at any time. If a run fails,
+it is reported, runs that need it fail too, and the others continue.
 """
 
 import argparse
@@ -15,12 +15,12 @@ from typing import Final, get_args
 
 from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.extras import require
-from mammoscope.cli.release import RECORD_FOLDER, copy_record
-from mammoscope.errors import ConfigurationError, MammoscopeError
+from mammoscope.cli.release import copy_record
+from mammoscope.errors import MammoscopeError, UsageError
 from mammoscope.model.artifact.folder import CARD_NAME
 from mammoscope.training.recipes import DataName, PlannedRun, read_plan
+from mammoscope.training.run_folder import RunPaths
 
-_RECORDS: Final = Path("model") / RECORD_FOLDER
 _PLAN: Final = Path("recipes") / "experiments.toml"
 _CACHE: Final = "cache"
 _INTERRUPTED: Final = 130
@@ -30,7 +30,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
     parser.add_argument(
-        "plan", metavar="RECIPES", type=Path, nargs="?", default=_PLAN, help="list of runs, TOML"
+        "plan", metavar="RECIPES", type=Path, nargs="?", default=_PLAN, help="recipe file, TOML"
     )
     parser.add_argument(
         "--data",
@@ -38,27 +38,30 @@ def add_parser(subparsers: Subparsers) -> None:
         type=_data,
         action="append",
         required=True,
-        help="folder of mammograms; once for each name that the runs ask for, folders or ddsm",
+        help="folder of mammograms; repeat for each data set of the runs, folders and ddsm",
     )
     parser.add_argument(
-        "--runs", metavar="DIR", type=Path, default=Path("runs"), help="folder of all runs"
+        "--runs", metavar="DIR", type=Path, default=Path("runs"), help="folder for all runs"
     )
     parser.add_argument(
-        "--records", metavar="DIR", type=Path, default=_RECORDS, help="folder to copy records to"
+        "--records",
+        metavar="DIR",
+        type=Path,
+        help="folder for copies of each run's publishable record, such as model/experiments",
     )
     parser.add_argument(
-        "--imagenet", metavar="FILE", type=Path, help="weights for runs that ask for imagenet"
+        "--imagenet", metavar="FILE", type=Path, help="weights file for runs with weights imagenet"
     )
     parser.add_argument(
-        "--only", metavar="NAME", nargs="+", help="runs to train, * standing for anything"
+        "--only", metavar="NAME", nargs="+", help="names of runs to train; * matches any text"
     )
     parser.add_argument(
-        "--list", action="store_true", help="say how far each run is, and train nothing"
+        "--list", action="store_true", help="print the state of each run without training"
     )
 
 
 def _data(text: str) -> tuple[str, Path]:
-    """Name and folder of ``NAME=DIR``; a folder without a name is ``folders``."""
+    """Parse ``NAME=DIR``; a folder without a name is ``folders``."""
     name, _, folder = text.partition("=")
     if name in get_args(DataName) and folder:
         return name, Path(folder)
@@ -70,9 +73,9 @@ def run(args: argparse.Namespace) -> int:
 
     Raises
     ------
-    ConfigurationError
-        If the recipe file cannot be used or has no run of a name in ``--only``, or a run asks
-        for data whose folder was not given.
+    UsageError, ConfigurationError
+        If the recipe file cannot be used or has no run that matches ``--only``, or the folder of a
+        run's data is missing.
     StorageError
         If a record cannot be written.
     """
@@ -82,14 +85,14 @@ def run(args: argparse.Namespace) -> int:
             each for each in planned if any(fnmatch(each.name, wish) for wish in args.only)
         )
         if not planned:
-            raise ConfigurationError("The recipe file has no run of such a name.")
+            raise UsageError("The recipe file has no run with such a name.")
     if args.list:
         for each in planned:
             print(f"{each.name:32}{_state(args.runs / each.name)}")
         return 0
     folders = dict(args.data)
     if missing := sorted({each.data for each in planned} - folders.keys()):
-        raise ConfigurationError(
+        raise UsageError(
             f"The runs need the data {', '.join(missing)}; give each folder with --data NAME=DIR."
         )
     require("tensorflow")
@@ -106,14 +109,14 @@ def _state(folder: Path) -> str:
 
 
 def _finish(planned: PlannedRun, data: Path, args: argparse.Namespace) -> bool:
-    """Bring a run to its end and copy its record; False if it failed."""
+    """Finish a run and copy its record; False if it failed."""
     folder = args.runs / planned.name
     if _state(folder) != "finished":
         if waits := [name for name in planned.needs if _state(args.runs / name) != "finished"]:
-            print(f"{planned.name}: needs {', '.join(waits)} finished first.", file=sys.stderr)
+            print(f"{planned.name}: {', '.join(waits)} must be finished first.", file=sys.stderr)
             return False
         print(f"{planned.name} ...", flush=True)
-        # A process of its own gives all memory back, and its crash does not end the others.
+        # A separate process frees all memory when it ends, and a crash does not affect the others.
         process = multiprocessing.get_context("spawn").Process(
             target=_train, args=(planned, data, args.runs)
         )
@@ -123,16 +126,19 @@ def _finish(planned: PlannedRun, data: Path, args: argparse.Namespace) -> bool:
             raise KeyboardInterrupt
         if process.exitcode != 0:
             return False
-    record = copy_record(folder, data, args.records)
-    print(f"{planned.name}: the record is in {record}.", flush=True)
+    if args.records is None:
+        print(f"{planned.name}: finished in {folder}.", flush=True)
+    else:
+        record = copy_record(folder, data, args.records)
+        print(f"{planned.name}: the record is in {record}.", flush=True)
     return True
 
 
 def _train(planned: PlannedRun, data: Path, runs: Path) -> None:
-    """Start or continue a run; the process ends with 0, 1 or 130."""
+    """Start or continue a run; the process exits with 0, 1 or 130."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        from mammoscope.training.training_run import RunPaths, train
+        from mammoscope.training.training_run import train
 
         paths = RunPaths(data, runs / planned.name, runs / _CACHE)
         train(planned.config_in(runs), paths, print, resume=True)

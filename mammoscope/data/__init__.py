@@ -1,1 +1,1 @@
-"""Folders of mammograms to examples that know their patient."""
+"""Read folders of mammograms into examples with their patients."""

@@ -1,10 +1,10 @@
-"""Folders of mammograms to examples that know their patient.
+"""Read folders of mammograms into examples with their patients.
 
-The layout is that of the Kaggle set ``hayder17/breast-cancer-detection``: ``train/``, ``valid/``
-and ``test/``, each with ``0/`` (no tumour) and ``1/`` (tumour); a folder with just ``0/`` and
-``1/`` is a data set without splits. ``val/`` and ``validation/`` are read as ``valid/``, upper case
-as lower case, and folders below the labels with them. Nothing is moved: merging valid into train is
-a matter of reading.
+The layout is that of the Kaggle data set ``hayder17/breast-cancer-detection``: ``train/``,
+``valid/`` and ``test/``, each with ``0/`` (no tumour) and ``1/`` (tumour). A folder with just
+``0/`` and ``1/`` is a data set without splits. ``val/`` and ``validation/`` count as ``valid/``,
+case is ignored, and folders below the labels belong to them. Nothing is moved: valid is merged into
+train while reading.
 """
 
 import re
@@ -27,9 +27,9 @@ from mammoscope.imaging.metadata import Row, match_rows, read_table
 SPLITS: Final = ("train", "valid", "test")
 LABELS: Final = (0, 1)
 LABEL_FOLDERS: Final = ("0", "1")
-"""Names of the folders with the images of label 0 and of label 1, unless others are given."""
+"""Default names of the folders with the images of label 0 and of label 1."""
 METADATA_NAME: Final = "metadata.csv"
-"""A table of this name in the data set's folder is found by itself."""
+"""A table of this name in the data set's folder is used automatically."""
 
 _SPLIT_FOLDERS: Final = {
     **{split: split for split in SPLITS},
@@ -40,7 +40,7 @@ _SPLIT_FOLDERS: Final = {
 }
 _REQUIRED_COLUMNS: Final = ("file", "patient_id")
 _MOST_FOLDERS: Final = 8
-"""Ignored folders that are named; the others are counted."""
+"""Number of ignored folders to name; the others are counted."""
 
 # <patient_id>_<image_id>_png.rf.<hash>.jpg, as Roboflow exported the Kaggle set.
 _KAGGLE_NAME: Final = re.compile(r"(?P<patient>\d+)_(?P<image>\d+)_png\.rf\.[0-9a-f]+", re.ASCII)
@@ -48,9 +48,10 @@ _KAGGLE_NAME: Final = re.compile(r"(?P<patient>\d+)_(?P<image>\d+)_png\.rf\.[0-9
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a table of metadata says of an image; None where it does not.
+    """Facts about an image from the metadata table; None if missing.
 
-    ``age`` is in years, ``density`` the BI-RADS category A to D, ``birads`` the assessment 0 to 6.
+    ``age`` is in years, ``density`` is the BI-RADS category A to D, and ``birads`` the assessment 0
+    to 6.
     """
 
     laterality: Laterality | None = None
@@ -71,14 +72,14 @@ class Example:
     Parameters
     ----------
     path
-        Where the image lies.
+        Path of the image.
     label
         0 (no tumour) or 1 (tumour): the reference standard.
     split
         ``train``, ``valid`` or ``test``; empty in a folder without splits.
     patient_id, image_id
-        From the metadata, else from the file's name. Where neither knows the patient, the file
-        stands for one and `patient_known` is False.
+        From the metadata, else from the file's name. If neither has the patient, the file counts as
+        a patient and `patient_known` is False.
     """
 
     path: Path
@@ -89,17 +90,17 @@ class Example:
     patient_known: bool
     facts: Facts = field(default=Facts())
     file: str = ""
-    """Path below the data set's folder; only where another image has the same name."""
+    """Path below the data set's folder; only if another image has the same name."""
 
     @property
     def name(self) -> str:
-        """What tells the image from all others of the data set: the file's name where it does."""
+        """Unique name of the image in the data set: the file's name, or its path if ambiguous."""
         return self.file or self.path.name
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Examples in a fixed order, by split, label and file name.
+    """Examples in a fixed order: by split, label and file name.
 
     Parameters
     ----------
@@ -108,9 +109,9 @@ class Dataset:
     examples
         Its images.
     has_metadata
-        Whether there is a table of metadata.
+        Whether there is a metadata table.
     ignored
-        Images in folders that are no label's, by folder.
+        Number of images in folders that are not a label's, by folder.
     """
 
     root: Path
@@ -125,12 +126,12 @@ class Dataset:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Splits that hold images, in the order of `SPLITS`; empty without splits."""
+        """Splits that have images, in the order of `SPLITS`; empty without splits."""
         present = {example.split for example in self.examples}
         return tuple(split for split in SPLITS if split in present)
 
     def split(self, *names: str) -> tuple[Example, ...]:
-        """Examples of the named splits."""
+        """Return the examples of the named splits."""
         return tuple(example for example in self.examples if example.split in names)
 
 
@@ -142,28 +143,28 @@ def read_dataset(
     Parameters
     ----------
     root
-        Folder with ``train/``, ``valid/``, ``test/`` (any of them), each with ``0/`` and ``1/``;
-        or folder with ``0/`` and ``1/``. Images in other folders are counted as ignored.
+        Folder with any of ``train/``, ``valid/`` and ``test/``, each with ``0/`` and ``1/``; or
+        folder with ``0/`` and ``1/``. Images in other folders are counted as ignored.
     metadata
-        CSV with columns ``file`` and ``patient_id`` and, where known, ``laterality``, ``view``,
+        CSV file with columns ``file`` and ``patient_id`` and, if known, ``laterality``, ``view``,
         ``age``, ``density``, ``BIRADS``, ``invasive``, ``implant``, ``site_id``, ``machine_id``.
-        Where None, `METADATA_NAME` in `root` is taken if it is there. ``file`` is a file's name, or
-        its path below the folder where names repeat.
+        None uses `METADATA_NAME` in `root`, if it exists. ``file`` is a file's name, or its path
+        below the folder if names repeat.
     labels
-        Names of the folders ``0/`` and ``1/``, as in ``benign, malignant``.
+        Names of the folders used instead of ``0/`` and ``1/``, as in ``benign, malignant``.
 
     Raises
     ------
     DatasetNotFoundError
-        If `root` is missing, is no folder or cannot be listed.
+        If `root` is missing, is not a folder or cannot be listed.
     EmptyDatasetError
-        If no image lies where images are expected.
+        If there are no images in the expected folders.
     MetadataError
-        If the table lacks a column, has a value that is not allowed, contradicts itself or the
-        labels, or misses an image.
+        If the table lacks a column, has an invalid value, contradicts itself or the labels, or
+        lacks an image.
     """
     if not _is_folder(root):
-        raise DatasetNotFoundError("There is no such folder.")
+        raise DatasetNotFoundError("The folder does not exist.")
     found, ignored = _locate(root, labels)
     if not found:
         raise EmptyDatasetError(_what_is_there(ignored, labels))
@@ -179,21 +180,21 @@ def read_dataset(
 
 
 def describe_ignored(ignored: Mapping[str, int]) -> list[str]:
-    """Say in a sentence which folders are ignored; nothing where none is."""
+    """Describe the ignored folders in a sentence; empty if there are none."""
     if not ignored:
         return []
     named = [f"{folder} ({count:,})" for folder, count in list(ignored.items())[:_MOST_FOLDERS]]
     more = len(ignored) - len(named)
-    rest = f" and {more} folders more" if more else ""
+    rest = f" and {more} more folders" if more else ""
     return [
         f"Ignored {sum(ignored.values()):,} images in folders that are no label's: "
-        f"{', '.join(named)}{rest}. Rename the folders of the two labels to 0 and 1."
+        f"{', '.join(named)}{rest}. --labels NAME,NAME names the folders of labels 0 and 1."
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """An image and what its folders say; ``split`` is empty in a folder without splits."""
+    """An image with the label and split of its folders; ``split`` is empty without splits."""
 
     split: str
     label: int
@@ -201,7 +202,7 @@ class _Found:
 
 
 def _locate(root: Path, labels: tuple[str, str]) -> tuple[list[_Found], dict[str, int]]:
-    """Find split and label of each image, and count those that have no label, by folder."""
+    """Find split and label of each image, and count unlabelled images by folder."""
     names = [name.casefold() for name in labels]
     found: list[_Found] = []
     unlabelled: list[Path] = []
@@ -230,8 +231,8 @@ def _what_is_there(ignored: Mapping[str, int], labels: tuple[str, str]) -> str:
     zero, one = labels
     return " ".join(
         (
-            f"The folder holds no images in {zero}/ and {one}/, nor in train/, valid/ or test/ "
-            f"with {zero}/ and {one}/ in them; image files end in {', '.join(IMAGE_SUFFIXES)}.",
+            f"The folder has no images in {zero}/ and {one}/, nor in {zero}/ and {one}/ below "
+            f"train/, valid/ or test/; image files end in {', '.join(IMAGE_SUFFIXES)}.",
             *describe_ignored(ignored),
         )
     )
@@ -240,7 +241,7 @@ def _what_is_there(ignored: Mapping[str, int], labels: tuple[str, str]) -> str:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError as err:  # a folder above it may not be entered
+    except OSError as err:  # a parent folder may be inaccessible
         raise DatasetNotFoundError("A folder of the data set cannot be entered.") from err
 
 
@@ -250,7 +251,7 @@ def require_both_classes(examples: Iterable[Example], purpose: str) -> None:
     Raises
     ------
     SingleClassError
-        If a label is missing; `purpose` names what the examples are for.
+        If a label is missing; `purpose` names the use of the examples in the message.
     """
     present = {example.label for example in examples}
     if len(present) < len(LABELS):
@@ -259,16 +260,16 @@ def require_both_classes(examples: Iterable[Example], purpose: str) -> None:
 
 
 def breast_ids(examples: Sequence[Example], chest_walls: Sequence[str | None]) -> list[str]:
-    """A name for the breast of each image.
+    """Return an identifier of each image's breast.
 
     Parameters
     ----------
     examples
         The images.
     chest_walls
-        Side of each image on which the chest wall lies, None where unknown; used only where
-        the laterality is not known. It groups the views of a breast and is no claim about left
-        or right: some scanners' images are mirrored.
+        Side of each image with the chest wall, None if unknown; used only if the laterality is
+        unknown. It groups the views of a breast and does not imply left or right: some scanners
+        mirror their images.
     """
     return [
         f"{example.patient_id}/{example.facts.laterality or chest_wall or 'unknown'}"
@@ -279,15 +280,15 @@ def breast_ids(examples: Sequence[Example], chest_walls: Sequence[str | None]) -
 def _match_table(
     table: Path, found: Sequence[_Found], files: Sequence[PurePosixPath], labels: tuple[str, str]
 ) -> dict[PurePosixPath, Row]:
-    """The row about each file; all rows are checked, also those about images elsewhere."""
+    """Return the row for each file; also validates rows about other images."""
     rows = read_table(table, _REQUIRED_COLUMNS)
     for row in rows:
         _facts(row)
     matched = match_rows(rows, files)
     if missing := len(files) - len(matched):
         raise MetadataError(
-            f"The table of metadata misses an image of the data set: {missing} of {len(files)} "
-            "images have no row."
+            f"The metadata table does not list every image of the data set: {missing} of "
+            f"{len(files)} images have no row."
         )
     for each, file in zip(found, files, strict=True):
         given = matched[file].text("label")
@@ -309,7 +310,7 @@ def _example(found: _Found, file: PurePosixPath, row: Row | None, *, is_unique: 
         path=found.path,
         label=found.label,
         split=found.split,
-        # Equal names in two folders are two images, hence two patients.
+        # Equal names in two folders are two images, and so two patients.
         patient_id=patient or f"{found.split}/{found.label}/{below}",
         image_id=image,
         patient_known=bool(patient),
@@ -321,7 +322,7 @@ def _example(found: _Found, file: PurePosixPath, row: Row | None, *, is_unique: 
 def _facts(row: Row) -> Facts:
     return Facts(
         laterality=row.laterality(),
-        # Data sets have views that DICOM's list does not; what is measured does not need them.
+        # Some data sets have views that are not in DICOM's list; no measurement needs them.
         view=row.view() if row.text("view").upper() in list(View) else None,
         age=row.age(),
         density=row.text("density") or None,

@@ -1,8 +1,8 @@
-"""The DDSM images as a data set to warm a network up on.
+"""Read the DDSM images as a data set for warming up a network.
 
-Digital Database for Screening Mammography (University of South Florida), research use only.
-An image counts as 1 if a radiologist outlined a malignant lesion in it: the label of a folder
-is that of a case, whose other breast may be healthy.
+Digital Database for Screening Mammography (University of South Florida), for research use only. An
+image has label 1 if a radiologist outlined a malignant lesion in it. The label of a folder is that
+of the case, whose other breast may be healthy.
 """
 
 import csv
@@ -17,13 +17,13 @@ _COLUMNS: Final = ("file", "case", "scanner", "laterality", "view", "outlined", 
 
 
 _CANCERS: Final = "cancers/"
-"""Folder of the cases with a cancer."""
+"""Folder of the cases with cancer."""
 
 
 def read_ddsm(root: Path, *, cancers_only: bool) -> Dataset:
-    """List the images that ``metadata.csv`` in `root` names.
+    """List the images named by ``metadata.csv`` in `root`.
 
-    Cases stand for patients, scanners for machines. The side in the table is not used: the
+    Cases serve as patients and scanners as machines. The table's side is ignored, because the
     images of some scanners are mirrored.
 
     Parameters
@@ -31,9 +31,9 @@ def read_ddsm(root: Path, *, cancers_only: bool) -> Dataset:
     root
         Folder with the table.
     cancers_only
-        Whether the cases without a cancer stay out: they were digitised by other scanners in
-        other proportions, so that a network can tell them apart without seeing a lesion. Within
-        the others the breast with the outline stands against the other breast.
+        Whether to leave out cases without cancer. Those were digitised by other scanners in other
+        proportions, so a network could recognise them without seeing a lesion. Within the others,
+        the breast with the outline is compared with the other breast.
 
     Raises
     ------
@@ -47,11 +47,11 @@ def read_ddsm(root: Path, *, cancers_only: bool) -> Dataset:
             reader = csv.DictReader(stream)
             missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
-                raise MetadataError(f"The table of DDSM images lacks {', '.join(missing)}.")
+                raise MetadataError(f"The DDSM metadata table lacks {', '.join(missing)}.")
             rows = sorted(reader, key=lambda row: row["file"])
     except (OSError, UnicodeDecodeError, csv.Error) as err:
         raise DatasetNotFoundError(
-            "The folder has no readable table of DDSM images, metadata.csv."
+            "The folder has no readable DDSM metadata table, metadata.csv."
         ) from err
     return Dataset(
         root=root,

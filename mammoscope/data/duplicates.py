@@ -1,7 +1,7 @@
-"""Images that show the same: a perceptual hash, and a search for near hashes.
+"""Find images that show the same: a perceptual hash, and a search for similar hashes.
 
-A copy stays a copy when it was inverted, mirrored, stretched, made smaller, brighter or saved
-again; not when it was padded or cropped by much.
+Copies are found even if inverted, mirrored, stretched, reduced, brightened or saved again, but not
+if strongly padded or cropped.
 """
 
 from typing import Final, NamedTuple
@@ -15,9 +15,9 @@ Hashes = npt.NDArray[np.uint64]
 
 HASH_SIDE: Final = 16
 HASH_BITS: Final = HASH_SIDE**2
-"""Bits of a hash: the signs, about their median, of the lowest 16 x 16 terms of a cosine transform.
+"""Bits of a hash: the signs, relative to their median, of the lowest 16 x 16 cosine terms.
 
-Mammograms are alike in their coarse shape: the customary 8 x 8 terms do not tell women apart.
+Mammograms have similar coarse shapes: the customary 8 x 8 terms do not distinguish women.
 
 References
 ----------
@@ -28,16 +28,17 @@ References
 """
 
 NEAR_DISTANCE: Final = 16
-"""Hamming distance in bits up to which two images are near duplicates.
+"""Maximum Hamming distance in bits of near duplicates.
 
-Measured on 2,986 mammograms of 848 patients: no two patients' images are nearer than 18 bits.
+Measured on 2,986 mammograms of 848 patients: images of different patients differ in at least 18
+bits.
 """
 
 SAME_IMAGE_DISTANCE: Final = 8
-"""Hamming distance in bits up to which two images are one image, saved twice.
+"""Maximum Hamming distance in bits of copies of one image.
 
-Measured on 249 mammograms: saving as JPEG of quality 25, halving or stretching moves at most 6
-bits, a change of gamma by 1.2 half of them by at most 8.
+Measured on 249 mammograms: JPEG at quality 25, halving or stretching changes at most 6 bits; a
+gamma of 1.2 changes at most 8 bits in half of them.
 """
 
 _TILE_ROWS: Final = 256
@@ -47,8 +48,8 @@ _TILE_COLUMNS: Final = 2048
 class NearPairs(NamedTuple):
     """Pairs of hashes that differ in few bits, nearest first.
 
-    ``pairs`` is int64 (K, 2), rows of the hashes with the smaller first; ``distances`` is int64
-    (K,), in bits; ``complete`` says whether these are all such pairs.
+    ``pairs`` is int64 (K, 2), indices of the hashes with the smaller first. ``distances`` is int64
+    (K,), in bits. ``complete`` tells whether these are all such pairs.
     """
 
     pairs: npt.NDArray[np.int64]
@@ -59,14 +60,14 @@ class NearPairs(NamedTuple):
 def perceptual_hash(
     pixels: npt.NDArray[np.float32], *, inverted: bool = False, mirrored: bool = False
 ) -> Hashes:
-    """Hash a whole image as it would look upright and with the chest wall on the left.
+    """Hash a whole image after undoing inversion and turning the chest wall to the left.
 
     Parameters
     ----------
     pixels
         float32 (H, W) in [0, 1].
     inverted, mirrored
-        What has to be undone first.
+        Whether the image is inverted, or has its chest wall on the right.
 
     Returns
     -------
@@ -83,17 +84,17 @@ def perceptual_hash(
 def find_near_pairs(hashes: Hashes, max_distance: int, *, max_pairs: int = 1_000_000) -> NearPairs:
     """Find the pairs of hashes that differ in at most `max_distance` bits.
 
-    Every pair is compared, in tiles that fit the processor's cache: first one word, which rules
-    most pairs out, then all of them.
+    Every pair is compared, in tiles that fit the processor's cache: first by one word, which
+    excludes most pairs, then by all words.
 
     Parameters
     ----------
     hashes
         uint64 (N, W).
     max_distance
-        Hamming distance in bits up to which two hashes are near.
+        Maximum Hamming distance in bits.
     max_pairs
-        Number of pairs after which the search ends, to bound memory.
+        Number of pairs after which the search stops, to limit memory.
     """
     pairs = [np.empty((0, 2), np.int64)]
     distances = [np.empty(0, np.int64)]
@@ -123,7 +124,7 @@ def _tiles(count: int) -> list[tuple[int, int]]:
 def _near_in_tile(
     hashes: Hashes, top: int, left: int, max_distance: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows and columns, row < column, whose first words are near enough."""
+    """Rows and columns, row < column, whose first words are similar enough."""
     above = hashes[top : top + _TILE_ROWS, 0]
     beside = hashes[left : left + _TILE_COLUMNS, 0]
     close = np.bitwise_count(above[:, None] ^ beside[None, :]) <= max_distance

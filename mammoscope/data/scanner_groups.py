@@ -1,6 +1,6 @@
-"""Scanner groups: images of like brightness, background and crop, regardless of the tissue.
+"""Scanner groups: images of similar brightness, background and crop, regardless of the tissue.
 
-A score that depends on such features is a shortcut: it recognises the scanner, not a tumour.
+A score that depends on these features is a shortcut: it recognises the scanner, not a tumour.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preprocessed
 
 HISTOGRAM_BINS: Final = 16
-"""Bins of grey values inside the breast, equally wide over the full range."""
+"""Number of histogram bins for grey values inside the breast, of equal width."""
 
 _BACKGROUND_PERCENTILES: Final = (10.0, 50.0, 90.0)
 
@@ -50,9 +50,9 @@ def scanner_features(mammogram: Mammogram, preprocessed: Preprocessed) -> Float:
     Returns
     -------
     ndarray
-        float32 (24,): shares of the histogram inside the breast, percentiles of the background,
-        height, width and top of the breast's box and the breast's area as shares of the image,
-        and 1 for an image with a bright background, else 0.
+        float32 (24,): shares of the histogram inside the breast; percentiles of the background;
+        height, width and top of the breast's box and the breast's area as shares of the image; and
+        1 for an image with a bright background, else 0.
     """
     small, breast = preprocessed.search_copy, preprocessed.breast
     counts, _ = np.histogram(small[breast], bins=HISTOGRAM_BINS, range=(0.0, 1.0))
@@ -75,11 +75,11 @@ def scanner_features(mammogram: Mammogram, preprocessed: Preprocessed) -> Float:
 
 
 def group_by_scanner(features: Sequence[Float], *, seed: int = 0) -> list[str]:
-    """Cluster images by scanner features: a number from 1, the largest group first, for each.
+    """Cluster images by scanner features: a number per image, from 1 for the largest group.
 
-    It stands in for the machine if the metadata has none.
+    The group replaces the machine if the metadata has none.
     """
-    # scikit-learn belongs to training; the service never needs it.
+    # Imported here, because scikit-learn belongs to training and the service does not need it.
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import StandardScaler
 

@@ -1,4 +1,4 @@
-"""The table in a training run's folder: which image was for what."""
+"""The split table in a training run's folder: which image was used for what."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -15,21 +15,21 @@ SPLIT_NAME: Final = "split.csv"
 """The table's name."""
 
 SPLIT_SCHEMA: Final = 2
-"""Schema of the tables that this version writes; those of schema 1 lack the column ``schema``."""
+"""Schema of new tables; tables of schema 1 lack the column ``schema``."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitRow:
-    """One image of a run's table.
+    """A row of a split table.
 
     Parameters
     ----------
     file
-        Its name.
+        Name of the image, as `Example.name`.
     patient_id
-        Whose breast it shows.
+        The image's patient.
     part
-        ``train``, ``validation`` or ``test``, or the fold that it was validated in.
+        ``train``, ``validation`` or ``test``, or the fold in which it was validated.
     """
 
     file: str
@@ -38,7 +38,7 @@ class SplitRow:
 
 
 def write_split(run: Path, parts: Mapping[str, Sequence[Example]]) -> None:
-    """Write into a run's folder which image stands in which named part.
+    """Write a table of the images in each named part to a run's folder.
 
     Raises
     ------
@@ -50,21 +50,23 @@ def write_split(run: Path, parts: Mapping[str, Sequence[Example]]) -> None:
         lines += [f"{e.name},{e.label},{e.patient_id},{name},{SPLIT_SCHEMA}" for e in part]
     try:
         with replacing(run / SPLIT_NAME) as target:
-            target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            target.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
     except OSError as err:
-        raise StorageError(f"The run's {SPLIT_NAME} cannot be stored.") from err
+        raise StorageError(f"The run's {SPLIT_NAME} cannot be written.") from err
 
 
 def read_split(run: Path) -> tuple[SplitRow, ...]:
-    """Read what `write_split` wrote.
+    """Read a table written by `write_split`.
 
     Raises
     ------
     MetadataError
-        If the folder has no readable table, or one of a newer version of Mammoscope.
+        If the folder has no readable table, or one from a newer version of Mammoscope.
     """
     try:
-        with (run / SPLIT_NAME).open(newline="", encoding="utf-8") as stream:
+        with (run / SPLIT_NAME).open(
+            newline="", encoding="utf-8", errors="surrogateescape"
+        ) as stream:
             rows = list(csv.DictReader(stream))
         for row in rows[:1]:
             schema.require_known(row.get(schema.KEY), SPLIT_SCHEMA, SPLIT_NAME)

@@ -1,4 +1,4 @@
-"""Splits and folds by patient: a split that shares a patient cannot be constructed."""
+"""Split and fold by patient: splits that share a patient cannot be constructed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from mammoscope.errors import EmptyDatasetError, LeakageError
 
 
 def shared_patients(first: Sequence[Example], second: Sequence[Example]) -> set[str]:
-    """Patients that stand on both sides."""
+    """Patients in both parts."""
     return {example.patient_id for example in first} & {example.patient_id for example in second}
 
 
 @dataclass(frozen=True, slots=True)
 class PatientSplit:
-    """Examples for training, for choosing, and for the one look at the end.
+    """Examples for training, validation and the final test.
 
     Raises
     ------
     LeakageError
-        If a patient stands on two sides.
+        If a patient is in two parts.
     """
 
     train: tuple[Example, ...]
@@ -34,20 +34,20 @@ class PatientSplit:
         for one, other in combinations(("train", "validation", "test"), 2):
             if shared := shared_patients(getattr(self, one), getattr(self, other)):
                 raise LeakageError(
-                    f"{len(shared)} patients would stand in {one} and in {other}; "
-                    "each may stand in one only."
+                    f"{len(shared)} patients would be in both {one} and {other}; "
+                    "each may be in one part only."
                 )
 
 
 def folds(
     examples: Sequence[Example], count: int, seed: int
 ) -> Iterator[tuple[tuple[Example, ...], tuple[Example, ...]]]:
-    """Divide examples `count` times into a large and a small part, by patient and stratified.
+    """Divide examples `count` times into a large and a small part, stratified and by patient.
 
     Yields
     ------
     tuple
-        The large part, then the small one: every example stands in one small part exactly.
+        The large part, then the small one; every example is in exactly one small part.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def folds(
         raise EmptyDatasetError(
             f"{len(set(patients))} patients cannot be divided into {count} parts."
         )
-    # An order of its own, so that the split does not depend on how a file system lists folders.
+    # Sorted, so that the split does not depend on the order in which a file system lists folders.
     order = sorted(range(len(examples)), key=lambda i: (patients[i], examples[i].path.name))
     labels = np.array([examples[i].label for i in order])
     groups = np.array([patients[i] for i in order])
@@ -77,20 +77,20 @@ def folds(
 def split_off(
     examples: Sequence[Example], fraction: float, seed: int
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Divide examples once, by patient and stratified.
+    """Divide examples once, stratified and by patient.
 
     Parameters
     ----------
     examples
-        What is divided.
+        The examples to divide.
     fraction
-        Wished share of the second part, in (0, 0.5]; patients stay whole, so it is approximate.
+        Desired share of the second part, in (0, 0.5]; approximate, because patients stay whole.
     seed
-        Of the division.
+        Seed of the division.
 
     Raises
     ------
     EmptyDatasetError, SingleClassError
-        As `folds` does.
+        As in `folds`.
     """
     return next(folds(examples, max(2, round(1.0 / fraction)), seed))

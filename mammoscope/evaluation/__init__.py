@@ -1,1 +1,1 @@
-"""How good scores are: metrics, aggregation, robustness, leakage and shortcuts."""
+"""Evaluate scores: metrics, aggregation, robustness, leakage and shortcuts."""

@@ -1,7 +1,8 @@
-"""Breast-level and patient-level calibration and operating points of a card.
+"""Calibration and operating points of a card by breast and by patient.
 
-A breast's logit is a mean of several and a patient's the maximum of two, so the calibration and the
-operating points of images do not fit them. They are fitted to the validation images.
+A breast's logit is a mean of several and a patient's a maximum of two. The calibration and
+operating points of images therefore do not fit them; separate ones are fitted to the validation
+images.
 """
 
 import csv
@@ -18,29 +19,30 @@ from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.model.artifact.card import DEFAULT_POINT, Card, CardLevel, CardOperatingPoint
 
 SCORES_NAME: Final = "validation_scores.csv"
-"""A run's table of scores on its validation images."""
+"""A run's table of validation scores."""
 
 _TOLERANCE: Final = 1e-4
-"""Between stored probabilities and those of the card: the former are stored with six digits."""
+"""Allowed difference between stored probabilities, which have six digits, and the card's."""
 
 _LEVELS: Final[tuple[Literal["breast"], Literal["patient"]]] = ("breast", "patient")
 
 
 def with_aggregation(card: Card, images: Scored) -> Card:
-    """Fit and measure breasts and patients, and compare rules that aggregate their scores.
+    """Fit and measure breasts and patients, and compare rules that aggregate scores.
 
     Parameters
     ----------
     card
-        Keeps all that concerns images.
+        The card; its facts about images are kept.
     images
-        The model's validation images with their patients and breasts, calibrated as the card
-        says.
+        The model's validation images with their patients and breasts, and with the card's
+        calibration.
 
     Returns
     -------
     Card
-        With ``levels``, and with ``breast``, ``patient`` and ``rules`` in its validation metrics.
+        The card with ``levels``, and with ``breast``, ``patient`` and ``rules`` in its validation
+        metrics.
     """
     scales = {
         "breast": fit_scale(images.by_breast(), DEFAULT_POINT),
@@ -76,7 +78,7 @@ def _card_level(scale: Scale, measured: Evaluation, level: str) -> CardLevel:
 
 
 def scales_of(card: Card) -> dict[str, Scale]:
-    """What the card says of breasts and patients, as `evaluate_scores` takes it."""
+    """Return the card's scales of breasts and patients, for `evaluate_scores`."""
     return {
         level: Scale(
             of_level.calibration,
@@ -87,14 +89,14 @@ def scales_of(card: Card) -> dict[str, Scale]:
 
 
 def read_scores(path: Path, card: Card) -> Scored:
-    """Read a run's `SCORES_NAME`, or its published form without names.
+    """Read a run's `SCORES_NAME`, or its published form without file names.
 
     Raises
     ------
     ArtifactNotFoundError
-        If it cannot be read.
+        If the table cannot be read.
     ArtifactMismatchError
-        If its probabilities are not those that the card's calibration makes of its logits: it
+        If its probabilities do not follow from its logits by the card's calibration, because it
         belongs to another model.
     """
     try:
@@ -112,7 +114,7 @@ def read_scores(path: Path, card: Card) -> Scored:
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as err:
         raise ArtifactNotFoundError("The validation scores are missing or damaged.") from err
     if np.unique(patients.labels).size < 2:
-        raise ArtifactNotFoundError("The validation scores are not of patients of both classes.")
+        raise ArtifactNotFoundError("The validation scores need patients of both classes.")
     if np.abs(scored.probabilities - probabilities).max() > _TOLERANCE:
-        raise ArtifactMismatchError("The validation scores are those of another model.")
+        raise ArtifactMismatchError("The validation scores belong to another model.")
     return scored

@@ -31,7 +31,7 @@ _AGE_BANDS: Final = (50, 60, 70)
 """Bounds of the age bands in years; screening programmes invite from 50 to 69."""
 
 _FEWEST_FOR_SCANNER_GROUPS: Final = 60
-"""Least number of images for scanner groups, which are used if no machine is known."""
+"""Minimum number of images for scanner groups, which replace the machine if it is unknown."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,20 +39,20 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredExample:
-    """An image with its score.
+    """An image and its score.
 
     Parameters
     ----------
     example
         The image.
     logit
-        Raw score of the network.
+        Raw score from the network.
     inverted
         Whether the image had a bright background.
     chest_wall
-        Side of the image on which the chest wall lies: ``left`` or ``right``.
+        Side of the image with the chest wall: ``left`` or ``right``.
     features
-        `mammoscope.data.scanner_groups.scanner_features` of the image.
+        The image's `mammoscope.data.scanner_groups.scanner_features`.
     """
 
     example: Example
@@ -64,7 +64,7 @@ class ScoredExample:
 
 @dataclass(frozen=True, slots=True)
 class RefusedExample:
-    """An image that was refused, and why, as code and in words."""
+    """A refused image, with the code and the message of the reason."""
 
     example: Example
     code: str
@@ -73,30 +73,30 @@ class RefusedExample:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """An evaluation and what one must know to read it.
+    """An evaluation with the facts needed to interpret it.
 
     Parameters
     ----------
     evaluation
-        What was measured.
+        The measurements.
     model_version
-        Of the model's card.
+        Version of the model, from its card.
     split
-        Name of the evaluated split; empty where the folder has none.
+        Name of the evaluated split; empty if the folder has no splits.
     refused
-        Images that were left out, by code of the reason.
+        Number of refused images by code.
     patients_known
-        Whether the patient of every image is known. If not, images without one count as
-        patients of their own: intervals are too narrow and leakage cannot be excluded.
+        Whether the patient of every image is known. If not, each image without one counts as a
+        patient; intervals are then too narrow and leakage cannot be excluded.
     shared_patients
-        Patients of this split who stand in another split of the folder too.
+        Number of patients of this split who are also in another split of the folder.
     leaky_training
-        Whether the model was trained beside a test folder that shares its patients.
+        Whether the model was trained on a split whose test folder shares patients with it.
     with_age
-        What was measured where the woman's age entered the probability: of the images whose age
-        is known, None where the model takes no age or too few ages are known.
+        Measurements with the woman's age in the probability, on images whose age is known. None if
+        the model does not use the age or too few ages are known.
     shortcuts
-        AUC by image of each shortcut, which ignores the tissue, by name; empty if not measured.
+        AUC by image of each shortcut, by name; empty if not measured.
     """
 
     evaluation: Evaluation
@@ -110,7 +110,7 @@ class Assessment:
     shortcuts: Mapping[str, Interval] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON object."""
+        """Return a JSON object."""
         return {
             "split": self.split or None,
             "model_version": self.model_version,
@@ -119,7 +119,7 @@ class Assessment:
             "shared_patients": self.shared_patients,
             "leaky_training": self.leaky_training,
             "refused": {"count": sum(self.refused.values()), "codes": dict(self.refused)},
-            "within_machine": None,  # stays where too little is known of machines
+            "within_machine": None,  # stays None if too little is known about machines
             **self.evaluation.to_json(),
             "with_age": self.with_age.to_json() if self.with_age else None,
             "shortcuts": {name: area.to_json() for name, area in self.shortcuts.items()},
@@ -129,9 +129,9 @@ class Assessment:
 def score_examples(
     examples: Iterable[Example], engine: Engine, *, workers: int | None = None
 ) -> Iterator[ScoredExample | RefusedExample]:
-    """Read images and predict in threads; yields the outcome of each, in order.
+    """Read images and predict in threads; yields one outcome per image, in order.
 
-    A refused image is an outcome like any other.
+    A refused image is also an outcome.
     """
 
     def predict(example: Example) -> ScoredExample | RefusedExample:
@@ -155,7 +155,7 @@ def score_examples(
 def describe_examples(
     examples: Iterable[Example], *, workers: int | None = None
 ) -> Iterator[Appearance | RefusedExample]:
-    """Read images without predicting, to fit shortcuts to; otherwise as `score_examples`."""
+    """Read images without predicting, for fitting shortcuts; otherwise like `score_examples`."""
 
     def describe(example: Example) -> Appearance | RefusedExample:
         try:
@@ -172,7 +172,7 @@ def describe_examples(
 
 
 _SMALL: Final = (96, 72)
-"""Size in pixels of preprocessed images of which only scanner features are used."""
+"""Size in pixels of images preprocessed only for scanner features."""
 
 
 def assess(
@@ -183,30 +183,30 @@ def assess(
     *,
     resamples: int = RESAMPLES,
 ) -> Assessment:
-    """Measure the outcomes of one split's images.
+    """Evaluate the outcomes of one split's images.
 
     Parameters
     ----------
     dataset, split
-        Where they come from.
+        The evaluated data.
     outcomes
-        Of `score_examples`.
+        Result of `score_examples`.
     card
-        Of the model that scored.
+        Card of the model that scored.
     resamples
-        Of the intervals.
+        Number of bootstrap resamples for the intervals.
 
     Raises
     ------
     EmptyDatasetError
         If no image could be scored.
     SingleClassError
-        If the scored images, or patients, are of one class only.
+        If the scored images, or their patients, are all of one class.
     """
     scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredExample)]
     refused = [outcome for outcome in outcomes if isinstance(outcome, RefusedExample)]
     if not scored:
-        raise EmptyDatasetError("Every image was refused, so nothing can be measured.")
+        raise EmptyDatasetError("Every image was refused; there is nothing to evaluate.")
     examples = [outcome.example for outcome in scored]
     images = Scored.of(
         [example.label for example in examples],
@@ -239,7 +239,7 @@ def with_shortcuts(
     outcomes: Sequence[ScoredExample | RefusedExample],
     others: Sequence[Appearance],
 ) -> Assessment:
-    """Add the AUC of shortcuts, which ignore the tissue, fitted to `others`' images."""
+    """Add the AUC of shortcuts, which ignore the tissue, fitted to the images of `others`."""
     from mammoscope.evaluation.shortcuts import measure_shortcuts
 
     scored = [
@@ -253,7 +253,7 @@ def with_shortcuts(
 def _with_age(
     images: Scored, examples: Sequence[Example], card: Card, resamples: int
 ) -> Evaluation | None:
-    """Measure probabilities that the age entered; None where there is too little to measure."""
+    """Evaluate probabilities that use the age; None if there is too little data."""
     if card.age_calibration is None:
         return None
     return evaluate_with_age(
@@ -274,7 +274,7 @@ def map_ahead(
 ) -> Iterator[Result]:
     """Apply `work` in threads, a few items ahead of the caller; yields results in order.
 
-    When the caller stops early, what has not begun is dropped.
+    If the caller stops early, items not yet started are dropped.
     """
     count = workers or min(8, os.cpu_count() or 1)
     ahead: deque[Future[Result]] = deque()
@@ -291,7 +291,7 @@ def map_ahead(
 
 
 def _groups(scored: Sequence[ScoredExample]) -> dict[str, list[str | None]]:
-    """Value of each fact for each image; facts of which nothing is known are left out."""
+    """Value of each fact for each image; facts without any known value are left out."""
     facts = [outcome.example.facts for outcome in scored]
     groups: dict[str, list[str | None]] = {
         "machine": [each.machine_id for each in facts],

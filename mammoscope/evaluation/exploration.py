@@ -1,4 +1,4 @@
-"""What a data set is, and what would spoil a result on it, as numbers without names."""
+"""Describe a data set, and what could invalidate results on it, in numbers without names."""
 
 import json
 from collections import Counter
@@ -20,40 +20,39 @@ from mammoscope.evaluation.shortcuts import measure_shortcuts
 from mammoscope.system.files import write_json
 
 NOT_LEARNED_FROM: Final = "test"
-"""Split of which files are counted, and nothing is measured."""
+"""Split whose files are counted but not measured."""
 
 
 def explore(
     dataset: Dataset, on_image: Callable[[], object] = lambda: None, *, seed: int = 0
 ) -> dict[str, Any]:
-    """Audit a data set, and measure what leakage and shortcuts would buy on it.
+    """Audit a data set, and measure the effect of leakage and shortcuts on it.
 
     Parameters
     ----------
     dataset
-        As `read_dataset` lists it.
+        As listed by `read_dataset`.
     on_image
-        Called after each image that was read, for a progress bar; those that may be learned
-        from are read twice.
+        Called after each image, for a progress bar. Images outside the test split are read twice.
     seed
-        Of splits, models and intervals.
+        Seed of splits, models and intervals.
 
     Returns
     -------
     dict
-        JSON object of counts and measures without the name of a file or patient: images,
-        ``splits`` and ``merged`` by label, sizes, modes, formats, refused, patients, breasts,
-        duplicates, leaks and inverted images, as in `AuditReport`, of all splits; of those that
-        may be learned from, ``groups`` (labels by what metadata knows), ``looks`` (for each
-        image its place in the plane in which scanner features differ most, its cluster, machine and
-        label), ``leakage`` and ``shortcuts``.
+        JSON object of counts and measures without names of files or patients. For all splits, as in
+        `AuditReport`: images, ``splits`` and ``merged`` by label, sizes, modes, formats, refused,
+        patients, breasts, duplicates, leaks and inverted images. For the images outside the test
+        split: ``groups`` (labels by metadata field), ``looks`` (for each image its position in the
+        plane of the largest scanner differences, its cluster, machine and label), ``leakage`` and
+        ``shortcuts``.
 
     Raises
     ------
     EmptyDatasetError
         If every image outside the test split was refused, or too few patients are left.
     SingleClassError
-        If those are of one label only.
+        If the remaining images all have the same label.
     """
     report = audit(dataset, on_image)
     seen = []
@@ -79,7 +78,7 @@ def explore(
 def explore_once(
     data: Path, record: Path, on_image: Callable[[], object] = lambda: None
 ) -> dict[str, Any]:
-    """Take what was found in a data set from its record; without one, explore and keep it.
+    """Read the record of an exploration; if there is none, explore and write it.
 
     Raises
     ------
@@ -88,7 +87,7 @@ def explore_once(
     RunError
         If the record is damaged.
     StorageError
-        If it cannot be written.
+        If the record cannot be written.
     """
     if record.is_file():
         try:
@@ -106,7 +105,7 @@ def explore_once(
 
 def _counted(report: AuditReport) -> dict[str, Any]:
     near = asdict(report.near_duplicates)
-    del near["listed"]  # names files
+    del near["listed"]  # has file names
     return {
         "pictures": report.pictures,
         "splits": {name: asdict(count) for name, count in report.splits.items()},
@@ -143,7 +142,7 @@ _FACTS: Final[Mapping[str, Callable[[Example], str | None]]] = {
 def _tumours_by(
     value: Callable[[Example], str | None], examples: Iterable[Example]
 ) -> dict[str, dict[str, int]]:
-    """Images without and with a tumour by the value of a fact; unknown ones are left out."""
+    """Images without and with a tumour by the value of a fact; unknown values are left out."""
     counts: Counter[tuple[str, int]] = Counter()
     for example in examples:
         found = value(example)
@@ -161,7 +160,7 @@ def _scanner_groups(seen: Sequence[Appearance], seed: int) -> dict[str, list[Any
 
     features = [each.features for each in seen]
     plane = PCA(2).fit_transform(StandardScaler().fit_transform(np.stack(features)))
-    # Ordered by place, so that nothing tells which image stands where in the folder.
+    # Sorting by position hides the order of the files.
     order = np.lexsort(plane.T)
     clusters = group_by_scanner(features, seed=seed)
     return {

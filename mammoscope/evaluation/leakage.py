@@ -1,7 +1,7 @@
-"""Leakage: how much a split by image flatters a result. The same small model, trained both ways.
+"""Measure leakage: how much a split by image inflates a result of the same small model.
 
-Images of one patient are alike. If some are in the training part and others in the test part, a
-model is rewarded for recognising the patient.
+Images of one patient are similar. If some are in the training part and others in the test part, a
+model gains from recognising the patient.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,19 +25,19 @@ _TREES: Final = 100
 _SMALLEST_LEAF: Final = 3
 
 _Parts = tuple[list[int], list[int]]
-"""Indices of the images of the training part and of the test part."""
+"""Indices of the images in the training part and in the test part."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitOutcome(Measured):
-    """What the small model reaches under one kind of split.
+    """Results of the small model with one kind of split.
 
     Parameters
     ----------
     auc
-        By image; every image is in one test part.
+        AUC by image; every image is in exactly one test part.
     judged_patients, shared_patients
-        Mean number of patients in the test part of a fold, and of those in its training part too.
+        Mean number of patients per test part, and of those also in the training part.
     """
 
     auc: Interval
@@ -47,9 +47,10 @@ class SplitOutcome(Measured):
 
 @dataclass(frozen=True, slots=True)
 class Leakage(Measured):
-    """The same small model under a split by image and under one by patient.
+    """Results of the same small model with a split by image and with a split by patient.
 
-    ``difference`` is the AUC by image less that by patient, on the same resamples of patients.
+    ``difference`` is the AUC with the split by image minus that with the split by patient, on the
+    same resamples of patients.
     """
 
     folds: int
@@ -59,20 +60,20 @@ class Leakage(Measured):
 
 
 def measure_leakage(seen: Sequence[Appearance], *, seed: int = 0) -> Leakage:
-    """Cross-fit a forest of trees to scanner features and thumbnails, by image and by patient.
+    """Cross-validate a forest on scanner features and thumbnails, split by image and by patient.
 
     Parameters
     ----------
     seen
-        Images with thumbnails, of both labels. None may be of a test split: this is for
-        learning about the data.
+        Images with thumbnails, of both labels. None may be of a test split, because the result
+        describes the data.
     seed
-        Of splits, trees and intervals.
+        Seed of splits, trees and intervals.
 
     Raises
     ------
     EmptyDatasetError, SingleClassError
-        As `mammoscope.data.splitting.folds` does.
+        As in `mammoscope.data.splitting.folds`.
     """
     examples = [each.example for each in seen]
     features = np.stack([_features(each) for each in seen])
@@ -118,14 +119,14 @@ def _by_patient(examples: Sequence[Example], seed: int) -> Iterator[_Parts]:
 
 
 def _by_image(labels: IntArray, seed: int) -> Iterator[_Parts]:
-    """As the published folders were made; nothing else in the package splits so."""
+    """Split as the published folders were; nothing else in the package splits by image."""
     divider = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     for large, small in divider.split(np.zeros(labels.size), labels):
         yield large.tolist(), small.tolist()
 
 
 def _shared(examples: Sequence[Example], parts: Sequence[_Parts]) -> tuple[float, float]:
-    """Mean number of test patients of a fold, and of those that are training patients too."""
+    """Mean number of test patients per fold, and of those who are also training patients."""
     tested, both = [], []
     for learned, kept in parts:
         kept_examples = [examples[i] for i in kept]

@@ -1,8 +1,7 @@
-"""What a score depends on that it should not, and whether the heat map points at what it does.
+"""Measure what a score wrongly depends on, and whether the heat map shows what it rests on.
 
-Each image is changed in ways that leave the patient the same, and the same engine predicts again.
-Then the hottest cells of its heat map are erased and, for comparison, as many cells drawn at
-random.
+Each image is changed in ways that do not concern the patient, and the same engine predicts again.
+Then the hottest cells of its heat map are erased and, for comparison, as many random cells.
 """
 
 import io
@@ -30,36 +29,36 @@ from mammoscope.model.prediction import Prediction
 
 JPEG_QUALITY: Final = 75
 PADDING: Final = 0.05
-"""Share of each side that is added at both of its ends."""
+"""Padding at both ends of each side, as a share of the side."""
 
 SHIFT: Final = 0.02
-"""Greatest shift along each axis, as a share of the side."""
+"""Maximum shift along each axis, as a share of the side."""
 
 STRETCH: Final = 1.33
-"""Greatest factor by which the image is made broader or narrower."""
+"""Maximum factor by which the image is widened or narrowed."""
 
 ERASED: Final = 0.10
-"""Share of the breast's cells that are erased."""
+"""Share of the breast's cells to erase."""
 
 RANDOM_DRAWS: Final = 5
-"""Draws of random cells to erase in each image; the hottest are compared with each."""
+"""Number of draws of random cells to erase in each image; each is compared with the hottest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What became of one image's score.
+    """Changes of one image's score.
 
     Parameters
     ----------
     example
         The image.
     changes
-        Absolute change of probability by name of the change, None where the changed image was
+        Absolute change of the probability by name of the change; None if the changed image was
         refused.
     hottest
-        Change of the logit when the hottest cells are erased.
+        Change of the logit after erasing the hottest cells.
     random
-        Changes of the logit when random cells are erased, one for each draw.
+        Changes of the logit after erasing random cells, one per draw.
     """
 
     example: Example
@@ -70,10 +69,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Median and 95th percentile of the sizes of a change, NaN without any, and what was refused.
+    """Median and 95th percentile of the sizes of a change, and the number of refusals.
 
-    ``count`` is the number of images measured, ``refused`` that of images accepted before the
-    change and refused after it.
+    ``count`` is the number of measured images, ``refused`` the number of images accepted before the
+    change and refused after it. The percentiles are NaN without measured images.
     """
 
     median: float
@@ -83,13 +82,13 @@ class Spread:
 
     @classmethod
     def of(cls, sizes: Sequence[float | None]) -> "Spread":
-        """Summarise sizes, None where there is none."""
+        """Summarise sizes; None stands for a refused image."""
         known = [size for size in sizes if size is not None]
         median, high = np.quantile(known, (0.5, 0.95)) if known else (np.nan, np.nan)
         return cls(float(median), float(high), len(known), len(sizes) - len(known))
 
     def to_json(self) -> dict[str, float | int | None]:
-        """JSON object with null for what is undefined."""
+        """Return a JSON object; undefined numbers are null."""
         known = self.count > 0
         return {
             "median": self.median if known else None,
@@ -101,13 +100,13 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Robustness:
-    """All trials of a split, summarised.
+    """Summary of all trials of a split.
 
-    ``hottest`` and ``random`` hold sizes of changes. ``larger`` is the share of comparisons, a
-    draw of random cells each, in which erasing the hottest cells changes the logit more, and
-    ``lower`` that in which it leaves a lower logit, as it should where heat is evidence of a
-    tumour. Both have intervals by patient, and equal changes count half, so that a heat map that
-    points nowhere reaches 0.5.
+    ``hottest`` and ``random`` summarise sizes of changes. In each comparison, erasing the hottest
+    cells is compared with one draw of random cells. ``larger`` is the share in which the hottest
+    cells change the logit more. ``lower`` is the share in which they leave a lower logit, as
+    expected if heat is evidence of a tumour. Both have intervals by patient. Equal changes count
+    half, so a meaningless heat map reaches 0.5.
     """
 
     changes: Mapping[str, Spread]
@@ -119,7 +118,7 @@ class Robustness:
     refused: int
 
     def to_json(self) -> dict[str, Any]:
-        """JSON object."""
+        """Return a JSON object."""
         return {
             "pictures": self.images,
             "refused": self.refused,
@@ -137,9 +136,9 @@ class Robustness:
 def try_examples(
     examples: Iterable[Example], engine: Engine, *, seed: int = 0
 ) -> Iterator[Trial | RefusedExample]:
-    """Change images, erase cells and predict, in threads; yields the outcome of each, in order.
+    """Change images, erase cells and predict, in threads; yields one outcome per image, in order.
 
-    What is drawn at random depends on `seed` and the image, not on the other images.
+    Random draws depend on `seed` and the image, not on the other images.
     """
 
     def attempt(example: Example) -> Trial | RefusedExample:
@@ -160,7 +159,7 @@ def try_examples(
 
 
 def summarise(outcomes: Sequence[Trial | RefusedExample]) -> Robustness:
-    """Put the trials of a split together.
+    """Summarise the trials of a split.
 
     Raises
     ------
@@ -169,7 +168,7 @@ def summarise(outcomes: Sequence[Trial | RefusedExample]) -> Robustness:
     """
     trials = [outcome for outcome in outcomes if isinstance(outcome, Trial)]
     if not trials:
-        raise EmptyDatasetError("Every image was refused, so nothing can be measured.")
+        raise EmptyDatasetError("Every image was refused; there is nothing to evaluate.")
     larger = _share_won([(abs(t.hottest), [abs(each) for each in t.random]) for t in trials])
     lower = _share_won([(-t.hottest, [-each for each in t.random]) for t in trials])
     _, patients = np.unique([trial.example.patient_id for trial in trials], return_inverse=True)
@@ -194,7 +193,7 @@ def summarise(outcomes: Sequence[Trial | RefusedExample]) -> Robustness:
 
 
 def _share_won(contests: Sequence[tuple[float, Sequence[float]]]) -> FloatArray:
-    """Share of its rivals that each number exceeds, equal ones counting half: float64 (N,)."""
+    """Share of its rivals that each number exceeds, ties counting half: float64 (N,)."""
     return np.array(
         [
             np.mean([(one > rival) + 0.5 * (one == rival) for rival in rivals])
@@ -215,13 +214,13 @@ def _change_of_probability(changed: Mammogram, before: Prediction, engine: Engin
 def _erase(
     prediction: Prediction, engine: Engine, rng: np.random.Generator
 ) -> tuple[float, tuple[float, ...]]:
-    """Change of the logit when the hottest cells are erased, and with each draw of random ones."""
+    """Change of the logit after erasing the hottest cells, and after each draw of random ones."""
     preprocessed, logit_map = prediction.preprocessed, prediction.logit_map
     owners = _owners(logit_map.shape, preprocessed.pixels.shape)
     tissue = preprocessed.pixels > 0
     areas = np.bincount(owners.ravel(), minlength=logit_map.size)
     breast = np.bincount(owners[tissue], minlength=logit_map.size)
-    # Cells that are mostly background have little to erase.
+    # Cells that are mostly background have little tissue to erase.
     cells = np.flatnonzero(breast > areas / 2)
     if cells.size == 0:
         cells = np.flatnonzero(breast)
@@ -234,7 +233,7 @@ def _erase(
 
 
 def _owners(cells: tuple[int, ...], pixels: tuple[int, ...]) -> npt.NDArray[np.intp]:
-    """Number of the cell whose centre is nearest to each pixel: int (H, W)."""
+    """Index of the cell whose centre is nearest to each pixel: int (H, W)."""
     rows, columns = (
         np.abs(np.arange(length)[:, None] - cell_centres(count, length)).argmin(axis=1)
         for count, length in zip(cells, pixels, strict=True)
@@ -269,7 +268,7 @@ def _padded(grey: float) -> Callable[[Mammogram, np.random.Generator], Mammogram
 
 
 def _shifted(mammogram: Mammogram, rng: np.random.Generator) -> Mammogram:
-    """Move the image; what comes in at an edge repeats the edge."""
+    """Shift the image; uncovered pixels repeat the edge."""
     height, width = mammogram.pixels.shape
     x, y = rng.uniform(-SHIFT, SHIFT, 2) * (width, height)
     move = np.array([[1.0, 0.0, round(x)], [0.0, 1.0, round(y)]])
@@ -293,11 +292,11 @@ CHANGES: Final[Mapping[str, Callable[[Mammogram, np.random.Generator], Mammogram
     f"padding by {PADDING:.0%}, white": _padded(1.0),
     f"shift by up to {SHIFT:.0%}": _shifted,
 }
-"""What leaves the patient the same, by name."""
+"""Changes that do not concern the patient, by name."""
 
 
 def _like(mammogram: Mammogram, pixels: npt.ArrayLike) -> Mammogram:
-    """An image with other pixels, of the same source."""
+    """Return an image with other pixels from the same source."""
     made = np.ascontiguousarray(np.clip(pixels, 0.0, 1.0), dtype=np.float32)
     height, width = made.shape
     return Mammogram(made, replace(mammogram.source, width=width, height=height))

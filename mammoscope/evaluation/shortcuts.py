@@ -1,6 +1,6 @@
-"""Shortcuts: baselines that ignore the tissue, which a model has to beat.
+"""Shortcuts: baselines that ignore the tissue, and that a model must beat.
 
-Each is fitted to images of other patients, as the model is, and scores the evaluated images.
+Each is fitted to images of other patients, like the model, and scores the evaluated images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,32 +23,32 @@ _INVERSE_PENALTY: Final = 0.1
 """Inverse strength of the ridge penalty on the standardised features."""
 
 _PRIOR_IMAGES: Final = 5.0
-"""Images of the average share of tumours that are added to every group, so that small groups
-stay near the average."""
+"""Number of images with the average share of tumours added to every group, which keeps small groups
+near the average."""
 
 FOLDS: Final = 5
-"""Parts, by patient, where there are no images of other patients to fit to."""
+"""Number of folds, by patient, if there are no images of other patients for fitting."""
 
 
 def measure_shortcuts(
     evaluated: Sequence[Appearance], others: Sequence[Appearance], *, seed: int = 0
 ) -> dict[str, Interval]:
-    """AUC by image of each baseline, with a 95 % interval from resamples of patients.
+    """Measure the AUC by image of each baseline, with a 95 % interval from resamples of patients.
 
     Parameters
     ----------
     evaluated
         Images to score, of both classes.
     others
-        Images to fit to; those of patients in `evaluated` are left out. Without any, the
-        evaluated ones are scored in folds by patient.
+        Images for fitting; those of patients in `evaluated` are left out. Without any, the
+        evaluated images are scored in folds by patient.
     seed
-        Of folds and intervals.
+        Seed of folds and intervals.
 
     Returns
     -------
     dict
-        By the baseline's name; those about which the metadata says nothing are left out.
+        By the baseline's name; baselines without the metadata they need are left out.
     """
     patients = {seen.example.patient_id for seen in evaluated}
     apart = [seen for seen in others if seen.example.patient_id not in patients]
@@ -110,7 +110,7 @@ def _by_age(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> Float
 def _by_group(
     fact: str,
 ) -> Callable[[Sequence[Appearance], Sequence[Appearance]], FloatArray]:
-    """Score by the share of tumours among the images of which `fact` says the same."""
+    """Score an image by the share of tumours among images with the same value of `fact`."""
 
     def score(fitted: Sequence[Appearance], scored: Sequence[Appearance]) -> FloatArray:
         average = float(np.mean([seen.example.label for seen in fitted]))
@@ -136,4 +136,4 @@ _BASELINES: Final[Mapping[str, tuple[Callable[[Facts], object], _Score]]] = {
     "machine": (attrgetter("machine_id"), _by_group("machine_id")),
     "site": (attrgetter("site_id"), _by_group("site_id")),
 }
-"""By name: whether an image's metadata has what it needs, and its score."""
+"""By name: whether an image has the metadata it needs, and the scoring function."""

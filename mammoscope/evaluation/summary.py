@@ -1,4 +1,4 @@
-"""An assessment as lines that a person understands."""
+"""Describe an assessment as lines of text."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -25,11 +25,14 @@ _TITLES: Final = {
 }
 
 _WITH_AGE: Final = ("auc", "auprc", "accuracy", "balanced_accuracy", "log_loss", "ece")
-"""Measures that are given a second time, with the age."""
+"""Measures that are also given with the age."""
+
+_FACTS: Final = {"look": "scanner group"}
+"""Printed names of facts, if they differ from the keys of the JSON result."""
 
 
 def describe(assessment: Assessment) -> Iterator[str]:
-    """The evaluation as lines that a person understands."""
+    """Yield the evaluation as lines of text."""
     found = assessment.evaluation
     split = f"Split {assessment.split}: " if assessment.split else ""
     yield (
@@ -46,9 +49,9 @@ def describe(assessment: Assessment) -> Iterator[str]:
     for name, title in _TITLES.items():
         cells = (level[name] for level in (found.image, found.breast, found.patient))
         yield f"  {title:32}{' '.join(f'{cell!s:20}' for cell in cells)}".rstrip()
-    by = "patients" if assessment.patients_known else "images, their patients not being known"
-    yield f"In brackets: 95 % interval from {RESAMPLES:,} resamples of {by}."
-    yield f"Accuracies at probability {found.threshold:g}."
+    by = "patients" if assessment.patients_known else "images, because patients are unknown"
+    yield f"Brackets: 95 % intervals from {RESAMPLES:,} bootstrap resamples of {by}."
+    yield f"Accuracies are at probability {found.threshold:g}."
     if assessment.with_age:
         yield from _describe_age(assessment.with_age)
     if found.operating_points:
@@ -70,18 +73,18 @@ def _warnings(assessment: Assessment) -> Iterator[str]:
     if assessment.leaky_training:
         yield (
             "LEAKY: the model was trained on a published split whose test folder shares its "
-            "patients; for like-for-like comparison only."
+            "patients. Use the result only to compare models trained in the same way."
         )
     if assessment.shared_patients:
         yield (
-            f"LEAK: {assessment.shared_patients:,} patients of this split stand in another split "
-            "of the folder too; a model trained there knows them."
+            f"LEAK: {assessment.shared_patients:,} patients of this split are also in another "
+            "split of the folder. A model trained there has seen them."
         )
     if not assessment.patients_known:
         yield (
-            "The patients of some images are not known; each such image counts as a patient "
-            "of its own. Intervals may be too narrow and leakage cannot be excluded; give the "
-            "patients with --metadata."
+            "The patients of some images are unknown; each such image counts as a patient. "
+            "Intervals may be too narrow and leakage cannot be excluded. Name the patients "
+            "with --metadata."
         )
 
 
@@ -89,15 +92,16 @@ def _describe_groups(assessment: Assessment) -> Iterator[str]:
     yield ""
     yield f"{'AUC within':22}{'images':>9}{'tumour':>8}  by image"
     for fact, groups in assessment.evaluation.groups.items():
+        title = _FACTS.get(fact, fact)
         for value, group in groups.items():
-            area = str(group.auc) if group.auc else f"under {MIN_PER_CLASS} of a class"
-            yield f"  {f'{fact} {value}':20}{group.images:9,}{group.positives:8,}  {area}"
+            area = str(group.auc) if group.auc else f"fewer than {MIN_PER_CLASS} of a class"
+            yield f"  {f'{title} {value}':20}{group.images:9,}{group.positives:8,}  {area}"
     for fact in ("machine", "look"):
         if within := assessment.evaluation.within.get(fact):
-            yield f"Mean within {fact}s that have an AUC: {within}"
+            yield f"Mean of these {_FACTS.get(fact, fact)}s' AUCs: {within}"
     if assessment.shortcuts:
         yield ""
-        yield "What a score could know without looking at tissue: AUC by image"
+        yield "AUC by image of baselines that ignore the tissue"
         for shortcut, interval in assessment.shortcuts.items():
             yield f"  {shortcut + ' alone':40}{interval}"
         yield f"  {'the model':40}{assessment.evaluation.image['auc']}"

@@ -1,1 +1,1 @@
-"""The precision in which a model is served: bfloat16 only where its scores stay."""
+"""Choose the precision in which a model is served: bfloat16 only if its scores hardly change."""

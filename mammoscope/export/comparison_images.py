@@ -1,4 +1,4 @@
-"""Images on which scores in both precisions are compared."""
+"""Images for comparing scores in both precisions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ Source = Literal["validation", "images"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreprocessedImages:
-    """Preprocessed images to compare scores on.
+    """Preprocessed images for comparing scores.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class PreprocessedImages:
     labels
         int64 (N,), 0 or 1.
     source
-        Whose images they are, for the card.
+        Where the images come from, for the card.
     """
 
     pixels: Pixels
@@ -44,9 +44,9 @@ class PreprocessedImages:
 def read_images(dataset: Dataset, network: Path, size: tuple[int, int]) -> PreprocessedImages:
     """Read and preprocess images of a data set.
 
-    Where the table of the training run's split lies beside the network and knows the images, they
-    are those of its validation patients. Otherwise they are those of the folder's split ``valid``,
-    and in a folder without splits all. Images that are refused are left out.
+    If the training run's split table lies next to the network and lists the images, the run's
+    validation images are used. Otherwise the folder's split ``valid`` is used, or all images of a
+    folder without splits. Refused images are left out.
 
     Parameters
     ----------
@@ -55,12 +55,12 @@ def read_images(dataset: Dataset, network: Path, size: tuple[int, int]) -> Prepr
     network
         The .keras file.
     size
-        Height and width of the preprocessed image in pixels.
+        Height and width of the preprocessed images in pixels.
 
     Raises
     ------
     SingleClassError, EmptyDatasetError
-        If the images lack a class, or all are refused.
+        If the images are all of one class, or all are refused.
     """
     chosen, source = _choose(dataset, network.parent)
     require_both_classes(chosen, _PURPOSE)
@@ -70,7 +70,7 @@ def read_images(dataset: Dataset, network: Path, size: tuple[int, int]) -> Prepr
 
 
 def _choose(dataset: Dataset, run: Path) -> tuple[Sequence[Example], Source]:
-    """Examples to compare on, and whose they are."""
+    """Choose the examples to compare, and say where they come from."""
     try:
         parts = {row.file: row.part for row in read_split(run)}
     except MetadataError:
@@ -84,7 +84,7 @@ def _choose(dataset: Dataset, run: Path) -> tuple[Sequence[Example], Source]:
 
 
 def _preprocess(examples: Sequence[Example], size: tuple[int, int]) -> tuple[list[Example], Pixels]:
-    """Examples that are not refused, and their preprocessed images uint8 (N, H, W)."""
+    """Return the accepted examples and their preprocessed images uint8 (N, H, W)."""
 
     def one(example: Example) -> Pixels | None:
         try:
@@ -97,5 +97,5 @@ def _preprocess(examples: Sequence[Example], size: tuple[int, int]) -> tuple[lis
         example for example, pixels in zip(examples, outcomes, strict=True) if pixels is not None
     ]
     if not kept:
-        raise EmptyDatasetError("All images are refused, so no scores can be compared.")
+        raise EmptyDatasetError("All images were refused, so no scores can be compared.")
     return kept, np.stack([pixels for pixels in outcomes if pixels is not None])

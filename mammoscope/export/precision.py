@@ -1,4 +1,4 @@
-"""Choose the precision in which a model is served, and write it into its card."""
+"""Choose the precision in which a model is served, and record it in the card."""
 
 from importlib.metadata import version
 from typing import Final, get_args
@@ -14,26 +14,26 @@ _PACKAGES: Final = ("keras", "openvino")
 
 
 def choose_precision(artifact: Artifact, images: PreprocessedImages) -> CardCompiled:
-    """Compare scores in bfloat16 and float32; serve bfloat16 where they are near enough.
+    """Compare scores in bfloat16 and float32; choose bfloat16 if they are close enough.
 
     Parameters
     ----------
     artifact
-        With a card, which is written anew.
+        A model with a card; the card is rewritten.
     images
-        Both precisions score these.
+        Images to score in both precisions.
 
     Returns
     -------
     CardCompiled
-        What the card says from now on.
+        The new facts in the card.
 
     Raises
     ------
     ArtifactError
-        If the artifact has no card, or its network cannot be loaded or does not fit the card.
+        If the model has no card, or its network cannot be loaded or does not match the card.
     CompilationError
-        If a score is not a number.
+        If a score is not finite.
     ConfigurationError
         If this CPU does not compute in bfloat16.
     StorageError
@@ -43,7 +43,7 @@ def choose_precision(artifact: Artifact, images: PreprocessedImages) -> CardComp
     if not computes_in_bfloat16():
         raise ConfigurationError(
             "This CPU does not compute in bfloat16, so scores cannot be compared here. Compile on "
-            "one that does, or leave --data out: the model is then served in float32."
+            "one that does, or omit --data to serve the model in float32."
         )
     plain = card.model_copy(update={"compiled": None})
     engines = {

@@ -1,4 +1,4 @@
-"""How near scores in bfloat16 come to those in float32."""
+"""Compare scores in bfloat16 with those in float32."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ from mammoscope.model.artifact.card import DEFAULT_POINT, Card, CardComparison
 
 ALLOWED_AUC_DIFFERENCE: Final = 0.005
 ALLOWED_DIFFERENCE: Final = 0.03
-"""Of the calibrated probability of any image."""
+"""Maximum difference in the calibrated probability of any image."""
 
 
 def compare(card: Card, images: PreprocessedImages, exact: Float, rounded: Float) -> CardComparison:
@@ -22,7 +22,7 @@ def compare(card: Card, images: PreprocessedImages, exact: Float, rounded: Float
     Parameters
     ----------
     card
-        Knows calibration and default operating point.
+        Source of the calibration and the default operating point.
     images
         The N images.
     exact, rounded
@@ -34,7 +34,7 @@ def compare(card: Card, images: PreprocessedImages, exact: Float, rounded: Float
         If a logit is not finite.
     """
     if not (np.isfinite(exact).all() and np.isfinite(rounded).all()):
-        raise CompilationError("The network's score of some image is not a number.")
+        raise CompilationError("The network's score for an image is not a finite number.")
     ours, theirs = (
         Scored.of(images.labels, logits, calibration=card.calibration)
         for logits in (exact, rounded)
@@ -58,7 +58,7 @@ def compare(card: Card, images: PreprocessedImages, exact: Float, rounded: Float
 
 
 def acceptable(comparison: CardComparison) -> bool:
-    """Whether scores in bfloat16 are near enough to be served."""
+    """Whether scores in bfloat16 are close enough to serve."""
     auc_difference = abs(comparison.auc_float - comparison.auc_compiled)
     return (
         auc_difference <= comparison.allowed_auc_difference

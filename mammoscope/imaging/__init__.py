@@ -1,1 +1,1 @@
-"""Bytes to network input: reading, preprocessing, the quality gate and the heat map."""
+"""From image bytes to network input: reading, preprocessing, quality gate and heat map."""

@@ -1,4 +1,4 @@
-"""Arrays of grey pixels to a `Mammogram`, for programs that have read the image themselves."""
+"""Convert arrays of grey pixels to a `Mammogram`, for programs that decode images themselves."""
 
 from typing import Any, Final
 
@@ -12,13 +12,13 @@ _AXES: Final = 2
 
 
 def read_array(pixels: npt.NDArray[Any]) -> Mammogram:
-    """Take over an array of grey pixels.
+    """Make a mammogram from an array of grey pixels.
 
     Parameters
     ----------
     pixels
-        (H, W), dense tissue bright: uint8 or uint16, which are divided by the largest value of
-        their type, or floating-point numbers in [0, 1]. Scale 12-bit samples to 16 bits first.
+        (H, W), dense tissue bright: uint8 or uint16, scaled by the maximum of the type, or
+        floating-point in [0, 1]. Scale 12-bit samples to 16 bits first.
 
     Returns
     -------
@@ -30,13 +30,13 @@ def read_array(pixels: npt.NDArray[Any]) -> Mammogram:
     UnsupportedImageError
         If the array has another shape or type.
     CorruptImageError
-        If it is empty, or a number is not in [0, 1].
+        If it is empty or has a value outside [0, 1].
     """
     allowed = pixels.dtype.kind == "f" or pixels.dtype in (np.uint8, np.uint16)
     if pixels.ndim != _AXES or not allowed:
         raise UnsupportedImageError(
-            f"The array is {pixels.dtype} of shape {pixels.shape}; allowed is (height, width) of "
-            "uint8, uint16, or floating-point numbers from 0 to 1."
+            f"The array has type {pixels.dtype} and shape {pixels.shape}; allowed are arrays of "
+            "shape (height, width) of type uint8, uint16, or floating-point from 0 to 1."
         )
     grey = pixels.astype(np.float32)
     if pixels.dtype.kind == "u":

@@ -1,4 +1,4 @@
-"""Types of arrays, named once: dtype in the type, shape and range in these docstrings."""
+"""Array types: the type gives the dtype, the docstring shape and range."""
 
 from typing import Any
 
@@ -6,25 +6,25 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
-"""Preprocessed images: uint8 (N, H, W) or (H, W), 0 to 255, of the network's input size."""
+"""Preprocessed images: uint8 (N, H, W) or (H, W) in [0, 255], at the network's input size."""
 
 Grey = npt.NDArray[np.float32]
-"""Grey values of an image: float32 (H, W) in [0, 1], 0 is black."""
+"""Grey values of an image: float32 (H, W) in [0, 1]; 0 is black."""
 
 Colours = npt.NDArray[np.uint8]
-"""An image in colour: uint8 (H, W, 3), red, green, blue, 0 to 255."""
+"""A colour image: uint8 (H, W, 3) in [0, 255]; red, green, blue."""
 
 Mask = npt.NDArray[np.bool_]
-"""Which pixels belong to something: bool (H, W)."""
+"""A mask of pixels: bool (H, W)."""
 
 Float = npt.NDArray[np.float32]
 """Network outputs and features, float32: logits (N,), logit maps (h, w) or (N, h, w); unbounded."""
 
 FloatArray = npt.NDArray[np.float64]
-"""Numbers to compute with: float64; shape and range are the user's."""
+"""Numbers for computation: float64, any shape and range."""
 
 IntArray = npt.NDArray[np.int64]
-"""Labels, indices and counts: int64; shape and range are the user's."""
+"""Labels, indices and counts: int64, any shape and range."""
 
 Words = npt.NDArray[Any]
-"""Samples as a file stores them: integers (H, W) of the file's own type and range."""
+"""Samples as stored in a file: integers (H, W) of the file's type and range."""

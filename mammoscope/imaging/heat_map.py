@@ -1,7 +1,7 @@
-"""Heat map: the network's logit map, drawn over the source image.
+"""Draw the network's logit map over the source image.
 
-The logit map covers the preprocessed image, which is cropped, perhaps mirrored, and stretched. This
-module undoes that, so that every cell lies over its tissue in the source image.
+The logit map covers the preprocessed image, which is cropped, stretched and sometimes mirrored.
+This module reverses these steps, so that every cell covers its tissue in the source image.
 """
 
 from typing import Final
@@ -14,11 +14,11 @@ from mammoscope.imaging.arrays import Colours, Float, FloatArray, Mask, Pixels
 from mammoscope.imaging.preprocessing import Preprocessed
 
 OPACITY: Final = 0.45
-"""Share of the colour in the mixture with the image, in (0, 1)."""
+"""Opacity of the colour over the image, in (0, 1)."""
 
 COLOURS: Final = cv2.COLORMAP_VIRIDIS
-"""From dark blue (least) over green to yellow (most): even steps of lightness, told apart under
-every colour vision deficiency, and unlike the grey of the image.
+"""From dark blue (least) over green to yellow (most): even steps in lightness, readable with every
+colour vision deficiency, and distinct from the grey of the image.
 
 References
 ----------
@@ -27,25 +27,25 @@ deficiency to enable accurate interpretation of scientific data. PLoS ONE 2018;1
 """
 
 _EVEN: Final = 1e-5
-"""Relative range of heat below which it is rounding."""
+"""Relative range of heat below which differences are rounding errors."""
 
 _BAND_ROWS: Final = 512
-"""Rows drawn at a time, so that the largest images need little memory beside themselves."""
+"""Rows drawn at a time, to limit memory for the largest images."""
 
 
 def cell_centres(cells: int, length: int) -> FloatArray:
-    """Middle of each cell's receptive field along one axis of the preprocessed image, in pixels.
+    """Centre of each cell's receptive field along one axis of the preprocessed image, in pixels.
 
-    Networks halve their maps again and again, so that neighbouring cells stand a power of two
-    apart; convolutions without padding make the map end before the image does, on both sides.
-    The cells therefore lie at that step in the middle of the axis, not spread over all of it.
+    Networks halve their feature maps repeatedly, so neighbouring cells are a power of two apart.
+    Convolutions without padding shorten the map at both ends. The cells therefore lie at that step,
+    centred on the axis, and do not span all of it.
 
     Parameters
     ----------
     cells
-        Cells of the logit map along the axis.
+        Number of cells of the logit map along the axis.
     length
-        Pixels of the preprocessed image along it.
+        Number of pixels of the preprocessed image along the axis.
     """
     step = 2.0 ** round(np.log2(length / cells))
     if step * (cells - 1) > length - 1:
@@ -55,7 +55,7 @@ def cell_centres(cells: int, length: int) -> FloatArray:
 
 
 def heat_map(logit_map: Float, preprocessed: Preprocessed) -> tuple[Float, Mask]:
-    """Bring a logit map into the geometry of the source image's crop.
+    """Map a logit map to the geometry of the source image's crop.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def heat_map(logit_map: Float, preprocessed: Preprocessed) -> tuple[Float, Mask]
     Returns
     -------
     tuple
-        Heat float32 and breast bool, both of the size of ``preprocessed.box``; the heat is
-        interpolated between the cells' centres and constant beyond the outermost.
+        Heat float32 and breast bool, both of the size of ``preprocessed.box``. The heat is
+        interpolated between cell centres and constant beyond the outermost.
     """
     top, left, bottom, right = preprocessed.box
     rows = _preprocessed_positions(bottom - top, preprocessed.pixels.shape[0])
@@ -89,7 +89,7 @@ def overlay(display: Pixels, logit_map: Float, preprocessed: Preprocessed) -> Co
     Parameters
     ----------
     display
-        uint8 (H, W): the image, as `mammoscope.imaging.network_input` shows it.
+        uint8 (H, W): the image, as in `mammoscope.imaging.network_input.NetworkInput`.
     logit_map
         float32 (h, w).
     preprocessed
@@ -98,8 +98,8 @@ def overlay(display: Pixels, logit_map: Float, preprocessed: Preprocessed) -> Co
     Returns
     -------
     ndarray
-        uint8 (H, W, 3), red, green, blue, of the image's own size: `COLOURS` in the breast, from
-        the least to the greatest heat there, the image's own grey outside it.
+        uint8 (H, W, 3), red, green, blue, of the image's size: `COLOURS` from the least to the
+        greatest heat inside the breast, the image's grey outside it.
     """
     heat, breast = heat_map(logit_map, preprocessed)
     low, high = heat_range(heat, breast)
@@ -115,15 +115,15 @@ def overlay(display: Pixels, logit_map: Float, preprocessed: Preprocessed) -> Co
 
 
 def heat_range(heat: Float, breast: Mask) -> tuple[float, float]:
-    """Least and greatest heat inside the breast: the ends of the scale of colours."""
+    """Least and greatest heat inside the breast: the ends of the colour scale."""
     values = heat[breast] if breast.any() else heat
     return float(values.min()), float(values.max())
 
 
 def _preprocessed_positions(length: int, preprocessed: int) -> FloatArray:
-    """Position of each source pixel of the crop on the preprocessed image, before mirroring.
+    """Position of each source pixel of the crop in the preprocessed image, before mirroring.
 
-    Pixel centres lie at whole numbers, as OpenCV's resizing has them.
+    Pixel centres are at integers, as in OpenCV's resize.
     """
     positions = (np.arange(length, dtype=np.float64) + 0.5) * (preprocessed / length) - 0.5
     return np.asarray(positions, dtype=np.float64)
@@ -134,7 +134,7 @@ def _nearest(positions: FloatArray, length: int) -> npt.NDArray[np.intp]:
 
 
 def _interpolation(positions: FloatArray, centres: FloatArray) -> Float:
-    """Weights float32 (P, C) that interpolate values at C centres to P positions."""
+    """Weights float32 (P, C) that interpolate from C centres to P positions."""
     weights = np.empty((positions.size, centres.size), dtype=np.float32)
     for cell, unit in enumerate(np.eye(centres.size)):
         weights[:, cell] = np.interp(positions, centres, unit)
@@ -142,7 +142,7 @@ def _interpolation(positions: FloatArray, centres: FloatArray) -> Float:
 
 
 def _colours(heat: Float, low: float, high: float) -> Colours:
-    """uint8 (H, W, 3), red, green, blue; the middle colour where all heat is the same."""
+    """uint8 (H, W, 3), red, green, blue; the middle colour if all heat is equal."""
     if high - low > _EVEN * max(abs(low), abs(high)):
         scaled = np.clip((heat - low) / (high - low), 0.0, 1.0)
     else:

@@ -1,4 +1,4 @@
-"""Which files of a folder are images: the one rule of data sets, studies, commands and client."""
+"""Find the image files in a folder: one rule for data sets, studies, commands and the client."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,31 +8,31 @@ from typing import Final
 from mammoscope.imaging.dicom import is_dicom
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
-"""File name endings under which folders are searched for images."""
+"""File name suffixes of images, in lower case."""
 
 _HEAD_BYTES: Final = 132
 _NOT_IMAGES: Final = frozenset({"__macosx", "dicomdir", "thumbs.db"})
-"""What systems and DICOM media add to folders, in lower case. Hidden files are left out anyway."""
+"""Files that systems and DICOM media add, in lower case; hidden files are skipped too."""
 
 
 def walk_images(folder: Path, on_error: Callable[[OSError], object]) -> Iterator[Path]:
-    """Yield the images in a folder and in all folders below it.
+    """Yield the images in a folder and all its subfolders.
 
     An image has one of `IMAGE_SUFFIXES`, or is a DICOM file whose name has no suffix or ends in a
-    number, as archives name them. Hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and
-    ``DICOMDIR`` are left out. Symbolic links are followed unless they lead back to a folder above.
+    number, as in archives. Hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and ``DICOMDIR``
+    are skipped. Symbolic links are followed unless they lead back to a parent folder.
 
     Parameters
     ----------
     folder
-        Where to begin.
+        The folder to search.
     on_error
-        Gets the error of each folder that cannot be listed; its ``filename`` is the folder.
+        Called with the error of each folder that cannot be listed; ``filename`` is the folder.
 
     Yields
     ------
     Path
-        Below `folder`: the images of a folder by name, then those of its subfolders.
+        Path below `folder`: the images of a folder by name, then those of its subfolders.
     """
     yield from _walk(folder, on_error, frozenset())
 
@@ -44,7 +44,7 @@ def _walk(
     try:
         facts = folder.stat()
         here = above | {(facts.st_dev, facts.st_ino)}
-        if here == above:  # a link back to a folder above
+        if here == above:  # a link back to a parent folder
             return
         with os.scandir(folder) as listed:
             entries = sorted(listed, key=lambda entry: entry.name)
@@ -73,9 +73,9 @@ def _is_image(path: Path) -> bool:
 
 
 def _has_prefix(path: Path) -> bool:
-    """Whether a file begins as DICOM files do."""
+    """Whether a file starts like a DICOM file."""
     try:
-        if not path.is_file():  # reading a pipe would never end
+        if not path.is_file():  # reading a pipe would block forever
             return False
         with path.open("rb") as stream:
             return is_dicom(stream.read(_HEAD_BYTES))

@@ -1,4 +1,4 @@
-"""The image of one breast, as every later module sees it."""
+"""The image of one breast, as all later modules use it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,37 +13,35 @@ from mammoscope.errors import CorruptImageError
 
 _LARGEST_REDUCTION: Final = 8
 _MARGIN: Final = 2
-"""Pixels that a reduced image keeps along each side for one that is needed: the breast that is
-cut out of it has enough of them where it covers half of each side. Where it covers less,
-`mammoscope.imaging.preprocessing` reads the image again."""
+"""Pixels to keep along each side per required pixel. They suffice if the breast covers half of each
+side; if it covers less, `mammoscope.imaging.preprocessing` reads the image again."""
 
 _LEAST_SIDE: Final = 512
-"""Pixels below which no side is reduced, however few are needed: the breast is sought, and
-mammograms told from other images, on a copy of half that side."""
+"""Minimum side of a reduced image in pixels: the search for the breast and the quality gate use a
+copy of half that side."""
 
 LEFT_TO_AREA: Final = 2
-"""Factor of a reduction that JPEG leaves to the mean of whole pixels: what its own reduction does
-to noise is then averaged away. JPEG 2000 costs too much for that."""
+"""Factor of the reduction left to averaging after JPEG's own reduction, to smooth out what that
+does to noise. For JPEG 2000 this would cost too much."""
 
 
 def reduction_for(shape: tuple[int, int], needed: tuple[int, int]) -> int:
-    """Power of 2 by which an image is reduced when it is read.
+    """Return the power of 2 by which an image is reduced when read.
 
-    All readers reduce by it, and `mammoscope.imaging.preprocessing` crops full images where it
-    would crop reduced ones, so that both give the same network input.
+    All readers use this factor, and `mammoscope.imaging.preprocessing` crops full images where it
+    would crop reduced ones. Both therefore give the same network input.
 
     Parameters
     ----------
     shape
         Height and width of the image in pixels.
     needed
-        Height and width in pixels that the breast is wanted in.
+        Height and width in pixels required of the breast.
 
     Returns
     -------
     int
-        From 1 to 8. Pixels beyond a whole multiple of it, at the bottom and at the right, are
-        left out.
+        From 1 to 8. Incomplete pixels at the bottom and right are dropped.
     """
     factor = 1
     while factor < _LARGEST_REDUCTION and all(
@@ -55,7 +53,7 @@ def reduction_for(shape: tuple[int, int], needed: tuple[int, int]) -> int:
 
 
 def shrink(pixels: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
-    """Means of `factor` x `factor` pixels, without what is left over at the bottom and right.
+    """Average blocks of `factor` x `factor` pixels; drop incomplete blocks at bottom and right.
 
     Parameters
     ----------
@@ -95,7 +93,7 @@ class View(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """What the encoded image was.
+    """Facts about the encoded image.
 
     Parameters
     ----------
@@ -104,12 +102,12 @@ class SourceFacts:
     width, height
         Size of the encoded image in pixels, before any reduction.
     bits
-        Bits a sample as stored: 1, 8, 16 or 32; of DICOM objects 1 to 16.
+        Bits per sample as stored: 1, 8, 16 or 32; for DICOM 1 to 16.
     mode
-        Pillow's name of the sample layout, ``L``, ``RGB``, ``I;16``, ..., or DICOM's:
-        ``MONOCHROME1``, ``MONOCHROME2``.
+        Sample layout by Pillow's name, ``L``, ``RGB``, ``I;16``, ..., or DICOM's, ``MONOCHROME1``
+        or ``MONOCHROME2``.
     coloured
-        Share of the image that has colours, in [0, 1].
+        Share of the image that is coloured, in [0, 1].
     """
 
     format: str
@@ -122,20 +120,20 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """What a DICOM object says of how an image was taken; None where it does not.
+    """Acquisition facts from a DICOM object; None if the object lacks them.
 
     Parameters
     ----------
     age
-        Of the patient in years, 90 for all who are older.
+        Age of the patient in years; 90 for all older patients.
     implant
         Whether there is a breast implant.
     manufacturer
-        Of the machine, one of a fixed list of names.
+        Manufacturer of the machine, from a fixed list of names.
     chest_wall
-        Side of the image on which the chest wall should lie.
+        Side of the image on which the chest wall should be.
     patient, study
-        Pseudonyms, equal for images of one patient or one study.
+        Pseudonyms, equal for all images of a patient or study.
     """
 
     age: float | None = None
@@ -148,25 +146,24 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mammogram:
-    """A single-channel radiograph of one breast.
+    """A greyscale radiograph of one breast.
 
     Parameters
     ----------
     pixels
         float32 (H, W) in [0, 1], read-only. Dense tissue is bright (the sense of DICOM's
-        MONOCHROME2) as far as the source says so: images exported without undoing MONOCHROME1
-        are found and inverted by `mammoscope.imaging.preprocessing`.
+        MONOCHROME2) if the source declares this correctly. `mammoscope.imaging.preprocessing`
+        detects and inverts images that were exported without undoing MONOCHROME1.
     source
-        What the encoded image was.
+        Facts about the encoded image.
     laterality, view
-        From the source, None where it does not say.
+        From the source; None if unknown.
     warnings
-        What a person should know about the image, in words.
+        What a reader should know about the image, in words.
     read_fully
-        Reads the image again with all its pixels, where `pixels` are fewer; None where they are
-        all there are.
+        Reads the image again at full resolution; None if `pixels` already has it.
     exposure
-        What a DICOM object says besides; nothing for other formats.
+        Acquisition facts from a DICOM object; empty for other formats.
 
     Raises
     ------
@@ -184,7 +181,7 @@ class Mammogram:
 
     @property
     def reduction(self) -> int:
-        """Pixels of the source, along each side, that one of `pixels` stands for."""
+        """Number of source pixels, along each side, per pixel of `pixels`."""
         if self.read_fully is None:
             return 1
         longest: int = max(self.pixels.shape)

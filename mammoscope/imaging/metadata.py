@@ -1,4 +1,4 @@
-"""Tables of metadata about images: CSV as people and spreadsheets write it."""
+"""Read tables of image metadata: CSV as written by people and spreadsheets."""
 
 import csv
 import io
@@ -17,11 +17,11 @@ FILE: Final = "file"
 _AGES_YEARS: Final = (0.0, 130.0)
 _LONGEST_SHOWN: Final = 40
 _COLUMNS: Final = ("patient_id", "image_id", "site_id", "machine_id", "birads")
-"""Columns that are written with and without something between their words."""
+"""Column names that are written with and without a separator between their words."""
 _DELIMITERS: Final = ",;\t"
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _CATEGORY: Final = re.compile(r"([0-6])(?:\.0*|[A-C])?", re.ASCII)
-"""A BI-RADS assessment, also as a decimal number or with a subcategory (4A)."""
+"""A BI-RADS assessment, optionally as a decimal number or with a subcategory (4A)."""
 
 _LATERALITIES: Final = {
     "l": Laterality.LEFT,
@@ -37,16 +37,16 @@ _FLAGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a table.
+    """A row of the table.
 
     Parameters
     ----------
     number
-        Where the row stands in the file; the header is row 1.
+        Row number in the file; the header is row 1.
     values
-        By the name of the column, lower case with underscores; without blanks around them.
+        Values by column name in lower case with underscores, stripped of whitespace.
     decimal_comma
-        Whether a comma may stand for a decimal point, because it does not separate columns.
+        Whether a comma may be a decimal point, because it is not the column separator.
     """
 
     number: int
@@ -54,25 +54,25 @@ class Row:
     decimal_comma: bool = False
 
     def text(self, column: str) -> str:
-        """Value of a column; empty where there is none."""
+        """Return the value of a column; empty if missing."""
         return self.values.get(column, "")
 
     def laterality(self) -> Laterality | None:
-        """Side of the body; None where it is not known."""
+        """Return the side of the body; None if unknown."""
         text = self.text("laterality")
         if not text:
             return None
         return _LATERALITIES.get(text.lower()) or self.refuse("laterality", "L, R, left or right")
 
     def view(self) -> View | None:
-        """Projection; None where it is not known."""
+        """Return the projection; None if unknown."""
         text = self.text("view").upper()
         if not text:
             return None
         return View(text) if text in list(View) else self.refuse("view", ", ".join(View))
 
     def age(self) -> float | None:
-        """Age in years; None where it is not known."""
+        """Return the age in years; None if unknown."""
         text = self.text("age")
         if not text:
             return None
@@ -86,7 +86,7 @@ class Row:
         return years
 
     def birads(self) -> int | None:
-        """BI-RADS assessment, 0 to 6; None where it is not known."""
+        """Return the BI-RADS assessment, 0 to 6; None if unknown."""
         text = self.text("birads").upper()
         if not text:
             return None
@@ -94,7 +94,7 @@ class Row:
         return int(found[1]) if found else self.refuse("birads", "a whole number from 0 to 6")
 
     def flag(self, column: str) -> bool | None:
-        """Whether something is so; None where it is not known."""
+        """Return a yes-or-no value; None if unknown."""
         text = re.sub(r"[.,]0*$", "", self.text(column).lower())
         if not text:
             return None
@@ -102,83 +102,83 @@ class Row:
         return self.refuse(column, "0, 1, no, yes, false or true") if found is None else found
 
     def refuse(self, column: str, allowed: str) -> NoReturn:
-        """Refuse the value of a column.
+        """Refuse a value.
 
         Raises
         ------
         MetadataError
-            Always; it names row, column, value and what is allowed.
+            Always; the message gives row, column, value and what is allowed.
         """
         raise MetadataError(f"{self.cell(column)} is not allowed; it must be {allowed}.")
 
     def cell(self, column: str) -> str:
-        """Row, column and value, for a message."""
+        """Return row, column and value, for a message."""
         value = self.text(column)
         shown = value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}…"
         return f"Row {self.number}, column {column}: {shown!r}"
 
 
 def read_table(path: Path, required: Sequence[str]) -> tuple[Row, ...]:
-    """Read a table of metadata.
+    """Read a metadata table.
 
-    Columns are separated by commas, semicolons or tabs; the text is UTF-8 or, with its mark,
-    UTF-16. Names of columns are read without regard to case, blanks, hyphens and underscores.
+    Columns are separated by commas, semicolons or tabs. The text is UTF-8, or UTF-16 with a byte
+    order mark. Case, spaces, hyphens and underscores in column names are ignored.
 
     Parameters
     ----------
     path
-        The file.
+        The table.
     required
-        Columns that must be there.
+        Required columns.
 
     Raises
     ------
     MetadataError
-        If the file cannot be read, lacks a column, or has a row that does not fit the columns or
-        has no file.
+        If the file cannot be read, lacks a column, or has a row without a file name or with a wrong
+        number of values.
     """
     text = _decoded(path)
     lines = text.splitlines(keepends=True)
-    named = re.fullmatch(r"sep=(.)\s*", lines[0]) if lines else None  # how Excel is told
+    named = re.fullmatch(r"sep=(.)\s*", lines[0]) if lines else None  # Excel's separator line
     first = 2 if named else 1
     content = "".join(lines[1:]) if named else text
     delimiter = named[1] if named else _delimiter(content)
     try:
         records = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter))
     except csv.Error as err:
-        raise MetadataError("The table of metadata cannot be read as CSV in UTF-8.") from err
+        raise MetadataError("The metadata table cannot be read as CSV in UTF-8.") from err
     header = [_column(name, required) for name in records[0]] if records else []
     missing = [name for name in required if name not in header]
     if missing:
         raise MetadataError(
-            f"The table of metadata lacks the column {' and '.join(missing)}; it needs "
+            f"The metadata table lacks the column {' and '.join(missing)}; it needs "
             f"{' and '.join(required)}, as CSV in UTF-8."
         )
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
-        raise MetadataError(f"The table of metadata has the column {twice[0]} twice.")
+        raise MetadataError(f"The metadata table has the column {twice[0]} twice.")
     return tuple(_rows(header, records[1:], first + 1, decimal_comma=delimiter != ","))
 
 
 def file_of(row: Row) -> PurePosixPath:
-    """Path that a row names; backslashes separate folders too."""
+    """Return the path that a row names; backslashes separate folders too."""
     return PurePosixPath(row.text(FILE).replace("\\", "/"))
 
 
 def match_rows(rows: Iterable[Row], files: Sequence[PurePosixPath]) -> dict[PurePosixPath, Row]:
-    """Find the row about each file, of which the table may give only the last parts.
+    """Find the row for each file; rows may give only the last parts of a path.
 
     Parameters
     ----------
     rows
-        Of the table.
+        Rows of the table.
     files
-        Below the data set's folder.
+        Paths below the data set's folder.
 
     Returns
     -------
     dict
-        For each file the row that has most of its last parts, else the row that alone has its
-        name, where no other file has that name. Files without a row are left out.
+        For each file, the row that matches most of its last path parts. Otherwise the only row with
+        its name, if no other file has that name. Files without a row are left out.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def match_rows(rows: Iterable[Row], files: Sequence[PurePosixPath]) -> dict[Pure
         named = file_of(row)
         if first.setdefault(named, row.number) != row.number:
             raise MetadataError(
-                f"Rows {first[named]} and {row.number} of the table of metadata name a file twice."
+                f"Rows {first[named]} and {row.number} of the metadata table name the same file."
             )
         by_name.setdefault(named.name, []).append((named, row))
     names = Counter(file.name for file in files)
@@ -207,7 +207,7 @@ def match_rows(rows: Iterable[Row], files: Sequence[PurePosixPath]) -> dict[Pure
 
 
 def ends_alike(one: PurePosixPath, other: PurePosixPath) -> bool:
-    """Whether the shorter of two paths is the end of the longer."""
+    """Whether the shorter of two paths is the end of the longer one."""
     shared = min(len(one.parts), len(other.parts))
     return shared > 0 and one.parts[-shared:] == other.parts[-shared:]
 
@@ -217,23 +217,23 @@ def _decoded(path: Path) -> str:
         data = path.read_bytes()
         return data.decode("utf-16" if data.startswith(_UTF_16_MARKS) else "utf-8-sig")
     except OSError as err:
-        raise MetadataError("The table of metadata cannot be read as CSV in UTF-8.") from err
+        raise MetadataError("The metadata table cannot be read as CSV in UTF-8.") from err
     except UnicodeDecodeError as err:
         line = data.count(b"\n", 0, err.start) + 1
         raise MetadataError(
-            f"The table of metadata cannot be read as CSV in UTF-8: row {line} has other bytes. "
+            f"The metadata table cannot be read as CSV in UTF-8: row {line} has other bytes. "
             "Save it in UTF-8."
         ) from err
 
 
 def _delimiter(content: str) -> str:
-    """The delimiter that divides the header most; a comma where none does."""
+    """Return the delimiter that splits the header most; a comma if none does."""
     header = content.partition("\n")[0]
     return max(_DELIMITERS, key=header.count)
 
 
 def _column(name: str, required: Sequence[str]) -> str:
-    """One spelling for each column: ``Patient_ID``, ``patient id`` and ``PatientID`` are one."""
+    """Normalise a column name: ``Patient_ID``, ``patient id`` and ``PatientID`` are equal."""
     plain = re.sub(r"[\W_]+", "_", name.strip().lower()).strip("_")
     known = {each.replace("_", ""): each for each in (*required, *_COLUMNS)}
     return known.get(plain.replace("_", ""), plain)
@@ -248,8 +248,8 @@ def _rows(
             continue
         if any(values[len(header) :]):
             raise MetadataError(
-                f"Row {number} has {len(values)} values for {len(header)} columns. Put quotation "
-                "marks around values with a separator in them."
+                f"Row {number} has {len(values)} values for {len(header)} columns. Quote values "
+                "that contain a separator."
             )
         row = Row(number, dict(zip(header, values, strict=False)), decimal_comma)
         if not row.text(FILE):

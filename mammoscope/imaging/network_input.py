@@ -1,7 +1,7 @@
-"""One image to everything that a prediction needs of it.
+"""Turn one encoded image into everything that a prediction needs.
 
-Reading, preprocessing and the quality gate are one step, so that the step can run in a process of
-its own: see `mammoscope.imaging.pool`.
+Reading, preprocessing and the quality gate form one step, so that it can run in a separate process;
+see `mammoscope.imaging.pool`.
 """
 
 import time
@@ -14,6 +14,7 @@ import numpy as np
 from mammoscope.errors import ImageError
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.dicom import Pseudonyms
+from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.imaging.mammogram import Exposure, Laterality, Mammogram, SourceFacts, View
 from mammoscope.imaging.preprocessing import Preprocessed, preprocess
 from mammoscope.imaging.quality import discrepancies, require_mammogram
@@ -25,23 +26,23 @@ _WHITE: Final = np.float32(255.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkInput:
-    """A preprocessed image that passed the quality gate.
+    """A preprocessed image that has passed the quality gate.
 
     Parameters
     ----------
     preprocessed
-        What the network sees, and how it was cut from the image.
+        The network's input, and how it was cut from the image.
     source
-        What the encoded image was.
+        Facts about the encoded image.
     laterality, view
-        From the source; None where it does not say.
+        From the source; None if unknown.
     exposure
-        What a DICOM object says of how the image was taken.
+        Acquisition facts from a DICOM object.
     warnings
-        What a person should know about the image, in words.
+        What a reader should know about the image, in words.
     display
-        uint8 (h, w), dense tissue bright as far as the source says so: the image as it was read,
-        to draw a heat map over. None where nobody asked for it.
+        uint8 (h, w), dense tissue bright if the source declares this correctly: the image as read,
+        for drawing a heat map over it. None if not requested.
     stage_s
         Seconds spent in the stages ``decode`` and ``prepare``.
     """
@@ -58,36 +59,39 @@ class NetworkInput:
 
 @dataclass(frozen=True, slots=True)
 class ReadingOptions:
-    """How one encoded image is to be read.
+    """How to read one encoded image.
 
     Parameters
     ----------
     size
-        Height and width in pixels of the network's input.
+        Height and width of the network's input in pixels.
     limits
-        Largest size allowed.
+        Maximum image size.
     pseudonym_key
-        At least 16 bytes; with it the patient and the study of DICOM files get pseudonyms. None
-        leaves them unnamed.
+        At least 16 bytes; makes pseudonyms of the patient and study of DICOM files. None leaves
+        both out.
     display
-        Whether the result holds the image to draw a heat map over.
+        Whether to include the image for drawing a heat map over it.
+    gate
+        Of the model's card.
     """
 
     size: tuple[int, int]
     limits: ReadingLimits = field(default_factory=ReadingLimits)
     pseudonym_key: bytes | None = None
     display: bool = False
+    gate: LearnedGate | None = None
 
 
 class Reader(Protocol):
-    """Makes network inputs of encoded images; safe to use from several threads."""
+    """Makes network inputs from encoded images; thread-safe."""
 
     def read(
         self, data: bytes, options: ReadingOptions, check: Callable[[], None], /
     ) -> NetworkInput:
         """Read, preprocess and check one encoded image.
 
-        Calls `check` now and then; what it raises ends the reading. Raises ImageError where the
+        Calls `check` repeatedly; an exception from it ends the reading. Raises ImageError if the
         image is refused.
         """
         ...
@@ -99,7 +103,7 @@ def make_network_input(data: bytes, options: ReadingOptions) -> NetworkInput:
     Raises
     ------
     ImageError
-        If the image cannot be read, shows no breast or is no mammogram.
+        If the image cannot be read, shows no breast, or is not a mammogram.
     """
     key = options.pseudonym_key
     began = time.perf_counter()
@@ -111,7 +115,7 @@ def make_network_input(data: bytes, options: ReadingOptions) -> NetworkInput:
     )
     decode_s = time.perf_counter() - began
     try:
-        return network_input_of(mammogram, options.size, display=options.display, decode_s=decode_s)
+        return network_input_of(mammogram, options, decode_s=decode_s)
     except ImageError as err:
         err.known = {
             "patient": mammogram.exposure.patient,
@@ -123,9 +127,9 @@ def make_network_input(data: bytes, options: ReadingOptions) -> NetworkInput:
 
 
 def network_input_of(
-    mammogram: Mammogram, size: tuple[int, int], *, display: bool = False, decode_s: float = 0.0
+    mammogram: Mammogram, options: ReadingOptions, *, decode_s: float = 0.0
 ) -> NetworkInput:
-    """Preprocess and check an image that was read in `decode_s` seconds.
+    """Preprocess and check an image that took `decode_s` seconds to read.
 
     Raises
     ------
@@ -135,20 +139,21 @@ def network_input_of(
         If the image does not look like a mammogram.
     """
     began = time.perf_counter()
-    preprocessed = preprocess(mammogram, size)
-    require_mammogram(mammogram, preprocessed)
+    preprocessed = preprocess(mammogram, options.size)
+    require_mammogram(mammogram, preprocessed, options.gate)
+    doubts = discrepancies(mammogram, preprocessed, options.gate)
     return NetworkInput(
         preprocessed=preprocessed,
         source=mammogram.source,
         laterality=mammogram.laterality,
         view=mammogram.view,
         exposure=mammogram.exposure,
-        warnings=(*mammogram.warnings, *discrepancies(mammogram, preprocessed)),
-        display=display_of(mammogram) if display else None,
+        warnings=(*mammogram.warnings, *doubts),
+        display=display_of(mammogram) if options.display else None,
         stage_s={"decode": decode_s, "prepare": time.perf_counter() - began},
     )
 
 
 def display_of(mammogram: Mammogram) -> Pixels:
-    """Return the image in 8 bits, to draw a heat map over."""
+    """Return the image in 8 bits, for drawing a heat map over it."""
     return np.asarray(np.rint(mammogram.pixels * _WHITE), dtype=np.uint8)

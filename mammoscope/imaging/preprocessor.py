@@ -1,7 +1,7 @@
-"""keras_image_helper's preprocessor for mammograms: for those who call the .keras themselves.
+"""A keras_image_helper preprocessor, for programs that call the .keras file directly.
 
-Its decoding and its downloader are replaced: the first saturates 16-bit grey, the second opens
-any URL, ``file://`` included.
+It replaces the library's decoder, which saturates 16-bit grey, and its downloader, which opens any
+URL, including ``file://``.
 """
 
 from os import PathLike
@@ -19,7 +19,7 @@ from mammoscope.imaging.reading import read, read_file, read_image
 
 
 class MammogramPreprocessor(BasePreprocessor):  # type: ignore[misc]  # the base has no types
-    """Images to network inputs, uint8 (1, H, W, 1), as training and service make them.
+    """Turns images into network inputs, uint8 (1, H, W, 1), as training and service do.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class MammogramPreprocessor(BasePreprocessor):  # type: ignore[misc]  # the base
         return self.preprocess(read_file(Path(path), needed=self.target_size))
 
     def from_url(self, url: str) -> npt.NDArray[np.uint8]:
-        """Refused: only the service fetches, under its guard.
+        """Refuse to fetch an image; only the service does, with its URL checks.
 
         Raises
         ------
@@ -51,8 +51,8 @@ class MammogramPreprocessor(BasePreprocessor):  # type: ignore[misc]  # the base
             Always.
         """
         del url
-        raise UrlNotAllowedError("Images are fetched by the service alone, under its guard.")
+        raise UrlNotAllowedError("Only the service fetches images from URLs.")
 
     def preprocess(self, X: Any) -> npt.NDArray[np.uint8]:  # noqa: N803 - the base's name
-        """Cut the breast out of a `Mammogram` and add batch and channel axes."""
+        """Preprocess a `Mammogram` and add batch and channel axes."""
         return preprocess(X, self.target_size).pixels[None, :, :, None]

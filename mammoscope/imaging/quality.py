@@ -1,9 +1,9 @@
-"""Whether an image is a mammogram that can be read, and if not why, in words.
+"""The quality gate: decides whether an image is a usable mammogram, and explains refusals.
 
-A network answers whatever it is shown. This gate knows nothing of the network: it asks whether
-the image looks like one breast on an empty background, as every mammogram does whatever its
-scanner. It measures the search copy of `mammoscope.imaging.preprocessing`, so that padding,
-inversion, mirroring and the aspect ratio of the export change nothing.
+A network gives a score for any image. The gate checks that the image looks like one breast on an
+empty background, as every mammogram does on any scanner. Its rules measure the search copy of
+`mammoscope.imaging.preprocessing`, so padding, inversion, mirroring and the aspect ratio of the
+export have no effect. If the model's card has a `LearnedGate`, it finds what the rules miss.
 """
 
 import math
@@ -16,103 +16,109 @@ import numpy as np
 
 from mammoscope.errors import NotAMammogramError
 from mammoscope.imaging.arrays import Grey, Mask
+from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preprocessed
 
-# The limits stand well outside what 529 images of the Kaggle set's training split measure (their
-# range is given at each), so that other scanners pass as well. `mammoscope dev quality`
-# prints what share of any folder is refused, and why.
+# The limits leave a wide margin around the values measured on 529 images of the Kaggle set's
+# training split, given at each limit, so that other scanners pass as well. `mammoscope dev quality`
+# prints the share of images refused in any folder, and the reasons.
 
 MOST_COLOURED: Final = 0.05
-"""Share of the image that may be coloured: an annotation, no photograph. Measured: 0."""
+"""Maximum coloured share of the image: allows an annotation, but no photograph. Measured: 0."""
 
 LEAST_CHEST_WALL: Final = 0.50
-"""Share of the image's height along which the breast lies on one side. Measured: from 0.56."""
+"""Minimum share of the height along which the breast touches one side. Measured: from 0.56."""
 
 MOST_OPPOSITE: Final = 0.65
-"""Share of the height along which it may reach the other side too. Measured: to 0.36; the largest
-breasts of all 2,647 images for training and validation to 0.56."""
+"""Maximum share of the height along which it touches the other side. Measured: up to 0.36; up to
+0.56 for the largest breasts of all 2,647 images for training and validation."""
 
 LEAST_BACKGROUND: Final = 0.03
-"""Share of the image that is background. Measured: from 0.08; of all 2,647 from 0.04."""
+"""Minimum share of background in the image. Measured: from 0.08; of all 2,647 from 0.04."""
 
 LEAST_EMPTY: Final = 0.88
-"""Share of the background that has one grey value. Measured: from 0.95."""
+"""Minimum share of the background with a single grey value. Measured: from 0.95."""
 
 LEAST_SOLIDITY: Final = 0.40
-"""Area of the breast over that of its convex hull. Measured: from 0.60."""
+"""Minimum ratio of the breast's area to that of its convex hull. Measured: from 0.60."""
 
 MOST_HOLES: Final = 0.01
-"""Share of the breast's outline that is no breast. Measured: 0."""
+"""Maximum share of holes within the breast's outline. Measured: 0."""
 
 TEXTURE: Final = (0.06, 0.80)
-"""Contrast of fine texture over that of all texture. Measured: 0.14 to 0.66; phantoms from 0.09."""
+"""Fine texture contrast over total contrast. Measured: 0.14 to 0.66; phantoms from 0.09."""
 
 DETAIL: Final = (-2.0, 1.1)
-"""Logarithm of the ratio of texture of 1 to 2 search pixels to finer texture: low for noise and
+"""Limits of the logarithm of texture at 1 to 2 search pixels over finer texture: low for noise and
 print, high for enlarged and drawn images. Measured: -1.6 to 0.7."""
 
 MOST_EDGES: Final = 300.0
-"""Steepest edges (99th percentile of the gradient) over the median gradient: beyond it, most of
-the object is flat, so somebody drew it. Measured: 3 to 37."""
+"""Maximum ratio of the steepest edges (99th percentile of the gradient) to the median gradient.
+Above it, most of the object is flat, so it is drawn. Measured: 3 to 37."""
 
-# The limits below refuse; where they are two, they refuse beyond the first and warn beyond the
-# second.
-# They are measured on 1,238 images of training and validation.
+# The limits below were measured on 1,238 images of training and validation. Where there are two,
+# the gate refuses beyond the first and warns beyond the second.
 
 MOST_SEAM: Final = 0.55
-"""Share of a column's height along which grey values jump: images put side by side. Measured: to
-0.41, but for three."""
+"""Maximum share of a column's height along which grey values jump; more indicates images side by
+side. Measured: up to 0.41, with three exceptions."""
 
 MOST_OTHERS: Final = (0.10, 0.06)
-"""Area of the next largest object over that of the breast: there are two. Measured: to 0.05, but
-for four."""
+"""Maximum ratio of the second largest object's area to the breast's; more indicates two breasts.
+Measured: up to 0.05, with four exceptions."""
 
 LEAST_NECK: Final = (0.06, 0.70)
-"""Breadth of the narrowest place between two broader ones, over the less broad: two views that
-hang together. Measured: 3 % lie below the second number."""
+"""Minimum ratio of the narrowest row between two wider ones to the smaller of these; less indicates
+two connected views. Measured: 3 % lie below the second limit."""
 
 LEAST_UPRIGHT: Final = (0.93, 0.95)
-"""Share of a breast's rows that begin at the chest wall, in an image whose columns all begin at the
-top or all end at the bottom: less is a breast turned by 90 degrees. Measured: from 0.96, but for
-one."""
+"""Minimum share of a breast's rows that start at the chest wall, in an image whose columns all
+start at the top or all end at the bottom; less indicates a rotation by 90 degrees. Measured: from
+0.96, with one exception."""
 
 TURNED_EDGE: Final = 0.97
-"""Share of a turned breast's columns that begin at the top, or end at the bottom."""
+"""Share of a rotated breast's columns that start at the top, or end at the bottom."""
 
 LEAST_SCALE: Final = (0.5, 0.9)
-"""Square root of the breast's pixels over the network input's. Measured: from 0.66; 1.6 % lie below
-the second number."""
+"""Minimum ratio of the square roots of the breast's and the network input's numbers of pixels.
+Measured: from 0.66; 1.6 % lie below the second limit."""
+
+UNLIKE: Final = "its shape and its grey values are not those of a mammogram"
+"""Reason given by the learned gate for an image that passes all rules."""
 
 _JUMP: Final = 0.1
-"""Share of the full range by which grey values differ on both sides of a seam."""
+"""Difference of grey values across a seam, as a share of the full range."""
 
 _EDGE: Final = 6
-"""Breadth in search pixels within which an object lies on the image's edge."""
+"""Width in search pixels of the zone that counts as the image's edge."""
 
 _MARGIN: Final = 9
-"""Side in search pixels of what is left out on both sides of the skin line."""
+"""Side in search pixels of the zone around the skin line that is not measured."""
 
 _LABEL: Final = 7
-"""Side of the opening in search pixels that leaves out what is thinner than a breast."""
+"""Side in search pixels of the opening that removes objects thinner than a breast."""
 
 _VIEW_BREADTH: Final = 0.25
-"""Breadth of a view over that of the broadest, at least."""
+"""Minimum width of a view, relative to the widest."""
+
+_VIEW_AREA: Final = 0.1
+"""Minimum area of a view, relative to the breast's: strips of a film's frame are smaller."""
 
 _FEWEST_PIXELS: Final = 100
-"""Search pixels that are measured at least."""
+"""Minimum number of search pixels to measure."""
 
 _SAME_GREY: Final = 0.05
-"""Share of the full range within which grey values of the background count as one."""
+"""Range within which background grey values count as equal, as a share of the full range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What is measured of an image.
+    """Measurements of an image.
 
-    All are shares in [0, 1] but `detail`, a logarithm, and `texture`, `edges`, `others`, `neck` and
-    `scale`, ratios. `centred_down` says whether the breast's centre lies nearer to its upper or
-    lower edge than to the chest wall.
+    All are shares in [0, 1], except `detail`, a logarithm, and the ratios `texture`, `edges`,
+    `others`, `neck` and `scale`. `centred_down` tells whether the breast's centre is nearer to its
+    upper or lower edge than to the chest wall.
     """
 
     coloured: float
@@ -135,13 +141,13 @@ class Appearance:
 
 
 def measure(mammogram: Mammogram, preprocessed: Preprocessed) -> Appearance:
-    """Measure the image that `preprocessing` was made of."""
+    """Measure the image that `preprocessed` was made from."""
     small, breast = preprocessed.search_copy, preprocessed.breast
     if preprocessed.mirrored:
         small, breast = small[:, ::-1], breast[:, ::-1]
     kernel = np.ones((_MARGIN, _MARGIN), np.uint8)
     background = cv2.dilate(breast.astype(np.uint8), kernel) == 0
-    # Outside the image counts as breast, so that its edge along the chest wall is not left out.
+    # Everything outside the image counts as breast, to keep the edge along the chest wall.
     inside = cv2.erode(breast.astype(np.uint8), kernel, borderValue=1) > 0
     solidity, holes = _outline(breast)
     inside = inside if inside.sum() >= _FEWEST_PIXELS else breast
@@ -166,35 +172,52 @@ def measure(mammogram: Mammogram, preprocessed: Preprocessed) -> Appearance:
 
 
 def reasons(appearance: Appearance) -> tuple[str, ...]:
-    """Why an image of this appearance is no mammogram that can be read; empty if it is."""
+    """Return the reasons to refuse an image with these measurements; empty if it passes."""
     return tuple(_reasons(appearance))
 
 
-def require_mammogram(mammogram: Mammogram, preprocessed: Preprocessed) -> None:
-    """Let mammograms pass.
+def require_mammogram(
+    mammogram: Mammogram, preprocessed: Preprocessed, gate: LearnedGate | None = None
+) -> None:
+    """Refuse images that are not mammograms.
+
+    Parameters
+    ----------
+    mammogram, preprocessed
+        The image, and the result of preprocessing it.
+    gate
+        The learned gate of the model's card; None uses the rules alone.
 
     Raises
     ------
     NotAMammogramError
-        If the image is none, or none that can be read; the message says why.
+        If the image is not a usable mammogram; the message gives the reasons.
     """
     seen = measure(mammogram, preprocessed)
     if seen.scale < LEAST_SCALE[0]:
         height, width = preprocessed.pixels.shape
         raise NotAMammogramError(
-            f"The breast has too few pixels: {seen.scale:.2f} along a side for one of the "
-            f"network's {width} x {height}, and at least {LEAST_SCALE[0]} are needed. Send the "
-            "image in its full size, no thumbnail."
+            f"The breast has too few pixels: {seen.scale:.2f} per side for each pixel of the "
+            f"network's {width} x {height} input; at least {LEAST_SCALE[0]} are needed. Send the "
+            "full-size image, not a thumbnail."
         )
-    if found := reasons(seen):
+    found = reasons(seen)
+    if not found and gate is not None and gate.refuses(preprocessed):
+        found = (UNLIKE,)
+    if found:
         raise NotAMammogramError(
             f"The image does not look like a mammogram of one breast: {'; '.join(found)}."
         )
 
 
-def discrepancies(mammogram: Mammogram, preprocessed: Preprocessed) -> tuple[str, ...]:
-    """What a person should know of an image that passes, in words."""
-    return tuple(_doubts(mammogram, preprocessed))
+def discrepancies(
+    mammogram: Mammogram, preprocessed: Preprocessed, gate: LearnedGate | None = None
+) -> tuple[str, ...]:
+    """Return what a reader should know about an image that passes, in words."""
+    found = tuple(_doubts(mammogram, preprocessed))
+    if gate is not None and gate.doubts(preprocessed):
+        return ("The image may not be a mammogram: it does not look like most of them.", *found)
+    return found
 
 
 def _doubts(mammogram: Mammogram, preprocessed: Preprocessed) -> Iterator[str]:
@@ -202,20 +225,20 @@ def _doubts(mammogram: Mammogram, preprocessed: Preprocessed) -> Iterator[str]:
     if appearance.scale < LEAST_SCALE[1]:
         yield (
             "The breast has fewer pixels than the network expects: "
-            f"{appearance.scale:.2f} along a side for one of its input."
+            f"{appearance.scale:.2f} per side for each pixel of its input."
         )
     if appearance.neck < LEAST_NECK[1] or appearance.others > MOST_OTHERS[1]:
         yield "The image may show more than one breast or view."
     if _is_turned(appearance, LEAST_UPRIGHT[1]) or (
         appearance.vertical_edge > TURNED_EDGE and appearance.centred_down
     ):
-        yield "The chest wall may lie at the top or bottom: the image may be turned by 90 degrees."
+        yield "The chest wall may be at the top or bottom: the image may be rotated by 90 degrees."
     said, seen = mammogram.exposure.chest_wall, preprocessed.chest_wall
     if said is None or said == seen:
         return
     yield (
-        f"By its DICOM object the chest wall should lie on the {said}, and it lies on the {seen}: "
-        "the image is mirrored, or its laterality or orientation is wrong."
+        f"According to the DICOM object, the chest wall should be on the {said}, but it is on the "
+        f"{seen}: the image is mirrored, or its laterality or orientation is wrong."
     )
 
 
@@ -225,40 +248,40 @@ def _is_turned(seen: Appearance, least_upright: float) -> bool:
 
 def _reasons(seen: Appearance) -> Iterator[str]:
     if seen.coloured > MOST_COLOURED:
-        yield "it has colours"
+        yield "it is coloured"
     if seen.chest_wall < LEAST_CHEST_WALL:
-        yield "its largest object does not lie along the left or right edge, as a breast does"
+        yield "its largest object does not touch the left or right edge as a breast does"
     if seen.opposite > MOST_OPPOSITE:
-        yield "its largest object reaches from the left edge to the right"
+        yield "its largest object spans from the left edge to the right"
     if seen.background < LEAST_BACKGROUND:
-        yield "it has no background around the breast"
+        yield "there is no background around the breast"
     elif seen.empty < LEAST_EMPTY:
         yield "the background is not empty"
     if seen.solidity < LEAST_SOLIDITY or seen.holes > MOST_HOLES:
-        yield "the outline of its largest object is not that of a breast"
+        yield "its largest object does not have the outline of a breast"
     yield from _arrangements(seen)
     if not TEXTURE[0] <= seen.texture <= TEXTURE[1] or not DETAIL[0] <= seen.detail <= DETAIL[1]:
         yield "it does not have the texture of breast tissue"
     elif seen.edges > MOST_EDGES:
-        yield "it is drawn rather than exposed: most of it is flat"
+        yield "it is drawn, not a radiograph: most of it is flat"
 
 
 def _arrangements(seen: Appearance) -> Iterator[str]:
     if seen.seam > MOST_SEAM or seen.others > MOST_OTHERS[0] or seen.neck < LEAST_NECK[0]:
         yield "it shows more than one breast or view"
     if _is_turned(seen, LEAST_UPRIGHT[0]):
-        yield "its chest wall lies at the top or bottom: it is turned by 90 degrees"
+        yield "its chest wall is at the top or bottom: it is rotated by 90 degrees"
 
 
 def _emptiness(background: Grey) -> float:
-    """Share of the background's grey values that equal their median, nearly."""
+    """Share of the background's grey values that nearly equal their median."""
     if background.size < _FEWEST_PIXELS:
         return 1.0
     return float((np.abs(background - np.median(background)) < _SAME_GREY).mean())
 
 
 def _outline(breast: Mask) -> tuple[float, float]:
-    """Solidity of the breast's outline, and the share of it that is holes."""
+    """Solidity of the breast's outline, and its share of holes."""
     mask = breast.astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     contour = max(contours, key=cv2.contourArea)
@@ -269,38 +292,38 @@ def _outline(breast: Mask) -> tuple[float, float]:
 
 
 def _texture(small: Grey, inside: Mask) -> tuple[float, float]:
-    """Relative contrast of fine texture, and how it is spread over the finest two octaves."""
+    """Relative contrast of fine texture, and its distribution over the finest two octaves."""
     finer, coarser = (cv2.GaussianBlur(small, (0, 0), sigma) for sigma in (1.0, 2.0))
     all_contrast = float(small[inside].std())
     fine = float((small - coarser)[inside].std())
     finest = float((small - finer)[inside].var())
     next_octave = float((finer - coarser)[inside].var())
-    smallest = 1e-9  # variance of an image of one value, so that there is a logarithm
+    smallest = 1e-9  # keeps the logarithm finite for an image with a single grey value
     detail = float(np.log((next_octave + smallest) / (finest + smallest)))
     return fine / max(all_contrast, 1e-3), detail
 
 
 def _edges(small: Grey, inside: Mask) -> float:
-    """How much steeper the steepest edges are than the rest."""
+    """Ratio of the steepest edges' gradient to the median gradient."""
     across, down = (cv2.Sobel(small, cv2.CV_32F, *axis) for axis in ((1, 0), (0, 1)))
     median, steepest = np.quantile(np.hypot(across, down)[inside], (0.5, 0.99))
     return float(steepest / max(median, 1e-4))
 
 
 def _seam(small: Grey) -> float:
-    """Greatest share of a column, off the edges, along which grey values jump."""
+    """Greatest share of a column, away from the edges, along which grey values jump."""
     jumps = np.abs(small[:, 2:] - small[:, :-2]) > _JUMP
     return float(jumps.mean(axis=0)[_MARGIN:-_MARGIN].max())
 
 
 def _others(small: Grey, breast: Mask) -> float:
-    """Area of the largest object besides the breast, over the breast's."""
+    """Ratio of the area of the largest object besides the breast to the breast's area."""
     if breast.all():
         return 0.0
     halfway = (float(np.median(small[breast])) + float(np.median(small[~breast]))) / 2
     near = cv2.dilate(breast.astype(np.uint8), np.ones((_MARGIN, _MARGIN), np.uint8))
     others = ((small > halfway) & (near == 0)).astype(np.uint8)
-    # Labels and film edges are thinner.
+    # The opening removes labels and film edges, which are thinner.
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_LABEL, _LABEL))
     opened = cv2.morphologyEx(others, cv2.MORPH_OPEN, kernel)
     count, _, facts, _ = cv2.connectedComponentsWithStats(opened)
@@ -309,19 +332,21 @@ def _others(small: Grey, breast: Mask) -> float:
 
 
 def _neck(breast: Mask) -> float:
-    """Narrowest row between two broader ones, over the less broad; 1 where there is none."""
+    """Ratio of the narrowest row between two wider ones to the smaller of these; 1 if none."""
     breadths = breast.sum(axis=1).astype(np.float64)
     breadths = breadths[breadths > 0]
     above = np.maximum.accumulate(breadths)
     below = np.maximum.accumulate(breadths[::-1])[::-1]
     less_broad = np.minimum(above, below)
-    # Folds and belly at the ends are no views.
-    views = less_broad > _VIEW_BREADTH * breadths.max()
-    return float((breadths[views] / less_broad[views]).min())
+    area = np.cumsum(breadths)
+    smaller = np.minimum(area, area[-1] - area)
+    # Skin folds and the abdomen at the ends are not views, nor is the film's frame.
+    views = (less_broad > _VIEW_BREADTH * breadths.max()) & (smaller > _VIEW_AREA * area[-1])
+    return float((breadths[views] / less_broad[views]).min(initial=1.0))
 
 
 def _position(breast: Mask) -> dict[str, Any]:
-    """How a breast with its chest wall on the left lies on the edges."""
+    """Measure how a breast with its chest wall on the left touches the edges."""
     rows, columns = breast.any(axis=1), breast.any(axis=0)
     upper, lower = (float(edge.any(axis=0).sum()) for edge in (breast[:_EDGE], breast[-_EDGE:]))
     down, across = np.nonzero(breast)
@@ -334,7 +359,7 @@ def _position(breast: Mask) -> dict[str, Any]:
 
 
 def _scale(mammogram: Mammogram, preprocessed: Preprocessed) -> float:
-    """Pixels of the source along a side of the crop for one of the network's input."""
+    """Source pixels per pixel of the network's input, along a side of the crop."""
     top, left, bottom, right = preprocessed.box
     pixels = (bottom - top) * (right - left) * mammogram.reduction**2
     return math.sqrt(pixels / preprocessed.pixels.size)

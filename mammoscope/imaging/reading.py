@@ -1,11 +1,11 @@
-"""Encoded bytes to a `Mammogram`: the one reader of training, evaluation and service.
+"""Decode image bytes into a `Mammogram`: the one reader of training, evaluation and service.
 
-DICOM files are handed to `mammoscope.imaging.dicom`; all else is Pillow's.
+`mammoscope.imaging.dicom` reads DICOM files; Pillow reads everything else.
 
-Formats are an allow-list and are told from the bytes, never from a file's name. Size limits are
-checked on the header, before a pixel is decoded. Whoever knows how many pixels are needed gets no
-more: JPEG is decoded at a half, a quarter or an eighth of its size, other images are shrunk
-before their samples become floating-point numbers.
+Formats are on an allow-list and are recognised from the bytes, never from a file's name. Size
+limits are checked on the header, before any pixel is decoded. A caller that states how many pixels
+it needs gets a reduced image: JPEG is decoded at a half, a quarter or an eighth of its size; other
+images are shrunk before their samples become floating-point numbers.
 """
 
 import io
@@ -42,8 +42,8 @@ _FORMATS: Final = ("JPEG", "PNG", "TIFF")
 _PILLOW_WORDS: Final = "JPEG, PNG or TIFF"
 _ALLOWED_WORDS: Final = "JPEG, PNG, TIFF or DICOM"
 
-# Magic numbers: ITU-T T.81 B.1.1.3 (JPEG), ISO/IEC 15948 5.2 (PNG), TIFF 6.0 section 2 and
-# BigTIFF. Checked before Pillow sees the bytes, so that no other decoder is ever reached.
+# Magic numbers: ITU-T T.81 B.1.1.3 (JPEG), ISO/IEC 15948 5.2 (PNG), TIFF 6.0 section 2 and BigTIFF.
+# They are checked before Pillow sees the bytes, so that no other decoder can be reached.
 _SIGNATURES: Final = (
     b"\xff\xd8\xff",
     b"\x89PNG\r\n\x1a\n",
@@ -76,13 +76,13 @@ _SAMPLE_BITS: Final = {
     "F": 32,
 }
 
-# Chroma of JPEG-compressed grey images stays below this share of the full range; a coloured
-# photograph does not (measured by tests/imaging/test_reading.py on grey images saved as RGB JPEG).
+# The chroma of greyscale images in RGB JPEG stays below this share of the full range; that of a
+# colour photograph does not (measured by tests/imaging/test_reading.py).
 _COLOUR_TOLERANCE: Final = 0.06
 
 _ORIENTATION: Final = 0x0112
 _QUARTER_TURNS: Final = (5, 6, 7, 8)
-"""EXIF orientations that exchange width and height."""
+"""EXIF orientations that swap width and height."""
 
 _BITS_PER_SAMPLE: Final = 258
 _MOST_BITS: Final = 128
@@ -112,39 +112,39 @@ def read(
     Parameters
     ----------
     data
-        An encoded JPEG, PNG (1 to 16 bits a sample), TIFF or DICOM file with one frame.
+        An encoded JPEG, PNG (1 to 16 bits per sample), TIFF or DICOM file with one frame.
     limits
-        Largest size allowed; the defaults of `ReadingLimits` where None.
+        Maximum image size; None uses the defaults of `ReadingLimits`.
     needed
-        Height and width in pixels that the breast is wanted in; the image is reduced by
-        `mammoscope.imaging.mammogram.reduction_for`. All pixels where None.
+        Height and width in pixels required of the breast; the image is reduced by
+        `mammoscope.imaging.mammogram.reduction_for`. None keeps full resolution.
     pseudonyms
-        Names the patient and study of DICOM files; they stay unnamed where None.
+        Makes pseudonyms of the patient and study of DICOM files; None leaves both out.
 
     Returns
     -------
     Mammogram
-        Pixels float32 (H, W) in [0, 1]: stored samples over the largest value that the sample
-        type can hold, or over the range that they occupy where that is less than half of it;
-        colour reduced by the Rec. 601 luma, transparency laid on black, EXIF orientation applied.
+        Pixels float32 (H, W) in [0, 1]: stored samples divided by the maximum of the sample type,
+        or stretched if they occupy less than half of that range. Colour is reduced by the Rec. 601
+        luma, transparency is composed over black, and the EXIF orientation is applied.
 
     Raises
     ------
     EmptyImageError, UnsupportedImageError, CorruptImageError, ImageTooLargeError
-        Nothing but these, whatever the bytes.
+        If the bytes are not a readable image; no other exceptions, whatever the bytes.
     NotAMammogramError
-        If a DICOM file says that it is none.
+        If a DICOM file is not a mammogram.
     """
     limits = limits or ReadingLimits()
     if not data:
-        raise EmptyImageError("The image has 0 bytes.")
+        raise EmptyImageError("The image is empty (0 bytes).")
     if len(data) > limits.max_image_bytes:
         raise ImageTooLargeError(
             f"The image has {len(data)} bytes; at most {limits.max_image_bytes} are allowed."
         )
     if is_dicom(data):
         from mammoscope.imaging.dicom.mammography import (
-            read_dicom,  # brings pydicom: a tenth of a second
+            read_dicom,  # imports pydicom, which takes a tenth of a second
         )
 
         mammogram = read_dicom(data, limits, needed=needed, pseudonyms=pseudonyms)
@@ -155,7 +155,7 @@ def read(
                 damaged = damage(data, cmyk=mammogram.source.mode == "CMYK")
                 mammogram = replace(mammogram, warnings=(*mammogram.warnings, *damaged))
     else:
-        raise UnsupportedImageError(f"The bytes are not those of a {_ALLOWED_WORDS} image.")
+        raise UnsupportedImageError(f"The bytes are not a {_ALLOWED_WORDS} image.")
     if mammogram.pixels.size < mammogram.source.width * mammogram.source.height:
         again = partial(read, data, limits, pseudonyms=pseudonyms)
         return replace(mammogram, read_fully=again)
@@ -163,7 +163,7 @@ def read(
 
 
 def read_image(image: Image.Image, limits: ReadingLimits | None = None) -> Mammogram:
-    """Take over an image that Pillow has opened; else as `read`."""
+    """Read an image that Pillow has opened; otherwise like `read`."""
     with _typed_errors():
         return _read_opened(image, limits or ReadingLimits(), None)
 
@@ -175,76 +175,75 @@ def read_file(
     needed: Size | None = None,
     pseudonyms: Pseudonyms | None = None,
 ) -> Mammogram:
-    """Read one image from the file system; parameters are those of `read`.
+    """Read one image file; the parameters are those of `read`.
 
     Raises
     ------
     UnreadableFileError
-        If the file system does not hand out the bytes.
+        If the file cannot be read.
     ImageError
-        As `read` does.
+        As in `read`.
     """
     return read(file_bytes(path, limits), limits, needed=needed, pseudonyms=pseudonyms)
 
 
 def file_bytes(path: Path, limits: ReadingLimits | None = None) -> bytes:
-    """Return the bytes of an image file; of a file over the limit, one more than allowed.
+    """Return a file's bytes; for a file over the limit, one byte more than allowed.
 
     Raises
     ------
     UnreadableFileError
-        If the file system does not hand out the bytes.
+        If the file cannot be read.
     """
     limits = limits or ReadingLimits()
     try:
         with path.open("rb") as stream:
             return stream.read(limits.max_image_bytes + 1)
     except FileNotFoundError as err:
-        raise UnreadableFileError("There is no such file.") from err
+        raise UnreadableFileError("The file does not exist.") from err
     except PermissionError as err:
-        raise UnreadableFileError("Reading the file is not permitted.") from err
+        raise UnreadableFileError("There is no permission to read the file.") from err
     except OSError as err:
         raise UnreadableFileError("The file cannot be read.") from err
 
 
 @contextmanager
 def _typed_errors() -> Iterator[None]:
-    """Turn whatever Pillow's decoders raise into an `ImageError`."""
+    """Convert any exception of Pillow's decoders into an `ImageError`."""
     try:
-        # Pillow warns of a decompression bomb at a size of its own; ours is checked instead. Its
-        # other warnings concern metadata that is not used.
+        # Pillow warns of decompression bombs by its own limit; ours is checked instead. Its other
+        # warnings concern metadata that is not used.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except (ImageError, KeyboardInterrupt):
         raise
     except UnidentifiedImageError as err:
-        raise CorruptImageError(f"The bytes begin like {_PILLOW_WORDS} and break off.") from err
+        raise CorruptImageError(f"The bytes start like {_PILLOW_WORDS} but are truncated.") from err
     except Image.DecompressionBombError as err:
-        raise ImageTooLargeError("The image has more pixels than are allowed.") from err
+        raise ImageTooLargeError("The image has more pixels than allowed.") from err
     except MemoryError as err:
-        raise DecodingLimitError("Reading the image needs more memory than is allowed.") from err
-    # Decoders raise whatever their parsing trips over: no list of types would be complete.
+        raise DecodingLimitError("Reading the image needs more memory than allowed.") from err
+    # Decoders raise many types of exceptions; no list of them would be complete.
     except Exception as err:
         raise CorruptImageError("The image is damaged or incomplete.") from err
 
 
 def _opened(data: bytes) -> Image.Image:
-    """Open an image; a TIFF whose samples are of a type that Pillow has none for is named."""
+    """Open an image; the error for a TIFF that Pillow cannot read names its sample type."""
     try:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
         if (kind := _tiff_sample_type(data)) is None:
             raise
     raise UnsupportedImageError(
-        f"The TIFF's samples are {kind}; integers of 8, 16 and 32 bits (unsigned "
-        "ones of 32 bits in little-endian files only) and floating-point numbers "
-        "of 32 bits are read."
+        f"The TIFF's samples are {kind}; supported are integers of 8, 16 and 32 bits (unsigned "
+        "32-bit integers in little-endian files only) and floating-point numbers of 32 bits."
     )
 
 
 def _tiff_sample_type(data: bytes) -> str | None:
-    """What the first page of a TIFF says that its samples are, in words; None where it does not."""
+    """Describe the sample type of a TIFF's first page in words; None if it is not stated."""
     try:
         directory = ImageFileDirectory_v2(data[:8])
         stream = io.BytesIO(data)
@@ -266,16 +265,16 @@ def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels or max(width, height) > limits.max_dimension:
         raise ImageTooLargeError(
-            f"The image has {width} x {height} pixels; at most {limits.max_pixels} in all and "
-            f"{limits.max_dimension} on a side are allowed."
+            f"The image has {width} x {height} pixels; at most {limits.max_pixels} in total and "
+            f"{limits.max_dimension} per side are allowed."
         )
     if getattr(image, "n_frames", 1) > 1:
-        raise UnsupportedImageError("The image has several frames or pages; one is allowed.")
+        raise UnsupportedImageError("The image has several frames or pages; only one is allowed.")
     if image.mode not in _SAMPLE_BITS:
-        raise UnsupportedImageError("The image's sample layout is not read.")
+        raise UnsupportedImageError("The image's sample layout is not supported.")
     if image.mode == "L" and _sample_format(image) != _UNSIGNED:
         raise UnsupportedImageError(
-            "The TIFF's samples are signed numbers of 8 bits; unsigned ones of 8 bits are read."
+            "The TIFF's samples are signed 8-bit integers; only unsigned ones are supported."
         )
 
 
@@ -288,9 +287,9 @@ def _decode(image: Image.Image, needed: Size | None) -> Mammogram:
     deep_colour = bits == 8 and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
     image.load()
     drafted = round(max(size) / max(image.size))
-    if drafted > 1:  # without the pixels that stand for fewer than the others
+    if drafted > 1:  # drop edge pixels that represent fewer source pixels than the others
         image = image.crop((0, 0, size[0] // drafted, size[1] // drafted))
-    # Without an orientation there is nothing to do, and Pillow would copy.
+    # Without an orientation tag there is nothing to do, and Pillow would copy the image.
     upright = image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
     coloured = 0.0
     if bits <= 8:
@@ -298,13 +297,13 @@ def _decode(image: Image.Image, needed: Size | None) -> Mammogram:
     samples = np.asarray(upright)
     if deep_colour and np.ptp(samples) < LEAST_OCCUPIED * 255:
         raise UnsupportedImageError(
-            "The image has 16-bit colour samples that use less than half of their range, of which "
-            "8 bits are read; save it as 16-bit grey."
+            "The image has 16-bit colour samples that use less than half of their range. Only 8 "
+            "bits of them would be read; save the image as 16-bit grey."
         )
     if samples.dtype == np.int32 and _sample_format(image) == _UNSIGNED:
         samples = samples.view(np.uint32)
     pixels = on_occupied_range(_scale(_shrink(samples, factor // drafted)))
-    notes = ("The image has colours; mammograms are grey.",) if coloured else ()
+    notes = ("The image is coloured; mammograms are grey.",) if coloured else ()
     facts = SourceFacts(
         format=kind,
         width=size[0],
@@ -317,7 +316,7 @@ def _decode(image: Image.Image, needed: Size | None) -> Mammogram:
 
 
 def _sample_format(image: Image.Image) -> int:
-    """What the bits of a TIFF's sample mean; those of other formats are unsigned numbers."""
+    """Sample format of a TIFF; other formats have unsigned integers."""
     tags = getattr(image, "tag_v2", {})
     return int(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0])
 
@@ -333,7 +332,7 @@ def _reduction(image: Image.Image, needed: Size) -> int:
 
 
 def _shrink(samples: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
-    """Shrink, each sample the mean of those it stands for; 8 bits become 16."""
+    """Shrink by averaging samples; 8 bits become 16."""
     if samples.dtype.itemsize > 2:
         return samples
     if samples.dtype.itemsize == 2:
@@ -341,19 +340,19 @@ def _shrink(samples: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
     if factor < 2:
         return samples
     if samples.dtype == np.uint8:
-        # Means keep what 8 bits would round away.
+        # 16 bits keep the fractions of the means.
         samples = np.multiply(samples, 257, dtype=np.uint16)
     return shrink(samples, factor)
 
 
 def _scale(samples: npt.NDArray[Any]) -> Grey:
-    """Scale samples to [0, 1]: by what they can hold where it is known, else by their range."""
+    """Scale samples to [0, 1], by the maximum of their type if it is known, else by their range."""
     if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
         largest = np.float32(np.iinfo(samples.dtype).max)
         return np.asarray(np.divide(samples, largest, dtype=np.float32))
     deep = samples.astype(np.float32)
     if not np.isfinite(deep).all():
-        raise CorruptImageError("The image holds samples that are not finite numbers.")
+        raise CorruptImageError("The image has samples that are not finite numbers.")
     low, high = float(deep.min()), float(deep.max())
     if samples.dtype.kind in "ui" and low >= 0.0 and high <= 65535.0:
         return np.asarray(deep / 65535.0, dtype=np.float32)
@@ -365,7 +364,7 @@ def _scale(samples: npt.NDArray[Any]) -> Grey:
 
 
 def _to_grey(image: Image.Image) -> tuple[Image.Image, float]:
-    """Reduce to 8-bit grey; say what share of the image had colours."""
+    """Reduce to 8-bit grey; also return the share of the image that was coloured."""
     if image.mode in ("L", "1"):
         return image.convert("L"), 0.0
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:

@@ -1,1 +1,1 @@
-"""The network, the folder that it lives in, and the engine that runs it."""
+"""The network, the model folder, and the inference engine."""

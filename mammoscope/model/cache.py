@@ -1,10 +1,10 @@
-"""Compiled networks: made from a .keras once, and kept.
+"""Compile networks from .keras files once, and cache the result.
 
-A compiled network is a folder: OpenVINO's intermediate representation of the network, and a JSON
-file with what it was made from and the sha256 of both files. It stands in one of two places:
+A compiled network is a folder with OpenVINO's intermediate representation, and a JSON file that
+records its origin and the sha256 of both files. It is in one of two places:
 
-- in the model folder as `COMPILED_NAME`, where ``mammoscope compile --output`` put it;
-- in the user's cache folder, where it is made when a model is first loaded.
+- the model folder, as `COMPILED_NAME`, written by ``mammoscope compile --output``;
+- the user's cache folder, written when a model is first loaded.
 
 A cached network is used only for the same .keras, precision, converter, Keras and OpenVINO.
 """
@@ -33,7 +33,7 @@ from mammoscope.settings.service import cache_folder
 from mammoscope.system.files import locked, replacing_folder
 
 CONVERTER_VERSION: Final = 1
-"""Version of `mammoscope.model.conversion`; every change of what it makes raises it."""
+"""Version of `mammoscope.model.conversion`; increase it with every change of the output."""
 
 COMPILED_NAME: Final = "compiled"
 """Folder of the compiled network in a model folder."""
@@ -47,16 +47,16 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Origin(Frozen):
-    """What a compiled network is made from, and with what.
+    """Source of a compiled network, and the tools that made it.
 
     Parameters
     ----------
     source_sha256
-        Of the .keras.
+        SHA-256 of the .keras file.
     precision
-        ``bfloat16``: weights are stored in 16 bits; ``float32``: in 32.
+        ``bfloat16``: weights are stored in 16 bits. ``float32``: in 32 bits.
     converter, keras, openvino
-        Versions. ``keras`` is None where Keras is not installed.
+        Versions. ``keras`` is None if Keras is not installed.
     """
 
     source_sha256: Sha256
@@ -67,7 +67,7 @@ class Origin(Frozen):
 
     @classmethod
     def of(cls, artifact: Artifact) -> Self:
-        """Origin of an artifact's compiled network, if it were made now."""
+        """Return the origin of an artifact's compiled network, if it were made now."""
         return cls(
             source_sha256=artifact.card.sha256 if artifact.card else sha256_of(artifact.network),
             precision=artifact.precision,
@@ -77,9 +77,9 @@ class Origin(Frozen):
         )
 
     def accepts(self, other: "Origin") -> bool:
-        """Whether a network of the other origin is the one wanted.
+        """Whether a network of the other origin can be used.
 
-        Where Keras is not installed, its version cannot make a difference.
+        If Keras is not installed here, its version is not compared.
         """
         return other == (self if self.keras else self.model_copy(update={"keras": other.keras}))
 
@@ -97,16 +97,16 @@ class _Record(Frozen):
 
 
 def compiled_network(artifact: Artifact, cache: Path | None = None) -> Any:
-    """Find an artifact's compiled network, or make it and keep it.
+    """Find an artifact's compiled network, or compile and cache it.
 
-    Where the cache cannot be written, the network is made for this process alone.
+    If the cache cannot be written, the network is compiled for this process only.
 
     Parameters
     ----------
     artifact
         The model.
     cache
-        Cache folder; that of the environment where None.
+        Cache folder; None uses that of the environment.
 
     Returns
     -------
@@ -115,8 +115,8 @@ def compiled_network(artifact: Artifact, cache: Path | None = None) -> Any:
     Raises
     ------
     ArtifactError
-        If the .keras is no network, or there is no folder to convert it in, or the network must be
-        made and Keras is not installed.
+        If the .keras is not a network, no folder is available for conversion, or the network must
+        be compiled and Keras is not installed.
     """
     origin = Origin.of(artifact)
     beside = artifact.network.parent / COMPILED_NAME
@@ -124,39 +124,40 @@ def compiled_network(artifact: Artifact, cache: Path | None = None) -> Any:
         return found
     if origin.keras is None:
         raise CompilationError(
-            "The model folder has no compiled network for these versions, and Keras, which makes "
-            "one, is not installed here; run mammoscope compile --output DIR where it is."
+            "The model folder has no compiled network for these versions, and Keras, which is "
+            "needed to compile it, is not installed here. Run mammoscope compile --output DIR "
+            "where Keras is installed."
         )
     if beside.exists():
         _log.warning(
-            "The compiled network in the model folder is damaged, or was made for another model "
-            "or other versions; it is not used."
+            "The compiled network in the model folder is damaged, or belongs to another model or "
+            "other versions; it is ignored."
         )
     try:
         return _cached(artifact, origin, cache or cache_folder())
     except OSError as err:
         _log.warning(
-            "The cache folder cannot be used (%s), so the model is compiled at every start; "
-            "MAMMOSCOPE_CACHE names another folder.",
+            "The cache folder cannot be used (%s), so the model is compiled at every start. Set "
+            "MAMMOSCOPE_CACHE to another folder.",
             err.strerror or type(err).__name__,
         )
     return _for_this_process(artifact, origin)
 
 
 def write_compiled(artifact: Artifact, folder: Path) -> None:
-    """Put an artifact's compiled network into a model folder, for whoever may read the folder.
+    """Write an artifact's compiled network into a model folder, for other users and machines.
 
     Parameters
     ----------
     artifact
         The model.
     folder
-        A model folder; a compiled network in it is replaced.
+        A model folder; an existing compiled network is replaced.
 
     Raises
     ------
     ArtifactError
-        As `compiled_network`.
+        As in `compiled_network`.
     StorageError
         If the folder cannot be written to.
     """
@@ -170,7 +171,7 @@ def write_compiled(artifact: Artifact, folder: Path) -> None:
 
 
 def _cached(artifact: Artifact, origin: Origin, cache: Path) -> Any:
-    """Read the network from the cache; the first process that wants it makes it.
+    """Read the network from the cache; the first process to need it compiles it.
 
     Raises
     ------
@@ -182,22 +183,22 @@ def _cached(artifact: Artifact, origin: Origin, cache: Path) -> Any:
     if (found := _read(kept, origin)) is not None:
         return found
     with locked(folder / f"{origin.key}.lock"):
-        # Another process may have made it while this one waited.
+        # Another process may have compiled it in the meantime.
         if (found := _read(kept, origin)) is not None:
             return found
         if kept.exists():
-            _log.warning("The cached network is damaged; it is made again.")
+            _log.warning("The cached network is damaged; compiling it again.")
         _announce(artifact, "once")
         with replacing_folder(kept) as work:
             _make(artifact, origin, work)
         found = _read(kept, origin)
     if found is None:
-        raise OSError(0, "what was written there cannot be read")
+        raise OSError(0, "the written files cannot be read")
     return found
 
 
 def _for_this_process(artifact: Artifact, origin: Origin) -> Any:
-    """Make the network and keep nothing."""
+    """Compile the network without caching it."""
     _announce(artifact, "at every start")
     with temporary_folder() as name:
         folder = Path(name)
@@ -219,7 +220,7 @@ def _make(artifact: Artifact, origin: Origin, folder: Path) -> None:
     Raises
     ------
     OSError
-        If it cannot be written.
+        If they cannot be written.
     """
     network = convert_network(artifact.network)
     try:
@@ -259,12 +260,12 @@ def _parse(folder: Path, *, mapped: bool = True) -> Any:
 
 
 def _private(folder: Path) -> Path:
-    """Create a folder that only this user may enter; what lies in it is trusted.
+    """Create a folder that only this user can access, because its content is trusted.
 
     Raises
     ------
     OSError
-        If it cannot be created, or is another user's or open to others.
+        If it cannot be created, belongs to another user, or is open to others.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if hasattr(os, "geteuid"):

@@ -1,4 +1,4 @@
-"""Calibration: raw logits to probabilities. The card stores it and the metrics fit it."""
+"""Calibration: maps raw logits to probabilities. The card stores it; the metrics fit it."""
 
 import math
 from typing import Annotated, Final
@@ -12,19 +12,19 @@ from mammoscope.settings.frozen import Frozen
 
 AGE_CENTRE_YEARS: Final = 60.0
 YEARS_A_DECADE: Final = 10.0
-"""Ages enter a calibration in decades from the centre, about the mean age in screening."""
+"""The age enters as decades from this centre, about the mean age in screening."""
 
 _Slope = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 _Shift = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Calibration(Frozen):
-    """Platt scaling: log-odds of a tumour are ``slope * logit + intercept``.
+    """Platt scaling: the log-odds of a tumour are ``slope * logit + intercept``.
 
     Parameters
     ----------
     slope
-        Factor, above 0; below 1 it softens an overconfident network.
+        Factor, positive; below 1 it reduces overconfidence.
     intercept
         Shift in log-odds.
 
@@ -58,11 +58,11 @@ class AgeCalibration(Frozen):
     Parameters
     ----------
     slope
-        Factor of the logit, above 0.
+        Factor of the logit, positive.
     intercept
-        Shift in log-odds, at 60 years.
+        Shift in log-odds at 60 years.
     per_decade
-        Change in log-odds with ten years of age.
+        Change in log-odds per decade of age.
 
     Raises
     ------
@@ -89,18 +89,18 @@ class AgeCalibration(Frozen):
 
 
 def decades_from_centre(years: FloatArray) -> FloatArray:
-    """Ages (N,) in years as decades from `AGE_CENTRE_YEARS`."""
+    """Convert ages (N,) in years to decades from `AGE_CENTRE_YEARS`."""
     return (years - AGE_CENTRE_YEARS) / YEARS_A_DECADE
 
 
 def sigmoid(log_odds: FloatArray) -> FloatArray:
-    """Probabilities in [0, 1] of `log_odds`, without overflow."""
+    """Convert `log_odds` to probabilities in [0, 1], without overflow."""
     return np.asarray(np.exp(-np.logaddexp(0.0, -log_odds)), np.float64)
 
 
 def _probability(log_odds: float) -> float:
-    # Python's own floats: a single answer does not change with the release of NumPy. Two forms,
-    # so that the exponential cannot overflow.
+    # Python floats, so that a single probability does not depend on the release of NumPy. Two
+    # forms, so that the exponential cannot overflow.
     if log_odds >= 0:
         return 1.0 / (1.0 + math.exp(-log_odds))
     return math.exp(log_odds) / (1.0 + math.exp(log_odds))

@@ -1,4 +1,4 @@
-"""The Python API: a loaded model that predicts files, bytes and arrays."""
+"""The Python API: a loaded model that predicts from files, bytes and arrays."""
 
 from os import PathLike
 from pathlib import Path
@@ -20,16 +20,16 @@ from mammoscope.model.prediction import Prediction
 from mammoscope.settings.service import model_path
 
 Source = str | PathLike[str] | bytes | npt.NDArray[Any]
-"""A file, the bytes of one, or grey pixels."""
+"""A file path, the bytes of a file, or grey pixels."""
 
 
 class ImagePrediction(Prediction):
-    """A `Prediction` that keeps its image, so that a heat map can be drawn.
+    """A `Prediction` with its image, for drawing a heat map.
 
     Parameters
     ----------
     mammogram
-        The image, with all its pixels.
+        The image at full resolution.
     """
 
     mammogram: SkipValidation[Mammogram] = Field(exclude=True, repr=False)
@@ -40,15 +40,15 @@ class ImagePrediction(Prediction):
         Returns
         -------
         ndarray
-            uint8 (H, W, 3), red, green, blue, in the image's own size. Colours run from the least
-            (dark blue) to the greatest heat (yellow) in this image; they cannot be compared
-            between images.
+            uint8 (H, W, 3), red, green, blue, of the image's size. Colours range from the least
+            (dark blue) to the greatest heat (yellow) in this image, and cannot be compared between
+            images.
         """
         return overlay(display_of(self.mammogram), self.logit_map, self.preprocessed)
 
 
 class Classifier:
-    """A loaded model; `mammoscope.load` makes it. Safe to use from several threads.
+    """A loaded model, made by `mammoscope.load`; thread-safe.
 
     Parameters
     ----------
@@ -72,19 +72,19 @@ class Classifier:
         Parameters
         ----------
         image
-            Path of a JPEG, PNG, TIFF or DICOM file; the bytes of one; or an array (H, W) of uint8,
-            uint16, or floating-point numbers in [0, 1], in which dense tissue is bright. Integers
-            are divided by the largest value of their type.
+            Path of a JPEG, PNG, TIFF or DICOM file; its bytes; or an array (H, W) of uint8, uint16,
+            or floating-point in [0, 1], with bright dense tissue. Integers are divided by the
+            maximum of their type.
         operating_point
             Operating point of the card whose threshold decides the label: ``default``,
             ``high_sensitivity`` or ``high_specificity``.
         age
-            The woman's age in years, if known; it enters the calibration only.
+            The woman's age in years, if known; used by the calibration only.
 
         Returns
         -------
         ImagePrediction
-            Among others ``probability``, ``label``, ``warnings`` and ``heat_map()``.
+            Includes ``probability``, ``label``, ``warnings`` and ``heat_map()``.
 
         Raises
         ------

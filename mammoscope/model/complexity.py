@@ -1,4 +1,4 @@
-"""How large a network is, and what an image costs it."""
+"""Count a network's parameters and its operations per image."""
 
 import math
 from typing import Any
@@ -13,9 +13,8 @@ def complexity(network: keras.Model) -> dict[str, int]:
     Returns
     -------
     dict
-        ``parameters``, ``layers`` with weights, and ``multiply_adds``: multiplications with
-        additions that convolutions and dense layers make of one image, which is all but a few
-        per cent of the work.
+        ``parameters``, ``layers`` with weights, and ``multiply_adds``: the multiply-add operations
+        of convolutions and dense layers per image, which are all but a few per cent of the work.
     """
     leaves = list(_leaves(network))
     return {
@@ -40,6 +39,6 @@ def _multiply_adds(layer: keras.layers.Layer) -> int:
         kernels = [layer.kernel]
     else:
         return 0
-    # Each weight of a kernel is used once in every cell of the map that it makes.
+    # Each weight of a kernel is used once in every cell of its output map.
     cells = math.prod(layer.output.shape[1:-1])
     return int(sum(math.prod(kernel.shape) for kernel in kernels) * cells)

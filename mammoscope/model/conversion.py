@@ -1,11 +1,11 @@
-"""A .keras as an OpenVINO model, in the form that OpenVINO's kernels expect.
+"""Convert a .keras file to an OpenVINO model, in the form that OpenVINO's kernels expect.
 
-Keras keeps channels last, OpenVINO computes with channels first, and Keras' OpenVINO backend
-transposes before and after each convolution and each batch normalisation, and weights as well.
-That keeps normalisation and activation from becoming part of the convolution. So transpositions
-are moved until they cancel each other out.
+Keras stores channels last, but OpenVINO computes with channels first. Keras' OpenVINO backend
+therefore transposes before and after each convolution and batch normalisation, and transposes
+weights too. This prevents OpenVINO from fusing normalisation and activation into the convolution.
+This module moves the transpositions until they cancel out.
 
-A change of what comes out raises `mammoscope.model.cache.CONVERTER_VERSION`.
+Increase `mammoscope.model.cache.CONVERTER_VERSION` with every change of the output.
 """
 
 import os
@@ -23,7 +23,7 @@ DAMAGED: Final = "The network is damaged or of another kind."
 
 _POINTWISE: Final = frozenset({"Add", "Subtract", "Multiply", "Divide", "Maximum", "Minimum",
                                "Relu", "Clamp", "Sigmoid", "Tanh", "Elu"})  # fmt: skip
-"""Operations that do the same in any order of axes."""
+"""Operations that are independent of the order of axes."""
 
 _AXES: Final = 4
 
@@ -31,12 +31,12 @@ Order = tuple[int, ...]
 
 
 def convert_network(network: Path) -> Any:
-    """Convert a .keras into an OpenVINO model that takes one image at a time.
+    """Convert a .keras file to an OpenVINO model that takes one image at a time.
 
     Raises
     ------
     ArtifactMismatchError
-        If the file is no network.
+        If the file is not a network.
     CompilationError
         If Keras is not installed.
     """
@@ -47,8 +47,8 @@ def convert_network(network: Path) -> Any:
         import keras
     except ImportError as err:
         raise CompilationError(
-            "Keras, which compiles the model, is not installed here; run mammoscope "
-            "compile --output DIR where it is."
+            "Keras, which is needed to compile the model, is not installed here. Run mammoscope "
+            "compile --output DIR where Keras is installed."
         ) from err
 
     temporary = temporary_folder()
@@ -57,21 +57,21 @@ def convert_network(network: Path) -> Any:
             loaded = keras.saving.load_model(network, compile=False)
             path = Path(folder) / "network.xml"
             loaded.export(str(path), format="openvino", verbose=False)
-            # Copied, not mapped: the file is gone in a moment.
+            # Copied, not memory-mapped, because the file is deleted next.
             core.set_property({"ENABLE_MMAP": False})
             model = core.read_model(path)
-        # With every size known, OpenVINO plans its memory and its kernels once.
+        # With all sizes known, OpenVINO plans its memory and kernels only once.
         _, *size = model.input(0).partial_shape
         model.reshape([1, *(length.get_length() for length in size)])
         _simplify(model)
-    # Keras and OpenVINO raise what their parsers happen to raise for a damaged file.
+    # Keras and OpenVINO raise many types of exceptions for a damaged file.
     except Exception as err:
         raise ArtifactMismatchError(DAMAGED) from err
     return model
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """Make a folder to compile a model in, which goes when it is left; raises `ArtifactError`."""
+    """Make a temporary folder for compiling a model; raises `ArtifactError`."""
     try:
         return tempfile.TemporaryDirectory(prefix="mammoscope-")
     except OSError as err:
@@ -79,10 +79,10 @@ def temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO without what reports its use to its makers.
+    """Import OpenVINO without its telemetry package.
 
-    OpenVINO and its tools do without the package where it is not installed. Where it is, it would
-    write an identifier into the user's folder and double the time of the import.
+    OpenVINO and its tools work without that package. If it is installed, it would write an
+    identifier into the user's folder and double the time of the import.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
@@ -91,7 +91,7 @@ def import_openvino() -> Any:
 
 
 def _simplify(model: Any) -> None:
-    """Fold constants and let transpositions cancel each other out; what is computed stays."""
+    """Fold constants and cancel transpositions; the computed function does not change."""
     _fold(model)
     for node in model.get_ordered_ops():
         kind = node.get_type_name()
@@ -105,14 +105,14 @@ def _simplify(model: Any) -> None:
 
 def _fold(model: Any) -> None:
     import_openvino()
-    # What OpenVINO's own converter runs at its end; it has no other name.
+    # OpenVINO's own converter runs this at its end; it has no public name.
     from openvino import _offline_transformations as transformations
 
     transformations.apply_moc_transformations(model, cf=True)
 
 
 def _join(node: Any) -> None:
-    """Make one of two transpositions in a row, or none where the second undoes the first."""
+    """Merge two consecutive transpositions, or remove both if they cancel out."""
     first, second = _order(node.input_value(0)), _order(node.output(0))
     if first is None or second is None:
         return
@@ -120,7 +120,7 @@ def _join(node: Any) -> None:
 
 
 def _move_down(node: Any) -> None:
-    """Transpose what a node puts out instead of what it takes in, where it makes no difference."""
+    """Move a transposition from a node's inputs to its output, if this is equivalent."""
     sources = [port.get_source_output() for port in node.inputs()]
     order = next((found for found in map(_order, sources) if found is not None), None)
     ranks = [len(source.get_partial_shape()) for source in sources]
@@ -130,7 +130,7 @@ def _move_down(node: Any) -> None:
         node.set_attribute("axis", order[node.get_attributes()["axis"] % _AXES])
     undo = tuple(int(axis) for axis in np.argsort(order))
     for port, source, rank in zip(node.inputs(), sources, ranks, strict=True):
-        if rank:  # a number without axes needs no transposition
+        if rank:  # scalars need no transposition
             port.replace_source_output(_transposed(_with_all_axes(source, rank), undo))
     followers = node.output(0).get_target_inputs()
     node.validate_and_infer_types()
@@ -153,7 +153,7 @@ def _with_all_axes(source: Any, rank: int) -> Any:
 
 
 def _transposed(source: Any, order: Order) -> Any:
-    """`source` with its axes in `order`; of a transposition, what it was made of is taken."""
+    """Return `source` with its axes in `order`; merges with a transposition that made `source`."""
     earlier = _order(source)
     if earlier is not None:
         source, order = source.get_node().input_value(0), _after(earlier, order)
@@ -163,12 +163,12 @@ def _transposed(source: Any, order: Order) -> Any:
 
 
 def _after(first: Order, second: Order) -> Order:
-    """The one order of axes that equals two in a row."""
+    """Return the order of axes that equals two consecutive ones."""
     return tuple(first[axis] for axis in second)
 
 
 def _order(output: Any) -> Order | None:
-    """Order in which `output` takes four axes; None if it comes of no constant transposition."""
+    """Order in which `output` takes four axes; None unless it is a constant transposition."""
     node = output.get_node()
     if node.get_type_name() != "Transpose":
         return None

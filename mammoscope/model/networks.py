@@ -1,13 +1,13 @@
-"""Backbones with a head, as Keras networks that run on any backend.
+"""Keras networks from a backbone and a head, for any Keras backend.
 
-Every network takes uint8 (N, H, W, 1) and scales it inside the graph, so that a saved network
-needs no companion to be used correctly. Outputs, by name:
+Every network takes uint8 (N, H, W, 1) and scales it inside the graph, so that a saved network can
+be used without further code. Outputs, by name:
 
 ``logit``
     float32 (N, 1): score before calibration.
 ``logit_map``
-    float32 (N, h, w, 1): what each cell of the image adds to the score. The head pools it into the
-    logit: by its mean (``mean``) or by a smooth maximum (``logit_map``).
+    float32 (N, h, w, 1): the contribution of each cell of the image to the score. The head pools
+    it into the logit, by its mean (``mean``) or by a smooth maximum (``logit_map``).
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from mammoscope.settings.training import TrainConfig
 class _Backbone(NamedTuple):
     build: Callable[..., keras.Model]
     learns_after: str
-    """Layer after which convolutions learn with ``trainable_from`` ``auto``."""
+    """Layer after which convolutions are trainable if ``trainable_from`` is ``auto``."""
 
 
 _BACKBONES: Final = {
@@ -36,19 +36,19 @@ _BACKBONES: Final = {
 """All three expect pixels scaled to [-1, 1] (``preprocess_input`` in mode ``tf``)."""
 
 LOG_SUM_EXP_SHARPNESS: Final = 4.0
-"""r of the pooling log(mean(exp(r x))) / r: towards 0 it is the mean, towards infinity the maximum.
+"""r in the pooling log(mean(exp(r x))) / r: the mean for r towards 0, the maximum for large r.
 
 References
 ----------
 Pinheiro PO, Collobert R. From image-level to pixel-level labeling with convolutional networks.
-CVPR 2015: values from 1 to 10 work alike.
+CVPR 2015: values from 1 to 10 work equally well.
 """
 
 _HEAD: Final = "score"
-"""Name of the layer that turns features into the logit map."""
+"""Name of the layer that maps features to the logit map."""
 
 _REMOVED_HEAD: Final = "standardise"
-"""Name of a layer that only the heads ``depths`` and ``mean_max`` of earlier versions had."""
+"""Name of a layer in the heads ``depths`` and ``mean_max`` of earlier versions only."""
 
 _AUTO: Final = "auto"
 _ALL: Final = "all"
@@ -56,12 +56,12 @@ _NONE: Final = "none"
 
 
 def build_network(config: TrainConfig) -> keras.Model:
-    """Build the network of `config` with freshly drawn weights.
+    """Build the network of `config` with random weights.
 
     Parameters
     ----------
     config
-        Backbone, head, drop rate, smoothing and input size are used.
+        Its backbone, head, drop rate, smoothing and input size are used.
     """
     height, width = config.input_size
     pixels = keras.Input((height, width, 1), dtype="uint8", name="pixels")
@@ -95,14 +95,14 @@ def _pool(logit_map: Any, config: TrainConfig) -> Any:
 
 
 def load_weights(network: keras.Model, config: TrainConfig) -> None:
-    """Fill a network with the weights that `config` names.
+    """Load the weights named by `config` into a network.
 
-    An earlier run's network fills the head too.
+    The network of an earlier run provides the head too.
 
     Raises
     ------
     ConfigurationError
-        If the weights cannot be had or do not fit.
+        If the weights are unavailable or do not fit.
     """
     backbone = network.get_layer("backbone")
     if config.weights == "none":
@@ -112,9 +112,7 @@ def load_weights(network: keras.Model, config: TrainConfig) -> None:
         return
     path = Path(config.weights)
     if not path.is_file():
-        raise ConfigurationError(
-            "The weights are neither imagenet, nor none, nor an existing file."
-        )
+        raise ConfigurationError("The weights must be imagenet, none, or an existing file.")
     if path.suffix == ".keras":
         _continue_from(path, network)
         return
@@ -127,7 +125,7 @@ def load_weights(network: keras.Model, config: TrainConfig) -> None:
 
 
 def _continue_from(path: Path, network: keras.Model) -> None:
-    """Take over the backbone and the head of an earlier run's network."""
+    """Copy the backbone and the head from an earlier run's network."""
     try:
         earlier = keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, TypeError) as err:
@@ -135,11 +133,11 @@ def _continue_from(path: Path, network: keras.Model) -> None:
     names = {layer.name for layer in earlier.layers}
     if _REMOVED_HEAD in names:
         raise ConfigurationError(
-            "The earlier run's network has head depths or mean_max, which this version no longer "
-            "has; start from a network of head mean or logit_map."
+            "The earlier run's network has the head depths or mean_max, which this version no "
+            "longer supports; start from a network with the head mean or logit_map."
         )
     if not names.issuperset(("backbone", _HEAD)):
-        raise ConfigurationError("The earlier run's network has no backbone and head of ours.")
+        raise ConfigurationError("The earlier run's network does not have the expected layers.")
     for name in ("backbone", _HEAD):
         _copy(earlier.get_layer(name), network.get_layer(name))
 
@@ -147,9 +145,9 @@ def _continue_from(path: Path, network: keras.Model) -> None:
 def _imagenet(config: TrainConfig) -> keras.Model:
     try:
         return _build_backbone(config, weights="imagenet")
-    except Exception as err:  # Keras raises a bare Exception when a download fails.
+    except Exception as err:  # Keras raises a bare Exception if a download fails.
         raise ConfigurationError(
-            "The ImageNet weights cannot be downloaded; give a file with --weights, or none."
+            "The ImageNet weights cannot be downloaded; use --weights FILE or --weights none."
         ) from err
 
 
@@ -157,28 +155,31 @@ def _copy(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
     try:
         target.set_weights(source.get_weights())
     except ValueError as err:
-        raise ConfigurationError("The weights are those of another backbone or head.") from err
+        raise ConfigurationError("The weights belong to another backbone or head.") from err
 
 
 def choose_trainable(network: keras.Model, config: TrainConfig, trainable_from: str) -> None:
-    """Let the backbone learn from the named layer on; batch normalisation mostly stays frozen.
+    """Make the backbone trainable from the named layer on; batch normalisation mostly stays frozen.
 
-    Frozen batch normalisation keeps its statistics: batches are too small to estimate them. Only
+    Frozen batch normalisation keeps its statistics, because batches are too small to estimate them.
+    Only a backbone with random weights, which has no statistics yet, also trains its batch
+    normalisation.
     a backbone that starts from random weights, which has no statistics yet, learns them as well.
 
     Parameters
     ----------
     network
-        As `build_network` made it of `config`.
+        Made by `build_network` from `config`.
     config
-        Names of the backbone and of its weights are used.
+        Its backbone and the name of its weights are used.
     trainable_from
-        Name of a layer of the backbone; convolutions after it learn. ``auto``, ``all``, ``none``.
+        Name of a layer of the backbone, after which convolutions are trainable; or ``auto``,
+        ``all``, ``none``.
 
     Raises
     ------
     ConfigurationError
-        If the backbone has no layer of that name.
+        If the backbone has no such layer.
     """
     if trainable_from == _AUTO:
         trainable_from = _BACKBONES[config.backbone].learns_after
@@ -187,8 +188,8 @@ def choose_trainable(network: keras.Model, config: TrainConfig, trainable_from: 
     names = [layer.name for layer in backbone.layers]
     if trainable_from not in (_ALL, _NONE) and trainable_from not in names:
         raise ConfigurationError(
-            "The backbone has no such layer to learn from; auto, all, none or a layer's name is "
-            "allowed."
+            "The backbone has no such layer to train from; allowed are auto, all, none or the name "
+            "of a layer."
         )
     learns = trainable_from == _ALL
     from_scratch = config.weights == "none"

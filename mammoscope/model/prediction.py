@@ -1,4 +1,4 @@
-"""The answer about one image: what an engine returns and what crosses the wire."""
+"""The prediction for one image, as returned by an engine and serialised by the API."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -18,27 +18,27 @@ RESEARCH_USE_NOTICE: Final = (
 )
 
 AGES_YEARS: Final = (18, 120)
-"""Lowest and highest age in years that the calibration accepts."""
+"""Minimum and maximum age in years that the calibration accepts."""
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Answer(BaseModel):
-    """An object of the API: frozen, closed, and the only definition of its JSON."""
+    """An object of the API: immutable, without extra fields; it alone defines its JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     FIRST: ClassVar[tuple[str, ...]] = ()
-    """Keys that come first in the JSON, for people who read it."""
+    """Keys that come first in the JSON, for human readers."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON object that the service, the command line and the tables use."""
+        """Return the JSON object used by the service, the command line and the tables."""
         content = self.model_dump(mode="json")
         return {key: content[key] for key in self.FIRST} | content
 
 
 class Decision(Answer):
-    """A calibrated probability and the label that a threshold makes of it.
+    """A calibrated probability, and the label that results from a threshold.
 
     Parameters
     ----------
@@ -67,24 +67,24 @@ def label_of(probability: float, threshold: float) -> Label:
 
 
 class Prediction(Decision):
-    """The answer about one image.
+    """The prediction for one image.
 
-    `to_json` holds the answer. The preprocessed image, the logit map and the times stay with the
-    caller and are never serialised; a heat map is drawn from the first two.
+    `to_json` serialises it. The preprocessed image, the logit map and the times stay with the
+    caller and are never serialised; the first two are needed to draw a heat map.
 
     Parameters
     ----------
     age_used
-        Whether the woman's age entered the probability.
+        Whether the woman's age was used for the probability.
     model_version
-        Version of the model that answered.
+        Version of the model.
     warnings
-        What a person should know about this image or answer, in words.
+        What a reader should know about this image or prediction, in words.
     preprocessed
-        The image as the network saw it.
+        The network's input.
     logit_map
-        float32 (h, w), unbounded: the logit that each cell of the last feature map gives alone.
-        The cells cover ``preprocessed.pixels``.
+        float32 (h, w), unbounded: the logit that each cell of the last feature map would give
+        alone. The cells cover ``preprocessed.pixels``.
     stage_s
         Seconds spent in the stages ``decode``, ``prepare`` and ``infer``.
     """
@@ -109,5 +109,5 @@ class Prediction(Decision):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def notice(self) -> str:
-        """What the answer must not be used for."""
+        """Research-use notice."""
         return RESEARCH_USE_NOTICE

@@ -1,1 +1,1 @@
-"""Synthetic mammograms, also as DICOM objects."""
+"""Synthetic mammograms, as image files and as DICOM objects."""

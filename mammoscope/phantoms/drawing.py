@@ -1,9 +1,8 @@
 """Synthetic mammograms for tests, demonstration and documentation.
 
-A phantom looks like a mammogram to software: a breast on black, the chest wall at one edge, skin,
-fibroglandular tissue, the pectoral muscle in the oblique view, burned-in text and, where asked
-for, a mass or calcifications. It is no model of disease: scores on phantoms say nothing about
-patients.
+To software, a phantom looks like a mammogram: a breast on black, the chest wall at one edge, skin,
+fibroglandular tissue, the pectoral muscle in the oblique view, burned-in text and, optionally, a
+mass or calcifications. It is not a model of disease: scores on phantoms say nothing about patients.
 """
 
 import csv
@@ -36,7 +35,7 @@ References
 """
 
 MIN_SIDE: Final = 96
-"""Smallest height and width in pixels at which the parts of a phantom can be told apart."""
+"""Minimum height and width in pixels, below which a phantom's parts blur together."""
 
 DATASET_SIDE: Final = 640
 """Height and width in pixels of the images of the Kaggle data set."""
@@ -53,34 +52,34 @@ _MLO_OUTLINE: Final = (
     (1.00, 0.12),
     (1.10, 0.08),
 )
-"""Height as a share of the image's, and reach of the breast as a share of its depth."""
+"""Height as a share of the image's height, and reach of the breast as a share of its depth."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhantomConfig:
-    """What a phantom shows.
+    """Description of a phantom.
 
     Parameters
     ----------
     seed
-        Names the woman: one seed has one breast size, density and contrast in both views.
+        Selects the woman: her breast size, density and contrast are the same in both views.
     laterality
         Side of the body; a left breast has the chest wall on the image's left edge.
     view
         ``CC`` or ``MLO``.
     mass
-        Whether there is a bright, ill-defined, spiculated mass.
+        Whether to draw a bright, ill-defined, spiculated mass.
     calcifications
-        Whether there is a cluster of calcifications.
+        Whether to draw a cluster of calcifications.
     label_text
-        Whether laterality and view are burned in.
+        Whether to burn in laterality and view.
     height, width
         Size in pixels, each at least `MIN_SIDE`.
 
     Raises
     ------
     ConfigurationError
-        If the size is too small, the seed negative or the view neither CC nor MLO.
+        If the size is too small, the seed is negative, or the view is neither CC nor MLO.
     """
 
     seed: int
@@ -95,13 +94,13 @@ class PhantomConfig:
     def __post_init__(self) -> None:
         if min(self.height, self.width) < MIN_SIDE:
             raise ConfigurationError(
-                f"A phantom of {self.height} x {self.width} pixels was asked for; "
+                f"The phantom's size is {self.height} x {self.width} pixels; "
                 f"each side must have at least {MIN_SIDE}."
             )
         if self.seed < 0:
             raise ConfigurationError(f"The seed is {self.seed}; it must not be negative.")
         if self.view not in (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE):
-            raise ConfigurationError(f"The view is {self.view}; phantoms have CC and MLO.")
+            raise ConfigurationError(f"The view is {self.view}; phantoms have only CC and MLO.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,9 +112,9 @@ class Phantom:
     pixels
         float32 (H, W) in [0, 1], dense tissue bright (MONOCHROME2).
     lesion_mask
-        bool (H, W), True on the body of the mass, without its spicules; all False without one.
+        bool (H, W): the body of the mass, without its spicules; all False without a mass.
     config
-        What was asked for.
+        The description it was drawn from.
     """
 
     pixels: Grey
@@ -125,7 +124,7 @@ class Phantom:
 
 @dataclass(frozen=True, slots=True)
 class _Breast:
-    """What both views of a breast share; lengths as shares of the image's sides."""
+    """Properties shared by both views of a breast; lengths are shares of the image's sides."""
 
     depth: float
     half_height: float
@@ -136,7 +135,7 @@ class _Breast:
 
     @property
     def acr_density(self) -> str:
-        """Category of the ACR's scale, A (fatty) to D (extremely dense)."""
+        """ACR density category, A (fatty) to D (extremely dense)."""
         return "ABCD"[min(3, int(self.density * 4))]
 
 
@@ -194,7 +193,7 @@ def draw_phantom(config: PhantomConfig) -> Phantom:
 
 
 def _outline(config: PhantomConfig, breast: _Breast) -> tuple[Grey, tuple[float, float]]:
-    """Reach of the breast from the chest wall in pixels, for each row, and the nipple (x, y)."""
+    """Reach of the breast from the chest wall in pixels, by row, and the nipple (x, y)."""
     y = np.arange(config.height) / config.height
     if config.view is View.CRANIO_CAUDAL:
         offset = np.abs(y - breast.centre) / breast.half_height
@@ -217,24 +216,24 @@ def _outline(config: PhantomConfig, breast: _Breast) -> tuple[Grey, tuple[float,
 def _silhouette(
     config: PhantomConfig, reach: Grey, nipple: tuple[float, float]
 ) -> tuple[Mask, Grey]:
-    """The breast (bool) and each pixel's distance from the skin in pixels."""
+    """Mask of the breast, and each pixel's distance from the skin in pixels."""
     columns = np.arange(config.width, dtype=np.float32)
     inside = (columns < reach[:, None]).astype(np.uint8)
     axes = (max(2, round(0.022 * config.height)), max(2, round(0.018 * config.height)))
     cv2.ellipse(inside, (round(nipple[0]), round(nipple[1])), axes, 0, 0, 360, 1, -1)
-    # The image's edge cuts the body; it is no skin.
+    # The image's edge cuts the body there, so it is not skin.
     framed = np.pad(inside, 1, mode="edge")
     distance = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
     return inside.astype(np.bool_), np.asarray(distance, np.float32)
 
 
 def _power_law_noise(shape: tuple[int, int], rng: np.random.Generator) -> Grey:
-    """Noise float32 (H, W) of mean 0 and deviation 1 whose power falls as `POWER_LAW_EXPONENT`."""
+    """Noise float32 (H, W) of mean 0 and deviation 1 with a `POWER_LAW_EXPONENT` power spectrum."""
     height, width = (cv2.getOptimalDFTSize((side + 1) // 2) for side in shape)
     radius = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width) * width)
     amplitude = np.maximum(radius, 1.0) ** (-POWER_LAW_EXPONENT / 2)
     amplitude[0, 0] = 0.0
-    amplitude[radius < 3] *= 0.5  # the slowest waves would shade the whole breast
+    amplitude[radius < 3] *= 0.5  # the longest waves would shade the whole breast
     spectrum = amplitude * np.fft.rfft2(rng.standard_normal((height, width), np.float32))
     noise = np.fft.irfft2(spectrum, (height, width)).astype(np.float32)
     noise /= noise.std()
@@ -295,13 +294,13 @@ def _with_pectoral_muscle(
 def _lesion_site(
     config: PhantomConfig, depth_from_skin: Grey, rng: np.random.Generator
 ) -> tuple[tuple[int, int], float]:
-    """Centre (x, y) and radius of a lesion in pixels: inside the breast, off skin and muscle."""
+    """Centre (x, y) and radius of a lesion in pixels: in the breast, away from skin and muscle."""
     radius = rng.uniform(0.028, 0.045) * config.height
     allowed = depth_from_skin > 2.0 * radius
     allowed[:, : int(2.0 * radius)] = False
     if config.view is View.MEDIO_LATERAL_OBLIQUE:
         allowed[: int(0.45 * config.height)] = False
-    if not allowed.any():  # a small breast in a narrow image
+    if not allowed.any():  # for example a small breast in a narrow image
         allowed = depth_from_skin >= depth_from_skin.max()
     sites = np.flatnonzero(allowed)
     y, x = divmod(int(sites[rng.integers(sites.size)]), config.width)
@@ -360,24 +359,24 @@ def _burn_in(pixels: Grey, config: PhantomConfig) -> None:
 
 
 def write_phantoms(folder: Path, count: int, seed: int = 0) -> list[Path]:
-    """Write `count` phantoms as 8-bit JPEG, 8-bit PNG and 16-bit PNG in turn.
+    """Write `count` phantoms, alternating between 8-bit JPEG, 8-bit PNG and 16-bit PNG.
 
-    Two views of a breast follow each other; every second breast has a mass, which the file name
-    tells. Files of the same name are overwritten.
+    Two views of each breast follow each other. Every second breast has a mass, which the file name
+    states. Existing files of the same name are overwritten.
 
     Returns
     -------
-    The files written, in order.
+    The written files, in order.
 
     Raises
     ------
     ConfigurationError
         If `count` is less than 1 or `seed` negative.
     StorageError
-        If a file cannot be written; those written before remain.
+        If a file cannot be written; files written before it remain.
     """
     if count < 1:
-        raise ConfigurationError(f"{count} phantoms were asked for; at least 1 can be had.")
+        raise ConfigurationError(f"The number of phantoms is {count}; it must be at least 1.")
     paths = []
     for index in range(count):
         breast = index // 2
@@ -406,7 +405,7 @@ def write_phantoms(folder: Path, count: int, seed: int = 0) -> list[Path]:
 
 
 _SPLITS: Final = ("train", "valid", "test", "train", "train")
-"""Splits of the patients of one kind, over and over."""
+"""Splits of consecutive patients of one kind, repeating."""
 
 
 def write_phantom_dataset(
@@ -414,9 +413,9 @@ def write_phantom_dataset(
 ) -> list[Path]:
     """Write phantoms in the layout of the Kaggle data set, ``SPLIT/LABEL/FILE.jpg``.
 
-    Each patient has two views of each breast, 640 x 640 RGB JPEG, stretched. No patient stands in
-    two splits; train, valid and test get about 60, 20 and 20 % of the patients and each has both
-    labels. About two patients in three have a mass, in one breast, which alone makes label 1. The
+    Each patient has two views of each breast, 640 x 640 RGB JPEG, stretched. Every patient is in
+    one split only; train, valid and test have about 60, 20 and 20 % of the patients, and each has
+    both labels. About two patients in three have a mass in one breast, which has label 1. The
     images of every sixth patient are inverted, as some machines export them.
 
     Parameters
@@ -424,21 +423,21 @@ def write_phantom_dataset(
     patients
         Number of patients, at least 3.
     metadata
-        Whether to write ``metadata.csv`` with the columns of the Kaggle data set's as well.
+        Whether to write ``metadata.csv`` too, with the columns of the Kaggle data set's table.
 
     Returns
     -------
-    The images written.
+    The written images.
 
     Raises
     ------
     ConfigurationError
         If `patients` is less than 3 or `seed` negative.
     StorageError
-        If a file cannot be written; those written before remain.
+        If a file cannot be written; files written before it remain.
     """
     if patients < 3:
-        raise ConfigurationError(f"{patients} patients were asked for; a data set has at least 3.")
+        raise ConfigurationError(f"The number of patients is {patients}; it must be at least 3.")
     if seed < 0:
         raise ConfigurationError(f"The seed is {seed}; it must not be negative.")
     paths, rows = [], []
@@ -462,7 +461,7 @@ def write_phantom_dataset(
 def _patient_images(
     seed: int, patient: int, *, split: str, positive: bool
 ) -> Iterator[tuple[Path, bytes, dict[str, Any]]]:
-    """Relative path, encoded image and row of metadata for each image of a patient."""
+    """Relative path, encoded image and metadata row of each image of a patient."""
     woman = 10_000 * seed + patient
     rng = np.random.default_rng([woman, 1])
     diseased = (Laterality.LEFT, Laterality.RIGHT)[int(rng.integers(2))] if positive else None
@@ -518,10 +517,12 @@ def _encode(pixels: npt.NDArray[Any], image_format: str) -> bytes:
 
 
 def store(path: Path, data: bytes) -> None:
-    """Write a phantom's file, whole or not at all; raises `StorageError`."""
+    """Write a phantom's file atomically; raises `StorageError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as target:
             target.write_bytes(data)
     except OSError as err:
-        raise StorageError("A phantom could not be written: no permission or no space.") from err
+        raise StorageError(
+            "The phantom cannot be written: no permission or no space left."
+        ) from err

@@ -1,5 +1,5 @@
-"""Figures and tables from the records of training runs, and of what a data set holds.
+"""Figures and tables of training runs and data sets.
 
-One style for all: SVG, colours that colour-blind people can tell apart, and the same bytes for
-the same record. Nothing here belongs to the serving path.
+All figures share one style: SVG, and colours that people with a colour vision deficiency can tell
+apart. The same record always gives the same bytes. The service does not use this package.
 """

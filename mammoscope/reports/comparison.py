@@ -1,4 +1,4 @@
-"""Figures of several runs beside each other."""
+"""Figures that compare several runs."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -29,16 +29,16 @@ from mammoscope.reports.tables import (
 )
 
 _ROW: Final = 0.26
-"""Height of a row of a forest plot in inches."""
+"""Height of one row of a forest plot in inches."""
 
 _LONGEST_LABEL: Final = 36
 
 
 @styled
 def draw_epochs_of(runs: Sequence[Run]) -> Figure:
-    """Loss, accuracy and AUC on validation images after each epoch, a line a run.
+    """Draw validation loss, accuracy and AUC after each epoch, one line per run.
 
-    Thin lines: the same on the images that were learned from.
+    Thin dashed lines show the same measures on the training images.
     """
     figure = new_figure(9.0, 3.4)
     panels = figure.subplots(1, 3)
@@ -64,12 +64,12 @@ def draw_epochs_of(runs: Sequence[Run]) -> Figure:
 
 @styled
 def draw_rocs(runs: Sequence[Run]) -> Figure:
-    """Receiver operating characteristics on each run's validation images.
+    """Draw the ROC curve of each run's validation images.
 
     Raises
     ------
     RunError
-        If none of the runs has scores.
+        If no run has scores.
     """
     figure, axes = _unit_square("chance")
     for name, colour, _, scores in _scored(runs):
@@ -84,12 +84,14 @@ def draw_rocs(runs: Sequence[Run]) -> Figure:
 
 @styled
 def draw_reliabilities(runs: Sequence[Run]) -> Figure:
-    """Observed share of tumours in tenths of the images by predicted probability, a line a run.
+    """Draw the observed share of tumours against the predicted probability, one line per run.
+
+    Each point is a tenth of the validation images, ordered by predicted probability.
 
     Raises
     ------
     RunError
-        If none of the runs has scores.
+        If no run has scores.
     """
     figure, axes = _unit_square("perfect calibration")
     for name, colour, marker, scores in _scored(runs):
@@ -110,7 +112,7 @@ def draw_reliabilities(runs: Sequence[Run]) -> Figure:
 
 @styled
 def draw_areas(runs: Sequence[Run]) -> Figure:
-    """AUC by image of each run with its 95 % interval by patient."""
+    """Draw the AUC by image of each run with its 95 % interval by patient."""
     return _forest(
         [(run.name, run.interval("auc")) for run in runs], 0.5, "AUC by image, 95 % interval"
     )
@@ -118,24 +120,24 @@ def draw_areas(runs: Sequence[Run]) -> Figure:
 
 @styled
 def draw_differences(baseline: Run, runs: Sequence[Run]) -> Figure:
-    """Difference of AUC from a baseline on the same validation images, 95 % intervals."""
+    """Draw each run's AUC minus the baseline's on the same validation images, 95 % intervals."""
     return _forest(
         [(_short_name(run, baseline), auc_difference(run, baseline)) for run in runs],
         0.0,
-        "AUC less the baseline's, 95 % interval",
+        "AUC minus the baseline's, 95 % interval",
     )
 
 
 @styled
 def draw_costs(runs: Sequence[Run], watts: float = WATTS_PER_PROCESSOR) -> Figure:
-    """Processor time an epoch, and estimated energy of the whole training.
+    """Draw processor time per epoch and the estimated energy of the whole training.
 
     Parameters
     ----------
     runs
-        Runs whose processor time was taken.
+        Runs with recorded processor time.
     watts
-        What one busy processor is taken to draw.
+        Assumed power of one busy processor core in watts.
     """
     figure = new_figure(9.0, 0.9 + 0.4 * len(runs))
     left, right = figure.subplots(1, 2, sharey=True)
@@ -143,18 +145,18 @@ def draw_costs(runs: Sequence[Run], watts: float = WATTS_PER_PROCESSOR) -> Figur
     epochs = np.array([max(1, sum(e["epoch"] > 0 for e in run.history)) for run in runs])
     seconds = np.array([run.processor_seconds for run in runs])
     left.barh(places, seconds / epochs, color=BLUE)
-    left.set(xlabel="processor seconds an epoch", yticks=places)
+    left.set(xlabel="processor seconds per epoch", yticks=places)
     left.set_yticklabels([run.name for run in runs])
     left.invert_yaxis()
     right.barh(places, seconds / 3600 * watts, color=ORANGE)
-    right.set_xlabel(f"Wh in all, at {watts:g} W a processor (estimate)")
+    right.set_xlabel(f"Wh in total, at {watts:g} W per processor (estimate)")
     for axes in (left, right):
         axes.grid(visible=False, axis="y")
     return figure
 
 
 def _forest(rows: Sequence[tuple[str, Interval | None]], nothing: float, label: str) -> Figure:
-    """Values with intervals, one below the other, and a line where there is no effect."""
+    """Draw values with intervals, one row each, and a line at the value of no effect."""
     figure = new_figure(6.4, 0.8 + _ROW * max(len(rows), 2))
     axes = figure.subplots()
     axes.axvline(nothing, color=GREY, lw=0.8)
@@ -172,13 +174,13 @@ def _forest(rows: Sequence[tuple[str, Interval | None]], nothing: float, label: 
 
 
 def _short_name(run: Run, baseline: Run) -> str:
-    """What was changed, where that fits beside a plot, else the run's name."""
+    """Return the changed settings if they fit beside a plot, else the run's name."""
     changes = describe_changes(run, baseline)
     return changes if 0 < len(changes) <= _LONGEST_LABEL else run.name
 
 
 def _unit_square(diagonal: str) -> tuple[Figure, Axes]:
-    """A figure whose axes both go from 0 to 1, with its diagonal drawn and named."""
+    """Return a figure whose axes run from 0 to 1, with a labelled diagonal."""
     figure = new_figure(4.8, 5.0)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, ls=":", label=diagonal)
@@ -188,14 +190,14 @@ def _unit_square(diagonal: str) -> tuple[Figure, Axes]:
 
 
 def _scored(runs: Sequence[Run]) -> list[tuple[str, str, str, Scores]]:
-    """Name, colour, marker and scores of the runs that have scores."""
+    """Return name, colour, marker and scores of each run that has scores."""
     found = [
         (run.name, colour, marker, run.scores)
         for run, (colour, marker) in zip(runs, _looks(runs), strict=True)
         if run.scores is not None
     ]
     if not found:
-        raise RunError("None of the runs came to its end, so there are no scores to draw.")
+        raise RunError("None of the runs has finished, so there are no scores to draw.")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Figures of what a data set holds, as `mammoscope.evaluation.exploration.explore` finds it."""
+"""Figures of a data set, drawn from the result of `mammoscope.evaluation.exploration.explore`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -24,18 +24,18 @@ from mammoscope.reports.style import (
 _LABELS: Final = (("no_tumour", "no tumour", GREY), ("tumour", "tumour", VERMILION))
 
 _MOST_POINTS: Final = 900
-"""Images of a scatter plot: evenly taken, as many as a reader can tell apart."""
+"""Maximum number of points in a scatter plot; more cannot be told apart."""
 
 
 @styled
 def draw_counts(found: Mapping[str, Any]) -> Figure:
-    """Images by split and label, as the folders stand and with valid merged into train."""
+    """Draw images by split and label, as published and with ``valid`` merged into ``train``."""
     figure = new_figure(7.6, 3.2)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, key, title in zip(
         panels,
         ("splits", "merged"),
-        ("As the folders stand", "Valid merged into train"),
+        ("As published", "Valid merged into train"),
         strict=True,
     ):
         _stacked(axes, found[key])
@@ -47,7 +47,7 @@ def draw_counts(found: Mapping[str, Any]) -> Figure:
 
 @styled
 def draw_classes(found: Mapping[str, Any]) -> Figure:
-    """Images by label, and by label and what metadata knows."""
+    """Draw images by label, in total and grouped by each metadata field."""
     groups = {name: table for name, table in found["groups"].items() if table}
     figure = new_figure(2.2 * (1 + len(groups)), 3.0)
     panels = np.atleast_1d(figure.subplots(1, 1 + len(groups)))
@@ -64,12 +64,12 @@ def draw_classes(found: Mapping[str, Any]) -> Figure:
 
 @styled
 def draw_sizes(sizes: Mapping[str, int]) -> Figure:
-    """Images by width and height in pixels.
+    """Draw the distribution of image sizes.
 
     Parameters
     ----------
     sizes
-        Images by ``<width>x<height>``.
+        Number of images by ``<width>x<height>`` in pixels.
     """
     figure = new_figure(4.6, 3.2)
     axes = figure.subplots()
@@ -88,7 +88,7 @@ def draw_sizes(sizes: Mapping[str, int]) -> Figure:
 
 @styled
 def draw_inverted(inverted: Mapping[str, Any]) -> Figure:
-    """Images with a bright background by machine."""
+    """Draw the number of images with a bright background by machine."""
     machines = inverted["by_machine"]
     figure = new_figure(5.4, 3.0)
     axes = figure.subplots()
@@ -105,19 +105,19 @@ def draw_inverted(inverted: Mapping[str, Any]) -> Figure:
 
 @styled
 def draw_leakage(leakage: Mapping[str, Any]) -> Figure:
-    """Patients that a split by image shares, and the AUC that it buys."""
+    """Draw the patients shared by both parts of a split, and the AUC under each kind of split."""
     figure = new_figure(7.2, 2.8)
     left, right = figure.subplots(1, 2)
     kinds = (("by_patient", "by patient"), ("by_image", "by image"))
     for place, (key, _) in enumerate(kinds):
         part = leakage[key]
-        left.bar([place], [part["judged_patients"]], color=GREY, label=_once(place, "judged"))
+        left.bar([place], [part["judged_patients"]], color=GREY, label=_once(place, "test"))
         left.bar(
             [place],
             [part["shared_patients"]],
             color=VERMILION,
             width=0.5,
-            label=_once(place, "learned from too"),
+            label=_once(place, "test, also training"),
         )
         auc = part["auc"]
         right.errorbar(
@@ -132,7 +132,7 @@ def draw_leakage(leakage: Mapping[str, Any]) -> Figure:
         axes.set(xticks=[0, 1], xlim=(-0.6, 1.6))
         axes.set_xticklabels([name for _, name in kinds])
         axes.grid(visible=False, axis="x")
-    left.set_title("Patients a fold")
+    left.set_title("Patients per fold")
     left.legend(loc="upper left", bbox_to_anchor=(0.0, -0.12), ncols=2)
     right.axhline(0.5, color=GREY, ls=":")
     right.set_title("AUC of one small model, 95 % interval")
@@ -141,7 +141,7 @@ def draw_leakage(leakage: Mapping[str, Any]) -> Figure:
 
 @styled
 def draw_shortcuts(shortcuts: Mapping[str, Mapping[str, float]]) -> Figure:
-    """AUC of what a score could know without looking at tissue."""
+    """Draw the AUC of baselines that ignore the tissue."""
     figure = new_figure(5.8, 0.9 + 0.32 * len(shortcuts))
     axes = figure.subplots()
     axes.axvline(0.5, color=GREY, ls=":")
@@ -157,7 +157,7 @@ def draw_shortcuts(shortcuts: Mapping[str, Mapping[str, float]]) -> Figure:
 
 @styled
 def draw_looks(looks: Mapping[str, Sequence[Any]]) -> Figure:
-    """Looks of images in the plane in which they differ most, by what may explain them."""
+    """Draw images in the plane of their largest scanner differences, coloured by group."""
     titles = {"machine": "by machine", "cluster": "by cluster", "label": "by label"}
     shown = np.unique(np.linspace(0, len(looks["x"]) - 1, _MOST_POINTS).astype(int))
     plane = np.array([looks["x"], looks["y"]])[:, shown]
@@ -179,14 +179,14 @@ def draw_looks(looks: Mapping[str, Sequence[Any]]) -> Figure:
 
 @styled
 def draw_gallery(images: Mapping[str, npt.NDArray[Any]], columns: int = 5) -> Figure:
-    """Images in grey, side by side.
+    """Draw grey images side by side.
 
     Parameters
     ----------
     images
-        By title: float in [0, 1] or uint8, (H, W).
+        Images by title: float in [0, 1] or uint8, (H, W).
     columns
-        Images beside each other at most.
+        Maximum number of images in a row.
     """
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)

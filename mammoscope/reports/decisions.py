@@ -1,4 +1,4 @@
-"""Figures of what is decided with a model's scores, and of what they depend on."""
+"""Figures of decisions made from a model's scores, and of the scores' robustness."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -26,22 +26,22 @@ from mammoscope.reports.style import (
 
 _THRESHOLDS: Final = np.linspace(0.01, 0.7, 70)
 _CELL_COLOURS: Final = "cividis"
-"""Even in lightness, and the same for readers with and without a colour vision deficiency."""
+"""Even in lightness and readable with a colour vision deficiency."""
 
 _HEAT_ROWS: Final = 18
-"""Rows of cells of a heat map that are drawn: where it points is told, not what lies there."""
+"""Rows of a drawn heat map: coarse enough to show a location, but no anatomy."""
 
 
 @styled
 def draw_decision_curve(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
-    """Net benefit over the threshold probability, with a pointwise 95 % band by patient.
+    """Draw net benefit over the threshold probability, with a pointwise 95 % band by patient.
 
     Parameters
     ----------
     scores
-        Of validation images.
+        Scores of validation images.
     resamples
-        Resamples of patients.
+        Number of bootstrap resamples of patients.
     """
     scored = Scored.of(scores.labels, scores.logits, patients=scores.patients)
     benefit = NetBenefit(scores.probabilities, scored.labels, _THRESHOLDS)
@@ -62,7 +62,7 @@ def draw_decision_curve(scores: Scores, *, resamples: int = RESAMPLES) -> Figure
     axes.set(
         ylim=(-0.1, 1.1 * max(everybody.max(), 0.05)),
         xlabel="threshold probability",
-        ylabel="net benefit an image",
+        ylabel="net benefit per image",
         title="Decision curve on validation images",
     )
     axes.legend()
@@ -71,14 +71,14 @@ def draw_decision_curve(scores: Scores, *, resamples: int = RESAMPLES) -> Figure
 
 @styled
 def draw_confusion_matrices(scores: Scores, thresholds: Mapping[str, float]) -> Figure:
-    """Images by label and answer, a matrix for each operating point.
+    """Draw a confusion matrix for each operating point.
 
     Parameters
     ----------
     scores
-        Of validation images.
+        Scores of validation images.
     thresholds
-        Probability from which a tumour is answered, by the point's name.
+        Threshold probability by name of the operating point.
     """
     figure = new_figure(3.0 * len(thresholds), 3.0)
     panels = np.atleast_1d(figure.subplots(1, len(thresholds)))
@@ -114,13 +114,13 @@ def _matrix(axes: Axes, counts: npt.NDArray[np.int64]) -> None:
 
 @styled
 def draw_operating_points(parts: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Sensitivity and specificity of the operating points, with intervals.
+    """Draw sensitivity and specificity of the operating points, with intervals.
 
     Parameters
     ----------
     parts
-        By name of the images (validation, test), what was measured on them:
-        a name and ``sensitivity`` and ``specificity`` of each point, as a card has them.
+        Results by split (validation, test), in the form of the card: for each operating point,
+        ``sensitivity`` and ``specificity``.
     """
     names = list(dict.fromkeys(name for part in parts.values() for name in part))
     figure = new_figure(7.2, 0.9 + 0.45 * len(names))
@@ -150,12 +150,12 @@ def draw_operating_points(parts: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 @styled
 def draw_robustness(measured: Mapping[str, Any]) -> Figure:
-    """How far probabilities move under changes that leave the patient the same.
+    """Draw how far probabilities move under changes that do not concern the patient.
 
     Parameters
     ----------
     measured
-        As ``mammoscope dev robustness --json`` writes it.
+        Output of ``mammoscope dev robustness --json``.
     """
     changes = measured["probability_change"]
     figure = new_figure(6.4, 1.2 + 0.28 * len(changes))
@@ -179,14 +179,14 @@ def draw_robustness(measured: Mapping[str, Any]) -> Figure:
 
 @styled
 def draw_scores(scores: Scores, marked: Sequence[int] = ()) -> Figure:
-    """Probabilities of all images by label, some of them marked by letters.
+    """Draw the probabilities of all images by label and mark some with letters.
 
     Parameters
     ----------
     scores
-        Of validation images.
+        Scores of validation images.
     marked
-        Places of the images to mark with a, b, c ...
+        Indices of the images to mark with a, b, c ...
     """
     figure = new_figure(7.2, 2.6)
     axes = figure.subplots()
@@ -204,7 +204,7 @@ def draw_scores(scores: Scores, marked: Sequence[int] = ()) -> Figure:
 
 
 def choose_examples(scores: Scores, each: int = 2) -> dict[str, list[int]]:
-    """Places of the surest right and wrong answers, of different patients, by what they are."""
+    """Return indices of the most confident right and wrong predictions, one per patient."""
     order = np.argsort(scores.probabilities, kind="stable")
     kinds = {
         "right, tumour": (1, order[::-1]),
@@ -223,12 +223,12 @@ def choose_examples(scores: Scores, each: int = 2) -> dict[str, list[int]]:
 
 @styled
 def draw_heat_maps(maps: Mapping[str, npt.NDArray[np.float32]]) -> Figure:
-    """Heat maps as coarse cells, without the images that they belong to.
+    """Draw heat maps as coarse cells, without their images.
 
     Parameters
     ----------
     maps
-        By title: logit map float32 (h, w) of a preprocessed image, chest wall on the left.
+        Logit maps by title: float32 (h, w) of a preprocessed image, chest wall on the left.
     """
     columns = min(4, len(maps))
     rows = -(-len(maps) // columns)

@@ -1,4 +1,4 @@
-"""Figures of how a run went, epoch by epoch."""
+"""Figures of a run's progress by epoch."""
 
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ from mammoscope.reports.style import (
 
 @styled
 def draw_curves(history: History) -> Figure:
-    """Loss, accuracy and AUC of each epoch, on training and validation images."""
+    """Draw loss, accuracy and AUC of each epoch on training and validation images."""
     figure = new_figure(9.0, 3.1)
     epochs = [entry["epoch"] for entry in history]
     panels = figure.subplots(1, 3)
@@ -48,7 +48,7 @@ def draw_curves(history: History) -> Figure:
 
 @styled
 def draw_runtime(history: History) -> Figure:
-    """Seconds that each epoch took for training and for validation."""
+    """Draw the seconds spent on training and validation in each epoch."""
     figure = new_figure(5.0, 3.1)
     axes = figure.subplots()
     epochs = [entry["epoch"] for entry in history]
@@ -57,7 +57,7 @@ def draw_runtime(history: History) -> Figure:
     axes.bar(epochs, train, color=ORANGE, label="train")
     axes.bar(epochs, validation, bottom=train, color=BLUE, label="validation")
     total = sum(train) + sum(validation)
-    axes.set_title(f"Runtime per epoch; {duration_text(total)} in all")
+    axes.set_title(f"Runtime per epoch; {duration_text(total)} in total")
     axes.set_ylabel("seconds")
     _epoch_axis(axes, history)
     axes.grid(visible=False, axis="x")
@@ -66,7 +66,7 @@ def draw_runtime(history: History) -> Figure:
 
 
 def _epoch_axis(axes: Axes, history: History) -> None:
-    """Number the epochs and mark where a stage begins."""
+    """Number the epochs and mark the start of each stage."""
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(history[0]["epoch"] - 0.6, history[-1]["epoch"] + 0.6)

@@ -1,4 +1,4 @@
-"""The project's own figures, all from its records."""
+"""The figures of the documentation, drawn from the committed records."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,28 +22,28 @@ _Drawings = dict[str, Callable[[], Figure]]
 def write_images(
     card: Mapping[str, Any], records: Path, dataset: Mapping[str, Any] | None, to: Path
 ) -> list[Path]:
-    """Draw what the records hold; what they do not hold is not drawn.
+    """Draw every figure whose data are in the records.
 
     Parameters
     ----------
     card
         The released model's card.json.
     records
-        Folder of the records, that of the released model's run among them.
+        Folder of the run records, including that of the released model.
     dataset
-        What `mammoscope.evaluation.exploration.explore` found; None where that was not recorded.
+        Result of `mammoscope.evaluation.exploration.explore`; None if there is no record of it.
     to
-        Folder of the figures.
+        Folder to write the figures to.
 
     Returns
     -------
     list of Path
-        What was written.
+        The written files.
 
     Raises
     ------
     RunError
-        If a record is damaged or lacks what its figures show.
+        If a record is damaged or lacks data for its figures.
     StorageError
         If a figure cannot be written.
     """
@@ -57,7 +57,7 @@ def write_images(
 
 
 def find_released(runs: tuple[Run, ...], card: Mapping[str, Any]) -> Run | None:
-    """The run that the model of `card` came out of; None where its record is not there."""
+    """Return the run that produced the model of `card`; None if it has no record."""
     return next((run for run in runs if run.model_version == card["version"]), None)
 
 

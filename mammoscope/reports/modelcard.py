@@ -1,4 +1,4 @@
-"""The model card as a person reads it: Markdown, made from card.json alone.
+"""The model card in Markdown, rendered from card.json.
 
 References
 ----------
@@ -29,7 +29,7 @@ _MEASURES: Final = {
     "sensitivity_at_specificity_95": "sensitivity at specificity 0.95",
     "specificity_at_sensitivity_90": "specificity at sensitivity 0.90",
     "accuracy": "accuracy at 0.5",
-    "majority": "accuracy of always answering the majority class",
+    "majority": "accuracy of always predicting the majority class",
     "balanced_accuracy": "balanced accuracy at 0.5",
     "log_loss": "log-loss",
     "brier": "Brier score",
@@ -38,10 +38,10 @@ _MEASURES: Final = {
     "calibration_intercept": "calibration intercept",
 }
 _LOGITS: Final = {
-    "breast": "mean of those of its images",
-    "patient": "higher one of the breasts",
+    "breast": "mean of its images' logits",
+    "patient": "higher of the two breasts' logits",
 }
-"""What the logit of a level is made of."""
+"""How the logit of a breast or patient is computed."""
 
 _RULES: Final = {
     "mean": "mean of the logits",
@@ -62,7 +62,7 @@ def render(card: Card) -> str:
     Parameters
     ----------
     card
-        What it does not say is left out; nothing is made up.
+        Sections without data are left out.
     """
     environment = Environment(
         loader=PackageLoader("mammoscope.reports"),
@@ -89,7 +89,7 @@ def render(card: Card) -> str:
 
 
 def _columns(card: Card) -> dict[str, Mapping[str, Any]]:
-    """What stands side by side: measured results by title."""
+    """Return the result columns by title."""
     reference = card.metrics.get("reference", {})
     found = {
         "test": card.metrics.get("test"),
@@ -108,7 +108,7 @@ def _prevalences(card: Card) -> list[float]:
 
 
 def _value(result: Mapping[str, Any], name: str) -> Any:
-    """A measure by its dotted name; None where it was not measured."""
+    """Return a measure by its dotted name; None if it was not measured."""
     found: Any = result
     for part in name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
@@ -116,7 +116,7 @@ def _value(result: Mapping[str, Any], name: str) -> Any:
 
 
 def _predictive_values(point: Mapping[str, Any], prevalence: float) -> dict[str, float]:
-    """Positive and negative predictive value at a prevalence, by Bayes' theorem."""
+    """Return positive and negative predictive value at a prevalence, by Bayes' theorem."""
     sensitivity = point["sensitivity"]["value"]
     specificity = point["specificity"]["value"]
     true_positive, false_positive = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
@@ -129,11 +129,11 @@ def _predictive_values(point: Mapping[str, Any], prevalence: float) -> dict[str,
 
 
 def _interval(found: Any) -> str:
-    """``0.626 (0.591 to 0.662)``; a dash for what was not measured."""
+    """Format as ``0.626 (0.591 to 0.662)``, or as a dash if not measured."""
     if found is None:
         return "–"
     if not isinstance(found, Mapping):
-        return f"{found:g}"  # published by others: as they gave it
+        return f"{found:g}"  # a figure published by others is kept as it is
     if found["value"] is None:
         return "–"
     if found["low"] is None:

@@ -1,4 +1,4 @@
-"""Runs compared as one HTML page that needs no other file."""
+"""A self-contained HTML page that compares runs."""
 
 import re
 from collections.abc import Sequence
@@ -18,25 +18,25 @@ from mammoscope.reports.style import svg
 from mammoscope.system.files import replacing
 
 _PROLOGUE: Final = re.compile(r"^.*?(?=<svg)", re.DOTALL)
-"""Declarations that a file of its own begins with, and SVG inside HTML does not."""
+"""Declarations that an SVG file begins with and that must not appear in HTML."""
 
 
 def write_page(runs: Sequence[Run], path: Path) -> None:
-    """Write tables and figures of runs into a page; the first finished one is the baseline.
+    """Write tables and figures of runs to a page; the first finished run is the baseline.
 
     Raises
     ------
     RunError
-        If there are no runs, or a record lacks what its figures show.
+        If there are no runs, or a record lacks data for its figures.
     StorageError
         If the page cannot be written.
     """
     if not runs:
-        raise RunError("There is no run to report on.")
+        raise RunError("There are no runs to report on.")
     try:
         page = _render(runs)
     except (KeyError, TypeError, ValueError, IndexError) as err:
-        raise RunError("The record of a run lacks what its figures show.") from err
+        raise RunError("The record of a run lacks data for its figures.") from err
     try:
         with replacing(path) as target:
             target.write_text(page, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Figures of how well scores tell tumours: ROC and reliability, with intervals by patient."""
+"""ROC curve and reliability diagram, with intervals by patient."""
 
 from typing import Final
 
@@ -18,14 +18,14 @@ _HISTOGRAM_BINS: Final = 25
 
 @styled
 def draw_reliability(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
-    """Observed share of tumours against predicted probability, in bins of equal mass.
+    """Draw the observed share of tumours against the predicted probability, in bins of equal size.
 
     Parameters
     ----------
     scores
-        Of validation images.
+        Scores of validation images.
     resamples
-        Resamples of patients, for the 95 % intervals.
+        Number of bootstrap resamples of patients, for the 95 % intervals.
     """
     values = scores.probabilities
     scored = Scored.of(scores.labels, _log_odds(values), patients=scores.patients)
@@ -76,14 +76,14 @@ def draw_reliability(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
 
 @styled
 def draw_roc(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
-    """Receiver operating characteristic with a pointwise 95 % band.
+    """Draw the ROC curve with a pointwise 95 % band.
 
     Parameters
     ----------
     scores
-        Of validation images of both classes.
+        Scores of validation images of both classes.
     resamples
-        Resamples of patients, for the band.
+        Number of bootstrap resamples of patients, for the band.
     """
     scored = Scored.of(scores.labels, scores.logits, patients=scores.patients)
     curve = Curve(scored.logits, scored.labels)

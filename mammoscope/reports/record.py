@@ -1,4 +1,4 @@
-"""The records of training runs, as figures and tables need them."""
+"""Records of training runs."""
 
 import csv
 import json
@@ -17,18 +17,18 @@ HISTORY_NAME: Final = "history.json"
 SCORES_NAME: Final = "validation_scores.csv"
 
 History = Sequence[Mapping[str, Any]]
-"""A dictionary for each epoch: epoch, stage, seconds {train, validation}, and train and
-validation with loss, accuracy, auc (validation also breast_auc, within_machine_auc where known)."""
+"""One dictionary per epoch: epoch, stage, seconds {train, validation}, and train and validation
+with loss, accuracy, auc (validation also breast_auc and within_machine_auc, if known)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What a run's network says of its validation images.
+    """Scores of a run's validation images.
 
     Parameters
     ----------
     images, patients, breasts
-        A name for each of the N images: of itself, its patient, its breast.
+        Identifiers of each of the N images, its patient and its breast.
     labels
         int64 (N,), 0 or 1.
     logits, probabilities
@@ -50,20 +50,19 @@ class Run:
     Parameters
     ----------
     name
-        Of its folder.
+        Name of the run's folder.
     config
         Resolved configuration.
     history
-        As `History`.
+        One entry per epoch; see `History`.
     measured
-        Measures of the validation images by the finished network, empty for a run that did not
-        come to its end.
+        Measures of the finished network on the validation images; empty for an unfinished run.
     network
-        ``parameters`` and ``multiply_adds`` where they were counted.
+        ``parameters`` and ``multiply_adds``, if they were counted.
     model_version
-        Of the network that was saved, empty where none was.
+        Version of the saved network; empty if none was saved.
     scores
-        None where no network was saved.
+        None if no network was saved.
     """
 
     name: str
@@ -75,21 +74,21 @@ class Run:
     scores: Scores | None = None
 
     def interval(self, *path: str) -> Interval | None:
-        """A measure of the validation images, such as ``"breast", "auc"``; None where unknown."""
+        """Return a validation measure, such as ``"breast", "auc"``; None if unknown."""
         found: Any = self.measured
         for key in path:
             found = found.get(key) if isinstance(found, Mapping) else None
         return Interval.from_json(found) if isinstance(found, Mapping) else None
 
     def epochs(self, side: str, measure: str) -> npt.NDArray[np.float64]:
-        """A measure of ``train`` or ``validation`` images after each epoch, NaN where unknown."""
+        """Return a ``train`` or ``validation`` measure after each epoch; NaN if unknown."""
         return np.array(
             [_number((entry[side] or {}).get(measure)) for entry in self.history], np.float64
         )
 
     @property
     def processor_seconds(self) -> float:
-        """Time that processors worked for it, summed over them; NaN where it was not taken."""
+        """Processor time in seconds, summed over processors; NaN if not recorded."""
         return float(
             sum(
                 sum(entry["processor_seconds"].values()) if "processor_seconds" in entry else np.nan
@@ -99,12 +98,12 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read the record in a training run's folder, or the published copy of one.
+    """Read the record in a training run's folder, or its published copy.
 
     Raises
     ------
     RunError
-        If it is missing or damaged.
+        If the record is missing or damaged.
     """
     history = read_history(folder / HISTORY_NAME)
     config = read_object(folder / "config.json")
@@ -130,19 +129,19 @@ def read_run(folder: Path) -> Run:
 
 
 def read_runs(folder: Path, pattern: str = "*") -> tuple[Run, ...]:
-    """Read the finished runs of a folder whose names match; raises `RunError`."""
+    """Read the finished runs in a folder whose names match `pattern`; raises `RunError`."""
     runs = (read_run(path.parent) for path in sorted(folder.glob(f"{pattern}/{HISTORY_NAME}")))
     return tuple(run for run in runs if run.measured)
 
 
 def read_history(path: Path) -> History:
-    """Read history.json; raises `RunError` where it is missing, damaged or empty."""
+    """Read history.json; raises `RunError` if it is missing, damaged or empty."""
     try:
         history = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
         raise RunError("The run has no readable history.json.") from err
     if not isinstance(history, list) or not history:
-        raise RunError("The run's history.json holds no epoch.")
+        raise RunError("The run's history.json has no epochs.")
     return history
 
 
@@ -158,7 +157,7 @@ def read_scores(path: Path) -> Scores:
         with path.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
         if not rows:
-            raise RunError("The run's validation_scores.csv holds no image.")
+            raise RunError("The run's validation_scores.csv has no images.")
         return Scores(
             images=tuple(row.get("sha256") or row["file"] for row in rows),
             patients=tuple(row["patient"] for row in rows),
@@ -172,7 +171,7 @@ def read_scores(path: Path) -> Scores:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a record; raises `RunError`."""
+    """Read a JSON object from a record; raises `RunError`."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as err:

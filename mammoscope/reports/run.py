@@ -1,4 +1,4 @@
-"""The figures that a training run leaves in its own folder."""
+"""The figures in a training run's own folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ FIGURES_FOLDER: Final = "figures"
 def write_figures(run: Path) -> list[Path]:
     """Draw a run's record into its folder ``figures``.
 
-    Takes history.json and, where it is there, validation_scores.csv (columns label, logit,
+    Reads history.json and, if it exists, validation_scores.csv (columns label, logit,
     probability, patient).
 
     Returns

@@ -1,4 +1,4 @@
-"""One style for all figures: SVG, colours that colour-blind people can tell apart.
+"""One style for all figures: SVG, with a colour-blind-safe palette.
 
 References
 ----------
@@ -30,7 +30,7 @@ GREY: Final = "#666666"
 SKY: Final = "#56B4E9"
 BLACK: Final = "#000000"
 SERIES: Final = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
-"""Colours of runs that are shown together, told apart by their markers as well."""
+"""Colours of runs in one figure; markers differ too."""
 
 MARKERS: Final = "os^vDPX"
 STYLE: Final[dict[Any, Any]] = {  # matplotlib types each key by its literal name
@@ -67,7 +67,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
-    """Let a function draw in the one style, whatever else matplotlib is set to."""
+    """Draw in the project's style, whatever matplotlib's current settings are."""
 
     @wraps(draw)
     def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
@@ -78,29 +78,29 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
 
 def svg(figure: Figure) -> str:
-    """Write a figure as SVG; the same figure gives the same text."""
+    """Render a figure as SVG; the same figure always gives the same text."""
     text = io.StringIO()
     with mpl.rc_context(STYLE):
-        # No date and no version: the same record gives the same bytes.
+        # Date and version would make the bytes differ between runs of the same record.
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue()
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as SVG, whole or not at all; raises `StorageError`."""
+    """Write a figure as SVG, atomically; raises `StorageError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as target:
             target.write_text(svg(figure), encoding="utf-8")
     except OSError as err:
-        raise StorageError("A figure could not be written: no permission or no space.") from err
+        raise StorageError("The figure cannot be written: no permission or no space left.") from err
     return path
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int | None = None) -> None:
-    """Put the legend of `axes` below all of a figure, an entry for each label.
+    """Put the legend of `axes` below the whole figure, one entry per label.
 
-    Without `columns` all entries stand in one row.
+    Without `columns`, all entries are in one row.
     """
     handles, labels = axes.get_legend_handles_labels()
     entries = dict(zip(labels, handles, strict=True))
@@ -109,12 +109,12 @@ def legend_below(figure: Figure, axes: Axes, columns: int | None = None) -> None
 
 
 def save_figures(drawings: Mapping[str, Callable[[], Figure]], folder: Path) -> list[Path]:
-    """Draw figures and write each as SVG by its name.
+    """Draw figures and write each as ``<name>.svg``.
 
     Raises
     ------
     RunError
-        If a record lacks what its figure shows.
+        If a record lacks data for its figure.
     StorageError
         If a figure cannot be written.
     """
@@ -123,13 +123,13 @@ def save_figures(drawings: Mapping[str, Callable[[], Figure]], folder: Path) -> 
         try:
             figure = draw()
         except (KeyError, TypeError, ValueError, IndexError) as err:
-            raise RunError("A record lacks what its figures show.") from err
+            raise RunError("A record lacks data for its figures.") from err
         written.append(save_figure(figure, folder / f"{name}.svg"))
     return written
 
 
 def duration_text(seconds: float) -> str:
-    """Write a duration in the unit that suits it."""
+    """Format a duration in a suitable unit."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{seconds:.0f} s"

@@ -15,15 +15,15 @@ from mammoscope.system import schema
 
 NOTHING: Final = "–"
 WATTS_PER_PROCESSOR: Final = 10.0
-"""Estimated draw of one busy processor core with its share of memory and power supply, in watts.
+"""Estimated power of one busy processor core, including memory and power supply, in watts.
 
-Servers of recent years draw 5 to 15 W a core under load; the machine's own draw was not measured.
+Recent servers draw 5 to 15 W per core under load. The training machine's power was not measured.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows below a header, all as text; notebooks show it as HTML."""
+    """A header and rows of text; notebooks display it as HTML."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -31,7 +31,7 @@ class Table:
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, str]], note: str = "") -> Self:
-        """Make a table of rows that have the same keys, which are the header."""
+        """Make a table from rows with equal keys; the keys become the header."""
         return cls(tuple(rows[0]), tuple(tuple(row.values()) for row in rows), note)
 
     def _repr_html_(self) -> str:
@@ -52,15 +52,15 @@ class Table:
 
 
 def tabulate_performance(runs: Sequence[Run]) -> Table:
-    """What the finished networks score on validation images, with intervals by patient."""
+    """Tabulate the finished networks' validation measures, with intervals by patient."""
     return Table.of(
         [
             {"run": run.name, "input": _size(run)}
             | {title: cell(run.interval(*path)) for title, path in _MEASURES.items()}
             for run in runs
         ],
-        "Validation images of patients whom the run did not learn from; in brackets 95 % "
-        "intervals from resamples of patients.",
+        "Measured on images of validation patients, none of whom the run was trained on. Brackets "
+        "show 95 % intervals from bootstrap resamples of patients.",
     )
 
 
@@ -75,7 +75,7 @@ _MEASURES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def tabulate_epochs(runs: Sequence[Run]) -> Table:
-    """Mean over the epochs, and last value, of accuracy and loss."""
+    """Tabulate the mean over epochs and the final value of accuracy and loss."""
     return Table.of(
         [
             {"run": run.name, "epochs": str(_epochs(run))}
@@ -97,14 +97,14 @@ _KINDS: Final[Mapping[str, Callable[[npt.NDArray[np.float64]], float]]] = {
 
 
 def tabulate_costs(runs: Sequence[Run], watts: float = WATTS_PER_PROCESSOR) -> Table:
-    """Size of the networks, operations an image, and the work of training.
+    """Tabulate network size, operations per image and training cost.
 
     Parameters
     ----------
     runs
         Finished runs.
     watts
-        What one busy processor is taken to draw.
+        Assumed power of one busy processor core in watts.
     """
     return Table.of(
         [
@@ -112,8 +112,8 @@ def tabulate_costs(runs: Sequence[Run], watts: float = WATTS_PER_PROCESSOR) -> T
                 "run": run.name,
                 "input": _size(run),
                 "parameters / 10⁶": _scaled(run.network.get("parameters"), 1e6),
-                "multiply-adds an image / 10⁹": _scaled(run.network.get("multiply_adds"), 1e9),
-                "processor seconds an epoch": _number(
+                "multiply-adds per image / 10⁹": _scaled(run.network.get("multiply_adds"), 1e9),
+                "processor seconds per epoch": _number(
                     run.processor_seconds / max(_epochs(run), 1), 0
                 ),
                 "processor hours": _number(run.processor_seconds / 3600, 2),
@@ -122,13 +122,13 @@ def tabulate_costs(runs: Sequence[Run], watts: float = WATTS_PER_PROCESSOR) -> T
             }
             for run in runs
         ],
-        f"Energy is processor time times {watts:g} W a processor, an estimate: nothing was "
-        "measured at the socket.",
+        f"Energy is an estimate: processor time multiplied by {watts:g} W per processor. Power "
+        "consumption was not measured.",
     )
 
 
 def tabulate_changes(baseline: Run, runs: Sequence[Run]) -> Table:
-    """Each run against the baseline: what was changed, and what it did to AUC and log-loss."""
+    """Compare each run to the baseline: the changed settings, the AUC and the log-loss."""
     return Table.of(
         [
             {
@@ -142,19 +142,18 @@ def tabulate_changes(baseline: Run, runs: Sequence[Run]) -> Table:
             }
             for run in (baseline, *runs)
         ],
-        "The difference is taken on the images that both runs scored and on the same resamples "
-        "of their patients, so that its interval is narrower than those of the two AUCs.",
+        "The difference is measured on the images that both runs scored, with the same resamples "
+        "of patients. Its interval is therefore narrower than those of the two AUCs.",
     )
 
 
 def choose_cheapest(runs: Sequence[Run]) -> tuple[Run, str]:
-    """Choose by AUC where it tells runs apart, else by the work of training.
+    """Choose the run with the best AUC; among those not clearly worse, the cheapest to train.
 
     Returns
     -------
     tuple
-        The cheapest of the runs whose AUC the data do not tell from the highest, and the reason
-        in words.
+        The chosen run and the reason in words.
 
     Raises
     ------
@@ -166,25 +165,25 @@ def choose_cheapest(runs: Sequence[Run]) -> tuple[Run, str]:
     equal = [best]
     for run in scored:
         difference = None if run is best else auc_difference(run, best)
-        # With one patient only there is no interval, and nothing is told apart.
+        # With a single patient there is no interval, so no run is clearly worse.
         if difference is not None and not difference.high < 0.0:
             equal.append(run)
     chosen = min(equal, key=lambda run: run.processor_seconds)
     if len(scored) == 1:
-        return best, f"{best.name}: there is no other."
+        return best, f"{best.name}: it is the only run."
     if len(equal) == 1:
-        return best, f"{best.name}: its AUC is above that of every other, beyond the interval."
+        return best, f"{best.name}: its AUC is clearly higher than that of every other run."
     return chosen, (
-        f"{chosen.name}: AUC does not tell it from {best.name}, the highest; of the "
-        f"{len(equal)} that are so alike its training took the least work."
+        f"{chosen.name}: its AUC is not clearly lower than the highest, that of {best.name}; of "
+        f"these {len(equal)} runs its training cost least."
         if chosen is not best
-        else f"{best.name}: the highest AUC, and of the {len(equal)} that it is not told from the "
-        "least work in training."
+        else f"{best.name}: its AUC is the highest, and of the {len(equal)} runs that are not "
+        "clearly worse its training cost least."
     )
 
 
 def describe_changes(run: Run, baseline: Run) -> str:
-    """What of a run's configuration differs from another's, in words."""
+    """Describe in words how a run's configuration differs from the baseline's."""
     differing = (
         f"{key.replace('_', ' ')} {_value(value)}"
         for key, value in run.config.items()
@@ -194,7 +193,7 @@ def describe_changes(run: Run, baseline: Run) -> str:
 
 
 def auc_difference(run: Run, baseline: Run) -> Interval | None:
-    """AUC of a run less that of another on the images that both scored; None without any."""
+    """Return a run's AUC minus another's on the images that both scored; None without scores."""
     if run.scores is None or baseline.scores is None:
         return None
     place = {name: i for i, name in enumerate(baseline.scores.images)}
@@ -214,7 +213,7 @@ def auc_difference(run: Run, baseline: Run) -> Interval | None:
 
 
 def cell(interval: Interval | Mapping[str, Any] | None, *, signed: bool = False) -> str:
-    """Write an interval, or a dash where there is none."""
+    """Format an interval, or a dash if there is none."""
     if isinstance(interval, Mapping):
         interval = Interval.from_json(interval)
     if interval is None:

@@ -107,7 +107,10 @@ class Predictor:
         DeadlineExceededError, ClientGoneError
             If the request is no longer wanted.
         """
-        options = ReadingOptions(self.card.input_size, self.settings, pseudonym_key, display)
+        card = self.card
+        options = ReadingOptions(
+            card.input_size, self.settings, pseudonym_key, display=display, gate=card.gate
+        )
         with self._monitoring.stage("read"):
             return self._reader.read(data, options, slot.check)
 

@@ -21,6 +21,7 @@ CLIENT_CLOSED_REQUEST: Final = 499
 STATUSES: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.MammoscopeError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.UsageError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StorageError: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.ImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.EmptyImageError: HTTPStatus.UNPROCESSABLE_ENTITY,

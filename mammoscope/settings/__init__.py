@@ -1,5 +1,5 @@
 """Frozen settings of the service and of training.
 
-This is the only part of the package that reads the environment. Defaults stand here and nowhere
-else; an unknown key is an error.
+No other part of the package reads the environment. All defaults are here. An unknown key is an
+error.
 """

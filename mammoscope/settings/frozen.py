@@ -1,8 +1,10 @@
-"""What settings and cards have in common: frozen, checked, and refused with one message."""
+"""Common base of settings and cards: immutable, validated, with one message for all errors."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from mammoscope.errors import ConfigurationError
 
@@ -10,17 +12,33 @@ PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 
 
-def explain(error: ValidationError, origin: str) -> ConfigurationError:
-    """Turn pydantic's report into one message: which key, what was received, what is allowed."""
-    problems = "; ".join(
-        f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}"
-        for problem in error.errors()
-    )
-    return ConfigurationError(f"{origin} cannot be used: {problems}")
+def explain(
+    error: ValidationError, origin: str, written: Mapping[str, str] | None = None
+) -> ConfigurationError:
+    """Convert pydantic's report into one message: the key, what was received, what is allowed.
+
+    Parameters
+    ----------
+    error
+        pydantic's report.
+    origin
+        Name of the source for the message.
+    written
+        Spelling of the keys in the source, where it differs from the names.
+    """
+    names = written or {}
+
+    def told(problem: ErrorDetails) -> str:
+        first, *below = map(str, problem["loc"] or ("value",))
+        key = ".".join((names.get(first, first), *below))
+        is_unknown = problem["type"] == "extra_forbidden"
+        return f"{key}: {'there is no such setting' if is_unknown else problem['msg']}"
+
+    return ConfigurationError(f"{origin} cannot be used: {'; '.join(map(told, error.errors()))}")
 
 
 class Frozen(BaseModel):
-    """Values that cannot change once they were checked; an unknown key is an error.
+    """Validated, immutable values; an unknown key is an error.
 
     The docstring below a field is its description.
     """
@@ -31,6 +49,6 @@ class Frozen(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Write each description in one line, however its docstring is wrapped."""
+        """Put each description on one line, however its docstring is wrapped."""
         for field in cls.model_fields.values():
             field.description = " ".join((field.description or "").split())

@@ -1,4 +1,4 @@
-"""Settings of the service, and the limits of what it reads."""
+"""Settings of the service, and limits on images."""
 
 import os
 import warnings
@@ -14,19 +14,19 @@ from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, expla
 ENVIRONMENT_PREFIX: Final = "MAMMOSCOPE_"
 
 _DEPRECATED: Final = {"max_study_pictures": "max_study_images"}
-"""Old names of settings, which work for one version."""
+"""Deprecated names of settings, which work for one version."""
 
 OperatingPointName = Literal["default", "high_sensitivity", "high_specificity"]
 PerformanceMode = Literal["latency", "throughput"]
 
 
 def _listed(given: object) -> object:
-    """Parts of a text that are separated by commas; anything else as it is."""
+    """Split text at commas; return anything else unchanged."""
     return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
 
 
 HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$")]
-"""A host's name in lower case and ASCII, or ``*.`` and the name that those meant end with."""
+"""A host name in lower case and ASCII; ``*.`` before a name matches all hosts below it."""
 
 HostPatterns = Annotated[tuple[HostPattern, ...], BeforeValidator(_listed)]
 
@@ -35,62 +35,61 @@ Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_listed)]
 
 
 class ReadingLimits(Frozen):
-    """What an image may be at most; checked before any pixel is decoded.
+    """Maximum image size, checked before any pixel is decoded.
 
-    The defaults admit the largest mammography detectors in use (about 3,600 x 4,800 pixels) with
-    room to spare.
+    The defaults leave a margin above the largest mammography detectors in use (about 3,600 x 4,800
+    pixels).
     """
 
     max_image_bytes: PositiveInt = 64 * 1024 * 1024
-    """Largest encoded image in bytes."""
+    """Maximum size of an encoded image in bytes."""
 
     max_pixels: PositiveInt = 50_000_000
-    """Largest width x height in pixels."""
+    """Maximum width x height in pixels."""
 
     max_dimension: PositiveInt = 16_384
-    """Largest width or height in pixels."""
+    """Maximum width or height in pixels."""
 
 
 class ServiceSettings(ReadingLimits):
     """Settings of the service, each from an environment variable ``MAMMOSCOPE_<NAME>``."""
 
     model: Path | None = None
-    """Model folder, or a .keras file in one; None for the released model, which comes with
+    """Model folder, or a .keras file in one; None for the released model, which is part of
     Mammoscope. Commands use it too."""
 
     cache: Path | None = None
-    """Folder that keeps compiled networks; None for `mammoscope` in `$XDG_CACHE_HOME` or
-    `~/.cache`. Commands use it too."""
+    """Folder for compiled networks; None for `mammoscope` in `$XDG_CACHE_HOME` or `~/.cache`.
+    Commands use it too."""
 
     operating_point: OperatingPointName = "default"
     """Operating point of the card that decides the label."""
 
     age_from_dicom: bool = False
-    """Whether the age that a DICOM file gives enters the probability where the request gives
-    none."""
+    """Whether to use the age in a DICOM file for the probability, if the request gives none."""
 
     threads: Annotated[int, Field(ge=0)] = 0
-    """Threads of the engine; 0 means all processors of the quota."""
+    """Threads of the engine; 0 means one per processor of the CPU quota."""
 
     performance_mode: PerformanceMode = "throughput"
-    """Whether the engine's threads share one image (latency) or each takes its own, so that most
-    images are answered in a given time (throughput)."""
+    """Whether all threads of the engine share one image (latency), or each computes its own, which
+    answers the most images in a given time (throughput)."""
 
     request_threads: PositiveInt = 8
-    """Requests that run at once, each in a thread."""
+    """Maximum number of requests handled at once, each in a thread."""
 
     queue_size: Annotated[int, Field(ge=0)] = 32
-    """Requests that may wait in addition; any more are refused with 429."""
+    """Maximum number of requests that wait in addition; more are refused with 429."""
 
     full_queue_grace_s: PositiveFloat = 30.0
-    """Seconds without a slot coming free after which the service reports that it is not ready."""
+    """Seconds without a free slot after which the service reports that it is not ready."""
 
     max_waiting_bytes: PositiveInt = 512 * 1024 * 1024
-    """Bytes that the bodies of all these requests, and the images fetched for them, may have
-    together; a request beyond that is refused with 429."""
+    """Maximum total size in bytes of the bodies of these requests and the images fetched for them;
+    a request beyond it is refused with 429."""
 
     request_timeout_s: PositiveFloat = 60.0
-    """Seconds from the first byte of a request to the last of its answer."""
+    """Maximum time in seconds from the first byte of a request to the last byte of its answer."""
 
     max_study_images: Annotated[int, Field(gt=0, le=100)] = 16
     """Maximum number of images of one study."""
@@ -99,76 +98,76 @@ class ServiceSettings(ReadingLimits):
     """Maximum number of bytes of all images of one study."""
 
     decoding_memory_bytes: PositiveInt = 1024 * 1024 * 1024
-    """Memory that reading one image may take, beyond what a reading process needs itself."""
+    """Maximum memory for reading one image, beyond what a reading process needs itself."""
 
     decoding_time_s: PositiveInt = 10
-    """Seconds of processor time that reading one image may take; on the clock, twice that."""
+    """Maximum processor time in seconds for reading one image; elapsed time may be twice that."""
 
     api_keys_file: Path | None = None
-    """File of API keys, read again when it changes; all requests but probes need one."""
+    """File of API keys, read again when it changes; all requests except probes need a key."""
 
     key_file_grace_s: Annotated[float, Field(ge=0.0)] = 300.0
-    """Seconds for which the keys read last stay valid while their file cannot be read; then all
-    requests but liveness probes are refused with 503."""
+    """Seconds for which the last keys stay valid while their file cannot be read; after that, all
+    requests except liveness probes are refused with 503."""
 
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
-    """Requests that each API key may make a minute; 0 means any number."""
+    """Maximum number of requests per API key and minute; 0 means no limit."""
 
     bind: str = "0.0.0.0:9696"
     """Address and port to listen on."""
 
     drain_s: Annotated[float, Field(ge=0.0)] = 3.0
-    """Seconds after SIGTERM in which the service says that it is not ready, so that balancers turn
-    away, and still answers."""
+    """Seconds after SIGTERM during which the service reports that it is not ready, so that load
+    balancers stop sending requests, and still answers requests."""
 
     metrics_bind: Annotated[str, Field(pattern=r"^(.+:\d{1,5})?$")] = "127.0.0.1:9697"
-    """Address and port that Prometheus asks; empty for none. Never public."""
+    """Address and port for Prometheus; empty for none. Do not expose it publicly."""
 
     probe_bind: Annotated[str, Field(pattern=r"^(.+:\d{1,5})?$")] = "0.0.0.0:9698"
-    """Address and port for probes alone, which clients cannot keep busy; empty for none."""
+    """Address and port for probes only, which clients cannot keep busy; empty for none."""
 
     max_connections_per_client: Annotated[int, Field(ge=0)] = 0
-    """Connections that one address may have at a time; 0 means any number. Behind a proxy all
-    clients share its address."""
+    """Maximum number of connections per address; 0 means no limit. Behind a proxy, all clients
+    share its address."""
 
     trusted_proxies: Networks | None = None
     """Addresses and networks of proxies, separated by commas, that may have any number of
     connections."""
 
     traces_endpoint: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
-    """URL that OpenTelemetry traces are sent to, OTLP over HTTP, like
-    http://collector:4318/v1/traces; needs the extra tracing."""
+    """URL for OpenTelemetry traces, OTLP over HTTP, like http://collector:4318/v1/traces; needs the
+    extra tracing."""
 
     graceful_timeout_s: PositiveInt = 30
-    """Seconds that requests in flight get after that."""
+    """Seconds for requests in flight to finish after that."""
 
     url_fetching: bool = True
-    """Whether images may be given by URL."""
+    """Whether requests may give images by URL."""
 
     fetch_hosts: HostPatterns | None = None
-    """Hosts that URLs and their redirects may name, separated by commas; *.example.org for all
-    below one. None for any."""
+    """Hosts allowed in URLs and their redirects, separated by commas; *.example.org allows all
+    subdomains. None allows any host."""
 
     fetch_timeout_s: PositiveFloat = 10.0
-    """Seconds for fetching one image, all redirects included."""
+    """Seconds for fetching one image, including redirects."""
 
     fetch_max_redirects: Annotated[int, Field(ge=0, le=10)] = 3
-    """Redirects followed, each checked like the first URL."""
+    """Maximum number of redirects; each is checked like the first URL."""
 
     fetch_private_addresses: bool = False
     """Whether URLs may point into private networks. Only for tests on one machine."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe event that is logged."""
+    """Minimum severity of logged events."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Read the settings from `environment` (the process's own where None).
+        """Read the settings from `environment`; None reads that of the process.
 
         Raises
         ------
         ConfigurationError
-            If a ``MAMMOSCOPE_`` variable is unknown or holds a value that is not allowed.
+            If a ``MAMMOSCOPE_`` variable is unknown or has an invalid value.
 
         Warns
         -----
@@ -176,11 +175,12 @@ class ServiceSettings(ReadingLimits):
             If a variable has a deprecated name; the new name takes precedence.
         """
         source = os.environ if environment is None else environment
-        values = {
-            key.removeprefix(ENVIRONMENT_PREFIX).lower(): value
-            for key, value in source.items()
+        written = {
+            key.removeprefix(ENVIRONMENT_PREFIX).lower(): key
+            for key in source
             if key.startswith(ENVIRONMENT_PREFIX)
         }
+        values = {name: source[key] for name, key in written.items()}
         for old, new in _DEPRECATED.items():
             if old in values:
                 prefix = ENVIRONMENT_PREFIX
@@ -191,19 +191,20 @@ class ServiceSettings(ReadingLimits):
                 )
                 old_value = values.pop(old)
                 values.setdefault(new, old_value)
+                written.setdefault(new, written[old])
         try:
             return cls.model_validate(values)
         except ValidationError as err:
-            raise explain(err, "The environment") from err
+            raise explain(err, "The environment", written) from err
 
 
 def model_path(environment: Mapping[str, str] | None = None) -> Path:
-    """Model folder or .keras file of the setting ``model``, else the released model.
+    """Return the model folder or .keras file of the setting ``model``, else the released model.
 
     Parameters
     ----------
     environment
-        The process's own where None.
+        None reads that of the process.
     """
     source = os.environ if environment is None else environment
     given = source.get(f"{ENVIRONMENT_PREFIX}MODEL")
@@ -211,24 +212,24 @@ def model_path(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def released_model() -> Path:
-    """Folder of the released model: package data, in a checkout a link to its ``model/``."""
+    """Return the released model's folder: package data, or a link to ``model/`` in a checkout."""
     return Path(str(files("mammoscope"))) / "_model"
 
 
 def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """Folder that keeps compiled networks, which need not exist yet.
+    """Return the folder for compiled networks, which need not exist yet.
 
-    That of the setting ``cache``, else ``mammoscope`` in the user's cache folder.
+    This is the setting ``cache``, or ``mammoscope`` in the user's cache folder.
 
     Parameters
     ----------
     environment
-        The process's own where None.
+        None reads that of the process.
 
     Raises
     ------
     FileNotFoundError
-        If nothing names a folder and the user has no home.
+        If no folder is set and the user has no home folder.
 
     References
     ----------

@@ -12,8 +12,7 @@ from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, expla
 from mammoscope.system import schema
 
 CONFIG_SCHEMA: Final = 2
-"""Schema of the configurations that this version writes. Those of schema 1 may hold settings that
-are gone."""
+"""Schema of new configurations. Those of schema 1 may have settings that were removed."""
 
 BackboneName = Literal["inceptionv3", "resnet101v2", "xception"]
 ScheduleName = Literal["constant", "cosine", "exponential", "cyclical", "plateau"]
@@ -31,17 +30,17 @@ _HARMLESS: Final[Mapping[str, Container[Any]]] = {
     "head_learns": (True,),
     "head_start": ("auto", "gradient"),
 }
-"""Settings of earlier versions: the values with which a run is like one of this version."""
+"""Removed settings, with the values at which an old run equals one of this version."""
 
 _REMOVED: Final[Mapping[str, Container[Any]]] = {
     "head": ("depths", "mean_max"),
     "augmentation": ("light", "strong"),
 }
-"""Values of earlier versions that this version no longer has."""
+"""Removed values of settings."""
 
 
 class TrainConfig(Frozen):
-    """Everything a training run depends on but the images themselves.
+    """Everything a training run depends on, except the images.
 
     The defaults are the preset ``default``.
     """
@@ -50,55 +49,57 @@ class TrainConfig(Frozen):
     weights: str = "imagenet"
     """``imagenet``, ``none``, a backbone's ``.weights.h5``, or the ``.keras`` of an earlier run."""
     input_size: tuple[PositiveInt, PositiveInt] = (299, 299)
-    """Height and width in pixels of the box that each breast is stretched to."""
+    """Height and width in pixels to which each breast is stretched."""
     crop: bool = True
-    """Whether the network sees the breast alone, stretched to the box. False shows the whole image
-    and measures what cropping gains; such a network is not served."""
+    """Whether to crop to the breast. False keeps the whole image, to measure the effect of
+    cropping; such a network cannot be served."""
     layout: Literal["folders", "ddsm", "ddsm-cancers"] = "folders"
     """How the folder names images: see `mammoscope.data.dataset` and `mammoscope.data.ddsm`."""
+    labels: tuple[str, str] = ("0", "1")
+    """Names of the folders of label 0 and label 1 in the layout ``folders``."""
     smoothing: Annotated[int, Field(ge=0, le=4)] = 0
-    """How often the network averages 2 x 2 neighbours before anything else. This binomial low pass
-    makes scores depend less on how a copy of the image was resampled."""
+    """Number of times the network averages 2 x 2 neighbours first. This binomial low pass makes
+    scores depend less on how a copy of the image was resampled."""
     split: SplitName = "patients"
     validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
     head: HeadName = "mean"
     trainable_from: str = "all"
-    """Backbone layer after which convolutions learn, ``all``, ``none``, or ``auto``: the upper two
-    thirds of the backbone."""
+    """Backbone layer after which convolutions are trainable; or ``all``, ``none``, or ``auto``: the
+    upper two thirds of the backbone."""
     batch_size: PositiveInt = 32
     drop_rate: Fraction = 0.5
     learning_rate: PositiveFloat = 2e-5
     schedule: ScheduleName = "cosine"
     warmup_fraction: Fraction = 0.0
-    """Share of all steps in which the learning rate rises from 0."""
+    """Share of all steps during which the learning rate rises from 0."""
     epochs: Annotated[int, Field(ge=0)] = 10
-    """Epochs in which the backbone learns as well."""
+    """Epochs in which the backbone is trained, too."""
     stop_after: Annotated[int, Field(ge=1)] | None = None
-    """Epoch after which the run ends although the schedule is made for all `epochs`. A run that was
-    stopped may be resumed with another value."""
+    """Epoch after which the run ends, although the schedule is made for all `epochs`. A stopped run
+    may be resumed with another value."""
     head_epochs: Annotated[int, Field(ge=0)] = 0
-    """Epochs before those, in which only the head learns, at `head_learning_rate`."""
+    """Epochs before those, in which only the head is trained, at `head_learning_rate`."""
     head_learning_rate: PositiveFloat = 1e-3
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     label_smoothing: Fraction = 0.0
     ema_momentum: Fraction = 0.98
-    """Momentum per step of the moving average of weights; 0 switches it off."""
+    """Momentum per step of the moving average of weights; 0 turns it off."""
     augmentation: AugmentationName = "flips"
     teachers: tuple[str, ...] = ()
-    """Folders of earlier runs to distil from: the network learns their mean answer beside the
-    labels. They have the same kind of network and the same split."""
+    """Folders of training runs to distil from: the network is trained on their mean prediction in
+    addition to the labels. They must have the same kind of network and the same split."""
     teacher_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
-    """Weight of the teachers' answer in the loss; the label has the rest."""
+    """Weight of the teachers' prediction in the loss; the rest is the label's."""
     precision: PrecisionName = "auto"
-    """``auto``: bfloat16 where the processor multiplies it in hardware."""
+    """``auto``: bfloat16 if the processor supports it in hardware."""
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _something_learns(self) -> Self:
         if self.epochs == 0 and self.head_epochs == 0:
-            raise ValueError("epochs and head_epochs are both 0, so nothing would learn")
+            raise ValueError("epochs and head_epochs are both 0, so nothing would be trained")
         if self.teachers and self.epochs == 0:
-            raise ValueError("teachers are learned from in epochs, of which there are 0")
+            raise ValueError("teachers need epochs, but epochs is 0")
         return self
 
     @field_validator("input_size")
@@ -109,11 +110,11 @@ class TrainConfig(Frozen):
         return size
 
     def to_record(self) -> dict[str, Any]:
-        """The configuration as JSON for ``config.json``, with its schema version."""
+        """Return the configuration as JSON for ``config.json``, with its schema version."""
         return {schema.KEY: CONFIG_SCHEMA, **self.model_dump(mode="json")}
 
     def described(self) -> dict[str, Any]:
-        """The configuration as JSON that may be published: files and folders by name alone."""
+        """Return the configuration as JSON for publication: files and folders by name only."""
         return {
             **self.to_record(),
             "weights": Path(self.weights).name,
@@ -122,12 +123,12 @@ class TrainConfig(Frozen):
 
     @classmethod
     def from_preset(cls, preset: PresetName, changes: Mapping[str, Any]) -> Self:
-        """The configuration named `preset` with `changes` applied.
+        """Return the configuration named `preset`, with `changes` applied.
 
         Raises
         ------
         ConfigurationError
-            If a change names an unknown key or a value that is not allowed.
+            If a change has an unknown key or an invalid value.
         """
         try:
             return cls.model_validate({**PRESETS[preset], **changes})
@@ -136,13 +137,13 @@ class TrainConfig(Frozen):
 
     @classmethod
     def from_record(cls, content: bytes) -> Self:
-        """The configuration that a run of this or of an earlier version left in ``config.json``.
+        """Read the ``config.json`` of a run of this or an earlier version.
 
         Raises
         ------
         ConfigurationError
-            If `content` is no configuration, is of a newer version of Mammoscope, or the run used
-            what this version no longer has.
+            If `content` is not a configuration, is from a newer version of Mammoscope, or the run
+            used a removed feature.
         """
         try:
             stored = json.loads(content)
@@ -162,8 +163,8 @@ class TrainConfig(Frozen):
         ]
         if gone:
             raise ConfigurationError(
-                f"The run used {', '.join(gone)}, which this version no longer has; train anew "
-                "with one of its presets."
+                f"The run used {', '.join(gone)}, which this version no longer supports. Train "
+                "again with one of its presets."
             )
         try:
             return cls.model_validate({k: v for k, v in stored.items() if k not in _HARMLESS})
@@ -172,16 +173,16 @@ class TrainConfig(Frozen):
 
 
 PRESETS: Final[Mapping[PresetName, Mapping[str, Any]]] = {
-    # Ours: see README, "How the model is trained".
+    # The project's recipe: see docs/experiments/released-model.md.
     "default": {},
-    # The reference project's final recipe, on our preprocessing and splits.
+    # The reference project's final recipe, with our preprocessing and splits.
     "reference": {
         "learning_rate": 1e-5,
         "schedule": "constant",
         "augmentation": "none",
         "ema_momentum": 0.0,
     },
-    # Seconds on a laptop: shows that everything works, learns nothing.
+    # Takes seconds on a laptop: shows that everything works, but learns nothing.
     "smoke": {
         "weights": "none",
         "input_size": (96, 96),
@@ -197,7 +198,7 @@ PRESETS: Final[Mapping[PresetName, Mapping[str, Any]]] = {
         "ema_momentum": 0.99,
         "precision": "float32",
     },
-    # Warm-up on the DDSM images: outlined malignant lesion against the same woman's others.
+    # Warm-up on DDSM images: an outlined malignant lesion against the same woman's other images.
     "ddsm": {
         "layout": "ddsm-cancers",
         "learning_rate": 5e-5,

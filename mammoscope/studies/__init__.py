@@ -1,4 +1,4 @@
-"""Images of a study to results for each breast and each patient."""
+"""Aggregate the images of a study into results for each breast and each patient."""
 
 from mammoscope.studies.grouping import aggregate, predict_image
 from mammoscope.studies.manifest import Placement, find_study

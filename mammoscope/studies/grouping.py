@@ -1,7 +1,7 @@
-"""Predictions for images to results for breasts and patients.
+"""Aggregate predictions for images into results for breasts and patients.
 
-A breast's logit is the mean over its images, however many views there are; a patient's logit is the
-maximum over the breasts. The released model was measured by breast and patient in the same way.
+A breast's logit is the mean over its images, however many views there are. A patient's logit is the
+maximum over the breasts. The released model was evaluated by breast and patient in the same way.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +27,7 @@ from mammoscope.studies.results import (
 _Word = TypeVar("_Word", Laterality, View)
 
 STANDARD_VIEWS: Final = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)
-"""Views that a screening study has of each breast."""
+"""Standard views of each breast in a screening study."""
 
 
 def predict_image(
@@ -37,7 +37,7 @@ def predict_image(
     placement: Placement,
     operating_point: str,
 ) -> StudyImage:
-    """Read and predict one image of a study; a refusal is a result like any other.
+    """Read one image of a study and predict it; a refusal is a result, too.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def predict_image(
     read
         Returns the image, or raises ImageError.
     placement
-        What the caller knows; it takes precedence over what the image says.
+        Facts from the caller; they take precedence over those from the image.
     operating_point
         Operating point of the card whose threshold decides the label.
     """
@@ -88,9 +88,9 @@ def _known(kind: type[_Word], word: str | None) -> _Word | None:
 
 
 def aggregate(images: Sequence[StudyImage], card: Card, operating_point: str) -> StudyResult:
-    """Group images by patient and breast; images of unknown patients stand alone.
+    """Group images by patient and breast; each image of an unknown patient forms its own group.
 
-    `settle_patients` decides first whose the images are.
+    First, `settle_patients` decides which patient each image belongs to.
 
     Raises
     ------
@@ -148,6 +148,6 @@ def aggregate(images: Sequence[StudyImage], card: Card, operating_point: str) ->
 
 
 def _missing(images: Iterable[PredictedImage]) -> list[str]:
-    """Standard views of which there is no image; an image of an unknown view counts for none."""
+    """Standard views without an image; images of unknown views do not count."""
     views = {image.view for image in images}
     return [str(view) for view in STANDARD_VIEWS if view not in views]

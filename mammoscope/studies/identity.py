@@ -1,7 +1,7 @@
-"""Whose images these are, where DICOM objects contradict each other about it.
+"""Decide which patient an image belongs to if DICOM objects contradict each other.
 
-De-identified archives write one placeholder, such as ``removed``, into (0010,0020) Patient ID of
-every woman, or nothing, or another ID into each image. A study is one patient's in any case, so
+De-identified archives write a placeholder such as ``removed`` into every (0010,0020) Patient ID,
+leave it empty, or write another ID into each image. A study always belongs to one patient, so
 (0020,000D) Study Instance UID decides.
 """
 
@@ -12,31 +12,33 @@ from typing import Final
 from mammoscope.studies.results import PredictedImage, StudyImage
 
 _APART: Final = (
-    "One patient ID stands in several studies, as placeholders do; each study counts as a patient "
-    "of its own. A manifest can name the patients."
+    "Several studies have the same patient ID, as with a placeholder; each study counts as one "
+    "patient. To name the patients, use a manifest."
 )
 _NAMELESS: Final = (
-    "Several studies have no patient ID; each counts as a patient of its own. A manifest can name "
-    "the patients."
+    "Several studies have no patient ID; each study counts as one patient. To name the patients, "
+    "use a manifest."
 )
-_TOGETHER: Final = "The images of this study name several patients; it counts as one patient's."
+_TOGETHER: Final = (
+    "The images of this study name several patients; the study counts as one patient."
+)
 
 
 def settle_patients(images: Sequence[StudyImage]) -> tuple[StudyImage, ...]:
-    """Tell patients apart by their studies where patient IDs do not.
+    """Tell patients apart by their studies if patient IDs do not.
 
     Parameters
     ----------
     images
-        Images of one request. Those whose patient the caller gave, or that name no study, stay as
-        they are.
+        Images of one request. Images whose patient the caller gave, or without a study, do not
+        change.
 
     Returns
     -------
     tuple
-        The same images. Where a study names no patient, several, or one that other studies name
-        too, the study's pseudonym stands for the patient. Images with an answer say so in a
-        warning, unless the request has no other study.
+        The same images. If a study names no patient, several, or one that other studies also name,
+        the study's pseudonym replaces the patient. Predicted images then have a warning, unless the
+        request has only one study.
     """
     studies: defaultdict[str, set[str]] = defaultdict(set)
     patients: defaultdict[str, set[str]] = defaultdict(set)

@@ -1,4 +1,4 @@
-"""Find the images of a study, and read from a manifest whose they are."""
+"""Find the images of a study, and read a manifest that assigns them to patients."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _MANIFEST_SUFFIX: Final = ".csv"
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Patient, laterality and view of an image as the caller gives them; None if the image tells.
+    """Patient, laterality and view of an image from the caller; None leaves it to the image.
 
     ``patient`` is any identifier. The result repeats it, so it must not be a name.
     """
@@ -31,18 +31,18 @@ def find_study(path: Path) -> Iterator[tuple[Path, Placement]]:
     Parameters
     ----------
     path
-        An image; a folder, with the images in it and below it as
-        `mammoscope.imaging.image_files.walk_images` finds them; or a manifest: CSV with the column
-        ``file`` and optionally ``patient_id``, ``laterality`` (L, R) and ``view``. ``file`` is
-        relative to the manifest, or the end of a path below its folder.
+        An image; a folder, whose images and subfolders are searched by
+        `mammoscope.imaging.image_files.walk_images`; or a manifest. A manifest is a CSV file with
+        the column ``file`` and optionally ``patient_id``, ``laterality`` (L, R) and ``view``.
+        ``file`` is relative to the manifest, or the end of a path below its folder.
 
     Raises
     ------
     MetadataError
-        If a manifest cannot be read, has no such column or a value that is not allowed, or several
-        files below its folder end alike.
+        If a manifest cannot be read, lacks the column ``file``, has an invalid value, or names the
+        end of several files' paths.
     UnreadableFileError
-        If a folder has no image or cannot be listed.
+        If a folder has no images or cannot be listed.
     """
     if path.suffix.lower() == _MANIFEST_SUFFIX and path.is_file():
         yield from _listed(path)
@@ -53,7 +53,7 @@ def find_study(path: Path) -> Iterator[tuple[Path, Placement]]:
             yield file, Placement()
         if not found:
             raise UnreadableFileError(
-                f"The folder has no image; image names end in {', '.join(IMAGE_SUFFIXES)}."
+                f"The folder has no images; image names end in {', '.join(IMAGE_SUFFIXES)}."
             )
     else:
         yield path, Placement()
@@ -76,7 +76,7 @@ def _listed(manifest: Path) -> Iterator[tuple[Path, Placement]]:
 
 
 def _only_one(row: Row, folder: Path, below: list[Path]) -> Path | None:
-    """The file below a manifest's folder whose path ends as the row says; None without one."""
+    """Return the file below a manifest's folder whose path ends as the row says, or None."""
     named = file_of(row)
     found = [
         path
@@ -86,7 +86,7 @@ def _only_one(row: Row, folder: Path, below: list[Path]) -> Path | None:
     ]
     if len(found) > 1:
         raise MetadataError(
-            f"{row.cell(FILE)} is the end of {len(found)} files below the manifest's folder; give "
-            "more of the path."
+            f"{row.cell(FILE)} is the end of {len(found)} files' paths below the manifest's "
+            "folder; give more of the path."
         )
     return found[0] if found else None

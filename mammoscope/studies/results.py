@@ -1,4 +1,4 @@
-"""The answer about a study: its images, breasts and patients, as the API gives it."""
+"""The result for a study: its images, breasts and patients, as in the API."""
 
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -9,7 +9,7 @@ from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Answer, Decision
 
 
 class Refusal(Answer):
-    """Why there is no answer about an image: a stable code and a message."""
+    """The reason for a refusal: a stable code and a message."""
 
     code: str
     message: str
@@ -21,15 +21,15 @@ class RefusedImage(Answer):
     Parameters
     ----------
     file
-        Name of the image, as the caller gave it.
+        Name of the image from the caller.
     patient
-        Pseudonym, or what the caller said; None if unknown.
+        Pseudonym, or the caller's identifier; None if unknown.
     laterality, view
         From the caller, else from the image; None if unknown.
     error
         The reason.
     study
-        Pseudonym of the study, where the image itself names the patient; it is not serialised.
+        Pseudonym of the study, if the image itself names the patient; not serialised.
     """
 
     file: str
@@ -41,17 +41,17 @@ class RefusedImage(Answer):
 
 
 class PredictedImage(Decision):
-    """An image of a study with its answer.
+    """A predicted image of a study.
 
     Parameters
     ----------
     file, patient, laterality, view, study
         As in `RefusedImage`.
     warnings
-        What a person should know about this image or answer.
+        What a reader should know about this image or prediction.
     chest_wall
-        Side of the image on which the chest wall lies. It groups the views of a breast whose
-        laterality is unknown, and is not serialised.
+        Side of the image with the chest wall; not serialised. It groups the views of a breast of
+        unknown laterality.
     """
 
     FIRST = ("file", "patient", "laterality", "view", "label")
@@ -69,16 +69,16 @@ StudyImage = PredictedImage | RefusedImage
 
 
 class PatientResult(Decision):
-    """The answer about a patient.
+    """The result for a patient.
 
     Parameters
     ----------
     patient
-        Pseudonym, or what the caller said.
+        Pseudonym, or the caller's identifier.
     images
-        Number of images with an answer.
+        Number of predicted images.
     missing_views
-        Standard views without an answered image, like ``R MLO``, of both breasts.
+        Standard views without a predicted image, like ``R MLO``, of both breasts.
     """
 
     FIRST: ClassVar[tuple[str, ...]] = ("patient", "label")
@@ -90,14 +90,14 @@ class PatientResult(Decision):
     @computed_field(json_schema_extra={"deprecated": True})  # type: ignore[prop-decorator]
     @property
     def pictures(self) -> int:
-        """Deprecated name of ``images``; it goes with the next version."""
+        """Deprecated name of ``images``, removed in the next version."""
         return self.images
 
 
 class BreastResult(PatientResult):
-    """The answer about a breast.
+    """The result for a breast.
 
-    ``missing_views`` are the standard views without an answered image, like ``MLO``.
+    ``missing_views`` are the standard views without a predicted image, like ``MLO``.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class BreastResult(PatientResult):
 
 
 class StudyResult(Answer):
-    """The answer about a study; breasts and patients in the order of their first images."""
+    """The result for a study; breasts and patients are in the order of their first images."""
 
     images: tuple[StudyImage, ...]
     breasts: tuple[BreastResult, ...]
@@ -121,11 +121,11 @@ class StudyResult(Answer):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def notice(self) -> str:
-        """What the answer must not be used for."""
+        """Research-use notice."""
         return RESEARCH_USE_NOTICE
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON object that the service, the command line and the tables use."""
+        """Return the JSON object used by the service, the command line and the tables."""
         content = super().to_json()
         parts = {"images": self.images, "breasts": self.breasts, "patients": self.patients}
         return content | {name: [each.to_json() for each in part] for name, part in parts.items()}
@@ -148,13 +148,14 @@ COLUMNS: Final = (
     "warnings",
 )
 """Columns of `to_rows`: ``level`` is image, breast or patient; the others are keys of the results.
-A test proves that none is missing. ``pictures`` is the deprecated name of ``images``."""
+A test compares the lists. ``pictures`` is the deprecated name of ``images``."""
 
 
 def to_rows(study: StudyResult) -> list[dict[str, Any]]:
-    """Return one row for each image, breast and patient.
+    """Return one row per image, breast and patient.
 
-    Keys are `COLUMNS`. Empty where absent; lists are joined by semicolons; an error is its code.
+    Keys are `COLUMNS`. Missing values are empty, lists are joined by semicolons, and an error is
+    its code.
     """
     content = study.to_json()
     rows = []

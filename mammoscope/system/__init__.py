@@ -1,1 +1,1 @@
-"""What the package needs of the operating system: files and CPUs."""
+"""Operating system facilities: files and CPUs."""

@@ -1,7 +1,7 @@
-"""How many processors this process may keep busy.
+"""Count the processors available to this process.
 
-A container sees every processor of its node, and is stopped for the rest of a period as soon as
-its threads together have used up its quota: threads beyond the quota only wait for each other.
+A container sees every processor of its node, but is paused for the rest of a period once its
+threads have together used up its quota. Threads beyond the quota would only wait for each other.
 """
 
 import math
@@ -14,7 +14,7 @@ _UNIFIED: Final = "cgroup2"
 
 
 class _Mount(NamedTuple):
-    """Where a cgroup hierarchy that limits processors is mounted, and which of its groups."""
+    """A mounted cgroup hierarchy that limits processors, and the group shown in it."""
 
     unified: bool
     group: str
@@ -22,15 +22,16 @@ class _Mount(NamedTuple):
 
 
 def available_processors(root: Path = Path("/")) -> int:
-    """Count processors that this process may use, at least 1.
+    """Count the processors that this process may use, at least 1.
 
-    The smaller of the processors it may be scheduled on and the CPU quota of its cgroup or any
-    above it (version 1 or 2), rounded up, so that a quota of 1.5 is used in full.
+    This is the minimum of the processors on which it can be scheduled and the CPU quotas of its
+    cgroup and all parent groups (version 1 or 2). Quotas are rounded up, so that a quota of 1.5 is
+    used in full.
 
     Parameters
     ----------
     root
-        Where ``proc`` and the cgroup file systems are found.
+        Folder with ``proc`` and the cgroup file systems.
 
     References
     ----------
@@ -42,21 +43,21 @@ def available_processors(root: Path = Path("/")) -> int:
 
 
 def _scheduled() -> int:
-    # Only Linux tells; elsewhere all processors may be used.
+    # Only Linux reports this; elsewhere all processors may be used.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Quota in processors of this process's groups and those above them, where there is one."""
+    """Yield the quotas, in processors, of this process's groups and their parents, if any."""
     own = _own_groups(root)
     for mount in _mounts(root):
         group = own.get(mount.unified)
         if group is None:
             continue
         inside = Path(group.removeprefix(mount.group.rstrip("/")).lstrip("/"))
-        # A group outside what is mounted, as some container engines show it.
+        # The group can be outside the mounted part, as in some container engines.
         if not group.startswith(mount.group) or ".." in inside.parts:
             inside = Path()
         for part in (inside, *inside.parents):
@@ -90,7 +91,7 @@ def _mounts(root: Path) -> Iterator[_Mount]:
 
 
 def _quota(folder: Path, *, unified: bool) -> float | None:
-    """Quota of one group in processors; None where it has none or does not say."""
+    """Quota of one group in processors; None if it has none or is unreadable."""
     if unified:
         numbers = " ".join(_lines(folder / "cpu.max")).split()
     else:

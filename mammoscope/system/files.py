@@ -1,17 +1,22 @@
-"""Files and folders that are written whole or not at all, and locks between processes."""
+"""Write files and folders atomically, and lock between processes."""
 
+import errno
 import json
 import os
+import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Final
 
 if sys.platform != "win32":
     import fcntl
+
+PARTIAL: Final = ".partial"
+"""Suffix of the temporary names of `replacing`; a killed process leaves such a file."""
 
 
 def json_text(content: Any) -> str:
@@ -20,12 +25,12 @@ def json_text(content: Any) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all.
+    """Write a JSON file atomically.
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     with replacing(path) as target:
         target.write_text(json_text(content), encoding="utf-8")
@@ -33,75 +38,168 @@ def write_json(path: Path, content: Any) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file to write; at the end it replaces `path` in one step.
+    """Yield a temporary file for writing; at the end it atomically replaces `path`.
 
-    Pipes and devices are written directly. After an error the file is what it was before.
+    The file is flushed to disk before it gets its name. Pipes and devices are written directly.
+    After an error, the file is unchanged.
 
     Raises
     ------
     OSError
         If the file cannot be written or replaced.
     """
-    is_file = path.is_file() or not path.exists()
-    target = path.with_name(f".{path.name}.partial") if is_file else path
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    # A unique name, because two processes may write the same file at once.
+    target = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         yield target
-        if is_file:
-            target.replace(path)
-    except OSError:
-        if is_file:
+        _flush(target)
+        target.replace(path)
+        _flush(path.parent)
+    except BaseException:
+        with suppress(OSError):  # the first error is reported
             target.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give a new folder to write files to; at the end it replaces the folder `path`.
+def replacing_files(folder: Path) -> Iterator[Path]:
+    """Yield a new folder for writing files; at the end all of them replace those in `folder`.
 
-    The files are on the disk before the folder gets its name, so that a folder of that name is
-    always complete. Only the user may enter the folder. After an error `path` is what it was
-    before.
+    Other files do not change. The new files are flushed to disk before the first old one is
+    removed. After an error, every file is unchanged.
 
     Raises
     ------
     OSError
-        What writing raised, or putting the folder in its place.
+        If a file cannot be written or replaced.
+    """
+    work = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+    try:
+        yield work
+        new = sorted(work.iterdir())
+        for file in new:
+            _flush(file)
+        with _replaced() as replace:
+            for file in new:
+                replace(file, folder / file.name)
+        _flush(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder for writing; at the end it atomically replaces the folder `path`.
+
+    All files are flushed to disk before the folder gets its name, so a folder of that name is
+    always complete. Only the user can access the folder. After an error, `path` is unchanged.
+
+    Raises
+    ------
+    OSError
+        If the files cannot be written, or the folder cannot be replaced.
     """
     work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         yield work
         for file in (*work.iterdir(), work):
             _flush(file)
-        if path.exists():
-            shutil.rmtree(path)
-        work.rename(path)
+        with _replaced() as replace:
+            replace(work, path)
         _flush(path.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file; a thread or process that wants the same one waits until the end.
+def _replaced() -> Iterator[Callable[[Path, Path], None]]:
+    """Yield a function that renames a file or folder, replacing an existing one.
 
-    The lock ends with the process that holds it. Windows has no such lock: there nobody waits.
+    What is replaced is removed at the end, or restored after an error.
+    """
+    old: list[Path] = []
+
+    def replace(new: Path, path: Path) -> None:
+        if path.exists():
+            before = path.with_name(f".{path.name}.{secrets.token_hex(4)}.before")
+            undo.callback(_put_back, before, path)
+            path.rename(before)
+            old.append(before)
+        else:
+            undo.callback(_remove, path)
+        new.rename(path)
+
+    with ExitStack() as undo:
+        yield replace
+        undo.pop_all()
+    for each in old:
+        _remove(each)
+
+
+def _put_back(before: Path, path: Path) -> None:
+    """Restore the name of the file or folder `before`, if it lost it."""
+    if before.exists():
+        _remove(path)
+        before.rename(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock file; other threads and processes wait for it.
+
+    The lock ends with its process, however that ends; the file stays. Windows and some network file
+    systems have no such lock, so there is no waiting there.
+
+    Parameters
+    ----------
+    path
+        The lock file; created if missing.
+    wait
+        Whether to wait until the lock is free.
 
     Raises
     ------
+    BlockingIOError
+        If `wait` is False and the lock is taken.
     OSError
         If the file cannot be created or locked.
     """
     with path.open("ab") as stream:
-        if sys.platform != "win32":
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        lock(stream, wait=wait)
         yield
 
 
-def _flush(path: Path) -> None:
-    if sys.platform == "win32" and path.is_dir():
-        return  # Windows opens no folders
-    descriptor = os.open(path, os.O_RDONLY)
+def lock(stream: IO[Any], *, wait: bool = True) -> None:
+    """Lock an open file until it is closed; otherwise like `locked`."""
+    if sys.platform == "win32":
+        return
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as err:
+        if err.errno not in (errno.ENOSYS, errno.ENOTSUP):
+            raise
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are flushed to disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        if (
+            not path.is_dir()
+        ):  # Windows cannot open folders, and some file systems cannot flush them
+            raise

@@ -9,8 +9,8 @@ Item = TypeVar("Item")
 
 
 def progress(items: Iterable[Item], total: int, title: str | None = None) -> "tqdm[Item]":
-    """Yield items while a bar on stderr shows how many of `total` are done.
+    """Yield items while a progress bar on stderr shows how many of `total` are done.
 
-    Without a terminal nothing is shown, and at the end nothing stays.
+    The bar is shown in a terminal only and removed at the end.
     """
     return tqdm(items, title, total, unit="image", disable=None, leave=False)

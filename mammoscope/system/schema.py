@@ -1,6 +1,6 @@
-"""Schema versions of the files that Mammoscope writes and reads again.
+"""Schema versions of files that Mammoscope writes and reads.
 
-Files from before schema versions have none and count as schema 1.
+Files older than schema versions have none and count as schema 1.
 """
 
 from typing import Final
@@ -12,25 +12,25 @@ _OLDEST: Final = 1
 
 
 class SchemaError(ValueError):
-    """A file whose schema this version does not read."""
+    """A file whose schema this version does not support."""
 
 
 def require_known(schema: object, newest: int, what: str) -> None:
-    """Refuse a file of a newer version of Mammoscope.
+    """Refuse files of a newer version of Mammoscope.
 
     Parameters
     ----------
     schema
-        What the file says, an integer or its digits; None if it says nothing.
+        The file's schema, an integer or its digits; None if missing.
     newest
-        Newest schema that this version reads.
+        Newest supported schema.
     what
-        Name of the kind of file in the message, such as ``card``.
+        Kind of file in the message, such as ``card``.
 
     Raises
     ------
     SchemaError
-        If the schema is newer, or is no schema version.
+        If the schema is newer, or invalid.
     """
     if schema is None:
         return

@@ -1,4 +1,4 @@
 """Training: stages, schedules, augmentation, resumable runs and their records.
 
-Nothing is imported here: recipes can be read where TensorFlow is not installed.
+This module imports nothing, so that recipes can be read without TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""Random changes that leave the diagnosis as it is, on preprocessed images."""
+"""Random changes of preprocessed images that preserve the diagnosis."""
 
 from typing import Any, Final
 
@@ -10,39 +10,39 @@ from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.preprocessing import erase_tissue
 
 _ERASED_SQUARES: Final = (1, 4)
-"""Least and largest number of squares that `erase` erases."""
+"""Minimum and maximum number of squares that `erase` erases."""
 
 _ERASED_SIDE: Final = (0.06, 0.14)
-"""Least and largest side of such a square, as a share of the image's shorter side."""
+"""Minimum and maximum side of such a square, as a share of the image's shorter side."""
 
 _JITTER_SHIFT_PX: Final = 3.0
 _JITTER_SCALE: Final = 0.03
-"""Two steps of the search copy's grid, by which the crop may move on either side."""
+"""Maximum shift of each crop edge: two steps of the search copy's grid."""
 
 _JITTER_BLUR_PX: Final = (0.3, 0.6)
-"""Least and largest standard deviation: what other resampling does."""
+"""Minimum and maximum standard deviation of the blur, similar to that of other resampling."""
 
 _JITTER_NOISE: Final = 4.0
-"""Largest standard deviation of the noise; ranks have 255 levels."""
+"""Maximum standard deviation of the noise; ranks have 255 levels."""
 
 
 def flip(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Exchange top and bottom in half of the cases; the chest wall stays on the left."""
+    """Flip top and bottom with probability 0.5; the chest wall stays on the left."""
     return pixels[::-1] if rng.random() < 0.5 else pixels
 
 
 def erase(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Flip, and erase the tissue in a few squares in half of the cases.
+    """Flip, and erase the tissue in a few squares with probability 0.5.
 
-    A network that has seen erased tissue does not take it for a finding, and has to look for more
-    than one sign of disease.
+    A network trained with erased tissue does not take it for a finding, and learns to use more than
+    one sign of disease.
 
     Parameters
     ----------
     pixels
-        uint8 (H, W) as `mammoscope.imaging.preprocessing.preprocess` makes it.
+        uint8 (H, W), as returned by `mammoscope.imaging.preprocessing.preprocess`.
     rng
-        Source of every choice: equal states give equal images.
+        Source of randomness: equal states give equal images.
 
     References
     ----------
@@ -62,23 +62,23 @@ def erase(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def jitter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Flip, erase, and change what another copy of the same image would change.
+    """Flip, erase, and imitate the differences between copies of an image.
 
-    The crop moves by a few pixels, a low pass blurs as other resampling does, and grey values get
-    noise: each in half of the cases. A network that has seen this gives all copies nearly the same
-    score.
+    The crop moves by a few pixels, a low pass blurs as other resampling does, and the grey values
+    get noise, each with probability 0.5. A network trained this way gives all copies of an image
+    nearly the same score.
 
     Parameters
     ----------
     pixels
-        uint8 (H, W) as `mammoscope.imaging.preprocessing.preprocess` makes it.
+        uint8 (H, W), as returned by `mammoscope.imaging.preprocessing.preprocess`.
     rng
-        Source of every choice: equal states give equal images.
+        Source of randomness: equal states give equal images.
 
     Returns
     -------
     ndarray
-        uint8 (H, W); the image's edges are repeated outwards.
+        uint8 (H, W); beyond the image, its edges are repeated.
     """
     changed: npt.NDArray[Any] = np.ascontiguousarray(erase(pixels, rng))
     height, width = changed.shape
@@ -96,6 +96,6 @@ def jitter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         changed = cv2.GaussianBlur(changed, (0, 0), float(rng.uniform(*_JITTER_BLUR_PX)))
     if rng.random() < 0.5:
         noise = rng.normal(0.0, rng.uniform(0.0, _JITTER_NOISE), changed.shape)
-        # 0 is outside the breast and stays 0.
+        # 0 means outside the breast and stays 0.
         changed = np.where(changed > 0, np.clip(np.rint(changed + noise), 1, 255), 0)
     return np.asarray(changed, dtype=np.uint8)

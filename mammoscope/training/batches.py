@@ -1,4 +1,4 @@
-"""Cached preprocessed images, and the batches that a network learns from."""
+"""Cache preprocessed images, and make training batches from them."""
 
 import hashlib
 import math
@@ -26,23 +26,23 @@ from mammoscope.training.augmentation import erase, flip, jitter
 Batch = tuple[Pixels, dict[str, npt.NDArray[np.float32]]]
 
 TEACHERS: Final = "teachers"
-"""Name of the target that the logit has besides the label in a run with teachers."""
+"""Name of the logit's second target, in runs with teachers."""
 
 _WORKERS: Final = 2
 _AHEAD: Final = 4
-"""Batches that are ready before the network needs them."""
+"""Number of batches prepared ahead of the network."""
 
 _CHEST_WALLS: Final = ("left", "right")
 
 _CACHE_FORMAT: Final = 2
-"""To be raised whenever `mammoscope.imaging.preprocessing` changes its result."""
+"""Increase this whenever the result of `mammoscope.imaging.preprocessing` changes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreprocessedExamples:
     """Examples with their preprocessed images.
 
-    ``pixels`` is uint8 (N, H, W); ``breasts`` names each image's breast; ``refused`` counts
+    ``pixels`` is uint8 (N, H, W). ``breasts`` identifies each image's breast. ``refused`` counts
     images left out, by error code.
     """
 
@@ -60,23 +60,23 @@ def preprocess_examples(
     *,
     crop: bool = True,
 ) -> PreprocessedExamples:
-    """Read and preprocess images, or take them from an earlier run's cache.
+    """Read and preprocess images, or load them from an earlier run's cache.
 
-    An image that cannot be used is left out and counted. The cache is one file, found by the
-    images' names, sizes and modification times; it is written whole or not at all.
+    Images that cannot be used are left out and counted. The cache is one file, identified by the
+    images' names, sizes and modification times, and written atomically.
 
     Parameters
     ----------
     examples
         The images.
     size
-        Height and width of the preprocessed image in pixels.
+        Height and width of the preprocessed images in pixels.
     cache
-        Folder for the cache; made if it is missing.
+        Folder for the cache; created if missing.
     label
-        Shown beside the progress bar.
+        Title of the progress bar.
     crop
-        Whether to show the breast alone or the whole image.
+        Whether to crop to the breast or keep the whole image.
 
     Raises
     ------
@@ -102,14 +102,15 @@ def _fingerprint(examples: Sequence[Example], size: tuple[int, int], *, crop: bo
     digest = hashlib.sha256(f"{_CACHE_FORMAT} {size}{whole}".encode())
     for example in examples:
         facts = example.path.stat()
-        digest.update(f"{example.path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+        line = f"{example.path.name} {facts.st_size} {facts.st_mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:32]
 
 
 def _preprocess_all(
     examples: Sequence[Example], size: tuple[int, int], label: str, *, crop: bool
 ) -> tuple[Pixels, list[str]]:
-    """Preprocessed images and, for every example, its chest wall's side or why it was refused."""
+    """Return preprocessed images and, for every example, its chest wall's side or error code."""
 
     def one(example: Example) -> tuple[Pixels | None, str]:
         try:
@@ -135,23 +136,23 @@ def _write(path: Path, pixels: Pixels, outcomes: list[str]) -> None:
         with replacing(path) as target, target.open("wb") as stream:
             np.savez(stream, pixels=pixels, outcomes=np.array(outcomes, dtype=np.str_))
     except OSError as err:
-        raise StorageError("The preprocessed images cannot be stored.") from err
+        raise StorageError("The preprocessed images cannot be written to the cache.") from err
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled, augmented batches, the same whenever seed and epoch are the same.
+    """Shuffled, augmented batches, determined by seed and epoch.
 
-    An item is a tuple of pixels uint8 (B, H, W, 1) and of targets float32 (B, 1) by name of the
+    An item is a tuple of pixels uint8 (B, H, W, 1), and targets float32 (B, 1) by name of the
     output.
 
     Parameters
     ----------
     preprocessed
-        What the batches are made of.
+        The images to make batches from.
     config
         Batch size, augmentation and seed are used.
     answers
-        Probabilities by the teachers, float32 (N,), the target `TEACHERS`; None without teachers.
+        Teachers' probabilities, float32 (N,), for the target `TEACHERS`; None without teachers.
     """
 
     def __init__(
@@ -160,8 +161,9 @@ class Batches(keras.utils.PyDataset):
         config: TrainConfig,
         answers: npt.NDArray[np.float32] | None = None,
     ) -> None:
-        # With one worker Keras makes the batches in a thread of TensorFlow, which delays or aborts
-        # the end of a process that leaves an epoch early. With more it uses threads of Python.
+        # With one worker, Keras makes the batches in a TensorFlow thread, which delays or aborts
+        # the exit of a process that leaves an epoch early. With more workers it uses Python
+        # threads.
         super().__init__(workers=_WORKERS, use_multiprocessing=False, max_queue_size=_AHEAD)
         self._preprocessed = preprocessed
         self._config = config
@@ -195,7 +197,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def augmented(pixels: Pixels, config: TrainConfig, epoch: int, index: int) -> Pixels:
-    """A preprocessed image, uint8 (H, W), as the network sees it in an epoch; always the same."""
+    """Return a preprocessed image, uint8 (H, W), augmented for an epoch; always the same."""
     rng = np.random.default_rng((config.seed, epoch, index))
     match config.augmentation:
         case "none":

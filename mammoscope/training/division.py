@@ -1,4 +1,4 @@
-"""Which images a run learns from, is validated on, and keeps for the one test at the end."""
+"""Divide a data set into training, validation and test images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ _TEST_FRACTION: Final = 0.15
 
 @dataclass(frozen=True, slots=True)
 class DividedData:
-    """A split by patient, and the facts about it that the reports show."""
+    """A split by patient, with its facts for the reports."""
 
     split: PatientSplit
     facts: Mapping[str, Any]
 
 
 def read_examples(config: TrainConfig, data: Path, metadata: Path | None = None) -> Dataset:
-    """List the images in `data` by the layout that a run's configuration names.
+    """List the images in `data`, in the layout named by a run's configuration.
 
     Raises
     ------
@@ -31,21 +31,21 @@ def read_examples(config: TrainConfig, data: Path, metadata: Path | None = None)
         If they cannot be listed.
     """
     if config.layout == "folders":
-        return read_dataset(data, metadata)
+        return read_dataset(data, metadata, config.labels)
     return read_ddsm(data, cancers_only=config.layout == "ddsm-cancers")
 
 
 def divide(dataset: Dataset, config: TrainConfig) -> DividedData:
-    """Merge train and valid, keep test apart, and split validation off, all by patient.
+    """Merge train and valid, keep test apart, and split off validation, all by patient.
 
-    Where the published test folder shares patients with the rest, everything is divided anew,
-    unless the configuration asks for the published split: then the test folder stays out of this
-    run altogether, and the split is called leaky wherever it is reported.
+    If the published test folder shares patients with the rest, everything is divided anew. With the
+    option for the published split, the test folder is left out of this run instead, and every
+    report calls the split leaky.
     """
     published_test = dataset.split("test")
     pool = tuple(e for e in dataset.examples if e.split != "test")
     if not pool:
-        raise EmptyDatasetError("There is nothing to train on: only test/ holds images.")
+        raise EmptyDatasetError("There is nothing to train on: only test/ has images.")
     leaked = shared_patients(pool, published_test)
     kind = "published" if published_test else "by patient, no published test folder"
     test = published_test
@@ -80,22 +80,22 @@ def divide(dataset: Dataset, config: TrainConfig) -> DividedData:
 
 
 def sentences(facts: Mapping[str, Any]) -> list[str]:
-    """What a person should know about a division before the training, one sentence each."""
+    """Describe a division before training, one sentence per item."""
     said = []
     if facts["leaky"]:
         said.append(
-            f"LEAKY split: {facts['shared_patients']} patients stand in the published test folder "
-            "and in train or valid; use results for like-for-like comparison only."
+            f"LEAKY split: {facts['shared_patients']} patients are in the published test folder "
+            "and in train or valid. Use results only to compare models trained in the same way."
         )
     elif facts["shared_patients"]:
         said.append(
             f"The published test folder shares {facts['shared_patients']} patients with train and "
-            "valid, so everything was divided anew by patient (split.csv); --split published "
-            "keeps the published folders."
+            "valid, so everything was divided anew by patient (split.csv). To keep the published "
+            "folders, use --split published."
         )
     if not facts["patients_known"]:
         said.append(
-            "Some images name no patient: each counts as one of its own, and leakage cannot be "
-            "excluded. Give the patients with --metadata."
+            "Some images name no patient: each counts as a patient, and leakage cannot be "
+            "excluded. Name the patients with --metadata."
         )
     return said

@@ -1,9 +1,9 @@
-"""The training loop: stages, steps, and checkpoints from which a run continues.
+"""The training loop: stages, steps, and checkpoints for resuming a run.
 
-Keras trains an epoch, optimises, and averages the weights. Checkpoints are ours: those of Keras
-hold no history and are not replaced in one step, so a run that is killed could lose both.
+Keras trains the epochs, optimises, and averages the weights. The checkpoints are our own: Keras'
+checkpoints have no history and are not replaced atomically, so a killed run could lose both.
 
-Written against Keras 3 alone, so that it runs on TensorFlow, JAX and PyTorch.
+The loop uses Keras 3 only, so it runs on TensorFlow, JAX and PyTorch.
 """
 
 import json
@@ -30,13 +30,14 @@ from mammoscope.training.validation import History, measure
 
 _GRADIENT_NORM: Final = 1.0
 _PREDICTION_BATCH: Final = 32
+_BAR_AFTER_S: Final = 2.0
 _TRAIN_METRICS: Final = {"loss": "cross_entropy", "accuracy": "accuracy", "auc": "auc"}
-"""What the history calls a measure of the training images: what Keras calls it."""
+"""Keras' names for measures of the training images, in the history."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """Epochs with one set of learning layers and one optimizer."""
+    """Epochs with the same trainable layers and optimizer."""
 
     name: str
     first_epoch: int
@@ -45,17 +46,23 @@ class _Stage:
     peak_learning_rate: float
 
 
-def predict(network: keras.Model, pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Logits of preprocessed images, uint8 (N, H, W) to float32 (N,)."""
+def predict(
+    network: keras.Model, pixels: Pixels, label: str = "predict"
+) -> npt.NDArray[np.float32]:
+    """Logits of preprocessed images, uint8 (N, H, W) to float32 (N,).
+
+    `label` is the title of the progress bar, which appears after two seconds.
+    """
     parts = []
-    for start in range(0, len(pixels), _PREDICTION_BATCH):
+    starts = range(0, len(pixels), _PREDICTION_BATCH)
+    for start in tqdm(starts, label, unit="batch", disable=None, leave=False, delay=_BAR_AFTER_S):
         batch = pixels[start : start + _PREDICTION_BATCH, ..., None]
         parts.append(keras.ops.convert_to_numpy(network.predict_on_batch(batch)["logit"])[:, 0])
     return np.concatenate(parts).astype(np.float32)
 
 
 def _stages(config: TrainConfig) -> list[_Stage]:
-    """What is left of the two stages where one has no epochs, or the run ends before it."""
+    """Return the stages that have epochs before the run's end."""
     head = _Stage("head", 0, config.head_epochs, "none", config.head_learning_rate)
     tune = _Stage(
         "tune", config.head_epochs, config.epochs, config.trainable_from, config.learning_rate
@@ -66,20 +73,20 @@ def _stages(config: TrainConfig) -> list[_Stage]:
 
 @dataclass(slots=True)
 class Loop:
-    """Trains a network epoch by epoch; may be stopped at any moment and continued.
+    """Trains a network epoch by epoch; can be stopped at any time and resumed.
 
     Parameters
     ----------
     network
-        As `mammoscope.model.networks.build_network` made it, weights loaded.
+        Made by `mammoscope.model.networks.build_network`, with its weights loaded.
     config
         Stages, schedule, optimizer and moving average.
     batches
-        What the network learns from.
+        Training batches.
     validation
-        Images of other patients, measured after every epoch.
+        Images of other patients, evaluated after every epoch.
     checkpoint
-        File that holds all state after the last whole epoch.
+        File with the full state after the last completed epoch.
     """
 
     network: keras.Model
@@ -92,12 +99,12 @@ class Loop:
     _stage: str = ""
 
     def run(self, after_epoch: Callable[[History], None]) -> History:
-        """Train what is left to train; `after_epoch` is called with the history so far.
+        """Train the remaining epochs; `after_epoch` is called with the history so far.
 
         Raises
         ------
         RunError
-            If the checkpoint does not fit the network, or the loss stops being a number.
+            If the checkpoint does not fit the network, or the loss is no longer finite.
         StorageError
             If a checkpoint cannot be written.
         """
@@ -122,7 +129,7 @@ class Loop:
 
     @property
     def done(self) -> int:
-        """Number of epochs done."""
+        """Number of completed epochs."""
         return len(self.history)
 
     @property
@@ -181,16 +188,18 @@ class Loop:
             callbacks=[steps],
         ).history
         trained, worked_on = monotonic(), process_time()
-        # At its end `fit` replaced the weights by their moving averages: those are validated, and
-        # the weights go on.
-        validation = measure(self.validation, predict(self.network, self.validation.pixels))
+        # At its end, `fit` has replaced the weights by their moving averages. Those are validated,
+        # and training continues from the weights.
+        validation = measure(
+            self.validation, predict(self.network, self.validation.pixels, "validation")
+        )
         self._learner.set_weights(steps.weights)
         return {
             "epoch": number + 1,
             "stage": stage.name,
             "learning_rate": float(self._learner.optimizer.learning_rate),
             "train": {
-                # Keras prefixes the output's name where there are several.
+                # Keras prefixes the output's name if there are several.
                 name: float(logs.get(f"logit_{metric}", logs.get(metric))[-1])
                 for name, metric in _TRAIN_METRICS.items()
             },
@@ -199,7 +208,7 @@ class Loop:
                 "train": round(trained - began, 3),
                 "validation": round(monotonic() - trained, 3),
             },
-            # Other work on the machine does not lengthen these.
+            # Processor time: other work on the machine does not increase it.
             "processor_seconds": {
                 "train": round(worked_on - worked, 3),
                 "validation": round(process_time() - worked_on, 3),
@@ -207,7 +216,7 @@ class Loop:
         }
 
     def set_learning_rate(self, stage: _Stage, step: int) -> None:
-        """Set the rate for a step of the current epoch."""
+        """Set the learning rate for a step of the current epoch."""
         steps = len(self.batches)
         done = (self.done - stage.first_epoch) * steps + step
         self._learner.optimizer.learning_rate = stage.peak_learning_rate * learning_rate_share(
@@ -218,7 +227,7 @@ class Loop:
         )
 
     def _take_averages(self) -> None:
-        """Replace the weights by their moving averages, which exist from the first step on."""
+        """Replace the weights by their moving averages, which exist after the first step."""
         optimizer = self._learner.optimizer
         if int(optimizer.iterations) > 0:
             optimizer.finalize_variable_values(self._learner.trainable_variables)
@@ -238,8 +247,8 @@ class Loop:
                 np.savez(stream, history=np.array(json.dumps(self.history)), **arrays)
         except OSError as err:
             raise StorageError(
-                f"The checkpoint of epoch {self.done} cannot be stored; the one before is "
-                "untouched."
+                f"The checkpoint of epoch {self.done} cannot be written; the previous one is "
+                "unchanged."
             ) from err
 
     def _read_checkpoint(self) -> dict[str, Any] | None:
@@ -251,7 +260,7 @@ class Loop:
         return arrays
 
     def _restore(self, arrays: dict[str, Any]) -> None:
-        """Take over a checkpoint's state; at the beginning of a stage its weights alone."""
+        """Restore a checkpoint's state; at the start of a stage, only its weights."""
         self._assign("weight", self._learner.variables, arrays)
         if self.history[-1]["stage"] == self._stage:
             self._assign("optimizer", self._learner.optimizer.variables, arrays)
@@ -265,10 +274,10 @@ class Loop:
 
 
 class _Steps(keras.callbacks.Callback):
-    """What happens around every step of a `Loop`."""
+    """Callback around every step of a `Loop`."""
 
     weights: list[npt.NDArray[Any]]
-    """The learner's weights after the last step, before Keras replaces them by averages."""
+    """The weights after the last step, before Keras replaces them by averages."""
 
     def __init__(self, loop: Loop, stage: _Stage, bar: Any) -> None:
         super().__init__()
@@ -284,7 +293,7 @@ class _Steps(keras.callbacks.Callback):
         del batch
         loss = (logs or {}).get("loss", float("nan"))
         if not np.isfinite(loss):
-            raise RunError("The loss stopped being a number; try a lower learning rate.")
+            raise RunError("The loss is not a finite number; try a lower learning rate.")
         self._bar.set_postfix(epoch=self._loop.done + 1, loss=f"{loss:.3f}", refresh=False)
         self._bar.update()
 

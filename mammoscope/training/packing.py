@@ -1,6 +1,8 @@
-"""A trained network as a small .keras file."""
+"""Save a trained network as a small .keras file."""
 
+import json
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,16 +11,24 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.errors import StorageError
+from mammoscope.system.files import replacing
 
 SIGNIFICANT_BITS: Final = 10
-"""Of each weight that is kept: one less than float16 has, without its narrow range. So a network,
-all of whose layers learned, has a file of less than 50 MB."""
+"""Significant bits of each stored weight: one less than float16, but with the range of float32. A
+fully trained network then fits in less than 50 MB."""
 
 _COMPRESSION_LEVEL: Final = 5
-"""Of deflate. The highest, 9, makes a little smaller a file in several times as long."""
+"""Deflate level. The highest, 9, saves little more but takes several times as long."""
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-"""Date of every member, so that equal weights make equal files."""
+"""Date of every archive member, so that equal weights give equal files."""
+
+_UNIX: Final = 3
+"""System that every member says it was made on."""
+
+_SHARED: Final = "shared_object_id"
+"""Key in Keras' config of an address in memory, by which layers share a precision. A network that
+was loaded has none."""
 
 
 def round_weights(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.float32]:
@@ -31,19 +41,20 @@ def round_weights(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.
 def save_network(network: keras.Model, path: Path) -> None:
     """Round a network's weights in place and save it as a deflated .keras archive.
 
-    Plain ``keras.saving.load_model`` opens the result.
+    Plain ``keras.saving.load_model`` opens the result. Equal weights and names of layers make equal
+    files: dates and addresses in memory, which Keras writes, are left out.
 
     Raises
     ------
     StorageError
-        If the file cannot be written; an earlier file of that name is untouched then.
+        If the file cannot be written; an existing file of that name is then unchanged.
     """
     network.set_weights([_rounded(weight) for weight in network.get_weights()])
     plain = path.with_name(f".{path.stem}.plain.keras")
-    packed = path.with_name(f".{path.stem}.packed.keras")
     try:
         network.save(plain)
         with (
+            replacing(path) as packed,
             zipfile.ZipFile(plain) as source,
             zipfile.ZipFile(
                 packed, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION_LEVEL
@@ -52,13 +63,25 @@ def save_network(network: keras.Model, path: Path) -> None:
             for name in sorted(source.namelist()):
                 member = zipfile.ZipInfo(name, _EPOCH)
                 member.compress_type = zipfile.ZIP_DEFLATED
-                target.writestr(member, source.read(name))
-        packed.replace(path)
+                member.create_system = _UNIX
+                target.writestr(member, _repeatable(name, source.read(name)))
     except OSError as err:
-        raise StorageError("The trained network cannot be stored.") from err
+        raise StorageError("The trained network cannot be written.") from err
     finally:
         plain.unlink(missing_ok=True)
-        packed.unlink(missing_ok=True)
+
+
+def _repeatable(name: str, content: bytes) -> bytes:
+    """Return a member of the archive without what differs between two saves of one network."""
+    if not name.endswith(".json"):
+        return content
+    facts = json.loads(
+        content,
+        object_hook=lambda known: {key: known[key] for key in known if key != _SHARED},
+    )
+    if name == "metadata.json":
+        facts["date_saved"] = datetime(*_EPOCH, tzinfo=UTC).strftime("%Y-%m-%d@%H:%M:%S")
+    return json.dumps(facts).encode()
 
 
 def _rounded(weight: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,14 +1,12 @@
-"""Recipes: TOML files that list trainings, read into one configuration a run.
+"""Recipes: TOML files that list trainings, read into one configuration per run.
 
-``[base.NAME]`` holds a preset and what a family of runs changes in it. Each ``[[run]]`` has a
-``name``, a ``base`` or a ``preset``, and what it changes in turn. Three keys of a run say where
-things come from:
+``[base.NAME]`` has a preset and the changes shared by several runs. Each ``[[run]]`` has a
+``name``, a ``base`` or a ``preset``, and its own changes. Three keys of a run name its sources:
 
 ``data``
-    Which folder of images the run learns from: ``folders`` (the default) or ``ddsm``.
+    Folder of images to train on: ``folders`` (the default) or ``ddsm``.
 ``weights``
-    First weights as `TrainConfig` knows them, or ``run:NAME`` for the network of an earlier run.
-``teachers``
+    Initial weights as in `TrainConfig`, or ``run:NAME`` for the network of an earlier run.
     Names of earlier runs to distil from.
 """
 
@@ -30,7 +28,7 @@ _RUN: Final = "run:"
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A training by the name of its folder, its data and its configuration.
+    """A training with the name of its folder, its data and its configuration.
 
     ``config`` names other runs as the recipe does; see `config_in`.
     """
@@ -41,13 +39,13 @@ class PlannedRun:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the runs that this one starts or distils from."""
+        """Names of the runs whose network this run starts from or distils."""
         weights = self.config.weights
         first = (weights.removeprefix(_RUN),) if weights.startswith(_RUN) else ()
         return (*first, *self.config.teachers)
 
     def config_in(self, runs: Path) -> TrainConfig:
-        """The configuration with the paths of the other runs, whose folders are in `runs`."""
+        """Return the configuration with the paths of other runs, whose folders are in `runs`."""
         changes: dict[str, Any] = {
             "teachers": tuple(str(runs / teacher) for teacher in self.config.teachers)
         }
@@ -57,20 +55,20 @@ class PlannedRun:
 
 
 def read_plan(path: Path, imagenet: Path | None = None) -> tuple[PlannedRun, ...]:
-    """Read a recipe file, in its order.
+    """Read a recipe file; runs are in its order.
 
     Parameters
     ----------
     path
-        TOML, as above.
+        The recipe file in TOML, as described above.
     imagenet
-        File of weights for runs that ask for ``imagenet``, where they cannot be downloaded.
+        Weights file for runs with the weights ``imagenet``, if these cannot be downloaded.
 
     Raises
     ------
     ConfigurationError
-        If the file cannot be read, two runs have one name, a run needs one that does not stand
-        before it, or a configuration is not allowed.
+        If the file cannot be read, two runs have the same name, a run needs one that is not listed
+        before it, or a configuration is invalid.
     """
     try:
         plan = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -79,15 +77,15 @@ def read_plan(path: Path, imagenet: Path | None = None) -> tuple[PlannedRun, ...
     bases, runs = plan.get("base", {}), plan.get("run", [])
     planned = tuple(_planned(run, bases, imagenet) for run in runs)
     if not planned:
-        raise ConfigurationError("The recipe file has no run.")
+        raise ConfigurationError("The recipe file has no runs.")
     before: set[str] = set()
     for run in planned:
         if run.name in before:
-            raise ConfigurationError(f"The recipe file has two runs of the name {run.name}.")
+            raise ConfigurationError(f"The recipe file has two runs named {run.name}.")
         if missing := [name for name in run.needs if name not in before]:
             raise ConfigurationError(
-                f"Run {run.name} needs {', '.join(missing)}; a run that others need must stand "
-                "before them."
+                f"Run {run.name} needs {', '.join(missing)}; list a run before the runs that "
+                "need it."
             )
         before.add(run.name)
     return planned
@@ -99,20 +97,20 @@ def _planned(
     settings = dict(run)
     name, base = settings.pop("name", None), settings.pop("base", None)
     if not isinstance(name, str) or Path(name).name != name:
-        raise ConfigurationError("Each run needs a name that can be that of a folder.")
+        raise ConfigurationError("Each run needs a name that is valid as a folder name.")
     if base is not None:
         if not isinstance(base, str) or base not in bases:
-            raise ConfigurationError(f"Run {name} names a base that the file does not have.")
+            raise ConfigurationError(f"Run {name} names a base that is not in the file.")
         settings = {**bases[base], **settings}
     preset = settings.pop("preset", "default")
     if preset not in get_args(PresetName):
         raise ConfigurationError(
-            f"The preset of run {name} is none of {', '.join(get_args(PresetName))}."
+            f"The preset of run {name} must be one of {', '.join(get_args(PresetName))}."
         )
     data = settings.pop("data", "folders")
     if data not in get_args(DataName):
         raise ConfigurationError(
-            f"The data of run {name} are none of {', '.join(get_args(DataName))}."
+            f"The data of run {name} must be one of {', '.join(get_args(DataName))}."
         )
     if imagenet is not None and settings.get("weights", _IMAGENET) == _IMAGENET:
         settings["weights"] = str(imagenet)

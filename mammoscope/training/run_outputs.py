@@ -1,4 +1,4 @@
-"""What a run leaves behind beside the network: configuration, environment, scores, card."""
+"""Write a run's outputs besides the network: configuration, environment, scores, card."""
 
 import csv
 import platform
@@ -25,11 +25,9 @@ from mammoscope.model.artifact.folder import NETWORK_NAME, load_artifact, sha256
 from mammoscope.model.calibration import AgeCalibration
 from mammoscope.reports.run import write_figures
 from mammoscope.settings.training import TrainConfig
-from mammoscope.system.files import json_text, replacing
+from mammoscope.system.files import replacing
 from mammoscope.training.batches import PreprocessedExamples
 from mammoscope.training.validation import scored
-
-CONFIG_NAME: Final = "config.json"
 
 _PACKAGES: Final = ("keras", "tensorflow", "torch", "jax", "numpy", "opencv-python-headless")
 
@@ -41,16 +39,16 @@ def write_results(
     facts: dict[str, Any],
     config: TrainConfig,
 ) -> None:
-    """Calibrate on the validation images and write scores, figures and card.
+    """Calibrate on the validation images, and write scores, figures and card.
 
     Parameters
     ----------
     output
-        Folder of the run; the network and the history are there already.
+        Folder of the run, which already has the network and the history.
     validation, logits
-        Images of patients that the network did not learn from, and their logits, float32 (N,).
+        Images of patients that the network was not trained on, and their logits, float32 (N,).
     facts
-        What the card says of the training.
+        The card's facts about the training.
     config
         Input size and crop are used.
 
@@ -87,12 +85,12 @@ def write_results(
 
 
 def renew_card(output: Path) -> None:
-    """Fit breasts and patients of a finished run's card anew, from its stored validation scores.
+    """Refit the breast and patient levels of a finished run's card from its validation scores.
 
     Raises
     ------
     ArtifactError
-        If the run's model or scores are missing, damaged or not of one another.
+        If the run's model or scores are missing, damaged or do not belong together.
     StorageError
         If the card cannot be written.
     """
@@ -103,7 +101,7 @@ def renew_card(output: Path) -> None:
 def _with_age(
     validation: PreprocessedExamples, images: Scored, thresholds: Mapping[str, float]
 ) -> tuple[AgeCalibration | None, Evaluation | None]:
-    """The calibration with age and what it measures; None where there is too little of both."""
+    """Fit the calibration with age, and evaluate it; None if there is too little data."""
     ages = [example.facts.age for example in validation.examples]
     known = [i for i, age in enumerate(ages) if age is not None]
     if not known:
@@ -134,7 +132,10 @@ def _groups(validation: PreprocessedExamples) -> dict[str, list[str | None]]:
 
 def _write_scores(path: Path, validation: PreprocessedExamples, images: Scored) -> None:
     try:
-        with path.open("w", newline="", encoding="utf-8") as stream:
+        with (
+            replacing(path) as target,
+            target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+        ):
             writer = csv.writer(stream)
             writer.writerow(("file", "label", "patient", "breast", "logit", "probability"))
             rows = zip(
@@ -151,16 +152,16 @@ def _write_scores(path: Path, validation: PreprocessedExamples, images: Scored) 
                         example.label,
                         example.patient_id,
                         breast,
-                        f"{logit:.9g}",  # to its last digit: levels are fitted anew from these
+                        f"{logit:.9g}",  # full precision, for refitting the levels
                         f"{probability:.6f}",
                     )
                 )
     except OSError as err:
-        raise StorageError("The validation scores cannot be stored.") from err
+        raise StorageError("The validation scores cannot be written.") from err
 
 
 def environment(config: TrainConfig) -> dict[str, Any]:
-    """Versions, commit, backend and seed: what it takes to repeat a run."""
+    """Return versions, commit, backend and seed: the facts needed to repeat a run."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -180,7 +181,7 @@ def environment(config: TrainConfig) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Commit of the code, with a mark where it was changed since; None outside a checkout."""
+    """Commit of the code, marked if the code was changed; None outside a checkout."""
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607
@@ -196,7 +197,7 @@ def _commit() -> str | None:
 
 
 def precision(config: TrainConfig) -> str:
-    """Keras' name of the precision that `config` asks for, on this machine."""
+    """Keras' name of the precision that `config` selects on this machine."""
     if config.precision != "auto":
         return config.precision
     try:
@@ -204,17 +205,3 @@ def precision(config: TrainConfig) -> str:
     except OSError:
         return "float32"
     return "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON, whole or not at all; raises `StorageError`."""
-    write_text(path, json_text(content))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text in UTF-8, whole or not at all; raises `StorageError`."""
-    try:
-        with replacing(path) as target:
-            target.write_text(text, encoding="utf-8")
-    except OSError as err:
-        raise StorageError("A result of the run cannot be stored.") from err

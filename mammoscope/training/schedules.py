@@ -1,7 +1,8 @@
-"""Learning rates as functions of progress, so that a resumed run needs no state for them.
+"""Learning rates as functions of progress, so that a resumed run needs no schedule state.
 
-The falling shapes are Keras' own. Keras has no cyclical schedule, a warm-up for its cosine alone,
-and a plateau that forgets its epochs when a run is resumed; so the loop sets the rate step by step.
+The falling shapes are Keras' own. However, Keras has no cyclical schedule, a warm-up only for its
+cosine, and a plateau that forgets its epochs when a run is resumed. The loop therefore sets the
+rate step by step.
 """
 
 import math
@@ -14,13 +15,13 @@ from keras.optimizers.schedules import CosineDecay, ExponentialDecay
 from mammoscope.settings.training import ScheduleName
 
 _FLOOR: Final = 0.01
-"""Share of the peak at which falling schedules end."""
+"""Final share of the peak for falling schedules."""
 
 _FALLING: Final = {
     "cosine": CosineDecay(1.0, decay_steps=1.0, alpha=_FLOOR),
     "exponential": ExponentialDecay(1.0, decay_steps=1.0, decay_rate=_FLOOR),
 }
-"""Share of the peak at a share of the steps."""
+"""Maps a share of the steps to a share of the peak."""
 
 _CYCLES: Final = 2
 _PLATEAU_PATIENCE: Final = 2
@@ -33,20 +34,20 @@ def learning_rate_share(
     warmup_fraction: float,
     validation_losses: Sequence[float] = (),
 ) -> float:
-    """Share of the peak learning rate at a point of the run, in (0, 1].
+    """Return the share of the peak learning rate at a point of the run, in (0, 1].
 
     Parameters
     ----------
     schedule
-        ``constant``; ``cosine`` or ``exponential`` down to 1 % of the peak; ``cyclical``,
-        triangular between 1 % and the peak (Smith LN, WACV 2017); ``plateau``, cut to 0.3 of
-        itself after 2 epochs without a lower validation loss.
+        ``constant``; ``cosine`` or ``exponential``, down to 1 % of the peak; ``cyclical``,
+        triangular between 1 % and the peak (Smith LN, WACV 2017); ``plateau``, multiplied by 0.3
+        after 2 epochs without a lower validation loss.
     progress
-        Share of all steps that is done, in [0, 1).
+        Completed share of all steps, in [0, 1).
     warmup_fraction
-        Share of all steps in which the rate rises linearly, in [0, 1).
+        Share of all steps during which the rate rises linearly, in [0, 1).
     validation_losses
-        Of the epochs done so far; used by ``plateau`` only.
+        Losses of the completed epochs; used by ``plateau`` only.
     """
     if progress < warmup_fraction:
         return max(progress / warmup_fraction, _FLOOR)
@@ -62,7 +63,7 @@ def learning_rate_share(
 
 
 def _plateaus(losses: Sequence[float]) -> int:
-    """How often the loss has stopped falling."""
+    """Number of times the loss has stopped falling."""
     best, waited, cuts = math.inf, 0, 0
     for loss in losses:
         if loss < best:

@@ -1,7 +1,7 @@
-"""Distillation: a network learns the mean answer of earlier runs beside the labels.
+"""Distillation: train a network on the mean prediction of earlier runs, in addition to the labels.
 
-Networks that learned from the same images differ by chance, and the mean of their answers is
-better than each. A network that has learned the mean serves it in one pass.
+Networks trained on the same images differ by chance, and their mean prediction is better than each.
+A network distilled from them gives this prediction in one pass.
 
 References
 ----------
@@ -23,13 +23,13 @@ from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.settings.training import TrainConfig
 from mammoscope.training.batches import PreprocessedExamples
 from mammoscope.training.loop import predict
-from mammoscope.training.run_outputs import CONFIG_NAME
+from mammoscope.training.run_folder import CONFIG_NAME
 
 _NOT_LEARNED: Final = {"validation", "test"}
-"""Parts of a run's split from which its network did not learn."""
+"""Parts of a run's split on which its network was not trained."""
 
 _SAME: Final = ("backbone", "head", "input_size", "crop")
-"""Settings that a teacher and the network that learns from it have in common."""
+"""Settings that a teacher must share with the new network."""
 
 
 def teacher_answers(
@@ -38,28 +38,28 @@ def teacher_answers(
     config: TrainConfig,
     load: Callable[[TrainConfig], keras.Model],
 ) -> npt.NDArray[np.float32]:
-    """Probability of a tumour by the mean of the teachers' calibrated log-odds: float32 (N,).
+    """Return the probability of the teachers' mean calibrated log-odds: float32 (N,).
 
     Parameters
     ----------
     learned
-        The images that are learned from.
+        The training images.
     kept_away
-        Images of the validation and test patients. No teacher may have learned from one of these
-        patients, because this run would then learn from them too.
+        Images of the validation and test patients. No teacher may have been trained on one of these
+        patients, because the new network would then indirectly be trained on them too.
     config
-        Names the teachers.
+        Lists the teachers.
     load
-        Makes a configuration's network, with the weights that it names.
+        Builds a configuration's network and loads the weights that it names.
 
     Raises
     ------
     ArtifactError
         If a teacher's model or card cannot be read.
     LeakageError
-        If a teacher learned from a patient whom this run keeps away.
+        If a teacher was trained on one of this run's validation or test patients.
     RunError
-        If a teacher's folder is not that of a complete run of the same kind of network.
+        If a teacher's folder is not a complete run with the same kind of network.
     """
     patients = {example.patient_id for example in kept_away}
     folders = [Path(folder) for folder in config.teachers]
@@ -67,7 +67,7 @@ def teacher_answers(
     for folder in folders:
         if patients & _patients(folder):
             raise LeakageError(
-                f"The teacher {folder.name} learned from patients whom this run keeps away."
+                f"The teacher {folder.name} was trained on validation or test patients of this run."
             )
     log_odds = np.zeros(len(learned.examples), np.float64)
     for folder, smoothing in zip(folders, smoothings, strict=True):
@@ -76,7 +76,8 @@ def teacher_answers(
             raise RunError(f"The teacher {folder.name} has no card.")
         calibration = artifact.card.calibration
         own = {"weights": str(artifact.network), "smoothing": smoothing}
-        logits = predict(load(config.model_copy(update=own)), learned.pixels)
+        network = load(config.model_copy(update=own))
+        logits = predict(network, learned.pixels, f"teacher {folder.name}")
         log_odds += calibration.slope * logits + calibration.intercept
     return (1.0 / (1.0 + np.exp(-log_odds / len(folders)))).astype(np.float32)
 
@@ -90,11 +91,11 @@ def _require_alike(folder: Path, config: TrainConfig) -> TrainConfig:
         raise RunError(f"The teacher {folder.name} cannot be used. {err}") from err
     if other := [name for name in _SAME if getattr(teacher, name) != getattr(config, name)]:
         raise RunError(
-            f"The teacher {folder.name} differs in {', '.join(other)} from the network it teaches."
+            f"The teacher {folder.name} differs from the new network in {', '.join(other)}."
         )
     return teacher
 
 
 def _patients(folder: Path) -> set[str]:
-    """The patients that the teacher learned from."""
+    """Return the patients on whom the teacher was trained."""
     return {row.patient_id for row in read_split(folder) if row.part not in _NOT_LEARNED}

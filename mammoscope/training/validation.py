@@ -1,4 +1,4 @@
-"""What is measured on the validation images after every epoch: points, no intervals."""
+"""Measures of the validation images after every epoch, without intervals."""
 
 from collections import defaultdict
 from typing import Any, Final
@@ -17,7 +17,7 @@ _NAMES: Final = {"loss": "log_loss", "accuracy": "accuracy", "auc": "auc"}
 
 
 def scored(preprocessed: PreprocessedExamples, logits: npt.NDArray[np.float32]) -> Scored:
-    """Logits, float32 (N,), beside the labels, patients and breasts of preprocessed images."""
+    """Combine logits, float32 (N,), with the labels, patients and breasts of their images."""
     return Scored.of(
         [example.label for example in preprocessed.examples],
         logits,
@@ -29,7 +29,7 @@ def scored(preprocessed: PreprocessedExamples, logits: npt.NDArray[np.float32]) 
 def measure(
     preprocessed: PreprocessedExamples, logits: npt.NDArray[np.float32]
 ) -> dict[str, float]:
-    """Loss, accuracy and AUC by image; AUC by breast; mean AUC within scanners where known."""
+    """Loss, accuracy and AUC by image; AUC by breast; mean AUC within scanners, if known."""
     images = scored(preprocessed, logits)
     values = _points(images)
     measured = {name: values[key] for name, key in _NAMES.items()}
@@ -47,7 +47,7 @@ def _points(images: Scored) -> dict[str, float]:
 
 
 def _mean_auc_within(images: Scored, groups: list[str | None]) -> float | None:
-    """Mean of the AUCs inside the groups that have enough images of both classes."""
+    """Mean AUC of the groups that have enough images of both classes."""
     members = defaultdict(list)
     for index, group in enumerate(groups):
         if group is not None:

@@ -1,4 +1,4 @@
-"""Services to be abused."""
+"""Services under attack."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,11 +12,11 @@ from tests.abuse.watchdog import MEASURED, summary
 from tests.service_process import ServiceProcess
 
 PROXIES = {
-    name: "http://127.0.0.1:1"  # nobody listens there
+    name: "http://127.0.0.1:1"  # no server listens there
     for scheme in ("http_proxy", "https_proxy", "all_proxy")
     for name in (scheme, scheme.upper())
 }
-"""What fetching must not follow."""
+"""A URL that fetching must not follow."""
 
 Start = Callable[..., Abused]
 
@@ -30,7 +30,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def start_abused(
     tmp_path_factory: pytest.TempPathFactory, compiled_folder: Path
 ) -> Iterator[Start]:
-    """Starts services to be abused; stops them after all tests."""
+    """Start services to attack; stop them after all tests."""
     started: list[ServiceProcess] = []
 
     def start(**settings: Any) -> Abused:
@@ -54,25 +54,25 @@ def start_abused(
 
 @pytest.fixture(scope="session")
 def guarded_service(start_abused: Start) -> Abused:
-    """One that fetches from the public internet alone."""
+    """A service that fetches only from the public internet."""
     return start_abused()
 
 
 @pytest.fixture(scope="session")
 def local_service(start_abused: Start) -> Abused:
-    """One that fetches from this machine too."""
+    """A service that also fetches from this machine."""
     return start_abused(fetch_private_addresses=True)
 
 
 @pytest.fixture
 def abused(guarded_service: Abused) -> Iterator[Abused]:
-    """The service for one case, after which the rule is held."""
+    """The service for one case, with the checks after it."""
     with guarded_service.case():
         yield guarded_service
 
 
 @pytest.fixture
 def abused_locally(local_service: Abused) -> Iterator[Abused]:
-    """The service that fetches from this machine, for one case, after which the rule is held."""
+    """The service that fetches from this machine, for one case, with the checks after it."""
     with local_service.case():
         yield local_service

@@ -1,4 +1,4 @@
-"""Images to send: a phantom in many encodings, and what is no mammogram."""
+"""Images to send: a phantom in many encodings, and images that are not mammograms."""
 
 import io
 import struct
@@ -38,7 +38,7 @@ def with_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def zeros(count: int) -> bytes:
-    """Return `count` zeros, deflated, without ever holding them."""
+    """Return `count` deflated zeros without storing them uncompressed."""
     packer = zlib.compressobj(9)
     block = bytes(1_000_000)
     parts = [packer.compress(block) for _ in range(count // len(block))]
@@ -46,7 +46,7 @@ def zeros(count: int) -> bytes:
 
 
 def bomb(width: int, height: int, rows: int) -> bytes:
-    """Return a PNG of one grey, a thousandth of its pixels in size; valid with all its rows."""
+    """Return a valid PNG of one grey, a thousandth of its pixels in size."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     pixels = zeros((width + 1) * rows)
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")

@@ -1,4 +1,4 @@
-"""A running service that is looked at after each case: it must answer, and keep nothing."""
+"""A running service that is checked after each case: it must answer and keep nothing."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.service_process import PATIENCE_S, ServiceProcess
 MB: Final = 1024 * 1024
 
 CAP: Final = 4_000_000
-"""Largest image that the abused services take, in bytes."""
+"""Maximum image size of the attacked services, in bytes."""
 
 SETTINGS: Final[dict[str, Any]] = {
     "max_image_bytes": CAP,
@@ -24,7 +24,7 @@ SETTINGS: Final[dict[str, Any]] = {
 }
 
 PLANTED: Final = "DOE^JANE"
-"""Stands for whatever identifies somebody: never to be seen again once it was sent."""
+"""Represents identifying data: must never reappear after it was sent."""
 
 MOST_AT_A_TIME: Final = 250 * MB
 """Memory that a case may take while it lasts: some bodies at the cap and one largest image."""
@@ -35,16 +35,16 @@ some threads, once. Tens of cases that each kept an image would be over it."""
 
 
 class Abused:
-    """A service to be abused, and what is known of it while it was well.
+    """A service under attack, and its state before.
 
     Parameters
     ----------
     service
-        Ready, and asked by nobody else.
+        Ready, and used by nobody else.
     temporary
         Its temporary folder.
     image
-        One that is answered.
+        An image that is predicted.
     """
 
     def __init__(self, service: ServiceProcess, temporary: Path, image: bytes) -> None:
@@ -66,8 +66,8 @@ class Abused:
 
     @contextmanager
     def case(self) -> Iterator[None]:
-        """Hold the rule after whatever is done here."""
-        Path(f"/proc/{self.service.worker()}/clear_refs").write_text("5")  # begins the peak anew
+        """Check the service after the case."""
+        Path(f"/proc/{self.service.worker()}/clear_refs").write_text("5")  # resets the peak
         seen = len(self.service.log)
         yield
         answer = self.ask(data=self.image, headers={"Content-Type": "image/png"})
@@ -85,7 +85,7 @@ class Abused:
 
 
 def assert_refused(answer: requests.Response, status: int, code: str) -> dict[str, Any]:
-    """Hold a refusal to what every refusal is; returns the problem."""
+    """Check that a refusal is well-formed; returns the problem."""
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     problem: dict[str, Any] = answer.json()

@@ -1,4 +1,4 @@
-"""Bodies and requests that nobody should send."""
+"""Invalid and hostile bodies and requests."""
 
 import json
 import socket
@@ -31,12 +31,12 @@ def plain_json(content: str | bytes) -> Content:
 
 
 def padded(size: int) -> bytes:
-    """A JPEG of exactly `size` bytes: decoders do not look behind its end."""
+    """A JPEG of exactly `size` bytes: decoders ignore bytes after its end."""
     return JPEG.ljust(size, b"\0")
 
 
 def blocks(size: int) -> Iterator[bytes]:
-    """A body that is sent in chunks, without its length."""
+    """A body sent in chunks, without a length."""
     data = padded(size)
     for start in range(0, size, 65_536):
         yield data[start : start + 65_536]
@@ -166,7 +166,7 @@ CHUNKED_HEAD = ("Content-Type: image/jpeg", "Transfer-Encoding: chunked")
 
 
 def spoken(abused: Abused, *parts: bytes, pause_s: float = 0.0) -> tuple[int, dict[str, Any]]:
-    """Status and JSON of the answer to bytes that no HTTP library would send."""
+    """Send bytes that no HTTP library would send; returns status and JSON of the answer."""
     with socket.create_connection(("127.0.0.1", abused.port), timeout=PATIENCE_S) as connection:
         for part in parts:
             connection.sendall(part)
@@ -211,7 +211,7 @@ MALFORMED: dict[str, tuple[bytes, int, str]] = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_malformed(abused: Abused, case: str) -> None:
+def test_malformed_requests_are_refused(abused: Abused, case: str) -> None:
     sent, status, code = MALFORMED[case]
     answered, problem = spoken(abused, sent)
     assert (answered, problem["code"]) == (status, code)
@@ -227,7 +227,7 @@ def test_a_slow_upload_is_ended(abused: Abused) -> None:
 
 
 def leave(connection: socket.socket) -> None:
-    """Close at once, with a reset."""
+    """Close the connection at once, with a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
@@ -244,7 +244,7 @@ SENT: dict[str, bytes] = {
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("case", SENT)
-def test_clients_that_leave(abused: Abused, case: str, reset: bool) -> None:
+def test_clients_that_disconnect_do_no_harm(abused: Abused, case: str, reset: bool) -> None:
     for _ in range(5):
         connection = socket.create_connection(("127.0.0.1", abused.port), timeout=PATIENCE_S)
         connection.sendall(SENT[case])
@@ -253,7 +253,7 @@ def test_clients_that_leave(abused: Abused, case: str, reset: bool) -> None:
         connection.close()
 
 
-def test_a_client_that_does_not_read(abused: Abused) -> None:
+def test_a_client_that_does_not_read_does_no_harm(abused: Abused) -> None:
     with socket.create_connection(("127.0.0.1", abused.port), timeout=PATIENCE_S) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         explained = head(*JPEG_HEAD).replace(b"/predict", b"/predict?explain=true")

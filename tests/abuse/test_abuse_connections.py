@@ -1,4 +1,4 @@
-"""Slow and greedy clients, against a service with the settings that it has by default."""
+"""Slow and greedy clients, against a service with default settings."""
 
 import os
 import resource
@@ -86,11 +86,11 @@ def enough_descriptors() -> Iterator[None]:
 
 
 MAY_REFUSE = ("stalled bodies", "stalled chunks")
-"""Attacks that take all slots until the deadline of their bodies."""
+"""Attacks that occupy all slots until the deadline of their bodies."""
 
 
 @pytest.mark.parametrize("case", ATTACKS)
-def test_good_requests_are_answered_beside(defaults: Defaults, case: str) -> None:
+def test_good_requests_are_answered_during_attacks(defaults: Defaults, case: str) -> None:
     with defaults.watched(), ExitStack() as open_:
         ATTACKS[case](defaults.port, open_)
         statuses = set()
@@ -114,7 +114,7 @@ TENSORS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("case", TENSORS)
-def test_memory_of_tensors_is_bounded(defaults: Defaults, case: str) -> None:
+def test_memory_of_tensors_is_limited(defaults: Defaults, case: str) -> None:
     worker = Path(f"/proc/{defaults.process.worker()}/clear_refs")
     worker.write_text("5")  # begins the peak anew
     before, body = defaults.process.memory(), TENSORS[case]
@@ -140,7 +140,7 @@ def test_stalled_bodies_lose_their_slots(defaults: Defaults) -> None:
         assert time.monotonic() - began < ServiceSettings().request_timeout_s / 2
 
 
-def test_a_client_that_is_still_sending_hears_the_refusal(defaults: Defaults) -> None:
+def test_a_client_gets_the_refusal_while_it_is_sending(defaults: Defaults) -> None:
     size = ServiceSettings().max_image_bytes * 2
     with socket.create_connection(("127.0.0.1", defaults.port), timeout=PATIENCE_S) as connection:
         connection.sendall(post("/predict", size))
@@ -169,7 +169,7 @@ def test_descriptors_never_run_out(tmp_path: Path, compiled_folder: Path, files:
         service.process.kill()
 
 
-def test_connections_of_one_address_are_bounded(tmp_path: Path, compiled_folder: Path) -> None:
+def test_connections_per_address_are_limited(tmp_path: Path, compiled_folder: Path) -> None:
     service = Defaults(tmp_path, compiled_folder, IMAGE, max_connections_per_client=3)
     try:
         with ExitStack() as open_:
@@ -207,7 +207,7 @@ sys.exit(process.wait())  # and reads nothing
 """
 
 
-def test_a_log_that_nobody_reads(tmp_path: Path, compiled_folder: Path) -> None:
+def test_an_unread_log_does_not_stop_the_service(tmp_path: Path, compiled_folder: Path) -> None:
     metrics = f"127.0.0.1:{free_port()}"
     service = Defaults(
         tmp_path,

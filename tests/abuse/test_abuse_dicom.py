@@ -1,4 +1,4 @@
-"""DICOM objects: every syntax, and every way to be wrong."""
+"""DICOM objects in every syntax, and invalid ones."""
 
 import math
 import zlib
@@ -47,7 +47,7 @@ def test_every_syntax_scores_alike(abused: Abused, syntax: str) -> None:
 
 @pytest.mark.parametrize("syntax", ["explicit", "jpeg-lossless", "rle"])
 @pytest.mark.parametrize("window", ["LINEAR", "LINEAR_EXACT", "SIGMOID", None])
-def test_either_photometric_interpretation_scores_alike(
+def test_both_photometric_interpretations_score_alike(
     abused: Abused, syntax: str, window: Any
 ) -> None:
     one, other = (
@@ -116,10 +116,8 @@ def test_identifying_tags_leave_no_trace(abused: Abused) -> None:
     ],
     ids=" ".join,
 )
-@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about what is written here
-def test_missing_and_malformed_tags_that_are_not_needed(
-    abused: Abused, changes: dict[str, Any]
-) -> None:
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom warns about these values
+def test_optional_tags_may_be_missing_or_malformed(abused: Abused, changes: dict[str, Any]) -> None:
     probability(abused, changed(mammogram_object(), **changes))
 
 

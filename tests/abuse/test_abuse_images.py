@@ -1,4 +1,4 @@
-"""Images that are none, that are too much, or that are of something else."""
+"""Invalid images, oversized images and images of other objects."""
 
 import io
 import math
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.abuse("image")
 
 TIFF = encode(GREY, "TIFF")
 NEAR = 0.02
-"""Difference of probability that other encodings of one image may have."""
+"""Maximum difference in probability between encodings of one image."""
 
 
 def send(abused: Abused, image: bytes, name: str = "a.png") -> Any:
@@ -94,7 +94,7 @@ TOO_LARGE: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("case", NOT_READ)
-def test_formats_that_are_not_read(abused: Abused, case: str) -> None:
+def test_unsupported_formats_are_refused(abused: Abused, case: str) -> None:
     image = NOT_READ[case]()
     assert_refused(send(abused, image, f"{PLANTED}.png"), 415, "unsupported_image")
     typed = abused.ask(data=image, headers={"Content-Type": "image/jpeg"})
@@ -113,7 +113,7 @@ def test_bombs(abused: Abused, case: str) -> None:
     assert_refused(send(abused, image), 413, "image_too_large")
 
 
-def test_no_bytes(abused: Abused) -> None:
+def test_empty_image_is_refused(abused: Abused) -> None:
     assert_refused(send(abused, b""), 422, "empty_image")
 
 
@@ -152,7 +152,7 @@ def test_encodings_of_one_image_score_alike(abused: Abused, case: str) -> None:
     assert PLANTED not in answer.text
 
 
-def test_one_bit_is_answered_or_refused_in_words(abused: Abused) -> None:
+def test_flipping_one_bit_gives_an_answer_or_a_clear_refusal(abused: Abused) -> None:
     answer = send(abused, encode(GREY.convert("1")))
     if answer.status_code != 200:
         assert_refused(answer, 422, "not_a_mammogram")
@@ -176,7 +176,7 @@ OTHERS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("case", OTHERS)
-def test_images_of_something_else(abused: Abused, case: str) -> None:
+def test_images_of_other_objects_are_refused(abused: Abused, case: str) -> None:
     answer = send(abused, OTHERS[case](), f"{PLANTED}.png")
     assert answer.status_code == 422, answer.text
     assert_refused(answer, 422, answer.json()["code"])

@@ -1,4 +1,4 @@
-"""URLs that lead where they must not, and servers that answer as they should not.
+"""URLs into private networks, and servers that misbehave.
 
 tests/service/test_fetching.py covers names and addresses of the public internet, with a resolver
 and servers of its own.
@@ -45,12 +45,12 @@ def ask(abused: Abused, url: str) -> Any:
 
 
 @pytest.mark.parametrize("host", PRIVATE)
-def test_hosts_that_are_not_public(abused: Abused, host: str) -> None:
+def test_private_hosts_are_refused(abused: Abused, host: str) -> None:
     assert_refused(ask(abused, f"http://{host}/{PLANTED}"), 400, "url_not_allowed")
 
 
 @pytest.mark.parametrize("url", URLS, ids=lambda url: url[:40] or "empty")
-def test_urls_that_are_not_fetched(abused: Abused, url: str) -> None:
+def test_invalid_urls_are_refused(abused: Abused, url: str) -> None:
     assert_refused(ask(abused, url), 400, "url_not_allowed")
 
 
@@ -110,25 +110,25 @@ ANSWERS: dict[str, tuple[Answer, int, str]] = {
 
 
 @pytest.mark.parametrize("case", ANSWERS)
-def test_servers_that_answer_no_image(abused_locally: Abused, case: str) -> None:
+def test_servers_without_an_image_are_reported(abused_locally: Abused, case: str) -> None:
     answer, status, code = ANSWERS[case]
     with server(answer) as address:
         assert_refused(ask(abused_locally, f"{address}/{PLANTED}.png"), status, code)
 
 
-def test_a_server_that_answers(abused_locally: Abused) -> None:
+def test_image_of_a_server_is_predicted(abused_locally: Abused) -> None:
     with server(send(IMAGE)) as address:
         answer = ask(abused_locally, f"{address}/{PLANTED}.png")
         assert answer.status_code == 200
         assert answer.json() == abused_locally.well
 
 
-def test_a_server_of_an_unknown_authority(abused_locally: Abused) -> None:
+def test_unknown_certificate_authority_is_refused(abused_locally: Abused) -> None:
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(served)
     with server(send(IMAGE), served) as address:
         assert_refused(ask(abused_locally, address), 502, "fetch_unsuccessful")
 
 
-def test_a_port_that_nobody_listens_at(abused_locally: Abused) -> None:
+def test_closed_port_is_reported(abused_locally: Abused) -> None:
     assert_refused(ask(abused_locally, "http://127.0.0.1:1/"), 502, "fetch_unsuccessful")

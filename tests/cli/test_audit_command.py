@@ -77,7 +77,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(dataset: Path, tmp_path: Path) -> Path:
-    """The data set again, without metadata, to spoil."""
+    """A copy of the data set without metadata, for damaging."""
     for path in dataset.rglob("*.jpg"):
         target = tmp_path / "copy" / path.relative_to(dataset)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that everybody can enter: pytest's own are closed to nobody."""
+    """A folder that every user can enter; pytest's own are not open to the user nobody."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -101,8 +101,8 @@ def test_lines_and_json_agree(dataset: Path, tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     report = json.loads((tmp_path / "audit.json").read_text())
     lines = result.stdout.splitlines()
-    assert lines[0] == f"{report['pictures']} images as the folder stands"
-    assert "With valid merged into train (no file is moved)" in lines
+    assert lines[0] == f"{report['pictures']} images in the published folders"
+    assert "With valid merged into train (files stay in place)" in lines
     assert "Sizes in pixels: 640x640 (12)" in lines
     assert "Modes: RGB (12); formats: JPEG (12)" in lines
     assert "Unreadable files: none" in lines
@@ -110,7 +110,7 @@ def test_lines_and_json_agree(dataset: Path, tmp_path: Path) -> None:
     assert "Inverted (bright background): 4 images, 33.3%; machine 29: 4 of 4" in lines
     assert "Patients: 3" in lines
     assert "Breasts (by patient and laterality): 6, 0 with images of both labels" in lines
-    assert "Leaks: none; no patient and no image stands in more than one split" in lines
+    assert "Leaks: none; no patient and no image is in more than one split" in lines
     assert lines[-1] == "Verdict: no leak and no label conflict found"
     assert report["passed"]
 
@@ -147,7 +147,7 @@ def test_damaged_files_are_listed_and_the_rest_is_audited(copy: Path) -> None:
     assert "train/1/9_8_png.rf.0.jpg: corrupt_image" in result.stdout
 
 
-def test_metadata_names_the_patients_of_other_peoples_files(tmp_path: Path) -> None:
+def test_metadata_names_the_patients_of_any_files(tmp_path: Path) -> None:
     first, second, *_ = write_phantoms(tmp_path, 4)
     (tmp_path / "0").mkdir()
     (tmp_path / "1").mkdir()
@@ -163,11 +163,11 @@ def test_metadata_names_the_patients_of_other_peoples_files(tmp_path: Path) -> N
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    assert_refused(start("audit", tmp_path / "nowhere"), "no such folder")
+    assert_refused(start("audit", tmp_path / "nowhere"), "does not exist")
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    assert_refused(start("audit", tmp_path), "holds no images")
+    assert_refused(start("audit", tmp_path), "has no images")
 
 
 def test_one_class_is_refused_after_the_report(copy: Path) -> None:
@@ -193,13 +193,13 @@ def test_broken_metadata_is_refused(copy: Path, tmp_path: Path) -> None:
     assert_refused(start("audit", copy, "--metadata", table), "lacks the column")
 
 
-def test_a_full_disk_costs_the_json_and_not_the_lines(copy: Path) -> None:
+def test_a_full_disk_loses_the_json_but_not_the_report(copy: Path) -> None:
     result = start("audit", copy, "--json", "/dev/full")
-    assert_refused(result, "JSON file could not be written")
+    assert_refused(result, "JSON file cannot be written")
     assert "Verdict" in result.stdout
 
 
-def test_a_json_file_in_no_folder_is_refused_before_the_work(copy: Path, tmp_path: Path) -> None:
+def test_a_json_file_in_a_missing_folder_is_refused_early(copy: Path, tmp_path: Path) -> None:
     result = start("audit", copy, "--json", tmp_path / "no" / "audit.json")
     assert_refused(result, "folder of the file to write does not exist")
     assert result.stdout == ""
@@ -245,7 +245,7 @@ def test_a_json_file_without_permission_is_refused(dataset: Path, open_folder: P
     before = start(*words, hidden / "new" / "audit.json", code=AS_NOBODY)
     assert_refused(before, "cannot be entered")
     after = start(*words, open_folder / "audit.json", code=AS_NOBODY)
-    assert_refused(after, "could not be written")
+    assert_refused(after, "cannot be written")
     assert "Verdict" in after.stdout
 
 
@@ -271,21 +271,21 @@ def test_a_phantom_data_set_is_written_only_into_an_empty_folder(tmp_path: Path)
     first = start(*words)
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.startswith("12 images of 3 patients")
-    assert_refused(start(*words), "an empty one is needed")
+    assert_refused(start(*words), "must be empty")
 
 
-def test_phantoms_refuse_what_cannot_be_done(tmp_path: Path, open_folder: Path) -> None:
+def test_phantoms_refuse_invalid_arguments(tmp_path: Path, open_folder: Path) -> None:
     assert_refused(start("phantoms", tmp_path, "--count", "0"), "at least 1")
     assert_refused(start("phantoms", tmp_path, "--seed", "-1"), "must not be negative")
     (tmp_path / "file").touch()
-    assert_refused(start("phantoms", tmp_path / "file"), "a folder is needed")
+    assert_refused(start("phantoms", tmp_path / "file"), "give a folder")
     hidden = open_folder / "hidden"
     hidden.mkdir(mode=0)
     assert_refused(start("phantoms", hidden, "--dataset", code=AS_NOBODY), "cannot be listed")
     assert_refused(start("phantoms", hidden / "new", code=AS_NOBODY), "cannot be listed")
     closed = open_folder / "closed"
     closed.mkdir(mode=0o555)
-    assert_refused(start("phantoms", closed, code=AS_NOBODY), "could not be written")
-    assert_refused(start("phantoms", closed / "new", code=AS_NOBODY), "could not be written")
+    assert_refused(start("phantoms", closed, code=AS_NOBODY), "cannot be written")
+    assert_refused(start("phantoms", closed / "new", code=AS_NOBODY), "cannot be written")
     (tmp_path / "phantom_001_R_CC_mass.jpg").symlink_to("/dev/full")
-    assert_refused(start("phantoms", tmp_path, "--count", "1"), "could not be written")
+    assert_refused(start("phantoms", tmp_path, "--count", "1"), "cannot be written")

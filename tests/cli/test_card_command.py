@@ -1,4 +1,4 @@
-"""Measured results on their way into the card, and the card in words."""
+"""Adding measured results to the card, and rendering the card as Markdown."""
 
 import json
 from itertools import pairwise
@@ -60,7 +60,7 @@ def card(*arguments: object) -> int:
     return main(["dev", "card", *map(str, arguments)])
 
 
-def test_results_reach_the_card_and_its_words(model: Path, tmp_path: Path):
+def test_results_are_in_the_card_and_its_markdown(model: Path, tmp_path: Path):
     test = measured(5)
     evaluated = {
         **test,
@@ -94,10 +94,10 @@ def test_results_reach_the_card_and_its_words(model: Path, tmp_path: Path):
     assert "| accuracy at 0.5 |" in text
     assert "| 0.6725 |" in text
     assert "| age | 0.610 (0.500 to 0.700) |" in text
-    assert "3 of 203" in text
+    assert "3 of the 203" in text
     assert "| machine 2 |" in text
     assert "| 1 Title | there |" in text
-    # What is not given anew stays.
+    # Results that are not given again do not change.
     assert card("--model", model) == 0
     assert (model / "MODEL_CARD.md").read_text() == text
 
@@ -118,7 +118,7 @@ def test_predictive_values_follow_from_prevalence(model: Path):
     assert "PPV, NPV at 40 %" in text
 
 
-def test_precision_and_what_it_changes_are_in_the_words(model: Path):
+def test_precision_and_its_effect_are_in_the_markdown(model: Path):
     found = load_artifact(model).card
     assert "Compiled network" not in render(found)
     compiled = CardCompiled(
@@ -138,10 +138,10 @@ def test_precision_and_what_it_changes_are_in_the_words(model: Path):
         ),
     )
     text = render(found.model_copy(update={"compiled": compiled}))
-    assert "The service computes in bfloat16, and on CPUs without it in float32" in text
+    assert "The service computes in bfloat16, or in float32" in text
     assert "300 images of validation patients" in text
     assert "| AUC | 0.7059 | 0.7057 | within 0.005 |" in text
-    assert "| largest difference of a probability | 0.0128 | | 0.03 |" in text
+    assert "| largest difference in probability | 0.0128 | | 0.03 |" in text
     assert "| labels that change | 4 | | |" in text
     plain = compiled.model_copy(update={"precision": "float32"})
     text = render(found.model_copy(update={"compiled": plain}))
@@ -149,7 +149,7 @@ def test_precision_and_what_it_changes_are_in_the_words(model: Path):
     assert "times as long" not in text
 
 
-def test_every_table_is_a_table(model: Path):
+def test_every_table_is_well_formed(model: Path):
     lines = render(load_artifact(model).card).splitlines()
     for above, line in pairwise(lines):
         if line.startswith("|") and above.startswith("|"):
@@ -168,6 +168,6 @@ def test_results_of_another_model_are_refused(model: Path, tmp_path: Path, capsy
     assert (model / "card.json").read_bytes() == before
 
 
-def test_the_released_model_card_is_made_of_the_released_card():
+def test_the_released_markdown_is_rendered_from_the_released_card():
     found = load_artifact(ROOT / "model").card
     assert (ROOT / "model" / "MODEL_CARD.md").read_text() == render(found)

@@ -1,4 +1,4 @@
-"""All commands: their names, and what each answers where the extra ``train`` is not installed."""
+"""All commands: their names, and their behaviour without the extra ``train``."""
 
 import argparse
 import json
@@ -25,22 +25,25 @@ NEEDS_TRAIN = "needs train"
 # Each command and each option, with what is answered: an exit status, or that the extra is needed.
 LINES: dict[str, int | str] = {
     "serve --model model": 0,
-    "predict --model model --operating-point default --json lines.json --shard 0/1 images": 0,
+    "predict --model model --operating-point default --json lines.json --resume --shard 0/1 "
+    "images": 0,
     "predict --model model --study --id-key key_file manifest.csv": 0,
-    "train --data dataset --output out --metadata dataset/metadata.csv --cache cache --resume "
+    "train --data dataset --output out --metadata dataset/metadata.csv --labels 0,1 --cache cache "
+    "--resume "
     "--preset smoke --backbone xception --weights none --input-size 96x96 --crop --smoothing 0 "
     "--batch-size 8 --drop-rate 0.1 --learning-rate 0.1 --schedule cosine --epochs 1 "
     "--stop-after 1 --head-epochs 1 --head mean --trainable-from all --augmentation none "
     "--label-smoothing 0.1 --ema-momentum 0 --teachers run --teacher-share 0.5 "
     "--precision float32 --split patients --validation-fraction 0.2 --seed 1": NEEDS_TRAIN,
     "evaluate --data dataset --model model --metadata dataset/metadata.csv --split test "
-    "--json evaluation.json --scores scores.csv": 0,
+    "--labels 0,1 --json evaluation.json --scores scores.csv": 0,
     "evaluate --data dataset --model model --run run": 0,
     "evaluate --data dataset --model model --shortcuts": NEEDS_TRAIN,
-    "audit dataset --json audit.json --metadata dataset/metadata.csv --strict": NEEDS_TRAIN,
+    "audit dataset --json audit.json --metadata dataset/metadata.csv --labels 0,1 "
+    "--strict": NEEDS_TRAIN,
     "download new_data": NEEDS_TRAIN,
     "compile --model model --output compiled": 0,
-    "compile --model model --data dataset --metadata dataset/metadata.csv": 0,
+    "compile --model model --data dataset --metadata dataset/metadata.csv --labels 0,1": 0,
     "compile --kind x": 2,
     "compile --calibration x": 2,
     "key ward --file keys --days 3": 0,
@@ -51,15 +54,18 @@ LINES: dict[str, int | str] = {
     "explain image.jpg --output map.png --model model --operating-point default": 0,
     "dev card --model model --validation-scores s.csv --test t.json --robustness r.json "
     "--reference run --reference-test t.json --about about.toml": 1,
-    "dev distributions --data dataset --model model --sample 2 --seed 1": 0,
+    "dev distributions --data dataset --model model --sample 2 --seed 1 --labels 0,1": 0,
     "dev experiments records --all": NEEDS_TRAIN,
-    "dev explore dataset --json explored.json": NEEDS_TRAIN,
-    "dev figures --model model --to figures": NEEDS_TRAIN,
+    "dev explore dataset --json explored.json --labels 0,1": NEEDS_TRAIN,
+    "dev figures --model model --output figures": NEEDS_TRAIN,
+    "dev gate --mammograms images --others dataset --unseen-mammograms images --model model "
+    "--unseen-others images --every 50 --pairs 1 --json gate.json": 0,
+    "dev gate --mammograms images --others images --model model --fit": NEEDS_TRAIN,
     "dev quality images --every 2 --list --json quality.json": 0,
-    "dev release run --data dataset --to released": NEEDS_TRAIN,
-    "dev release run_without_model --data dataset --to released --record-only": 0,
+    "dev release run --data dataset --output released": NEEDS_TRAIN,
+    "dev release run_without_model --data dataset --output released --record-only": 0,
     "dev report run --output page.html": NEEDS_TRAIN,
-    "dev robustness --data dataset --split test --model model --sample 1 --seed 0 "
+    "dev robustness --data dataset --labels 0,1 --split test --model model --sample 1 --seed 0 "
     "--json robustness.json": 0,
     "dev trainings recipes.toml --data dataset --runs runs --records records "
     "--imagenet weights.h5 --only backbone-inceptionv3": NEEDS_TRAIN,
@@ -102,7 +108,7 @@ def folder(
     phantom_folder: Path,
     phantom_dataset: Path,
 ) -> Path:
-    """Files that the lines name."""
+    """Files named in the command lines."""
     place = tmp_path_factory.mktemp("commands")
     shutil.copytree(artifact_folder, place / "model")
     shutil.copytree(phantom_folder, place / "images")
@@ -190,6 +196,12 @@ def test_help_lists_what_users_need(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines] == [*cli.COMMANDS, "dev"]
 
 
+def test_help_has_neither_missing_defaults_nor_doubled_percent_signs() -> None:
+    for name, command in _commands(parser()):
+        text = " ".join(command.format_help().split())
+        assert [odd for odd in ("default: None", "default: False", "%%") if odd in text] == [], name
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
@@ -197,7 +209,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("old", cli.RENAMED)
-def test_old_names_work_and_say_so(old: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_old_names_work_with_a_notice(old: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([old, "--help"])
     assert end.value.code == 0
@@ -207,7 +219,7 @@ def test_old_names_work_and_say_so(old: str, capsys: pytest.CaptureFixture[str])
     assert captured.err == f"mammoscope: {old} is deprecated; use mammoscope {new}.\n"
 
 
-def test_a_package_of_no_extra_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_missing_package_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(path: Path) -> None:
         raise ModuleNotFoundError("No module named 'other'", name="other")
 
@@ -224,7 +236,9 @@ def test_a_package_of_no_extra_is_not_explained(monkeypatch: pytest.MonkeyPatch)
         (["predict.py", "--nothing"], "mammoscope: error: unrecognized arguments: --nothing"),
     ],
 )
-def test_launchers_say_what_to_do(words: list[str], said: str, tmp_path: Path) -> None:
+def test_launchers_without_arguments_explain_usage(
+    words: list[str], said: str, tmp_path: Path
+) -> None:
     program, *options = words
     ended = subprocess.run(
         [sys.executable, ROOT / program, *options],
@@ -237,7 +251,7 @@ def test_launchers_say_what_to_do(words: list[str], said: str, tmp_path: Path) -
     assert said in ended.stderr
 
 
-def test_predict_py_serves(tmp_path: Path) -> None:
+def test_predict_py_starts_the_service(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, ROOT / "predict.py"],
         cwd=tmp_path,
@@ -252,7 +266,7 @@ def test_predict_py_serves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "predict"])
-def test_a_setting_that_cannot_be_used(command, monkeypatch, capsys) -> None:
+def test_an_invalid_setting_is_refused(command, monkeypatch, capsys) -> None:
     monkeypatch.setenv("MAMMOSCOPE_THREADS", "many")
     monkeypatch.setenv("MAMMOSCOPE_MODEL", "nowhere")
     assert main([command, *(["image.png"] if command == "predict" else [])]) == 1

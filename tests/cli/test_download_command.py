@@ -1,4 +1,4 @@
-"""``download``: what kagglehub gives arrives in Kaggle's layout; what it does not is explained."""
+"""``download``: files from kagglehub are stored in Kaggle's layout, and failures explained."""
 
 import contextlib
 import errno
@@ -21,11 +21,11 @@ from mammoscope.phantoms.drawing import write_phantom_dataset
 
 
 class CredentialError(Exception):
-    """Named like kagglehub's."""
+    """Has the name of kagglehub's class."""
 
 
 class DataCorruptionError(Exception):
-    """Named like kagglehub's."""
+    """Has the name of kagglehub's class."""
 
 
 class RequestsConnectionError(OSError):
@@ -55,7 +55,7 @@ def failing(error: Exception) -> Any:
 
 
 @pytest.mark.parametrize("nested", ["", "data", "breast/data"])
-def test_the_data_set_arrives_in_its_layout(kaggle: Any, nested: str, tmp_path: Path) -> None:
+def test_the_data_set_is_stored_in_its_layout(kaggle: Any, nested: str, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     written = write_phantom_dataset(cache / nested, patients=3)
     handles = []
@@ -80,7 +80,7 @@ def test_an_empty_folder_is_filled(kaggle: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_file", [True, False])
-def test_a_place_that_holds_something_is_refused_before_asking(
+def test_a_folder_that_is_not_empty_is_refused_early(
     kaggle: Any, is_file: bool, tmp_path: Path
 ) -> None:
     kaggle.dataset_download = failing(AssertionError("asked Kaggle"))
@@ -93,10 +93,10 @@ def test_a_place_that_holds_something_is_refused_before_asking(
 @pytest.mark.parametrize(
     ("error", "answer"),
     [
-        (CredentialError("no token in /root/.kaggle"), (DownloadError, "asks for a credential")),
-        (HttpError(401), (DownloadError, "asks for a credential")),
-        (HttpError(403), (DownloadError, "asks for a credential")),
-        (HttpError(404), (DownloadError, "does not have the data set")),
+        (CredentialError("no token in /root/.kaggle"), (DownloadError, "requires a credential")),
+        (HttpError(401), (DownloadError, "requires a credential")),
+        (HttpError(403), (DownloadError, "requires a credential")),
+        (HttpError(404), (DownloadError, "no longer has the data set")),
         (HttpError(503), (DownloadError, "HTTP status 503")),
         (RequestsConnectionError("host.example"), (DownloadError, "cannot be reached")),
         (ConnectionResetError(errno.ECONNRESET, "host"), (DownloadError, "cannot be reached")),
@@ -107,10 +107,10 @@ def test_a_place_that_holds_something_is_refused_before_asking(
         (zipfile.BadZipFile("/root/x"), (DownloadError, "damaged")),
         (DataCorruptionError("md5"), (DownloadError, "damaged")),
         (ValueError("Malformed /root/.kaggle/kaggle.json"), (DownloadError, "credential file")),
-        (RuntimeError("/root/x"), (DownloadError, "does not tell")),
+        (RuntimeError("/root/x"), (DownloadError, "gives no reason")),
     ],
 )
-def test_every_failure_is_one_sentence_of_ours(
+def test_every_failure_is_explained_in_one_sentence(
     kaggle: Any,
     error: Exception,
     answer: tuple[type[MammoscopeError], str],
@@ -126,7 +126,7 @@ def test_every_failure_is_one_sentence_of_ours(
     assert capsys.readouterr() == ("", "")
 
 
-def test_without_kagglehub_the_message_says_so(
+def test_missing_kagglehub_is_explained(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Absent(importlib.abc.MetaPathFinder):
@@ -142,10 +142,10 @@ def test_without_kagglehub_the_message_says_so(
     assert "mammoscope[train]" in sentence
 
 
-def test_something_else_than_the_data_set_is_refused(kaggle: Any, tmp_path: Path) -> None:
+def test_a_different_data_set_is_refused(kaggle: Any, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     kaggle.dataset_download = lambda handle: str(tmp_path / "cache")
-    with pytest.raises(DownloadError, match="does not have the folders"):
+    with pytest.raises(DownloadError, match="lacks the folders"):
         download(tmp_path / "data")
 
 
@@ -172,7 +172,7 @@ def test_ctrl_c_is_not_swallowed(kaggle: Any, tmp_path: Path) -> None:
         download(tmp_path / "data")
 
 
-def test_the_real_call_without_a_network_answers_in_words(tmp_path: Path) -> None:
+def test_the_real_call_without_a_network_is_explained(tmp_path: Path) -> None:
     """The real kagglehub against an address where nothing listens, so that nothing is fetched."""
     with contextlib.closing(socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""The commands ``evaluate`` and ``predict``, with a network that a test can see through."""
+"""The commands ``evaluate`` and ``predict``, with a transparent network."""
 
 import csv
 import json
@@ -99,7 +99,7 @@ def predict(*arguments):
 
 
 class TestEvaluate:
-    def test_figures_are_those_of_the_scores(self, folder, tmp_path, capsys):
+    def test_figures_agree_with_the_scores(self, folder, tmp_path, capsys):
         report, scores = tmp_path / "out.json", tmp_path / "scores.csv"
         status = evaluate(
             "--data", folder, "--split", "train", "--json", report, "--scores", scores
@@ -123,7 +123,7 @@ class TestEvaluate:
         assert f"{found['auc']['value']:.3f}" in shown
         assert "Split train" in shown
 
-    def test_test_is_the_default_split(self, folder, tmp_path):
+    def test_the_default_split_is_test(self, folder, tmp_path):
         report = tmp_path / "out.json"
         evaluate("--data", folder, "--split", "all", "--json", report)
         everything = json.loads(report.read_text())
@@ -145,7 +145,7 @@ class TestEvaluate:
         assert evaluate("--data", folder, "--run", run, "--split", "test") == 2
         (run / "split.csv").write_text("file,patient_id,part\nelsewhere.jpg,1,test\n")
         assert evaluate("--data", folder, "--run", run) == 1
-        assert "no image of the training run" in capsys.readouterr().err
+        assert "no images of the training run" in capsys.readouterr().err
         assert evaluate("--data", folder, "--run", tmp_path / "missing") == 1
         assert "no readable split.csv" in capsys.readouterr().err
 
@@ -157,12 +157,12 @@ class TestEvaluate:
         assert json.loads(report.read_text())["leaky_training"] is True
         assert "LEAKY" in capsys.readouterr().out
 
-    def test_without_test_the_split_must_be_named(self, folder, capsys):
+    def test_a_split_must_be_chosen_if_there_is_no_test(self, folder, capsys):
         shutil.rmtree(folder / "test")
         assert evaluate("--data", folder) == 2
         assert "choose --split from train, valid, all" in capsys.readouterr().err
 
-    def test_a_plain_folder_has_no_split(self, folder, tmp_path, capsys):
+    def test_a_folder_without_splits_needs_no_split(self, folder, tmp_path, capsys):
         plain = folder / "train"
         report = tmp_path / "out.json"
         assert evaluate("--data", plain, "--json", report) == 0
@@ -170,7 +170,7 @@ class TestEvaluate:
         assert evaluate("--data", plain, "--split", "test") == 2
         assert "no splits" in capsys.readouterr().err
 
-    def test_unknown_patients_are_said(self, folder, tmp_path, capsys):
+    def test_unknown_patients_are_reported(self, folder, tmp_path, capsys):
         plain = tmp_path / "plain"
         for index, path in enumerate(sorted((folder / "train").rglob("*.jpg"))):
             target = plain / path.parent.name / f"image{index}.jpg"
@@ -179,7 +179,7 @@ class TestEvaluate:
         assert evaluate("--data", plain) == 0
         out = capsys.readouterr().out
         assert "leakage cannot be excluded" in out
-        assert "their patients not being known" in out
+        assert "because patients are unknown" in out
 
     def test_a_bad_image_is_listed_and_left_out(self, folder, tmp_path, capsys):
         report = tmp_path / "out.json"
@@ -191,21 +191,21 @@ class TestEvaluate:
         assert "Refused and left out: 1 images: corrupt_image (1)" in captured.out
         assert json.loads(report.read_text())["refused"]["count"] == 1
 
-    def test_one_class_only(self, folder, capsys):
+    def test_a_single_class_is_refused(self, folder, capsys):
         shutil.rmtree(folder / "train" / "1")
         assert evaluate("--data", folder, "--split", "train") == 1
         assert "labels 0 and 1" in capsys.readouterr().err
 
-    def test_nothing_readable_keeps_the_reasons(self, folder, capsys):
+    def test_reasons_are_printed_if_no_image_is_readable(self, folder, capsys):
         for path in (folder / "train").rglob("*.jpg"):
             path.write_text("not an image")
         assert evaluate("--data", folder, "--split", "train") == 1
         err = capsys.readouterr().err
         assert err.count("refused ") == len(list((folder / "train").rglob("*.jpg")))
-        assert "nothing can be measured" in err
+        assert "nothing to evaluate" in err
 
     @pytest.mark.parametrize("content", ["missing", "empty"])
-    def test_no_data(self, tmp_path, capsys, content):
+    def test_missing_data_are_refused(self, tmp_path, capsys, content):
         if content == "empty":
             (tmp_path / "empty").mkdir()
         assert evaluate("--data", tmp_path / content) == 1
@@ -213,19 +213,19 @@ class TestEvaluate:
 
     @pytest.mark.skipif(not FULL_DISK.exists(), reason="no /dev/full on this system")
     @pytest.mark.parametrize("option", ["--json", "--scores"])
-    def test_a_full_disk_loses_no_figures(self, folder, capsys, option):
+    def test_a_full_disk_does_not_lose_the_figures(self, folder, capsys, option):
         assert evaluate("--data", folder, "--split", "train", option, FULL_DISK) == 1
         captured = capsys.readouterr()
         assert "AUC" in captured.out
         assert "no space" in captured.err
 
-    def test_a_missing_folder_is_said_before_the_work(self, folder, tmp_path, capsys):
+    def test_a_missing_folder_is_reported_early(self, folder, tmp_path, capsys):
         assert evaluate("--data", folder, "--json", tmp_path / "no" / "out.json") == 1
         captured = capsys.readouterr()
         assert captured.out == ""
         assert "does not exist" in captured.err
 
-    def test_a_failed_write_keeps_the_earlier_report(self, folder, tmp_path, monkeypatch):
+    def test_a_failed_write_keeps_the_existing_report(self, folder, tmp_path, monkeypatch):
         report = tmp_path / "out.json"
         report.write_text("earlier")
         monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
@@ -258,14 +258,14 @@ class TestPredict:
         assert len(out.splitlines()) == 1 + len(found)
         assert "A warning." in out
 
-    def test_order_is_that_of_the_names(self, images, tmp_path):
+    def test_files_are_sorted_by_name(self, images, tmp_path):
         lines = tmp_path / "out.jsonl"
         files = sorted((path for path in images.rglob("*") if path.is_file()), reverse=True)
         assert predict(*files, "--json", lines) == 0
         found = [json.loads(line)["path"] for line in lines.read_text().splitlines()]
         assert found == [str(path) for path in files]
 
-    def test_shards_are_all_files_each_once(self, images, tmp_path):
+    def test_shards_cover_every_file_once(self, images, tmp_path):
         found = []
         for index in range(3):
             lines = tmp_path / f"{index}.jsonl"
@@ -274,12 +274,12 @@ class TestPredict:
         assert sorted(found) == sorted(str(p) for p in images.rglob("*") if p.is_file())
 
     @pytest.mark.parametrize("shard", ["4/4", "0/0", "-1/4", "1", "a/b", "1/2/3"])
-    def test_a_shard_that_is_none(self, images, capsys, shard):
-        assert predict(images, f"--shard={shard}") == 1
+    def test_an_invalid_shard_is_refused(self, images, capsys, shard):
+        assert predict(images, f"--shard={shard}") == 2
         assert "part" in capsys.readouterr().err
 
-    def test_studies_are_not_torn_apart(self, images, capsys):
-        assert predict(images, "--study", "--shard", "0/2") == 1
+    def test_studies_cannot_be_sharded(self, images, capsys):
+        assert predict(images, "--study", "--shard", "0/2") == 2
         assert "--shard" in capsys.readouterr().err
 
     def test_json_to_standard_output(self, images, capsys):
@@ -294,7 +294,7 @@ class TestPredict:
         assert predict(images, "--operating-point", "high_specificity") == 1
         assert "no such operating point" in capsys.readouterr().err
 
-    def test_bad_images_are_objects_and_the_rest_goes_on(self, images, tmp_path, capsys):
+    def test_refused_images_are_reported_and_the_others_predicted(self, images, tmp_path, capsys):
         (images / "text.jpg").write_text("not an image")
         (images / "empty.png").touch()
         whole = next(path for path in images.iterdir() if path.is_file())
@@ -315,7 +315,7 @@ class TestPredict:
         }
         assert "[corrupt_image]" in capsys.readouterr().out
 
-    def test_hidden_and_other_files_are_passed_over(self, images, capsys):
+    def test_hidden_and_other_files_are_skipped(self, images, capsys):
         (images / ".hidden.png").write_text("x")
         (images / "notes.txt").write_text("x")
         (images / ".cache").mkdir()
@@ -325,17 +325,17 @@ class TestPredict:
         assert ".hidden.png" not in out
         assert len(out.splitlines()) == 7
 
-    def test_a_path_the_file_system_refuses(self, images, capsys):
+    def test_an_unreadable_path_is_reported(self, images, capsys):
         assert predict(images / ("a" * 300 + ".png"), images, "--json", "-") == 1
         found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert found[0]["error"]["code"] == "unreadable_file"
         assert len(found) == 7
 
-    def test_an_empty_folder_is_said(self, tmp_path, capsys):
+    def test_an_empty_folder_is_reported(self, tmp_path, capsys):
         assert predict(tmp_path) == 1
         assert "has no image" in capsys.readouterr().out
 
-    def test_a_folder_that_cannot_be_listed(self, images, capsys, monkeypatch):
+    def test_an_unreadable_folder_is_reported(self, images, capsys, monkeypatch):
         real = os.scandir
 
         def scandir(path):
@@ -349,16 +349,57 @@ class TestPredict:
         assert "cannot be listed" in out
         assert out.count("A warning.") + out.count("tumour") >= 2
 
+    def test_existing_results_are_not_lost(self, images, tmp_path, capsys):
+        lines = tmp_path / "out.jsonl"
+        assert predict(images, "--json", lines) == 0
+        earlier = lines.read_bytes()
+        assert predict(images, "--json", lines) == 1
+        assert "continue it with --resume" in capsys.readouterr().err
+        assert predict(images, "--study", "--json", lines) == 1
+        assert "name another file" in capsys.readouterr().err
+        assert lines.read_bytes() == earlier
+        lines.write_bytes(b"")  # as created by `touch` and `mktemp`
+        assert predict(images, "--json", lines) == 0
+        assert lines.read_bytes() == earlier
+
+    def test_resuming_gives_the_same_results_as_an_uninterrupted_command(
+        self, images, tmp_path, capsys
+    ):
+        (images / "text.jpg").write_text("not an image")
+        lines = tmp_path / "out.jsonl"
+        assert predict(images, "--json", lines, "--resume") == 1
+        whole = lines.read_bytes()
+        assert whole.count(b"\n") == 7
+        lines.write_bytes(whole[: len(whole) // 2])
+        capsys.readouterr()
+        assert predict(images, "--json", lines, "--resume") == 1
+        assert lines.read_bytes() == whole
+        assert 1 < capsys.readouterr().out.count("\n") < 7
+        assert predict(images, "--json", lines, "--resume") == 1  # the refused one still counts
+        assert lines.read_bytes() == whole
+        status = predict(
+            images, "--json", lines, "--resume", "--operating-point", "high_sensitivity"
+        )
+        assert status == 1
+        assert "another model or operating point" in capsys.readouterr().err
+        assert lines.read_bytes() == whole
+
+    def test_resume_needs_a_file(self, images, tmp_path, capsys):
+        study = ["--study", "--json", tmp_path / "study.json"]
+        for options in ([], ["--json", "-"], study):
+            assert predict(images, "--resume", *options) == 1
+            assert "--resume needs --json FILE" in capsys.readouterr().err
+
     @pytest.mark.skipif(not FULL_DISK.exists(), reason="no /dev/full on this system")
     def test_a_full_disk(self, images, capsys):
         assert predict(images, "--json", FULL_DISK) == 1
         assert "no space" in capsys.readouterr().err
 
-    def test_a_place_that_cannot_be_written(self, images, tmp_path, capsys):
+    def test_an_unwritable_output_is_refused(self, images, tmp_path, capsys):
         assert predict(images, "--json", tmp_path / "no" / "out.jsonl") == 1
         assert "cannot be written" in capsys.readouterr().err
 
-    def test_the_old_name_still_answers(self, images, capsys):
+    def test_the_old_name_still_works(self, images, capsys):
         assert predict(images, "--json", "-") == 0
         answered = capsys.readouterr()
         assert main(["score", str(images), "--json", "-"]) == 0
@@ -413,7 +454,7 @@ class TestInterruption:
 
         return begin
 
-    def test_ctrl_c_keeps_what_was_computed(self, start, tmp_path):
+    def test_ctrl_c_keeps_finished_results(self, start, tmp_path):
         lines = tmp_path / "out.jsonl"
         with start("--json", lines) as process:
             for _ in range(3):
@@ -428,7 +469,33 @@ class TestInterruption:
         assert 2 <= len(found) < 200
         assert len(found) - (2 + len(rest.splitlines())) in (0, 1)
 
-    def test_a_reader_that_leaves_is_no_error_to_show(self, start):
+    def test_a_killed_command_is_resumed(self, images, tmp_path):
+        """After kill -9, finished images are not predicted again, and none is missing."""
+        folder = tmp_path / "many"
+        folder.mkdir()
+        image = next(path for path in images.iterdir() if path.is_file())
+        for number in range(40):
+            shutil.copy(image, folder / f"{number:02}{image.suffix}")
+        lines = tmp_path / "out.jsonl"
+        command = [sys.executable, "-c", textwrap.dedent(SLOW), "predict", folder, "--json", lines]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for _ in range(6):
+                process.stdout.readline()
+            process.kill()
+        kept = lines.read_bytes()
+        done = kept.count(b"\n")
+        assert 5 <= done < 40
+        again = subprocess.run(
+            [*command, "--resume"], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert again.returncode == 0, again.stderr
+        assert f"already has {done} results" in again.stderr
+        assert again.stdout.count("\n") == 1 + 40 - done
+        assert lines.read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
+        paths = [json.loads(line)["path"] for line in lines.read_text().splitlines()]
+        assert paths == sorted(map(str, folder.iterdir()))
+
+    def test_a_closed_pipe_shows_no_error(self, start):
         with start() as process:
             process.stdout.readline()
             process.stdout.close()
@@ -438,5 +505,6 @@ class TestInterruption:
         assert errors == ""
 
 
-def test_names_are_shown_without_control_characters():
-    assert shown(Path("a\x1b[31m\n\udcff.png")) == "a�[31m��.png"
+def test_control_characters_in_names_are_replaced():
+    # A byte that is not valid text stays: standard output restores it.
+    assert shown(Path("a\x1b[31m\n\udcff.png")) == "a�[31m�\udcff.png"

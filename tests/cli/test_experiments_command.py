@@ -35,7 +35,7 @@ def records(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_records_are_listed_with_where_they_began_and_ended(records, capsys):
+def test_records_are_listed_with_their_first_and_last_epoch(records, capsys):
     assert main(["dev", "experiments", str(records)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert lines == [
@@ -57,14 +57,14 @@ def test_backbone_and_tuning_runs_are_listed_only_when_asked_for(records, capsys
     assert "second" in capsys.readouterr().out
 
 
-def test_a_long_name_does_not_run_into_the_next_column(records, capsys):
+def test_a_long_name_does_not_overlap_the_next_column(records, capsys):
     (records / "first").rename(records / "a-name-longer-than-any-other-of-them")
     assert main(["dev", "experiments", str(records)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {line.index("96x64") for line in lines[1:]} == {lines[0].index("input")}
 
 
-def test_intervals_and_what_was_changed(records, capsys):
+def test_intervals_and_changed_settings_are_printed(records, capsys):
     config = {"input_size": [96, 64], "weights": "a.h5", "head": "depths", "batch_size": 32}
     (records / "second" / "config.json").write_text(json.dumps(config))
     metrics = {"validation": {"auc": {"value": 0.57, "low": 0.5, "high": 0.64}}}
@@ -82,6 +82,6 @@ def test_damaged_and_missing_records_are_refused(records, tmp_path, capsys):
     assert "damaged" in capsys.readouterr().err
 
 
-def test_the_projects_own_records_are_listed(capsys):
+def test_the_committed_records_are_listed(capsys):
     assert main(["dev", "experiments"]) == 0
     assert "released" in capsys.readouterr().out

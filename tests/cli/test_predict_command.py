@@ -1,4 +1,4 @@
-"""``mammoscope predict`` on files that take more than they may."""
+"""``mammoscope predict`` on files that exceed the limits."""
 
 import io
 import json
@@ -21,14 +21,14 @@ def deep_png() -> bytes:
 
 
 @pytest.mark.parametrize("study", [False, True])
-def test_a_file_beyond_the_limits_is_one_refusal(
+def test_a_file_beyond_the_limits_is_refused_alone(
     study: bool,
     phantom_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The file is refused, and every other file gets its prediction."""
+    """The file is refused, and every other file is predicted."""
     limits = PoolLimits(memory_bytes=96 << 20)
     monkeypatch.setattr("mammoscope.cli.predict.ReadingPool", partial(ReadingPool, limits=limits))
     images = tmp_path / "images"

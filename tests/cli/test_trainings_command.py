@@ -46,7 +46,7 @@ def plan(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_projects_own_plan_is_allowed_and_compares_one_change_at_a_time():
+def test_the_committed_recipes_are_valid_and_change_one_setting_per_run():
     weights = Path("elsewhere.weights.h5")
     runs = {run.name: run.config for run in read_plan(Path("recipes/experiments.toml"), weights)}
     baseline = runs["tuning-baseline"].model_dump()
@@ -85,7 +85,7 @@ def test_a_plan_with_a_mistake_is_refused(text: str, plan: Path):
 
 
 @pytest.mark.training
-def test_the_queue_trains_what_is_left_and_goes_on_after_a_failure(
+def test_unfinished_runs_are_trained_and_a_failure_does_not_stop_the_others(
     plan: Path, phantom_dataset: Path, tmp_path: Path, capfd
 ):
     folders = ("--runs", tmp_path / "runs", "--records", tmp_path / "records")
@@ -117,7 +117,7 @@ def test_the_queue_trains_what_is_left_and_goes_on_after_a_failure(
 RELEASED = Path("recipes/released.toml")
 
 
-def test_the_recipe_of_the_released_model_is_that_of_its_records():
+def test_the_recipe_of_the_released_model_agrees_with_its_records():
     planned = read_plan(RELEASED, Path("inception_v3_notop.weights.h5"))
     assert len(planned) == 7
     for run in planned:
@@ -130,13 +130,13 @@ def test_the_recipe_of_the_released_model_is_that_of_its_records():
     assert planned[-1].config_in(Path("runs")).described() == recorded.described()
 
 
-def test_data_that_the_runs_need_must_be_given(phantom_dataset: Path, capsys):
-    assert main(["dev", "trainings", str(RELEASED), "--data", str(phantom_dataset)]) == 1
+def test_missing_data_folders_are_reported(phantom_dataset: Path, capsys):
+    assert main(["dev", "trainings", str(RELEASED), "--data", str(phantom_dataset)]) == 2
     assert "ddsm; give each folder with --data NAME=DIR" in capsys.readouterr().err
 
 
 @pytest.mark.training
-@pytest.mark.timeout(1800)  # seven trainings, a process each
+@pytest.mark.timeout(1800)  # seven trainings, each in its own process
 def test_the_released_model_is_rebuilt_at_phantom_size(
     phantom_dataset: Path, tmp_path: Path, capfd
 ):

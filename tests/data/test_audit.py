@@ -1,4 +1,4 @@
-"""The audit finds what is there, what is doubled and what leaks."""
+"""The audit reports content, duplicates and leaks."""
 
 import io
 import json
@@ -51,7 +51,7 @@ def report_on(folder: Path, files: dict[str, bytes]) -> AuditReport:
 
 
 def clean_files() -> dict[str, bytes]:
-    """Four patients, two in train and one each in valid and test; one breast a patient."""
+    """Four patients, two in train and one each in valid and test; one breast per patient."""
     places = ("train/0", "train/1", "valid/1", "test/0")
     return {
         f"{place}/{name(10 + i, 100 + i)}": encode(grey(i, "LR"[i % 2]))
@@ -172,7 +172,7 @@ def test_changed_copies_across_splits_are_found(change, tmp_path: Path) -> None:
     assert report.near_duplicates.across_splits == report.near_duplicates.other_patient == 1
 
 
-def test_different_women_are_no_duplicates() -> None:
+def test_images_of_different_women_are_not_duplicates() -> None:
     hashes = []
     for seed in range(60):
         mammogram = read(encode(grey(seed)))
@@ -185,7 +185,7 @@ def test_different_women_are_no_duplicates() -> None:
     assert len(find_near_pairs(np.array(hashes), NEAR_DISTANCE).pairs) == 0
 
 
-def test_files_that_cannot_be_judged_are_named_with_their_reason(tmp_path: Path) -> None:
+def test_unusable_files_are_listed_with_their_reason(tmp_path: Path) -> None:
     whole = encode(grey(1))
     files = clean_files() | {
         "train/0/text.jpg": b"not an image at all",
@@ -207,7 +207,7 @@ def test_files_that_cannot_be_judged_are_named_with_their_reason(tmp_path: Path)
     assert report.sizes == {"260x320": 4, "200x200": 1}
 
 
-def test_unknown_patients_are_said_to_be_unknown(tmp_path: Path) -> None:
+def test_unknown_patients_are_counted_as_unknown(tmp_path: Path) -> None:
     report = report_on(
         tmp_path, {f"{place}/same name.jpg": encode(grey(i)) for i, place in enumerate("01")}
     )
@@ -217,7 +217,7 @@ def test_unknown_patients_are_said_to_be_unknown(tmp_path: Path) -> None:
     assert report.breasts.count == 0
 
 
-def test_the_phantom_data_set_is_what_it_claims_to_be(phantom_dataset: Path) -> None:
+def test_the_phantom_data_set_is_as_documented(phantom_dataset: Path) -> None:
     report = audit(read_dataset(phantom_dataset))
     assert report.passed
     assert report.leaks.excluded
@@ -241,7 +241,7 @@ def test_without_metadata_the_chest_wall_gives_the_same_breasts(
 
 
 def test_facts_of_the_real_data_set(real_dataset: Path, tmp_path: Path) -> None:
-    """Its test split: 340 images of 95 patients; phantoms where the real set is not there."""
+    """The real test split has 340 images of 95 patients; else phantoms are used."""
     (tmp_path / "test").symlink_to(real_dataset / "test")
     report = audit(read_dataset(tmp_path, real_dataset / "metadata.csv"))
     assert report.passed
@@ -271,7 +271,7 @@ hash_arrays = st.integers(0, 40).flatmap(
 
 @settings(max_examples=50, deadline=None)
 @given(hash_arrays, st.integers(0, HASH_BITS), st.integers(0, 10))
-def test_near_pairs_are_those_that_counting_bits_finds(
+def test_near_pairs_agree_with_counting_bits(
     rows: list[list[int]], max_distance: int, copies: int
 ) -> None:
     rows = rows + rows[:copies]
@@ -300,7 +300,7 @@ def test_near_pairs_are_found_across_tiles() -> None:
     assert near.distances.tolist() == [0, 4]
 
 
-def test_too_many_near_pairs_end_the_search() -> None:
+def test_too_many_near_pairs_stop_the_search() -> None:
     near = find_near_pairs(np.zeros((3000, 4), np.uint64), NEAR_DISTANCE, max_pairs=10_000)
     assert not near.complete
     assert len(near.pairs) == 10_000

@@ -21,7 +21,7 @@ from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.phantoms.dicom import write_phantom_study
 
 
-def test_a_data_set_in_kaggles_layout(phantom_dataset: Path):
+def test_a_data_set_in_kaggles_layout_is_read(phantom_dataset: Path):
     dataset = read_dataset(phantom_dataset)
     assert dataset.splits == ("train", "valid", "test")
     assert dataset.has_metadata
@@ -53,7 +53,7 @@ def folder(phantom_folder: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_without_ids_each_file_is_its_own_patient(folder: Path):
+def test_without_ids_each_file_counts_as_a_patient(folder: Path):
     dataset = read_dataset(folder)
     assert dataset.splits == ()
     assert not dataset.patients_known
@@ -85,8 +85,8 @@ def test_a_row_without_patient_leaves_the_patient_unknown(folder: Path):
     ("text", "problem"),
     [
         ("file,view\n", "patient_id"),
-        ("file,patient_id\nimage-0.jpg,1\n", "misses an image"),
-        ("file,patient_id\na.jpg,1\na.jpg,1\n", "twice"),
+        ("file,patient_id\nimage-0.jpg,1\n", "does not list every image"),
+        ("file,patient_id\na.jpg,1\na.jpg,1\n", "name the same file"),
         ("file,patient_id,label\n{all},1,7\n", "contradicts the label"),
         ("file,patient_id,laterality\n{all},1,lefft\n", "Row 2, column laterality: 'lefft'"),
         ("file,patient_id,age\n{all},1,old\n", "Row 2, column age: 'old' is not allowed"),
@@ -106,7 +106,7 @@ def test_a_row_without_patient_leaves_the_patient_unknown(folder: Path):
         ("\xff\xfe", "UTF-8"),
     ],
 )
-def test_tables_that_cannot_be_used(folder: Path, text: str, problem: str):
+def test_invalid_tables_are_refused(folder: Path, text: str, problem: str):
     lines = text.splitlines()
     if "{all}" in text:
         names = sorted(path.name for path in folder.rglob("image-*"))
@@ -125,7 +125,7 @@ def table_of(folder: Path, header: str, values: str, *, encoding: str = "utf-8")
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_tables_as_spreadsheets_write_them(folder: Path, separator: str, encoding: str):
+def test_tables_from_spreadsheets_are_read(folder: Path, separator: str, encoding: str):
     header = ["File", "Patient_ID", "Laterality", "view", "BI-RADS", "invasive", "site id", "Age"]
     age = "61.5" if separator == "," else "61,5"
     values = ["{name}", " 7 ", "Left", "cc", "4A", "yes", "x", age]
@@ -140,7 +140,7 @@ def test_tables_as_spreadsheets_write_them(folder: Path, separator: str, encodin
 
 
 @pytest.mark.parametrize("header", ["patient_id", "PatientID", "patient id", "PATIENT-ID"])
-def test_a_column_has_many_spellings(folder: Path, header: str):
+def test_columns_may_be_spelt_in_several_ways(folder: Path, header: str):
     table_of(folder, f"sep=;\r\nfile;{header};", r"0\{name};1;")
     assert read_dataset(folder).patients_known
 
@@ -149,7 +149,7 @@ def test_a_column_has_many_spellings(folder: Path, header: str):
     ("word", "side"),
     [("L", "L"), ("r", "R"), ("left", "L"), ("RIGHT", "R"), (" Right ", "R"), ("", None)],
 )
-def test_words_for_a_side(folder: Path, word: str, side: str | None):
+def test_words_for_the_side_are_recognised(folder: Path, word: str, side: str | None):
     table_of(folder, "file,patient_id,laterality", "{name},1," + word)
     assert {example.facts.laterality for example in read_dataset(folder).examples} == {side}
 
@@ -199,11 +199,11 @@ def test_folders_with_other_names_are_read(phantom_folder: Path, tmp_path: Path)
     (sentence,) = describe_ignored(dataset.ignored)
     assert "Ignored 3 images" in sentence
     assert "train/unknown (1)" in sentence
-    with pytest.raises(EmptyDatasetError, match=r"val/benign \(1\).*Rename"):
+    with pytest.raises(EmptyDatasetError, match=r"val/benign \(1\).*--labels"):
         read_dataset(tmp_path)
 
 
-def test_files_that_systems_leave_are_no_images(phantom_folder: Path, tmp_path: Path):
+def test_system_files_are_not_images(phantom_folder: Path, tmp_path: Path):
     places = (
         "0/a.jpg", "1/b.jpg", "0/._a.jpg", "0/.hidden.png", "0/__MACOSX/c.jpg", "__MACOSX/0/a.jpg",
         ".cache/0/a.jpg", "0/Thumbs.db",
@@ -223,7 +223,7 @@ def test_files_that_systems_leave_are_no_images(phantom_folder: Path, tmp_path: 
     assert dataset.ignored == {}
 
 
-def test_folders_that_are_no_data_set(tmp_path: Path):
+def test_folders_without_a_data_set_are_refused(tmp_path: Path):
     with pytest.raises(DatasetNotFoundError):
         read_dataset(tmp_path / "missing")
     with pytest.raises(EmptyDatasetError, match="0/ and 1/"):
@@ -234,8 +234,8 @@ def test_folders_that_are_no_data_set(tmp_path: Path):
         read_dataset(tmp_path)
 
 
-def test_a_folder_without_permission(tmp_path: Path, folder: Path):
-    """Root may list any folder, so a child process gives its rights up first."""
+def test_a_folder_without_permission_is_reported(tmp_path: Path, folder: Path):
+    """Root may list any folder, so a child process drops its privileges first."""
     (folder / "1").chmod(0o000)
     child = os.fork()
     if child == 0:
@@ -257,7 +257,7 @@ def test_a_folder_without_permission(tmp_path: Path, folder: Path):
     assert os.waitstatus_to_exitcode(result) == 0
 
 
-def test_one_class_only(folder: Path):
+def test_a_single_class_is_refused(folder: Path):
     examples = [example for example in read_dataset(folder).examples if example.label == 0]
     with pytest.raises(SingleClassError, match="found: 0"):
         require_both_classes(examples, "training")

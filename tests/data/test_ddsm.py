@@ -21,7 +21,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_label_is_that_of_the_outline_not_of_the_case(folder):
+def test_the_label_comes_from_the_outline_not_from_the_case(folder):
     examples = read_ddsm(folder, cancers_only=False).examples
     labels = {example.image_id.split("/")[1]: example.label for example in examples}
     assert labels == {
@@ -34,17 +34,17 @@ def test_the_label_is_that_of_the_outline_not_of_the_case(folder):
     first = next(example for example in examples if example.label)
     assert (first.patient_id, first.facts.machine_id) == ("cancers/case1", "A")
     assert first.facts.view is View("CC")
-    # Some scanners mirror, so the table's side is not to be trusted.
+    # Some scanners mirror, so the table's side is unreliable.
     assert first.facts.laterality is None
 
 
-def test_without_the_other_cases_no_folder_tells_the_label(folder):
+def test_with_cancers_only_the_folder_does_not_reveal_the_label(folder):
     examples = read_ddsm(folder, cancers_only=True).examples
     assert {example.patient_id for example in examples} == {"cancers/case1", "cancers/case2"}
     assert sorted(example.label for example in examples) == [0, 0, 1]
 
 
-def test_tables_that_cannot_be_used(folder, tmp_path):
+def test_invalid_tables_are_refused(folder, tmp_path):
     (folder / "metadata.csv").write_text("file,case\na,b\n")
     with pytest.raises(MetadataError, match="lacks scanner, laterality"):
         read_ddsm(folder, cancers_only=True)

@@ -1,4 +1,4 @@
-"""The table of a training run's split, of this version, of earlier ones and of later ones."""
+"""The split table of this, earlier and later versions."""
 
 from pathlib import Path
 

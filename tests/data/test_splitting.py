@@ -34,7 +34,7 @@ def cohorts(draw) -> list[Example]:
 @settings(max_examples=40, deadline=None)
 @pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
 @given(cohort=cohorts(), count=st.integers(2, 5), seed=st.integers(0, 100))
-def test_folds_share_no_patient_and_miss_no_image(cohort, count, seed):
+def test_folds_share_no_patient_and_cover_all_images(cohort, count, seed):
     small_parts = []
     for large, small in folds(cohort, count, seed):
         assert not shared_patients(large, small)
@@ -61,14 +61,14 @@ def test_a_split_that_shares_a_patient_cannot_be_constructed():
             PatientSplit(*sides)
 
 
-def test_cohorts_that_cannot_be_divided():
+def test_cohorts_that_cannot_be_divided_are_refused():
     with pytest.raises(SingleClassError):
         split_off([example(p, 0, 0) for p in range(10)], 0.2, seed=0)
     with pytest.raises(EmptyDatasetError, match="2 patients"):
         split_off([example(0, 0, 0), example(1, 0, 1)], 0.2, seed=0)
 
 
-def test_the_data_set_divides_by_patient(real_dataset: Path):
+def test_the_data_set_is_divided_by_patient(real_dataset: Path):
     dataset = read_dataset(real_dataset)
     pool = dataset.split("train", "valid")
     train, validation = split_off(pool, 0.2, seed=0)

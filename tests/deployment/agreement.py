@@ -22,7 +22,7 @@ from tests.deployment.objects import (
 INDEX = "JOB_COMPLETION_INDEX"
 
 PROBES = "probes"
-"""Name of the port that answers probes, and nobody else."""
+"""Name of the port for probes only."""
 
 
 def disagreements(objects: list[Object], get_paths: set[str], user: int) -> list[str]:
@@ -112,6 +112,8 @@ def _parts(workload: Workload) -> Iterator[str]:
     outputs = [each for each in arguments if each.startswith("--json=")]
     if not all(f"$({INDEX})" in each for each in outputs):
         yield "pods write to one file"
+    if outputs and "--resume" not in arguments:
+        yield "a pod that is repeated finds results and refuses to write"
     if not 1 <= spec["parallelism"] <= parts:
         yield f"{spec['parallelism']} pods share {parts} parts"
 

@@ -1,15 +1,15 @@
-"""What must agree for Prometheus to get the metrics, and nobody else."""
+"""Check that only Prometheus can get the metrics."""
 
 from collections.abc import Iterator
 
 from tests.deployment.objects import Object, of_kind
 
 METRICS = "metrics"
-"""Name of the port that tells Prometheus."""
+"""Name of the metrics port."""
 
 
 def metrics_disagreements(objects: list[Object]) -> Iterator[str]:
-    """Sentences about who may ask for metrics and who does."""
+    """Describe differences between who may and who does scrape metrics."""
     port = METRICS
     offering = [
         service

@@ -1,4 +1,4 @@
-"""Everything that can be deployed, and what it has to agree with."""
+"""All deployments, and the facts that they must agree with."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from tests.fake_engine import app_with
 
 @pytest.fixture(scope="session")
 def with_components(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """kube-config with overlays more: the base with each component that no overlay has."""
+    """kube-config with additional overlays: the base with each component without an overlay."""
     folder = tmp_path_factory.mktemp("manifests") / "kube-config"
     shutil.copytree(MANIFESTS, folder)
     for name in ("keys", "offline"):

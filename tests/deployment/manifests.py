@@ -24,12 +24,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
 def stage(target: str) -> str:
-    """What the Dockerfile says of one target."""
+    """The Dockerfile's instructions for one target."""
     return DOCKERFILE.partition(f" AS {target}\n")[2].partition("\nFROM ")[0]
 
 
 def entry(target: str) -> list[str]:
-    """Words that start a target's image: its ENTRYPOINT and CMD."""
+    """The command of a target's image: its ENTRYPOINT and CMD."""
     return [
         word
         for name in ("ENTRYPOINT", "CMD")
@@ -42,11 +42,11 @@ INIT = entry("serve")[: entry("serve").index("--") + 1]
 """Words of the image's process 1, up to those of the program that it starts."""
 
 Break = Callable[[list[Object]], object]
-"""Spoils one thing in the objects of a deployment."""
+"""Introduces one error into the objects of a deployment."""
 
 
 def deployables(folder: Path = MANIFESTS) -> list[str]:
-    """Folders below `folder` that `kubectl apply --kustomize` takes."""
+    """Folders below `folder` for `kubectl apply --kustomize`."""
     found = folder.rglob("kustomization.yaml")
     return sorted(
         str(path.parent.relative_to(folder))

@@ -1,4 +1,4 @@
-"""Kubernetes objects as rendered, and what of them runs pods."""
+"""Rendered Kubernetes objects, and those that run pods."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 Object = dict[str, Any]
 
-# Of Kubernetes' quantities those that the manifests use.
+# The units of Kubernetes quantities that the manifests use.
 _UNITS = {"m": Fraction(1, 1000), "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "": 1}
 
 
@@ -18,7 +18,7 @@ def quantity(text: str) -> Fraction:
 
 
 def merged(objects: list[Object], pod: Object) -> dict[str, str]:
-    """Environment of a pod's first container, its ConfigMaps read."""
+    """Environment of a pod's first container, including its ConfigMaps."""
     container = pod["containers"][0]
     maps = {each["metadata"]["name"]: each for each in objects if each["kind"] == "ConfigMap"}
     environment: dict[str, str] = {}
@@ -29,7 +29,7 @@ def merged(objects: list[Object], pod: Object) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Workload:
-    """What runs pods: a Deployment, a Job or an InferenceService."""
+    """An object that runs pods: a Deployment, a Job or an InferenceService."""
 
     source: Object
     pod: Object
@@ -50,7 +50,7 @@ class Workload:
 
 
 def workloads(objects: list[Object]) -> list[Workload]:
-    """Everything in `objects` that runs pods."""
+    """Return the objects that run pods."""
     found = []
     for each in objects:
         if each["kind"] in ("Deployment", "Job"):

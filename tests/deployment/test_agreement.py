@@ -1,4 +1,4 @@
-"""What must agree across the objects of a deployment does, and where it does not it is noticed."""
+"""The objects of a deployment agree with each other, and disagreements are detected."""
 
 import copy
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from tests.deployment.manifests import Break, container_of, deployables, pod_of,
 from tests.deployment.objects import Object
 
 
-def test_there_is_something_to_deploy() -> None:
+def test_there_are_deployments() -> None:
     assert set(deployables()) >= {"base", "overlays/local", "overlays/production", "jobs/score"}
 
 
-def test_nothing_disagrees(
+def test_deployments_are_consistent(
     rendered: dict[str, list[Object]], get_paths: set[str], user: int
 ) -> None:
     found = {name: disagreements(objects, get_paths, user) for name, objects in rendered.items()}
@@ -79,7 +79,7 @@ BREAKAGES: dict[str, Break] = {
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
-def test_disagreement_is_noticed(
+def test_inconsistencies_are_detected(
     rendered: dict[str, list[Object]], get_paths: set[str], user: int, breakage: str
 ) -> None:
     objects = copy.deepcopy(rendered["overlays/production"])
@@ -100,7 +100,7 @@ METRICS_BREAKAGES: dict[str, Break] = {
 
 
 @pytest.mark.parametrize("breakage", METRICS_BREAKAGES)
-def test_metrics_that_nobody_or_everybody_gets(
+def test_wrong_access_to_metrics_is_detected(
     rendered: dict[str, list[Object]], get_paths: set[str], user: int, breakage: str
 ) -> None:
     objects = copy.deepcopy(rendered["overlays/observed"])
@@ -115,11 +115,14 @@ JOB_BREAKAGES: dict[str, Callable[[Any], object]] = {
     "one file": lambda spec: spec["template"]["spec"]["containers"][0]["args"].append(
         "--json=/results/all.jsonl"
     ),
+    "repeated pods": lambda spec: spec["template"]["spec"]["containers"][0]["args"].remove(
+        "--resume"
+    ),
 }
 
 
 @pytest.mark.parametrize("breakage", JOB_BREAKAGES)
-def test_parts_that_do_not_make_a_whole(
+def test_incomplete_deployments_are_detected(
     rendered: dict[str, list[Object]], get_paths: set[str], user: int, breakage: str
 ) -> None:
     objects = copy.deepcopy(rendered["jobs/score"])

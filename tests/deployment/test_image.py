@@ -1,4 +1,4 @@
-"""The Dockerfile, and what manifests, docs and Makefile say about its images."""
+"""The Dockerfile agrees with manifests, docs and Makefile."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from tests.deployment.manifests import (
 from tests.deployment.objects import Object, workloads
 
 
-def test_images_are_those_of_the_dockerfile(rendered: dict[str, list[Object]]) -> None:
+def test_images_match_the_dockerfile(rendered: dict[str, list[Object]]) -> None:
     targets = {"mammoscope": "serve", "mammoscope-train": "train"}
     stages = dict(re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)[::-1])
     assert set(targets.values()) <= set(re.findall(r" AS (\S+)$", DOCKERFILE, re.MULTILINE))
@@ -55,7 +55,7 @@ def test_jobs_run_commands_that_exist(rendered: dict[str, list[Object]]) -> None
             assert not path.startswith("/") or any(path.startswith(m) for m in mounted)
 
 
-def test_image_starts_what_make_serve_starts() -> None:
+def test_image_starts_the_same_command_as_make_serve() -> None:
     command = entry("serve")[len(INIT) :]
     assert command[0] == "gunicorn"
     assert f"$(BIN)/{' '.join(command)}" in (ROOT / "Makefile").read_text("utf-8")
@@ -64,19 +64,19 @@ def test_image_starts_what_make_serve_starts() -> None:
 def test_a_locked_init_is_process_1(rendered: dict[str, list[Object]]) -> None:
     lock = json.loads((ROOT / "Pipfile.lock").read_text("utf-8"))
     assert lock["default"][INIT[0]]["hashes"]
-    # gunicorn drains and ends its worker itself: only it is to hear the signal.
+    # gunicorn drains and stops its worker itself: only gunicorn must get the signal.
     assert "--single-child" in INIT
     assert entry("train")[: len(INIT)] == INIT
     running = [each for objects in rendered.values() for each in workloads(objects)]
     for each in running:
         if "command" in each.container:
             assert each.container["command"][: len(INIT)] == INIT
-        else:  # the image's own, which takes no other arguments
+        else:  # the image's own command, which takes no other arguments
             assert "args" not in each.container
     assert {"command" in each.container for each in running} == {True, False}
 
 
-def test_image_listens_where_it_says(get_paths: set[str]) -> None:
+def test_image_listens_on_the_exposed_port(get_paths: set[str]) -> None:
     port = ServiceSettings().bind.rpartition(":")[2]
     assert re.findall(r"^EXPOSE (.*)$", DOCKERFILE, re.MULTILINE) == [port]
     (check,) = re.findall(r"^    CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
@@ -88,7 +88,7 @@ def test_image_listens_where_it_says(get_paths: set[str]) -> None:
     assert set(re.findall(r"'GET', '([^']*)'", program)) <= PROBES & get_paths
 
 
-def test_images_say_what_they_are() -> None:
+def test_images_have_labels() -> None:
     for target, title in (("serve", "Mammoscope"), ("train", "Mammoscope, training")):
         labels = dict(
             re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', stage(target), re.MULTILINE)
@@ -100,15 +100,25 @@ def test_images_say_what_they_are() -> None:
             "version": "${VERSION}",
             "revision": "${REVISION}",
         }
+        assert '      org.opencontainers.image.base.name="${BASE}"' in stage(target)
+        assert "\nARG BASE\n" in f"\n{stage(target)}"
 
 
-def test_one_pipenv_reads_the_lock() -> None:
-    script = (ROOT / ".ci" / "environment.sh").read_text("utf-8")
-    versions = re.findall(r"^readonly pipenv_version=(.*)$", script, re.MULTILINE)
-    assert re.findall(r"^ARG PIPENV_VERSION=(.*)$", DOCKERFILE, re.MULTILINE) == versions
+def test_every_stage_stands_on_the_base_that_is_given() -> None:
+    assert re.findall(r"^ARG BASE=(.*)$", DOCKERFILE, re.MULTILINE) == ["python:3.11-slim"]
+    stages = re.findall(r" AS (\S+)$", DOCKERFILE, re.MULTILINE)
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert set(bases) <= {"${BASE}", *stages}
 
 
-def test_build_sees_nothing_that_is_not_copied() -> None:
+def test_pip_installs_nothing_without_its_hash() -> None:
+    (command, *more) = re.findall(r"pip install (?:.|\\\n)*?\n", DOCKERFILE)
+    for each in (command, *more):
+        assert "--require-hashes" in each
+        assert "--no-deps" in each
+
+
+def test_build_context_has_only_copied_files() -> None:
     lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     assert "*" in lines
     allowed = {line[1:] for line in lines if line.startswith("!")}

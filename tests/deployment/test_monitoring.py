@@ -1,4 +1,4 @@
-"""Alerts, dashboard and scaling ask for what the service tells."""
+"""Alerts, dashboard and scaling use metrics that the service exposes."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.deployment.objects import Object
 from tests.fake_engine import CARD, IMAGE, FakeEngine, app_with, upload
 
 BY_PROMETHEUS = {"namespace", "pod"}
-"""Labels that Prometheus adds to what a pod of a ServiceMonitor says."""
+"""Labels that Prometheus adds to the metrics of a ServiceMonitor's pods."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def alerts() -> list[Object]:
 def queries(
     dashboard: Object, alerts: list[Object], rendered: dict[str, list[Object]]
 ) -> list[str]:
-    """Every question to Prometheus: of the dashboard, of alerts, of KEDA."""
+    """All Prometheus queries of the dashboard, the alerts and KEDA."""
     triggers = spec_of(rendered["overlays/observed"], "ScaledObject")["triggers"]
     return [
         *(target["expr"] for panel in dashboard["panels"] for target in panel["targets"]),
@@ -47,7 +47,7 @@ def queries(
 
 @pytest.fixture(scope="module")
 def told() -> dict[str, dict[str, set[str]]]:
-    """What the service tells Prometheus: samples, their labels, and the labels' values."""
+    """The service's samples, their labels, and the labels' values."""
     engine = FakeEngine()
     engine.card = CARD.model_copy(update={"distributions": {"logit": tuple(range(9))}})
     app = app_with(ServiceSettings(), engine)
@@ -72,7 +72,7 @@ def mammoscope_errors(root: type[MammoscopeError] = MammoscopeError) -> set[type
     return {root}.union(*(mammoscope_errors(each) for each in root.__subclasses__()))
 
 
-def test_dashboard_and_alerts_are_whole(
+def test_dashboard_and_alerts_are_complete(
     dashboard: Object, alerts: list[Object], queries: list[str]
 ) -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
@@ -83,7 +83,7 @@ def test_dashboard_and_alerts_are_whole(
 
 
 def unknown(query: str, told: dict[str, dict[str, set[str]]]) -> list[str]:
-    """Names, labels and values of the service's metrics in a query that it does not tell."""
+    """Names, labels and values in a query that the service does not expose."""
     wrong = []
     for name, selector in re.findall(r"\b(mammoscope_\w+)(\{[^}]*\})?", query):
         if name not in told:
@@ -104,7 +104,7 @@ def unknown(query: str, told: dict[str, dict[str, set[str]]]) -> list[str]:
     return wrong
 
 
-def test_queries_ask_for_metrics_that_the_service_tells(
+def test_queries_use_metrics_that_the_service_exposes(
     queries: list[str], told: dict[str, dict[str, set[str]]]
 ) -> None:
     assert {query: wrong for query in queries if (wrong := unknown(query, told))} == {}
@@ -121,11 +121,13 @@ def test_queries_ask_for_metrics_that_the_service_tells(
         "sum by (state) (mammoscope_places)",
     ],
 )
-def test_queries_for_what_is_not_told(query: str, told: dict[str, dict[str, set[str]]]) -> None:
+def test_queries_for_unknown_metrics_are_detected(
+    query: str, told: dict[str, dict[str, set[str]]]
+) -> None:
     assert unknown(query, told)
 
 
-def test_every_metric_of_the_service_is_looked_at(
+def test_every_metric_of_the_service_is_used(
     queries: list[str], told: dict[str, dict[str, set[str]]]
 ) -> None:
     families = {re.sub(r"_(bucket|sum|count|created|total)$", "", name) for name in told}
@@ -133,7 +135,7 @@ def test_every_metric_of_the_service_is_looked_at(
     assert {name for name in own if not any(name in query for query in queries)} == set()
 
 
-def test_drift_alert_is_that_of_the_docs(alerts: list[Object]) -> None:
+def test_drift_alert_agrees_with_the_docs(alerts: list[Object]) -> None:
     (drift,) = (rule for rule in alerts if rule["alert"] == "MammoscopeDrift")
     page = ROOT / "docs" / "service" / "monitoring.md"
     text = " ".join(page.read_text("utf-8").split())

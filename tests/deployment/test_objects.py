@@ -1,4 +1,4 @@
-"""The objects of each deployment: valid, and as the docs describe them."""
+"""The objects of each deployment are valid, and agree with the docs."""
 
 import copy
 import ipaddress
@@ -16,11 +16,11 @@ from tests.deployment.objects import Object, merged, quantity, workloads
 
 SCHEMAS = ("1.33.0", "1.37.0")
 WITHOUT_SCHEMA = {"InferenceService", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
-"""Kinds that operators define: kubernetes-validate knows none of them."""
+"""Kinds defined by operators, which kubernetes-validate does not support."""
 
 
 @pytest.mark.parametrize("version", SCHEMAS)
-def test_objects_keep_to_the_schema(rendered: dict[str, list[Object]], version: str) -> None:
+def test_objects_are_valid_by_the_schema(rendered: dict[str, list[Object]], version: str) -> None:
     checked = 0
     for objects in rendered.values():
         for each in objects:
@@ -30,7 +30,7 @@ def test_objects_keep_to_the_schema(rendered: dict[str, list[Object]], version: 
     assert checked > 30
 
 
-def test_a_wrong_field_breaks_the_schema(rendered: dict[str, list[Object]]) -> None:
+def test_a_wrong_field_is_invalid_by_the_schema(rendered: dict[str, list[Object]]) -> None:
     deployment = copy.deepcopy(next(e for e in rendered["base"] if e["kind"] == "Deployment"))
     deployment["spec"]["replica"] = 2
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -43,14 +43,14 @@ def test_plain_apply_deploys_the_base() -> None:
     assert text.partition("\n")[2] == render(MANIFESTS / "base"), "run: make manifests"
 
 
-def test_local_overlay_needs_no_metrics(rendered: dict[str, list[Object]]) -> None:
+def test_local_overlay_needs_no_metrics_server(rendered: dict[str, list[Object]]) -> None:
     local = rendered["overlays/local"]
     assert spec_of(local, "Deployment")["replicas"] == 1
     assert "HorizontalPodAutoscaler" not in {each["kind"] for each in local}
     assert quantity(container_of(local)["resources"]["requests"]["cpu"]) < 1
 
 
-def test_offline_lets_nothing_out(rendered: dict[str, list[Object]]) -> None:
+def test_offline_allows_no_outgoing_traffic(rendered: dict[str, list[Object]]) -> None:
     objects = rendered["overlays/offline"]
     settings = ServiceSettings.from_environment(merged(objects, workloads(objects)[0].pod))
     assert not settings.url_fetching
@@ -59,17 +59,21 @@ def test_offline_lets_nothing_out(rendered: dict[str, list[Object]]) -> None:
     assert "Egress" in policy["policyTypes"]
 
 
-def test_keys_come_from_a_secret(rendered: dict[str, list[Object]]) -> None:
-    objects = rendered["overlays/keys"]
+@pytest.mark.parametrize("name", ["overlays/production", "overlays/observed", "overlays/keys"])
+def test_keys_come_from_a_secret(rendered: dict[str, list[Object]], name: str) -> None:
+    objects = rendered[name]
     settings = ServiceSettings.from_environment(merged(objects, workloads(objects)[0].pod))
     assert settings.api_keys_file is not None
     (volume,) = (each for each in workloads(objects)[0].pod["volumes"] if "secret" in each)
     page = (ROOT / "docs" / "deployment" / "kubernetes.md").read_text("utf-8")
+    assert not volume["secret"].get(
+        "optional"
+    )  # without the Secret no pod starts, instead of one open to all
     created = f"create secret generic {volume['secret']['secretName']} --from-file"
     assert f"{created} {settings.api_keys_file.name}" in page
 
 
-def test_policy_lets_out_what_the_guard_lets_out(rendered: dict[str, list[Object]]) -> None:
+def test_policy_and_url_checks_allow_the_same_addresses(rendered: dict[str, list[Object]]) -> None:
     blocks = [
         peer["ipBlock"]
         for rule in spec_of(rendered["base"], "NetworkPolicy")["egress"]
@@ -83,7 +87,7 @@ def test_policy_lets_out_what_the_guard_lets_out(rendered: dict[str, list[Object
 
 
 @pytest.mark.parametrize("name", ["base", "overlays/local", "overlays/observed"])
-def test_policy_lets_names_be_asked_for(rendered: dict[str, list[Object]], name: str) -> None:
+def test_policy_allows_dns(rendered: dict[str, list[Object]], name: str) -> None:
     (rule,) = (
         rule
         for rule in spec_of(rendered[name], "NetworkPolicy")["egress"]
@@ -96,7 +100,7 @@ def test_policy_lets_names_be_asked_for(rendered: dict[str, list[Object]], name:
     }
 
 
-def test_ingress_takes_the_largest_study(rendered: dict[str, list[Object]]) -> None:
+def test_ingress_accepts_the_largest_study(rendered: dict[str, list[Object]]) -> None:
     objects = rendered["overlays/production"]
     settings = ServiceSettings.from_environment(merged(objects, workloads(objects)[0].pod))
     ingress = next(e for e in objects if e["kind"] == "Ingress")
@@ -106,13 +110,15 @@ def test_ingress_takes_the_largest_study(rendered: dict[str, list[Object]]) -> N
     assert int(size.removesuffix("m")) == -(-largest // 2**20)
 
 
-def test_both_autoscalers_grow_alike(rendered: dict[str, list[Object]]) -> None:
+def test_both_autoscalers_have_the_same_bounds_and_growth(
+    rendered: dict[str, list[Object]],
+) -> None:
     advanced = spec_of(rendered["overlays/observed"], "ScaledObject")["advanced"]
     alone = spec_of(rendered["base"], "HorizontalPodAutoscaler")["behavior"]
     assert advanced["horizontalPodAutoscalerConfig"]["behavior"] == alone
 
 
-def test_production_names_one_namespace_everywhere(rendered: dict[str, list[Object]]) -> None:
+def test_production_uses_one_namespace_everywhere(rendered: dict[str, list[Object]]) -> None:
     text = "\n".join(
         path.read_text("utf-8") for path in (MANIFESTS / "components").rglob("*") if path.is_file()
     )
@@ -121,7 +127,7 @@ def test_production_names_one_namespace_everywhere(rendered: dict[str, list[Obje
                      if each["kind"] == "Namespace"}  # fmt: skip
 
 
-def test_kserve_asks_for_the_model_by_its_name(rendered: dict[str, list[Object]]) -> None:
+def test_kserve_uses_the_models_name(rendered: dict[str, list[Object]]) -> None:
     (service,) = rendered["kserve"]
     assert service["metadata"]["name"] == MODEL_NAME
     environment = merged(rendered["kserve"], service["spec"]["predictor"])

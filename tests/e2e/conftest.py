@@ -1,4 +1,4 @@
-"""Services for tests that ask them over HTTP."""
+"""Services for tests over HTTP."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.service_process import ServiceProcess
 
 @pytest.fixture(scope="session")
 def released_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """The service with the model of the repository, ready."""
+    """The service with the released model, ready."""
     service = ServiceProcess(tmp_path_factory.mktemp("service") / "log")
     try:
         service.wait_ready()
@@ -22,7 +22,7 @@ def released_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servi
 
 @pytest.fixture
 def start_service(tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
-    """Starts services with the settings given; stops them after the test."""
+    """Start services with given settings; stop them after the test."""
     started: list[ServiceProcess] = []
 
     def start(**settings: Any) -> ServiceProcess:

@@ -1,4 +1,4 @@
-"""The fuzzer, for seconds: `make fuzz` runs it for minutes."""
+"""Run the fuzzer for seconds; `make fuzz` runs it for minutes."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ INPUTS = 1000
 @pytest.mark.skipif(
     sys.platform != "linux", reason="the fuzzer is published for Linux; see Pipfile"
 )
-def test_nothing_is_found(tmp_path: Path) -> None:
+def test_fuzzing_finds_nothing(tmp_path: Path) -> None:
     corpus, findings = tmp_path / "corpus", tmp_path / "findings"
     corpus.mkdir()
     findings.mkdir()

@@ -1,4 +1,4 @@
-"""What the service answers is what `evaluate` measures: the same images through both."""
+"""The service and `evaluate` give the same results for the same images."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES_A_LABEL = 24
-"""Enough to tell two scorers apart; the whole split takes the same two commands, and minutes."""
+"""Enough images to detect a difference; the whole split would take minutes."""
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The service under more load than it can take, and when it is told to stop or killed."""
+"""The service under overload, and when it is stopped or killed."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ def timed(service: Any, image: bytes) -> float:
 
 
 class Crowd:
-    """Clients that ask again and again, each on new connections, until they are stopped."""
+    """Clients that send requests repeatedly, each on a new connection, until stopped."""
 
     def __init__(self, service: Any, image: bytes, clients: int) -> None:
         self.statuses: Counter[int] = Counter()
@@ -64,7 +64,7 @@ class Crowd:
             try:
                 answer = post(self._service, self._image)
             except requests.ConnectionError as err:
-                if "refused" in str(err):  # nobody listens any more: it was never accepted
+                if "refused" in str(err):  # the port is closed: the request was never accepted
                     self.refused_connections += 1
                     return
                 self.dropped.append(err)
@@ -84,7 +84,7 @@ class Crowd:
 
 
 @pytest.mark.abuse("load")
-def test_ten_times_the_capacity(
+def test_ten_times_the_capacity_is_survived(
     start_service: StartService,
     compiled_folder: Path,
     image: bytes,
@@ -125,7 +125,7 @@ def test_ten_times_the_capacity(
 
 
 @pytest.mark.abuse("load")
-def test_bad_requests_do_not_harm_those_beside_them(
+def test_bad_requests_do_not_affect_others(
     start_service: StartService, compiled_folder: Path, image: bytes
 ) -> None:
     service = start_service(model=compiled_folder)
@@ -186,7 +186,7 @@ def test_a_killed_worker_is_replaced(
     killed = service.worker()
     os.kill(killed, signal.SIGKILL)
     end = time.monotonic() + PATIENCE_S
-    while service.workers() in ([], [killed]):  # until the master has noticed
+    while service.workers() in ([], [killed]):  # until the master has detected it
         assert time.monotonic() < end
         time.sleep(0.05)
     service.wait_ready()
@@ -202,7 +202,7 @@ def slow_heads(port: int, count: int) -> Iterator[socket.socket]:
 
 
 @pytest.mark.abuse("load")
-def test_clients_that_never_finish_asking_are_hung_up_on(
+def test_clients_that_never_finish_a_request_are_disconnected(
     start_service: StartService, compiled_folder: Path, image: bytes
 ) -> None:
     service = start_service(model=compiled_folder)
@@ -218,7 +218,7 @@ def test_clients_that_never_finish_asking_are_hung_up_on(
 
 
 @pytest.mark.abuse("lifecycle")
-def test_a_client_that_hangs_does_not_hold_up_the_end(
+def test_a_hanging_client_does_not_delay_shutdown(
     start_service: StartService, compiled_folder: Path
 ) -> None:
     grace_s = 2
@@ -236,7 +236,7 @@ def test_a_client_that_hangs_does_not_hold_up_the_end(
 
 CONFINED = (
     "unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
-    # Everything read-only, temporary files on a disk that is full, and no rights of root.
+    # A read-only file system, a full disk for temporary files, and no root privileges.
     'mount -o remount,bind,ro / && '
     'mount -t tmpfs -o size=4k tmpfs "$TMPDIR" && '
     '{ cat /dev/zero >"$TMPDIR/full" 2>/dev/null || :; } && '
@@ -252,7 +252,7 @@ def can_confine(environment: dict[str, str]) -> bool:
 
 
 @pytest.mark.abuse("lifecycle")
-def test_nothing_can_be_written(
+def test_service_runs_without_writing_files(
     compiled_folder: Path, image: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "tmp").mkdir()

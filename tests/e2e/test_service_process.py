@@ -1,4 +1,4 @@
-"""The service as users run it: a gunicorn process, asked over HTTP and by test.py."""
+"""The service as users run it: a gunicorn process, used over HTTP and by test.py."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def assert_problem(response: requests.Response, status: int, code: str) -> None:
     assert response.json()["code"] == code
 
 
-def test_from_start_to_stop(
+def test_requests_from_start_to_stop(
     start_service: StartService,
     artifact_folder: Path,
     phantom_folder: Path,
@@ -149,7 +149,7 @@ def test_unusable_model_never_becomes_ready(
     assert "meier" not in service.log
 
 
-def test_bodies_over_the_cap(
+def test_bodies_over_the_limit_are_refused(
     start_service: StartService, artifact_folder: Path, images: list[Path]
 ) -> None:
     cap = max(path.stat().st_size for path in images)
@@ -187,7 +187,7 @@ def test_request_in_flight_is_answered_after_sigterm(
     )
     with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_S) as connection:
         connection.sendall(head.encode() + image[:1000])
-        # Once this is answered, the worker has taken up the connection made before it.
+        # After this answer, the worker has accepted the earlier connection.
         assert requests.get(f"{service.address}/healthz", timeout=PATIENCE_S).status_code == 200
         service.process.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
@@ -197,7 +197,7 @@ def test_request_in_flight_is_answered_after_sigterm(
     assert service.process.wait(PATIENCE_S) == 0
 
 
-def test_settings_that_cannot_be_used(start_service: StartService) -> None:
+def test_invalid_settings_are_refused(start_service: StartService) -> None:
     service = start_service(request_threads="many")
     assert service.process.wait(PATIENCE_S) != 0
     assert "request_threads" in service.log

@@ -1,4 +1,4 @@
-"""Good and bad requests for a while: every good one answered alike, and nothing kept.
+"""Good and bad requests for a while: answers stay the same, and memory does not grow.
 
 ``make soak`` runs it for ten minutes with the released model; in `make test` it takes seconds.
 """
@@ -20,7 +20,7 @@ from tests.service_process import PATIENCE_S
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "8"))
 MODEL = os.environ.get("SOAK_MODEL")
-"""Folder of the model; one of a single layer where none is named."""
+"""Model folder; by default a model with a single layer."""
 
 CLIENTS = 4
 WARM_UP = 40
@@ -33,7 +33,7 @@ minutes on two processors would be gigabytes."""
 
 
 class Look:
-    """What the worker holds at a moment."""
+    """Resources held by the worker at one time."""
 
     def __init__(self, service: Any) -> None:
         process = Path(f"/proc/{service.worker()}")
@@ -43,7 +43,7 @@ class Look:
 
 
 class Mixture:
-    """Clients that send what users and abusers send, in turn."""
+    """Clients that alternately send good and bad requests."""
 
     def __init__(self, service: Any, images: list[bytes]) -> None:
         self.statuses: Counter[int] = Counter()
@@ -88,7 +88,7 @@ class Mixture:
 
 @pytest.mark.abuse("load")
 @pytest.mark.timeout(SECONDS + 2 * PATIENCE_S)
-def test_soak(
+def test_soak_keeps_answers_and_memory_stable(
     start_service: Callable[..., Any],
     compiled_folder: Path,
     phantom_folder: Path,

@@ -1,4 +1,4 @@
-"""Breasts and patients of a card: what is fitted, from where, and what it is worth."""
+"""Calibration and operating points by breast and patient."""
 
 import csv
 import math
@@ -69,7 +69,7 @@ def write_scores(path: Path, images: Scored) -> Path:
 
 
 def test_probabilities_of_each_level_are_calibrated_on_that_level(card: Card, images: Scored):
-    """Images' calibration, applied to maxima, would promise far too much or too little."""
+    """The calibration of images would be far off for maxima."""
     for level, units in (("breast", images.by_breast()), ("patient", images.by_patient())):
         scale = card.scale(level)
         mean = np.mean([scale.probability(logit) for logit in units.logits])
@@ -81,7 +81,7 @@ def test_probabilities_of_each_level_are_calibrated_on_that_level(card: Card, im
         assert measured["ece"]["value"] < found, level
 
 
-def test_operating_points_keep_their_promise_on_their_own_level(card: Card, images: Scored):
+def test_operating_points_reach_their_target_on_their_level(card: Card, images: Scored):
     for level, units in (("breast", images.by_breast()), ("patient", images.by_patient())):
         points = card.levels[level].operating_points
         assert set(points) == {"default", "high_sensitivity", "high_specificity"}
@@ -133,7 +133,7 @@ def test_a_study_uses_the_calibration_of_breasts_and_patients(card: Card):
     assert patient.probability != left.probability
 
 
-def test_evaluation_reads_breasts_and_patients_by_the_card(card: Card, images: Scored):
+def test_evaluation_uses_the_cards_calibration_of_breasts_and_patients(card: Card, images: Scored):
     found = evaluate_scores(images, scales=scales_of(card), resamples=20)
     assert found.level_points["breast"]["high_specificity"].specificity.value >= 0.90
     assert found.to_json()["patient"]["operating_points"]["default"]["threshold"] == 0.5
@@ -175,8 +175,8 @@ def test_damaged_scores_are_refused(text: str, tmp_path: Path):
 
 
 class TestRules:
-    def test_the_rules_in_use_are_those_of_scored(self, images: Scored):
-        """All units are of one size here, so that the plain AUC is the one compared."""
+    def test_the_rules_in_use_agree_with_scored(self, images: Scored):
+        """All units have the same size, so the result equals the plain AUC."""
         found = compare_rules(images, resamples=50)
         plain = evaluate_scores(images, resamples=10)
         for level, in_use in RULES_IN_USE.items():
@@ -185,8 +185,8 @@ class TestRules:
                 getattr(plain, level)["auc"].value
             )
 
-    def test_a_tumour_in_one_breast_is_found_by_the_higher_one(self):
-        """Where both breasts are imaged, the healthy one dilutes a mean."""
+    def test_a_tumour_in_one_breast_is_found_by_the_maximum(self):
+        """If both breasts are imaged, the healthy one dilutes a mean."""
         rng = np.random.default_rng(4)
         ill = np.arange(1000) % 4 == 0
         logits = rng.normal(size=(1000, 2))
@@ -200,8 +200,8 @@ class TestRules:
         assert mean.gain is not None
         assert mean.gain.high < 0.0
 
-    def test_how_many_breasts_are_imaged_buys_nothing(self):
-        """Noise, but the ill have one breast in the data and the healthy two, save a few."""
+    def test_the_number_of_imaged_breasts_does_not_affect_the_result(self):
+        """Scores are noise, but most patients with a tumour have one breast and the others two."""
         rng = np.random.default_rng(5)
         labels, patients, breasts = [], [], []
         for patient in range(2000):
@@ -213,12 +213,12 @@ class TestRules:
                 breasts.append((patient, side))
         noise = Scored.of(labels, rng.normal(size=len(labels)), patients=patients, breasts=breasts)
         highest = evaluate_scores(noise, resamples=10).patient["auc"].value
-        assert highest < 0.4  # as the plain AUC would have it
+        assert highest < 0.4  # what the plain AUC would give
         for result in compare_rules(noise, resamples=200)["patient"].values():
             assert result.auc.low < 0.5 < result.auc.high
             assert abs(result.auc.value - 0.5) < 0.05
 
-    def test_without_a_pair_to_compare_nothing_is_claimed(self):
+    def test_without_comparable_pairs_the_result_is_undefined(self):
         scored = Scored.of([1, 0, 0], [1.0, 0.0, 0.0], patients=[0, 1, 1], breasts=[0, 1, 2])
         found = compare_rules(scored, resamples=20)["patient"]["highest"]
         assert math.isnan(found.auc.value)

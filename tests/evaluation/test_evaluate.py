@@ -1,4 +1,4 @@
-"""Evaluation of labelled folders, with a network that a test can see through."""
+"""Evaluation of labelled folders, with a transparent network."""
 
 import json
 import threading
@@ -69,7 +69,7 @@ def measure(outcomes, others=(), split="test", card=CARD):
 
 
 class TestScoring:
-    def test_images_go_through_the_one_reader_and_preprocessing(self, phantom_dataset):
+    def test_images_use_the_common_reader_and_preprocessing(self, phantom_dataset):
         examples = read_dataset(phantom_dataset).examples
         found = list(score_examples(examples, BrightnessEngine()))
         assert [each.example for each in found] == list(examples)
@@ -80,7 +80,7 @@ class TestScoring:
             assert each.chest_wall == preprocessed.chest_wall
             assert each.inverted == preprocessed.inverted
 
-    def test_looks_are_seen_alike_with_and_without_a_score(self, phantom_dataset):
+    def test_scanner_features_do_not_depend_on_prediction(self, phantom_dataset):
         examples = read_dataset(phantom_dataset).examples[:6]
         for scored, seen in zip(
             score_examples(examples, BrightnessEngine()), describe_examples(examples), strict=True
@@ -103,7 +103,7 @@ class TestScoring:
 
 
 class TestAssessment:
-    def test_breasts_by_laterality_else_by_chest_wall(self):
+    def test_breasts_are_grouped_by_laterality_or_chest_wall(self):
         outcomes = [
             outcome(1, 2.0, "a", laterality=Laterality.LEFT, chest_wall="left"),
             outcome(1, 1.0, "a", laterality=Laterality.LEFT, chest_wall="right"),
@@ -113,7 +113,7 @@ class TestAssessment:
         found = measure(outcomes).evaluation
         assert (found.images, found.breasts, found.patients, found.positives) == (4, 3, 2, 2)
 
-    def test_figures_are_of_calibrated_scores(self):
+    def test_figures_use_calibrated_scores(self):
         rng = np.random.default_rng(0)
         labels = rng.integers(0, 2, 80)
         logits = rng.normal(labels, 1.0)
@@ -131,7 +131,7 @@ class TestAssessment:
             np.mean(probabilities[labels == 1] >= 0.2)
         )
 
-    def test_json_says_how_to_read_it(self):
+    def test_json_has_the_facts_needed_to_interpret_it(self):
         outcomes = [
             outcome(1, 1.0, "a"),
             outcome(0, 0.0, "b"),
@@ -147,13 +147,13 @@ class TestAssessment:
         assert found["shared_patients"] == 1
         assert found["within_machine"] is None
 
-    def test_unknown_patients_are_said(self):
+    def test_unknown_patients_are_reported(self):
         outcomes = [outcome(1, 1.0, "a", patient_known=False), outcome(0, 0.0, "b")]
         found = measure(outcomes).to_json()
         assert found["patients_known"] is False
         assert found["interval_by"] == "picture"
 
-    def test_groups_of_what_is_known(self):
+    def test_groups_are_made_of_known_facts(self):
         outcomes = [
             outcome(i % 2, float(i), str(i), machine_id=str(i % 3), age=age)
             for i, age in enumerate([49.9, 50.0, 59.5, 60.0, 69.9, 70.0, None, 85.0] * 12)
@@ -169,7 +169,7 @@ class TestAssessment:
         assert all(group.auc for group in groups["machine"].values())
         assert measure(outcomes).to_json()["within_machine"]["value"] > 0
 
-    def test_the_age_enters_beside_and_not_instead(self):
+    def test_results_with_age_are_additional(self):
         rng = np.random.default_rng(1)
         ages = rng.uniform(40, 80, 200)
         labels = (rng.random(200) < 1 / (1 + np.exp(-(ages - 60) / 5))).astype(int)
@@ -177,7 +177,7 @@ class TestAssessment:
             outcome(int(y), float(rng.normal()), str(i), age=age if i else None)
             for i, (y, age) in enumerate(zip(labels, ages, strict=True))
         ]
-        assert measure(outcomes).to_json()["with_age"] is None  # the card takes no age
+        assert measure(outcomes).to_json()["with_age"] is None  # the card does not use the age
         informed = CARD.model_copy(
             update={"age_calibration": AgeCalibration(slope=2.0, intercept=0.0, per_decade=2.0)}
         )
@@ -190,7 +190,7 @@ class TestAssessment:
         )
         assert found.with_age.image["auc"].value > found.evaluation.image["auc"].value + 0.1
 
-    def test_images_of_unknown_machines_are_grouped_by_look(self):
+    def test_images_of_unknown_machines_are_grouped_by_scanner_features(self):
         rng = np.random.default_rng(2)
         outcomes = [
             outcome(i % 2, float(i % 2), str(i), features=rng.normal(10 * (i % 3), 0.1, 24))
@@ -203,8 +203,8 @@ class TestAssessment:
         known = [outcome(i % 2, float(i % 2), str(i), machine_id=str(i % 3)) for i in range(120)]
         assert "look" not in measure(known).evaluation.groups
 
-    def test_shortcuts_beside_the_model(self):
-        """Labels follow age, machine and look of the other patients, not those of these."""
+    def test_shortcuts_are_measured_with_the_model(self):
+        """Labels depend on age, machine and scanner features of other patients only."""
         rng = np.random.default_rng(3)
 
         def images(split, *, follow):
@@ -234,30 +234,30 @@ class TestAssessment:
             outcome(i % 2, 0.0, str(i), features=np.full(24, float(i % 2)), age=50.0 + i % 2)
             for i in range(60)
         ]
-        # A patient's own other images would tell the label; they are never learned from.
+        # A patient's other images would reveal the label; they are never used for fitting.
         own = [Appearance(each.example, 1 - each.features) for each in judged]
         found = with_shortcuts(measure(judged), judged, own).to_json()["shortcuts"]
         assert found["histogram, box and inversion"]["value"] == 1.0
 
-    def test_nothing_readable(self):
+    def test_no_readable_image_is_refused(self):
         refused = RefusedExample(outcome(0, 0.0).example, "corrupt_image", "Damaged.")
         with pytest.raises(EmptyDatasetError):
             measure([refused])
 
-    def test_one_class_left(self):
+    def test_a_single_remaining_class_is_refused(self):
         with pytest.raises(SingleClassError):
             measure([outcome(1, 1.0, "a"), outcome(1, 1.0, "b")])
 
 
 class TestMapAhead:
-    def test_keeps_the_order(self):
+    def test_order_is_kept(self):
         def work(number):
             time.sleep(0.001 * (number % 3))
             return number * number
 
         assert list(map_ahead(work, range(40), workers=4)) == [n * n for n in range(40)]
 
-    def test_runs_only_a_little_ahead(self):
+    def test_work_runs_only_a_little_ahead(self):
         begun = []
         results = map_ahead(begun.append, range(1000), workers=2)
         next(results)
@@ -266,14 +266,14 @@ class TestMapAhead:
         results.close()
         assert len(begun) <= 5
 
-    def test_leaves_no_thread_behind_when_stopped(self):
+    def test_no_thread_remains_after_stopping(self):
         before = threading.active_count()
         results = map_ahead(lambda number: number, range(1000), workers=2)
         next(results)
         results.close()
         assert threading.active_count() == before
 
-    def test_an_unexpected_error_comes_through(self):
+    def test_an_unexpected_error_is_raised(self):
         def work(number):
             return 1 // number
 

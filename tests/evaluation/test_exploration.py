@@ -1,4 +1,4 @@
-"""What is found in a data set before anything is trained."""
+"""Exploration of a data set before training."""
 
 import json
 from dataclasses import replace
@@ -30,7 +30,7 @@ def found(phantom_dataset: Path, tmp_path_factory) -> dict:
     return json.loads(record.read_text())
 
 
-def test_the_record_counts_all_and_names_nobody(found, phantom_dataset):
+def test_the_record_counts_all_images_and_has_no_names(found, phantom_dataset):
     assert found["pictures"] == 48
     assert found["merged"]["train"]["pictures"] + found["merged"]["test"]["pictures"] == 48
     learnable = 48 - found["splits"]["test"]["pictures"]
@@ -52,7 +52,16 @@ def test_a_record_is_used_and_a_damaged_one_refused(found, phantom_dataset, tmp_
         explore_once(phantom_dataset, record)
 
 
-def test_what_was_found_can_be_drawn(found):
+def test_an_existing_record_is_kept_if_there_is_nothing_to_explore(tmp_path):
+    record = tmp_path / "dataset.json"
+    record.write_text('{"pictures": 7}')
+    assert main(["dev", "explore", str(tmp_path / "nothing"), "--json", str(record)]) == 1
+    (tmp_path / "0").mkdir()
+    assert main(["dev", "explore", str(tmp_path), "--json", str(record)]) == 1
+    assert record.read_text() == '{"pictures": 7}'
+
+
+def test_results_can_be_drawn(found):
     drawings = [
         draw_classes(found),
         draw_sizes(found["sizes"]),
@@ -67,7 +76,7 @@ def test_what_was_found_can_be_drawn(found):
 
 
 def _seen(known_again: float) -> list[Appearance]:
-    """Images of 60 patients, four each; a share of each thumbnail is the patient's own."""
+    """Images of 60 patients, four each; part of each thumbnail is specific to the patient."""
     rng = np.random.default_rng(1)
     images = []
     for patient in range(60):
@@ -83,7 +92,7 @@ def _seen(known_again: float) -> list[Appearance]:
     return images
 
 
-def test_a_split_by_image_rewards_knowing_a_patient_again():
+def test_a_split_by_image_rewards_recognising_patients():
     leakage = measure_leakage(_seen(0.8))
     assert leakage.by_patient.shared_patients == 0
     assert leakage.by_image.shared_patients > 0.9 * leakage.by_image.judged_patients
@@ -92,7 +101,7 @@ def test_a_split_by_image_rewards_knowing_a_patient_again():
     assert leakage.difference.low > 0.2
 
 
-def test_images_that_are_not_alike_leak_nothing():
+def test_dissimilar_images_leak_nothing():
     leakage = measure_leakage(_seen(0.0))
     assert leakage.difference.low < 0 < leakage.difference.high
 

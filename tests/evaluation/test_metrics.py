@@ -112,8 +112,8 @@ class TestAgainstScikitLearn:
 
     @settings(deadline=None)
     @given(weighted())
-    def test_weight_is_repetition(self, data):
-        """What resampling relies on: weight k equals the image standing there k times."""
+    def test_an_integer_weight_equals_repetition(self, data):
+        """Resampling relies on this: weight k equals k copies of the image."""
         scores, labels, weights = data
         times = weights.astype(int)
         by_weight = Measures(Scored.of(labels, scores))(weights[None])
@@ -132,7 +132,7 @@ class TestAgainstScikitLearn:
         shifted = sigmoid(scored.logits + found["calibration_intercept"])
         assert shifted.mean() == pytest.approx(scored.labels.mean(), abs=1e-9)
 
-    def test_calibration_error_with_equal_bins_filled(self):
+    def test_calibration_error_with_equally_filled_bins(self):
         scored = simulate(count=1000, seed=5)
         share, mean = calibration_curve(
             scored.labels, scored.probabilities, n_bins=10, strategy="quantile"
@@ -158,7 +158,7 @@ class TestAgainstScikitLearn:
 class TestArea:
     @settings(deadline=None)
     @given(labelled_scores(max_size=14))
-    def test_is_the_share_of_pairs_in_order(self, data):
+    def test_area_is_the_share_of_ordered_pairs(self, data):
         scores, labels = data
         pairs = [
             1.0 if one > zero else 0.5 if one == zero else 0.0
@@ -176,7 +176,7 @@ class TestArea:
 
     @settings(deadline=None)
     @given(labelled_scores())
-    def test_flipped_labels_or_scores_mirror_it(self, data):
+    def test_flipping_labels_or_scores_mirrors_the_area(self, data):
         scores, labels = data
         area = measure(Scored.of(labels, scores))["auc"]
         assert measure(Scored.of(1 - labels, scores))["auc"] == pytest.approx(1 - area)
@@ -246,7 +246,7 @@ class TestPlatt:
         hnp.arrays(np.float64, st.integers(1, 12), elements=st.floats(-1e6, 1e6)),
         st.data(),
     )
-    def test_survives_any_finite_logits(self, logits, data):
+    def test_any_finite_logits_can_be_fitted(self, logits, data):
         labels = data.draw(hnp.arrays(np.int64, logits.size, elements=st.integers(0, 1)))
         fitted = fit_platt(logits, labels)
         probabilities = fitted.probabilities(logits)
@@ -268,7 +268,7 @@ class TestPlatt:
         ("logits", "labels", "expected"),
         [([5.0, 5.0, 5.0], [1, 0, 0], (2 / 3 + 1 / 4 + 1 / 4) / 3), ([1.0], [1], 2 / 3)],
     )
-    def test_without_evidence_of_a_slope(self, logits, labels, expected):
+    def test_without_evidence_the_slope_is_one(self, logits, labels, expected):
         fitted = fit_platt(logits, labels)
         assert fitted.slope == 1.0
         assert fitted.probabilities(logits).mean() == pytest.approx(expected, abs=1e-6)
@@ -277,7 +277,7 @@ class TestPlatt:
         ("logits", "labels"),
         [([], []), ([1.0], [0, 1]), ([float("nan")], [1]), ([1.0], [2]), ([[1.0]], [[1]])],
     )
-    def test_refuses_what_is_no_data(self, logits, labels):
+    def test_invalid_data_are_refused(self, logits, labels):
         with pytest.raises(ValueError, match="must be"):
             fit_platt(logits, labels)
 
@@ -308,10 +308,10 @@ class TestPlattWithAge:
             ([1.0, 0.0, 1.0, 0.0], [50, 60, 60, 50], [0, 1, 0, 1]),  # logit the wrong way round
         ],
     )
-    def test_is_not_fitted_to_what_says_nothing(self, logits, ages, labels):
+    def test_uninformative_data_give_no_fit(self, logits, ages, labels):
         assert fit_platt_with_age(logits, ages, labels) is None
 
-    def test_refuses_what_does_not_fit(self):
+    def test_inconsistent_data_are_refused(self):
         with pytest.raises(ValueError, match="ages"):
             fit_platt_with_age([0.0, 1.0], [50], [0, 1])
         with pytest.raises(ValueError, match="ages"):
@@ -319,7 +319,7 @@ class TestPlattWithAge:
 
 
 class TestIntervals:
-    def test_resamples_patients_whole(self):
+    def test_patients_are_resampled_with_all_their_images(self):
         labels = np.array([0, 0, 1, 1, 0, 1])
         patients = np.array([0, 0, 1, 1, 2, 2])
         weights = np.concatenate(list(draw_weights(labels, patients, 500, 0)))
@@ -346,8 +346,8 @@ class TestIntervals:
         assert fast.low == pytest.approx(low, abs=0.01)
         assert fast.high == pytest.approx(high, abs=0.01)
 
-    def test_copies_of_a_image_do_not_narrow_it(self):
-        """Four copies of each image under the same patient tell nothing new."""
+    def test_copies_of_an_image_do_not_narrow_the_interval(self):
+        """Four copies of each image of the same patient add no information."""
         single = simulate(count=100, patients=100, seed=8)
         copied = Scored.of(
             np.repeat(single.labels, 4),
@@ -361,7 +361,7 @@ class TestIntervals:
         assert second["auc"].low == pytest.approx(first["auc"].low)
         assert second["auc"].high == pytest.approx(first["auc"].high)
 
-    def test_cover_the_truth_about_as_often_as_they_say(self):
+    def test_intervals_have_their_nominal_coverage(self):
         truth = measure(simulate(count=200_000, patients=60_000, seed=1))["auc"]
         hits = 0
         for seed in range(120):
@@ -378,7 +378,7 @@ class TestIntervals:
 
     @settings(max_examples=25, deadline=None)
     @given(st.integers(0, 10_000), st.integers(20, 80))
-    def test_hold_the_value_and_stay_in_range(self, seed, count):
+    def test_intervals_contain_the_value_and_stay_in_range(self, seed, count):
         scored = simulate(count=count, patients=count // 2, seed=seed)
         assume(0 < scored.labels.sum() < count)
         found = bootstrap(Measures(scored), scored.labels, scored.patients, resamples=100)
@@ -405,7 +405,7 @@ class TestIntervals:
         assert found.value == 1.0
         assert found.to_json() == {"value": 1.0, "low": None, "high": None}
 
-    def test_do_not_depend_on_how_many_are_drawn_at_a_time(self, monkeypatch):
+    def test_intervals_do_not_depend_on_the_chunk_size(self, monkeypatch):
         scored = simulate()
         whole = np.concatenate(list(draw_weights(scored.labels, scored.patients, 20, 0)))
         monkeypatch.setattr("mammoscope.evaluation.metrics.intervals._CHUNK_NUMBERS", 3 * 400)
@@ -432,14 +432,14 @@ class TestLevels:
         np.testing.assert_array_equal(patients.labels, [1, 0])
         np.testing.assert_allclose(patients.logits, [1.5, -3.0])
 
-    def test_without_ids_each_image_is_its_own(self):
+    def test_without_ids_each_image_is_a_patient(self):
         scored = Scored.of([0, 1, 1], [0.0, 1.0, 2.0])
         for level in (scored.by_breast(), scored.by_patient()):
             np.testing.assert_array_equal(level.logits, scored.logits)
 
     @settings(deadline=None)
     @given(st.integers(0, 1000))
-    def test_against_a_plain_loop(self, seed):
+    def test_levels_agree_with_a_plain_loop(self, seed):
         scored = simulate(count=30, patients=8, seed=seed)
         per_patient = {}
         for breast in set(scored.breasts):
@@ -453,7 +453,7 @@ class TestLevels:
         ("labels", "logits", "patients"),
         [([0, 1], [0.0], None), ([0, 2], [0.0, 1.0], None), ([0, 1], [0.0, 1.0], ["a"])],
     )
-    def test_refuses_lists_that_do_not_fit(self, labels, logits, patients):
+    def test_lists_of_different_lengths_are_refused(self, labels, logits, patients):
         with pytest.raises(ValueError, match="labels"):
             Scored.of(labels, logits, patients=patients)
 
@@ -461,7 +461,7 @@ class TestLevels:
 class TestBins:
     @settings(deadline=None)
     @given(hnp.arrays(np.float64, st.integers(1, 200), elements=st.floats(0, 1)))
-    def test_are_ordered_and_keep_ties_together(self, probabilities):
+    def test_bins_are_ordered_and_keep_ties_together(self, probabilities):
         bins = equal_mass_bins(probabilities)
         order = np.argsort(probabilities, kind="stable")
         assert (np.diff(bins[order]) >= 0).all()
@@ -469,18 +469,18 @@ class TestBins:
         for value in np.unique(probabilities):
             assert np.unique(bins[probabilities == value]).size == 1
 
-    def test_hold_equal_shares(self):
+    def test_bins_have_equal_shares(self):
         bins = equal_mass_bins(np.random.default_rng(0).random(1000))
         np.testing.assert_allclose(np.bincount(bins), 100, atol=1)
 
-    def test_calibration_error_of_constant_answers_is_the_plain_gap(self):
+    def test_calibration_error_of_a_constant_is_its_distance_from_the_mean(self):
         assert measure(Scored.of([0, 0, 0, 1], [0.0] * 4))["ece"] == pytest.approx(0.25)
 
 
 class TestOperatingPoints:
     @settings(deadline=None)
     @given(labelled_scores())
-    def test_keep_their_promise_on_the_data_they_were_chosen_on(self, data):
+    def test_points_reach_their_target_on_their_own_data(self, data):
         scores, labels = data
         probabilities = 1 / (1 + np.exp(-scores))
         points = operating_points(probabilities, labels, resamples=20)
@@ -496,13 +496,13 @@ class TestOperatingPoints:
         for point in points.values():
             assert 0 < point.threshold < 1
 
-    def test_thresholds_stand_between_scores(self):
+    def test_thresholds_lie_between_scores(self):
         probabilities = np.linspace(0.05, 0.95, 20)
         labels = np.array([0, 1] * 10)
         for point in operating_points(probabilities, labels, resamples=20).values():
             assert np.abs(probabilities - point.threshold).min() == pytest.approx(0.45 / 19)
 
-    def test_are_measured_elsewhere_as_they_are(self):
+    def test_points_are_measured_unchanged_on_other_data(self):
         chosen, other = simulate(seed=10), simulate(seed=11)
         points = operating_points(chosen.probabilities, chosen.labels, list(chosen.patients))
         thresholds = {name: point.threshold for name, point in points.items()}
@@ -516,11 +516,11 @@ class TestOperatingPoints:
             assert point.specificity.low < specificity < point.specificity.high
 
     @pytest.mark.parametrize("extreme", [0.0, 1.0])
-    def test_saturated_probabilities_leave_a_usable_threshold(self, extreme):
+    def test_saturated_probabilities_give_a_usable_threshold(self, extreme):
         points = operating_points([extreme] * 4, [0, 1, 0, 1], resamples=20)
         assert all(0 < point.threshold < 1 for point in points.values())
 
-    def test_need_both_classes(self):
+    def test_both_classes_are_required(self):
         with pytest.raises(ValueError, match="both classes"):
             operating_points([0.1, 0.2], [1, 1])
 
@@ -551,7 +551,7 @@ class TestEvaluation:
         assert evaluation.breasts == np.unique(scored.breasts).size
         assert evaluation.positives == scored.labels.sum()
 
-    def test_json_has_what_was_asked_for(self, evaluation):
+    def test_json_has_the_requested_measures(self, evaluation):
         found = json.loads(json.dumps(evaluation.to_json(), allow_nan=False))
         for name in (
             "auc",
@@ -575,7 +575,7 @@ class TestEvaluation:
         assert found["patient"]["auc"]["value"] > 0.5
         assert found["operating_points"]["default"]["threshold"] == 0.5
 
-    def test_levels_are_measured_on_their_own_scores(self, scored, evaluation):
+    def test_each_level_is_measured_on_its_scores(self, scored, evaluation):
         breasts = scored.by_breast()
         expected = reference.roc_auc_score(breasts.labels, breasts.logits)
         assert evaluation.breast["auc"].value == pytest.approx(expected)
@@ -594,8 +594,8 @@ class TestEvaluation:
         assert evaluation.groups["view"]["MLO"].auc is None
         assert evaluation.within["view"] is None
 
-    def test_a_scanner_cannot_buy_the_figure_within(self):
-        """Scores that know the machine alone are worth nothing within machines."""
+    def test_recognising_the_scanner_does_not_raise_the_auc_within_scanners(self):
+        """Scores that depend on the machine alone have no value within machines."""
         rng = np.random.default_rng(0)
         machine = rng.integers(0, 2, 1000)
         labels = (rng.random(1000) < np.where(machine == 1, 0.8, 0.2)).astype(int)
@@ -621,7 +621,7 @@ class TestEvaluation:
         assert found.image["auc"].value == 1.0
         assert found.image["calibration_slope"].to_json()["value"] is None
 
-    def test_takes_seconds_at_full_size(self):
+    def test_full_size_takes_seconds(self):
         scored = simulate(count=3000, patients=850)
         start = time.process_time()
         evaluate_scores(scored)

@@ -1,4 +1,4 @@
-"""How far scores move, with networks that a test can see through."""
+"""Changes of scores, measured with transparent networks."""
 
 import json
 import math
@@ -27,11 +27,11 @@ CARD = Card(
 
 
 class CellEngine(NetworkStub):
-    """Each cell scores how bright it is beyond the middle; the logit is their sharpest."""
+    """Each cell scores its brightness above the middle; the logit is their maximum."""
 
     card = CARD
     honest = True
-    """Whether the map shows what the logit is made of."""
+    """Whether the map shows the true contributions to the logit."""
 
     def infer(self, pixels, /):
         cells = pixels.reshape(len(pixels), 12, 8, 8, 8).mean(axis=(2, 4)) / 64.0 - 2.0
@@ -55,14 +55,14 @@ def trials(examples):
     return list(try_examples(examples, CellEngine()))
 
 
-def test_every_change_is_measured_of_every_image(trials, examples):
+def test_every_change_is_measured_on_every_image(trials, examples):
     assert [trial.example for trial in trials] == list(examples)
     for trial in trials:
         assert set(trial.changes) == set(CHANGES)
         assert all(0 <= size <= 1 for size in trial.changes.values() if size is not None)
 
 
-def test_what_the_preprocessing_undoes_changes_nothing(trials):
+def test_changes_that_preprocessing_undoes_have_no_effect(trials):
     found = summarise(trials)
     for name in ("inversion", "mirroring", "16-bit copy", "padding by 5%, black"):
         spread = found.changes[name]
@@ -72,14 +72,14 @@ def test_what_the_preprocessing_undoes_changes_nothing(trials):
     assert found.changes["anisotropic stretch"].high > found.changes["16-bit copy"].high
 
 
-def test_the_hottest_cells_of_an_honest_map_change_the_score_most(trials):
+def test_the_hottest_cells_of_a_true_map_change_the_score_most(trials):
     found = summarise(trials)
     assert found.larger.value > 0.97
     assert found.lower.value > 0.97
     assert found.hottest.median > 3 * found.random.median
 
 
-def test_a_dishonest_map_is_found_out(examples):
+def test_a_false_map_is_detected(examples):
     engine = CellEngine()
     engine.honest = False
     found = summarise(list(try_examples(examples, engine)))
@@ -87,9 +87,9 @@ def test_a_dishonest_map_is_found_out(examples):
     assert found.lower.value < 0.5
 
 
-def test_a_map_that_points_nowhere_wins_half_of_the_time(examples):
+def test_a_random_map_wins_half_of_the_comparisons(examples):
     class BlindEngine(CellEngine):
-        """Its map has nothing to do with the score, and is another each time it is asked."""
+        """Its map is unrelated to the score, and random in each call."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -107,14 +107,14 @@ def test_a_map_that_points_nowhere_wins_half_of_the_time(examples):
     assert 0.4 < found.lower.value < 0.6
 
 
-def test_a_network_that_looks_at_nothing(examples):
+def test_a_constant_network_is_measured(examples):
     found = summarise(list(try_examples(examples[:3], ConstantEngine())))
     assert {spread.high for spread in found.changes.values()} == {0.0}
     assert found.hottest.high == found.random.high == 0.0
     assert found.larger.value == found.lower.value == 0.5
 
 
-def test_chance_depends_on_seed_and_image_alone(trials, examples):
+def test_random_draws_depend_only_on_seed_and_image(trials, examples):
     again = list(try_examples(examples[3:5], CellEngine()))
     assert [each.changes for each in again] == [each.changes for each in trials[3:5]]
     assert [each.random for each in again] == [each.random for each in trials[3:5]]
@@ -165,7 +165,7 @@ class TestCommand:
         assert main(["dev", "robustness", *arguments, "--json", str(table)]) == 0
         assert json.loads(table.read_text()) == found
 
-    def test_what_cannot_be_used(self, tmp_path, phantom_dataset, capsys):
+    def test_unusable_input_is_refused(self, tmp_path, phantom_dataset, capsys):
         data = str(phantom_dataset)
         assert main(["dev", "robustness", "--data", str(tmp_path / "missing")]) == 1
         assert (

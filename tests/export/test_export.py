@@ -1,4 +1,4 @@
-"""Choosing a precision and compiling, with networks that are drawn and compiled in a test."""
+"""Choosing a precision and compiling, with small random networks."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(drawn: Path, tmp_path: Path) -> Path:
-    """A model folder as training leaves it."""
+    """A model folder as written by training."""
     made = tmp_path / "model"
     made.mkdir()
     (made / NETWORK_NAME).write_bytes(drawn.read_bytes())
@@ -87,7 +87,7 @@ def card_of(folder: Path) -> Card:
 
 
 @in_bfloat16
-def test_bfloat16_is_chosen_where_its_scores_stay(folder: Path, images: PreprocessedImages):
+def test_bfloat16_is_chosen_if_scores_hardly_change(folder: Path, images: PreprocessedImages):
     exact = load_engine(folder).infer(images.pixels).logits
     compiled = choose_precision(load_artifact(folder), images)
     assert card_of(folder).compiled == compiled
@@ -104,7 +104,7 @@ def test_bfloat16_is_chosen_where_its_scores_stay(folder: Path, images: Preproce
 
 
 @in_bfloat16
-def test_float32_is_chosen_where_scores_in_bfloat16_move(
+def test_float32_is_chosen_if_scores_in_bfloat16_change(
     folder: Path, images: PreprocessedImages, monkeypatch: pytest.MonkeyPatch
 ):
     exact = load_engine(folder).infer(images.pixels).logits
@@ -125,23 +125,23 @@ def test_a_cpu_without_bfloat16_cannot_compare(
     assert (folder / "card.json").read_bytes() == before
 
 
-def test_a_model_without_a_card_gets_none(folder: Path, images: PreprocessedImages):
+def test_a_model_without_a_card_is_refused(folder: Path, images: PreprocessedImages):
     (folder / "card.json").unlink()
     with pytest.raises(ArtifactNotFoundError, match="card"):
         choose_precision(load_artifact(folder / NETWORK_NAME), images)
 
 
-def test_scores_that_are_no_numbers_are_refused(images: PreprocessedImages):
+def test_scores_that_are_not_finite_are_refused(images: PreprocessedImages):
     card = Card(version="1", sha256="0" * 64, input_size=SIZE)
     numbers = np.linspace(-2, 2, len(images.labels)).astype(np.float32)
     holes = numbers.copy()
     holes[1] = np.nan
     for both in ((holes, numbers), (numbers, holes)):
-        with pytest.raises(CompilationError, match="not a number"):
+        with pytest.raises(CompilationError, match="not a finite number"):
             compare(card, images, *both)
 
 
-def test_comparison_measures_what_a_hand_would(images: PreprocessedImages):
+def test_comparison_agrees_with_a_manual_calculation(images: PreprocessedImages):
     few = PreprocessedImages(images.pixels[:4], np.array([0, 0, 1, 1]), "images")
     card = Card(version="1", sha256="0" * 64, input_size=SIZE)
     ours = np.array([-2.0, 0.5, 0.4, 2.0], dtype=np.float32)
@@ -164,7 +164,7 @@ def test_comparison_measures_what_a_hand_would(images: PreprocessedImages):
 
 
 class TestImages:
-    def test_splits_of_the_folder(self, phantom_dataset: Path, tmp_path: Path):
+    def test_the_split_valid_is_used(self, phantom_dataset: Path, tmp_path: Path):
         dataset = read_dataset(phantom_dataset)
         found = read_images(dataset, tmp_path / NETWORK_NAME, SIZE)
         assert found.pixels.shape == (len(dataset.split("valid")), *SIZE)
@@ -172,7 +172,9 @@ class TestImages:
         assert found.labels.tolist() == [example.label for example in dataset.split("valid")]
         assert found.source == "images"
 
-    def test_validation_patients_of_the_training_run(self, phantom_dataset: Path, tmp_path: Path):
+    def test_validation_patients_of_the_training_run_are_used(
+        self, phantom_dataset: Path, tmp_path: Path
+    ):
         dataset = read_dataset(phantom_dataset)
         lines = ["file,label,patient_id,part"]
         lines += [
@@ -188,19 +190,21 @@ class TestImages:
     @pytest.mark.parametrize(
         "table", ["", "file,patient_id,part\nother.jpg,1,validation\n", "name\nx\n"]
     )
-    def test_a_table_that_knows_none_of_the_images(
+    def test_a_table_without_the_images_is_ignored(
         self, phantom_dataset: Path, tmp_path: Path, table: str
     ):
         (tmp_path / "split.csv").write_text(table)
         found = read_images(read_dataset(phantom_dataset), tmp_path / NETWORK_NAME, SIZE)
         assert found.source == "images"
 
-    def test_a_folder_without_splits(self, phantom_dataset: Path, tmp_path: Path):
+    def test_all_images_of_a_folder_without_splits_are_used(
+        self, phantom_dataset: Path, tmp_path: Path
+    ):
         dataset = read_dataset(phantom_dataset / "valid")
         found = read_images(dataset, tmp_path / "none", SIZE)
         assert len(found.pixels) == len(found.labels) == len(dataset.examples)
 
-    def test_images_that_are_refused(self, phantom_dataset: Path, tmp_path: Path):
+    def test_refused_images_are_left_out(self, phantom_dataset: Path, tmp_path: Path):
         data = tmp_path / "data"
         for label in ("0", "1"):
             (data / label).mkdir(parents=True)
@@ -224,7 +228,7 @@ class TestCommand:
         return lambda *arguments: main(["compile", *map(str, arguments)])
 
     @in_bfloat16
-    def test_compares_says_so_and_the_model_is_served(
+    def test_compile_compares_reports_and_serves_the_model(
         self,
         folder: Path,
         phantom_dataset: Path,
@@ -244,7 +248,7 @@ class TestCommand:
         assert "Model tiny-1 is compiled for bfloat16; the network is in the cache." in shown
         assert load_engine(folder).card.compiled == compiled
 
-    def test_without_data_the_card_stays(
+    def test_without_data_the_card_does_not_change(
         self, folder: Path, compile_model, capsys: pytest.CaptureFixture[str]
     ):
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -252,10 +256,10 @@ class TestCommand:
         assert "compiled for float32" in capsys.readouterr().out
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
-    def test_a_folder_for_a_read_only_volume(
+    def test_a_compiled_folder_is_served_read_only(
         self, folder: Path, compile_model, tmp_path: Path, phantom_folder: Path
     ):
-        """It is served without Keras, without a cache and from wherever it is mounted."""
+        """It is served without Keras, without a cache and from any path."""
         output = tmp_path / "volume"
         assert compile_model("--model", folder, "--output", output) == 0
         assert compile_model("--model", folder, "--output", output) == 0
@@ -291,7 +295,7 @@ class TestCommand:
         assert answer.stderr == ""
         assert not (tmp_path / "cache").exists()
 
-    def test_into_the_models_own_folder(self, folder: Path, compile_model):
+    def test_a_model_can_be_compiled_into_its_own_folder(self, folder: Path, compile_model):
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
         assert compile_model("--model", folder, "--output", folder) == 0
         after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
@@ -304,7 +308,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "reason"),
         [
-            (("--metadata", "m.csv"), "left out"),
+            (("--metadata", "m.csv"), "give --data as well"),
             (("--data", "missing"), "folder"),
             (("--output", "/dev/full/model"), "cannot be written"),
         ],
@@ -316,14 +320,14 @@ class TestCommand:
     @pytest.mark.parametrize(
         "arguments", [("--kind", "int8"), ("--kind=bfloat16",), ("--calibration", "64")]
     )
-    def test_options_that_are_gone(self, folder: Path, compile_model, capsys, arguments):
+    def test_removed_options_are_explained(self, folder: Path, compile_model, capsys, arguments):
         with pytest.raises(SystemExit) as caught:
             compile_model("--model", folder, *arguments)
         assert caught.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert f"{arguments[0].partition('=')[0]} is gone" in line
+        assert f"{arguments[0].partition('=')[0]} was removed" in line
 
-    def test_a_model_that_is_missing_or_has_no_card(
+    def test_a_missing_model_or_card_is_reported(
         self, folder: Path, compile_model, capsys, tmp_path: Path
     ):
         assert compile_model("--model", tmp_path / "missing") == 1
@@ -331,7 +335,7 @@ class TestCommand:
         assert compile_model("--model", folder / NETWORK_NAME) == 1
         assert "with a card" in capsys.readouterr().err
 
-    def test_a_card_that_cannot_be_written(
+    def test_an_unwritable_card_is_reported(
         self,
         folder: Path,
         phantom_dataset: Path,
@@ -340,15 +344,15 @@ class TestCommand:
         monkeypatch: pytest.MonkeyPatch,
     ):
         def refuse(*_: object) -> None:
-            raise StorageError("The model's card cannot be stored.")
+            raise StorageError("The model's card cannot be written.")
 
         monkeypatch.setattr("mammoscope.export.precision.write_card", refuse)
         monkeypatch.setattr("mammoscope.export.precision.computes_in_bfloat16", lambda: True)
         assert compile_model("--model", folder, "--data", phantom_dataset) == 1
-        assert "cannot be stored" in capsys.readouterr().err
+        assert "cannot be written" in capsys.readouterr().err
 
 
-def test_compiling_prints_nothing_of_libraries(folder: Path, tmp_path: Path):
+def test_compiling_prints_no_library_output(folder: Path, tmp_path: Path):
     answer = subprocess.run(
         [sys.executable, "-m", "mammoscope", "compile", "--model", str(folder)],
         cwd=ROOT, capture_output=True, text=True, check=True, timeout=600,

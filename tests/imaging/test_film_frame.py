@@ -1,4 +1,4 @@
-"""Film in a white frame: the frame is cut off, and nothing else is."""
+"""Film in a white frame: only the frame is removed."""
 
 from pathlib import Path
 
@@ -54,18 +54,18 @@ def framed(film: np.ndarray, widths: tuple[int, int, int, int], noise: float) ->
     "widths", [(10, 10, 10, 10), (4, 20, 12, 7), (30, 30, 30, 30), (15, 15, 0, 0), (9, 0, 9, 0),
                (0, 12, 0, 25)]
 )  # fmt: skip
-def test_a_noisy_white_frame_is_cut_off(films, widths, noise):
+def test_a_noisy_white_frame_is_removed(films, widths, noise):
     for film in films:
         shown = mammogram(framed(film, widths, noise))
         found, expected = preprocess(shown, SIZE), preprocess(mammogram(film), SIZE)
         require_mammogram(shown, found)
         assert found.inverted is expected.inverted
         assert found.chest_wall == expected.chest_wall
-        # A strip along the chest wall may stay, as bright as the breast is.
+        # A bright strip along the chest wall may remain.
         assert np.abs(found.pixels.astype(int) - expected.pixels).mean() < 8
 
 
-def test_images_without_a_frame_stay_whole(films, real_dataset: Path):
+def test_images_without_a_frame_are_unchanged(films, real_dataset: Path):
     images = [*films, *(1 - film for film in films)]
     images += [np.ones((50, 40), np.float32), np.zeros((50, 40), np.float32)]
     paths = sorted((real_dataset / "train").rglob("*.jpg"))

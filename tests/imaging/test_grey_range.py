@@ -1,4 +1,4 @@
-"""One image on any scale: the same network input, or a refusal that names the type."""
+"""An image on any scale gives the same network input, or a refusal that names the type."""
 
 import io
 import struct
@@ -70,7 +70,7 @@ def distance(data: bytes, reference: bytes) -> float:
 @pytest.mark.parametrize("offset", [0, 1, 700, 30_000])
 @pytest.mark.parametrize("bits", [8, 9, 10, 12, 14, 15])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_few_bits_in_16(phantoms, bits, offset, kind):
+def test_few_bits_stored_in_16_are_stretched(phantoms, bits, offset, kind):
     for pixels in phantoms:
         samples = np.rint(pixels * (2**bits - 1)).astype(np.uint16) + np.uint16(offset)
         assert distance(encoded(samples, kind), eight_bits(pixels)) < 1.0
@@ -97,7 +97,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_tiffs_of_other_types(phantoms, name):
+def test_tiffs_of_other_sample_types_are_read(phantoms, name):
     kind, range_, offset = TYPES[name]
     for pixels in phantoms:
         scaled = pixels.astype(np.float64) * range_ + offset
@@ -113,15 +113,15 @@ def test_tiffs_of_other_types(phantoms, name):
         ("<f2", "floating-point numbers of 16 bits"),
         ("<f8", "floating-point numbers of 64 bits"),
         (">u4", "unsigned integers of 32 bits"),
-        ("i1", "signed numbers of 8 bits"),
+        ("i1", "signed 8-bit integers"),
     ],
 )
-def test_types_that_are_not_read_are_named(phantoms, kind, named):
+def test_unsupported_sample_types_are_named(phantoms, kind, named):
     with pytest.raises(UnsupportedImageError, match=named):
         read(tiff((phantoms[0] * 100).astype(kind)))
 
 
-def test_colours_of_16_bits_that_hold_12_are_not_read_as_4(phantoms):
+def test_12_bit_colours_in_16_bits_are_refused(phantoms):
     full, few = (
         cv2.imencode(".png", np.dstack([np.rint(phantoms[0] * most).astype(np.uint16)] * 3))[1]
         for most in (65_535, 4095)
@@ -132,7 +132,7 @@ def test_colours_of_16_bits_that_hold_12_are_not_read_as_4(phantoms):
 
 
 def marked(pixels: np.ndarray, ratio: float, *, block: bool, left: bool) -> np.ndarray:
-    """The breast `ratio` times darker than a marker on the side away from it."""
+    """An image whose breast is `ratio` times darker than a marker on the other side."""
     height, width = pixels.shape
     marker = np.zeros(pixels.shape, np.uint8)
     x = width // 20 if left else int(0.8 * width)
@@ -145,7 +145,7 @@ def marked(pixels: np.ndarray, ratio: float, *, block: bool, left: bool) -> np.n
 
 @pytest.mark.parametrize("ratio", [2, 5, 8, 16])
 @pytest.mark.parametrize("block", [False, True])
-def test_a_marker_is_not_the_range(phantoms, ratio, block):
+def test_a_bright_marker_does_not_define_the_range(phantoms, ratio, block):
     for config, pixels in zip(CONFIGS, phantoms, strict=True):
         left = config.laterality is Laterality.RIGHT  # the breast is on the right
         shown = marked(pixels, ratio, block=block, left=left)
@@ -156,11 +156,11 @@ def test_a_marker_is_not_the_range(phantoms, ratio, block):
             for window, inverted in ((None, False), ("LINEAR", True))
         ]
         reference = eight_bits(marked(pixels, 1, block=block, left=left))
-        # Where the marker is part of the contrast, the crop may move by a search pixel.
+        # If the marker is part of the contrast, the crop may move by a search pixel.
         assert max(distance(each, reference) for each in copies) < 5.0
 
 
-def test_what_occupies_half_of_the_range_is_left_as_it_is(phantoms):
+def test_images_that_occupy_half_of_the_range_are_unchanged(phantoms):
     for pixels in phantoms:
         half = np.clip(pixels * np.float32(0.6), 0, 1)
         half[0, 0] = 0.6
@@ -171,7 +171,7 @@ def test_what_occupies_half_of_the_range_is_left_as_it_is(phantoms):
     assert widened(np.array([[100, 355]], np.uint16)).tolist() == [[0, 65_535]]
 
 
-def test_a_small_breast_on_a_large_noisy_sheet_is_no_marker():
+def test_a_small_breast_on_a_noisy_background_is_not_a_marker():
     pixels = np.zeros((1200, 1200), np.float32)
     pixels[::2, ::2] = 0.01
     pixels[400:500, :100] = 1.0

@@ -1,4 +1,4 @@
-"""The heat map stands where the tissue stands, however the image was exported."""
+"""The heat map is aligned with the tissue, however the image was exported."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ VARIANTS = {
 
 
 def centre(mask: np.ndarray) -> np.ndarray:
-    """Middle (row, column) of a weighted mask."""
+    """Centre (row, column) of a weighted mask."""
     weights = mask.astype(np.float64)
     rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
     return np.array([(rows * weights).sum(), (columns * weights).sum()]) / weights.sum()
@@ -75,8 +75,8 @@ def spot_in_the_breast(preprocessed, seed: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("seed", range(3))
-def test_the_cell_over_a_spot_lies_over_it_in_the_image(name, seed):
-    """The preprocessing itself says where a spot of the image comes to lie."""
+def test_the_cell_of_a_spot_covers_it_in_the_image(name, seed):
+    """The preprocessing itself determines where a spot of the image ends up."""
     pixels = np.ascontiguousarray(VARIANTS[name](phantom(seed)), dtype=np.float32)
     plain = preprocess(mammogram(pixels), SIZE)
     row, column = spot_in_the_breast(plain, seed)
@@ -121,7 +121,7 @@ def test_mirroring_the_image_mirrors_the_overlay(seed, cells):
     assert (np.abs(drawn[:, ::-1] - mirrored).max(axis=2) > 2).mean() < 0.01
 
 
-def test_outside_the_breast_the_image_is_as_it_was():
+def test_outside_the_breast_the_image_is_unchanged():
     shown = mammogram(phantom(1))
     preprocessed = preprocess(shown, SIZE)
     logit_map = np.linspace(-1, 1, 63, dtype=np.float32).reshape(9, 7)
@@ -153,10 +153,10 @@ def test_colours_run_from_dark_to_light():
     assert by_row[-1] - by_row[0] > 40
 
 
-def test_an_even_map_is_drawn_in_one_colour():
+def test_a_constant_map_is_drawn_in_one_colour():
     shown = mammogram(phantom(0))
     drawn = overlay(display_of(shown), np.full((9, 7), 3.3, np.float32), preprocess(shown, SIZE))
-    # The grey below is mixed in, so that only differences between channels tell the colour.
+    # The grey image is mixed in, so only differences between channels show the colour.
     blue_over_red = np.unique(drawn[:, :, 2].astype(int) - drawn[:, :, 0])
     assert blue_over_red[0] == 0
     assert np.ptp(blue_over_red[1:]) <= 1
@@ -172,7 +172,7 @@ def test_an_even_map_is_drawn_in_one_colour():
         (1, 96, 47.5, 96),
     ],
 )
-def test_cells_lie_where_their_receptive_fields_do(cells, length, first, step):
+def test_cells_lie_at_their_receptive_fields(cells, length, first, step):
     found = cell_centres(cells, length)
     assert found[0] == first
     assert np.diff(found) == pytest.approx(step)
@@ -189,7 +189,7 @@ CARD = Card(version="1.2.3", sha256="0" * 64, input_size=SIZE)
 
 
 class HotCornerEngine:
-    """Finds everything hot at the chest wall's upper end."""
+    """Its heat is at the upper end of the chest wall."""
 
     card = CARD
 
@@ -225,7 +225,7 @@ class TestCommand:
         Image.fromarray(np.rint(phantom(1) * 255).astype(np.uint8)).save(path)
         return path
 
-    def test_draws_over_the_image(self, image, tmp_path, capsys):
+    def test_the_heat_map_is_drawn_over_the_image(self, image, tmp_path, capsys):
         output = tmp_path / "heat.png"
         output.write_text("an older result")
         assert main(["explain", str(image), "--output", str(output)]) == 0
@@ -243,7 +243,7 @@ class TestCommand:
         assert centre(yellow > 60)[1] > 300
         assert [path.name for path in tmp_path.glob(".*")] == []
 
-    def test_a_image_that_is_refused_leaves_no_file(self, tmp_path, capsys):
+    def test_a_refused_image_leaves_no_file(self, tmp_path, capsys):
         path, output = tmp_path / "square.png", tmp_path / "heat.png"
         square = cv2.resize(phantom(1), (400, 400))
         Image.fromarray(np.rint(square * 255).astype(np.uint8)).save(path)
@@ -251,7 +251,7 @@ class TestCommand:
         assert "does not look like a mammogram" in capsys.readouterr().err
         assert not output.exists()
 
-    def test_files_that_cannot_be_written(self, image, tmp_path, capsys):
+    def test_unwritable_files_are_reported(self, image, tmp_path, capsys):
         for output in (tmp_path, tmp_path / "missing" / "heat.png", image):
             assert main(["explain", str(image), "--output", str(output)]) == 1
             assert str(tmp_path) not in capsys.readouterr().err
@@ -261,9 +261,9 @@ class TestCommand:
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
     def test_a_full_disk(self, image, capsys):
         assert main(["explain", str(image), "--output", "/dev/full"]) == 1
-        assert "could not be written" in capsys.readouterr().err
+        assert "cannot be written" in capsys.readouterr().err
 
-    def test_a_failure_while_writing_keeps_the_older_file(self, image, tmp_path, monkeypatch):
+    def test_a_failure_while_writing_keeps_the_existing_file(self, image, tmp_path, monkeypatch):
         output = tmp_path / "heat.png"
         output.write_text("an older result")
 

@@ -1,4 +1,4 @@
-"""Damage within compressed JPEG data: refused or warned about, wherever libjpeg notices it."""
+"""Damage in compressed JPEG data that libjpeg detects is refused or gives a warning."""
 
 import io
 
@@ -38,6 +38,10 @@ def zeroed(data: bytes, share: float, count: int) -> bytes:
     return data[:at] + bytes(count) + data[at + count :]
 
 
+def grey_pixels(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("L")).astype(float)
+
+
 def unremarked(data: bytes) -> bool:
     try:
         return DAMAGED not in read(data, needed=(299, 299)).warnings
@@ -46,33 +50,30 @@ def unremarked(data: bytes) -> bool:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_whole_images_are_read_without_a_word(phantoms, mode):
+def test_intact_images_give_no_warning(phantoms, mode):
     for phantom in phantoms:
         for options in ({}, {"optimize": True}, {"restart_marker_rows": 1}, {"subsampling": 2}):
             assert read(jpeg(phantom.pixels, mode, **options)).warnings == ()
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_zeroed_bytes_are_noticed(phantoms, mode):
-    """Those of optimized tables are flat blocks, and noticed only where the rest does not fit."""
-    silent = [
-        (seed, share)
-        for seed, phantom in enumerate(phantoms)
-        for share in (0.1, 0.3, 0.5, 0.7)
-        for count in (100, 400)
-        if unremarked(zeroed(jpeg(phantom.pixels, mode), share, count))
-    ]
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_zeroed_bytes_that_change_the_image_are_detected(phantoms, mode, optimize):
+    silent = []
+    for seed, phantom in enumerate(phantoms):
+        whole = jpeg(phantom.pixels, mode, optimize=optimize)
+        pixels = grey_pixels(whole)
+        for share in (0.1, 0.3, 0.5, 0.6, 0.7, 0.9):
+            for count in (100, 400):
+                damaged = zeroed(whole, share, count)
+                # A scan may have one bit of each block's mean, which changes no score.
+                if unremarked(damaged) and np.abs(grey_pixels(damaged) - pixels).mean() > 0.05:
+                    silent.append((seed, share, count))
     assert silent == []
-    optimized = [
-        unremarked(zeroed(jpeg(phantom.pixels, mode, optimize=True), share, 100))
-        for phantom in phantoms
-        for share in (0.3, 0.5)
-    ]
-    assert sum(optimized) <= 0.25 * len(optimized)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_more_than_a_little_is_refused(phantoms, mode):
+def test_heavy_damage_is_refused(phantoms, mode):
     for phantom in phantoms:
         data = jpeg(phantom.pixels, mode)
         middle = len(data) // 2
@@ -80,7 +81,7 @@ def test_more_than_a_little_is_refused(phantoms, mode):
             read(data[:middle] + data[middle + 3000 :])
 
 
-def test_what_is_left_over_is_warned_about(phantoms):
+def test_extraneous_bytes_give_a_warning(phantoms):
     for phantom in phantoms:
         data = jpeg(phantom.pixels, "L")
         found = read(data[:-2] + bytes(range(1, 60)) + data[-2:])
@@ -88,18 +89,18 @@ def test_what_is_left_over_is_warned_about(phantoms):
         assert np.array_equal(found.pixels, read(data).pixels)
 
 
-def test_what_follows_the_end_does_not_matter(phantoms):
+def test_bytes_after_the_end_are_ignored(phantoms):
     for phantom in phantoms:
         data = jpeg(phantom.pixels, "L")
         for behind in (bytes(1000), b"\xff" * 1000, b"text"):
             assert read(data + behind).warnings == ()
 
 
-def test_layouts_that_are_not_decoded_here_are_not_remarked_upon():
+def test_unsupported_layouts_give_no_warning():
     assert damage(b"\xff\xd8\xff\xd9") == ()
 
 
-def test_dicom_objects_are_held_to_the_same(phantoms):
+def test_jpeg_in_dicom_is_checked_too(phantoms):
     for phantom in phantoms:
         elements = parsed(encode_phantom(phantom, Encoding("jpeg", 8)))
         frame = next(generate_frames(elements.PixelData, number_of_frames=1))

@@ -53,7 +53,7 @@ def large():
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "deep PNG"])
-def test_a_image_read_reduced_prepares_like_the_whole(large, kind):
+def test_reduced_and_full_reading_preprocess_alike(large, kind):
     for pixels in large:
         data = encoded(pixels, kind)
         full, reduced = read(data), read(data, needed=LARGE_SIZE)
@@ -85,9 +85,11 @@ def test_a_small_breast_is_read_again_with_all_pixels():
     assert 0 <= top < bottom <= 800
 
 
-def test_the_crop_does_not_jump_where_a_row_at_its_edge_comes_into_sight():
-    """As another copy's noise or ringing makes it: the row brightens in steps, and none moves ranks
-    by more than 1 on average; 2.5 is what one row more of the crop would do."""
+def test_the_crop_does_not_jump_when_a_row_at_its_edge_brightens():
+    """The row brightens in steps, as noise or ringing of another copy would do.
+
+    No step changes ranks by more than 1 on average; an additional row of the crop changes 2.5.
+    """
     for seed in (4, 5):
         pixels = draw_phantom(
             PhantomConfig(seed=seed, height=800, width=600, label_text=False)
@@ -110,8 +112,8 @@ def test_the_crop_does_not_jump_where_a_row_at_its_edge_comes_into_sight():
     height=st.floats(30, 70),
     size=st.sampled_from([(30, 40), (90, 80)]),
 )
-def test_an_edge_that_moves_moves_the_result_by_as_much(move, top, height, size):
-    """Shrinking or enlarging: no more than the edge itself moves over what is there."""
+def test_moving_an_edge_moves_the_result_by_as_much(move, top, height, size):
+    """Shrinking or enlarging: the result moves no more than the edge itself."""
     rows = np.linspace(0, 1, 100, dtype=np.float32)[:, None]
     image = np.repeat(0.5 + 0.5 * np.sin(6 * rows), 120, axis=1).astype(np.float32)
     steepest = float(np.abs(np.diff(image, axis=0)).max())
@@ -156,7 +158,7 @@ VARIANTS = {
     ),
 }
 TOLERANCES = {
-    # Changes that take nothing away.
+    # Lossless changes.
     **dict.fromkeys(
         ("inverted", "mirrored", "16 bit", "8 bit", "padded with black", "padded with white"), 0.5
     ),
@@ -204,7 +206,7 @@ def test_variants_of_images_of_a_data_set_preprocess_alike(name, real_dataset: P
         variant = preprocess(VARIANTS[name](pixels), SIZE)
         difference = np.abs(original.pixels.astype(int) - variant.pixels.astype(int)).mean()
         worst.append(difference)
-    # One scanned label or skin fold may fall on the other side of a threshold.
+    # A scanned label or skin fold may be on the other side of a threshold.
     assert np.quantile(worst, 0.9) <= TOLERANCES[name]
 
 
@@ -236,13 +238,13 @@ def test_the_result_is_a_breast_that_fills_the_box():
     assert inside[:, 0].mean() > 0.5  # chest wall on the left
     assert inside.any(axis=0).all()
     assert inside.any(axis=1).all()
-    # Ranks: every grey value is about as frequent as any other.
+    # With ranks, all grey values are about equally frequent.
     counts, _ = np.histogram(preprocessed.pixels[inside], bins=8, range=(1, 256))
     assert counts.min() > 0.6 * counts.mean()
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_label_falls_away(seed):
+def test_the_crop_removes_the_label(seed):
     with_text, without = (
         preprocess(mammogram(draw_phantom(PhantomConfig(seed=seed, label_text=text)).pixels), SIZE)
         for text in (True, False)
@@ -253,7 +255,7 @@ def test_the_label_falls_away(seed):
     assert cv2.blur(difference.astype(np.float32), (24, 24)).max() < 40
 
 
-def test_the_crop_is_given_in_source_pixels():
+def test_the_crop_is_in_source_pixels():
     phantom = draw_phantom(PhantomConfig(seed=9, laterality=Laterality.RIGHT, mass=True))
     preprocessed = preprocess(mammogram(phantom.pixels), SIZE)
     top, left, bottom, right = preprocessed.box
@@ -277,7 +279,7 @@ def test_the_crop_is_given_in_source_pixels():
         np.pad(np.ones((1, 200)), 100),
     ],
 )
-def test_blank_images_hold_no_breast(pixels):
+def test_blank_images_have_no_breast(pixels):
     with pytest.raises(NoBreastError):
         preprocess(mammogram(pixels), SIZE)
 
@@ -288,7 +290,7 @@ def test_blank_images_hold_no_breast(pixels):
     levels=st.integers(1, 256),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_any_image_prepares_or_is_refused(shape, levels, seed):
+def test_any_image_is_preprocessed_or_refused(shape, levels, seed):
     noise = np.random.default_rng(seed).integers(0, levels, shape) / 255
     try:
         preprocessed = preprocess(mammogram(noise), SIZE)
@@ -297,7 +299,7 @@ def test_any_image_prepares_or_is_refused(shape, levels, seed):
     assert preprocessed.pixels.shape == SIZE
 
 
-def test_the_preprocessor_of_keras_image_helper_prepares_alike(phantom_folder: Path):
+def test_the_keras_image_helper_preprocessor_gives_the_same_result(phantom_folder: Path):
     preprocessor = MammogramPreprocessor(SIZE)
     for path in sorted(phantom_folder.iterdir()):
         expected = preprocess(read_file(path), SIZE).pixels[None, :, :, None]

@@ -62,7 +62,7 @@ def test_16_bit_images_keep_their_depth(deep, pixels, kind):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_jpeg_reads_near_the_original(grey, pixels, mode):
+def test_jpeg_is_read_close_to_the_original(grey, pixels, mode):
     mammogram = read(encode(grey.convert(mode), "JPEG", quality=95))
     assert mammogram.source.format == "JPEG"
     assert mammogram.warnings == ()
@@ -104,13 +104,15 @@ def large_deep(large_pixels):
 
 
 class TestReduced:
-    """An image read with no more pixels than are needed."""
+    """Reading an image with only the required pixels."""
 
     NEEDED = (320, 260)
 
     @pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "PNG", "deep PNG", "deep TIFF"])
     @pytest.mark.parametrize("mode", ["L", "RGB"])
-    def test_is_the_image_in_fewer_pixels(self, large_grey, large_deep, kind, mode):
+    def test_reduced_reading_gives_the_same_image_with_fewer_pixels(
+        self, large_grey, large_deep, kind, mode
+    ):
         if kind.startswith("deep"):
             data = encode(large_deep, kind.removeprefix("deep "))
         elif kind == "progressive JPEG":
@@ -134,7 +136,7 @@ class TestReduced:
         [((320, 260), (640, 520)), ((321, 260), (1280, 1040)), ((8, 6), (640, 520)),
          ((1000, 1000), (1280, 1040))],
     )  # fmt: skip
-    def test_never_below_what_network_and_search_need(self, large_grey, needed, shape):
+    def test_images_keep_the_pixels_that_network_and_search_need(self, large_grey, needed, shape):
         reduced = read(encode(large_grey, "JPEG"), needed=needed)
         assert reduced.pixels.shape == shape
         assert (reduced.read_fully is None) == (shape == (1280, 1040))
@@ -144,7 +146,7 @@ class TestReduced:
         assert len(levels) > 1000
 
     @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-    def test_orientation_is_that_of_the_upright_image(self, large_grey, kind):
+    def test_orientation_is_applied_before_reduction(self, large_grey, kind):
         exif = Image.Exif()
         exif[0x0112] = 6
         data = encode(large_grey, kind, exif=exif)
@@ -169,14 +171,14 @@ def test_a_coloured_image_carries_a_warning():
     colours[:32, :, 0] = 200
     colours[32:, :, 2] = 200
     (warning,) = read(encode(Image.fromarray(colours), "PNG")).warnings
-    assert "colours" in warning
+    assert "coloured" in warning
 
 
-def test_what_pillow_has_opened_reads_like_its_bytes(grey):
+def test_opened_images_are_read_like_their_bytes(grey):
     assert np.array_equal(read_image(grey).pixels, read(encode(grey, "PNG")).pixels)
 
 
-def test_no_bytes():
+def test_empty_image_is_refused():
     with pytest.raises(EmptyImageError, match="0 bytes"):
         read(b"")
 
@@ -213,7 +215,7 @@ def test_several_frames_are_refused(grey):
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG that announces many pixels in few bytes."""
+    """A PNG that declares many pixels in few bytes."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
@@ -232,7 +234,7 @@ def test_bombs_are_refused_by_their_header(size):
         read(bomb(*size))
 
 
-def test_limits_are_the_callers(grey):
+def test_the_callers_limits_apply(grey):
     data = encode(grey, "PNG")
     at_the_limit = ReadingLimits(max_image_bytes=len(data), max_pixels=256 * 208, max_dimension=256)
     assert read(data, at_the_limit).source.width == 208
@@ -242,8 +244,8 @@ def test_limits_are_the_callers(grey):
             read(data, at_the_limit.model_copy(update=change))
 
 
-def test_files_that_cannot_be_read(tmp_path, grey):
-    with pytest.raises(UnreadableFileError, match="no such file"):
+def test_unreadable_files_are_reported(tmp_path, grey):
+    with pytest.raises(UnreadableFileError, match="does not exist"):
         read_file(tmp_path / "missing.png")
     with pytest.raises(UnreadableFileError):
         read_file(tmp_path)
@@ -253,7 +255,7 @@ def test_files_that_cannot_be_read(tmp_path, grey):
 
 
 def check(data: bytes) -> None:
-    """A Mammogram or a typed error without the bytes' content, nothing else."""
+    """Require a Mammogram, or a typed error without the bytes' content."""
     try:
         mammogram = read(data, ReadingLimits(max_pixels=300_000))
     except ImageError as err:

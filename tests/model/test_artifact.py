@@ -86,7 +86,7 @@ def test_an_earlier_card_is_read_without_its_files(folder: Path, earlier: dict[s
 
 
 @pytest.mark.parametrize("method", ["quantised", "quantised_except_blocks", "float16_weights"])
-def test_an_earlier_card_of_a_form_that_is_not_made_any_more(
+def test_an_earlier_card_of_an_obsolete_form_is_read(
     folder: Path, earlier: dict[str, Any], method: str
 ):
     change_card(folder, {**earlier, "method": method})
@@ -125,7 +125,7 @@ def test_an_unknown_operating_point_is_refused(folder: Path):
         card.threshold("best")
 
 
-def test_a_model_that_was_changed_is_refused(folder: Path):
+def test_a_modified_model_is_refused(folder: Path):
     (folder / "model.keras").write_bytes(b"weightz")
     for path in (folder, folder / "model.keras"):
         with pytest.raises(ArtifactMismatchError, match="sha256"):
@@ -139,7 +139,7 @@ def test_a_damaged_card_is_refused(folder: Path, text: str):
         load_artifact(folder)
 
 
-def test_a_card_says_its_schema_and_one_without_is_read(folder: Path):
+def test_a_card_has_a_schema_and_one_without_is_read(folder: Path):
     path = folder / "card.json"
     card = load_artifact(folder).card
     content = json.loads(path.read_text())
@@ -164,14 +164,14 @@ def test_a_card_says_its_schema_and_one_without_is_read(folder: Path):
 )
 def test_a_card_of_another_schema_is_refused(folder: Path, schema: Any, message: str):
     path = folder / "card.json"
-    # What a newer version adds is not called damage.
+    # Fields of a newer version are not reported as damage.
     content = {**json.loads(path.read_text()), "schema": schema, "added": 1}
     path.write_text(json.dumps(content))
     with pytest.raises(ArtifactMismatchError, match=message):
         load_artifact(folder)
 
 
-def test_what_is_missing_is_named(folder: Path, tmp_path: Path):
+def test_missing_files_are_named(folder: Path, tmp_path: Path):
     with pytest.raises(ArtifactNotFoundError, match="no model"):
         load_artifact(tmp_path / "elsewhere")
     (folder / "card.json").unlink()
@@ -180,7 +180,7 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path):
     assert load_artifact(folder / "model.keras").card is None
 
 
-def test_a_card_that_cannot_be_written(folder: Path):
+def test_an_unwritable_card_is_reported(folder: Path):
     card = load_artifact(folder).card
     assert card is not None
     with pytest.raises(StorageError):

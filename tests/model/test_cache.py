@@ -1,4 +1,4 @@
-"""Compiled networks: made once, kept, and made again where they cannot be trusted."""
+"""Compiled networks are made once, cached, and made again if they cannot be trusted."""
 
 import logging
 import shutil
@@ -28,7 +28,7 @@ def artifact(artifact_folder: Path) -> Artifact:
 
 @pytest.fixture
 def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The networks that are converted from now on."""
+    """Records the networks that are converted."""
     converted = []
     convert = compiled.convert_network
 
@@ -50,7 +50,7 @@ def entries(cache: Path) -> list[Path]:
     return [path for path in (cache / "networks").iterdir() if path.is_dir()]
 
 
-def test_a_network_is_made_once_and_says_so(
+def test_a_network_is_compiled_once_and_logged(
     artifact: Artifact, tmp_path: Path, conversions: list[Path], caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO)
@@ -64,7 +64,7 @@ def test_a_network_is_made_once_and_says_so(
     assert kept.stat().st_mode & 0o777 == kept.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_whatever_a_network_is_made_from_changes_its_key(artifact: Artifact):
+def test_every_part_of_the_origin_changes_the_key(artifact: Artifact):
     origin = Origin.of(artifact)
     keys = {
         origin.model_copy(update=change).key
@@ -80,7 +80,7 @@ def test_whatever_a_network_is_made_from_changes_its_key(artifact: Artifact):
     assert len(keys) == 6
 
 
-def test_precisions_are_kept_beside_each_other(artifact: Artifact, tmp_path: Path):
+def test_both_precisions_can_be_cached(artifact: Artifact, tmp_path: Path):
     for precision in ("float32", "bfloat16"):
         compiled_network(Artifact(artifact.network, artifact.card, precision), tmp_path)
     sizes = sorted((kept / "network.bin").stat().st_size for kept in entries(tmp_path))
@@ -88,7 +88,7 @@ def test_precisions_are_kept_beside_each_other(artifact: Artifact, tmp_path: Pat
     assert sizes[0] < sizes[1]
 
 
-def test_threads_that_want_a_network_at_once_make_it_once(
+def test_concurrent_threads_compile_a_network_once(
     artifact: Artifact, tmp_path: Path, conversions: list[Path]
 ):
     barrier = threading.Barrier(4)
@@ -102,7 +102,7 @@ def test_threads_that_want_a_network_at_once_make_it_once(
     assert len(conversions) == 1
 
 
-def test_processes_that_want_a_network_at_once_make_it_once(
+def test_concurrent_processes_compile_a_network_once(
     artifact: Artifact, artifact_folder: Path, tmp_path: Path
 ):
     program = (
@@ -131,7 +131,7 @@ def overwrite(file: Path) -> None:
 
 @pytest.mark.parametrize("name", ["network.xml", "network.bin", "network.json"])
 @pytest.mark.parametrize("damage", [cut, overwrite, Path.unlink])
-def test_a_damaged_network_is_made_again(
+def test_a_damaged_network_is_compiled_again(
     damage: Callable[[Path], None],
     name: str,
     artifact: Artifact,
@@ -143,14 +143,14 @@ def test_a_damaged_network_is_made_again(
     damage(kept / name)
     caplog.clear()
     assert scores(artifact, tmp_path) == expected
-    assert "damaged; it is made again" in caplog.text
+    assert "damaged; compiling it again" in caplog.text
     caplog.clear()
     assert scores(artifact, tmp_path) == expected
     assert caplog.text == ""
 
 
-def test_a_process_that_dies_leaves_nothing_to_read(artifact: Artifact, tmp_path: Path):
-    """What it had written stands under another name, and its lock ends with it."""
+def test_a_killed_process_leaves_no_incomplete_network(artifact: Artifact, tmp_path: Path):
+    """Its files have another name, and its lock ends with it."""
     program = (
         "import os, sys\n"
         "from pathlib import Path\n"
@@ -203,7 +203,7 @@ def test_without_a_cache_the_model_is_still_served(
     assert len(conversions) == 3
 
 
-def test_a_disk_that_fills_up_keeps_nobody_from_being_served(
+def test_a_full_disk_does_not_prevent_serving(
     artifact: Artifact,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -234,9 +234,11 @@ def test_a_user_without_a_home_is_served(
 
 
 class TestFolder:
-    """The compiled network in a model folder goes before the cache."""
+    """The compiled network in a model folder takes precedence over the cache."""
 
-    def test_nothing_is_made(self, compiled_folder: Path, tmp_path: Path, conversions: list[Path]):
+    def test_nothing_is_compiled(
+        self, compiled_folder: Path, tmp_path: Path, conversions: list[Path]
+    ):
         scores(load_artifact(compiled_folder), tmp_path / "cache")
         assert conversions == []
         assert not (tmp_path / "cache").exists()
@@ -249,7 +251,7 @@ class TestFolder:
         weights.write_bytes(weights.read_bytes()[:-1] + b"?")
         return load_artifact(folder)
 
-    def test_a_damaged_one_is_not_used(
+    def test_a_damaged_network_is_ignored(
         self,
         spoiled: Artifact,
         artifact: Artifact,
@@ -259,14 +261,14 @@ class TestFolder:
         assert scores(spoiled, tmp_path / "cache") == scores(artifact, tmp_path / "cache")
         assert "in the model folder is damaged" in caplog.text
 
-    def test_where_keras_is_not_installed_that_is_refused(
+    def test_without_keras_a_damaged_network_is_refused(
         self, spoiled: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         monkeypatch.setattr(compiled, "_version", lambda name: None if name == "keras" else "1")
         with pytest.raises(CompilationError, match="compile --output"):
             compiled_network(spoiled, tmp_path / "cache")
 
-    def test_any_version_of_keras_may_have_made_it_where_none_is_installed(
+    def test_without_keras_any_version_of_keras_is_accepted(
         self, compiled_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         there = compiled._version
@@ -278,11 +280,11 @@ class TestFolder:
         with pytest.raises(CompilationError):
             compiled_network(load_artifact(compiled_folder), tmp_path / "cache")
 
-    def test_it_cannot_be_written(self, artifact: Artifact, tmp_path: Path):
+    def test_an_unwritable_folder_is_reported(self, artifact: Artifact, tmp_path: Path):
         with pytest.raises(StorageError):
             write_compiled(artifact, tmp_path / "missing")
 
-    def test_what_is_no_network_leaves_nothing(self, tmp_path: Path):
+    def test_an_invalid_network_leaves_nothing(self, tmp_path: Path):
         network = tmp_path / NETWORK_NAME
         network.write_bytes(b"no network")
         with pytest.raises(ArtifactMismatchError, match="damaged"):

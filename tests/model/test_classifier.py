@@ -1,4 +1,4 @@
-"""The Python API: what `mammoscope.load` returns predicts, and what it refuses."""
+"""The Python API: predictions and refusals of a model from `mammoscope.load`."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def image(phantom_folder: Path) -> Path:
     return max(phantom_folder.glob("*.png"))
 
 
-def test_path_bytes_and_arrays_have_one_answer(model: Classifier, image: Path) -> None:
+def test_path_bytes_and_arrays_give_the_same_result(model: Classifier, image: Path) -> None:
     answer = model.predict(image)
     assert isinstance(answer, Prediction)
     assert 0 <= answer.probability <= 1
@@ -46,7 +46,7 @@ def test_path_bytes_and_arrays_have_one_answer(model: Classifier, image: Path) -
         assert model.predict(same).to_json() == answer.to_json()
 
 
-def test_it_answers_as_the_engine_does(
+def test_predictions_equal_those_of_the_engine(
     model: Classifier, image: Path, compiled_folder: Path
 ) -> None:
     mammogram = read_file(image)
@@ -63,9 +63,9 @@ def test_it_answers_as_the_engine_does(
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ("nothing.png", UnreadableFileError, "no such file"),
-        (b"not an image", UnsupportedImageError, "not those of"),
-        (np.zeros((300, 300), np.int64), UnsupportedImageError, r"int64 of shape \(300, 300\)"),
+        ("nothing.png", UnreadableFileError, "does not exist"),
+        (b"not an image", UnsupportedImageError, "are not a JPEG"),
+        (np.zeros((300, 300), np.int64), UnsupportedImageError, r"int64 and shape \(300, 300\)"),
         (np.zeros((300, 300, 3), np.uint8), UnsupportedImageError, r"\(300, 300, 3\)"),
         (np.zeros((300, 300), bool), UnsupportedImageError, "bool"),
         (np.full((300, 300), 1.5), CorruptImageError, "between 0 and 1"),
@@ -74,17 +74,17 @@ def test_it_answers_as_the_engine_does(
         (np.zeros((300, 300), np.uint8), ImageError, "blank"),
     ],
 )
-def test_what_is_no_mammogram_is_refused(model: Classifier, wrong, error, message) -> None:
+def test_other_images_are_refused(model: Classifier, wrong, error, message) -> None:
     with pytest.raises(error, match=message):
         model.predict(wrong)
 
 
-def test_an_operating_point_that_is_not_there(model: Classifier, image: Path) -> None:
+def test_an_unknown_operating_point_is_refused(model: Classifier, image: Path) -> None:
     with pytest.raises(ConfigurationError, match="it has default"):
         model.predict(image, operating_point="best")
 
 
-def test_the_setting_names_the_model(
+def test_the_setting_selects_the_model(
     compiled_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MAMMOSCOPE_MODEL", str(compiled_folder))

@@ -1,4 +1,4 @@
-"""The engine against Keras itself, on a network of the released form."""
+"""The engine compared with Keras, on the released architecture."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ MODEL = Path(__file__).resolve().parents[2] / "model"
 
 
 class RecordingCore:
-    """Stands in for OpenVINO; keeps what it is asked to compile with."""
+    """A fake of OpenVINO that records the compilation settings."""
 
     def __init__(self) -> None:
         self.options: dict[str, object] = {}
@@ -54,7 +54,7 @@ class RecordingCore:
 
 
 @pytest.mark.parametrize(("threads", "mode", "expected"), [(0, "throughput", 3), (5, "latency", 5)])
-def test_threads_and_mode_are_openvinos(monkeypatch, threads, mode, expected):
+def test_threads_and_mode_are_passed_to_openvino(monkeypatch, threads, mode, expected):
     core = RecordingCore()
     monkeypatch.setattr("mammoscope.model.engine.loading.import_openvino", core)
     monkeypatch.setattr("mammoscope.model.engine.loading.available_processors", lambda: 3)
@@ -67,7 +67,7 @@ def test_threads_and_mode_are_openvinos(monkeypatch, threads, mode, expected):
 
 
 class RecordingRequest:
-    """Stands in for a request of OpenVINO; keeps which thread first saw its memory."""
+    """A fake of an OpenVINO request that records which thread first accessed its memory."""
 
     def __init__(self) -> None:
         self.first_seen_by: int | None = None
@@ -81,8 +81,8 @@ class RecordingRequest:
         return np.empty((1, 4, 4, 1), np.uint8)
 
 
-def test_memory_is_first_seen_by_whoever_makes_the_engine():
-    """OpenVINO's binding stands still for ever where two threads see some at first."""
+def test_tensor_memory_is_first_accessed_in_one_thread():
+    """OpenVINO's binding deadlocks if two threads access tensor memory first."""
     requests = [RecordingRequest() for _ in range(3)]
     made = iter(requests)
     compiled = SimpleNamespace(
@@ -102,7 +102,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def float_engine() -> Engine:
-    """The released network in float32, with its weights as they are."""
+    """The released network in float32, with unchanged weights."""
     artifact = load_artifact(MODEL)
     return load_engine(Artifact(artifact.network, artifact.card))
 
@@ -118,7 +118,7 @@ def inputs(engine: Engine, phantom_folder: Path) -> np.ndarray:
 
 
 def test_scores_equal_those_of_keras_on_tensorflow(float_engine: Engine, inputs, tmp_path: Path):
-    """The reference runs in a process of its own: Keras takes one backend a process."""
+    """The reference runs in a separate process, because Keras has one backend per process."""
     np.save(tmp_path / "inputs.npy", inputs[..., None])
     program = (
         "import os; os.environ.update(KERAS_BACKEND='tensorflow', TF_CPP_MIN_LOG_LEVEL='3')\n"
@@ -137,7 +137,7 @@ def test_scores_equal_those_of_keras_on_tensorflow(float_engine: Engine, inputs,
     assert scores.logit_maps == pytest.approx(np.array(maps)[..., 0], abs=2e-2)
 
 
-def test_what_is_served_answers_as_near_as_its_card_allows(
+def test_served_scores_are_within_the_cards_limits(
     engine: Engine, float_engine: Engine, phantom_folder: Path
 ):
     assert engine.card.compiled is not None
@@ -150,7 +150,7 @@ def test_what_is_served_answers_as_near_as_its_card_allows(
 
 
 def on_another_cpu(artifact: Artifact, *logits: float) -> Artifact:
-    """The same model, as if it had been released on a CPU that scores phantoms like this."""
+    """The same model, as if released on a CPU with these scores for the phantoms."""
     assert artifact.card is not None
     assert artifact.card.compiled is not None
     compiled = artifact.card.compiled.model_copy(update={"reference_logits": logits})
@@ -160,7 +160,7 @@ def on_another_cpu(artifact: Artifact, *logits: float) -> Artifact:
 @pytest.mark.skipif(
     not computes_in_bfloat16(), reason=not_done("scores in bfloat16; this CPU has none")
 )
-def test_where_the_cpu_scores_otherwise_the_same_weights_are_served_in_float32(
+def test_float32_is_served_on_a_cpu_with_different_scores(
     engine: Engine, inputs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     artifact = load_artifact(MODEL)
@@ -192,7 +192,7 @@ def test_where_the_cpu_scores_otherwise_the_same_weights_are_served_in_float32(
         assert served.infer(inputs).logits.tolist() == in_float32
 
 
-def test_a_score_does_not_depend_on_company_or_threads(engine: Engine, inputs):
+def test_a_score_does_not_depend_on_other_images_or_threads(engine: Engine, inputs):
     together = engine.infer(inputs).logits
     alone = [engine.infer(image[None]).logits[0] for image in inputs]
     with ThreadPoolExecutor(8) as pool:
@@ -202,7 +202,7 @@ def test_a_score_does_not_depend_on_company_or_threads(engine: Engine, inputs):
     assert crowded == pytest.approx(np.tile(together, 24)[:24], abs=1e-5)
 
 
-def test_the_age_enters_where_the_card_takes_it_and_is_told_where_not(
+def test_the_age_is_used_if_the_card_supports_it_and_reported_if_not(
     engine: Engine, phantom_folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     mammogram = read_file(min(phantom_folder.iterdir()))
@@ -222,7 +222,7 @@ def test_the_age_enters_where_the_card_takes_it_and_is_told_where_not(
 
 
 class _Compiled:
-    """Stands in for a network: scores 0 whatever it sees."""
+    """A fake network that scores 0 for any image."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.outputs = [SimpleNamespace(partial_shape=shape) for shape in ((1, 1), (1, 2, 2, 1))]
@@ -253,8 +253,8 @@ class _Compiled:
         (True, "004Y", None, None), (True, None, None, None), (False, "070Y", None, None),
     ],
 )  # fmt: skip
-def test_the_age_in_a_dicom_file_enters_only_where_it_may(setting, said, given, years):
-    """A caller's age goes before it."""
+def test_the_age_in_a_dicom_file_is_used_only_if_allowed(setting, said, given, years):
+    """The caller's age takes precedence."""
     card = Card(
         version="1",
         sha256="0" * 64,

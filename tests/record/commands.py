@@ -1,4 +1,4 @@
-"""What the commands print and write, each in a process of its own."""
+"""Output and files of the commands, each in a separate process."""
 
 import json
 import os
@@ -20,8 +20,9 @@ from tests.record.scores import MODEL, served
 
 COMMANDS = (
     "audit", "compile", "dev", "dev card", "dev distributions", "dev experiments", "dev explore",
-    "dev figures", "dev quality", "dev release", "dev report", "dev robustness", "dev trainings",
-    "download", "evaluate", "explain", "key", "phantoms", "predict", "serve", "train",
+    "dev figures", "dev gate", "dev quality", "dev release", "dev report", "dev robustness",
+    "dev trainings", "download", "evaluate", "explain", "key", "phantoms", "predict", "serve",
+    "train",
 )  # fmt: skip
 
 ENVIRONMENT = {
@@ -54,7 +55,7 @@ class Command:
 
 
 def run(commands: list[Command], folder: Path) -> Entries:
-    """Run commands, in a process of their own, and return what each said and made."""
+    """Run commands in a separate process, and return their output and files."""
     if len(commands) == 1:
         told = [_process(_program(commands[0].line), folder)]
     else:
@@ -101,7 +102,7 @@ def _process(arguments: list[str], folder: Path, given: str = "") -> dict[str, A
 
 
 def normalised(text: str, folder: Path) -> str:
-    """The text with places, keys and pseudonyms, which are others each time, by their names."""
+    """Replace paths, keys and pseudonyms, which differ in each run, by their names."""
     for place, name in ((folder, "<folder>"), (ROOT, "<repository>")):
         text = text.replace(str(place), name)
     text = _KEPT_KEY.sub("<hash>", _KEY.sub("<key>", text))
@@ -125,7 +126,7 @@ def _made(path: Path, folder: Path) -> Any:
 
 
 def _prepare(folder: Path) -> None:
-    """Files that the commands take."""
+    """Input files of the commands."""
     with_refused = folder / "with_refused"
     with_refused.mkdir()
     for name, data in {
@@ -159,11 +160,11 @@ FIRST = (
     Command("mammoscope phantoms --count 6 --seed 4 --dataset dataset", ("dataset",)),
     Command("mammoscope phantoms --count 1 --studies --syntax jpeg-ls studies", ("studies",)),
 )
-"""They make the images that the others read."""
+"""Commands that make the images for the others."""
 
 
 def _independent() -> list[Command]:
-    """Commands that ask no network."""
+    """Commands that do not use the network."""
     records = MODEL / "experiments"
     return [
         *(Command(f"mammoscope {name} --help") for name in COMMANDS),
@@ -209,7 +210,9 @@ def _independent() -> list[Command]:
             ("report.html",),
             alone=True,
         ),
-        Command(f"mammoscope dev figures --model {MODEL} --to figures", ("figures",), alone=True),
+        Command(
+            f"mammoscope dev figures --model {MODEL} --output figures", ("figures",), alone=True
+        ),
         Command("mammoscope key --file new_keys ward", ("new_keys",)),
         Command(
             f"mammoscope dev card --model model_1 --about {MODEL}/about.toml",
@@ -219,7 +222,7 @@ def _independent() -> list[Command]:
 
 
 def _asking() -> list[Command]:
-    """Commands that ask the released model, or fit models of their own."""
+    """Commands that use the released model, or fit other models."""
     model = f"--model {MODEL}"
     made = {
         f"mammoscope predict {model} phantoms": (),
@@ -246,7 +249,7 @@ def _asking() -> list[Command]:
 
 
 def record() -> Entries:
-    served()  # compiled now, so that no command says that it compiles
+    served()  # compiled now, so that no command logs the compilation
     with tempfile.TemporaryDirectory(prefix="record-") as name:
         folder = Path(name)
         _prepare(folder)

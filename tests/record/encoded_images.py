@@ -1,4 +1,4 @@
-"""The images of the record: phantoms in every format, and what is refused."""
+"""The images of the record: phantoms in every format, and refused images."""
 
 import io
 from collections.abc import Callable
@@ -117,7 +117,7 @@ def _lettered(pixels: Grey) -> Grey:
 
 
 def accepted() -> dict[str, bytes]:
-    """Encoded images by name, that are mammograms."""
+    """Return encoded mammograms by name."""
     made: dict[str, Callable[[], bytes]] = {
         f"{name}, {kind}": partial(make, name)
         for name in PHANTOMS
@@ -140,7 +140,7 @@ def accepted() -> dict[str, bytes]:
 
 
 def refused() -> dict[str, bytes]:
-    """Bytes by name, that are no mammograms."""
+    """Return other bytes by name."""
     random = np.random.default_rng(0)
     ramp = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
     drawn = np.zeros((640, 512), np.uint8)

@@ -1,4 +1,4 @@
-"""Answers over HTTP as entries: what is kept of them, and what is put in place of what varies."""
+"""Convert HTTP answers to entries, with replacements for varying parts."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.record.keeping import as_text, digest, sha256
 
 REQUEST_ID = "record"
-"""Sent with every request, so that answers carry no other."""
+"""Sent with every request, so that answers have no other id."""
 
 COMMON_HEADERS = {
     "Cache-Control": "no-store",
@@ -27,10 +27,10 @@ COMMON_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Request-Id": REQUEST_ID,
 }
-"""Headers of all answers: entries keep those that differ, and name those that are missing."""
+"""Common headers: entries list those that differ, and name those that are missing."""
 
 _VARIES = {"Date": "<date>", "Last-Modified": "<date>", "ETag": "<etag>"}
-"""The clock, and when and where static files were checked out."""
+"""Headers that depend on the clock, or on the time and path of the checkout."""
 
 _LONGEST_PAUSE_S = 30
 """Longer times to wait are those of the rate limit: what is left of a minute."""

@@ -1,4 +1,4 @@
-"""The groups of the record: each a file, and what makes its entries anew."""
+"""The groups of the record: each has a file, and a function that makes its entries."""
 
 from collections.abc import Callable
 
@@ -14,4 +14,4 @@ GROUPS: dict[str, Callable[[], Entries]] = {
 }
 
 PROCESSOR = "processor"
-"""File that says on which processor the network was asked."""
+"""File with the processor on which the network was run."""

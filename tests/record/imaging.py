@@ -1,4 +1,4 @@
-"""What reading and preprocessing make of the images; nothing here depends on the network."""
+"""Results of reading and preprocessing; nothing here depends on the network."""
 
 import dataclasses
 from typing import Any
@@ -30,7 +30,7 @@ def record() -> Entries:
     for name, data in {**accepted(), **refused()}.items():
         answer = _answer(data)
         own = {"file": sha256(data), "source": answer.pop("source", None)}
-        # Lossless copies of one image differ in nothing else, which is kept once.
+        # Lossless copies of an image differ in nothing else; it is stored once.
         known = first.setdefault(repr(answer), name)
         entries[name] = {**own, "same_as": known} if known != name else {**own, **answer}
     return entries

@@ -1,4 +1,4 @@
-"""The files of the record: how they are written, read and compared."""
+"""Write, read and compare the files of the record."""
 
 import difflib
 import hashlib

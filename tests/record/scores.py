@@ -1,4 +1,4 @@
-"""What the released network answers about the images, in each precision."""
+"""Scores of the released network, in each precision."""
 
 import re
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ other places; `mammoscope.model.engine.agreement` allows as much."""
 
 
 def processor() -> dict[str, Any]:
-    """Facts on which the last bits of the network's answers depend."""
+    """Return the facts that determine the last bits of the network's scores."""
     openvino = import_openvino()
     core = openvino.Core()
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -49,12 +49,12 @@ def processor() -> dict[str, Any]:
 
 @cache
 def served() -> Engine:
-    """The released model as the service loads it."""
+    """Return the released model as the service loads it."""
     return load_engine(load_artifact(MODEL))
 
 
 def engines() -> dict[str, Engine]:
-    """The released model in float32, and as it is served where this processor has bfloat16."""
+    """Return the released model in float32, and as served if this processor has bfloat16."""
     artifact = load_artifact(MODEL)
     network = convert_network(artifact.network)
     made = {IN_FLOAT: make_engine(network, artifact.card, Execution(precision="float32"))}
@@ -92,7 +92,7 @@ def _answer(engine: Engine, mammogram: Mammogram) -> dict[str, Any]:
 
 
 def far_apart(recorded: Entries, now: Entries) -> list[str]:
-    """Where probabilities differ by more than processors of another kind explain."""
+    """Return probabilities that differ more than other processors explain."""
     return [
         f"{name}, {kind}: {key} was {old[key]}, is {new[key]}"
         for name in recorded

@@ -1,4 +1,4 @@
-"""What gunicorn and the client add: the service as a process, asked as others ask it."""
+"""Answers of the service as a gunicorn process, and of the client."""
 
 import http.client
 import json
@@ -78,7 +78,7 @@ def _answers(port: int) -> Entries:
 
 
 def _malformed(port: int) -> Entries:
-    """Heads that never reach the application."""
+    """Requests that never reach the application."""
     heads = {
         "no HTTP": b"nonsense\r\n\r\n",
         "long line": b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\n\r\n",

@@ -1,4 +1,4 @@
-"""Runs command lines one after another in this process: what each would print and exit with.
+"""Run command lines one after another in this process, and return output and exit codes.
 
 Reads a JSON list of lines from stdin and writes a JSON list of what became of them.
 """

@@ -1,4 +1,4 @@
-"""Figures say what the record says, and say it the same way every time."""
+"""Figures agree with the record, and are always the same."""
 
 import csv
 import json
@@ -75,7 +75,7 @@ def test_without_scores_the_history_is_drawn(run):
     assert [path.name for path in write_figures(run)] == ["curves.svg", "runtime.svg"]
 
 
-def test_curves_hold_the_history():
+def test_curves_show_the_history():
     panels = draw_curves(HISTORY).axes
     assert [axes.get_title() for axes in panels] == ["Loss (log-loss)", "Accuracy", "AUC"]
     lines = {line.get_label(): line.get_ydata() for line in panels[2].lines}
@@ -89,7 +89,7 @@ def test_one_epoch_is_enough():
     assert len(draw_curves(HISTORY[:1]).axes) == 3
     left, right = draw_curves([{**HISTORY[0], "epoch": 0}]).axes[0].get_xlim()
     assert left < 0 < right
-    assert draw_runtime(HISTORY[:1]).axes[0].get_title() == "Runtime per epoch; 2 min in all"
+    assert draw_runtime(HISTORY[:1]).axes[0].get_title() == "Runtime per epoch; 2 min in total"
 
 
 def test_runtime_stacks_training_and_validation():
@@ -113,7 +113,7 @@ def test_reliability_shows_observed_shares(scores):
     ) == pytest.approx(200)
 
 
-def test_roc_is_the_curve_and_lies_in_its_band(scores):
+def test_roc_curve_lies_in_its_band(scores):
     axes = draw_roc(scores, resamples=200).axes[0]
     line = next(each for each in axes.lines if each.get_label() == "validation, by image")
     false_rate, true_rate, _ = roc_curve(scores.labels, scores.logits, drop_intermediate=False)
@@ -150,7 +150,7 @@ def test_damaged_scores_are_refused(run, text):
         write_figures(run)
 
 
-def test_a_folder_that_cannot_be_written_is_said(run):
+def test_an_unwritable_folder_is_reported(run):
     (run / "figures").write_text("a file in the way")
     with pytest.raises(StorageError):
         write_figures(run)

@@ -1,4 +1,4 @@
-"""Runs compared: tables, figures, the page and the project's own images."""
+"""Comparisons of runs: tables, figures, the page and the documentation's images."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ IMAGES = 240
 
 
 def write_run(folder: Path, *, strength: float, seconds: float = 60.0, **changes) -> Path:
-    """A record of two epochs whose scores tell tumours the better, the higher `strength` is."""
+    """A record of two epochs whose scores separate tumours better with higher `strength`."""
     rng = np.random.default_rng(3)
     labels = (np.arange(IMAGES) // 2) % 2
     noise = rng.normal(size=IMAGES)
@@ -101,7 +101,7 @@ def test_finished_runs_are_read_by_name(records):
     assert read_run(records / "unfinished").scores is None
 
 
-def test_a_difference_is_that_of_the_areas_and_its_interval_is_paired(records):
+def test_a_difference_of_areas_has_a_paired_interval(records):
     baseline, better = (read_run(records / f"tuning-{name}") for name in ("baseline", "better"))
     difference = auc_difference(better, baseline)
     areas = [roc_auc_score(run.scores.labels, run.scores.logits) for run in (better, baseline)]
@@ -115,7 +115,7 @@ def test_a_difference_is_that_of_the_areas_and_its_interval_is_paired(records):
     assert (itself.low, itself.value, itself.high) == (0, 0, 0)
 
 
-def test_images_are_paired_by_name_not_by_place(records):
+def test_images_are_paired_by_name_not_by_position(records):
     path = records / "tuning-better" / "validation_scores.csv"
     header, *rows = path.read_text().splitlines()
     baseline, better = (read_run(records / f"tuning-{name}") for name in ("baseline", "better"))
@@ -126,7 +126,7 @@ def test_images_are_paired_by_name_not_by_place(records):
     assert auc_difference(read_run(path.parent), baseline) is None
 
 
-def test_tables_say_what_the_records_say(records):
+def test_tables_agree_with_the_records(records):
     alike, baseline, better = read_runs(records)
     epochs = tabulate_epochs([baseline])
     row = dict(zip(epochs.header, epochs.rows[0], strict=True))
@@ -138,8 +138,8 @@ def test_tables_say_what_the_records_say(records):
     costs = tabulate_costs([better], watts=36.0)
     row = dict(zip(costs.header, costs.rows[0], strict=True))
     assert row["parameters / 10⁶"] == "21.80"
-    assert row["multiply-adds an image / 10⁹"] == "0.56"
-    assert row["processor seconds an epoch"] == "600"
+    assert row["multiply-adds per image / 10⁹"] == "0.56"
+    assert row["processor seconds per epoch"] == "600"
     assert row["Wh, estimated"] == "12.0"  # 1,200 s at 36 W
     assert "36 W" in costs.note
     changes = tabulate_changes(baseline, [alike, better])
@@ -147,7 +147,7 @@ def test_tables_say_what_the_records_say(records):
     assert changes.rows[0][2] == "–"
     assert changes.rows[2][2].startswith("+0.")
     table = tabulate_performance([baseline])
-    assert table.rows[0][4] == "–"  # nothing is known of scanners
+    assert table.rows[0][4] == "–"  # the scanners are unknown
     assert str(table).count("\n") >= 3
     assert table._repr_html_().count("<tr>") == 2
 
@@ -158,16 +158,16 @@ def test_a_cell_cannot_break_the_page():
     assert "<script>" not in Table(("<script>",), (("<script>",),), "<script>")._repr_html_()
 
 
-def test_the_cheapest_is_chosen_where_the_areas_are_not_told_apart(records):
+def test_the_cheapest_of_the_runs_that_are_not_clearly_worse_is_chosen(records):
     alike, baseline, better = read_runs(records)
     assert choose_cheapest([baseline, alike])[0] is alike
     chosen, reason = choose_cheapest([alike, baseline, better])
     assert chosen is better
-    assert "above" in reason
-    assert "no other" in choose_cheapest([alike])[1]
+    assert "clearly higher" in reason
+    assert "the only run" in choose_cheapest([alike])[1]
 
 
-def test_figures_hold_the_runs(records):
+def test_figures_show_the_runs(records):
     alike, baseline, better = read_runs(records)
     panel = draw_epochs_of([baseline, better]).axes[1]
     lines = {line.get_label(): line.get_ydata() for line in panel.lines}
@@ -184,7 +184,7 @@ def test_figures_hold_the_runs(records):
     assert len(draw_rocs([baseline, better]).axes[0].lines) == 3
 
 
-def test_net_benefit_is_what_its_definition_says():
+def test_net_benefit_agrees_with_its_definition():
     probabilities, labels = np.array([0.9, 0.6, 0.4, 0.1]), np.array([1, 0, 1, 0])
     benefit = NetBenefit(probabilities, labels, np.array([0.2, 0.5]))
     once = np.ones((1, 4))
@@ -214,7 +214,7 @@ def test_decisions_are_drawn(records):
     assert len(draw_scores(scores, chosen["right, tumour"]).axes[0].texts) == 3
 
 
-def test_each_part_stands_in_the_legend_once_even_where_its_first_point_is_not_known():
+def test_each_part_is_in_the_legend_once():
     rate = {"value": 0.5, "low": 0.4, "high": 0.6}
     point = {"sensitivity": rate, "specificity": rate}
     parts = {"validation": {"a": {}, "b": point, "c": point}, "test": {"a": point, "b": point}}
@@ -222,7 +222,7 @@ def test_each_part_stands_in_the_legend_once_even_where_its_first_point_is_not_k
     assert sorted(text.get_text() for text in legend.get_texts()) == ["test", "validation"]
 
 
-def test_heat_maps_and_plots_hold_no_raster_and_galleries_do():
+def test_only_galleries_contain_rasters():
     cells = np.random.default_rng(0).normal(size=(11, 7)).astype(np.float32)
     assert "<image" not in svg(draw_heat_maps({"a": cells, "b": cells}))
     assert "<image" in svg(draw_gallery({"a": np.zeros((40, 30), np.uint8)}))
@@ -231,7 +231,7 @@ def test_heat_maps_and_plots_hold_no_raster_and_galleries_do():
     assert [bar.get_height() for bar in drawn.axes[0].patches] == [3, 3, 2, 2]
 
 
-def test_figures_do_not_change_other_peoples_style(records):
+def test_figures_do_not_change_the_global_style(records):
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
@@ -256,13 +256,13 @@ def test_the_page_needs_no_other_file(records, tmp_path, capsys):
     assert f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})" in page
 
 
-def test_the_page_of_what_is_no_run_is_refused(tmp_path, capsys):
+def test_the_page_of_an_invalid_run_is_refused(tmp_path, capsys):
     assert main(["dev", "report", str(tmp_path), "--output", str(tmp_path / "page.html")]) == 1
     assert "history.json" in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
 
 
-def test_the_projects_figures_come_from_its_records(records, tmp_path, capsys):
+def test_the_documented_figures_are_drawn_from_the_records(records, tmp_path, capsys):
     model = tmp_path / "model"
     records.rename(tmp_path / "experiments")
     model.mkdir()
@@ -275,7 +275,9 @@ def test_the_projects_figures_come_from_its_records(records, tmp_path, capsys):
         "metrics": {"validation": {}},
     }
     (model / "card.json").write_text(json.dumps(card))
-    assert main(["dev", "figures", "--model", str(model), "--to", str(tmp_path / "images")]) == 0
+    assert (
+        main(["dev", "figures", "--model", str(model), "--output", str(tmp_path / "images")]) == 0
+    )
     assert {path.stem for path in (tmp_path / "images").iterdir()} == {
         "confusion", "curves", "decision-curve", "operating-points", "reliability", "roc",
         "tuning-differences", "tuning-epochs",

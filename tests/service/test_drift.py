@@ -1,4 +1,4 @@
-"""Drift: images like those of training are let be, others are told."""
+"""Drift is reported for images unlike those in training only."""
 
 import json
 import shutil
@@ -30,19 +30,19 @@ def test_the_same_population_does_not_alarm() -> None:
 
 
 @pytest.mark.parametrize("shift", [-1.0, 1.0])
-def test_another_population_does(shift: float) -> None:
+def test_another_population_alarms(shift: float) -> None:
     assert stability_index(drawn(1, shift=shift), REFERENCE) > ALARMING
 
 
 @given(values=st.lists(NUMBERS, min_size=1), reference=st.lists(NUMBERS, min_size=1))
 @settings(max_examples=50, deadline=None)
-def test_the_index_is_a_number_whatever_comes(values: list[float], reference: list[float]) -> None:
+def test_the_index_is_always_a_finite_number(values: list[float], reference: list[float]) -> None:
     index = stability_index(values, deciles(reference))
     assert np.isfinite(index)
     assert index >= 0.0
 
 
-def test_only_the_last_images_count_and_only_if_they_are_enough() -> None:
+def test_only_the_last_images_count_if_there_are_enough() -> None:
     drift = Drift({"logit": REFERENCE})
     for value in drawn(1, LEAST - 1):
         drift.add({"logit": value, "something else": 1.0})
@@ -54,7 +54,7 @@ def test_only_the_last_images_count_and_only_if_they_are_enough() -> None:
     assert drift.indices() == {"logit": stability_index(drawn(2, WINDOW, shift=2.0), REFERENCE)}
 
 
-def test_command_puts_deciles_into_the_card(
+def test_the_command_adds_deciles_to_the_card(
     phantom_dataset: Path, artifact_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = tmp_path / "model"

@@ -1,4 +1,4 @@
-"""Fetching: what is let through, and everything that is not. No packet leaves the machine."""
+"""Fetching: allowed and denied URLs. No packet leaves the machine."""
 
 import gzip
 import socket
@@ -38,12 +38,12 @@ def unreachable(host: str, port: int) -> list[str]:
     raise AssertionError("A refused URL must not even be looked up.")
 
 
-def test_image_arrives() -> None:
+def test_image_is_fetched() -> None:
     with server(send(IMAGE)) as address:
         assert fetch(f"{address}/a/b.jpg?c=d", LOCAL) == IMAGE
 
 
-def test_request_asks_for_no_compression_and_names_the_host_of_the_url() -> None:
+def test_request_refuses_compression_and_sends_the_urls_host() -> None:
     seen: dict[str, str] = {}
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -68,7 +68,7 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch
         assert fetch(address, LOCAL) == IMAGE
 
 
-def test_chunked_body_arrives() -> None:
+def test_chunked_body_is_fetched() -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.protocol_version = "HTTP/1.1"
         handler.send_response(200)
@@ -120,7 +120,7 @@ def test_chunked_body_arrives() -> None:
         f"http://images.example/{'a' * MAX_URL_LENGTH}",
     ],
 )
-def test_odd_urls_are_refused_before_any_look_up(url: str) -> None:
+def test_invalid_urls_are_refused_before_name_resolution(url: str) -> None:
     with pytest.raises(UrlNotAllowedError):
         fetch(url, GUARDED, resolve=unreachable)
 
@@ -137,7 +137,7 @@ def test_odd_urls_are_refused_before_any_look_up(url: str) -> None:
         (b"/\xff\x80 %C3%BC", "/%FF%80%20%C3%BC"),
     ],
 )
-def test_redirects_are_read_as_browsers_do(location: bytes, path: str) -> None:
+def test_redirects_are_resolved_like_in_browsers(location: bytes, path: str) -> None:
     seen = []
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -207,7 +207,7 @@ def test_addresses_outside_the_public_internet_are_refused(address: str) -> None
     assert not is_public(address)
     with pytest.raises(UrlNotAllowedError):
         fetch("http://images.example/", GUARDED, resolve=resolver(address))
-    with pytest.raises(UrlNotAllowedError):  # one public address beside it does not help
+    with pytest.raises(UrlNotAllowedError):  # an additional public address does not help
         fetch("http://images.example/", GUARDED, resolve=resolver(PUBLIC, address))
 
 
@@ -219,12 +219,12 @@ def test_local_hosts_are_refused_with_the_real_resolver(host: str) -> None:
 
 
 @pytest.mark.parametrize("address", [PUBLIC, "8.8.8.8", "100.128.0.1", "2606:2800:220:1::1"])
-def test_public_addresses_are_let_through(address: str) -> None:
+def test_public_addresses_are_allowed(address: str) -> None:
     assert is_public(address)
 
 
 @given(st.ip_addresses())
-def test_nothing_that_the_standard_library_calls_private_is_public(address: object) -> None:
+def test_addresses_private_by_the_standard_library_are_denied(address: object) -> None:
     if getattr(address, "is_private") or getattr(address, "is_multicast"):  # noqa: B009
         assert not is_public(str(address))
 
@@ -244,14 +244,14 @@ def test_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.Mon
     assert connected == [(PUBLIC, 80)]
 
 
-def test_next_address_is_tried_where_the_first_refuses() -> None:
+def test_next_address_is_tried_if_the_first_refuses() -> None:
     with server(send(IMAGE)) as address:
         url = address.replace("127.0.0.1", "images.example")
-        # Nobody listens on the other loopback address.
+        # No server listens on the other loopback address.
         assert fetch(url, LOCAL, resolve=resolver("127.0.0.2", "127.0.0.1")) == IMAGE
 
 
-def test_switched_off() -> None:
+def test_fetching_can_be_disabled() -> None:
     with pytest.raises(UrlNotAllowedError):
         fetch("http://images.example/", ServiceSettings(url_fetching=False), resolve=unreachable)
 
@@ -263,7 +263,7 @@ HOSTS = ("images.example", "*.hospital.example")
     "host",
     ["images.example", "IMAGES.example.", "pacs.hospital.example", "a.b.hospital.example"],
 )
-def test_hosts_of_the_list_are_fetched_from(host: str) -> None:
+def test_listed_hosts_are_allowed(host: str) -> None:
     listing = LOCAL.model_copy(update={"fetch_hosts": HOSTS})
     with server(send(IMAGE)) as address:
         url = address.replace("127.0.0.1", host)
@@ -281,13 +281,13 @@ def test_hosts_of_the_list_are_fetched_from(host: str) -> None:
         "93.184.216.34",
     ],
 )
-def test_other_hosts_are_not_even_looked_up(host: str) -> None:
+def test_other_hosts_are_denied_without_name_resolution(host: str) -> None:
     listing = GUARDED.model_copy(update={"fetch_hosts": HOSTS})
     with pytest.raises(UrlNotAllowedError, match="not on the allow-list"):
         fetch(f"http://{host}/", listing, resolve=unreachable)
 
 
-def test_a_listed_host_in_a_private_network_is_refused_all_the_same() -> None:
+def test_a_listed_host_in_a_private_network_is_denied() -> None:
     listing = GUARDED.model_copy(update={"fetch_hosts": HOSTS})
     with pytest.raises(UrlNotAllowedError, match="public"):
         fetch("http://images.example/", listing, resolve=resolver("10.0.0.1"))
@@ -330,7 +330,7 @@ def test_redirect_to_a_private_address_is_refused(monkeypatch: pytest.MonkeyPatc
     connect = socket.create_connection
     with server(send(b"", 302, Location="http://inside.example/")) as address:
         port = int(address.rsplit(":", 1)[1])
-        monkeypatch.setattr(  # stands in for the public internet
+        monkeypatch.setattr(  # represents the public internet
             socket, "create_connection", lambda to, timeout: connect(("127.0.0.1", port), timeout)
         )
         with pytest.raises(UrlNotAllowedError, match="public"):
@@ -338,12 +338,12 @@ def test_redirect_to_a_private_address_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("status", [201, 204, 302, 304, 400, 401, 404, 500])
-def test_other_statuses_are_no_image(status: int) -> None:
+def test_other_statuses_are_refused(status: int) -> None:
     with server(send(b"", status)) as address, pytest.raises(FetchFailedError):
         fetch(address, LOCAL)
 
 
-def test_login_page_is_no_image() -> None:
+def test_login_page_is_refused() -> None:
     page = send(b"<html>", Content_Type="text/html; charset=utf-8")
     with server(page) as address, pytest.raises(FetchFailedError, match="web page"):
         fetch(address, LOCAL)
@@ -355,7 +355,7 @@ def test_compressed_answer_is_not_expanded() -> None:
         fetch(address, LOCAL)
 
 
-def test_byte_cap_is_exact() -> None:
+def test_byte_limit_is_exact() -> None:
     limit = LOCAL.max_image_bytes
     with server(send(bytes(limit))) as address:
         held: list[int] = []
@@ -376,7 +376,7 @@ def test_endless_body_is_cut_off() -> None:
         fetch(address, LOCAL)
 
 
-def test_body_shorter_than_announced_is_refused() -> None:
+def test_body_shorter_than_its_length_is_refused() -> None:
     short = send(b"abc", Content_Length="10")
     with server(short) as address, pytest.raises(FetchFailedError, match="broke off"):
         fetch(address, LOCAL)
@@ -391,7 +391,7 @@ def trickle_announced_body(handler: BaseHTTPRequestHandler) -> None:
 
 @pytest.mark.abuse("URL")
 @pytest.mark.parametrize("answer", [trickle_headers, trickle_body, trickle_announced_body])
-def test_slow_server_is_left_at_the_deadline(answer: Answer) -> None:
+def test_slow_server_is_abandoned_at_the_deadline(answer: Answer) -> None:
     hasty = LOCAL.model_copy(update={"fetch_timeout_s": 0.4})
     started = time.monotonic()
     with server(answer) as address, pytest.raises(FetchTimeoutError):
@@ -400,7 +400,7 @@ def test_slow_server_is_left_at_the_deadline(answer: Answer) -> None:
 
 
 @pytest.mark.abuse("URL")
-def test_silent_tls_handshake_is_left_at_the_deadline() -> None:
+def test_silent_tls_handshake_is_abandoned_at_the_deadline() -> None:
     hasty = LOCAL.model_copy(update={"fetch_timeout_s": 0.4})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
@@ -409,7 +409,7 @@ def test_silent_tls_handshake_is_left_at_the_deadline() -> None:
 
 
 @pytest.mark.abuse("URL")
-def test_slow_resolver_is_left_at_the_deadline() -> None:
+def test_slow_resolver_is_abandoned_at_the_deadline() -> None:
     hasty = GUARDED.model_copy(update={"fetch_timeout_s": 0.2})
 
     def slow(host: str, port: int) -> list[str]:

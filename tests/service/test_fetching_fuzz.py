@@ -1,4 +1,4 @@
-"""Fetching whatever URLs, redirects and answers there may be: an image or a typed error."""
+"""Fetching arbitrary URLs, redirects and answers gives an image or a typed error."""
 
 import contextlib
 import socket
@@ -41,7 +41,7 @@ SCHEME = st.sampled_from(("http", "https", "HTTP", "ftp", "file", "data", "javas
 
 @st.composite
 def urls(draw: st.DrawFn) -> str:
-    """URLs and relative references, valid and not, after the grammar of the URL standard."""
+    """Valid and invalid URLs and relative references, by the grammar of the URL standard."""
     parts = [
         draw(st.one_of(st.just(""), SCHEME.map(lambda scheme: f"{scheme}:"), TEXT)),
         draw(st.sampled_from(("//", "/", "", "///", "\\\\", "/\\"))),
@@ -54,7 +54,7 @@ def urls(draw: st.DrawFn) -> str:
 
 
 class Answering(socketserver.ThreadingTCPServer):
-    """Sends the same bytes to everybody who asks."""
+    """Sends the same bytes to every client."""
 
     daemon_threads = True
     answer = b""
@@ -65,7 +65,7 @@ class Answering(socketserver.ThreadingTCPServer):
                 request.recv(65_536)
                 request.sendall(self.answer)
                 request.shutdown(socket.SHUT_WR)
-            except OSError:  # the other side has seen enough
+            except OSError:  # the client has closed the connection
                 pass
 
 
@@ -82,7 +82,7 @@ def address_of(answering: Answering) -> str:
 
 
 def fetch_from(answering: Answering) -> None:
-    """Fetch; other hosts than the server's are not there."""
+    """Fetch; no host except the server's exists."""
     port = answering.server_address[1]
 
     def resolve(_host: str, asked: int) -> list[str]:
@@ -168,7 +168,7 @@ def test_the_service_answers_a_bad_redirect_with_a_problem(
     assert answer.json["code"] == "url_not_allowed"
 
 
-def test_the_service_answers_a_url_that_has_no_bytes_with_a_problem() -> None:
+def test_the_service_answers_a_url_that_cannot_be_encoded_with_a_problem() -> None:
     client = app_with(LOCAL, FakeEngine()).test_client()
     answer = client.post(
         "/predict", data=b'{"url": "http://a/\\ud800"}', content_type="application/json"

@@ -1,4 +1,4 @@
-"""API keys and what each may ask for."""
+"""API keys and their limits."""
 
 import base64
 import datetime as dt
@@ -40,7 +40,7 @@ def ask(client: FlaskClient, key: str | None) -> Any:
 
 
 def rewrite(file: Path, text: str) -> None:
-    """Replace the file, as mounted secrets are, and make sure that it looks changed."""
+    """Replace the file like a mounted secret, and ensure that the change is detected."""
     other = file.with_name("other")
     other.write_text(text)
     later = time.time_ns() + 10**9
@@ -49,7 +49,7 @@ def rewrite(file: Path, text: str) -> None:
 
 
 def wait_until_refused(asking: FlaskClient, key: str) -> None:
-    """Wait until the file is taken as written; until then old keys are valid."""
+    """Wait until the file counts as complete; until then, old keys are valid."""
     end = time.monotonic() + 20
     while ask(asking, key).status_code == 200:
         assert time.monotonic() < end
@@ -58,7 +58,7 @@ def wait_until_refused(asking: FlaskClient, key: str) -> None:
 
 
 @pytest.mark.abuse("auth")
-def test_only_who_has_a_key_is_answered(file: Path) -> None:
+def test_only_clients_with_a_key_are_served(file: Path) -> None:
     first, second = issue_key(file, "ward"), issue_key(file, "archive")
     asking = client(file)
     assert ask(asking, first).status_code == 200
@@ -74,7 +74,7 @@ def test_only_who_has_a_key_is_answered(file: Path) -> None:
 
 
 @pytest.mark.abuse("auth")
-def test_every_route_but_the_probes_asks_for_a_key(file: Path) -> None:
+def test_every_route_except_the_probes_requires_a_key(file: Path) -> None:
     issue_key(file, "ward")
     expired = issue_key(file, "old", expires=TODAY - dt.timedelta(days=1))
     asking = client(file)
@@ -94,7 +94,7 @@ def test_every_route_but_the_probes_asks_for_a_key(file: Path) -> None:
     assert_problem(asking.get("/nothing"), 401, "unauthorized")
 
 
-def test_client_shows_its_key(file: Path) -> None:
+def test_client_sends_its_key(file: Path) -> None:
     key = issue_key(file, "ward")
     server = make_server("127.0.0.1", 0, client(file).application)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -138,7 +138,7 @@ def test_keys_rotate_without_a_restart(file: Path) -> None:
 
 
 @pytest.mark.abuse("auth")
-def test_a_damaged_file_opens_nothing_and_closes_nothing(file: Path) -> None:
+def test_a_damaged_file_does_not_change_the_keys(file: Path) -> None:
     key = issue_key(file, "ward")
     asking = client(file)
     for damage in ("nonsense", "\x00", "ward sha256:12"):
@@ -152,7 +152,7 @@ def test_a_damaged_file_opens_nothing_and_closes_nothing(file: Path) -> None:
 
 
 @pytest.mark.abuse("auth")
-def test_a_key_is_valid_while_the_file_is_written(file: Path) -> None:
+def test_keys_stay_valid_while_the_file_is_written(file: Path) -> None:
     key = issue_key(file, "ward")
     asking = client(file)
     line = file.read_text()
@@ -165,14 +165,14 @@ def test_a_key_is_valid_while_the_file_is_written(file: Path) -> None:
             stream.write(half)
             stream.flush()
             assert ask(asking, key).status_code == 200
-    time.sleep(1.2)  # longer than a file takes to be taken as written
+    time.sleep(1.2)  # longer than it takes for a file to count as complete
     assert ask(asking, new).status_code == ask(asking, key).status_code == 200
     file.write_text("")
     wait_until_refused(asking, key)
 
 
 @pytest.mark.abuse("auth")
-def test_no_key_is_valid_for_long_without_its_file(file: Path) -> None:
+def test_keys_expire_without_their_file(file: Path) -> None:
     key = issue_key(file, "ward")
     asking = client(file, key_file_grace_s=1)
     unreadable = partial(
@@ -198,7 +198,7 @@ def test_no_key_is_valid_for_long_without_its_file(file: Path) -> None:
 
 
 @pytest.mark.abuse("auth")
-def test_the_wall_clock_does_not_move_rate_limits(
+def test_the_wall_clock_does_not_affect_rate_limits(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = issue_key(file, "ward")
@@ -221,7 +221,7 @@ def test_service_does_not_start_without_its_keys(file: Path, content: str | None
 
 
 @pytest.mark.abuse("auth")
-def test_rate_limit_is_each_keys_own(file: Path) -> None:
+def test_rate_limit_is_per_key(file: Path) -> None:
     first, second = issue_key(file, "ward"), issue_key(file, "archive")
     asking = client(file, rate_limit_per_minute=3)
     assert [ask(asking, first).status_code for _ in range(4)] == [200, 200, 200, 429]

@@ -34,7 +34,7 @@ def wait_until(done: Callable[[], bool]) -> None:
 
 
 class HeldEngine(FakeEngine):
-    """Answers when it is released, and counts how many requests run at once."""
+    """Predicts when released, and counts concurrent requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def service(engine: FakeEngine, **settings: Any) -> Flask:
 
 
 class Asking:
-    """Requests in threads of their own."""
+    """Requests in separate threads."""
 
     def __init__(
         self, app: Flask, count: int, content: dict[str, Any] | None = None, **options: Any
@@ -92,7 +92,7 @@ class Asking:
 
 
 def is_ready(app: Flask) -> set[Any]:
-    """What routes and metrics say about readiness."""
+    """Readiness by the routes and the metrics."""
     value = monitoring_of(app).registry.get_sample_value
     stuck = value("mammoscope_not_ready", {"reason": "no_free_slot"})
     assert stuck == 1 - (value("mammoscope_ready") or 0)
@@ -102,8 +102,8 @@ def is_ready(app: Flask) -> set[Any]:
 
 
 @pytest.mark.abuse("load")
-@pytest.mark.parametrize("requests", [3, 5])  # some wait for those that run; no slot is left
-def test_not_ready_while_no_slot_comes_free(engine: HeldEngine, requests: int) -> None:
+@pytest.mark.parametrize("requests", [3, 5])  # some wait for running requests; no slot is free
+def test_not_ready_while_no_slot_becomes_free(engine: HeldEngine, requests: int) -> None:
     app = service(engine, full_queue_grace_s=1.0)
     asking = Asking(app, requests)
     wait_until(lambda: queue_of(app).slots_taken == requests and queue_of(app).waiting > 0)
@@ -117,7 +117,7 @@ def test_not_ready_while_no_slot_comes_free(engine: HeldEngine, requests: int) -
     assert is_ready(app) == {200, 0}
 
 
-def test_ready_while_slots_keep_coming_free(engine: HeldEngine) -> None:
+def test_ready_while_slots_become_free(engine: HeldEngine) -> None:
     app = service(engine, full_queue_grace_s=0.5)
     engine.release.set()
     ended = time.monotonic() + 2
@@ -127,7 +127,7 @@ def test_ready_while_slots_keep_coming_free(engine: HeldEngine) -> None:
 
 
 @pytest.mark.abuse("load")
-def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldEngine) -> None:
+def test_requests_beyond_the_queue_are_refused_and_probes_answered(engine: HeldEngine) -> None:
     app = service(engine)
     queue = queue_of(app)
     asking = Asking(app, 5)
@@ -146,7 +146,7 @@ def test_beyond_the_queue_requests_are_refused_and_probes_answered(engine: HeldE
     assert_good(client)
 
 
-def test_a_body_takes_memory_as_it_arrives() -> None:
+def test_a_body_counts_towards_the_memory_limit_as_it_arrives() -> None:
     app = service(FakeEngine(), max_waiting_bytes=len(IMAGE) + 1000)
     queue = queue_of(app)
     ours, theirs = socket.socketpair()
@@ -157,7 +157,7 @@ def test_a_body_takes_memory_as_it_arrives() -> None:
             {"content_type": "image/png"},
             environ_overrides={
                 "wsgi.input": body,
-                "CONTENT_LENGTH": str(10**7),  # of which nothing comes
+                "CONTENT_LENGTH": str(10**7),  # but nothing arrives
                 "gunicorn.socket": ours,
             },
         )
@@ -186,7 +186,7 @@ def test_waiting_ends_at_the_deadline(engine: HeldEngine) -> None:
 
 @pytest.mark.abuse("load")
 @pytest.mark.parametrize("unread", [b"", b"GET / HTTP/1.1\r\n"])
-def test_work_of_a_client_that_has_left_is_dropped(engine: HeldEngine, unread: bytes) -> None:
+def test_requests_of_disconnected_clients_are_cancelled(engine: HeldEngine, unread: bytes) -> None:
     app = service(engine)
     queue = queue_of(app)
     working = Asking(app, 2)
@@ -242,7 +242,7 @@ def test_first_come_first_served() -> None:
     assert order == list(range(8))
 
 
-def test_failures_give_places_and_turns_back() -> None:
+def test_failures_release_slots_and_queue_positions() -> None:
     queue = RequestQueue(concurrency=1, queue_size=0, max_bytes=100, timeout_s=PATIENCE_S)
     for _ in range(5):
         with (
@@ -256,7 +256,7 @@ def test_failures_give_places_and_turns_back() -> None:
     assert queue.slots_taken == 0
 
 
-def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
+def test_bodies_beyond_the_memory_limit_are_refused(engine: HeldEngine) -> None:
     size = int(EnvironBuilder(method="POST", **upload(IMAGE)).get_environ()["CONTENT_LENGTH"])
     app = service(engine, max_waiting_bytes=5 * size // 2, max_image_bytes=100_000)
     client = app.test_client()
@@ -265,7 +265,7 @@ def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
     refused = client.post("/predict", **upload(IMAGE))
     assert_problem(refused, 429, "service_busy")
     assert refused.headers["Retry-After"]
-    # Bodies are counted as they arrive, and nothing is read of one that is too large.
+    # Bodies are counted as they arrive, and a body that is too large is not read.
     chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
     for environ, status, code in (
         ({**chunked, "wsgi.input": io.BytesIO(IMAGE.ljust(size, b"\0"))}, 429, "service_busy"),
@@ -280,9 +280,7 @@ def test_bodies_that_leave_no_memory_are_refused(engine: HeldEngine) -> None:
 
 @pytest.mark.abuse("load")
 @pytest.mark.parametrize("announced", [True, False])
-def test_images_that_are_fetched_take_memory_like_bodies(
-    engine: HeldEngine, announced: bool
-) -> None:
+def test_fetched_images_count_towards_the_memory_limit(engine: HeldEngine, announced: bool) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         if announced:
             send(IMAGE)(handler)
@@ -307,16 +305,16 @@ def test_images_that_are_fetched_take_memory_like_bodies(
         assert refused.headers["Retry-After"]
         engine.release.set()
         assert [answer.status_code for answer in asking.finish()] == [200, 200]
-        for _ in range(3):  # what they held was given back
+        for _ in range(3):  # their memory was released
             assert app.test_client().post("/predict", **named).status_code == 200
 
 
-def test_a_body_that_is_alone_has_room(engine: HeldEngine) -> None:
+def test_a_single_body_is_always_accepted(engine: HeldEngine) -> None:
     engine.release.set()
     assert_good(service(engine, max_waiting_bytes=1).test_client())
 
 
-def test_readiness_falls_before_the_end() -> None:
+def test_readiness_fails_before_shutdown() -> None:
     app = service(FakeEngine())
     client = app.test_client()
     queue_of(app).drain()

@@ -1,4 +1,4 @@
-"""A log that nobody reads stops nothing."""
+"""An unread log does not stop the service."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ log = logging.getLogger("mammoscope.test")
 def flush():
     for _ in range(20):  # each waits for a second at most
         logging.getLogger().handlers[0].flush()
-if os.fork() == 0:  # as gunicorn makes its worker
+if os.fork() == 0:  # like gunicorn's worker
     for number in range({LINES}):
         log.info("line %d of many", number)
     dropped = dropped_lines()
@@ -33,7 +33,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
-def test_lines_that_nobody_reads_are_dropped_and_counted() -> None:
+def test_unread_lines_are_dropped_and_counted() -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM], stdin=pipe, stdout=pipe, stderr=pipe, text=True
@@ -41,7 +41,7 @@ def test_lines_that_nobody_reads_are_dropped_and_counted() -> None:
         assert process.stdin
         assert process.stdout
         assert process.stderr
-        dropped = int(process.stdout.readline())  # comes though nobody reads the log
+        dropped = int(process.stdout.readline())  # is answered although nobody reads the log
         assert 0 < dropped < LINES
         process.stdin.write("\n")
         process.stdin.flush()
@@ -53,7 +53,7 @@ def test_lines_that_nobody_reads_are_dropped_and_counted() -> None:
     assert lines == [f"line {number} of many" for number in range(LINES - dropped)]
 
 
-def test_a_closed_log_stops_nothing() -> None:
+def test_a_closed_log_does_not_stop_the_service() -> None:
     program = PROGRAM.replace("sys.stdin.readline()", "")
     closed = f"import os; os.close(2)\n{program}"
     done = subprocess.run(

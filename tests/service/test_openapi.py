@@ -1,4 +1,4 @@
-"""The description of the API, and that the API keeps to it whatever is sent."""
+"""The API agrees with its description, whatever is sent."""
 
 import re
 
@@ -30,7 +30,7 @@ CHECKS = [
 
 
 def make_app() -> Flask:
-    # No name is looked up and nothing is fetched, whatever URLs are thought up.
+    # No name is resolved and nothing is fetched, whatever URLs are generated.
     return app_with(ServiceSettings(url_fetching=False, max_study_images=4), FakeEngine())
 
 
@@ -78,7 +78,7 @@ def test_good_answers_are_as_described(request_: str) -> None:
     operation.validate_response(answer)
 
 
-def test_docs_can_be_read() -> None:
+def test_docs_page_is_served() -> None:
     client = make_app().test_client()
     page = client.get("/docs")
     assert page.mimetype == "text/html"

@@ -1,4 +1,4 @@
-"""The service: every answer it gives, without a network underneath."""
+"""All answers of the service, with a fake engine."""
 
 import gzip
 import io
@@ -60,7 +60,7 @@ def test_dicom_is_uploaded_like_any_image(client: FlaskClient) -> None:
         assert answer.json["probability"] == pytest.approx(float(read(data).pixels.mean()))
 
 
-def test_dicom_that_is_no_mammogram_is_refused_in_silence(
+def test_other_dicom_is_refused_without_logging_its_content(
     client: FlaskClient, log_lines: Callable[[], list[dict[str, Any]]]
 ) -> None:
     planted = "DOE^JANE"
@@ -80,7 +80,7 @@ def test_dicom_that_is_no_mammogram_is_refused_in_silence(
 def log_lines(
     capfd: pytest.CaptureFixture[str],
 ) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """What was logged, as the service would write it to stderr."""
+    """The log lines, as the service would write them to stderr."""
     configure_logging("info")
     written: list[str] = []
 
@@ -116,7 +116,7 @@ def image_server() -> Iterator[str]:
         server.shutdown()
 
 
-# What is answered
+# Answers
 
 
 def test_multipart_file(client: FlaskClient) -> None:
@@ -144,7 +144,7 @@ def test_url(client: FlaskClient, image_server: str) -> None:
     assert_problem(missing, 502, "fetch_unsuccessful")
 
 
-def test_age_is_taken_from_form_json_and_query(
+def test_age_is_read_from_form_json_and_query(
     engine: FakeEngine, client: FlaskClient, image_server: str
 ) -> None:
     requests: list[dict[str, Any]] = [
@@ -159,7 +159,7 @@ def test_age_is_taken_from_form_json_and_query(
     assert engine.ages == [57.0, None, 57.5, None, 58.0]
 
 
-def test_operating_point_is_the_settings(engine: FakeEngine) -> None:
+def test_operating_point_comes_from_the_settings(engine: FakeEngine) -> None:
     settings = ServiceSettings(operating_point="high_sensitivity")
     assert_good(app_with(settings, engine).test_client())
     assert engine.operating_points == ["high_sensitivity"]
@@ -199,13 +199,13 @@ def test_answers_are_neither_stored_nor_sniffed(client: FlaskClient) -> None:
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_every_answer_says_of_which_version_it_is(client: FlaskClient) -> None:
+def test_every_answer_has_the_api_version(client: FlaskClient) -> None:
     version = client.get("/openapi.json").json["info"]["version"]
     for response in (client.post("/predict", **upload(IMAGE)), client.get("/nothing")):
         assert response.headers["Mammoscope-Api-Version"] == version
 
 
-def test_request_id_is_taken_over_where_it_is_harmless(client: FlaskClient) -> None:
+def test_harmless_request_ids_are_kept(client: FlaskClient) -> None:
     def returned(sent: str) -> str:
         return client.get("/healthz", headers={"X-Request-Id": sent}).headers["X-Request-Id"]
 
@@ -215,7 +215,7 @@ def test_request_id_is_taken_over_where_it_is_harmless(client: FlaskClient) -> N
         assert len(returned(sent)) == 32
 
 
-# What is refused
+# Refusals
 
 
 def error_classes(root: type[errors.MammoscopeError]) -> Iterator[type[errors.MammoscopeError]]:
@@ -251,7 +251,7 @@ def test_every_error_class_is_answered(
     assert_good(client)
 
 
-def test_unexpected_exception_shows_nothing(
+def test_unexpected_exception_reveals_nothing(
     client: FlaskClient, engine: FakeEngine, log_lines: LogLines
 ) -> None:
     engine.failure = RuntimeError("/srv/patients/meier.dcm")
@@ -341,7 +341,7 @@ def test_bad_request_is_refused_and_the_next_answered(
     engine: FakeEngine, client: FlaskClient, case: str
 ) -> None:
     content, status, code = REFUSALS[case]
-    # The builder of a request eats its streams.
+    # The builder of a request consumes its streams.
     fresh = {
         key: {
             name: [(io.BytesIO(file.getvalue()), label) for file, label in value]
@@ -359,7 +359,7 @@ def test_bad_request_is_refused_and_the_next_answered(
 
 
 def multipart(file: bytes) -> dict[str, Any]:
-    """A form with one file; the test client would spool a large one to disk."""
+    """A form with one file; the test client would write a large one to disk."""
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     return {
         "data": head + file + b"\r\n--x--\r\n",
@@ -368,11 +368,11 @@ def multipart(file: bytes) -> dict[str, Any]:
 
 
 def padded(size: int) -> bytes:
-    """A JPEG of exactly `size` bytes: decoders do not look behind its end."""
+    """A JPEG of exactly `size` bytes: decoders ignore bytes after its end."""
     return encoded("JPEG").ljust(size, b"\0")
 
 
-def test_size_caps_are_exact(client: FlaskClient) -> None:
+def test_size_limits_are_exact(client: FlaskClient) -> None:
     def raw(size: int) -> TestResponse:
         return client.post("/predict", data=padded(size), content_type="image/jpeg")
 
@@ -401,7 +401,7 @@ class CountedStream(io.BytesIO):
         return len(buffer)
 
 
-def test_announced_size_is_refused_before_a_byte_is_read(client: FlaskClient) -> None:
+def test_declared_size_is_refused_before_reading(client: FlaskClient) -> None:
     stream = CountedStream()
     response = client.post(
         "/predict",
@@ -416,7 +416,7 @@ CONTENT_TYPES = ("image/png", "application/json", "multipart/form-data; boundary
 
 
 def chunked(client: FlaskClient, content_type: str, stream: io.IOBase) -> TestResponse:
-    """A body without Content-Length, as the server hands it over."""
+    """A body without Content-Length, as passed on by the server."""
     return client.post(
         "/predict",
         content_type=content_type,
@@ -495,7 +495,7 @@ def test_uploads_never_touch_a_disk(client: FlaskClient, monkeypatch: pytest.Mon
     assert big.post("/predict", **multipart(padded(2_000_000))).status_code == 200
 
 
-# What is logged
+# Logs
 
 
 def test_log_line_of_a_request_identifies_nobody(client: FlaskClient, log_lines: LogLines) -> None:
@@ -527,7 +527,7 @@ def test_lines_of_libraries_are_json_too_without_exception_texts(
     assert "meier" not in str(line)
 
 
-# How the model gets there
+# Loading the model
 
 
 def wait_until(done: Callable[[], bool]) -> None:
@@ -605,9 +605,7 @@ def form_of(name: bytes, image: bytes = IMAGE) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["brüst.jpg", "乳房 左.jpg", "誠", "表.png", "грудь.dcm"])
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "gbk", "shift_jis", "cp1251", "big5"])
-def test_names_of_files_may_have_any_encoding(
-    client: FlaskClient, name: str, encoding: str
-) -> None:
+def test_file_names_may_have_any_encoding(client: FlaskClient, name: str, encoding: str) -> None:
     bytes_of_name = name.encode(encoding, "ignore") or b"\xff"
     answer = client.post("/predict", **form_of(bytes_of_name))
     assert answer.status_code == 200, answer.text
@@ -617,13 +615,13 @@ def test_names_of_files_may_have_any_encoding(
 
 
 @given(name=st.binary(max_size=60).filter(lambda name: not set(name) & set(b'\r\n"\\')))
-def test_no_byte_in_a_name_matters(name: bytes) -> None:
+def test_any_byte_in_a_file_name_is_accepted(name: bytes) -> None:
     client = app_with(SETTINGS, FakeEngine()).test_client()
     assert client.post("/predict", **form_of(name)).status_code == 200
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity", "aws-chunked", " , identity"])
-def test_plain_bodies_may_name_an_encoding(client: FlaskClient, encoding: str) -> None:
+def test_uncompressed_bodies_may_name_an_encoding(client: FlaskClient, encoding: str) -> None:
     for request in (upload(IMAGE), {"data": IMAGE, "content_type": "image/png"}):
         answer = client.post("/predict", **request, headers={"Content-Encoding": encoding})
         assert answer.status_code == 200, answer.text
@@ -653,6 +651,6 @@ def test_compressed_bodies_are_refused_by_their_encoding(
         r"http://a/?\udc80", r"http://a:\ud800/", r"http://a/#\ud800",
     ],
 )  # fmt: skip
-def test_halves_of_characters_are_no_url(client: FlaskClient, url: str) -> None:
+def test_lone_surrogates_in_a_url_are_refused(client: FlaskClient, url: str) -> None:
     answer = client.post("/predict", data=f'{{"url": "{url}"}}', content_type="application/json")
     assert_problem(answer, 400, "url_not_allowed")

@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""Metrics for Prometheus."""
 
 import logging
 import socket
@@ -65,7 +65,7 @@ def test_queue_and_readiness(app: Flask, value: Read) -> None:
     assert value("mammoscope_ready") == 0
 
 
-def test_drift_is_told_once_there_are_enough_images(app: Flask, value: Read) -> None:
+def test_drift_is_reported_once_there_are_enough_images(app: Flask, value: Read) -> None:
     client = app.test_client()
     for _ in range(200):
         assert value("mammoscope_drift_index", {"statistic": "logit"}) is None
@@ -76,7 +76,7 @@ def test_drift_is_told_once_there_are_enough_images(app: Flask, value: Read) -> 
 
 
 @pytest.mark.abuse("auth")
-def test_port_of_its_own(app: Flask) -> None:
+def test_metrics_have_a_separate_port(app: Flask) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         bind = f"127.0.0.1:{free.getsockname()[1]}"
     listen(make_wsgi_app(monitoring_of(app).registry), bind, "metrics")
@@ -86,7 +86,9 @@ def test_port_of_its_own(app: Flask) -> None:
     assert app.test_client().get("/metrics").status_code == 404
 
 
-def test_a_port_that_is_taken_stops_nothing(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_metrics_port_in_use_does_not_stop_the_service(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         caplog.at_level(logging.ERROR, logger="mammoscope"),

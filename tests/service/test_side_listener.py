@@ -1,4 +1,4 @@
-"""Probes and metrics on listeners of their own, which nobody can keep busy."""
+"""Probes and metrics on separate listeners, which clients cannot keep busy."""
 
 import socket
 import time
@@ -39,7 +39,7 @@ def connected(bind: str, sent: bytes = b"") -> socket.socket:
     return connection
 
 
-def test_probes_are_answered_and_nothing_else(bind: str) -> None:
+def test_only_probes_are_answered(bind: str) -> None:
     for path in PROBES:
         answer = requests.get(f"http://{bind}{path}", headers={"X-Request-Id": "a"}, timeout=10)
         assert answer.status_code == 200, answer.text
@@ -50,7 +50,7 @@ def test_probes_are_answered_and_nothing_else(bind: str) -> None:
     assert requests.post(f"http://{bind}/healthz", timeout=10).status_code == 405
 
 
-def test_readiness_is_that_of_the_service() -> None:
+def test_readiness_agrees_with_the_service() -> None:
     app, bind = app_with(ServiceSettings(), FakeEngine()), free_bind()
     listen(probes_of(app), bind, "probes")
     assert requests.get(f"http://{bind}/readyz", timeout=10).status_code == 200
@@ -71,7 +71,7 @@ MALFORMED = (
 
 
 @pytest.mark.parametrize("sent", MALFORMED)
-def test_whoever_does_not_ask_properly_is_hung_up_on(bind: str, sent: bytes) -> None:
+def test_clients_with_invalid_requests_are_disconnected(bind: str, sent: bytes) -> None:
     with connected(bind, sent) as connection:
         try:
             answer = connection.recv(1000)
@@ -90,12 +90,12 @@ SLOW = {
 
 
 @pytest.mark.parametrize("case", SLOW)
-def test_clients_that_linger_keep_nobody_out(bind: str, case: str) -> None:
+def test_idle_clients_do_not_block_others(bind: str, case: str) -> None:
     with ExitStack() as open_:
         lingering = [open_.enter_context(connected(bind, SLOW[case])) for _ in range(100)]
         for _ in range(20):
             assert requests.get(f"http://{bind}/healthz", timeout=10).ok
-        for connection in lingering:  # and each is hung up on
+        for connection in lingering:  # and each is disconnected
             received = b"-"
             while received:
                 try:
@@ -104,7 +104,7 @@ def test_clients_that_linger_keep_nobody_out(bind: str, case: str) -> None:
                     break
 
 
-def test_a_client_that_does_not_read_is_hung_up_on() -> None:
+def test_a_client_that_does_not_read_is_disconnected() -> None:
     app, bind = app_with(ServiceSettings(), FakeEngine()), free_bind()
 
     def large(_environ: object, start_response: object) -> Iterator[bytes]:
@@ -113,7 +113,7 @@ def test_a_client_that_does_not_read_is_hung_up_on() -> None:
 
     listen(large, bind, "large")
     with connected(bind, b"GET / HTTP/1.1\r\n\r\n") as connection:
-        time.sleep(7)  # longer than anybody is waited for
+        time.sleep(7)  # longer than any client may take
         received, block = 0, b"-"
         while block:
             try:

@@ -1,4 +1,4 @@
-"""Traces as a collector gets them."""
+"""Traces as received by a collector."""
 
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ PARENT = "00f067aa0ba902b7"
 
 
 class Collector:
-    """What was sent: spans by name."""
+    """Received spans by name."""
 
     def __init__(self) -> None:
         self.spans: dict[str, Any] = {}
@@ -75,7 +75,7 @@ def test_a_request_and_its_stages_are_spans(app: Flask, collector: Collector) ->
     assert b"meier" not in collector.received
 
 
-def test_stages_that_have_ended_follow_each_other(app: Flask, collector: Collector) -> None:
+def test_finished_stages_are_consecutive(app: Flask, collector: Collector) -> None:
     spans = spans_of(app)
     spans.past({"prepare": 0.25, "infer": 0.5})
     spans.send()
@@ -95,13 +95,13 @@ def test_refusals_say_why(app: Flask, collector: Collector) -> None:
     assert b"meier" not in collector.received
 
 
-def test_a_collector_that_is_gone_stops_nothing() -> None:
+def test_an_unreachable_collector_does_not_stop_the_service() -> None:
     settings = ServiceSettings(traces_endpoint="http://127.0.0.1:1/v1/traces")
     client = app_with(settings, FakeEngine()).test_client()
     assert client.post("/predict", **upload(IMAGE)).status_code == 200
 
 
-def test_nothing_of_it_is_needed_without_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracing_packages_are_optional_without_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("opentelemetry")]:
         monkeypatch.setitem(sys.modules, name, None)
     client = app_with(ServiceSettings(), FakeEngine()).test_client()

@@ -34,7 +34,7 @@ def drawn(data: bytes) -> np.ndarray[Any, Any]:
         return np.asarray(image)
 
 
-def test_heat_map_comes_with_the_answer(client: FlaskClient) -> None:
+def test_heat_map_is_included_in_the_answer(client: FlaskClient) -> None:
     plain = client.post("/predict", **upload(IMAGE)).json
     explained = client.post("/predict?explain=true", **upload(IMAGE)).json
     heat_map = explained.pop("heat_map")
@@ -88,7 +88,7 @@ def test_study_of_named_images(client: FlaskClient) -> None:
     assert study["model_version"] == "test-1"
 
 
-def test_study_of_dicom_says_itself_whose_it_is(client: FlaskClient) -> None:
+def test_dicom_study_identifies_its_patient(client: FlaskClient) -> None:
     form = upload(
         mammogram_object(),
         changed(mammogram_object(), ImageLaterality="R", PatientOrientation=["P", "F"]),
@@ -101,7 +101,7 @@ def test_study_of_dicom_says_itself_whose_it_is(client: FlaskClient) -> None:
     assert again["patients"][0]["patient"] != patient["patient"]
 
 
-def test_refused_image_does_not_harm_the_others(client: FlaskClient) -> None:
+def test_refused_image_does_not_affect_the_others(client: FlaskClient) -> None:
     study = client.post("/studies", **upload(IMAGE, b"no image", patient="A")).json
     good, refused = study["images"]
     assert good["probability"] == pytest.approx(0.4, abs=1e-6)
@@ -134,7 +134,7 @@ def test_bad_study(client: FlaskClient, form: dict[str, Any], status: int, code:
 
 
 @pytest.mark.parametrize("identifier", ["removed", "", "ANON", None])
-def test_a_placeholder_is_no_patient(client: FlaskClient, identifier: str | None) -> None:
+def test_a_placeholder_is_not_a_patient(client: FlaskClient, identifier: str | None) -> None:
     files = [
         (io.BytesIO(changed(mammogram_object(), PatientID=identifier, StudyInstanceUID=study)), "a")
         for study in ("1.2.3", "1.2.4", "1.2.3")
@@ -144,7 +144,7 @@ def test_a_placeholder_is_no_patient(client: FlaskClient, identifier: str | None
     assert all(any("manifest" in each for each in image["warnings"]) for image in study["images"])
 
 
-def test_a_study_with_an_id_for_each_image_is_one_patients(client: FlaskClient) -> None:
+def test_a_study_with_several_ids_is_one_patient(client: FlaskClient) -> None:
     files = [
         (io.BytesIO(changed(mammogram_object(), PatientID=name, StudyInstanceUID="1.2.3")), "a")
         for name in "abc"

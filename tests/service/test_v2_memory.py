@@ -1,4 +1,4 @@
-"""What parsing a request of the inference protocol may take: memory in proportion to its body."""
+"""Parsing a request of the inference protocol takes memory in proportion to its body."""
 
 import base64
 import contextlib
@@ -63,7 +63,7 @@ def attacks() -> Iterator[tuple[str, bytes]]:
 
 
 def peak_of(body: bytes) -> int:
-    """Bytes that parsing `body` takes at most, beside the body."""
+    """Peak memory in bytes for parsing `body`, in addition to the body."""
     tracemalloc.start()
     try:
         with contextlib.suppress(InvalidRequestError, RequestTooLargeError):
@@ -74,7 +74,7 @@ def peak_of(body: bytes) -> int:
 
 
 @pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in attacks()])
-def test_memory_is_bounded(body: bytes) -> None:
+def test_memory_is_limited(body: bytes) -> None:
     assert peak_of(body) < 3 * len(body) + CONSTANT
 
 
@@ -114,7 +114,7 @@ def test_padding_within_a_text_is_refused(place: int) -> None:
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_as_many_pixels_as_are_allowed_are_read(nested: bool) -> None:
+def test_the_maximum_number_of_pixels_is_read(nested: bool) -> None:
     rows = [[value % 256] * 250 for value in range(MAX_VALUES // 250)]
     given = rows if nested else list(chain.from_iterable(rows))
     body = request("pixels", json.dumps(given, indent=1).encode(), [1, len(rows), 250])
@@ -127,7 +127,7 @@ def test_as_many_pixels_as_are_allowed_are_read(nested: bool) -> None:
 @pytest.mark.parametrize(
     "data", [[[1, 2], [3]], [[1], 2], [1, True], [1, 2.0], [1, None], [1, 256], [1, -1], [1, "2"]]
 )
-def test_values_of_other_kinds_are_refused(data: object) -> None:
+def test_values_of_other_types_are_refused(data: object) -> None:
     body = request("pixels", json.dumps(data).encode(), [2])
     with pytest.raises(InvalidRequestError):
         parse_request(body, None, max_values=MAX_VALUES)

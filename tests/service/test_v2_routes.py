@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, asked by a client that was not written here."""
+"""The Open Inference Protocol, used by an independent client."""
 
 import base64
 import io
@@ -125,7 +125,7 @@ def test_images_as_json(client: FlaskClient) -> None:
     }
 
 
-def test_refusals_reach_the_client_in_words(triton: InferenceServerClient) -> None:
+def test_refusals_are_explained_to_the_client(triton: InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="not those of a JPEG"):
         triton.infer("mammoscope", [images(b"no image")])
     with pytest.raises(InferenceServerException, match="no such model"):
@@ -177,7 +177,7 @@ def test_bad_header_length(client: FlaskClient, length: str) -> None:
     assert_problem(client.post(INFER, data=body, headers=headers), 400, "invalid_request")
 
 
-def test_a_body_that_is_too_large(app: Flask) -> None:
+def test_a_body_that_is_too_large_is_refused(app: Flask) -> None:
     small = app_with(ServiceSettings(max_study_bytes=1000), FakeEngine()).test_client()
     large = io.BytesIO(bytes(2_000_000))
     assert_problem(

@@ -1,4 +1,4 @@
-"""Each preset's resolved values, so that a change of a default cannot change a preset unseen."""
+"""Each preset's resolved values: changing a default must not silently change a preset."""
 
 import json
 from pathlib import Path
@@ -11,5 +11,5 @@ RESOLVED = json.loads(Path(__file__).with_name("presets.json").read_text("utf-8"
 
 
 @pytest.mark.parametrize("preset", RESOLVED)
-def test_a_preset_resolves_to_the_values_on_record(preset: str):
+def test_a_preset_resolves_to_the_recorded_values(preset: str):
     assert TrainConfig.from_preset(preset, {}).model_dump(mode="json") == RESOLVED[preset]

@@ -1,4 +1,4 @@
-"""Images of a study to breasts and patients."""
+"""Aggregation of a study's images by breast and patient."""
 
 import csv
 import io
@@ -93,7 +93,7 @@ def test_views_of_unknown_side_are_grouped_by_the_chest_wall():
     assert [each.laterality for each in study.breasts] == [None, None]
 
 
-def test_refused_images_and_unknown_patients_count_for_nobody():
+def test_refused_images_and_unknown_patients_are_not_aggregated():
     error = Refusal(code="corrupt_image", message="It is damaged.")
     refused = RefusedImage(file="y", patient="a", laterality=L, view=MLO, error=error)
     study = aggregate([predicted(1.0), refused, predicted(9.0, patient=None)], CARD, "default")
@@ -143,13 +143,13 @@ def test_levels_have_their_own_calibration_and_operating_points():
 
 
 def taken(patient: str | None, study: str | None, side=L, view=CC) -> PredictedImage:
-    """An image as DICOM objects name its patient and study."""
+    """An image with patient and study as in DICOM objects."""
     image = predicted(1.0, patient, side, view)
     return image.model_copy(update={"study": study})
 
 
 @pytest.mark.parametrize("identifier", ["removed", None])
-def test_a_placeholder_keeps_studies_apart(identifier):
+def test_studies_with_a_placeholder_id_stay_separate(identifier):
     images = [taken(identifier, study, view=view) for study in ("s", "t") for view in (CC, MLO)]
     study = aggregate(images, CARD, "default")
     assert [each.patient for each in study.patients] == ["s", "t"]
@@ -160,7 +160,7 @@ def test_a_placeholder_keeps_studies_apart(identifier):
         assert "manifest" in warning
 
 
-def test_a_study_is_one_patients():
+def test_a_study_belongs_to_one_patient():
     images = [taken(name, "s", side) for name, side in zip("abc", (L, R, R), strict=True)]
     study = aggregate(images, CARD, "default")
     assert [(each.patient, each.images) for each in study.patients] == [("s", 3)]
@@ -178,7 +178,7 @@ def test_identifiers_that_agree_are_kept():
     assert not any(image.warnings for image in study.images)
 
 
-def test_whom_the_caller_names_is_not_settled():
+def test_patients_named_by_the_caller_are_kept():
     images = [taken("removed", "s"), taken("removed", "t"), predicted(1.0, "removed")]
     study = aggregate(images, CARD, "default")
     assert [each.patient for each in study.patients] == ["s", "t", "removed"]
@@ -196,7 +196,7 @@ def loaded_once(engine, monkeypatch):
 
 @pytest.fixture(scope="module")
 def exams(tmp_path_factory):
-    """Two women's four views, in folders, some without a suffix; one image is damaged."""
+    """Four views of two women, in folders, some without a suffix; one image is damaged."""
     folder = tmp_path_factory.mktemp("exams")
     write_phantom_study(folder / "first", seed=1, tumour=True)
     second = write_phantom_study(folder / "second", seed=2, encoding=Encoding("jpeg-2000"))
@@ -222,7 +222,7 @@ def test_score_study_of_a_folder(exams, capsys, loaded_once):
     assert float(first["logit"]) == max(float(row["logit"]) for row in breasts)
 
 
-def test_pseudonyms_are_stable_with_a_key_alone(exams, tmp_path, capsys, loaded_once):
+def test_pseudonyms_are_stable_only_with_a_key(exams, tmp_path, capsys, loaded_once):
     (tmp_path / "key").write_bytes(b"sixteen bytes at least")
     (tmp_path / "short").write_bytes(b"short")
     answers = []
@@ -233,7 +233,7 @@ def test_pseudonyms_are_stable_with_a_key_alone(exams, tmp_path, capsys, loaded_
         answers.append(json.loads((tmp_path / "answer.json").read_text())["patients"][0]["patient"])
     assert answers[0] == answers[1] != answers[2]
     arguments = ["predict", "--study", "--id-key", str(tmp_path / "short"), str(exams)]
-    assert main([*arguments, "--model", str(MODEL)]) == 1
+    assert main([*arguments, "--model", str(MODEL)]) == 2
     assert "16 bytes" in capsys.readouterr().err
 
 
@@ -254,7 +254,7 @@ def test_score_study_of_a_manifest(tmp_path, capsys, loaded_once):
 @pytest.mark.parametrize(
     "text", ["image\na.png", "file,view\na.png,XX", "file,laterality\na.png,links", "\xff"]
 )
-def test_manifests_that_cannot_be_used(tmp_path, text):
+def test_invalid_manifests_are_refused(tmp_path, text):
     path = tmp_path / "manifest.csv"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(MetadataError):
@@ -276,7 +276,7 @@ def test_a_manifest_may_name_files_below_its_folder(tmp_path):
         list(find_study(manifest))
 
 
-def test_a_folder_without_images_is_no_study(tmp_path):
+def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "__MACOSX" / "a.png").write_bytes(b"x")
     (tmp_path / "._b.png").write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""Quotas as the kernel tells them, in folders laid out like /proc and /sys/fs/cgroup."""
+"""CPU quotas in folders with the layout of /proc and /sys/fs/cgroup."""
 
 import os
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_quota_of_version_1(tmp_path: Path, quota_us: int, expected: int):
     assert available_processors(v1(tmp_path, {".": quota_us})) == expected
 
 
-def test_the_least_quota_of_a_group_and_those_above_it_counts(tmp_path: Path):
+def test_the_smallest_quota_of_a_group_and_its_parents_counts(tmp_path: Path):
     quotas = {"pods/a/b": "max 100000", "pods/a": "300000 100000", "pods": "500000 100000"}
     assert available_processors(v2(tmp_path / "2", quotas, own="/pods/a/b")) == 3
     assert available_processors(v2(tmp_path / "0", quotas, own="/other")) == 16
@@ -97,5 +97,5 @@ def test_without_cgroups_the_scheduler_decides(tmp_path: Path, monkeypatch: pyte
     assert available_processors(tmp_path) == 1
 
 
-def test_here_there_is_at_least_one():
+def test_this_machine_has_at_least_one_processor():
     assert 1 <= available_processors() <= 16

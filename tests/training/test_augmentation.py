@@ -25,7 +25,7 @@ def pixels():
 
 
 @pytest.mark.parametrize("change", [flip, erase, jitter])
-def test_equal_states_give_equal_images_and_others_differ(change, pixels):
+def test_equal_states_give_equal_images(change, pixels):
     before = pixels.copy()
     first, again, *others = (
         change(pixels, np.random.default_rng(seed)) for seed in (1, 1, *range(2, 9))
@@ -35,7 +35,7 @@ def test_equal_states_give_equal_images_and_others_differ(change, pixels):
     assert np.array_equal(pixels, before)
 
 
-def test_flips_exchange_top_and_bottom_in_half_of_the_cases(pixels):
+def test_flips_swap_top_and_bottom_in_half_of_the_cases(pixels):
     rng = np.random.default_rng(0)
     flipped = [not np.array_equal(flip(pixels, rng), pixels) for _ in range(400)]
     assert 0.4 < np.mean(flipped) < 0.6
@@ -43,21 +43,21 @@ def test_flips_exchange_top_and_bottom_in_half_of_the_cases(pixels):
                           flip(pixels, np.random.default_rng(3)))  # fmt: skip
 
 
-def test_erasing_takes_tissue_away_in_half_of_the_cases_and_nothing_else(pixels):
+def test_erasing_removes_only_tissue_in_half_of_the_cases(pixels):
     shares = []
     for seed in range(200):
         changed = erase(pixels, np.random.default_rng(seed))
         flipped = flip(pixels, np.random.default_rng(seed))
         different = changed != flipped
         shares.append(different.sum() / (pixels > 0).sum())
-        # What is erased is one even grey, and the outline of the breast stays.
+        # Erased tissue is uniform grey, and the outline of the breast does not change.
         assert len(np.unique(changed[different])) <= 1
         assert np.array_equal(changed > 0, flipped > 0)
     assert 0.35 < np.mean(np.array(shares) > 0) < 0.6
     assert max(shares) < 0.15
 
 
-def test_jitter_changes_what_another_copy_of_the_image_would_and_no_more():
+def test_jitter_changes_images_as_little_as_copies_differ():
     pixels = preprocessed_phantom((299, 299))  # its shifts are in pixels of this size
     same, moved, coarse = [], [], []
     for seed in range(200):
@@ -73,7 +73,7 @@ def test_jitter_changes_what_another_copy_of_the_image_would_and_no_more():
     # Three changes, each in half of the cases.
     assert 0.06 < np.mean(same) < 0.2
     assert max(moved) < 0.1
-    # Seen from afar the image stays: grey values have a range of 255.
+    # At a coarse scale the image hardly changes: grey values have a range of 255.
     assert max(coarse) < 20
     assert np.median(coarse) < 4
 
@@ -84,7 +84,7 @@ def test_jitter_changes_what_another_copy_of_the_image_would_and_no_more():
     warmup=st.floats(0, 0.5),
     losses=st.lists(st.floats(0, 5)),
 )
-def test_learning_rates_stay_between_nothing_and_the_peak(schedule, progress, warmup, losses):
+def test_learning_rates_stay_between_zero_and_the_peak(schedule, progress, warmup, losses):
     assert 0 < learning_rate_share(schedule, progress, warmup, losses) <= 1
 
 

@@ -1,4 +1,4 @@
-"""The real loop on phantoms: TensorFlow, two epochs, killed and continued."""
+"""The real loop on phantoms: TensorFlow, two epochs, killed and resumed."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mammoscope.model.artifact.folder import load_artifact
+from mammoscope.model.artifact.folder import load_artifact, sha256_of
 from mammoscope.settings.training import TrainConfig
 
 pytestmark = pytest.mark.training
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.training
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ("--preset", "smoke", "--batch-size", "16", "--validation-fraction", "0.34")
 STAGES = (*SMOKE, "--head", "logit_map")
-"""An epoch of the head alone, then two of the whole network."""
+"""One epoch of the head alone, then two of the whole network."""
 
 
 def command(*arguments: object) -> list[str]:
@@ -35,7 +35,7 @@ def run(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
 
 
 def record(folder: Path) -> list[dict]:
-    """History without the times, which no seed can repeat."""
+    """History without the times, which are not reproducible."""
     history = json.loads((folder / "history.json").read_text())
     return [{key: entry[key] for key in entry if "seconds" not in key} for entry in history]
 
@@ -46,10 +46,12 @@ def finished(phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) ->
     answer = run(*STAGES, "--data", phantom_dataset, "--output", output)
     assert answer.returncode == 0, answer.stderr
     assert f"The model is in {output}" in answer.stdout
+    epochs = [line for line in answer.stdout.splitlines() if line.startswith("Epoch ")]
+    assert [line.split(":")[0] for line in epochs] == [f"Epoch {n} of 3" for n in (1, 2, 3)]
     return output
 
 
-def test_a_run_leaves_its_whole_record(finished: Path):
+def test_a_run_writes_its_full_record(finished: Path):
     names = {path.name for path in finished.iterdir()}
     assert names >= {
         "card.json", "config.json", "environment.json", "figures", "history.json", "model.keras",
@@ -76,7 +78,7 @@ def test_a_run_leaves_its_whole_record(finished: Path):
     assert len(figures) >= 4
 
 
-def test_no_patient_stands_on_two_sides(finished: Path):
+def test_no_patient_is_in_two_parts(finished: Path):
     with (finished / "split.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     parts = {part: {row["patient_id"] for row in rows if row["part"] == part}
@@ -86,7 +88,7 @@ def test_no_patient_stands_on_two_sides(finished: Path):
     assert not (parts["train"] | parts["validation"]) & parts["test"]
 
 
-def test_the_card_belongs_to_the_model_and_tells_how_it_was_made(finished: Path):
+def test_the_card_matches_the_model_and_describes_the_training(finished: Path):
     card = load_artifact(finished).card
     assert card is not None
     assert card.input_size == (96, 96)
@@ -126,7 +128,7 @@ def _remember_data(finished: Path, phantom_dataset: Path) -> None:
 
 
 def kill_after(epochs: int, output: Path, *arguments: object) -> None:
-    """Start a run and kill it as soon as its history has so many epochs."""
+    """Start a run and kill it once its history has this many epochs."""
     with subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 400
         while time.monotonic() < deadline and process.poll() is None:
@@ -137,7 +139,7 @@ def kill_after(epochs: int, output: Path, *arguments: object) -> None:
     assert len(record(output)) == epochs
 
 
-def test_a_killed_run_resumes_and_ends_like_one_that_was_not(
+def test_a_killed_run_resumes_with_the_same_result(
     finished: Path, phantom_dataset: Path, tmp_path: Path
 ):
     """Killed between two stages, then within one; that a seed repeats a run is shown as well."""
@@ -163,9 +165,56 @@ def test_a_killed_run_resumes_and_ends_like_one_that_was_not(
     answer = run(*arguments, "--resume")
     assert answer.returncode == 0, answer.stderr
     assert record(output) == record(finished)
+    assert sha256_of(output / "model.keras") == sha256_of(finished / "model.keras")
 
 
-def test_resuming_a_complete_run_fits_breasts_and_patients_of_its_card_anew(
+def test_equal_weights_make_equal_files(finished: Path, tmp_path: Path):
+    import keras
+
+    from mammoscope.training.packing import save_network
+
+    released = (finished / "model.keras").read_bytes()
+    for copy in (tmp_path / "first.keras", tmp_path / "second.keras"):
+        network = keras.saving.load_model(finished / "model.keras")  # elsewhere in memory
+        save_network(network, copy)
+        assert copy.read_bytes() == released
+    kernel = network.get_layer("score").trainable_weights[0]
+    kernel.assign(kernel + 1)
+    save_network(network, copy)
+    assert copy.read_bytes() != released
+    assert {path.name for path in tmp_path.iterdir()} == {"first.keras", "second.keras"}
+
+
+def test_one_training_at_a_time_in_a_folder(phantom_dataset: Path, tmp_path: Path):
+    """A second one is refused while the first runs, and a killed one locks nobody out."""
+    output = tmp_path / "run"
+    arguments = (*SMOKE, "--data", phantom_dataset, "--output", output)
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[[run]]\nname = "run"\npreset = "smoke"\n')
+    with subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL) as first:
+        deadline = time.monotonic() + 100
+        while not (output / "config.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        second = run(*arguments, "--resume")
+        queue = subprocess.run(
+            [sys.executable, "-m", "mammoscope", "dev", "trainings", plan, "--data",
+             phantom_dataset, "--runs", tmp_path, "--records", tmp_path / "records"],
+            capture_output=True, text=True, timeout=500, check=False, cwd=ROOT,
+        )  # fmt: skip
+        assert first.poll() is None
+        first.kill()
+    for refused in (second, queue):
+        assert refused.returncode == 1
+        assert "Another training is running in the output folder" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    (output / ".checkpoint.npz.0.partial").write_bytes(b"half")
+    answer = run(*arguments, "--resume")
+    assert answer.returncode == 0, answer.stderr
+    assert load_artifact(output).card is not None
+    assert not [each for each in output.iterdir() if each.suffix == ".partial"]
+
+
+def test_resuming_a_complete_run_refits_the_cards_levels(
     finished: Path, phantom_dataset: Path, tmp_path: Path
 ):
     """As for a run that ended before cards knew levels; nothing else changes."""
@@ -190,7 +239,7 @@ def test_resuming_a_complete_run_fits_breasts_and_patients_of_its_card_anew(
     }  # fmt: skip
 
 
-def test_a_run_learns_what_earlier_ones_answer(
+def test_a_run_is_distilled_from_earlier_runs(
     finished: Path, phantom_dataset: Path, tmp_path: Path
 ):
     """By a teacher that is certain of tumours everywhere, and nothing by the labels."""
@@ -213,7 +262,7 @@ def test_a_run_learns_what_earlier_ones_answer(
     assert config["teachers"] == ["teacher"]
 
 
-def test_a_teacher_sees_images_as_it_learned_them(
+def test_a_teacher_gets_images_as_in_its_training(
     finished: Path, phantom_dataset: Path, tmp_path: Path
 ):
     """Without smoothing, though the network that it teaches has some."""
@@ -250,10 +299,10 @@ def test_a_teacher_sees_images_as_it_learned_them(
         ("other head", "differs in head"),
         ("removed head", "used head depths, which this version no longer has"),
         ("no split", "no readable split.csv"),
-        ("other split", "learned from patients whom this run keeps away"),
+        ("other split", "was trained on validation or test patients"),
     ],
 )
-def test_teachers_that_may_not_teach_are_refused(
+def test_invalid_teachers_are_refused(
     finished: Path, phantom_dataset: Path, tmp_path: Path, damage: str, message: str
 ):
     teacher = tmp_path / "teacher"
@@ -287,7 +336,7 @@ REMOVED = sorted(
 )
 
 
-def test_runs_of_removed_kinds_are_not_resumed(phantom_dataset: Path, tmp_path: Path, capsys):
+def test_runs_with_removed_features_are_not_resumed(phantom_dataset: Path, tmp_path: Path, capsys):
     from mammoscope.__main__ import main
 
     assert len(REMOVED) > 5
@@ -297,11 +346,11 @@ def test_runs_of_removed_kinds_are_not_resumed(phantom_dataset: Path, tmp_path: 
         options = ("--data", phantom_dataset, "--output", output, "--resume")
         assert main(["train", *map(str, options)]) == 1
         error = capsys.readouterr().err
-        assert "which this version no longer has" in error
+        assert "no longer supports" in error
         assert error.count("\n") == 1
 
 
-def test_weights_of_a_removed_kind_are_refused(tmp_path: Path):
+def test_weights_with_removed_features_are_refused(tmp_path: Path):
     import keras
 
     from mammoscope.errors import ConfigurationError
@@ -334,7 +383,7 @@ sys.exit(main(["train", *sys.argv[1:]]))
 """
 
 
-def test_ctrl_c_ends_at_once_and_keeps_whole_epochs(phantom_dataset: Path, tmp_path: Path):
+def test_ctrl_c_stops_at_once_and_keeps_completed_epochs(phantom_dataset: Path, tmp_path: Path):
     output = tmp_path / "interrupted"
     arguments = (*SMOKE, "--batch-size", "4", "--epochs", "50", "--data", phantom_dataset)
     answer = subprocess.run(
@@ -354,17 +403,17 @@ def test_ctrl_c_ends_at_once_and_keeps_whole_epochs(phantom_dataset: Path, tmp_p
 @pytest.mark.parametrize(
     ("prepare_folder", "status", "message"),
     [
-        ("missing", 1, "no such folder"),
-        ("empty", 1, "holds no images"),
+        ("missing", 1, "does not exist"),
+        ("empty", 1, "has no images"),
         ("one class", 1, "labels 0 and 1"),
         ("text named jpg", 1, "labels 0 and 1"),
         ("bad size", 2, "not HEIGHTxWIDTH"),
-        ("tiny size", 1, "between 96 and 4096"),
-        ("weights", 1, "neither imagenet"),
+        ("tiny size", 2, "between 96 and 4096"),
+        ("weights", 1, "must be imagenet"),
         ("full disk", 1, "cannot be"),
     ],
 )
-def test_bad_input_is_told_in_a_line(
+def test_bad_input_is_reported_in_one_line(
     prepare_folder: str, status: int, message: str, phantom_dataset: Path, tmp_path: Path
 ):
     data = tmp_path / "data"
@@ -394,6 +443,16 @@ def test_bad_input_is_told_in_a_line(
     assert answer.returncode == status
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_a_run_with_unavailable_weights_is_started_over(phantom_dataset: Path, tmp_path: Path):
+    where = ("--data", phantom_dataset, "--output", tmp_path / "run")
+    for options in (["--weights", "a.h5"], ["--weights", "b.keras", "--seed", "7"]):
+        answer = run(*SMOKE, *where, *options)
+        assert answer.returncode == 1
+        assert "has a run" not in answer.stderr
+        assert "must be imagenet" in answer.stderr
+    assert (tmp_path / "run").is_dir()
 
 
 def test_a_published_split_that_leaks_is_divided_anew_or_called_leaky(phantom_dataset: Path):
@@ -460,7 +519,7 @@ def test_every_backbone_builds_with_every_head(backbone: str):
 
 
 @pytest.mark.parametrize("head", ["mean", "logit_map"])
-def test_a_run_goes_on_from_an_earlier_ones_head(head: str, tmp_path: Path):
+def test_a_run_starts_from_an_earlier_runs_head(head: str, tmp_path: Path):
     from mammoscope.model.networks import build_network, load_weights
 
     earlier = build_network(TrainConfig.from_preset("smoke", {"head": head}))
@@ -492,7 +551,7 @@ def test_smoothing_is_a_binomial_low_pass_inside_the_network():
     assert np.abs(peak - flat).sum() == pytest.approx(160 / 127.5, rel=1e-4)
 
 
-def test_parameters_and_operations_are_those_of_the_papers():
+def test_parameters_and_operations_agree_with_the_papers():
     """Millions of parameters and of multiply-adds without the top, from the papers' tables."""
     import keras
 
@@ -506,7 +565,7 @@ def test_parameters_and_operations_are_those_of_the_papers():
     assert complexity(mobile)["parameters"] == mobile.count_params()
 
 
-def test_a_network_of_whole_images_is_not_served(tmp_path: Path):
+def test_a_network_for_whole_images_is_not_served(tmp_path: Path):
     from mammoscope.errors import ArtifactMismatchError
     from mammoscope.model.artifact.card import Card
     from mammoscope.model.artifact.folder import sha256_of, write_card
@@ -518,8 +577,8 @@ def test_a_network_of_whole_images_is_not_served(tmp_path: Path):
         load_artifact(tmp_path)
 
 
-def test_the_map_adds_up_to_the_logit():
-    """Whatever the image, the mean of the map is the logit."""
+def test_the_maps_mean_is_the_logit():
+    """The mean of the map is the logit, for any image."""
     import keras
 
     from mammoscope.model.networks import build_network
@@ -589,5 +648,5 @@ def test_the_heat_map_points_at_a_planted_mass():
     assert np.mean(hits) > 0.5
 
 
-def test_the_tests_own_environment_is_tensorflow():
+def test_these_tests_run_on_tensorflow():
     assert os.environ["KERAS_BACKEND"] == "tensorflow"

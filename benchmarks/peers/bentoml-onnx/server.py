@@ -1,4 +1,4 @@
-"""BentoML with ONNX Runtime: a worker for each processor, each with one thread."""
+"""BentoML with ONNX Runtime: one worker per processor, each with one thread."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""LitServe with ONNX Runtime: a worker for each processor, each with one thread."""
+"""LitServe with ONNX Runtime: one worker per processor, each with one thread."""
 
 import io
 import os

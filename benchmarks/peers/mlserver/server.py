@@ -1,7 +1,7 @@
-"""MLServer as its documentation serves what it has no runtime for: a custom `MLModel`.
+"""MLServer with a custom `MLModel`, as documented for models without a runtime.
 
-Its workers ask for an event loop that uvloop no longer makes since 0.22, hence an older uvloop in
-requirements.txt.
+Its workers need an event loop that uvloop has not provided since 0.22, so requirements.txt has an
+older uvloop.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Ray Serve as its TensorFlow tutorial serves a Keras model: a deployment that is called."""
+"""Ray Serve as in its TensorFlow tutorial: a deployment that serves a Keras model."""
 
 import io
 import os

@@ -1,7 +1,7 @@
-"""The reference project's design: Flask asks keras_image_helper for the image of a URL.
+"""The reference project's design: Flask fetches a URL's image with keras_image_helper.
 
-Its preprocessor is made for networks that take float32 RGB; this network takes 8-bit grey, so
-`preprocess` hands it the red channel, which in a grey image is the image.
+Its preprocessor is for networks that take float32 RGB. This network takes 8-bit grey, so
+`preprocess` passes it the red channel, which equals the image if it is grey.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What is in a folder of mammograms, and what would spoil a result obtained with it."""
+"""Audit a folder of mammograms: its content, and what would invalidate results on it."""
 
 from mammoscope.data.audit.auditing import audit
 from mammoscope.data.audit.description import describe

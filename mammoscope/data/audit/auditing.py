@@ -1,4 +1,4 @@
-"""From a data set to the report on it."""
+"""Audit a data set and compile the report."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -18,10 +18,10 @@ from mammoscope.data.duplicates import (
 )
 
 WITHOUT_SPLIT: Final = "all"
-"""Name of the only split of a folder that has none."""
+"""Name of the only split of a folder without splits."""
 
 MAX_LISTED_PAIRS: Final = 1_000
-"""Near duplicates that are listed one by one, the nearest first; all are counted."""
+"""Number of near duplicates listed individually, nearest first; all are counted."""
 
 
 def audit(dataset: Dataset, on_image: Callable[[], object] = lambda: None) -> findings.AuditReport:
@@ -30,7 +30,7 @@ def audit(dataset: Dataset, on_image: Callable[[], object] = lambda: None) -> fi
     Parameters
     ----------
     dataset
-        The folder, as `read_dataset` lists it.
+        The folder, as listed by `read_dataset`.
     on_image
         Called after each image, for a progress bar.
     """
@@ -103,7 +103,7 @@ def _exact_duplicates(
 def _near_duplicates(
     inspections: Sequence[Inspection], names: _Names
 ) -> tuple[findings.NearDuplicates, tuple[findings.SamePicture, ...]]:
-    """Near duplicates, and those of them that are one image; one file stands for exact copies."""
+    """Find near duplicates, and those that are one image; one file represents exact copies."""
     by_digest = {found.digest: found for found in reversed(inspections)}
     hashed = [
         (found.example, found.fingerprint)

@@ -1,4 +1,4 @@
-"""The report as lines that a person understands."""
+"""Describe the report as lines of text."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,15 +8,15 @@ from mammoscope.data.audit.auditing import WITHOUT_SPLIT
 from mammoscope.data.audit.findings import AuditReport, SplitCount
 
 _MAX_LISTED: Final = 5
-"""Files or patients named one by one below a line; the JSON has them all."""
+"""Number of files or patients listed below a line; the JSON lists all."""
 
 
 def describe(report: AuditReport) -> Iterator[str]:
-    """Lines of a report, those that belong to one before them indented."""
-    yield f"{_images(report.pictures)} as the folder stands"
+    """Yield the report's lines; details are indented below their line."""
+    yield f"{_images(report.pictures)} in the published folders"
     yield from _describe_splits(report.splits)
     if "valid" in report.splits:
-        yield "With valid merged into train (no file is moved)"
+        yield "With valid merged into train (files stay in place)"
         yield from _describe_splits(report.merged)
     yield f"Sizes in pixels: {_shares(report.sizes)}"
     yield f"Modes: {_shares(report.modes)}; formats: {_shares(report.formats)}"
@@ -104,7 +104,7 @@ def _describe_inverted(report: AuditReport) -> str:
 def _describe_patients(report: AuditReport) -> Iterator[str]:
     patients, breasts = report.patients, report.breasts
     yield f"Patients: {patients.count:,}" + (
-        f"; {_images(patients.pictures_without)} without a patient, each taken as its own"
+        f"; {_images(patients.pictures_without)} without a patient, each counted as one patient"
         if patients.pictures_without
         else ""
     )
@@ -132,11 +132,11 @@ def _describe_leaks(report: AuditReport) -> Iterator[str]:
         yield f"LEAK: {_images(len(leaks.pictures))} in more than one split"
         yield from _listed([" = ".join(group.files) for group in leaks.pictures])
     if leaks.excluded:
-        yield "Leaks: none; no patient and no image stands in more than one split"
+        yield "Leaks: none; no patient and no image is in more than one split"
     elif report.patients.pictures_without:
         yield (
-            "Leaks cannot be excluded: the patients of "
-            f"{_images(report.patients.pictures_without)} are not known; --metadata can tell them"
+            "Leaks cannot be excluded: "
+            f"{_images(report.patients.pictures_without)} have no known patient; use --metadata"
         )
 
 

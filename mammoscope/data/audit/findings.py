@@ -1,7 +1,7 @@
-"""What an audit finds: the value types of its report.
+"""The findings of an audit: the value types of its report.
 
-`AuditReport.to_json` is what ``python -m mammoscope audit --json`` writes; the fields of the
-classes below are its keys.
+``mammoscope audit --json`` writes `AuditReport.to_json`; the fields of the classes below are its
+keys.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class SplitCount:
-    """Pictures of a split by label, and its patients (0 where no picture names one)."""
+    """Images of a split by label, and its patients (0 if no image names one)."""
 
     pictures: int
     no_tumour: int
@@ -29,11 +29,11 @@ class RefusedFile:
 
 @dataclass(frozen=True, slots=True)
 class SamePicture:
-    """Files that hold one picture.
+    """Files that hold the same image.
 
-    ``distance`` is None for files equal byte by byte, else how far their perceptual hashes are
-    apart in bits, at most `SAME_IMAGE_DISTANCE`. ``labels``, ``splits`` and ``patients`` have
-    each value once; ``patients`` only those that are known.
+    ``distance`` is None for files that are equal byte by byte. Otherwise it is the distance of
+    their perceptual hashes in bits, at most `SAME_IMAGE_DISTANCE`. ``labels``, ``splits`` and
+    ``patients`` list each value once; ``patients`` only known ones.
     """
 
     files: tuple[str, ...]
@@ -45,7 +45,7 @@ class SamePicture:
 
 @dataclass(frozen=True, slots=True)
 class NearPair:
-    """Two files, not equal byte by byte, whose perceptual hashes are ``distance`` bits apart."""
+    """Two files, not equal byte by byte, whose perceptual hashes differ in ``distance`` bits."""
 
     files: tuple[str, str]
     distance: int
@@ -56,11 +56,11 @@ class NearPair:
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """Pairs of pictures that look alike.
+    """Pairs of similar images.
 
-    Two exposures of one breast are alike by nature: ``same_patient`` counts those. The others,
-    ``other_patient``, are worth a look, and so is every pair ``across_splits``. ``complete`` is
-    False where there were too many pairs to count.
+    Two exposures of one breast are naturally similar; ``same_patient`` counts those. The other
+    pairs, ``other_patient`` and all ``across_splits``, need a closer look. ``complete`` is False if
+    there were too many pairs to count.
     """
 
     max_distance: int
@@ -75,7 +75,7 @@ class NearDuplicates:
 
 @dataclass(frozen=True, slots=True)
 class MachineCount:
-    """Inverted pictures of a machine and all its pictures."""
+    """Number of a machine's inverted images, and of all its images."""
 
     inverted: int
     pictures: int
@@ -83,7 +83,7 @@ class MachineCount:
 
 @dataclass(frozen=True, slots=True)
 class InvertedCount:
-    """Pictures with a bright background, in all and by machine where metadata name it."""
+    """Number of images with a bright background, in total and by machine if known."""
 
     pictures: int
     by_machine: Mapping[str, MachineCount]
@@ -91,7 +91,7 @@ class InvertedCount:
 
 @dataclass(frozen=True, slots=True)
 class Patients:
-    """Known patients, and pictures whose patient is not known."""
+    """Number of known patients, and of images whose patient is unknown."""
 
     count: int
     pictures_without: int
@@ -99,10 +99,10 @@ class Patients:
 
 @dataclass(frozen=True, slots=True)
 class Breasts:
-    """Breasts of known patients, by laterality, else by the side of the chest wall.
+    """Breasts of known patients, by laterality or else by the side of the chest wall.
 
-    ``by_chest_wall`` counts the pictures of the second kind, ``both_labels`` the breasts that
-    have pictures of both labels.
+    ``by_chest_wall`` counts the images of the second kind, ``both_labels`` the breasts that have
+    images of both labels.
     """
 
     count: int
@@ -112,7 +112,7 @@ class Breasts:
 
 @dataclass(frozen=True, slots=True)
 class PatientLeak:
-    """A patient in several splits, with the pictures in each."""
+    """A patient in several splits, with the images in each."""
 
     patient_id: str
     splits: Mapping[str, int]
@@ -120,10 +120,10 @@ class PatientLeak:
 
 @dataclass(frozen=True, slots=True)
 class Leaks:
-    """What stands in more than one split.
+    """Patients and images in more than one split.
 
-    ``excluded`` is True where nothing does and every patient is known; without patients a leak
-    cannot be excluded.
+    ``excluded`` is True if there are none and every patient is known. If patients are unknown,
+    leakage cannot be excluded.
     """
 
     patients: tuple[PatientLeak, ...]
@@ -133,13 +133,13 @@ class Leaks:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """Everything the audit found.
+    """The complete result of an audit.
 
-    ``splits`` counts as the folder stands, ``merged`` with valid in train. ``sizes`` has
+    ``splits`` counts the published folders, ``merged`` with valid in train. ``sizes`` lists
     ``<width>x<height>`` in pixels, ``modes`` Pillow's sample layouts, ``formats`` containers, each
-    with the number of readable pictures. ``same_pictures`` holds the exact duplicates and the near
-    ones that are one picture saved twice; ``conflicts`` those of them with both labels. ``passed``
-    is False where there is a leak or a conflict.
+    with the number of readable images. ``same_pictures`` lists exact duplicates, and near
+    duplicates that are one image saved twice; ``conflicts`` lists those of them with both labels.
+    ``passed`` is False if there is a leak or a conflict.
     """
 
     pictures: int
@@ -159,5 +159,5 @@ class AuditReport:
     passed: bool
 
     def to_json(self) -> dict[str, Any]:
-        """JSON object; its keys are stable."""
+        """Return a JSON object with stable keys."""
         return asdict(self)

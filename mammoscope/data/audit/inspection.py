@@ -1,4 +1,4 @@
-"""Each file of a data set, read and decoded once."""
+"""Read and decode each file of a data set once."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ _PREPROCESSED_SIZE: Final = (96, 72)
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What one file turned out to be; None for whatever its refusal leaves unknown.
+    """Facts about one file; None for facts unknown because the file was refused.
 
     ``digest`` is the SHA-256 of the file, ``fingerprint`` the `perceptual_hash`, uint64 (4,).
     """
@@ -41,14 +41,14 @@ def inspect_images(examples: Sequence[Example], on_image: Callable[[], object]) 
             for inspection in pool.map(inspect_image, examples):
                 inspections.append(inspection)
                 on_image()
-        except BaseException:  # Ctrl-C must not wait for the images still in the queue
+        except BaseException:  # Ctrl-C must not wait for the queued images
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return inspections
 
 
 def inspect_image(example: Example) -> Inspection:
-    """Read, decode and preprocess one image; whatever refuses it is part of the answer."""
+    """Read, decode and preprocess one image; a refusal is part of the result."""
     digest = source = None
     try:
         digest = _digest(example)
@@ -66,8 +66,8 @@ def inspect_image(example: Example) -> Inspection:
 
 
 def _digest(example: Example) -> str:
-    if not example.path.is_file():  # reading a pipe or a device would never end
-        raise UnreadableFileError("What bears an image's name is not a file.")
+    if not example.path.is_file():  # reading a pipe or a device would block forever
+        raise UnreadableFileError("This has an image's name but is not a regular file.")
     try:
         with example.path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,8 +1,8 @@
-"""Rules that aggregate the scores of a breast's views, or of a patient's breasts, compared.
+"""Compare rules that aggregate the scores of a breast's views, or of a patient's breasts.
 
-Only breasts with equally many views are compared with one another, and only patients with equally
-many breasts: the highest of two is above the highest of one by chance alone, and data sets that
-image the ill breast of the ill and both of the healthy would turn that into a result.
+Only breasts with the same number of views are compared, and only patients with the same number of
+breasts. The maximum of two scores is higher than one score by chance alone. Some data sets image
+only the diseased breast of patients and both breasts of healthy women, which would bias the result.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,20 +18,20 @@ from mammoscope.imaging.arrays import FloatArray, IntArray
 from mammoscope.model.calibration import sigmoid
 
 RULES_IN_USE: Final[Mapping[str, str]] = {"breast": "mean", "patient": "highest"}
-"""What `Scored.by_breast` and `Scored.by_patient` do, by level."""
+"""The rules of `Scored.by_breast` and `Scored.by_patient`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleResult(Measured):
-    """What one rule reaches.
+    """Result of one rule.
 
     Parameters
     ----------
     auc
-        Share of pairs of label 1 and label 0, with equally many members, in which the former
-        scores higher; NaN without any such pair.
+        Share of pairs of label 1 and label 0, with the same number of members, in which label 1
+        scores higher; NaN without such pairs.
     gain
-        AUC less that of the rule in use, over the same resamples of patients; None for that rule.
+        AUC minus that of the rule in use, on the same resamples of patients; None for that rule.
     """
 
     auc: Interval
@@ -41,23 +41,23 @@ class RuleResult(Measured):
 def compare_rules(
     images: Scored, *, resamples: int = RESAMPLES
 ) -> dict[str, dict[str, RuleResult]]:
-    """Measure rules on validation images, so that the one in use is a choice and no habit.
+    """Measure the alternatives to the rule in use, on validation images.
 
-    A rule would have to replace the one in use where the whole interval of its gain lies above 0.
+    Another rule should replace the one in use if the whole interval of its gain is above 0.
 
     Parameters
     ----------
     images
-        With their patients and breasts, both classes present.
+        Images with their patients and breasts, of both classes.
     resamples
-        Of the intervals.
+        Number of bootstrap resamples for the intervals.
 
     Returns
     -------
     dict
-        By level, ``breast`` and ``patient``, and by rule: ``mean`` and ``highest`` of the logits;
-        ``noisy_or``, the probability that not all of the calibrated probabilities miss, as if they
-        were independent. For patients the rules take the breasts' mean logits.
+        By level, ``breast`` and ``patient``, and by rule: ``mean`` and ``highest`` of the logits,
+        and ``noisy_or``, the probability that at least one calibrated probability is right,
+        assuming independence. For patients, the rules use the breasts' mean logits.
     """
     breasts = images.by_breast()
     patients = images.by_patient()
@@ -74,7 +74,7 @@ def compare_rules(
 def _compare(
     members: Scored, groups: IntArray, whole: Scored, *, level: str, resamples: int
 ) -> dict[str, RuleResult]:
-    """Measure each rule on the level `whole`, whose units are the `groups` of `members`."""
+    """Measure each rule at the level `whole`, whose units are the `groups` of `members`."""
     in_use = RULES_IN_USE[level]
     counts = np.bincount(groups)
     strata = [np.flatnonzero(counts == count) for count in np.unique(counts)]
@@ -91,7 +91,7 @@ def _compare(
 
     def area(parts: list[Curve], weights: FloatArray, counted: FloatArray) -> FloatArray:
         areas = [curve.auc(weights[:, where]) for curve, where in zip(parts, strata, strict=True)]
-        with np.errstate(invalid="ignore"):  # no pair at all
+        with np.errstate(invalid="ignore"):  # there may be no pairs
             ordered = np.where(counted > 0, np.stack(areas), 0.0) * counted
             return np.asarray(ordered.sum(axis=0) / counted.sum(axis=0), np.float64)
 
@@ -119,7 +119,7 @@ def _highest(members: Scored, groups: IntArray) -> FloatArray:
 
 
 def _noisy_or(members: Scored, groups: IntArray) -> FloatArray:
-    """Log of the probability that all miss, negated: it orders as the probability itself."""
+    """Negative log of the probability that all are wrong; it sorts like the probability itself."""
     missed = np.log(sigmoid(-members.calibration.log_odds(members.logits)))
     return np.asarray(-np.bincount(groups, weights=missed), np.float64)
 

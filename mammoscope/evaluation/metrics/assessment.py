@@ -1,4 +1,4 @@
-"""The whole evaluation of scored images: levels, groups, operating points."""
+"""The full evaluation of scored images: levels, groups, operating points."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,19 +15,19 @@ from mammoscope.imaging.arrays import FloatArray
 from mammoscope.model.calibration import AgeCalibration
 
 MIN_PER_CLASS: Final = 10
-"""Images of each class that a group must have for an AUC of its own."""
+"""Minimum number of images of each class for the AUC of a group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group(Measured):
-    """The images that share one value of one fact, such as one machine.
+    """Images that share a value of a fact, such as a machine.
 
     Parameters
     ----------
     images, patients, positives
         Counts.
     auc
-        None where a class has fewer than `MIN_PER_CLASS` images.
+        None if a class has fewer than `MIN_PER_CLASS` images.
     """
 
     images: int
@@ -38,25 +38,24 @@ class Group(Measured):
 
 @dataclass(frozen=True, slots=True)
 class Evaluation(Measured):
-    """All that is measured on one set of scored images.
+    """All measurements of a set of scored images.
 
     Parameters
     ----------
     images, patients, breasts, positives
         Counts; positives are images.
     threshold
-        Probability from which the accuracies count label 1 as answered.
+        Probability from which the accuracies count an image as predicted label 1.
     image, breast, patient
         Measures by name at each level.
     groups
         By fact, by value of the fact.
     within
-        By fact: mean of the AUCs of the groups large enough to have one, None where fewer than
-        two are.
+        By fact: mean AUC of the groups that have one, None if fewer than two do.
     operating_points
-        Given thresholds as measured here.
+        Results at the given thresholds.
     level_points
-        By level, ``breast`` and ``patient``: the same of thresholds of its own; empty without any.
+        By level, ``breast`` and ``patient``: results at the level's own thresholds, or empty.
     """
 
     images: int
@@ -73,7 +72,7 @@ class Evaluation(Measured):
     level_points: Mapping[str, Mapping[str, OperatingPoint]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON object: the image level flat at the top, the rest below its name."""
+        """Return a JSON object: the image level at the top, the rest nested by name."""
         found = Measured.to_json(self)
         counts = ("images", "patients", "breasts", "positives", "threshold")
         return {
@@ -97,31 +96,31 @@ def evaluate_scores(
     scales: Mapping[str, Scale] | None = None,
     resamples: int = RESAMPLES,
 ) -> Evaluation:
-    """Measure everything, each with a 95 % interval from resamples of patients.
+    """Compute all measures, each with a 95 % interval from resamples of patients.
 
     Parameters
     ----------
     scored
         Images.
     groups
-        By fact (``machine``, ``view``, ...), the value of each image, None where unknown.
+        By fact (``machine``, ``view``, ...): the value for each image, None if unknown.
     thresholds
-        Named operating points of images to measure, as probabilities.
+        Operating points of images, as probabilities by name.
     scales
-        By level, ``breast`` and ``patient``: what was fitted to it. A level without takes the
-        images' calibration.
+        By level, ``breast`` and ``patient``: its calibration and thresholds. A level without an
+        entry uses the images' calibration.
     resamples
-        Of the intervals.
+        Number of bootstrap resamples for the intervals.
 
     Raises
     ------
     SingleClassError
-        If the images, or the patients, are not of both classes.
+        If the images, or the patients, are all of one class.
     """
     levels = {"image": scored, "breast": scored.by_breast(), "patient": scored.by_patient()}
     for level in ("image", "patient"):
         if np.unique(levels[level].labels).size < 2:
-            raise SingleClassError(f"Nothing can be measured: only one class by {level}.")
+            raise SingleClassError(f"Nothing can be measured: there is only one class by {level}.")
     scales = scales or {}
     for level, scale in scales.items():
         levels[level] = replace(levels[level], calibration=scale.calibration)
@@ -158,23 +157,23 @@ def evaluate_with_age(
     thresholds: Mapping[str, float] | None = None,
     resamples: int = RESAMPLES,
 ) -> Evaluation | None:
-    """Measure probabilities that the women's ages entered, of the images whose age is known.
+    """Compute all measures with the women's ages in the probabilities, where the age is known.
 
     Parameters
     ----------
     scored
         Images.
     ages
-        Age in years for each, None where unknown.
+        Age in years for each image, None if unknown.
     calibration
-        Makes log-odds of logits and ages.
+        Maps logits and ages to log-odds.
     thresholds, resamples
-        As for `evaluate_scores`.
+        As in `evaluate_scores`.
 
     Returns
     -------
     Evaluation or None
-        None where those images, or their patients, are not of both classes.
+        None if those images, or their patients, are all of one class.
     """
     known = [i for i, age in enumerate(ages) if age is not None]
     log_odds = calibration.log_odds(
@@ -209,7 +208,7 @@ def _groups(
 
     def within(weights: FloatArray) -> dict[str, FloatArray]:
         areas = {value: curve.auc(weights[:, where]) for value, (curve, where) in curves.items()}
-        # The mean is last and needs every group: a resample that lacks a class in one is dropped.
+        # The mean is last and needs every group: resamples that lack a class in one are dropped.
         return {f"={value}": area for value, area in areas.items()} | {
             "mean": np.mean(list(areas.values()), axis=0)
         }
@@ -235,5 +234,5 @@ def _large_enough(labels: np.ndarray[Any, np.dtype[np.int64]]) -> bool:
 
 
 def _natural(value: str) -> tuple[int, float, str]:
-    """Sort numbers by size before words by letter."""
+    """Sort numbers by value, before words in alphabetical order."""
     return (0, float(value), value) if value.isdecimal() else (1, 0.0, value)

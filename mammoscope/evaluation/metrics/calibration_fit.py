@@ -1,4 +1,4 @@
-"""Fitting calibrations: Platt scaling, alone or with the age."""
+"""Fit calibrations: Platt scaling, without or with the age."""
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +15,15 @@ _MAX_STEPS = 200
 _MAX_LOG_ODDS_STEP = 10.0
 _TOLERANCE = 1e-20
 _MIN_STANDARD_SLOPE = 1e-3
-"""Least slope per standard deviation of the logits: more logit must never mean less probability."""
+"""Minimum slope per standard deviation of the logits, so that probability rises with the logit."""
 
 
 def fit_platt(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration:
     """Fit Platt scaling by maximum likelihood on smoothed targets.
 
-    Where the data say nothing of a slope (fewer than two distinct logits, or one class), the slope
-    is 1 and only the intercept is fitted. A slope that would fall to 0 or below is held just
-    above it, so that the order of images is never reversed.
+    If the data do not determine a slope (fewer than two distinct logits, or one class), the slope
+    is 1 and only the intercept is fitted. A slope at or below 0 is replaced by one slightly above
+    0, so that the order of images is never reversed.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def fit_platt(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration:
     Raises
     ------
     ValueError
-        If there is no image, the lengths differ, a logit is not finite or a label is not 0 or 1.
+        If there are no images, the lengths differ, a logit is not finite or a label is not 0 or 1.
 
     References
     ----------
@@ -56,7 +56,7 @@ def fit_platt(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration:
 def fit_platt_with_age(
     logits: npt.ArrayLike, ages: npt.ArrayLike, labels: npt.ArrayLike
 ) -> AgeCalibration | None:
-    """Fit Platt scaling with the age as a second variable; as `fit_platt` does otherwise.
+    """Fit Platt scaling with the age as a second variable; otherwise like `fit_platt`.
 
     Parameters
     ----------
@@ -70,19 +70,19 @@ def fit_platt_with_age(
     Returns
     -------
     AgeCalibration or None
-        None where the data say nothing of it: one class, logits or ages all alike, or a logit
-        that adds nothing to the age.
+        None if the data do not determine it: one class, constant logits or ages, or a logit that
+        adds nothing to the age.
 
     Raises
     ------
     ValueError
-        If there is no image, the lengths differ or a value is not allowed.
+        If there are no images, the lengths differ or a value is invalid.
     """
     x, y = np.asarray(logits, np.float64), np.asarray(labels)
     years = np.asarray(ages, np.float64)
     targets = _smoothed(x, y)
     if years.shape != x.shape or not np.isfinite(years).all():
-        raise ValueError("ages must be as many as logits, and finite")
+        raise ValueError("ages must have the length of logits and be finite")
     if np.unique(y).size < 2 or not varies(x) or not varies(years):
         return None
     decades = decades_from_centre(years)
@@ -99,9 +99,9 @@ def fit_platt_with_age(
 
 
 def _smoothed(x: FloatArray, y: npt.NDArray[np.generic]) -> FloatArray:
-    """Platt's targets for labels y (N,), once logits x (N,) and labels are found sound."""
+    """Return Platt's targets for labels y (N,); checks logits x (N,) and labels."""
     if x.ndim != 1 or x.shape != y.shape or x.size == 0:
-        raise ValueError("logits and labels must be two lists of one length, not empty")
+        raise ValueError("logits and labels must be non-empty and of the same length")
     if not np.isfinite(x).all() or not np.isin(y, (0, 1)).all():
         raise ValueError("logits must be finite and labels 0 or 1")
     ones = int(np.sum(y))
@@ -115,14 +115,14 @@ def fit_logistic(x: FloatArray, targets: FloatArray) -> tuple[float, float]:
     Parameters
     ----------
     x
-        Values (N,), not all alike.
+        Values (N,), not all equal.
     targets
-        Wanted probabilities (N,) in [0, 1].
+        Target probabilities (N,) in [0, 1].
 
     Returns
     -------
     slope, intercept
-        Without a meaningful size where `x` separates targets of 0 from targets of 1 perfectly.
+        Of arbitrary size if `x` separates targets of 0 from targets of 1 perfectly.
     """
     centre, spread = float(x.mean()), float(x.std())
     design = np.stack([np.ones_like(x), (x - centre) / spread], axis=1)
@@ -137,14 +137,14 @@ def fit_intercept(offset: FloatArray, targets: FloatArray) -> float:
 
 
 def varies(x: FloatArray) -> bool:
-    """Whether values differ by more than rounding."""
+    """Whether values differ by more than rounding errors."""
     return float(np.ptp(x)) > 1e-9 * max(1.0, float(np.abs(x).max()))
 
 
 def _newton(design: FloatArray, offset: FloatArray, targets: FloatArray) -> FloatArray:
-    """Logistic regression on a design (N, K) beside a fixed offset (N,): coefficients (K,).
+    """Fit a logistic regression on a design (N, K) with a fixed offset (N,): coefficients (K,).
 
-    Newton steps, halved until the loss falls: the loss is convex, so this arrives.
+    Newton steps are halved until the loss falls. The loss is convex, so this converges.
     """
 
     def loss(coefficients: FloatArray) -> float:
@@ -157,7 +157,7 @@ def _newton(design: FloatArray, offset: FloatArray, targets: FloatArray) -> Floa
         fitted = sigmoid(design @ coefficients + offset)
         gradient = design.T @ (fitted - targets) / len(design)
         curvature = (design * (fitted * (1.0 - fitted))[:, None]).T @ design / len(design)
-        # A trace of ridge keeps a saturated system solvable; it does not move the optimum.
+        # A slight ridge keeps a saturated system solvable; it does not move the optimum.
         step = np.linalg.solve(curvature + 1e-12 * np.eye(len(coefficients)), gradient)
         if step @ gradient < _TOLERANCE:
             break

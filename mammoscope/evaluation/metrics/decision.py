@@ -1,4 +1,4 @@
-"""Net benefit: what acting on a score is worth, beside acting on everybody and on nobody."""
+"""Net benefit of acting on a score, compared with acting on everybody and on nobody."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,10 +7,10 @@ from mammoscope.imaging.arrays import FloatArray, IntArray
 
 
 class NetBenefit:
-    """Net benefit at many threshold probabilities, ready for many weightings.
+    """Net benefit at many threshold probabilities, for many weightings at once.
 
-    At a threshold t one false alarm weighs t / (1 - t) of a tumour found: who acts from there on
-    says so by the choice.
+    At a threshold t, one false alarm costs t / (1 - t) of the benefit of one detected tumour. The
+    choice of a threshold implies this exchange rate.
 
     Parameters
     ----------
@@ -35,11 +35,11 @@ class NetBenefit:
         self._worth_of_all = worth
 
     def __call__(self, weights: FloatArray) -> FloatArray:
-        """Net benefit an image (R, T) of acting on the score, for weights (R, N)."""
+        """Net benefit per image (R, T) of acting on the score, for weights (R, N)."""
         return _mean(self._worth, weights)
 
     def of_acting_on_all(self, weights: FloatArray) -> FloatArray:
-        """Net benefit (R, T) of acting on every image; acting on none is worth 0."""
+        """Net benefit per image (R, T) of acting on every image; that of acting on none is 0."""
         return _mean(self._worth_of_all, weights)
 
 

@@ -1,4 +1,4 @@
-"""Confidence intervals that know that the images of one patient belong together."""
+"""Confidence intervals for images clustered by patient."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -9,21 +9,21 @@ import numpy as np
 from mammoscope.imaging.arrays import FloatArray, IntArray
 
 Statistic = Callable[[FloatArray], Mapping[str, FloatArray]]
-"""Weights (R, N) of N images in R resamples -> named values (R,), NaN where undefined."""
+"""Maps weights (R, N) of N images in R resamples to named values (R,), NaN if undefined."""
 
 RESAMPLES: Final = 2000
 CONFIDENCE: Final = 0.95
 _CHUNK_NUMBERS = 400_000
-"""Weights held at a time: small enough for a processor's cache, whatever the data set."""
+"""Number of weights in memory at a time: fits a processor's cache for any data set."""
 _MAX_DRAWS_PER_RESAMPLE = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Something measured, whose fields are numbers or what was measured in turn."""
+    """A measurement whose fields are numbers or other measurements."""
 
     def to_json(self) -> dict[str, Any]:
-        """JSON object of all fields; a number that is undefined is null."""
+        """Return a JSON object of all fields; undefined numbers are null."""
         return asdict(self, dict_factory=_defined)
 
 
@@ -41,10 +41,10 @@ class Interval(Measured):
     Parameters
     ----------
     value
-        Measured on the data as they are; NaN where undefined.
+        Measured on the original data; NaN if undefined.
     low, high
-        Ends of the interval; NaN where it cannot be given (fewer than two patients, or a statistic
-        that most resamples leave undefined).
+        Ends of the interval; NaN if unavailable (fewer than two patients, or a statistic that is
+        undefined on most resamples).
     """
 
     value: float
@@ -53,12 +53,12 @@ class Interval(Measured):
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote."""
+        """Read the result of `to_json`."""
         ends = (content[name] for name in ("value", "low", "high"))
         return cls(*(np.nan if end is None else float(end) for end in ends))
 
     def __str__(self) -> str:
-        """Value with its interval, three decimals each; a dash where there is none."""
+        """Format the value with its interval, three decimals each; a dash if undefined."""
         if not np.isfinite(self.value):
             return "–"
         if not np.isfinite(self.low):
@@ -76,23 +76,23 @@ def bootstrap(
 ) -> dict[str, Interval]:
     """Measure `statistic` and its percentile intervals from resamples of patients.
 
-    Patients are drawn with replacement, all images of a drawn patient with them. Resamples with
-    one class only are drawn again; those that leave a single statistic undefined (NaN) are dropped
-    for it. An interval is widened to hold the measured value where resampling is biased, as it is
-    for the calibration error, to which noise can only add.
+    Patients are drawn with replacement, together with all their images. Resamples with only one
+    class are drawn again. A resample that leaves a statistic undefined (NaN) is dropped for that
+    statistic. An interval is widened to contain the measured value if resampling is biased. This
+    applies to the calibration error, which noise can only increase.
 
     Parameters
     ----------
     statistic
-        What to measure. It gets weights float64 (R, N): how often each image was drawn.
+        The statistic. Its weights float64 (R, N) count how often each image was drawn.
     labels
-        Labels (N,), 0 or 1, of both kinds.
+        Labels (N,), 0 or 1, both present.
     patients
-        Number of the patient (N,), from 0 without gaps.
+        Patient of each image (N,), numbered from 0 without gaps.
     resamples
-        Resamples to draw.
+        Number of resamples.
     seed
-        Same seed, same data, same intervals.
+        Seed of the draws; the same seed and data give the same intervals.
 
     References
     ----------
@@ -112,9 +112,9 @@ def bootstrap(
 def draw_weights(
     labels: IntArray, patients: IntArray, resamples: int, seed: int
 ) -> Iterator[FloatArray]:
-    """Draw patients with replacement; yields weights float64 (R, N), R small, `resamples` in all.
+    """Draw patients with replacement; yields weights float64 (R, N), `resamples` rows in total.
 
-    Fewer, or none, come where hardly a draw holds both classes or where there is one patient only.
+    There are fewer rows, or none, if few draws have both classes or if there is only one patient.
     """
     count = int(patients.max()) + 1 if patients.size else 0
     if count < 2:

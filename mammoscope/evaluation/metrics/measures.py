@@ -1,4 +1,4 @@
-"""What is measured on scored images, for many weightings of them at once."""
+"""Measures of scored images, computed for many weightings at once."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ from mammoscope.imaging.arrays import FloatArray, IntArray
 from mammoscope.model.calibration import sigmoid
 
 ECE_BINS: Final = 10
-"""Bins of equal mass: their calibration error is less biased than that of bins of equal width.
+"""Bins of equal size: their calibration error is less biased than that of bins of equal width.
 
 References
 ----------
@@ -20,7 +20,7 @@ SPECIFICITIES: Final = (0.90, 0.95)
 SENSITIVITIES: Final = (0.90,)
 _ROUNDING = 1e-9
 _SEPARATED = 1e-6
-"""Fitted probabilities all this near to the labels mean that no finite slope fits best."""
+"""Distance of fitted probabilities from the labels below which no finite slope fits best."""
 
 
 class Measures:
@@ -29,9 +29,9 @@ class Measures:
     Parameters
     ----------
     scored
-        What was scored. Sorted once here; weights must come in the order of `scored`.
+        The scored images, sorted once here; weights must be in the order of `scored`.
     threshold
-        Probability from which label 1 is answered, for the accuracies.
+        Probability from which an image counts as predicted label 1, for the accuracies.
     """
 
     def __init__(self, scored: Scored, *, threshold: float = 0.5) -> None:
@@ -47,7 +47,7 @@ class Measures:
         self._recalibration = Recalibration(self._log_odds, self._labels)
 
     def __call__(self, weights: FloatArray) -> dict[str, FloatArray]:
-        """Values (R,) by name for weights (R, N); NaN where undefined."""
+        """Values (R,) by name for weights (R, N); NaN if undefined."""
         total = weights.sum(axis=1)
         ones = weights @ self._labels
         zeros = total - ones
@@ -67,15 +67,15 @@ class Measures:
 
 
 class Recalibration:
-    """Slope of the recalibrating regression (1 is right), and its intercept at slope 1 (0 is).
+    """Slope of the recalibrating regression (ideally 1), and its intercept at slope 1 (ideally 0).
 
-    The fit is exact for equal weights. Any other weighting moves it by one Newton step from there,
-    which is what makes thousands of resamples affordable.
+    The fit is exact for equal weights. Other weightings are one Newton step away, which makes
+    thousands of resamples affordable.
 
     Parameters
     ----------
     log_odds
-        Log-odds (N,) as predicted.
+        Predicted log-odds (N,).
     labels
         Labels (N,), 0 or 1.
 
@@ -104,7 +104,7 @@ class Recalibration:
         )
 
     def __call__(self, weights: FloatArray) -> dict[str, FloatArray]:
-        """Values (R,) by name for weights (R, N); the slope is NaN where classes are separated."""
+        """Values (R,) by name for weights (R, N); the slope is NaN if the classes are separable."""
         residual, curvature = (weights @ self._intercept_terms).T
         with np.errstate(invalid="ignore", divide="ignore"):
             intercept = np.where(curvature > 0, self._intercept + residual / curvature, np.nan)
@@ -124,12 +124,12 @@ class Recalibration:
 
 
 class Curve:
-    """The receiver operating characteristic, ready for many weightings.
+    """The receiver operating characteristic, for many weightings at once.
 
     Parameters
     ----------
     scores
-        Scores (N,), higher for label 1; ties are honoured.
+        Scores (N,), higher for label 1; ties are handled.
     labels
         Labels (N,), 0 or 1.
     """
@@ -142,7 +142,7 @@ class Curve:
         self._tied = self._starts.size < ranked.size
 
     def counts(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Weight of positives and of negatives at each distinct score, highest first: (R, U)."""
+        """Weight of positives and negatives at each distinct score, in descending order: (R, U)."""
         ranked = weights[:, self._order]
         positives = ranked * self._positive
         negatives = ranked - positives
@@ -154,7 +154,7 @@ class Curve:
         )
 
     def auc(self, weights: FloatArray) -> FloatArray:
-        """Area under the curve (R,), ties counted half; NaN where a class has no weight."""
+        """Area under the curve (R,), ties count half; NaN if a class has no weight."""
         return _auc(*self.counts(weights))
 
     def rates(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -162,7 +162,7 @@ class Curve:
         return _rates(*self.counts(weights))
 
     def measures(self, weights: FloatArray) -> dict[str, FloatArray]:
-        """Values (R,) that depend on the order of the scores only."""
+        """Values (R,) that depend only on the order of the scores."""
         positives, negatives = self.counts(weights)
         false_rate, true_rate = _rates(positives, negatives)
         values = {
@@ -184,7 +184,7 @@ class Curve:
 
 
 def equal_mass_bins(probabilities: FloatArray, bins: int = ECE_BINS) -> IntArray:
-    """Bin (N,) in 0..bins-1 of each probability; equal probabilities share one bin."""
+    """Bin (N,) in 0..bins-1 of each probability; equal probabilities share a bin."""
     edges = np.quantile(probabilities, np.arange(1, bins) / bins, method="higher")
     return np.searchsorted(np.unique(edges), probabilities, side="right").astype(np.int64)
 
@@ -210,6 +210,6 @@ def _average_precision(positives: FloatArray, negatives: FloatArray) -> FloatArr
     hits = np.cumsum(positives, axis=1)
     called = np.cumsum(positives + negatives, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        # Where nothing is called yet, no positive is gained either.
+        # As long as nothing is predicted positive, no positive is gained either.
         precision = np.where(called > 0, hits / called, 0.0)
         return np.asarray((precision * positives).sum(axis=1) / hits[:, -1])

@@ -1,4 +1,4 @@
-"""Operating points: thresholds chosen on validation images and kept from then on."""
+"""Operating points: thresholds chosen on validation images and then fixed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from mammoscope.imaging.arrays import FloatArray
 from mammoscope.model.calibration import Calibration
 
 TARGET_RATE: Final = 0.90
-"""Specificity of the point ``high_specificity``, sensitivity of ``high_sensitivity``."""
+"""Minimum specificity of ``high_specificity`` and sensitivity of ``high_sensitivity``."""
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint(Measured):
-    """A threshold and what it does on the images it was measured on.
+    """A threshold and its measured sensitivity and specificity.
 
     Parameters
     ----------
     threshold
-        Probability in (0, 1) from which label 1 is answered.
+        Probability in (0, 1) from which an image counts as predicted label 1.
     sensitivity, specificity
-        Measured with the threshold held fixed: the intervals do not hold the doubt about where the
-        threshold should stand.
+        Measured at a fixed threshold: the intervals do not include the uncertainty in choosing the
+        threshold.
     """
 
     threshold: float
@@ -39,14 +39,14 @@ class OperatingPoint(Measured):
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How the scores of one level, such as breasts, are read.
+    """Calibration and thresholds of one level, such as breasts.
 
     Parameters
     ----------
     calibration
-        Makes probabilities of the level's logits.
+        Maps the level's logits to probabilities.
     thresholds
-        Operating points by name, in those probabilities.
+        Operating points by name, as probabilities.
     """
 
     calibration: Calibration
@@ -59,9 +59,9 @@ def fit_scale(scored: Scored, default: str) -> Scale:
     Parameters
     ----------
     scored
-        Of both classes; its own calibration is not used.
+        Scores of both classes; their own calibration is ignored.
     default
-        Name of the point that stands at probability 0.5, beside those of `operating_points`.
+        Name of the additional point at probability 0.5, next to those of `operating_points`.
 
     Raises
     ------
@@ -88,8 +88,8 @@ def operating_points(
     """Choose ``high_sensitivity`` and ``high_specificity`` on validation images.
 
     ``high_specificity`` is the lowest threshold with a specificity of at least 0.90,
-    ``high_sensitivity`` the highest with a sensitivity of at least 0.90. Each stands half-way
-    between two neighbouring scores, so that rounding does not move an image across.
+    ``high_sensitivity`` the highest with a sensitivity of at least 0.90. Each lies half-way between
+    two neighbouring scores, so that rounding does not move an image across it.
 
     Parameters
     ----------
@@ -98,14 +98,14 @@ def operating_points(
     labels
         Labels (N,), 0 and 1, both present.
     patients
-        Id of each image's patient; None makes each image its own.
+        Patient id of each image; None makes each image a patient.
     resamples, seed
-        Of the intervals.
+        Number of bootstrap resamples for the intervals, and their seed.
 
     Raises
     ------
     ValueError
-        If there are not images of both classes, or lengths or values do not fit.
+        If there are not images of both classes, or lengths or values are invalid.
     """
     values = np.asarray(probabilities, np.float64)
     scored = Scored.of(labels, values, patients=patients)
@@ -131,9 +131,9 @@ def measure_points(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, OperatingPoint]:
-    """Measure given thresholds, in probability, on (other) images.
+    """Measure given thresholds, as probabilities, on any images.
 
-    A rate without an image of its class is NaN.
+    A rate without images of its class is NaN.
     """
     return _measure(thresholds, scored.probabilities, scored, resamples, seed)
 
@@ -172,7 +172,7 @@ def _measure(
 
 
 def _threshold_after(distinct: FloatArray, count: int) -> float:
-    """Threshold in (0, 1) that lets exactly the `count` highest of `distinct` scores pass."""
+    """Threshold in (0, 1) that exactly the `count` highest of `distinct` scores reach."""
     upper = float(distinct[count - 1]) if count > 0 else 1.0
     lower = float(distinct[count]) if count < distinct.size else 0.0
     middle = lower + (upper - lower) / 2.0

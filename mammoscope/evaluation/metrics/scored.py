@@ -1,4 +1,4 @@
-"""Scores beside their labels, by image, breast and patient."""
+"""Scores and labels by image, breast and patient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from mammoscope.model.calibration import Calibration
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """Labels and logits of N images (or breasts, or patients) and whose they are.
+    """Labels and logits of N images (or breasts, or patients), with their patients and breasts.
 
-    `Scored.of` makes one from lists.
+    `Scored.of` builds one from lists.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class Scored:
     logits
         float64 (N,), raw scores, finite.
     patients, breasts
-        int64 (N,), number of patient and of breast, each from 0 without gaps.
+        int64 (N,), patient and breast of each, numbered from 0 without gaps.
     calibration
-        Makes probabilities of logits.
+        Maps logits to probabilities.
     """
 
     labels: IntArray
@@ -38,7 +38,7 @@ class Scored:
     def __post_init__(self) -> None:
         arrays = (self.labels, self.logits, self.patients, self.breasts)
         if self.labels.ndim != 1 or any(a.shape != self.labels.shape for a in arrays):
-            raise ValueError("labels, logits, patients and breasts must be lists of one length")
+            raise ValueError("labels, logits, patients and breasts must have the same length")
         if not np.isin(self.labels, (0, 1)).all() or not np.isfinite(self.logits).all():
             raise ValueError("labels must be 0 or 1 and logits finite")
 
@@ -57,13 +57,13 @@ class Scored:
         Parameters
         ----------
         labels, logits
-            One for each image.
+            One per image.
         patients
-            Any hashable id for each image; None makes each image a patient of its own.
+            Any hashable id per image; None makes each image a patient.
         breasts
-            Id that tells the breasts of all patients apart; None makes each image its own.
+            Id per image, unique across patients; None makes each image a breast.
         calibration
-            None takes the sigmoid of the logit as it is.
+            None applies the sigmoid to the logit.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class Scored:
         return self.calibration.probabilities(self.logits)
 
     def by_breast(self) -> "Scored":
-        """Average the logits of each breast's images; the label is the highest of them.
+        """Average the logits of each breast's images; the label is the highest.
 
         Calibration is affine in the logit, so this equals averaging the calibrated log-odds.
         """
@@ -95,7 +95,7 @@ class Scored:
         return _group(self, self.breasts, sums / np.bincount(self.breasts))
 
     def by_patient(self) -> "Scored":
-        """Take the higher of each patient's breasts, score and label alike."""
+        """Take the higher of each patient's breasts, for score and label alike."""
         breasts = self.by_breast()
         highest = np.full(int(breasts.patients.max()) + 1, -np.inf)
         np.maximum.at(highest, breasts.patients, breasts.logits)

@@ -1,9 +1,9 @@
-"""DICOM objects to `Mammogram`.
+"""Read DICOM objects into `Mammogram`.
 
-Only the pixels and the tags named in `mammoscope.imaging.dicom.header` are read. All other tags,
-those that identify a person among them, are skipped and never held in memory. This package does
-not import `mammoscope.imaging.dicom.mammography`, which reads objects: it brings pydicom and the
-codecs, and a process that never sees a DICOM file should start without them.
+The reader reads only the pixels and the tags named in `mammoscope.imaging.dicom.header`. It skips
+all other tags, including those that identify a person, and never holds them in memory. Importing
+this package does not import `mammoscope.imaging.dicom.mammography`, which needs pydicom and the
+codecs: a process that never sees a DICOM file starts without them.
 """
 
 from mammoscope.imaging.dicom.pseudonyms import Pseudonyms

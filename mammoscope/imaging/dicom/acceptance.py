@@ -1,4 +1,4 @@
-"""Which DICOM objects are mammograms that are read, and why others are not."""
+"""Rules that decide which DICOM objects are accepted as mammograms."""
 
 from typing import Final
 
@@ -22,8 +22,8 @@ from mammoscope.imaging.dicom.acquisition import named_view
 from mammoscope.imaging.dicom.header import Header
 
 MAGNIFIED: Final = 1.3
-"""(0018,1114) Estimated Radiographic Magnification Factor from which a view is a magnification:
-contact views have about 1.0 to 1.1, magnification views 1.5 to 2."""
+"""Value of (0018,1114) Estimated Radiographic Magnification Factor from which an image counts as a
+magnification view. Contact views have about 1.0 to 1.1, magnification views 1.5 to 2."""
 
 _FOR_PROCESSING: Final = {
     DigitalMammographyXRayImageStorageForProcessing,
@@ -47,7 +47,7 @@ _MAMMOGRAPHY: Final = {
     DigitalXRayImageStorageForPresentation,
 }
 
-# Defined terms of (0008,0060) Modality that a message may repeat: anything else may be a name.
+# Defined terms of (0008,0060) Modality that may appear in a message: other text may be a name.
 _MODALITIES: Final = {
     *("AR", "BI", "BMD", "CR", "CT", "DOC", "DX", "ECG", "EPS", "ES", "FID", "GM", "HC", "IO"),
     *("IVUS", "KO", "LS", "MR", "NM", "OCT", "OP", "OPT", "OT", "PR", "PT", "PX", "REG", "RF"),
@@ -55,7 +55,7 @@ _MODALITIES: Final = {
     *("SR", "TG", "US", "XA", "XC"),
 }
 
-# (0008,0008) Image Type, in the words that machines and standard use.
+# Values of (0008,0008) Image Type, as used by machines and the standard.
 _TOMOSYNTHESIS_TYPES: Final = ("TOMO", "GENERATED_2D", "VOLUME")
 _CAD_TYPES: Final = ("CAD",)
 _DISPLAY_TYPES: Final = ("SCREEN", "DISPLAY", "PRESENTATION STATE", "SNAPSHOT")
@@ -71,21 +71,21 @@ _MAGNIFICATION: Final = {"399163009", "R-102D6"}
 
 
 def require_mammogram(header: Header, sop_class: str) -> None:
-    """Let images of one breast pass, made to be looked at.
+    """Accept only images of one whole breast that are intended for presentation.
 
     Parameters
     ----------
     header
         The object's elements.
     sop_class
-        (0008,0016) SOP Class UID, or else that of the file meta information.
+        (0008,0016) SOP Class UID, or that of the file meta information if missing.
 
     Raises
     ------
     NotAMammogramError
-        For what shows something else, or a breast in a way the model has never seen.
+        If the image shows something else, or a breast in a form unknown to the model.
     UnsupportedImageError
-        For images before processing, several frames and colours.
+        If the image is raw detector data, has several frames, or has colours.
     """
     _require_kind(header, sop_class)
     _require_single_grey_frame(header)
@@ -98,36 +98,40 @@ def _require_kind(header: Header, sop_class: str) -> None:
             "The DICOM object is a directory of other files (DICOMDIR), not an image."
         )
     if sop_class in _TOMOSYNTHESIS or _type_has(header, _TOMOSYNTHESIS_TYPES):
-        raise NotAMammogramError("The image comes from tomosynthesis; only 2D mammograms are read.")
+        raise NotAMammogramError(
+            "The image comes from tomosynthesis; only 2D mammograms are supported."
+        )
     modality = header.text("Modality")
     if modality != "MG" and (modality or sop_class not in _MAMMOGRAPHY | _FOR_PROCESSING):
-        named = f"is {modality}" if modality in _MODALITIES else "is missing or another"
-        raise NotAMammogramError(f"The DICOM object's modality {named}; MG (mammography) is read.")
+        named = f"is {modality}" if modality in _MODALITIES else "is missing or unknown"
+        raise NotAMammogramError(
+            f"The DICOM object's modality {named}; only MG (mammography) is supported."
+        )
     if header.text("PresentationIntentType") == "FOR PROCESSING" or sop_class in _FOR_PROCESSING:
         raise UnsupportedImageError(
-            "The image is FOR PROCESSING, the detector's raw values; the one FOR PRESENTATION "
-            "is needed."
+            "The image is FOR PROCESSING: the detector's raw values. Send the image FOR "
+            "PRESENTATION."
         )
     if _type_has(header, _CAD_TYPES):
         raise NotAMammogramError(
-            "The image has marks of computer-aided detection drawn into it; the machine's own "
-            "image is needed."
+            "The image has computer-aided detection marks drawn into it; send the machine's "
+            "original image."
         )
     if sop_class in _SECONDARY and not is_film(header):
         raise NotAMammogramError(
-            "The image is a secondary capture, and nothing says that it is digitised film and no "
-            "copy of a display: Conversion Type is neither DF nor SI, nor is it WSD in an object "
-            "that names a view or BREAST, has no Presentation Intent Type and no image type of a "
-            "display. The machine's own image is needed."
+            "The image is a secondary capture and cannot be recognised as digitised film. Film has "
+            "Conversion Type DF or SI, or WSD in an object that names a view or BREAST, has no "
+            "Presentation Intent Type and no Image Type of a display. Send the machine's original "
+            "image."
         )
 
 
 def is_film(header: Header) -> bool:
-    """Whether a secondary capture shows film that was digitised.
+    """Whether a secondary capture shows digitised film.
 
-    (0008,0064) Conversion Type says so, or leaves it open: digitised film that a workstation has
-    exported is WSD, as copies of displays are. Those repeat what detectors say of their images,
-    (0008,0068) Presentation Intent Type, or say that they are copies in (0008,0008) Image Type.
+    (0008,0064) Conversion Type either says so or does not decide: WSD can be digitised film
+    exported by a workstation, or a copy of a display. Copies of a display have (0008,0068)
+    Presentation Intent Type, which detectors write, or a matching (0008,0008) Image Type.
     """
     conversion = header.text("ConversionType")
     if conversion in _SCANNED:
@@ -145,27 +149,27 @@ def is_film(header: Header) -> bool:
 def _require_single_grey_frame(header: Header) -> None:
     frames = header.number("NumberOfFrames")
     if frames is not None and frames > 1:
-        raise UnsupportedImageError("The image has several frames; one is allowed.")
+        raise UnsupportedImageError("The image has several frames; only one is allowed.")
     samples = header.whole("SamplesPerPixel")
     photometric = header.text("PhotometricInterpretation")
     if (samples or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnsupportedImageError(
-            "The image is not one of grey values; MONOCHROME1 and MONOCHROME2 are read."
+            "The image is not greyscale; only MONOCHROME1 and MONOCHROME2 are supported."
         )
 
 
 def _require_whole_breast(header: Header) -> None:
     views = header.items("ViewCodeSequence")
     codes = {item.text("CodeValue") for item in views}
-    places = (header, *views)  # some machines write the modifiers beside the view
+    places = (header, *views)  # some machines write the modifiers next to the view
     modifiers = {code for place in places for code in place.codes("ViewModifierCodeSequence")}
     if codes & _SPECIMEN or _type_has(header, ("SPECIMEN",)):
-        raise NotAMammogramError("The image is of a specimen, not of a breast.")
+        raise NotAMammogramError("The image shows a specimen, not a breast.")
     factor = header.number("EstimatedRadiographicMagnificationFactor")
     if modifiers & _MAGNIFICATION or (factor is not None and factor >= MAGNIFIED):
-        raise NotAMammogramError("The image is a magnification view; whole breasts are read.")
+        raise NotAMammogramError("The image is a magnification view; send one of the whole breast.")
     if modifiers & _SPOT:
-        raise NotAMammogramError("The image is a spot compression; whole breasts are read.")
+        raise NotAMammogramError("The image is a spot compression; send one of the whole breast.")
 
 
 def _type_has(header: Header, words: tuple[str, ...]) -> bool:

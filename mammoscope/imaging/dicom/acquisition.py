@@ -8,7 +8,7 @@ from mammoscope.imaging.dicom.header import Header
 from mammoscope.imaging.dicom.pseudonyms import Pseudonyms
 from mammoscope.imaging.mammogram import Exposure, Laterality, View
 
-# PS3.16 CID 4014 "View for Mammography": SNOMED CT, and SNOMED RT as older machines write it.
+# PS3.16 CID 4014 "View for Mammography": SNOMED CT, and SNOMED RT as in older machines.
 _VIEW_CODES: Final = {
     "399162004": View.CRANIO_CAUDAL,
     "R-10242": View.CRANIO_CAUDAL,
@@ -31,7 +31,7 @@ _VIEW_CODES: Final = {
     "R-1024B": View.CRANIO_CAUDAL_EXAGGERATED_MEDIALLY,
 }
 
-# Words by which makers of mammography machines name themselves. Free text is never passed on.
+# Names of mammography manufacturers by the words they write. Free text is never passed on.
 _MANUFACTURERS: Final = {
     "HOLOGIC": "Hologic",
     "LORAD": "Lorad",
@@ -61,7 +61,7 @@ _OLDEST: Final = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
-    """What the elements say, and what in them contradicts itself."""
+    """Values of the acquisition elements, and their contradictions in words."""
 
     laterality: Laterality | None
     view: View | None
@@ -70,12 +70,12 @@ class Acquisition:
 
 
 def acquisition(header: Header, pseudonyms: Pseudonyms | None) -> Acquisition:
-    """Read how the image was taken; patient and study only where there are pseudonyms."""
+    """Read how the image was taken; patient and study are None without pseudonyms."""
     notes: list[str] = []
     laterality = _laterality(header, notes)
     view = _view(header, notes)
     if header.text("PartialView") == "YES":
-        notes.append("The image shows a part of the breast (partial view).")
+        notes.append("The image shows only part of the breast (partial view).")
     exposure = Exposure(
         age=_age(header),
         implant={"YES": True, "NO": False}.get(header.text("BreastImplantPresent")),
@@ -94,10 +94,10 @@ def _laterality(header: Header, notes: list[str]) -> Laterality | None:
         if (text := header.text(keyword)) in list(Laterality)
     }
     if len(said) > 1:
-        notes.append("The DICOM object says both left and right; its laterality is not used.")
+        notes.append("The DICOM object names both left and right; its laterality is ignored.")
         return None
     if not said and header.text("ImageLaterality") == "B":
-        notes.append("The DICOM object says that it shows both breasts; one is expected.")
+        notes.append("The DICOM object claims to show both breasts; one is expected.")
     return next(iter(said), None)
 
 
@@ -107,14 +107,14 @@ def _view(header: Header, notes: list[str]) -> View | None:
     said = coded | ({named} if named is not None else set())
     if len(said) > 1:
         notes.append(
-            f"The DICOM object names two views, {' and '.join(sorted(said))}; none is used."
+            f"The DICOM object names two views, {' and '.join(sorted(said))}; both are ignored."
         )
         return None
     return next(iter(said), None)
 
 
 def named_view(header: Header) -> View | None:
-    """View by (0018,5101) View Position, or where digitised film has it: Patient Orientation."""
+    """Read the view from (0018,5101) View Position, or for film from Patient Orientation."""
     for keyword in ("ViewPosition", "PatientOrientation"):
         if (text := header.text(keyword)) in list(View):
             return View(text)
@@ -122,11 +122,10 @@ def named_view(header: Header) -> View | None:
 
 
 def _chest_wall(header: Header, laterality: Laterality | None) -> Literal["left", "right"] | None:
-    """Side of the chest wall: by (0020,0020) Patient Orientation, else as images are hung.
+    """Side of the chest wall: from (0020,0020) Patient Orientation, else by hanging convention.
 
-    The first value is the direction in which rows run. Where it is missing, a left breast has its
-    chest wall on the left; unless the machine says that it flipped the image, which makes that
-    anybody's guess.
+    The first value is the direction of the rows. If it is missing, a left breast has its chest wall
+    on the left. If the machine flipped the image, the side is unknown.
     """
     rows_run = next(iter(header.texts("PatientOrientation")), "")
     if rows_run[:1] in ("A", "P"):
@@ -147,7 +146,7 @@ def _manufacturer(header: Header) -> str | None:
 
 
 def _patient(header: Header, pseudonyms: Pseudonyms | None) -> str | None:
-    """Pseudonym of the patient; None where there is no ID."""
+    """Pseudonym of the patient; None without a Patient ID."""
     identifier = header.identifier("PatientID")
     if pseudonyms is None or not identifier:
         return None

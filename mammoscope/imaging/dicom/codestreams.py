@@ -1,4 +1,4 @@
-"""Headers of compressed images, read before their decoders are."""
+"""Parse the headers of compressed images before decoding them."""
 
 import struct
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Final
 
 from mammoscope.errors import CorruptImageError
 
-# ITU-T T.81 table B.1: frames, DCT-based and lossless; the others are no frame headers.
+# ITU-T T.81 table B.1: DCT-based and lossless frames; the other codes are not frame headers.
 _FRAMES: Final = {0xC0, 0xC1, 0xC2, 0xC3}
 _LOSSLESS: Final = 0xC3
 _JPEG_LS: Final = 0xF7  # ITU-T T.87 C.1.1
@@ -21,10 +21,10 @@ _LONGEST_CONTAINER: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """What a compressed image says of itself.
+    """Facts from a compressed image's header.
 
-    ``precision`` is in bits a sample; ``levels`` counts the resolutions that can be left out, and
-    ``reversible`` says whether they are those of JPEG 2000's 5-3 wavelet.
+    ``precision`` is in bits per sample. ``levels`` is the number of resolutions that can be left
+    out; ``reversible`` tells whether they come from JPEG 2000's 5-3 wavelet.
     """
 
     rows: int
@@ -38,16 +38,16 @@ class Codestream:
 
 
 def without_padding(data: bytes) -> bytes:
-    """JPEG or JPEG-LS up to its end of image; PS3.5 A.4 lets padding follow.
+    """Return JPEG or JPEG-LS data up to the end of image; PS3.5 A.4 allows padding after it.
 
     Raises
     ------
     CorruptImageError
-        If there is no end.
+        If there is no end of image.
     """
     end = data.rfind(_END)
     if end < 0:
-        raise CorruptImageError("The DICOM file's JPEG data break off.")
+        raise CorruptImageError("The DICOM file's JPEG data are truncated.")
     return data[: end + len(_END)]
 
 
@@ -57,10 +57,10 @@ def jpeg_header(data: bytes) -> Codestream:
     Raises
     ------
     CorruptImageError
-        If there is none, or the data break off.
+        If there is none, or the data are truncated.
     """
     if not data.startswith(b"\xff\xd8"):
-        raise CorruptImageError("The DICOM file's JPEG data have no beginning.")
+        raise CorruptImageError("The DICOM file's JPEG data do not start with a JPEG marker.")
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -80,7 +80,7 @@ def jpeg_header(data: bytes) -> Codestream:
 
 
 def jpeg_2000_header(data: bytes) -> Codestream:
-    """Read the main header of a JPEG 2000 codestream, be it in a container.
+    """Read the main header of a JPEG 2000 codestream, with or without a container.
 
     Raises
     ------
@@ -104,11 +104,11 @@ def jpeg_2000_header(data: bytes) -> Codestream:
             reversible=reversible,
         )
     except struct.error as err:
-        raise CorruptImageError("The DICOM file's JPEG 2000 data break off.") from err
+        raise CorruptImageError("The DICOM file's JPEG 2000 data are truncated.") from err
 
 
 def _wavelet(data: bytes, at: int) -> tuple[int, bool]:
-    """Decomposition levels of the default coding style, 0 where it is not found; whether 5-3."""
+    """Decomposition levels of the default coding style (0 if not found), and whether it is 5-3."""
     while at + 14 <= len(data):
         marker, length = struct.unpack_from(">HH", data, at)
         if marker == _CODING_STYLE:

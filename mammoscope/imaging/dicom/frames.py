@@ -1,7 +1,7 @@
-"""Pixel data of one frame to stored values, in every transfer syntax mammograms come in.
+"""Decode the pixel data of one frame to stored values, in every transfer syntax of mammography.
 
-Nothing is decoded before the compressed data's own header agrees with the object's: what is
-taken of memory follows from Rows and Columns, which the limits have admitted.
+The compressed data's own header must agree with the object before anything is decoded. Memory use
+therefore follows from Rows and Columns, which the limits have already accepted.
 """
 
 import io
@@ -34,16 +34,16 @@ _DELIMITER: Final = b"\xfe\xff\xdd\xe0"
 _MOST_FRAGMENTS: Final = 65_536
 _RLE_HEADER: Final = 64
 _PADDING: Final = b"\0 \xff"
-"""What is found behind packed segments."""
+"""Possible padding after packed segments."""
 
 _SIGNS_CONTRADICT: Final = (
-    "The DICOM object and its compressed data contradict each other about the sign of values."
+    "The DICOM object and its compressed data disagree about the sign of pixel values."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How stored values lie in words of memory: elements (0028,0010) to (0028,0103)."""
+    """Layout of stored values in memory words: elements (0028,0010) to (0028,0103)."""
 
     rows: int
     columns: int
@@ -55,22 +55,22 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """Decoded words and what they stand for.
+    """Decoded words and the stored values they represent.
 
     Parameters
     ----------
     words
-        uint8 or uint16 (H, W), in any byte order; not to be written to.
+        uint8 or uint16 (H, W), in any byte order; read-only.
     values
-        int32 (256,) or (65536,): the stored value of each word.
+        int32 (256,) or (65536,): the stored value for each word.
     reduction
-        How many pixels of the image, along each side, one pixel here stands for: 1, 2, 4, ...
-        Those beyond a whole multiple of it are left out.
+        Number of pixels of the image, along each side, per pixel of the frame: 1, 2, 4, ...
+        Incomplete pixels at the end are dropped.
     otherwise
-        Values by the compressed data, where these contradict the object about signs and `values`
-        are the object's; else None.
+        Stored values by the compressed data, if these and the object disagree about signs; `values`
+        follow the object. None if they agree.
     warnings
-        What contradicts itself or is damaged, in words.
+        Contradictions and damage, in words.
     """
 
     words: Words
@@ -82,22 +82,22 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Decoded:
-    """What a codec hands over.
+    """Result of a codec.
 
     Parameters
     ----------
     words
-        As those of `Frame`.
+        As in `Frame`.
     precision
-        Bits of a sample.
+        Bits per sample.
     samples
-        int32 (256,) or (65536,): the sample that each word stands for; None where it is the word.
+        int32 (256,) or (65536,): the sample for each word; None if the word is the sample.
     reduction
-        As that of `Frame`.
+        As in `Frame`.
     signed
-        Whether the compressed data say that samples are signed; None where they cannot say.
+        Whether the compressed data mark samples as signed; None if they cannot.
     warnings
-        As those of `Frame`.
+        As in `Frame`.
     """
 
     words: Words
@@ -109,57 +109,57 @@ class _Decoded:
 
 
 def decode(part: Part10, layout: Layout, factor: int) -> Frame:
-    """Decode the frame, reduced by up to `factor` where the codec can do so by itself.
+    """Decode the frame, reduced by up to `factor` if the codec supports it.
 
     Parameters
     ----------
     part
-        The object with its pixels.
+        The parsed object with its pixels.
     layout
-        Size and bits.
+        Size and bit layout.
     factor
         Power of 2.
 
     Raises
     ------
     UnsupportedImageError
-        If the transfer syntax is not read.
+        If the transfer syntax is not supported.
     CorruptImageError
-        If the pixels do not fit the layout. What the codecs raise is not caught here.
+        If the pixels do not fit the layout. Exceptions of the codecs are not caught here.
     """
     if part.pixels is None:
         raise UnsupportedImageError("The DICOM object has no pixels.")
     if part.transfer_syntax in _NATIVE:
         if part.encapsulated:
-            raise CorruptImageError("The DICOM file's pixels are not encoded as it says.")
+            raise CorruptImageError("The DICOM file's pixels are not encoded as its header states.")
         return _frame(_native(part, layout), layout, lossy=False)
     codec = _CODECS.get(part.transfer_syntax)
     if codec is None:
         raise UnsupportedImageError(
-            "The DICOM object's transfer syntax is not read; uncompressed, deflated, RLE, JPEG, "
-            "JPEG-LS, JPEG 2000 and HTJ2K are."
+            "The DICOM object's transfer syntax is not supported; supported are uncompressed, "
+            "deflated, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K."
         )
     if not part.encapsulated:
-        raise CorruptImageError("The DICOM file's pixels are not encoded as it says.")
+        raise CorruptImageError("The DICOM file's pixels are not encoded as its header states.")
     decoded = codec(b"".join(_fragments(part.pixels)), layout, factor)
     reduced = (layout.rows // decoded.reduction, layout.columns // decoded.reduction)
     if decoded.words.shape != reduced:
-        raise CorruptImageError("The DICOM file's pixels are not as many as it says.")
+        raise CorruptImageError("The DICOM file's number of pixels differs from its header.")
     return _frame(decoded, layout, lossy=part.transfer_syntax not in _LOSSLESS)
 
 
 def _frame(decoded: _Decoded, layout: Layout, *, lossy: bool) -> Frame:
-    """Words and their stored values, in the same way for all transfer syntaxes."""
+    """Map words to stored values; the same for all transfer syntaxes."""
     samples = decoded.samples
     if samples is None:
         samples = np.arange(1 << (8 * decoded.words.dtype.itemsize), dtype=np.int32)
-    # Words of memory may hold other bits below and above; so may the samples of codecs that were
-    # given whole words, but not those of codecs that were given the stored bits alone.
+    # Memory words may hold other bits below and above the stored ones. So may samples of codecs
+    # that were given whole words, but not samples of codecs that were given only the stored bits.
     below = layout.high_bit + 1 - layout.stored if decoded.precision > layout.high_bit else 0
     most = (1 << layout.stored) - 1
     unsigned = (samples >> below) & most
     if lossy and not below:
-        # What loss adds to the brightest values is no other bit.
+        # Values above the maximum come from lossy compression, not from other bits.
         unsigned[(samples > most) & (samples <= most + most // 2)] = most
     values = _with_sign(unsigned, layout.stored) if layout.signed else unsigned
     if decoded.signed is None or decoded.signed == layout.signed:
@@ -177,8 +177,8 @@ def _native(part: Part10, layout: Layout) -> _Decoded:
     expected = layout.rows * layout.columns * layout.allocated // 8
     if len(pixels) < expected or not _is_padding(pixels[expected:], layout):
         raise CorruptImageError(
-            f"The DICOM file has {len(pixels)} bytes of pixels; {expected} belong to "
-            f"{layout.columns} x {layout.rows} pixels of {layout.allocated} bits."
+            f"The DICOM file has {len(pixels)} bytes of pixels; {layout.columns} x {layout.rows} "
+            f"pixels of {layout.allocated} bits need {expected}."
         )
     big = part.transfer_syntax == uid.ExplicitVRBigEndian
     if layout.allocated == 16:
@@ -192,10 +192,10 @@ def _native(part: Part10, layout: Layout) -> _Decoded:
 
 
 def _is_padding(rest: memoryview, layout: Layout) -> bool:
-    """Whether the bytes behind the last row are padding, not rows or columns left unsaid.
+    """Whether the bytes after the last row are padding, not undeclared rows or columns.
 
-    Senders fill up to even lengths and to blocks of their disks. Columns left unsaid would slant
-    the image, whose last rows may well be blank; rows left unsaid and blank are no loss.
+    Senders pad to even lengths and to disk blocks. Undeclared columns would slant the image, and
+    its last rows may well be blank. Undeclared blank rows do not matter.
     """
     row, column = (side * layout.allocated // 8 for side in (layout.columns, layout.rows))
     if len(rest) < min(row, column):
@@ -205,19 +205,19 @@ def _is_padding(rest: memoryview, layout: Layout) -> bool:
 
 
 def _with_sign(values: npt.NDArray[np.int32], bits: int) -> npt.NDArray[np.int32]:
-    """Take unsigned numbers of `bits` bits for two's complements."""
+    """Interpret unsigned numbers of `bits` bits as two's complement."""
     return np.asarray(values - ((values >> (bits - 1)) << bits), np.int32)
 
 
 def _fragments(pixels: memoryview) -> Iterator[memoryview]:
-    """Fragments of the only frame: all items but the first, which is the offset table."""
+    """Yield the fragments of the only frame: all items except the first, the offset table."""
     at = 0
     for number in range(_MOST_FRAGMENTS):
         tag, length = bytes(pixels[at : at + 4]), int.from_bytes(pixels[at + 4 : at + 8], "little")
         if (tag == _DELIMITER or at == len(pixels)) and number > 1:
             return
         if tag != _ITEM or length == UNDEFINED_LENGTH or at + 8 + length > len(pixels):
-            raise CorruptImageError("The DICOM file's compressed pixels break off.")
+            raise CorruptImageError("The DICOM file's compressed pixels are truncated.")
         if number:
             yield pixels[at + 8 : at + 8 + length]
         at += 8 + length
@@ -225,7 +225,7 @@ def _fragments(pixels: memoryview) -> Iterator[memoryview]:
 
 
 def _rle(data: bytes, layout: Layout, _factor: int) -> _Decoded:
-    """PS3.5 Annex G: a plane of bytes each, the most significant first, packed like PackBits."""
+    """Decode RLE, PS3.5 Annex G: one plane per byte, most significant first, as PackBits."""
     planes = layout.allocated // 8
     count, *offsets = (int(word) for word in np.frombuffer(data[:_RLE_HEADER], "<u4"))
     bounds = [*offsets[:planes], len(data)]
@@ -241,21 +241,21 @@ def _rle(data: bytes, layout: Layout, _factor: int) -> _Decoded:
 
 
 def _unpacked(segment: bytes, size: int) -> bytes:
-    """`size` bytes out of a packed segment, behind which there may be padding."""
+    """Unpack `size` bytes from a segment that may end in padding."""
     unpacked = b""
-    with suppress(imagecodecs.PackbitsError):  # padding is no code
-        # Two bytes more than belong there, so that a plane that runs on is noticed.
+    with suppress(imagecodecs.PackbitsError):  # padding is not valid PackBits
+        # Two extra bytes reveal a plane that is too long.
         unpacked = bytes(imagecodecs.packbits_decode(segment, out=bytearray(size + 2)))
     if not size <= len(unpacked) <= size + 1:
         end = _packed_length(segment, size)
         if segment[end:].strip(_PADDING):
-            raise CorruptImageError("The DICOM file's RLE data are not as many as it says.")
+            raise CorruptImageError("The DICOM file's RLE data do not match the image size.")
         unpacked = bytes(imagecodecs.packbits_decode(segment[:end], out=bytearray(size)))
     return unpacked
 
 
 def _packed_length(segment: bytes, size: int) -> int:
-    """How many bytes of a segment unpack to `size`, or to more where no code ends there."""
+    """Length of the part of a segment that unpacks to `size` bytes or just beyond."""
     at = length = 0
     while length < size and at < len(segment):
         control = segment[at]
@@ -266,7 +266,7 @@ def _packed_length(segment: bytes, size: int) -> int:
 
 
 def _jpeg(data: bytes, layout: Layout, factor: int) -> _Decoded:
-    """JPEG of 8 or 12 bits, and lossless JPEG of up to 16."""
+    """Decode JPEG of 8 or 12 bits, and lossless JPEG of up to 16."""
     data = without_padding(data)
     header = jpeg_header(data)
     _require_fit(header, layout)
@@ -290,17 +290,17 @@ def _jpeg_ls(data: bytes, layout: Layout, _factor: int) -> _Decoded:
 
 
 def _jpeg_2000(data: bytes, layout: Layout, factor: int) -> _Decoded:
-    """JPEG 2000 and HTJ2K, leaving out as many resolution levels as can be spared."""
+    """Decode JPEG 2000 and HTJ2K, leaving out as many resolution levels as `factor` allows."""
     header = jpeg_2000_header(data)
     _require_fit(header, layout)
     levels = min(header.levels, factor.bit_length() - 1)
     if header.precision > layout.stored or header.signed != layout.signed:
-        levels = 0  # means of words with other bits, or with wrapped signs, say nothing
-    # A container around the codestream has no place in DICOM, and is found here and there.
+        levels = 0  # words with other bits, or with wrapped signs, cannot be averaged
+    # DICOM does not allow a container around the codestream, but some files have one.
     with Image.open(io.BytesIO(data), formats=("JPEG2000",)) as image:
         image.reduce = levels  # type: ignore[method-assign, assignment]
         words = np.asarray(image)
-    # Pillow scales to 8 or 16 bits, and lifts signed samples above zero.
+    # Pillow scales to 8 or 16 bits and shifts signed samples above zero.
     width = 8 * words.dtype.itemsize
     samples = np.arange(1 << width, dtype=np.int32) >> (width - header.precision)
     if header.signed:
@@ -316,18 +316,18 @@ def _jpeg_2000(data: bytes, layout: Layout, factor: int) -> _Decoded:
 
 
 def _whole(words: Words, layout: Layout, reduction: int) -> Words:
-    """Drop pixels that stand for fewer than `reduction` along a side."""
+    """Drop edge pixels that represent fewer than `reduction` pixels along a side."""
     return words[: layout.rows // reduction, : layout.columns // reduction]
 
 
 def _require_fit(header: Codestream, layout: Layout) -> None:
     if (header.rows, header.columns) != (layout.rows, layout.columns):
         raise CorruptImageError(
-            f"The DICOM file announces {layout.columns} x {layout.rows} pixels; its compressed "
+            f"The DICOM file declares {layout.columns} x {layout.rows} pixels; its compressed "
             f"data have {header.columns} x {header.rows}."
         )
     if header.components != 1 or not 1 < header.precision <= 16:
-        raise CorruptImageError("The DICOM file's compressed data are not those of a grey image.")
+        raise CorruptImageError("The DICOM file's compressed data are not greyscale.")
 
 
 _NATIVE: Final = {

@@ -1,7 +1,7 @@
-"""Stored values to grey values as a display shows them: DICOM PS3.4 N.2, PS3.3 C.11.
+"""Convert stored values to displayed grey values: DICOM PS3.4 N.2, PS3.3 C.11.
 
-Modality LUT or rescale, then VOI LUT or window, then MONOCHROME1, each once. All of them act on
-one value at a time, so that they are composed into one table and looked up in one pass.
+The steps are modality LUT or rescale, then VOI LUT or window, then MONOCHROME1. Each acts on one
+value at a time, so they are composed into a single table with one lookup per pixel.
 """
 
 from collections.abc import Callable
@@ -18,29 +18,30 @@ from mammoscope.imaging.dicom.header import Header
 from mammoscope.imaging.grey_range import on_occupied_range
 
 _STRIP_PIXELS: Final = 1 << 17
-"""Pixels looked up at a time: few enough for their indices, 8 bytes each, to stay in the
-processor's cache."""
+"""Pixels per lookup step: few enough that their indices, 8 bytes each, stay in the processor's
+cache."""
 
 
 _ROWS_COMPARED: Final = 128
 
 _SMOOTHER: Final = 1.05
-"""Times that values by the object jump more than those by its compressed data, where the object's
-sign is wrong: as much where no value wraps around, less where the object is right."""
+"""How many times more the object's values must jump than those of its compressed data for the
+object's sign to count as wrong. The ratio is 1 if no value wraps around, and below 1 if the object
+is right."""
 
 _BLANK: Final = 0.02
-"""Range of grey values in which nothing is seen."""
+"""Range of grey values below which an image shows nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _LookUpTable:
-    """Item of a LUT sequence: ``first`` is the input that has the first entry."""
+    """An item of a LUT sequence; ``first`` is the input value of the first entry."""
 
     first: float
     entries: FloatArray
 
     def __call__(self, inputs: FloatArray) -> FloatArray:
-        """Entries of inputs float64 (N,); beyond the ends, the ends."""
+        """Look up inputs float64 (N,); inputs beyond the table get its first or last entry."""
         index = np.clip(np.rint(inputs - self.first), 0, self.entries.size - 1)
         return np.asarray(self.entries[index.astype(np.int64)])
 
@@ -48,25 +49,25 @@ class _LookUpTable:
 def displayed(
     frame: Frame, header: Header, layout: Layout, factor: int
 ) -> tuple[Grey, tuple[str, ...]]:
-    """Look grey values up and shrink by area what the codec has not.
+    """Look up grey values, and shrink by the part of `factor` that the codec has not applied.
 
     Parameters
     ----------
     frame
         Decoded words.
     header
-        Modality LUT, VOI LUT or window, photometric interpretation, padding.
+        Source of modality LUT, VOI LUT or window, photometric interpretation, padding.
     layout
-        Bits of the stored values.
+        Bit layout of the stored values.
     factor
-        How many pixels of the image, along each side, one pixel of the result stands for.
+        Number of pixels of the image, along each side, per pixel of the result.
 
     Returns
     -------
     pixels
         float32 (H, W) in [0, 1], in the sense of MONOCHROME2; padding is 0.
     warnings
-        What of the display's elements could not be used.
+        Display elements that could not be used, in words.
     """
     notes = [*frame.warnings]
     shrinking = max(1, factor // frame.reduction)
@@ -83,7 +84,7 @@ def displayed(
 
 
 def _jumps(words: Words, values: npt.NDArray[np.int32]) -> float:
-    """Mean difference of neighbours in a row: large where signs wrap around within the breast."""
+    """Mean difference of neighbours in a row; large if signs wrap around within the breast."""
     rows = words[:: max(1, len(words) // _ROWS_COMPARED)]
     return float(np.abs(np.diff(values[rows], axis=1)).mean()) if rows.shape[1] > 1 else 0.0
 
@@ -95,7 +96,7 @@ def _table_of(
     layout: Layout,
     notes: list[str],
 ) -> Grey:
-    """Grey value float32 in [0, 1] of each word, whose stored values are `stored`."""
+    """Return the grey value, float32 in [0, 1], of each word with the stored values `stored`."""
     padding = _padding(stored, header, layout)
     values = _modality(stored.astype(np.float64), header, layout, notes)
 
@@ -116,7 +117,7 @@ def _table_of(
 
 
 def _looked_up(words: Words, table: Grey, factor: int) -> Grey:
-    """Grey values float32 (H // factor, W // factor), each the mean of `factor` x `factor`."""
+    """Grey values float32 (H // factor, W // factor), each a mean of `factor` x `factor`."""
     height, width = (side // factor for side in words.shape)
     pixels = np.empty((height, width), np.float32)
     step = max(1, _STRIP_PIXELS // (words.shape[1] * factor))
@@ -139,11 +140,11 @@ def _modality(values: FloatArray, header: Header, layout: Layout, notes: list[st
     for item in header.items("ModalityLUTSequence"):
         if table := _table(item, signed=layout.signed):
             return table(values)
-        notes.append("The DICOM object's modality LUT is malformed and not used.")
+        notes.append("The DICOM object's modality LUT is malformed and was ignored.")
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
     for keyword, number in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
         if (number is None and any(header.texts(keyword))) or number == slope == 0:
-            notes.append("The DICOM object's rescale is malformed and not used.")
+            notes.append("The DICOM object's rescale is malformed and was ignored.")
             return values
     return values * (1.0 if slope is None else slope) + (intercept or 0.0)
 
@@ -151,23 +152,23 @@ def _modality(values: FloatArray, header: Header, layout: Layout, notes: list[st
 def _value_of_interest(
     values: FloatArray, occurring: Callable[[], FloatArray], header: Header, notes: list[str]
 ) -> FloatArray | None:
-    """Grey values by VOI LUT or window, None without one; the first of several that is usable.
+    """Apply the first usable VOI LUT or window; None if there is none.
 
     Parameters
     ----------
     values
-        float64 (N,): the modality's output for each word.
+        float64 (N,): the modality output for each word.
     occurring
-        Those of the words that occur and are no padding.
+        The values of words that occur in the image and are not padding.
     """
-    # The descriptor's second number is signed where the modality's output is: PS3.3 C.11.2.1.1.
+    # The descriptor's second number is signed if the modality output is: PS3.3 C.11.2.1.1.
     signed = bool(values.min() < 0)
     for item in header.items("VOILUTSequence"):
         table = _table(item, signed=signed)
         if table is not None and np.ptp(table(occurring())) > 0:
             low, high = float(table.entries.min()), float(table.entries.max())
             return (table(values) - low) / max(high - low, 1.0)
-        notes.append("The DICOM object's VOI LUT is malformed and not used.")
+        notes.append("The DICOM object's VOI LUT is malformed and was ignored.")
     centres, widths = header.decimals("WindowCenter"), header.decimals("WindowWidth")
     function = header.text("VOILUTFunction")
     smallest = 1e-6 if function in ("SIGMOID", "LINEAR_EXACT") else 1.0
@@ -175,14 +176,14 @@ def _value_of_interest(
         if centre is not None and width is not None and width >= smallest:
             return _windowed(values, centre, width, function)
     if centres or widths:
-        notes.append("The DICOM object's window is malformed and not used.")
+        notes.append("The DICOM object's window is malformed and was ignored.")
     return None
 
 
 def _windowed(values: FloatArray, centre: float, width: float, function: str) -> FloatArray:
-    """PS3.3 C.11.2.1.2 and C.11.2.1.3: grey values, still to be clipped to [0, 1]."""
+    """Apply a window, PS3.3 C.11.2.1.2 and C.11.2.1.3; the caller clips to [0, 1]."""
     if function == "SIGMOID":
-        # exp of what is clipped cannot overflow, and 1 / (1 + exp(50)) is 0.
+        # Clipping prevents overflow of exp, and 1 / (1 + exp(50)) is 0 anyway.
         return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - centre) / width, -50.0, 50.0)))
     if function == "LINEAR_EXACT":
         return (values - centre) / width + 0.5
@@ -196,7 +197,7 @@ def _table(item: Header, *, signed: bool) -> _LookUpTable | None:
     if len(descriptor) != 3:
         return None
     entries, first, bits = descriptor
-    # 65,536 entries do not fit the element and are written as 0.
+    # A table of 65,536 entries does not fit the element and is written as 0.
     count = int(entries) % 65_536 or 65_536
     if signed and first >= 32_768:
         first -= 65_536
@@ -207,7 +208,7 @@ def _table(item: Header, *, signed: bool) -> _LookUpTable | None:
 
 
 def _padding(stored: npt.NDArray[np.int32], header: Header, layout: Layout) -> Mask:
-    """Which of the words are padding, (0028,0120) and (0028,0121): bool, like `stored`."""
+    """Mask of padding words, (0028,0120) and (0028,0121): bool, like `stored`."""
     value = header.number("PixelPaddingValue", signed=layout.signed)
     if value is None:
         return np.zeros(stored.shape, np.bool_)
@@ -217,7 +218,7 @@ def _padding(stored: npt.NDArray[np.int32], header: Header, layout: Layout) -> M
 
 
 def _used(frame: Frame) -> Mask:
-    """Which of the words occur: bool, like `frame.values`."""
+    """Mask of the words that occur in the frame: bool, like `frame.values`."""
     counts = np.zeros(frame.values.size, np.float32)
     step = max(1, _STRIP_PIXELS // frame.words.shape[1])
     kind = np.uint8 if frame.words.dtype.itemsize == 1 else np.uint16

@@ -1,4 +1,4 @@
-"""Elements of a DICOM object as plain values; malformed ones count as missing."""
+"""Elements of a DICOM object as plain values; malformed elements count as missing."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -52,7 +52,7 @@ TAGS: Final = (
     "WindowCenter",
     "WindowWidth",
 )
-"""Keywords of all that is ever read of an object, its pixels aside."""
+"""Keywords of all elements ever read, besides the pixels."""
 
 TAG_NUMBERS: Final = tuple(int(Tag(keyword)) for keyword in TAGS)
 
@@ -64,7 +64,7 @@ DECIMAL_STRINGS: Final = (
     "WindowCenter",
     "WindowWidth",
 )
-"""Keywords of elements that hold numbers as text."""
+"""Keywords of elements that store numbers as text."""
 
 
 class Header:
@@ -73,7 +73,7 @@ class Header:
     Parameters
     ----------
     elements
-        What was read.
+        The elements that were read.
     little_endian
         Byte order of numbers whose representation depends on other elements.
     """
@@ -84,7 +84,7 @@ class Header:
         self._little = little_endian
 
     def texts(self, keyword: str) -> tuple[str, ...]:
-        """Values of a text element, in capitals and without padding; none where it is missing."""
+        """Return a text element's values, upper case and unpadded; empty if it is missing."""
         value = self._value(keyword)
         if value is None:
             return ()
@@ -92,18 +92,18 @@ class Header:
         return tuple(str(each).strip(" \0").upper() for each in values)
 
     def identifier(self, keyword: str) -> str:
-        """An identifier as it stands, without padding; empty where it is missing."""
+        """Return an identifier unchanged but unpadded; empty if it is missing."""
         value = self._value(keyword)
         return str(value).strip(" \0") if value is not None else ""
 
     def text(self, keyword: str) -> str:
-        """First value of a text element; empty where it is missing."""
+        """Return the first value of a text element; empty if it is missing."""
         return next(iter(self.texts(keyword)), "")
 
     def numbers(self, keyword: str, *, signed: bool = False) -> tuple[float, ...]:
-        """Finite values of a numeric element, none where it is missing or malformed.
+        """Return the finite values of a numeric element; empty if it is missing or malformed.
 
-        ``signed`` decides the representation of elements for which the standard leaves it open.
+        ``signed`` sets the representation of elements whose sign the standard leaves open.
         """
         value = self._value(keyword)
         if value is None:
@@ -119,9 +119,9 @@ class Header:
         return numbers if np.isfinite(numbers).all() else ()
 
     def decimals(self, keyword: str) -> tuple[float | None, ...]:
-        """Values of a decimal string, None for each that is no finite number.
+        """Return the values of a decimal string; None for each that is not a finite number.
 
-        One malformed value of several does not make the others unreadable, as `numbers` does.
+        Unlike in `numbers`, one malformed value does not discard the others.
         """
         element = self._elements.get_item(keyword)
         value = getattr(element, "value", None)
@@ -130,23 +130,23 @@ class Header:
         return () if value is None else tuple(_decimal(each) for each in self._listed(value))
 
     def number(self, keyword: str, *, signed: bool = False) -> float | None:
-        """First value of a numeric element; of a decimal string, the first that is well-formed."""
+        """Return the first value of a numeric element, or the first well-formed decimal."""
         first = next(iter(self.numbers(keyword, signed=signed)), None)
         if first is None and keyword in DECIMAL_STRINGS:
             first = next((each for each in self.decimals(keyword) if each is not None), None)
         return first
 
     def whole(self, keyword: str) -> int | None:
-        """First value of a numeric element that is a whole number."""
+        """Return the first value of a numeric element if it is a whole number."""
         number = self.number(keyword)
         return int(number) if number is not None and number == int(number) else None
 
     def words(
         self, keyword: str, entries: int, *, in_bytes: bool = False
     ) -> npt.NDArray[np.uint16] | None:
-        """A look-up table's uint16 (`entries`,) as stored; None if there are fewer.
+        """Return a look-up table's entries as stored, uint16 (`entries`,); None if too few.
 
-        ``in_bytes`` says whether entries may be bytes, if there are not enough words.
+        ``in_bytes`` allows entries of one byte if there are too few words.
         """
         value = self._value(keyword)
         if isinstance(value, bytes):
@@ -161,7 +161,7 @@ class Header:
         return (np.array(numbers[:entries]).astype(np.int64) & 0xFFFF).astype(np.uint16)
 
     def items(self, keyword: str) -> "tuple[Header, ...]":
-        """Items of a sequence; none where it is missing or malformed."""
+        """Return the items of a sequence; empty if it is missing or malformed."""
         value = self._value(keyword)
         if not isinstance(value, Sequence) or isinstance(value, str | bytes):
             return ()
@@ -170,12 +170,12 @@ class Header:
         )
 
     def codes(self, keyword: str) -> tuple[str, ...]:
-        """Code values of a code sequence, of whatever scheme."""
+        """Return the code values of a code sequence, from any coding scheme."""
         return tuple(code for item in self.items(keyword) if (code := item.text("CodeValue")))
 
     def _value(self, keyword: str) -> object:
-        # pydicom raises what its converters happen to raise for a malformed value. Where the
-        # value is needed, its absence is refused; where it is not, it is as good as missing.
+        # pydicom's converters raise many kinds of exceptions for malformed values. The caller
+        # refuses a missing value if it needs it, so a malformed one can count as missing.
         try:
             return self._elements.get(keyword)
         except Exception:  # noqa: BLE001

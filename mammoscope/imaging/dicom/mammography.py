@@ -1,4 +1,4 @@
-"""A DICOM file to a `Mammogram`: refuse, decode, display, say how it was taken."""
+"""Read a DICOM file into a `Mammogram`: check, decode, apply the display pipeline."""
 
 import warnings
 from collections.abc import Iterator
@@ -36,18 +36,18 @@ def read_dicom(
     data
         A DICOM file (PS3.10) with one frame of grey values and modality MG.
     limits
-        Largest size allowed.
+        Maximum image size.
     needed
-        Height and width in pixels that the breast is wanted in: the image is reduced by
-        `mammoscope.imaging.mammogram.reduction_for`. Full resolution where None.
+        Height and width in pixels required of the breast; the image is reduced by
+        `mammoscope.imaging.mammogram.reduction_for`. None keeps full resolution.
     pseudonyms
-        Makes the patient's and the study's pseudonyms; none where None.
+        Makes pseudonyms of patient and study; None leaves both out.
 
     Raises
     ------
     ImageError
         `NotAMammogramError`, `UnsupportedImageError`, `CorruptImageError` or
-        `ImageTooLargeError`, whatever the bytes.
+        `ImageTooLargeError`; no other exception, whatever the bytes.
     """
     with _typed_errors():
         part = take_apart(data, TAG_NUMBERS, limits)
@@ -75,17 +75,17 @@ def read_dicom(
 
 @contextmanager
 def _typed_errors() -> Iterator[None]:
-    """Turn whatever pydicom and the codecs raise into an `ImageError`."""
+    """Convert any exception of pydicom and the codecs into an `ImageError`."""
     try:
-        with warnings.catch_warnings():  # they quote values
+        with warnings.catch_warnings():  # the warnings quote values
             warnings.simplefilter("ignore")
             yield
     except (ImageError, KeyboardInterrupt):
         raise
     except MemoryError as err:
-        raise DecodingLimitError("Reading the image needs more memory than is allowed.") from err
-    # Parsers and codecs raise whatever they trip over: no list of types would be complete. Their
-    # messages quote what they read, so none is passed on, nor are they named as the cause.
+        raise DecodingLimitError("Reading the image needs more memory than allowed.") from err
+    # Parsers and codecs raise many types; no list of them would be complete. Their messages quote
+    # the data, so no message is passed on and no cause is attached.
     except Exception:  # noqa: BLE001
         raise CorruptImageError("The DICOM file is damaged or incomplete.") from None
 
@@ -96,15 +96,15 @@ def _layout(header: Header, part: Part10, limits: ReadingLimits) -> Layout:
     rows, columns = header.whole("Rows"), header.whole("Columns")
     allocated = header.whole("BitsAllocated")
     if not rows or not columns or rows < 0 or columns < 0 or allocated is None:
-        raise CorruptImageError("The DICOM object does not say how large its image is.")
+        raise CorruptImageError("The DICOM object does not state the image size.")
     if rows * columns > limits.max_pixels or max(rows, columns) > limits.max_dimension:
         raise ImageTooLargeError(
-            f"The image has {columns} x {rows} pixels; at most {limits.max_pixels} in all and "
-            f"{limits.max_dimension} on a side are allowed."
+            f"The image has {columns} x {rows} pixels; at most {limits.max_pixels} in total and "
+            f"{limits.max_dimension} per side are allowed."
         )
     if allocated not in (8, 16):
         raise UnsupportedImageError(
-            f"The image has {allocated} bits a pixel; DICOM objects with 8 and 16 are read."
+            f"The image has {allocated} bits per pixel; only 8 and 16 are supported in DICOM."
         )
     stored = header.whole("BitsStored")
     stored = allocated if stored is None else stored
@@ -112,5 +112,5 @@ def _layout(header: Header, part: Part10, limits: ReadingLimits) -> Layout:
     high_bit = stored - 1 if high_bit is None else high_bit
     representation = header.whole("PixelRepresentation") or 0
     if not 1 < stored <= high_bit + 1 <= allocated or representation not in (0, 1):
-        raise CorruptImageError("The DICOM object's bits contradict each other.")
+        raise CorruptImageError("The DICOM object's bit elements contradict each other.")
     return Layout(rows, columns, allocated, stored, high_bit, signed=representation == 1)

@@ -1,4 +1,4 @@
-"""The file format of DICOM PS3.10: preamble, file meta information, data set up to the pixels."""
+"""Parse the DICOM PS3.10 file format: preamble, file meta information, data set, pixels."""
 
 import io
 import logging
@@ -20,7 +20,7 @@ from mammoscope.errors import CorruptImageError, ImageTooLargeError, Unsupported
 from mammoscope.imaging.dicom.signature import PREAMBLE, PREFIX
 from mammoscope.settings.service import ReadingLimits
 
-# What operating systems, shells and viewers would run or open instead: PE and MS-DOS, ELF, Mach-O
+# Content that operating systems, shells and viewers would run or open: PE and MS-DOS, ELF, Mach-O
 # in its four forms and the universal one, scripts, PDF, ZIP, HTML.
 _OTHER_PROGRAMS: Final = (
     b"MZ",
@@ -36,8 +36,8 @@ _OTHER_PROGRAMS: Final = (
 )
 
 _MOST_READS: Final = 60_000
-"""Reads that one object may take before its pixels: about 20,000 elements. Mammograms have
-hundreds; millions of empty ones would cost minutes and gigabytes."""
+"""Maximum number of reads before the pixels: about 20,000 elements. Mammograms have hundreds;
+millions of empty ones would cost minutes and gigabytes."""
 
 _FLOAT_PIXELS: Final = 0x7FE00008
 _PIXELS: Final = 0x7FE00010
@@ -47,25 +47,25 @@ UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part10:
-    """An object taken apart.
+    """A parsed DICOM file.
 
     Parameters
     ----------
     elements
-        The elements asked for.
+        The requested elements.
     transfer_syntax
         (0002,0010) Transfer Syntax UID.
     media_storage_class
-        (0002,0002) Media Storage SOP Class UID, empty where it is missing.
+        (0002,0002) Media Storage SOP Class UID; empty if missing.
     little_endian
         Byte order of numbers.
     pixels
-        Value of (7FE0,0010) Pixel Data, a view into the file: all the rest of it where its length
-        is undefined; None without one.
+        Value of (7FE0,0010) Pixel Data as a view into the file; the rest of the file if its length
+        is undefined. None if missing.
     encapsulated
-        Whether the value's length is undefined, so that it consists of fragments.
+        Whether the length is undefined, so that the value consists of fragments.
     word_vr
-        Whether the pixels are stored as OW, in words of 16 bits.
+        Whether the pixels are stored as OW, in 16-bit words.
     """
 
     elements: Dataset
@@ -78,21 +78,21 @@ class Part10:
 
 
 def take_apart(data: bytes, tags: Collection[int], limits: ReadingLimits) -> Part10:
-    """Read the elements `tags` of a DICOM file and find its pixels, copying neither.
+    """Read the elements `tags` of a DICOM file and locate its pixels, without copying them.
 
     Raises
     ------
     UnsupportedImageError
-        If the preamble is that of a program or a document.
+        If the preamble belongs to a program or a document.
     CorruptImageError, ImageTooLargeError
-        If the bytes break off, contradict themselves, or inflate or run on beyond all bounds.
-        What pydicom raises for malformed bytes is not caught here.
+        If the bytes are truncated, contradict themselves, or exceed the limits when inflated or
+        parsed. Exceptions of pydicom for malformed bytes are not caught here.
     """
     _be_quiet()
     if data.startswith(_OTHER_PROGRAMS):
         raise UnsupportedImageError(
-            "The DICOM file begins like a program or a document; its first 128 bytes must be "
-            "empty, or those of a TIFF."
+            "The DICOM file starts like a program or a document; its first 128 bytes must be "
+            "empty or those of a TIFF."
         )
     stream = _BoundedReads(data)
     stream.seek(PREAMBLE + len(PREFIX))
@@ -104,7 +104,7 @@ def take_apart(data: bytes, tags: Collection[int], limits: ReadingLimits) -> Par
         specific_tags=[0x00020002, 0x00020010],
     )
     if 0x00020010 not in meta:
-        raise CorruptImageError("The DICOM file does not say how it is encoded.")
+        raise CorruptImageError("The DICOM file does not state its transfer syntax.")
     syntax = str(meta[0x00020010].value)
     if syntax == DeflatedExplicitVRLittleEndian:
         data = _inflate(memoryview(data)[stream.tell() :], limits.max_image_bytes)
@@ -117,7 +117,7 @@ def take_apart(data: bytes, tags: Collection[int], limits: ReadingLimits) -> Par
         stop_when=lambda tag, _vr, _length: tag >= _FLOAT_PIXELS,
         specific_tags=[*tags],
     )
-    implicit = bool(elements.original_encoding[0])  # what it is in fact: some files lie
+    implicit = bool(elements.original_encoding[0])  # the actual encoding: some files misstate it
     storage_class = str(meta[0x00020002].value) if 0x00020002 in meta else ""
     pixels, encapsulated, word_vr = _find_pixels(data, stream.tell(), implicit, little)
     return Part10(elements, syntax, storage_class, little, pixels, encapsulated, word_vr)
@@ -129,7 +129,7 @@ def _find_pixels(
     implicit: bool,  # noqa: FBT001
     little: bool,  # noqa: FBT001
 ) -> tuple[memoryview | None, bool, bool]:
-    """Return what `Part10` says of pixels, if (7FE0,0010) begins at byte `at`."""
+    """Return the pixel fields of `Part10`, if (7FE0,0010) starts at byte `at`."""
     order: Literal["little", "big"] = "little" if little else "big"
     header = data[at : at + 12]
 
@@ -142,17 +142,17 @@ def _find_pixels(
         (at + 8, number(4, 4), b"OW") if implicit else (at + 12, number(8, 4), header[4:6])
     )
     if vr not in _PIXEL_VRS:
-        raise CorruptImageError("The DICOM file's pixels are not stored as pixels.")
+        raise CorruptImageError("The DICOM file's pixels have an invalid value representation.")
     value = memoryview(data)[start:]
     if length == UNDEFINED_LENGTH:
         return value, True, False
     if length > len(value):
-        raise CorruptImageError("The DICOM file breaks off within its pixels.")
+        raise CorruptImageError("The DICOM file is truncated within its pixels.")
     return value[:length], False, vr != b"OB"
 
 
 class _BoundedReads(io.BytesIO):
-    """A stream that stops whoever reads it in too many pieces."""
+    """A stream that limits the number of reads."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -161,7 +161,7 @@ class _BoundedReads(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= 1
         if self._left < 0:
-            raise ImageTooLargeError("The DICOM file has more elements than any mammogram has.")
+            raise ImageTooLargeError("The DICOM file has more elements than any mammogram.")
         return super().read(size)
 
 
@@ -173,14 +173,14 @@ def _inflate(deflated: memoryview, max_bytes: int) -> bytes:
         raise CorruptImageError("The deflated DICOM file is damaged.") from err
     if len(data) > max_bytes:
         raise ImageTooLargeError(
-            f"The DICOM file inflates to more than the {max_bytes} bytes that are allowed."
+            f"The DICOM file inflates to more than the allowed {max_bytes} bytes."
         )
     if not inflater.eof:
-        raise CorruptImageError("The deflated DICOM file breaks off.")
+        raise CorruptImageError("The deflated DICOM file is truncated.")
     return data
 
 
 def _be_quiet() -> None:
-    """Keep pydicom from warning and logging: its messages quote values, hence patients."""
+    """Silence pydicom's warnings and logs, which quote values and so may name patients."""
     config.settings.reading_validation_mode = config.IGNORE
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)

@@ -1,4 +1,4 @@
-"""How a DICOM file is told from others: DICOM PS3.10 7.1."""
+"""Recognise DICOM files: DICOM PS3.10 7.1."""
 
 from typing import Final
 
@@ -9,5 +9,5 @@ PREFIX: Final = b"DICM"
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether the bytes carry the prefix of a DICOM file."""
+    """Whether the bytes have the prefix of a DICOM file."""
     return data[PREAMBLE : PREAMBLE + len(PREFIX)] == PREFIX

@@ -1,4 +1,4 @@
-"""What JPEG 2000 leaves where its finest resolutions are left out, brought near to plain means."""
+"""Correct JPEG 2000 images decoded at reduced resolution to approximate plain pixel means."""
 
 from functools import cache
 from typing import Final
@@ -16,35 +16,35 @@ _IRREVERSIBLE: Final = (
     -0.016864118442875,
     0.026748757410810,
 )
-"""Low pass of the 9-7 wavelet from its centre outwards: ISO/IEC 15444-1 annex F, after Antonini M,
-Barlaud M, Mathieu P, Daubechies I. IEEE Trans Image Process 1992;1:205-220."""
+"""Low-pass filter of the 9-7 wavelet, from the centre outwards: ISO/IEC 15444-1 annex F, after
+Antonini M, Barlaud M, Mathieu P, Daubechies I. IEEE Trans Image Process 1992;1:205-220."""
 
 _REVERSIBLE: Final = (0.75, 0.25, -0.125)
-"""The same of the 5-3 wavelet, without its rounding."""
+"""Low-pass filter of the 5-3 wavelet, without its rounding."""
 
 _TAPS: Final = 4
-"""Samples that one is mixed of: the two around the middle of its pixels, and their neighbours."""
+"""Number of samples mixed into one: the two nearest to its centre and their neighbours."""
 
 _LATER_MEAN: Final = 3
-"""Samples, along a side, that the network's input later takes the mean of, about: means of so many
-are what shall agree."""
+"""Number of samples, along a side, that the network's input later averages, approximately. Means of
+this many samples should agree."""
 
 
 def centred(words: Words, levels: int, *, reversible: bool) -> Words:
-    """Move an image without its finest `levels` under the pixels that it stands for.
+    """Correct the shift of an image decoded without its finest `levels`.
 
-    The low band's filters are centred on the first of the pixels that each of its samples stands
-    for (ISO/IEC 15444-1 annex F), not on their middle, whence half a pixel a level, and twice that
-    of the next.
+    The low band's filters are centred on the first pixel of each sample (ISO/IEC 15444-1 annex F),
+    not on the middle of its pixels. Each level therefore shifts the image by half a pixel of that
+    level.
 
     Parameters
     ----------
     words
         uint8 or uint16 (H, W), as decoded; the result has the same shape and type.
     levels
-        Resolutions left out, from 0 to 3.
+        Number of resolutions left out, from 0 to 3.
     reversible
-        Whether the wavelet was the 5-3, of codestreams that can be lossless.
+        Whether the wavelet was 5-3, as in losslessly compressible codestreams.
     """
     if not levels:
         return words
@@ -59,11 +59,11 @@ def centred(words: Words, levels: int, *, reversible: bool) -> Words:
 
 @cache
 def _nearest_to_means(levels: int, one_sided: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """Of all mixtures of samples of a low band, the nearest to the pixels' mean.
+    """Mix samples of a low band to approximate the mean of the pixels as closely as possible.
 
-    The band has other noise than means of pixels have; of the 9-7's, linear interpolation would
-    take so much that the network took images read so for others. Least squares over the mixtures'
-    weights for pixels, which is over white noise, under the condition that they add up to one.
+    The noise of the band differs from that of pixel means. Linear interpolation would remove so
+    much noise from the 9-7 wavelet's band that the network's scores would change. The weights are a
+    least-squares fit, optimal for white noise, under the constraint that they sum to one.
     """
     factor = 2**levels
     low_pass = np.array([1.0])
@@ -86,7 +86,7 @@ def _nearest_to_means(levels: int, one_sided: tuple[float, ...]) -> npt.NDArray[
     samples = np.stack(
         [over_pixels((first + tap) * factor - reach, low_pass) for tap in range(_TAPS)]
     )
-    # All but the first tap are free; that one is what lacks to one.
+    # The first tap follows from the others, because the weights sum to one.
     others = samples[1:] - samples[0]
     free, *_ = np.linalg.lstsq(others.T, mean - samples[0], rcond=None)
     return np.array([1.0 - free.sum(), *free])

@@ -1,9 +1,8 @@
 """A pool of child processes that read images.
 
-Decoders are large programs in C that run on bytes anybody sent. Here they run where they can do no
-harm: each image is read by one of a few processes with a limit of memory, of processor time and of
-time on the clock. A process that exceeds one is killed and replaced, and nobody but the sender of
-that image notices.
+Decoders are large C programs that process untrusted bytes, so they run isolated from the service.
+Each image is read by one of a few processes with limits on memory, processor time and elapsed time.
+A process that exceeds a limit is killed and replaced; only the sender of that image is affected.
 """
 
 from mammoscope.imaging.pool.pool import PoolLimits, ReadingPool

@@ -1,11 +1,11 @@
-"""The process that reading processes are forked from, and what each of them does.
+"""The process from which reading processes are forked, and the loop that each of them runs.
 
-Started as ``python -m mammoscope.imaging.pool.forkserver FD``, a fresh interpreter without threads
-and without the service's sockets. It imports the decoders once; a fork of it is ready in
-milliseconds and shares its memory. Over the socket FD it is told ``fork``, with three descriptors,
-and answers with the process's number; or ``kill`` and a number.
+``python -m mammoscope.imaging.pool.forkserver FD`` starts a fresh interpreter without threads and
+without the service's sockets. It imports the decoders once; a fork of it is ready in milliseconds
+and shares its memory. Over the socket FD it receives ``fork`` with three descriptors and replies
+with the process id, or it receives ``kill`` and a process id.
 
-Every process ends when the service does: it reads end of file.
+All processes end with the service, because they then read end of file.
 """
 
 import gc
@@ -32,11 +32,11 @@ from mammoscope.imaging.pool.transport import (
 
 _HELD_KB_LINE: Final = "VmSize:"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
-"""Sent to whole process groups. The service decides when its reading processes end."""
+"""Signals sent to whole process groups; the service decides when its reading processes end."""
 
 
 def main() -> int:
-    """Serve forks until the service closes its end of the socket."""
+    """Serve fork requests until the service closes its end of the socket."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
@@ -44,7 +44,7 @@ def main() -> int:
     cv2.setNumThreads(1)
     PIL.Image.preinit()
     gc.collect()
-    gc.freeze()  # so that collections do not copy what processes share
+    gc.freeze()  # otherwise collections would copy shared memory
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 64, 3)
         if not message:
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def _silence() -> None:
-    """Let nothing that a decoder prints reach the service's log."""
+    """Keep decoders' output out of the service's log."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nowhere, standard)
@@ -75,7 +75,7 @@ def _silence() -> None:
 
 
 def _read_images(requests: int, answers: int, shared: int, memory_bytes: int) -> None:
-    """Answer requests until there are no more; ends itself where memory does not suffice."""
+    """Answer requests until there are no more; exits if memory runs out."""
     held = _address_space_bytes()
     resource.setrlimit(resource.RLIMIT_AS, (held + memory_bytes, held + memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,4 +1,4 @@
-"""The service's side of the pool: take a process, send it an image, wait for its answer."""
+"""The service's side of the pool: take a process, send it an image, receive its answer."""
 
 import fcntl
 import os
@@ -29,42 +29,42 @@ from mammoscope.imaging.pool.transport import (
 )
 
 _POLL_S: Final = 0.05
-"""How often a waiting request checks whether it is still wanted."""
+"""Interval in seconds at which a waiting request checks whether it is still wanted."""
 
 _LIMIT_MESSAGE: Final = (
     "Reading this image takes more time or memory than the limits allow. Save it again in a "
-    "plain format, such as 8-bit or 16-bit PNG or uncompressed DICOM."
+    "simple format, such as 8-bit or 16-bit PNG or uncompressed DICOM."
 )
 _THREAD_SETTINGS: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
 )
-"""A process with threads cannot be forked safely, and each image is to take one processor."""
+"""Limit decoders to one thread: processes with threads cannot be forked safely."""
 
 CONTENDED_CPU_SHARE: Final = 0.25
 CONTENDED_WALL_SHARE: Final = 0.5
-"""Shares of the limits that an image has while others wait for its process. Images of mammography
-detectors need less; images that are made to be slow delay the others by little."""
+"""Shares of the limits that an image may take while others wait for its process. Images of
+mammography detectors take less; this limits the delay by images designed to be slow."""
 
 _PIPE_BYTES: Final = 1 << 20
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _F_SETPIPE_SZ: Final = 1031
-"""fcntl(2), Linux: a pipe that holds an answer lets the process go on at once."""
+"""fcntl(2), Linux: large enough for an answer, so that the process can continue at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """What reading one image may take.
+    """Limits for reading one image.
 
     Parameters
     ----------
     memory_bytes
-        Address space beyond what a process holds after its start.
+        Address space beyond what a process holds after its start, in bytes.
     cpu_s
-        Seconds of processor time; a quarter of it while other images wait.
+        Processor time in seconds; only `CONTENDED_CPU_SHARE` of it while other images wait.
     wall_s
-        Seconds on the clock; half of it while other images wait.
+        Elapsed time in seconds; only `CONTENDED_WALL_SHARE` of it while other images wait.
     """
 
     memory_bytes: int = 1 << 30
@@ -73,21 +73,21 @@ class PoolLimits:
 
 
 class ReadingPool:
-    """Processes that read images; safe to use from several threads.
+    """Processes that read images; thread-safe.
 
     Parameters
     ----------
     processes
-        How many images are read at a time, at least 1.
+        Number of images read at a time, at least 1.
     limits
-        What reading one image may take.
+        Limits for reading one image.
     """
 
     def __init__(self, processes: int, limits: PoolLimits | None = None) -> None:
         self.limits: Final = limits or PoolLimits()
         self.processes: Final = processes
         self._lock = threading.Lock()
-        # None stands for a process that is forked when it is first needed.
+        # None represents a process that is forked when first needed.
         self._idle: deque[_Process | None] = deque([None] * processes)
         self._waiting: deque[_Turn] = deque()
         self._forkserver = _Forkserver(self.limits.memory_bytes)
@@ -108,15 +108,15 @@ class ReadingPool:
         data
             An encoded image.
         options
-            How it is to be read.
+            How to read it.
         check
-            Called again and again while the image waits and is read; what it raises ends the
+            Called repeatedly while the image waits and is read; an exception from it ends the
             reading.
 
         Raises
         ------
         DecodingLimitError
-            If reading takes more memory or time than the limits of the pool.
+            If reading exceeds the pool's limits on memory or time.
         ImageError
             If the image is refused.
         """
@@ -136,7 +136,7 @@ class ReadingPool:
             return process.read(data, request, began + self.limits.wall_s, check_limits)
 
     def close(self) -> None:
-        """End all processes; images that are being read are refused."""
+        """End all processes; images being read are refused."""
         self._forkserver.close()
         with self._lock:
             for process in self._idle:
@@ -146,7 +146,7 @@ class ReadingPool:
 
     @contextmanager
     def _process(self, check: Callable[[], None]) -> "Iterator[_Process]":
-        """Wait for a process, first come, first served; afterwards the next has it."""
+        """Take a process, first come, first served, and give it back afterwards."""
         process = self._take(check)
         try:
             if process is None:
@@ -172,7 +172,7 @@ class ReadingPool:
                 if not turn.granted.is_set():
                     self._waiting.remove(turn)
                     raise
-            self._give_back(turn.process)  # it was granted meanwhile
+            self._give_back(turn.process)  # it was granted in the meantime
             raise
         return turn.process
 
@@ -187,7 +187,7 @@ class ReadingPool:
 
 
 class _Turn:
-    """A request that waits for a process."""
+    """A request waiting for a process."""
 
     def __init__(self) -> None:
         self.granted = threading.Event()
@@ -195,16 +195,16 @@ class _Turn:
 
 
 class _Process:
-    """One reading process.
+    """A reading process.
 
     Parameters
     ----------
     number
-        Its process number.
+        Its process id.
     requests, answers, shared
-        Descriptors: the pipe to it, the pipe from it, the file that holds the encoded image.
+        Descriptors of the pipe to it, the pipe from it, and the file with the encoded image.
     kill
-        Ends the process that has a number.
+        Ends the process with a given process id.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class _Process:
     def read(
         self, data: bytes, request: ReadingRequest, deadline: float, check: Callable[[], None]
     ) -> NetworkInput:
-        """Have one image read; whatever interrupts that leaves the process unusable."""
+        """Have one image read; any interruption makes the process unusable."""
         self.usable = False
         try:
             _write_file(self._shared, data)
@@ -265,14 +265,14 @@ class _Process:
                     raise BrokenAnswerError
                 continue
             got = os.readv(self._answers, [view])
-            if got == 0:  # it was killed, or ended itself where memory did not suffice
+            if got == 0:  # it was killed, or exited because memory ran out
                 raise BrokenAnswerError
             view = view[got:]
         return received
 
 
 class _Forkserver:
-    """The process that reading processes are forked from; started again where it is gone."""
+    """The process from which reading processes are forked; restarted if it has died."""
 
     def __init__(self, memory_bytes: int) -> None:
         self._memory_bytes = memory_bytes
@@ -285,7 +285,7 @@ class _Forkserver:
         Raises
         ------
         StorageError
-            If the operating system gives none.
+            If the operating system refuses to start one.
         """
         theirs_requests, requests = os.pipe()
         answers, theirs_answers = os.pipe()
@@ -295,7 +295,7 @@ class _Forkserver:
         except OSError as err:
             for descriptor in (requests, answers, shared):
                 os.close(descriptor)
-            raise StorageError("No process to read images in can be started.") from err
+            raise StorageError("No process for reading images can be started.") from err
         finally:
             os.close(theirs_requests)
             os.close(theirs_answers)
@@ -304,7 +304,7 @@ class _Forkserver:
         return _Process(number, requests, answers, shared, self._end)
 
     def close(self) -> None:
-        """End the process, and with it all that it forked."""
+        """End the process and all its forks."""
         self._control.close()
         self._process.wait()
 
@@ -346,17 +346,17 @@ class _Forkserver:
         return int(answer)
 
     def _end(self, number: int) -> None:
-        with self._lock, suppress(OSError):  # a forkserver that is gone took its forks along
+        with self._lock, suppress(OSError):  # if the forkserver is gone, so are its forks
             self._control.send(KILL + str(number).encode())
 
 
 def _unnamed_file() -> int:
-    """Return a descriptor of a file in memory that has no name."""
+    """Return a descriptor of an unnamed file in memory."""
     return os.memfd_create("image", os.MFD_CLOEXEC)
 
 
 def _write_file(descriptor: int, data: bytes) -> None:
-    os.ftruncate(descriptor, 0)  # gives back what the last image took
+    os.ftruncate(descriptor, 0)  # frees the memory of the previous image
     view, offset = memoryview(data), 0
     while offset < len(view):
         offset += os.pwrite(descriptor, view[offset:], offset)

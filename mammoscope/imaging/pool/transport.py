@@ -1,8 +1,7 @@
-"""What crosses between the service and a reading process.
+"""Messages between the service and a reading process.
 
-A reading process decodes bytes that anybody sent, so nothing that it answers is trusted: facts are
-JSON that is checked against their types, pixels are raw bytes of a shape that was asked for.
-Nothing is unpickled on the service's side.
+A reading process decodes untrusted bytes, so the service does not trust its answers. Facts are JSON
+that is validated by type; pixels are raw bytes of a requested shape. The service unpickles nothing.
 """
 
 import json
@@ -16,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mammoscope import errors
 from mammoscope.errors import ImageError
+from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.imaging.mammogram import Exposure, Laterality, SourceFacts, View
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
 from mammoscope.imaging.preprocessing import Preprocessed
@@ -24,29 +24,29 @@ from mammoscope.settings.service import ReadingLimits
 
 FORK: Final = b"fork"
 KILL: Final = b"kill "
-"""What the forkserver is told; the second is followed by a process's number."""
+"""Commands to the forkserver; a process id follows the second."""
 
 LENGTH: Final = struct.Struct("<QQ")
-"""Bytes of JSON and bytes of pixels that follow."""
+"""Number of bytes of JSON and of pixels that follow."""
 
 _MAX_JSON_BYTES: Final = 64 * 1024
-"""Facts take about a kilobyte."""
+"""Limit for the JSON facts, which take about a kilobyte."""
 
 _SEARCH: Final = (SEARCH_SIZE, SEARCH_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingRequest:
-    """What a reading process is asked to do with the bytes in its shared file.
+    """A request to read the bytes in the shared file.
 
     Parameters
     ----------
     bytes
-        Size of the encoded image.
+        Size of the encoded image in bytes.
     options
-        How it is to be read.
+        How to read it.
     cpu_s
-        Seconds of processor time allowed.
+        Allowed processor time in seconds.
     """
 
     bytes: int
@@ -56,7 +56,7 @@ class ReadingRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """A network input without its arrays; ``display`` is the shape of that image."""
+    """A network input without its arrays; ``display`` is the shape of the display image."""
 
     inverted: bool
     mirrored: bool
@@ -77,7 +77,7 @@ _KNOWN: Final = TypeAdapter(dict[str, str | None])
 
 
 class BrokenAnswerError(Exception):
-    """A reading process did not answer, or not what it was asked for."""
+    """A reading process gave no answer, or an invalid one."""
 
 
 def encode_request(request: ReadingRequest) -> bytes:
@@ -91,26 +91,28 @@ def encode_request(request: ReadingRequest) -> bytes:
         "limits": {name: getattr(options.limits, name) for name in ReadingLimits.model_fields},
         "pseudonym_key": None if key is None else key.hex(),
         "display": options.display,
+        "gate": None if options.gate is None else options.gate.model_dump(),
     }
     return json.dumps(plain).encode() + b"\n"
 
 
 def decode_request(line: bytes) -> ReadingRequest:
-    """Return what `encode_request` was given."""
+    """Decode a request made by `encode_request`."""
     plain = json.loads(line)
     height, width = plain["size"]
-    key = plain["pseudonym_key"]
+    key, gate = plain["pseudonym_key"], plain["gate"]
     options = ReadingOptions(
         size=(height, width),
         limits=ReadingLimits(**plain["limits"]),
         pseudonym_key=None if key is None else bytes.fromhex(key),
         display=plain["display"],
+        gate=None if gate is None else LearnedGate(**gate),
     )
     return ReadingRequest(plain["bytes"], options, plain["cpu_s"])
 
 
 def encode_answer(outcome: NetworkInput | ImageError) -> list[bytes | memoryview]:
-    """Return an answer as parts to be written one after another."""
+    """Return an answer as parts to write one after another."""
     if isinstance(outcome, ImageError):
         refusal = json.dumps(
             {"code": outcome.code, "message": str(outcome), "known": outcome.known}
@@ -145,7 +147,7 @@ def answer_bytes(header: bytes, request: ReadingRequest) -> tuple[int, int]:
     Raises
     ------
     BrokenAnswerError
-        If they are more than any answer to `request` can have.
+        If they exceed what any answer to `request` can have.
     """
     text, pixels = LENGTH.unpack(header)
     options = request.options
@@ -156,14 +158,14 @@ def answer_bytes(header: bytes, request: ReadingRequest) -> tuple[int, int]:
 
 
 def decode_answer(text: bytes, pixels: bytearray, request: ReadingRequest) -> NetworkInput:
-    """Return the network input that a reading process made.
+    """Return the network input from a reading process's answer.
 
     Raises
     ------
     ImageError
         If the process refused the image.
     BrokenAnswerError
-        If the answer is not one to `request`.
+        If the answer does not match `request`.
     """
     try:
         if not pixels:
@@ -196,7 +198,7 @@ def decode_answer(text: bytes, pixels: bytearray, request: ReadingRequest) -> Ne
 
 
 class _Arrays:
-    """Arrays that follow each other in one buffer."""
+    """Consecutive arrays in one buffer."""
 
     def __init__(self, buffer: bytearray) -> None:
         self._buffer = buffer

@@ -1,4 +1,4 @@
-"""A `Mammogram` to the network's input, in the same way for training, evaluation and service."""
+"""Turn a `Mammogram` into the network's input, identically in training, evaluation and service."""
 
 from mammoscope.imaging.preprocessing.erasing import erase_tissue
 from mammoscope.imaging.preprocessing.pipeline import Preprocessed, preprocess

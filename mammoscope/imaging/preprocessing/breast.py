@@ -1,4 +1,4 @@
-"""The breast, sought on a small square copy of the image."""
+"""Find the breast on a small square copy of the image, the search copy."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,60 +13,60 @@ from mammoscope.imaging.preprocessing.film_frame import without_film_frame
 from mammoscope.imaging.preprocessing.resampling import Ends, resampled
 
 SEARCH_SIZE: Final = 256
-"""Side of the square copy, in pixels, on which the breast is sought."""
+"""Side of the search copy in pixels."""
 
 _SEARCHED: Final = 2
-"""Times the sides of result and search copy that an image's sides are at most when the breast is
-sought."""
+"""Maximum side of the image in which the breast is searched, as a multiple of the sides of result
+and search copy."""
 
 _FRAME_RANGE: Final = 3.5 / 255.0
-"""Rows and columns at the edge whose values vary less than this hold nothing."""
+"""Rows and columns at the edge with a smaller range of values count as empty."""
 
 _CLEAR_RANGE: Final = 6.5 / 255.0
-"""Those whose values vary by this hold something, and all that lie further inside. Both lie between
-steps of 8 bits, so that rounding decides nothing."""
+"""A row or column with at least this range counts as content, and so do all rows and columns inside
+it. Both limits lie between 8-bit steps, so that rounding does not decide."""
 
 _GRAIN: Final = 9
-"""Pixels along a row or column whose means tell whether it is next to flat."""
+"""Length in pixels of the averages that tell whether a row or column is almost flat."""
 
 _OPENING: Final = 7
-"""Side of the opening, in search pixels, that cuts labels and film edges off the breast."""
+"""Side of the opening, in search pixels, that separates labels and film edges from the breast."""
 
 _SMALLEST_BREAST: Final = 0.02
-"""A breast covers at least this share of the image."""
+"""Minimum share of the image covered by a breast."""
 
 SMALLEST_CONTRAST: Final = 0.02
-"""Breast and background differ at least this much, of the image's full range."""
+"""Minimum contrast of breast and background, as a share of the image's full range."""
 
 _EXTREME_RANGE: Final = 0.12
-"""Grey values this near to the image's darkest or brightest count as extreme."""
+"""Distance from the image's darkest or brightest grey value within which values are extreme."""
 
 _EXTREME_SHARE: Final = 0.15
-"""A digital image's background makes at least this share of its edges extreme."""
+"""Minimum share of extreme values along the edges of a digital image."""
 
 _EDGE: Final = 10
-"""Breadth of the edges, in search pixels."""
+"""Width of the edges in search pixels."""
 
 _SURROUNDINGS: Final = 11
-"""Side of the dilation, in search pixels, that leaves the breast some background around it."""
+"""Side of the dilation, in search pixels, that keeps some background around the breast."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the search copy shows along one side of the image.
+    """The part of the image shown by the search copy, along one side.
 
     Parameters
     ----------
     outer
         First pixel of the image without its padding.
     length
-        Pixels from there that are no padding.
+        Number of pixels from there that are not padding.
     first, last
-        Stretch of those that is searched, in parts of pixels.
+        Searched part of these, in fractional pixels.
     coarse
-        Pixels that it has in the image that the search copy is made of.
+        Number of pixels of the searched part in the image from which the search copy is made.
     start, stop
-        Stretch of those that the search copy shows, in parts of pixels.
+        Part of those pixels shown by the search copy, in fractional pixels.
     """
 
     outer: int
@@ -79,19 +79,19 @@ class Shown:
 
     @property
     def each(self) -> float:
-        """Pixels of the image, along this side, that one of the search copy stands for."""
+        """Number of image pixels, along this side, per pixel of the search copy."""
         shown = (self.stop - self.start) / SEARCH_SIZE
         return shown * (self.last - self.first) / self.coarse
 
     @property
     def origin(self) -> float:
-        """Where the search copy begins, in pixels from `outer`."""
+        """Start of the search copy, in pixels from `outer`."""
         return self.first + self.start * (self.last - self.first) / self.coarse
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """The breast on the search copy.
+    """The breast found on the search copy.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Found:
     inverted
         Whether the image had a bright background.
     rows, columns
-        What of the image the search copy shows.
+        The part of the image shown by the search copy.
     breast_share
         Share of the image that the breast covers, in (0, 1].
     """
@@ -118,18 +118,18 @@ class Found:
 def seek(
     source: Grey, size: tuple[int, int], *, whole: bool = False, inverted: bool | None = None
 ) -> Found:
-    """Seek the breast.
+    """Find the breast.
 
     Parameters
     ----------
     source
         float32 (H, W) in [0, 1].
     size
-        Height and width that the breast is wanted in.
+        Height and width required of the breast, in pixels.
     whole
-        Whether padding belongs to what is searched.
+        Whether to search the padding as well.
     inverted
-        Whether the background is bright, where that is known.
+        Whether the background is bright; None if unknown.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def seek(
         If nothing in the image could be a breast.
     """
     find_box = _whole if whole else find_content
-    # Padding goes first, at its own resolution: shrunk, its edge would blend into the image.
+    # Padding is removed at full resolution: after shrinking, its edge would blend into the image.
     outer = find_box(source)
     coarse = shrink_for_search(source[outer.rows, outer.columns], outer.ends, size)
     inner = find_box(coarse)
@@ -177,23 +177,23 @@ def _shown(
 
 
 def without_annotations(source: Grey, found: Found) -> Grey:
-    """The image with nothing but background around the breast and its surroundings.
+    """Return the image with everything but the breast and its surroundings blanked.
 
-    Text, markers and edges of film move the search copy's grid, its contrast and the threshold
-    between breast and background, and with them the crop by a few pixels.
+    Text, markers and film edges influence the search copy's grid, its contrast and the threshold
+    between breast and background, and so move the crop by a few pixels.
 
     Parameters
     ----------
     source
         float32 (H, W) in [0, 1].
     found
-        The breast on it.
+        The breast found on it.
     """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_SURROUNDINGS, _SURROUNDINGS))
     near = cv2.dilate(found.breast.astype(np.uint8), kernel)
     rows, columns = _places(found.rows), _places(found.columns)
     kept = np.zeros(source.shape, np.bool_)
-    # Where the search copy ends before the image does, its edge goes on.
+    # Beyond the search copy, its edge is continued.
     kept[
         found.rows.outer : found.rows.outer + found.rows.length,
         found.columns.outer : found.columns.outer + found.columns.length,
@@ -204,21 +204,21 @@ def without_annotations(source: Grey, found: Found) -> Grey:
 
 
 def _places(shown: Shown) -> npt.NDArray[np.intp]:
-    """Row or column of the search copy for each of the image's pixels that are no padding."""
+    """Row or column of the search copy for each of the image's pixels without padding."""
     places = (np.arange(shown.length) + 0.5 - shown.origin) / shown.each
     return np.asarray(np.clip(np.floor(places), 0, SEARCH_SIZE - 1), np.intp)
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What of an image is neither padding nor as good as none.
+    """The part of an image that is neither padding nor almost flat.
 
     Parameters
     ----------
     rows, columns
-        Without those that hold nothing.
+        Non-empty rows and columns.
     ends
-        Top, bottom, left and right within them, in parts of pixels.
+        Top, bottom, left and right within them, in fractional pixels.
     """
 
     rows: slice
@@ -232,9 +232,9 @@ def _whole(pixels: Grey) -> Content:
 
 
 def shrink_for_search(source: Grey, ends: Ends, size: tuple[int, int]) -> Grey:
-    """The image in which the breast is sought: one resolution for all large images.
+    """Shrink large images to one resolution for the search.
 
-    Otherwise noise that a reduced reading has averaged away could move the crop.
+    Otherwise noise, which reading at a reduced size averages away, could move the crop.
     """
     height, width = (_SEARCHED * max(side, SEARCH_SIZE) for side in size)
     if source.shape[0] <= height or source.shape[1] <= width:
@@ -243,18 +243,18 @@ def shrink_for_search(source: Grey, ends: Ends, size: tuple[int, int]) -> Grey:
 
 
 def find_content(pixels: Grey) -> Content:
-    """What is left without the flat rows and columns at the edges.
+    """Find the image's content, without flat rows and columns at the edges.
 
-    Padding added to an image, whatever its grey value, must not count as its background. A row
-    that is next to flat counts as that by a part, since in another copy it may be flat.
+    Padding must not count as background, whatever its grey value. An almost flat row counts as
+    partly flat, because it may be flat in another copy of the image.
 
     Raises
     ------
     NoBreastError
-        If all of the image is flat.
+        If the whole image is flat.
     """
     top, bottom, left, right = without_film_frame(pixels)
-    # Removing rows can make columns flat and the other way round (a frame around padding).
+    # Removing rows can make columns flat, and the other way round (a frame around padding).
     while True:
         box = (top, left, bottom, right)
         inner = pixels[top:bottom, left:right]
@@ -268,7 +268,7 @@ def find_content(pixels: Grey) -> Content:
             raise NoBreastError("The image is blank.")
         left, right = left + int(columns[0]), left + int(columns[-1]) + 1
         if box == (top, left, bottom, right):
-            # Noise, whose range is another in each copy, is averaged away along rows and columns.
+            # Average out noise along rows and columns: its range differs between copies.
             down = np.ptp(cv2.blur(inner, (min(_GRAIN, right - left), 1)), axis=1)
             across = np.ptp(cv2.blur(inner, (1, min(_GRAIN, bottom - top))), axis=0)
             ends = (
@@ -279,9 +279,10 @@ def find_content(pixels: Grey) -> Content:
 
 
 def _faint(ranges: npt.NDArray[np.floating[Any]]) -> float:
-    """How many rows at the beginning count as flat, from their ranges of values.
+    """Number of leading rows that count as flat, from their ranges of values.
 
-    A row of `_FRAME_RANGE` does wholly, one of `_CLEAR_RANGE` not at all, nor what comes after it.
+    A row with `_FRAME_RANGE` counts fully. A row with `_CLEAR_RANGE`, and every row after it, does
+    not count.
     """
     if ranges.max() < _CLEAR_RANGE:
         return 0.0
@@ -290,12 +291,12 @@ def _faint(ranges: npt.NDArray[np.floating[Any]]) -> float:
 
 
 def stretch_contrast(search_copy: npt.ArrayLike) -> Grey:
-    """Stretch the search copy to the full range.
+    """Stretch the search copy to the full range of grey values.
 
     Raises
     ------
     NoBreastError
-        If it has one grey value.
+        If it has a single grey value.
     """
     small = np.asarray(search_copy, dtype=np.float32)
     low, high = float(small.min()), float(small.max())
@@ -307,10 +308,10 @@ def stretch_contrast(search_copy: npt.ArrayLike) -> Grey:
 def background_is_bright(small: Grey) -> bool:
     """Whether the image's background is brighter than the breast.
 
-    The background is what most of the extreme grey values along the edges belong to: a breast
-    with an implant can be brighter and larger than all else, but touches one edge. Where few are
-    extreme (scanned film), it is the flattest part. Both rules are antisymmetric: they answer the
-    opposite for the inverted image.
+    Most of the extreme grey values along the edges belong to the background. A breast with an
+    implant can be brighter and larger than everything else, but touches one edge only. If few
+    values are extreme (scanned film), the background is the flattest part. Both rules are
+    antisymmetric: they give the opposite result for the inverted image.
     """
     edges = np.ones(small.shape, dtype=np.bool_)
     edges[_EDGE:-_EDGE, _EDGE:-_EDGE] = False
@@ -330,11 +331,11 @@ def find_breast(small: Grey) -> Mask:
     """Largest bright object of the upright search copy: bool (SEARCH_SIZE, SEARCH_SIZE)."""
     smooth = cv2.GaussianBlur(small, (5, 5), 0)
     eight_bit = np.asarray(np.clip(smooth * 255.0, 0, 255), dtype=np.uint8)
-    # Zack GW, Rogers WE, Latt SA. J Histochem Cytochem 1977;25:741-753: made for a histogram
-    # with one high peak, here the background.
+    # Zack GW, Rogers WE, Latt SA. J Histochem Cytochem 1977;25:741-753. The method suits histograms
+    # with one high peak; here that is the background.
     _, bright = cv2.threshold(eight_bit, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_TRIANGLE)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_OPENING, _OPENING))
-    # The border replicates, so that a breast touching the edge is not rounded off there.
+    # Edge padding keeps a breast at the border from being rounded off there.
     padded = np.pad(np.asarray(bright, dtype=np.uint8), _OPENING, mode="edge")
     opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel)[
         _OPENING:-_OPENING, _OPENING:-_OPENING

@@ -1,4 +1,4 @@
-"""Tissue taken out of a preprocessed image, for training and to see what a score rests on."""
+"""Erase tissue from a preprocessed image, for training and for tests of the heat map."""
 
 from typing import Final
 
@@ -8,18 +8,18 @@ import numpy.typing as npt
 from mammoscope.imaging.arrays import Pixels
 
 MIDDLE_RANK: Final = 128
-"""Grey value of erased tissue: preprocessed pixels are ranks from 1 to 255, 0 lies outside."""
+"""Grey value of erased tissue: preprocessed pixels are ranks from 1 to 255, and 0 outside."""
 
 
 def erase_tissue(pixels: Pixels, where: npt.NDArray[np.bool_]) -> Pixels:
-    """Put the middle grey in place of the tissue in a region; what lies outside the breast stays.
+    """Replace the tissue in a region by the middle grey; pixels outside the breast do not change.
 
     Parameters
     ----------
     pixels
-        uint8 (H, W) as `preprocess` makes it.
+        uint8 (H, W), as returned by `preprocess`.
     where
-        bool (H, W).
+        bool (H, W): the region.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""The white frame that a scanner leaves around film which is smaller than its glass.
+"""Remove the white frame of scanned film that is smaller than the scanner's glass.
 
-Unlike padding it is not flat, so that it would count as the image's brightest object.
+Unlike padding, the frame is not flat, so it would count as the image's brightest object.
 """
 
 from typing import Final
@@ -11,20 +11,20 @@ import numpy.typing as npt
 from mammoscope.imaging.arrays import Grey
 
 _BROADEST: Final = 0.08
-"""Share of a side that the frame takes at most."""
+"""Maximum width of the frame, as a share of the image's side."""
 
 _FRAME: Final = (0.1, 0.7)
-"""Quantile of a frame's row, and the least that it is, of the image's brightest value."""
+"""A row is frame if this quantile of it is at least this share of the image's brightest value."""
 
 _FILM: Final = (0.25, 0.5)
-"""Quantile of a row of film, and the most that it is: a fourth of it is no breast."""
+"""A row is film if this quantile of it is below this share: a quarter of it is background."""
 
 _SIDES: Final = 2
-"""Sides that have a frame before it is taken for one: a bright chest wall lies on one."""
+"""Minimum number of sides with a frame: a bright chest wall covers one side only."""
 
 
 def without_film_frame(pixels: Grey) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of an image without its frame; of all of it where it has none.
+    """Top, bottom, left and right of an image without its frame, if it has one.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def without_film_frame(pixels: Grey) -> tuple[int, int, int, int]:
     ]
     if sum(ends) < _SIDES:
         return 0, height, 0, width
-    # Along the chest wall, what follows the frame may be as bright.
+    # Along the chest wall, the film next to the frame may be equally bright.
     deepest = max(depth for depth, end in zip(depths, ends, strict=True) if end)
     top, bottom, left, right = (
         depth if end else min(depth, deepest) for depth, end in zip(depths, ends, strict=True)
@@ -66,5 +66,5 @@ def _is_film(rows: Grey, brightest: float) -> bool:
 
 
 def _run(rows: npt.NDArray[np.bool_]) -> int:
-    """How many rows there are before the first that is none of the frame."""
+    """Number of rows before the first that is not frame."""
     return int(np.argmin(rows)) if not rows.all() else len(rows)

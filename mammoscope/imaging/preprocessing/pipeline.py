@@ -1,8 +1,8 @@
-"""A `Mammogram` to the network's input: the one preprocessing of training, evaluation and service.
+"""The preprocessing of training, evaluation and service: from `Mammogram` to network input.
 
-Un-invert, find the breast, drop what lies outside it, crop, turn the chest wall to the left,
-normalise, stretch to a fixed box. The breast is sought on a small square copy, so that the
-result does not depend on the aspect ratio or resolution at which an image was exported.
+The steps are: undo inversion, find the breast, remove everything outside it, crop, turn the chest
+wall to the left, normalise, stretch to a fixed box. The search uses a small square copy, so that
+the result does not depend on the aspect ratio or resolution of the export.
 """
 
 import math
@@ -28,36 +28,35 @@ from mammoscope.imaging.preprocessing.breast import (
 from mammoscope.imaging.preprocessing.resampling import Ends, resampled
 
 _DETECTOR_SIDE: Final = 1200
-"""Pixels that each side of a detector's image has; the smallest in use have 1914 x 2294. Its
-annotations have no part in the search. Those of smaller images have: networks learned from
-exports of 640 x 640 whose crops they had a part in."""
+"""Minimum side in pixels of an image treated as a detector's; the smallest in use have 1914 x 2294.
+Annotations are removed from such images before the search. They are kept in smaller images, because
+networks were trained on crops of 640 x 640 exports that annotations influenced."""
 
 _PASSED: Final = 0.001
-"""Share of the breast, as found, from which its end is extrapolated. Where a mask ends, a few of
-its pixels decide, which are others in each copy of an image; where a thousandth of it has been
-passed, many do."""
+"""Share of the breast from which its end is extrapolated. At the very end of a mask, a few pixels
+decide, and these differ between copies of an image. A thousandth of the breast has many pixels."""
 
 _ROUND: Final = 1.0 / (2.0 ** (2.0 / 3.0) - 1.0)
-"""Depth of what is passed over what passing as much again adds, where the outline is round: there
-the share that has been passed grows with the depth to the power of 3/2."""
+"""Ratio of the depth of the end part to the depth that as much area adds next, for a round outline.
+There, area grows with depth to the power of 3/2."""
 
 _LOW_PASS: Final = np.array([0.25, 0.5, 0.25])
-"""Binomial. The finest grain of an image that was read reduced is another with each codec."""
+"""Binomial. The finest grain of an image read at a reduced size depends on the codec."""
 
 _DILATION: Final = 5
-"""Side of the dilation, in search pixels, that gives back the skin line."""
+"""Side of the dilation, in search pixels, that restores the skin line."""
 
 _LOW_PERCENTILE: Final = 1.0
 _HIGH_PERCENTILE: Final = 99.5
-"""Percentiles of the grey values inside the breast beyond which all count as one."""
+"""Percentiles of the grey values inside the breast; values beyond them are clipped."""
 
 _RANK_BINS: Final = 1024
-"""Steps in which grey values are ranked: finer than the 255 ranks, coarser than noise."""
+"""Number of grey levels before ranking: more than the 255 ranks, but coarser than noise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preprocessed:
-    """A network input and how it was cut from the image.
+    """A network input, and how it was cut from the image.
 
     Parameters
     ----------
@@ -67,19 +66,19 @@ class Preprocessed:
     inverted
         Whether the image had a bright background and was inverted.
     mirrored
-        Whether left and right were exchanged.
+        Whether the image was mirrored left to right.
     chest_wall
-        Side of the source image on which the chest wall lies.
+        Side of the source image with the chest wall.
     box
-        Smallest box (top, left, bottom, right) of the mammogram's whole pixels, half-open, that
-        holds the crop; its own edges lie in parts of pixels.
+        Smallest box (top, left, bottom, right) of whole mammogram pixels, half-open, that contains
+        the crop. The crop's own edges lie at fractions of pixels.
     breast_share
         Share of the source image that the breast covers, in (0, 1].
     search_copy
-        float32 (S, S) in [0, 1], read-only: the image without its padding, stretched to a small
-        square and to the full range, dense tissue bright; the breast was sought on it.
+        float32 (S, S) in [0, 1], read-only: the image without padding, stretched to a small square
+        and to the full range, dense tissue bright; used to find the breast.
     breast
-        bool (S, S), read-only: the breast on that copy.
+        bool (S, S), read-only: the breast on the search copy.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -95,32 +94,30 @@ class Preprocessed:
 def preprocess(
     mammogram: Mammogram, size: tuple[int, int], *, crop_to_breast: bool = True
 ) -> Preprocessed:
-    """Cut the breast out of an image and bring it into the network's form.
+    """Crop an image to the breast and convert it to the network's input.
 
     Parameters
     ----------
     mammogram
-        The image. Where its breast, reduced, turns out to have fewer pixels than the result,
-        all its pixels are used, and read again if need be.
+        The image. If its breast, at reduced size, has fewer pixels than the result, the full
+        resolution is used, and read again if necessary.
     size
         Height and width of the result in pixels.
     crop_to_breast
-        Whether the box is the breast's. If not, it is that of the whole image, padding and
-        all, so that the two can be compared.
+        Whether to crop to the breast. False keeps the whole image with its padding, for comparison.
 
     Raises
     ------
     ImageError
-        If it has to be read again and cannot be.
+        If the image must be read again and that fails.
     NoBreastError
-        If nothing in the image could be a breast: it is blank, or what stands out from the
-        background is too small.
+        If nothing in the image could be a breast: the image is blank, or every object is too small.
     """
     pixels, already = mammogram.pixels, mammogram.reduction
     shape = pixels.shape
     source = (shape[0] * already, shape[1] * already)
     factor = reduction_for(source, size)
-    # A whole image is reduced too, as its reader would have done it: both come out alike.
+    # Reduce full images as their reader would have done, so that both give the same result.
     unit = max(1, factor // already)
     less = shrink(pixels, unit)
     annotated = min(source) >= _DETECTOR_SIDE
@@ -180,7 +177,7 @@ def _preprocess(
 def _scaled_box(
     box: tuple[int, int, int, int], source: tuple[int, ...], target: tuple[int, ...]
 ) -> tuple[int, int, int, int]:
-    """Smallest box of an image of size `target` that covers `box` of one of size `source`."""
+    """Scale `box` from an image of size `source` to one of size `target`, rounding outwards."""
     top, left, bottom, right = box
     (height, width), (rows, columns) = target, source
     return (
@@ -192,12 +189,12 @@ def _scaled_box(
 
 
 def _extent(counts: npt.NDArray[np.integer[Any]]) -> tuple[float, float]:
-    """Where the breast begins and ends, in search pixels.
+    """Start and end of the breast in search pixels.
 
     Parameters
     ----------
     counts
-        Pixels of the breast in each row or column.
+        Number of breast pixels in each row or column.
     """
     passed = np.concatenate([[0], np.cumsum(counts)]) / counts.sum()
     shares = (_PASSED, 2 * _PASSED, 1.0 - 2 * _PASSED, 1.0 - _PASSED)
@@ -211,13 +208,13 @@ def _unpadded(shown: Shown) -> slice:
 
 
 def _to_source(extent: tuple[float, float], shown: Shown) -> tuple[float, float]:
-    """What of the image without its padding lies under a stretch of search pixels."""
+    """Map a range of search pixels to the image without its padding."""
     low, high = (shown.origin + end * shown.each for end in extent)
     return max(low, 0.0), min(high, float(shown.length))
 
 
 def _covering(ends: Ends, found: Found) -> tuple[int, int, int, int]:
-    """Smallest box (top, left, bottom, right) of the image's pixels that holds `ends`."""
+    """Smallest box (top, left, bottom, right) of the image's pixels that contains `ends`."""
     (top, bottom, left, right), (rows, columns) = ends, (found.rows.outer, found.columns.outer)
     return (
         rows + math.floor(top),
@@ -228,7 +225,7 @@ def _covering(ends: Ends, found: Found) -> tuple[int, int, int, int]:
 
 
 def _chest_wall(breast: Mask) -> Literal["left", "right"]:
-    """Side on which the cropped breast is broader from top to bottom."""
+    """Side on which the cropped breast is taller."""
     half = breast.shape[1] // 2
     return "left" if breast[:, :half].sum() >= breast[:, -half:].sum() else "right"
 
@@ -239,7 +236,7 @@ def _without_grain(image: Grey) -> Grey:
 
 
 def _stretched_mask(breast: Mask, ends: Ends, size: tuple[int, int]) -> Mask:
-    """The breast with its skin line, cropped and stretched like the image: bool (H, W)."""
+    """Return the breast with its skin line, cropped and stretched like the image: bool (H, W)."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_DILATION, _DILATION))
     wide = cv2.dilate(breast.astype(np.uint8), kernel).astype(np.float32)
     return resampled(wide, ends, size) > 0.5
@@ -248,13 +245,13 @@ def _stretched_mask(breast: Mask, ends: Ends, size: tuple[int, int]) -> Mask:
 def _normalise(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
     """Replace each grey value by its rank inside the breast, 1 to 255, and blank the rest.
 
-    Ranks do not change under any monotone curve of grey values, be it a scanner's processing or a
-    display window: what one scanner's look says about its patients is not offered to the network.
+    Ranks are invariant under monotone curves of grey values, such as a scanner's processing or a
+    display window. This hides much of the scanner's identity from the network.
     """
     values = stretched[inside]
     low, high = (float(v) for v in np.percentile(values, (_LOW_PERCENTILE, _HIGH_PERCENTILE)))
     if high - low < SMALLEST_CONTRAST / 10:
-        raise NoBreastError("What stands out from the background has no structure.")
+        raise NoBreastError("The brightest object in the image has no structure.")
     bins = np.clip((stretched - low) * (_RANK_BINS / (high - low)), 0, _RANK_BINS - 1)
     bins = bins.astype(np.int32)
     counts = np.bincount(bins[inside], minlength=_RANK_BINS)

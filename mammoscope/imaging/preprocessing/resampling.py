@@ -1,4 +1,4 @@
-"""Images stretched from edges that need not lie between pixels."""
+"""Resample images between edges at fractions of pixels."""
 
 import math
 from typing import Any
@@ -10,28 +10,27 @@ from PIL import Image
 from mammoscope.imaging.arrays import Grey
 
 Ends = tuple[float, float, float, float]
-"""Top, bottom, left and right of a part of an image, in parts of pixels."""
+"""Top, bottom, left and right of a part of an image, in fractional pixels."""
 
 
 def resampled(image: npt.NDArray[Any], ends: Ends, size: tuple[int, int]) -> Grey:
-    """Stretch what lies between `ends` to `size`.
+    """Stretch the part of an image between `ends` to `size`.
 
-    An edge that moves by parts of a pixel changes the result by as little: each of its pixels is
-    the mean of the image's around its place, weighted by a triangle that reaches as far as the
-    next place.
+    Moving an edge by a fraction of a pixel changes the result only slightly. Each pixel is a mean
+    of the image around its position, weighted by a triangle that reaches to the next position.
 
     Parameters
     ----------
     image
         float32 (H, W).
     ends
-        Within the image.
+        Edges within the image.
     size
         Height and width of the result in pixels.
     """
     top, bottom, left, right = ends
     height, width = size
-    # Triangles at the ends reach beyond them. What lies farther off need not be copied.
+    # The outermost triangles reach beyond the edges. Pixels further out are not needed.
     above, before = (bottom - top) / height + 1.0, (right - left) / width + 1.0
     y0, x0 = max(0, math.floor(top - above)), max(0, math.floor(left - before))
     part = image[y0 : math.ceil(bottom + above), x0 : math.ceil(right + before)]

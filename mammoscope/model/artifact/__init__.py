@@ -1,1 +1,1 @@
-"""A model folder: the network, and the card that belongs to it."""
+"""A model folder: the network and its card."""

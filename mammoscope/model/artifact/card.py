@@ -1,4 +1,4 @@
-"""The card: facts about a model that travel with it."""
+"""The model card: facts stored with a model."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from mammoscope.errors import ConfigurationError
+from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.model.calibration import AgeCalibration, Calibration
 from mammoscope.settings.frozen import Frozen
 
@@ -16,16 +17,16 @@ Level = Literal["image", "breast", "patient"]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Precision = Literal["bfloat16", "float32"]
-"""In which a network computes."""
+"""Precision in which a network computes."""
 
 Deciles = Annotated[tuple[float, ...], Field(min_length=9, max_length=9)]
-"""Nine values, ascending, that divide a distribution into ten parts of the same size."""
+"""Nine ascending values that divide a distribution into ten equal parts."""
 
 
 class CardOperatingPoint(Frozen):
-    """Probability from which the label is ``tumour``, and what was measured there.
+    """An operating point: the threshold probability for ``tumour``, and its measurements.
 
-    ``measured_with_age`` is what the same threshold does where the age entered the probability.
+    ``measured_with_age`` is measured at the same threshold, with the age in the probability.
     """
 
     threshold: Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -34,9 +35,9 @@ class CardOperatingPoint(Frozen):
 
 
 class CardLevel(Frozen):
-    """Calibration and operating points of breasts or of patients, fitted on validation patients.
+    """Calibration and operating points of breasts or patients, fitted on validation patients.
 
-    Without operating points those of images hold.
+    Without operating points of its own, a level uses those of images.
     """
 
     calibration: Calibration = Calibration()
@@ -44,23 +45,23 @@ class CardLevel(Frozen):
 
 
 class CardComparison(Frozen):
-    """How near the scores of the network in bfloat16 come to those of the same network in float32.
+    """Comparison of a network's scores in bfloat16 with those in float32.
 
     Parameters
     ----------
     source
-        Whose images were scored in both: ``validation`` patients of the training run, ``images``
-        of another data set, or ``phantoms``.
+        Source of the images: ``validation`` patients of the training run, ``images`` of another
+        data set, or ``phantoms``.
     images, positives
-        How many were scored, and how many of them have label 1.
+        Number of scored images, and of those with label 1.
     auc_float, auc_compiled
         AUC by image, in float32 and in bfloat16.
     max_difference, percentile_95_difference, mean_difference
-        Of the calibrated probability of the same image, absolute, in [0, 1].
+        Absolute differences in the calibrated probability of the same image, in [0, 1].
     labels_changed
-        Images whose label at the default operating point is another.
+        Number of images whose label at the default operating point differs.
     allowed_auc_difference, allowed_difference
-        The largest differences with which bfloat16 is served.
+        Maximum differences at which bfloat16 is served.
     """
 
     source: Literal["validation", "images", "phantoms"]
@@ -77,21 +78,21 @@ class CardComparison(Frozen):
 
 
 class CardCompiled(Frozen):
-    """What ``mammoscope compile --data`` found out about the network.
+    """Results of ``mammoscope compile --data``.
 
     Parameters
     ----------
     precision
-        ``bfloat16``: the network computes in bfloat16 where the CPU does, and in float32 from the
-        same weights elsewhere; ``float32``: it computes in float32.
+        ``bfloat16``: the network computes in bfloat16 if the CPU supports it, else in float32 from
+        the same weights. ``float32``: it computes in float32.
     comparison
-        Of both precisions, which decided between them.
+        Comparison of both precisions, on which the choice was based.
     reference_logits
-        Logits of the phantoms of `mammoscope.model.engine.score_phantoms` in this precision. Where
-        another CPU scores them differently, the network computes in float32. Empty where they were
-        not measured.
+        Logits of the phantoms of `mammoscope.model.engine.score_phantoms` in this precision. If
+        another CPU gives different scores, the network computes in float32 there. Empty if not
+        measured.
     packages
-        Versions of what made the network, by name.
+        Versions of the packages used, by name.
     """
 
     precision: Precision
@@ -101,9 +102,9 @@ class CardCompiled(Frozen):
 
 
 def _without_files(compiled: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What holds on of a card that names compiled files, as cards did up to version 0.1.
+    """Convert a card of version 0.1 or earlier, which names compiled files, and keep what is valid.
 
-    Those of other methods than bfloat16 tell of a network that is not made any more.
+    Networks compiled by methods other than bfloat16 are no longer made, so their facts are dropped.
     """
     if compiled["method"] != "bfloat16":
         return None
@@ -121,25 +122,25 @@ def _without_files(compiled: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 class Card(Frozen):
-    """Facts about a model that travel with it.
+    """Facts stored with a model.
 
     Parameters
     ----------
     version
-        Of the model, not of the software.
+        Version of the model, not of the software.
     sha256
-        Of the .keras file, in hexadecimal.
+        SHA-256 of the .keras file, in hexadecimal.
     input_size
         Height and width in pixels of the preprocessed image.
     crop
-        Whether it shows the breast alone, as what is served does; `load_artifact` refuses others.
-    calibration, operating_points
-        Fitted on validation patients; ``default`` is always there.
+        Whether the preprocessed image is cropped to the breast. `load_artifact` refuses other
+        models.
+        Fitted on validation patients; ``default`` always exists.
     age_calibration
-        For images of women whose age is known; None where it was not fitted.
+        For images of women of known age; None if not fitted.
     levels
-        What was fitted to breasts and to patients; where it was not, what was fitted to images
-        holds for the mean or maximum of their logits too.
+        Calibrations of breasts and patients. A level without one uses that of images for the mean
+        or maximum of their logits.
     training
         Configuration, data, split and environment of the run.
     metrics
@@ -148,10 +149,13 @@ class Card(Frozen):
     about
         What no command measures: intended use, data and licences, limits.
     distributions
-        Deciles of what `mammoscope.service.drift` keeps of images, over the training images.
+        Deciles of the image statistics of `mammoscope.service.drift`, over the training images.
     compiled
-        In which precision the network is served, and why; None where that was not measured, and
-        float32 is served.
+        Precision in which the network is served, and the reason. None if not measured; the network
+        is then served in float32.
+    gate
+        Refuses images that are no mammograms, beside the rules; None where it was not fitted, and
+        the rules are alone.
     """
 
     version: str
@@ -169,6 +173,7 @@ class Card(Frozen):
     about: dict[str, Any] = Field(default_factory=dict)
     distributions: dict[str, Deciles] = Field(default_factory=dict)
     compiled: CardCompiled | None = None
+    gate: LearnedGate | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -181,29 +186,28 @@ class Card(Frozen):
         try:
             return {**facts, "compiled": _without_files(compiled)}
         except (AttributeError, KeyError, TypeError) as err:
-            raise ValueError("the compiled network is not described") from err
+            raise ValueError("the compiled network has no valid description") from err
 
     def probability(self, logit: float, age: float | None = None) -> tuple[float, bool]:
-        """Calibrated probability in [0, 1] of a raw logit, and whether the age entered it.
+        """Return the calibrated probability in [0, 1] of a raw logit, and whether the age was used.
 
         Parameters
         ----------
         logit
             The network's raw score.
         age
-            The woman's age in years, None where it is not known. A card without an age
-            calibration makes no use of it.
+            The woman's age in years; None if unknown. A card without an age calibration ignores it.
         """
         if age is None or self.age_calibration is None:
             return self.calibration.probability(logit), False
         return self.age_calibration.probability(logit, age), True
 
     def scale(self, level: Level = "image") -> Calibration:
-        """Calibration of images, breasts or patients."""
+        """Return the calibration of images, breasts or patients."""
         return self.levels[level].calibration if level in self.levels else self.calibration
 
     def threshold(self, operating_point: str, level: Level = "image") -> float:
-        """Probability from which the label is ``tumour``.
+        """Return the probability from which the label is ``tumour``.
 
         Raises
         ------

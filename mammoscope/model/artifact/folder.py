@@ -1,8 +1,8 @@
-"""A model folder: ``model.keras`` and ``card.json``, tied by sha256.
+"""A model folder: ``model.keras`` and ``card.json``, linked by sha256.
 
-The card carries what is needed to use the network rightly (input size, calibration, operating
-points, precision) and what is known about it (how it was trained and measured). What is served is
-made from the .keras: see `mammoscope.model.cache`.
+The card has what is needed to use the network correctly (input size, calibration, operating points,
+precision) and the facts about its training and evaluation. `mammoscope.model.cache` compiles the
+.keras file for serving.
 """
 
 import hashlib
@@ -19,22 +19,23 @@ from mammoscope.system.files import write_json
 NETWORK_NAME: Final = "model.keras"
 CARD_NAME: Final = "card.json"
 
-CARD_SCHEMA: Final = 2
-"""Schema of the cards that this version writes. Those of schema 1 may name compiled files."""
+CARD_SCHEMA: Final = 3
+"""Schema of the cards that this version writes. Those of schema 1 may name compiled files; those
+before 3 have no gate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A network file and what belongs to it.
+    """A network file and its card.
 
     Parameters
     ----------
     network
         The .keras file.
     card
-        None for a network without one.
+        None for a network without a card.
     precision
-        In which the network is served, where the CPU allows it.
+        Precision in which the network is served if the CPU supports it.
     """
 
     network: Path
@@ -42,36 +43,36 @@ class Artifact:
     precision: Precision = "float32"
 
     def require_card(self) -> Card:
-        """Return the card; raises `ArtifactNotFoundError` where there is none."""
+        """Return the card; raises `ArtifactNotFoundError` if there is none."""
         if self.card is None:
             raise ArtifactNotFoundError("The model has no card.")
         return self.card
 
 
 def load_artifact(path: Path) -> Artifact:
-    """Find a model and check that its card belongs to it.
+    """Find a model and check that its card matches.
 
     Parameters
     ----------
     path
-        Folder with `NETWORK_NAME` and `CARD_NAME`, or a .keras file, whose card lies beside it
-        if it has one.
+        Folder with `NETWORK_NAME` and `CARD_NAME`, or a .keras file, with or without a card next to
+        it.
 
     Raises
     ------
     ArtifactNotFoundError
         If there is no model, or a folder has no card.
     ArtifactMismatchError
-        If the card cannot be read or was written for another network, or the network was trained
-        on whole images.
+        If the card cannot be read or belongs to another network, or the network was trained on
+        whole images.
     """
     is_folder = path.is_dir()
     network = path / NETWORK_NAME if is_folder else path
     card_path = network.parent / CARD_NAME
     if not network.is_file():
         raise ArtifactNotFoundError(
-            f"There is no model; a folder with {NETWORK_NAME} and {CARD_NAME}, or a .keras file, "
-            "is needed."
+            f"There is no model; give a folder with {NETWORK_NAME} and {CARD_NAME}, or a .keras "
+            "file."
         )
     if not card_path.is_file():
         if is_folder:
@@ -79,20 +80,20 @@ def load_artifact(path: Path) -> Artifact:
         return Artifact(network, None)
     card = _read_card(card_path)
     if card.sha256 != sha256_of(network):
-        # A .keras that merely lies in the folder of another model has no card of its own.
+        # A .keras file that happens to be in another model's folder has no card.
         if not is_folder and network.name != NETWORK_NAME:
             return Artifact(network, None)
-        raise ArtifactMismatchError("The card was written for another network (sha256 differs).")
+        raise ArtifactMismatchError("The card belongs to another network (sha256 differs).")
     if not card.crop:
         raise ArtifactMismatchError(
-            "The network was trained on whole images, for comparison; only those trained on "
-            "the breast alone are served."
+            "The network was trained on whole images, for comparison. Only networks trained on "
+            "images cropped to the breast can be served."
         )
     return Artifact(network, card, card.compiled.precision if card.compiled else "float32")
 
 
 def write_card(folder: Path, card: Card) -> None:
-    """Write the card beside its network, whole or not at all.
+    """Write the card next to its network, atomically.
 
     Raises
     ------
@@ -102,11 +103,11 @@ def write_card(folder: Path, card: Card) -> None:
     try:
         write_json(folder / CARD_NAME, {schema.KEY: CARD_SCHEMA, **card.model_dump(mode="json")})
     except OSError as err:
-        raise StorageError("The model's card cannot be stored.") from err
+        raise StorageError("The model's card cannot be written.") from err
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes.
+    """Return the hexadecimal SHA-256 of a file's bytes.
 
     Raises
     ------

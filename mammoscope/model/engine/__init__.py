@@ -1,8 +1,8 @@
-"""Inference engine: mammograms to predictions, on OpenVINO.
+"""Inference engine on OpenVINO: turns mammograms into predictions.
 
-The engine knows nothing of file formats, HTTP or patients. It runs the compiled network, which
-needs neither Keras nor TensorFlow. Where there is no compiled network yet, Keras' OpenVINO
-backend makes it.
+The engine is independent of file formats, HTTP and patients. It runs the compiled network, which
+needs neither Keras nor TensorFlow. If there is no compiled network yet, Keras' OpenVINO backend
+compiles it.
 """
 
 from mammoscope.model.engine.agreement import score_phantoms

@@ -1,7 +1,7 @@
-"""Whether this CPU computes what the one did on which the precision was chosen.
+"""Check that this CPU gives the same scores as the one on which the precision was chosen.
 
-In bfloat16 CPUs sum and round in their own ways, and OpenVINO does not say when that moves scores.
-So the card keeps the logits of a few phantoms.
+In bfloat16, CPUs sum and round differently, and OpenVINO does not report when this changes scores.
+The card therefore stores the logits of a few phantoms.
 """
 
 from typing import Final
@@ -14,8 +14,8 @@ from mammoscope.model.engine.protocol import Engine
 from mammoscope.phantoms.drawing import MIN_SIDE, PhantomConfig, draw_phantom
 
 _ALLOWED_DIFFERENCE: Final = 0.01
-"""Of the calibrated probability of any phantom: a third of what bfloat16 may change. CPUs that
-agree differ by what rounding in another order does, which is less."""
+"""Maximum difference in any phantom's calibrated probability: a third of what bfloat16 may change.
+Other orders of rounding on equivalent CPUs cause less."""
 
 _SEEDS: Final = range(4)
 
@@ -23,12 +23,12 @@ _VIEWS: Final = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)
 
 
 def score_phantoms(engine: Engine) -> tuple[float, ...]:
-    """Logits of a few phantoms, always the same ones for one size of the input."""
+    """Logits of a few phantoms, always the same for a given input size."""
     return tuple(engine.infer(_draw(engine.card.input_size)).logits.tolist())
 
 
 def scores_as_compiled(engine: Engine) -> bool:
-    """Whether phantoms score as its card says; True where the card says nothing of them."""
+    """Whether phantoms score as recorded in the card; True if the card has no record."""
     compiled = engine.card.compiled
     if compiled is None or not compiled.reference_logits:
         return True
@@ -36,14 +36,14 @@ def scores_as_compiled(engine: Engine) -> bool:
         [engine.card.calibration.probability(logit) for logit in logits]
         for logits in (score_phantoms(engine), compiled.reference_logits)
     )
-    # What is no number is no agreement either.
+    # NaN counts as a disagreement.
     return len(ours) == len(theirs) and bool(
         np.all(np.abs(np.subtract(ours, theirs)) <= _ALLOWED_DIFFERENCE)
     )
 
 
 def _draw(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Phantoms uint8 (N, H, W); of an input too small for one, a part of it."""
+    """Phantoms uint8 (N, H, W); for an input too small for a phantom, a part of it."""
     height, width = size
     drawn = [
         draw_phantom(

@@ -1,4 +1,4 @@
-"""Inference on OpenVINO: a compiled network and its card, images to predictions."""
+"""Inference on OpenVINO: run a compiled network and calibrate its scores by the card."""
 
 import time
 from collections import deque
@@ -11,7 +11,7 @@ import numpy as np
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.imaging.arrays import Float, Pixels
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.network_input import NetworkInput, network_input_of
+from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, network_input_of
 from mammoscope.model.artifact.card import DEFAULT_POINT, Card
 from mammoscope.model.engine.protocol import Scores
 from mammoscope.model.prediction import AGES_YEARS, Prediction
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOGIT_RANK: Final = 2
-"""Axes of the output that is the logit, (N, 1)."""
+"""Rank of the logit output, (N, 1)."""
 
 _MAP_RANK: Final = 4
 
-_AGE_UNUSED: Final = "This model makes no use of the age."
+_AGE_UNUSED: Final = "This model does not use the age."
 
 
 class OpenVinoEngine:
-    """A compiled network with its card, an `Engine`; safe to use from several threads.
+    """An `Engine`: a compiled network with its card; thread-safe.
 
     Parameters
     ----------
@@ -36,21 +36,21 @@ class OpenVinoEngine:
         An OpenVINO compiled model with uint8 input (N, H, W, 1) and outputs of rank 2 (logit)
         and 4 (logit map).
     card
-        Facts that belong to the network.
+        The network's card.
     age_from_dicom
-        Whether the age in a DICOM object enters the calibration if the caller gives none.
+        Whether to use the age in a DICOM object if the caller gives none.
 
     Raises
     ------
     ArtifactMismatchError
-        If inputs or outputs are not those, or not of the card's size.
+        If the inputs or outputs are different, or do not match the card's size.
     """
 
     def __init__(self, compiled: Any, card: Card, *, age_from_dicom: bool = False) -> None:
         height, width = card.input_size
         shape = compiled.input(0).partial_shape
         if list(shape)[1:] != [height, width, 1]:
-            raise ArtifactMismatchError("The network's input is not of the size its card says.")
+            raise ArtifactMismatchError("The network's input size differs from that in its card.")
         ranks = {len(output.partial_shape): output for output in compiled.outputs}
         if set(ranks) != {LOGIT_RANK, _MAP_RANK}:
             raise ArtifactMismatchError("The network's outputs are not a logit and a logit map.")
@@ -62,8 +62,9 @@ class OpenVinoEngine:
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
             request = compiled.create_infer_request()
-            # OpenVINO's binding initialises NumPy on its first access to a tensor's memory. Two
-            # threads that do so at once deadlock while they hold the GIL; here there is only one.
+            # OpenVINO's binding initialises NumPy on the first access to a tensor's memory. Two
+            # threads that do so at once deadlock while holding the GIL; here there is only one
+            # thread.
             request.get_input_tensor().data.fill(0)
             self._requests.put(request)
 
@@ -73,7 +74,7 @@ class OpenVinoEngine:
         Parameters
         ----------
         pixels
-            uint8 (N, H, W) as `mammoscope.imaging.preprocessing.preprocess` makes them.
+            uint8 (N, H, W), as returned by `mammoscope.imaging.preprocessing.preprocess`.
         """
         answers = []
         # Results are read in the order of submission; the oldest request is free first.
@@ -104,12 +105,12 @@ class OpenVinoEngine:
         Parameters
         ----------
         image
-            The image as it was read, or preprocessed to the size that the card says.
+            The image as read, or preprocessed to the card's input size.
         operating_point
             Operating point of the card whose threshold decides the label.
         age
-            The woman's age in years, if known. It enters the calibration only, and takes precedence
-            over the age in a DICOM object.
+            The woman's age in years, if known. Only the calibration uses it, and it takes
+            precedence over the age in a DICOM object.
 
         Raises
         ------
@@ -122,7 +123,8 @@ class OpenVinoEngine:
         """
         threshold = self.card.threshold(operating_point)
         if isinstance(image, Mammogram):
-            image = network_input_of(image, self.card.input_size)
+            options = ReadingOptions(self.card.input_size, gate=self.card.gate)
+            image = network_input_of(image, options)
         began = time.perf_counter()
         scores = self.infer(image.preprocessed.pixels[None])
         stage_s = {**image.stage_s, "infer": time.perf_counter() - began}
@@ -143,7 +145,7 @@ class OpenVinoEngine:
         )
 
     def _age_in(self, image: NetworkInput) -> float | None:
-        """Age of an adult from the DICOM object, if the engine may use it."""
+        """Return an adult's age from the DICOM object, if the engine may use it."""
         years = image.exposure.age
         if not self._age_from_dicom or years is None:
             return None
@@ -151,7 +153,7 @@ class OpenVinoEngine:
         return years if low <= years <= high else None
 
     def _spare_request(self, *, wait: bool) -> Any:
-        """Take a request out of the pool; None if there is none and `wait` is False.
+        """Take a request from the pool; None if there is none and `wait` is False.
 
         A caller that holds a request must not wait for another one, or callers could deadlock.
         """
@@ -168,12 +170,12 @@ class OpenVinoEngine:
 
     @contextmanager
     def _running(self) -> "Iterator[deque[Any]]":
-        """Requests in flight; on exit all of them are idle and back in the pool."""
+        """Yield the requests in flight; on exit all of them are idle and back in the pool."""
         running: deque[Any] = deque()
         try:
             yield running
         finally:
             for request in running:
-                with suppress(RuntimeError):  # raised already where it was read
+                with suppress(RuntimeError):  # already raised where the result was read
                     request.wait()
                 self._requests.put(request)

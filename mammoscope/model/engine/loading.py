@@ -1,4 +1,4 @@
-"""From a model folder to the engine that serves it."""
+"""Load a model folder into an inference engine."""
 
 import logging
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from mammoscope.settings.service import PerformanceMode
 from mammoscope.system.cpus import available_processors
 
 _HINTS: Final[dict[Precision, str]] = {"bfloat16": "bf16", "float32": "f32"}
-"""What OpenVINO calls them."""
+"""OpenVINO's names of the precisions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How an engine computes.
+    """Execution settings of an engine.
 
     Parameters
     ----------
     threads, performance_mode
-        As `load_engine` takes them.
+        As in `load_engine`.
     precision
-        ``bfloat16`` is for CPUs that compute in it.
+        ``bfloat16`` requires a CPU that supports it.
     """
 
     threads: int = 0
@@ -50,31 +50,31 @@ def load_engine(
     age_from_dicom: bool = False,
     cache: Path | None = None,
 ) -> OpenVinoEngine:
-    """Make an engine of a model, from its compiled network.
+    """Make an engine for a model, from its compiled network.
 
-    The engine computes in the precision of the artifact where the CPU does and scores as the card
-    says; in float32, from the same weights, elsewhere.
+    The engine computes in the model's precision if the CPU supports it and gives the scores
+    recorded in the card. Otherwise it computes in float32 from the same weights.
 
     Parameters
     ----------
     model
-        As `load_artifact` takes or returns it. A network without a card is scored uncalibrated and
-        named by its sha256.
+        A path for `load_artifact`, or its result. A network without a card is not calibrated, and
+        its version is its sha256.
     threads
-        Threads to compute on; 0 means one for each processor that this process may use.
+        Number of threads; 0 means one per processor available to this process.
     performance_mode
-        ``latency``: all threads compute one image; ``throughput``: several images are
-        computed at a time, each by one or a few threads.
+        ``latency``: all threads compute one image. ``throughput``: several images are computed at a
+        time, each by one or a few threads.
     age_from_dicom
-        As `Engine` takes it.
+        As in `OpenVinoEngine`.
     cache
-        Folder that keeps compiled networks; the setting's where None.
+        Folder for compiled networks; None uses the setting's.
 
     Raises
     ------
     ArtifactError
-        If the model cannot be found or loaded, does not fit its card, or must be compiled first
-        and Keras is not installed.
+        If the model cannot be found or loaded, does not match its card, or must be compiled and
+        Keras is not installed.
     """
     artifact = load_artifact(model) if isinstance(model, Path) else model
     network = compiled_network(artifact, cache)
@@ -98,14 +98,14 @@ def make_engine(
     *,
     age_from_dicom: bool = False,
 ) -> OpenVinoEngine:
-    """Make an engine of an OpenVINO model; the rest is as `load_engine` has it."""
+    """Make an engine for an OpenVINO model; otherwise like `load_engine`."""
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": execution.performance_mode.upper(),
-        # CPUs with bfloat16 would use it unasked, whatever became of the scores.
+        # CPUs with bfloat16 would use it by default, whatever the effect on scores.
         "INFERENCE_PRECISION_HINT": _HINTS[execution.precision],
         "INFERENCE_NUM_THREADS": execution.threads or available_processors(),
-        # Containers on one node know nothing of each other: threads bound to processors would all
-        # meet on the same first ones.
+        # Containers on a node do not know of each other: if threads were bound to processors, all
+        # containers would bind to the same ones.
         "ENABLE_CPU_PINNING": False,
     }
     try:
@@ -116,7 +116,7 @@ def make_engine(
 
 
 def computes_in_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware."""
+    """Whether this CPU computes bfloat16 in hardware."""
     capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in capabilities
 

@@ -1,4 +1,4 @@
-"""The inference engine as the rest of the package sees it."""
+"""The interface of inference engines."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,8 +14,8 @@ from mammoscope.model.prediction import Prediction
 class Scores:
     """Raw outputs of the network for N preprocessed images.
 
-    ``logits`` is float32 (N,), unbounded; ``logit_maps`` is float32 (N, h, w): the logit that each
-    cell of the last feature map gives alone.
+    ``logits`` is float32 (N,), unbounded. ``logit_maps`` is float32 (N, h, w): the logit that each
+    cell of the last feature map would give alone.
     """
 
     logits: Float
@@ -23,11 +23,11 @@ class Scores:
 
 
 class Engine(Protocol):
-    """A network with its card; safe to use from several threads."""
+    """A network with its card; thread-safe."""
 
     @property
     def card(self) -> Card:
-        """Input size, calibration, operating points and version of the model."""
+        """The model card: input size, calibration, operating points and version."""
         ...
 
     def predict(
@@ -38,7 +38,7 @@ class Engine(Protocol):
         operating_point: str = ...,
         age: float | None = ...,
     ) -> Prediction:
-        """Run the network on one image, preprocessed if it is not yet, and calibrate its logit."""
+        """Run the network on one image, preprocess it if necessary, and calibrate its logit."""
         ...
 
     def infer(self, pixels: Pixels, /) -> Scores:

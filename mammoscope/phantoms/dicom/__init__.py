@@ -1,8 +1,8 @@
 """Phantoms as DICOM objects: Digital Mammography X-Ray Image Storage - For Presentation.
 
-The objects hold what PS3.3 A.26 asks for, in any transfer syntax that
-`mammoscope.imaging.dicom` reads, so that tests, benchmarks and the demo have mammograms of every
-kind. Their patients and machines are made up.
+The objects have the elements that PS3.3 A.26 requires, in any transfer syntax that
+`mammoscope.imaging.dicom` reads. Tests, benchmarks and the demo use them as mammograms of every
+kind. Patients and machines are fictitious.
 """
 
 from mammoscope.phantoms.dicom.encoding import SYNTAXES, Encoding

@@ -1,4 +1,4 @@
-"""How an object stores its image: transfer syntaxes that can be written, bits and window."""
+"""Encodings of an image in a DICOM object: transfer syntaxes, bits and window."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 JPEG_QUALITY: Final = 95
 NEAR_LOSSLESS: Final = 3
-"""Greatest error, in stored values, of JPEG-LS near-lossless."""
+"""Maximum error of near-lossless JPEG-LS, in stored values."""
 
 JPEG_2000_DECIBELS: Final = 60
 """Peak signal-to-noise ratio of lossy JPEG 2000."""
@@ -23,21 +23,21 @@ JPEG_2000_DECIBELS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How an object stores its image.
+    """The encoding of an object's image.
 
     Parameters
     ----------
     syntax
         Name of the transfer syntax, a key of `SYNTAXES`.
     bits
-        Bits stored, 2 to 16; at most 8 are allocated as bytes. `SYNTAXES` that allow only some
-        say so.
+        Bits stored, 2 to 16; up to 8 are allocated as bytes. Some `SYNTAXES` allow only some
+        values.
     signed
-        Whether values are two's complements; not with loss, which would turn signs around.
+        Whether values are two's complement; not with lossy compression, which could flip signs.
     inverted
         Whether the photometric interpretation is MONOCHROME1.
     window
-        Function of the window, None for an object without one.
+        Window function; None for an object without a window.
     """
 
     syntax: str = "explicit"
@@ -48,24 +48,23 @@ class Encoding:
 
     def __post_init__(self) -> None:
         if self.syntax not in SYNTAXES:
-            raise ConfigurationError(
-                f"There is no such transfer syntax; there are {', '.join(SYNTAXES)}."
-            )
+            raise ConfigurationError(f"Unknown transfer syntax; known are {', '.join(SYNTAXES)}.")
         allowed = SYNTAXES[self.syntax].bits
         if self.bits not in allowed:
             raise ConfigurationError(
-                f"{self.bits} bits cannot be stored so; {allowed[0]} to {allowed[-1]} can."
+                f"This transfer syntax cannot store {self.bits} bits; allowed are "
+                f"{allowed[0]} to {allowed[-1]}."
             )
         if self.signed and SYNTAXES[self.syntax].lossy:
-            raise ConfigurationError("Signed values are stored without loss only.")
+            raise ConfigurationError("Signed values can be stored only without loss.")
 
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
-    """A transfer syntax that can be written.
+    """A transfer syntax for writing.
 
-    ``encode`` takes words uint8 or uint16 (H, W) and the bits stored; None for native pixels.
-    Where ``tells_sign``, it takes signed values as int8 or int16, and says so in what it writes.
+    ``encode`` takes words uint8 or uint16 (H, W) and the bits stored; None for native pixels. With
+    ``tells_sign``, it takes signed values as int8 or int16 and marks them as signed.
     """
 
     transfer_syntax: uid.UID
@@ -77,7 +76,7 @@ class Syntax:
 
 
 def _rle(words: Words, _bits: int) -> bytes:
-    # Planes of bytes, the most significant first; rows are packed each for itself (PS3.5 G.3).
+    # Byte planes, most significant first; each row is packed separately (PS3.5 G.3).
     planes = words.astype(words.dtype.newbyteorder(">")).view(np.uint8)
     planes = planes.reshape(*words.shape, words.dtype.itemsize)
     segments = []

@@ -1,4 +1,4 @@
-"""A phantom's image to the DICOM object that holds it: PS3.3 A.26."""
+"""Write a phantom's image as a DICOM object: PS3.3 A.26."""
 
 import hashlib
 import io
@@ -32,7 +32,7 @@ def encode_phantom(phantom: Phantom, encoding: Encoding | None = None) -> bytes:
 
 
 def encode_image(pixels: Grey, config: PhantomConfig, encoding: Encoding | None = None) -> bytes:
-    """Write grey values as the DICOM file of the woman, breast and view that `config` names.
+    """Write grey values as a DICOM file, with the woman, breast and view from `config`.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def encode_image(pixels: Grey, config: PhantomConfig, encoding: Encoding | None 
     config
         Seed, laterality and view.
     encoding
-        How; uncompressed and of 12 bits where None.
+        Encoding; None writes 12 bits uncompressed.
     """
     encoding = encoding or Encoding()
     elements = _described(config)
@@ -51,7 +51,7 @@ def encode_image(pixels: Grey, config: PhantomConfig, encoding: Encoding | None 
 
 
 def _unique(*parts: object) -> str:
-    """UID derived from `parts` (PS3.5 B.2)."""
+    """Derive a UID from `parts` (PS3.5 B.2)."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return f"2.25.{int.from_bytes(digest[:15], 'big')}"
 
@@ -63,7 +63,7 @@ def _code(value: str, meaning: str, scheme: str = _SCT) -> Dataset:
 
 
 def _described(config: PhantomConfig) -> Dataset:
-    """Patient, study, series and equipment."""
+    """Elements of patient, study, series and equipment."""
     elements = Dataset()
     elements.SpecificCharacterSet = "ISO_IR 100"
     elements.PatientName = f"Phantom^{config.seed}"
@@ -91,12 +91,12 @@ def _described(config: PhantomConfig) -> Dataset:
 
 
 def _acquired(config: PhantomConfig) -> Dataset:
-    """Anatomy, positioning and the image's own facts."""
+    """Elements of anatomy, positioning and acquisition."""
     elements = Dataset()
     elements.InstanceNumber = 1
     elements.ImageType = ["ORIGINAL", "PRIMARY", ""]
     elements.AcquisitionNumber = None
-    # A left breast has its chest wall on the left: rows run to the front.
+    # A left breast has its chest wall on the left, so rows run to the front.
     front = {Laterality.LEFT: "A", Laterality.RIGHT: "P"}[config.laterality]
     side = {Laterality.LEFT: "L", Laterality.RIGHT: "R"}[config.laterality]
     down = side if config.view is View.CRANIO_CAUDAL else f"F{side}"
@@ -125,7 +125,7 @@ def _acquired(config: PhantomConfig) -> Dataset:
 
 
 def _sigmoid_inverse(shown: Grey) -> Grey:
-    """Values in [0, 1] that a sigmoid window as broad as `_SIGMOID_WIDTH` displays as `shown`."""
+    """Inverse of a sigmoid window with width `_SIGMOID_WIDTH`, in [0, 1]."""
     steepness = 4.0 / _SIGMOID_WIDTH
     darkest = 1.0 / (1.0 + np.exp(steepness / 2.0))
     grey = np.clip(shown, darkest, 1.0 - darkest)

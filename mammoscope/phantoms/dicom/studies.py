@@ -1,4 +1,4 @@
-"""The four views of a woman, as files."""
+"""Write the four views of a woman as files."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom, store
 def write_phantom_study(
     folder: Path, *, seed: int = 0, encoding: Encoding | None = None, tumour: bool = False
 ) -> list[Path]:
-    """Write the four views of a woman, CC and MLO of both breasts, into a folder.
+    """Write the four views of a woman, CC and MLO of both breasts, to a folder.
 
     Parameters
     ----------
     folder
-        Made where it is not there.
+        Created if it does not exist.
     seed
-        Names the woman.
+        Selects the woman.
     encoding
-        How each image is stored; uncompressed and of 12 bits where None.
+        Encoding of each image; None writes 12 bits uncompressed.
     tumour
         Whether the left breast has a mass.
 

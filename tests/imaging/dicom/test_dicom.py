@@ -1,4 +1,4 @@
-"""What becomes of the pixels of DICOM objects."""
+"""Pixels of DICOM objects."""
 
 import struct
 
@@ -37,7 +37,7 @@ def phantom():
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=named)
-def test_every_syntax_reads_near_the_original(phantom, encoding):
+def test_every_syntax_is_read_close_to_the_original(phantom, encoding):
     mammogram = read(encode_phantom(phantom, encoding))
     difference = np.abs(mammogram.pixels - phantom.pixels)
     if encoding.syntax in LOSSY:
@@ -91,13 +91,13 @@ def test_windows(ramp, function, centre, width, expected):
     assert np.allclose(row(windowed), expected, atol=1e-6)
 
 
-def test_the_first_of_several_windows_counts(ramp):
+def test_the_first_of_several_windows_is_used(ramp):
     several = changed(ramp, WindowCenter=[128, 10], WindowWidth=[64, 2])
     assert np.allclose(row(several), row(changed(ramp, WindowCenter=128, WindowWidth=64)))
 
 
 @pytest.mark.parametrize("width", [0, -5, 0.5])
-def test_a_malformed_window_is_left_out_with_a_warning(ramp, width):
+def test_a_malformed_window_is_ignored_with_a_warning(ramp, width):
     mammogram = read(changed(ramp, WindowCenter=128, WindowWidth=width, VOILUTFunction="LINEAR"))
     assert np.allclose(mammogram.pixels[0], STORED / 255, atol=1e-6)
     assert any("window" in warning for warning in mammogram.warnings)
@@ -116,7 +116,7 @@ def lut(first: int, entries: list[int], bits: int = 16) -> Dataset:
     return item
 
 
-def test_luts_hold_beyond_their_ends_and_stand_before_a_window(ramp):
+def test_luts_extend_beyond_their_ends_and_precede_a_window(ramp):
     table = lut(100, [0, 1000, 4000, 4000])
     shown = row(changed(ramp, VOILUTSequence=[table], WindowCenter=1, WindowWidth=2))
     assert shown[99:105] == pytest.approx([0, 0, 0.25, 1, 1, 1])
@@ -132,7 +132,7 @@ def test_a_lut_of_65536_entries_is_written_as_0(phantom):
     assert np.abs(shown - phantom.pixels**2).max() < 1e-4
 
 
-def test_padding_is_background_in_either_sense(phantom):
+def test_padding_is_background_in_both_photometric_interpretations(phantom):
     width = phantom.pixels.shape[1]
     for inverted in (False, True):
         padded = np.pad(phantom.pixels, ((0, 0), (0, 40)), constant_values=1.0)
@@ -140,7 +140,7 @@ def test_padding_is_background_in_either_sense(phantom):
         stored = 0 if inverted else 4095
         masked = read(changed(data, PixelPaddingValue=stored))
         assert masked.pixels[:, width:].max() == 0.0
-        # Padding has no part in the range of values either.
+        # Padding is not part of the range of values either.
         assert masked.pixels[:, :width].max() == 1.0
         limited = read(changed(data, PixelPaddingValue=stored, PixelPaddingRangeLimit=stored))
         assert np.array_equal(limited.pixels, masked.pixels)
@@ -193,7 +193,7 @@ def test_a_frame_may_come_in_several_fragments_or_reduced(phantom, large, name, 
         assert np.array_equal(read(written(pieces)).pixels, read(data).pixels)
 
 
-def test_what_the_tags_say(phantom):
+def test_tags_are_read(phantom):
     for laterality in Laterality:
         for view in (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE):
             config = PhantomConfig(1, laterality, view, height=256, width=208)
@@ -208,9 +208,8 @@ def test_what_the_tags_say(phantom):
 
 @pytest.mark.parametrize("name", ["jpeg-2000", "jpeg-2000-lossy", "htj2k", "htj2k-lossy"])
 @pytest.mark.parametrize("factor", [2, 4])
-def test_wavelets_leave_the_noise_that_means_do(monkeypatch, name, factor):
-    """Noise as fine as pixels, after the mean of so many more as the network's input takes: the
-    same for the greater part, and about as much."""
+def test_wavelets_leave_the_same_noise_as_means(monkeypatch, name, factor):
+    """After the network input's averaging, most of the pixel noise is the same, and as strong."""
     monkeypatch.setattr("mammoscope.imaging.mammogram._LEAST_SIDE", 1)  # as if it were larger
     # Noise alone occupies less of the range once it is averaged, and would be stretched.
     monkeypatch.setattr("mammoscope.imaging.dicom.greyscale.on_occupied_range", lambda grey: grey)

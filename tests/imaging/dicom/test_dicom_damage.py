@@ -1,4 +1,4 @@
-"""DICOM files that are damaged, hostile, or of something else."""
+"""DICOM files that are damaged, hostile, or not mammograms."""
 
 import tracemalloc
 import zlib
@@ -44,13 +44,13 @@ def objects() -> dict[str, bytes]:
     return {name: mammogram_object(encoding(name), height=128, width=112) for name in SYNTAXES}
 
 
-def test_pydicom_brings_files_of_other_kinds():
+def test_pydicom_has_files_of_other_kinds():
     assert len(OTHERS) > 100
     assert sum(is_dicom(path.read_bytes()) for path in OTHERS) > 70
 
 
 @pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.name)
-def test_what_is_no_mammogram_is_refused(path):
+def test_other_images_are_refused(path):
     with pytest.raises(ImageError) as refusal:
         read(path.read_bytes())
     assert str(refusal.value).endswith(".")
@@ -69,7 +69,7 @@ def test_truncated_files(objects, name, keep):
 @pytest.mark.parametrize(
     "changes", [{"Rows": 129}, {"Rows": 64}, {"Columns": 111}, {"Rows": 112, "Columns": 128}]
 )
-def test_sizes_that_do_not_match_the_pixels(objects, name, changes):
+def test_sizes_that_do_not_match_the_pixels_are_refused(objects, name, changes):
     if SYNTAXES[name].encode is None and set(changes) == {"Rows", "Columns"}:
         return  # the same number of pixels: nothing contradicts
     if name == "rle" and set(changes) == {"Rows", "Columns"}:
@@ -90,7 +90,7 @@ def test_sizes_that_do_not_match_the_pixels(objects, name, changes):
         {"PixelRepresentation": 7},
     ],
 )
-def test_layouts_that_contradict_themselves(objects, changes):
+def test_contradictory_layouts_are_refused(objects, changes):
     with pytest.raises(CorruptImageError):
         read(changed(objects["explicit"], **changes))
 
@@ -107,10 +107,10 @@ def test_sizes_are_checked_before_decoding(objects):
 @pytest.mark.parametrize(
     "preamble", [b"MZ\x90\x00", b"\x7fELF", b"#!/bin/sh\n", b"%PDF-1.7", b"PK\x03\x04", b"<html>"]
 )
-def test_programs_and_documents_in_the_preamble(objects, preamble):
+def test_programs_and_documents_in_the_preamble_are_refused(objects, preamble):
     with pytest.raises(UnsupportedImageError, match="program"):
         read(preamble.ljust(128, b"\0") + objects["explicit"][128:])
-    # A TIFF's is allowed: files of both kinds exist, and only the DICOM part is read.
+    # A TIFF preamble is allowed: some files are both, and only the DICOM part is read.
     both = b"II*\0".ljust(128, b"\0") + objects["explicit"][128:]
     assert read(both).source.format == "DICOM"
 
@@ -125,7 +125,7 @@ def peak_bytes(data: bytes, limits: ReadingLimits | None = None) -> int:
         tracemalloc.stop()
 
 
-def test_a_deflate_bomb_takes_no_more_than_the_limit(objects):
+def test_a_deflate_bomb_is_limited(objects):
     deflated = objects["deflated"]
     end = 132 + 12 + parsed(deflated).file_meta.FileMetaInformationGroupLength
     body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated[end:])
@@ -135,7 +135,7 @@ def test_a_deflate_bomb_takes_no_more_than_the_limit(objects):
     assert peak_bytes(bomb, ReadingLimits(max_image_bytes=8_000_000)) < 30_000_000
 
 
-def test_countless_elements_are_not_read(objects):
+def test_too_many_elements_are_refused(objects):
     data = objects["explicit"]
     start = data.index(b"\x08\x00\x05\x00CS")
     empty = b"".join(
@@ -145,7 +145,7 @@ def test_countless_elements_are_not_read(objects):
     assert peak_bytes(data[:start] + empty + data[start:]) < 40_000_000
 
 
-def test_sequences_without_end(objects):
+def test_deep_sequences_are_refused(objects):
     data = objects["explicit"]
     start = data.index(b"\x08\x00\x05\x00CS")
     nested = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 100_000
@@ -153,7 +153,7 @@ def test_sequences_without_end(objects):
         read(data[:start] + nested + data[start:])
 
 
-def test_compressed_pixels_that_announce_more(objects):
+def test_compressed_pixels_that_declare_more_are_refused(objects):
     """The codestream's own header is a bomb; the object's is not."""
     import imagecodecs
 
@@ -169,7 +169,7 @@ def test_compressed_pixels_that_announce_more(objects):
             read(written(elements))
 
 
-def test_rle_that_unpacks_to_too_much_or_too_little(objects):
+def test_rle_of_the_wrong_length_is_refused(objects):
     elements = parsed(objects["rle"])
     header = np.zeros(16, "<u4")
     header[:3] = 2, 64, 1_064
@@ -198,7 +198,7 @@ def check(data: bytes) -> None:
 
 
 SMALL = {name: mammogram_object(encoding(name), height=96, width=96) for name in SYNTAXES}
-"""Made once: hypothesis runs the test many times."""
+"""Created once, because hypothesis runs the test many times."""
 
 
 @given(st.binary(max_size=300))
@@ -210,7 +210,7 @@ def test_any_bytes_after_the_prefix(data):
 @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     name=st.sampled_from(sorted(SMALL)),
-    # Half of the changes hit the header, which is a small part of the file.
+    # Half of the changes are in the header, which is a small part of the file.
     changes=st.lists(
         st.tuples(st.floats(0, 1), st.booleans(), st.integers(0, 255)), min_size=1, max_size=12
     ),

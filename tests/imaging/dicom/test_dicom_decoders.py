@@ -1,4 +1,4 @@
-"""Stored values and displayed images are those that dcmtk and GDCM find in the same files."""
+"""Stored values and displayed images agree with those of dcmtk and GDCM."""
 
 import shutil
 import subprocess
@@ -42,7 +42,7 @@ DCMTK = {
     uid.JPEGLSLossless: "dcmdjpls",
     uid.JPEGLSNearLossless: "dcmdjpls",
 }
-"""What makes native pixels of each transfer syntax; GDCM has JPEG 2000 besides."""
+"""Tools that decode each transfer syntax; GDCM also supports JPEG 2000."""
 
 GDCM = {uid.JPEG2000Lossless, uid.JPEG2000}
 
@@ -57,7 +57,7 @@ def require(package: str) -> None:
 
 @dataclass
 class Ours:
-    """What is read of one file, stored values int (H, W) and grey values float32 (H, W)."""
+    """Our result for one file: stored values int (H, W) and grey values float32 (H, W)."""
 
     syntax: str
     values: np.ndarray
@@ -76,7 +76,7 @@ def ours(data: bytes) -> Ours:
 
 
 def opened(path: Path) -> pydicom.Dataset:
-    with warnings.catch_warnings():  # some of pydicom's files are of dubious make
+    with warnings.catch_warnings():  # some of pydicom's files are invalid in parts
         warnings.simplefilter("ignore")
         return pydicom.dcmread(path, force=True)
 
@@ -100,16 +100,16 @@ def grey_samples() -> list[Path]:
 
 REFUSED = {
     "JPEG2000-embedded-sequence-delimiter.dcm": "a delimiter was written over its size",
-    "MR_truncated.dcm": "breaks off within its pixels",
+    "MR_truncated.dcm": "is truncated within its pixels",
 }
-"""Files that are refused where the tools read them, and why."""
+"""Files that we refuse but the tools read, with the reason."""
 
 Native = Callable[[bytes, str], pydicom.Dataset]
 
 
 @pytest.fixture
 def native(tmp_path) -> Native:
-    """Has a tool write the object with native pixels, and reads that back."""
+    """Let a tool write the object with native pixels, and read the result."""
 
     def convert(data: bytes, tool: str) -> pydicom.Dataset:
         source, target = tmp_path / "source.dcm", tmp_path / "native.dcm"
@@ -123,7 +123,7 @@ def native(tmp_path) -> Native:
 
 
 def stored(elements: pydicom.Dataset) -> np.ndarray:
-    """Stored values of native pixels: the bits stored, with their sign."""
+    """Stored values of native pixels, with their sign."""
     width, bits = elements.BitsAllocated, elements.BitsStored
     words = np.frombuffer(elements.PixelData, f"<u{width // 8}")[: elements.Rows * elements.Columns]
     below = elements.HighBit + 1 - bits
@@ -145,11 +145,11 @@ PHANTOMS = [
     for signed in (False, True)
     if bits in syntax.bits and not (signed and syntax.lossy) and not name.startswith("htj2k")
 ]
-"""HTJ2K is left out: neither tool reads it."""
+"""Without HTJ2K, which neither tool supports."""
 
 
 @pytest.mark.parametrize(("name", "bits", "signed"), PHANTOMS)
-def test_stored_values_of_phantoms(native, name, bits, signed):
+def test_stored_values_of_phantoms_agree(native, name, bits, signed):
     for seed in range(3):
         data = mammogram_object(Encoding(name, bits, signed=signed), seed=seed)
         syntax = SYNTAXES[name].transfer_syntax
@@ -162,7 +162,7 @@ def test_stored_values_of_phantoms(native, name, bits, signed):
 
 
 @pytest.mark.parametrize("path", grey_samples(), ids=lambda path: path.name)
-def test_stored_values_of_pydicoms_files(native, path):
+def test_stored_values_of_pydicoms_files_agree(native, path):
     data = path.read_bytes()
     syntax = opened(path).file_meta.TransferSyntaxUID
     require("dcmtk" if syntax in DCMTK else "libgdcm-tools")

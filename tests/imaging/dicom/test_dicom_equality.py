@@ -1,4 +1,4 @@
-"""One image in every container and syntax has one score."""
+"""An image has the same score in every container and syntax."""
 
 import io
 from dataclasses import replace
@@ -83,7 +83,7 @@ def test_every_container_and_syntax_scores_alike(engine, originals, which):
 
 
 LARGE = PhantomConfig(seed=3, mass=True, height=3328, width=2560)
-"""As a common detector makes them."""
+"""Size of a common detector's images."""
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def large() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def enlarged(originals) -> np.ndarray:
-    """The data set's image at the detector's size, with the noise that exporting took away."""
+    """The data set's image at the detector's size, with the noise that the export removed."""
     real = cv2.resize(originals["data set"], (2560, 3328), interpolation=cv2.INTER_CUBIC)
     noise = np.random.default_rng(0).standard_normal(real.shape, np.float32)
     return np.clip(real + 0.01 * noise, 0, 1)
@@ -123,7 +123,7 @@ def test_stretching_to_a_square_changes_nothing(engine, large, resampling):
 
 
 def spread(engine: Engine, data: bytes) -> tuple[float, float]:
-    """Between full and reduced reading: mean of preprocessed pixels, and probability."""
+    """Differences between full and reduced reading: mean of preprocessed pixels, probability."""
     size = engine.card.input_size
     full, reduced = (preprocess(read(data, needed=needed), size).pixels for needed in (None, size))
     first, second = engine.infer(np.stack([full, reduced])).logits
@@ -158,8 +158,8 @@ def test_reduced_reading_scores_like_full(engine, large, enlarged, name, which):
 
 
 @pytest.mark.parametrize("which", ["phantom", "data set"])
-def test_every_syntax_scores_alike_at_a_detectors_size(engine, large, enlarged, which):
-    """Each reduced as its codec does it."""
+def test_every_syntax_scores_alike_at_detector_size(engine, large, enlarged, which):
+    """Each is reduced by its own codec."""
     pixels = {"phantom": large, "data set": enlarged}[which]
     size = engine.card.input_size
     reference = probability(engine, encode_image(pixels, LARGE, Encoding("explicit", 16)), size)
@@ -179,11 +179,11 @@ def test_reduced_reading_of_images_scores_like_full(engine, large, kind):
 
 TEXTS = (("R CC",), ("DOE^JANE", "1957-03-11", "ID 4711", "LEFT MLO"))
 PLACES = ((0.03, 0.03), (0.5, 0.02), (0.97, 0.03), (0.97, 0.5), (0.97, 0.97), (0.03, 0.97))
-"""Where text stands, as shares of the width and height that it leaves, for a left breast."""
+"""Positions of text, as shares of the remaining width and height, for a left breast."""
 
 
 def lettered(pixels: np.ndarray, box: tuple, text: tuple, place: tuple, scale: float) -> np.ndarray:
-    """The image with text, or as it was where the text would come near the box of the breast."""
+    """The image with text, or unchanged if the text would be near the breast's box."""
     height, width = pixels.shape
     layer = np.zeros(pixels.shape, np.uint8)
     scale *= height / 1024
@@ -215,10 +215,10 @@ def phantoms_without_text():
 
 
 def moved_by_text(engine: Engine, config: PhantomConfig, pixels: np.ndarray) -> list[float]:
-    """How far each text outside the breast moves the score, as a DICOM object is served."""
+    """Change of the score by each text outside the breast, for DICOM as served."""
     size = engine.card.input_size
     plain = read(encode_image(pixels, config), needed=size)
-    assert plain.pixels.size < pixels.size  # as a detector's images, it is read reduced
+    assert plain.pixels.size < pixels.size  # read reduced, like a detector's image
     preprocessed = preprocess(plain, size)
     box = tuple(plain.reduction * side for side in preprocessed.box)
     score = engine.predict(plain).probability
@@ -267,6 +267,6 @@ def test_a_mirrored_image_is_reported(engine):
     assert upright.warnings == ()
     assert any("mirrored" in warning for warning in warned.warnings)
     assert abs(upright.probability - warned.probability) < LOSSLESS_TOLERANCE
-    # Said to be flipped without an orientation, it contradicts nothing.
+    # Marked as flipped without an orientation, it contradicts nothing.
     told = changed(mirrored, PatientOrientation=None, FieldOfViewHorizontalFlip="YES")
     assert engine.predict(read(told)).warnings == ()

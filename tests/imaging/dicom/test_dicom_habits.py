@@ -1,4 +1,4 @@
-"""What senders make of the standard, and what the standard leaves open: read rightly, or said."""
+"""Deviations from the standard, and cases that it leaves open."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def phantoms():
 
 
 def with_words(data: bytes, words: np.ndarray, name: str) -> bytes:
-    """The object with other words, encoded as `name`."""
+    """The object with other pixel words, encoded as `name`."""
     elements = parsed(data)
     syntax = SYNTAXES[name]
     elements.file_meta.TransferSyntaxUID = syntax.transfer_syntax
@@ -62,7 +62,7 @@ def test_overlays_in_unused_bits_are_ignored_in_every_syntax(phantoms, name, bit
 
 
 @pytest.mark.parametrize("name", ["jpeg-2000", "htj2k", "jpeg-ls", "explicit"])
-def test_overlays_do_not_blend_into_what_is_read_reduced(name):
+def test_overlays_do_not_blend_into_reduced_images(name):
     config = PhantomConfig(seed=5, height=2100, width=1800)
     phantom = draw_phantom(config)
     data = encode_phantom(phantom)
@@ -74,11 +74,11 @@ def test_overlays_do_not_blend_into_what_is_read_reduced(name):
     assert np.array_equal(found.pixels, expected.pixels)
 
 
-def test_what_loss_adds_to_the_brightest_values_does_not_wrap_around(phantoms):
+def test_lossy_values_above_the_maximum_do_not_wrap_around(phantoms):
     for phantom in phantoms:
         words = stored(phantom, 10)
         words[100:120, 40:60] = 1023
-        words[105:115, 45:55] = 1026  # as near-lossless compression may leave it
+        words[105:115, 45:55] = 1026  # as in near-lossless compression
         data = encode_phantom(phantom, Encoding(bits=10))
         near = read(with_words(data, words, "jpeg-ls-near"))
         assert near.pixels[106:114, 46:54].min() > 0.99
@@ -88,7 +88,7 @@ def test_what_loss_adds_to_the_brightest_values_does_not_wrap_around(phantoms):
     "padding", [b"\0", b"\0\0", b"\xff" * 4, b"ab\0\0", bytes(301), bytes(1001)]
 )
 @pytest.mark.parametrize("bits", [8, 12])
-def test_padding_behind_the_last_row(phantoms, bits, padding):
+def test_padding_after_the_last_row_is_ignored(phantoms, bits, padding):
     for phantom in phantoms:
         data = encode_phantom(phantom, Encoding(bits=bits))
         padded = parsed(data).PixelData + padding
@@ -96,7 +96,7 @@ def test_padding_behind_the_last_row(phantoms, bits, padding):
         assert np.array_equal(read(changed(data, PixelData=padded)).pixels, read(data).pixels)
 
 
-def test_blank_rows_left_unsaid_are_padding(phantoms):
+def test_undeclared_blank_rows_are_padding(phantoms):
     for phantom in phantoms:
         data = encode_phantom(phantom)
         longer = parsed(data).PixelData + bytes(6 * phantom.pixels.shape[1])
@@ -106,7 +106,7 @@ def test_blank_rows_left_unsaid_are_padding(phantoms):
 @pytest.mark.parametrize(
     "changes", [{"Rows": -90}, {"Rows": -99}, {"Columns": -1}, {"Columns": -3}]
 )
-def test_rows_and_columns_left_unsaid_are_no_padding(phantoms, changes):
+def test_undeclared_rows_and_columns_are_not_padding(phantoms, changes):
     for phantom in phantoms:
         data = encode_phantom(phantom)
         elements = parsed(data)
@@ -122,7 +122,7 @@ def test_rows_and_columns_left_unsaid_are_no_padding(phantoms, changes):
 
 @pytest.mark.parametrize("padding", [b"\xff", b" ", b"\0", b"\xff\xff\xff", b" " * 40, b"\0" * 513])
 @pytest.mark.parametrize("name", [name for name in SYNTAXES if SYNTAXES[name].encode])
-def test_padding_behind_compressed_data(phantoms, name, padding):
+def test_padding_after_compressed_data_is_ignored(phantoms, name, padding):
     bits = SYNTAXES[name].bits
     for phantom in phantoms:
         data = encode_phantom(phantom, Encoding(name, 12 if 12 in bits else bits[-1]))
@@ -158,7 +158,7 @@ def as_written(data: bytes, **texts: str) -> bytes:
 
 
 @pytest.mark.parametrize(("centre", "width", "used"), WINDOWS)
-def test_the_first_valid_window_counts(phantoms, centre, width, used):
+def test_the_first_valid_window_is_used(phantoms, centre, width, used):
     for phantom in phantoms:
         data = encode_phantom(phantom)
         found = read(as_written(data, WindowCenter=centre, WindowWidth=width))
@@ -168,7 +168,7 @@ def test_the_first_valid_window_counts(phantoms, centre, width, used):
 
 
 @pytest.mark.parametrize(("centre", "width"), [("abc", "1024"), ("512", "x\\"), ("1\\", "\\2")])
-def test_windows_without_a_valid_pair_are_named(phantoms, centre, width):
+def test_invalid_windows_are_reported(phantoms, centre, width):
     data = encode_phantom(phantoms[0])
     found = read(as_written(data, WindowCenter=centre, WindowWidth=width))
     assert any("window" in warning for warning in found.warnings)
@@ -176,7 +176,7 @@ def test_windows_without_a_valid_pair_are_named(phantoms, centre, width):
 
 
 @pytest.mark.parametrize("slope", ["abc", "0"])
-def test_a_malformed_rescale_is_named(phantoms, slope):
+def test_a_malformed_rescale_is_reported(phantoms, slope):
     data = encode_phantom(phantoms[0])
     found = read(as_written(data, RescaleSlope=slope))
     assert any("rescale" in warning for warning in found.warnings)
@@ -208,7 +208,7 @@ def test_the_first_value_of_a_voi_lut_has_the_sign_of_the_modalitys_output(
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
-def test_a_voi_lut_whose_data_are_short_is_left_out_with_a_warning(phantoms, bits):
+def test_a_voi_lut_with_too_few_entries_is_ignored_with_a_warning(phantoms, bits):
     table = np.arange(4096) >> (12 - bits if bits < 12 else 0)
     for phantom in phantoms:
         data = encode_phantom(phantom)
@@ -219,7 +219,7 @@ def test_a_voi_lut_whose_data_are_short_is_left_out_with_a_warning(phantoms, bit
         found = read(short)
         assert ["VOI LUT" in warning for warning in found.warnings] == [True]
         assert np.array_equal(found.pixels, read(data).pixels)
-        # A table that shows one grey is none; the next of several is used.
+        # A table with a single grey is ignored; the next one is used.
         blank = lut(np.arange(4096), 60_000)
         both = read(changed(data, VOILUTSequence=[blank, lut(table, 0, bits=bits)]))
         assert np.array_equal(both.pixels, read(whole).pixels)
@@ -227,7 +227,7 @@ def test_a_voi_lut_whose_data_are_short_is_left_out_with_a_warning(phantoms, bit
 
 
 @pytest.mark.parametrize("name", WITH_SIGN)
-def test_signs_that_contradict_are_warned_about_and_read_as_what_gives_an_image(phantoms, name):
+def test_contradictory_signs_give_a_warning_and_the_smoother_image(phantoms, name):
     for phantom in phantoms:
         for bits in SYNTAXES[name].bits if name == "htj2k" else (8, 12, 16):
             unsigned = encode_phantom(phantom, Encoding(name, bits))
@@ -239,7 +239,7 @@ def test_signs_that_contradict_are_warned_about_and_read_as_what_gives_an_image(
             wrapped = ((words - 2 ** (bits - 1)) & (2**bits - 1)).astype(kind)
             pixels = encapsulate([SYNTAXES[name].encode(wrapped, bits)])
             lies = [
-                changed(unsigned, PixelRepresentation=1),  # its data are right
+                changed(unsigned, PixelRepresentation=1),  # the compressed data are right
                 changed(signed, PixelData=pixels),  # the object is right
             ]
             for each in lies:
@@ -259,7 +259,7 @@ FILM = {
     "PatientOrientation": "MLO",
     "BodyPartExamined": "BREAST",
 }
-"""As CBIS-DDSM has it."""
+"""As in CBIS-DDSM."""
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ FILM = {
         ({"ConversionType": "SYN"}, False),
     ],
 )
-def test_digitised_film_is_told_from_copies_of_displays(phantoms, changes, accepted):
+def test_digitised_film_is_distinguished_from_copies_of_displays(phantoms, changes, accepted):
     data = changed(encode_phantom(phantoms[0]), **{**FILM, **changes})
     if accepted:
         found = read(data)
@@ -293,13 +293,13 @@ def test_digitised_film_is_told_from_copies_of_displays(phantoms, changes, accep
             read(data)
 
 
-def test_film_may_be_marked_by_a_view_code_too(phantoms):
+def test_film_may_be_recognised_by_a_view_code(phantoms):
     of_film = {**FILM, "PatientOrientation": None, "ViewCodeSequence": [code("399368009")]}
     assert read(changed(encode_phantom(phantoms[0]), **of_film)).view is View.MEDIO_LATERAL_OBLIQUE
 
 
-def test_bits_that_the_object_does_not_say_are_those_of_words(phantoms):
-    """(0028,0101) Bits Stored missing: all that is allocated."""
+def test_missing_bits_stored_are_the_allocated_bits(phantoms):
+    """Without (0028,0101) Bits Stored, all allocated bits are used."""
     grey = phantoms[0].pixels
     data = encode_image(grey, phantoms[0].config, Encoding(bits=16))
     assert np.array_equal(

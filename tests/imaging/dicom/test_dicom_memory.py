@@ -1,4 +1,4 @@
-"""What reading a mammogram takes of memory, as multiples of its uncompressed frame."""
+"""Memory for reading a mammogram, as a multiple of its uncompressed frame."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ SYNTAXES = (
     "jpeg-ls", "jpeg-2000", "htj2k",
 )  # fmt: skip
 
-# Each reading is measured in a process forked off for it: this one's peak is that of all tests.
+# Each reading is measured in a forked process, because this one's peak includes all tests.
 PROGRAM = """
 import json, sys
 from benchmarks import decode

@@ -1,4 +1,4 @@
-"""Images are read in child processes: same results, and nothing that one image does lasts."""
+"""Images are read in child processes: same results, and no lasting effects."""
 
 import dataclasses
 import io
@@ -41,7 +41,7 @@ def images(phantom_folder: Path) -> list[bytes]:
 
 
 def slow_jpeg(scans: int = 20_000) -> bytes:
-    """A progressive JPEG that refines nothing again and again: 330 kB, half a minute."""
+    """A progressive JPEG with many empty refinements: 330 kB, half a minute."""
     stream = io.BytesIO()
     Image.new("L", (2048, 2048), 128).save(stream, "JPEG", progressive=True)
     plain = stream.getvalue()
@@ -51,7 +51,7 @@ def slow_jpeg(scans: int = 20_000) -> bytes:
 
 
 def deep_png() -> bytes:
-    """A small file that holds 49 million 16-bit samples."""
+    """A small file with 49 million 16-bit samples."""
     stream = io.BytesIO()
     Image.fromarray(np.zeros((7000, 7000), np.uint16)).save(stream, "PNG")
     return stream.getvalue()
@@ -61,7 +61,7 @@ def numbers(pool: ReadingPool) -> list[int]:
     return [process._number for process in pool._idle if process is not None]
 
 
-def test_results_are_those_of_the_same_process(pool: ReadingPool, images: list[bytes]) -> None:
+def test_results_equal_those_in_the_same_process(pool: ReadingPool, images: list[bytes]) -> None:
     for data in images:
         options = ReadingOptions(SIZE, pseudonym_key=KEY, display=True)
         here, there = make_network_input(data, options), pool.read(data, options)
@@ -76,7 +76,7 @@ def test_results_are_those_of_the_same_process(pool: ReadingPool, images: list[b
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", mammogram_object()[:2000]])
-def test_refusals_are_those_of_the_same_process(pool: ReadingPool, data: bytes) -> None:
+def test_refusals_equal_those_in_the_same_process(pool: ReadingPool, data: bytes) -> None:
     with pytest.raises(ImageError) as here:
         make_network_input(data, OPTIONS)
     with pytest.raises(ImageError) as there:
@@ -100,7 +100,7 @@ def test_processor_time_is_limited_for_each_image(pool: ReadingPool, images: lis
     before = set(numbers(pool))
     with pytest.raises(DecodingLimitError):
         pool.read(slow_jpeg(), OPTIONS)
-    assert len(before - set(numbers(pool))) == 1  # the process that read it is gone
+    assert len(before - set(numbers(pool))) == 1  # the process that read it has ended
     pool.read(images[0], OPTIONS)
 
 
@@ -122,13 +122,13 @@ def test_slow_images_get_less_time_while_others_wait(
         while pool._idle:
             time.sleep(0.01)
         time.sleep(1)
-        assert not refused  # nobody waits, so it has 300 s
+        assert not refused  # no other image waits, so it has 300 s
         pool.read(images[0], OPTIONS)
         reader.join(60)
         assert refused
 
 
-def test_a_reading_that_nobody_waits_for_is_ended(pool: ReadingPool, images: list[bytes]) -> None:
+def test_a_cancelled_reading_is_stopped(pool: ReadingPool, images: list[bytes]) -> None:
     began = time.monotonic()
 
     def gone() -> None:
@@ -141,7 +141,7 @@ def test_a_reading_that_nobody_waits_for_is_ended(pool: ReadingPool, images: lis
         pool.read(data, OPTIONS)
 
 
-def test_a_waiting_request_can_leave(images: list[bytes]) -> None:
+def test_a_waiting_request_can_be_cancelled(images: list[bytes]) -> None:
     pool = ReadingPool(1, PoolLimits(memory_bytes=512 << 20, cpu_s=2, wall_s=5.0))
 
     def occupy() -> None:
@@ -157,7 +157,7 @@ def test_a_waiting_request_can_leave(images: list[bytes]) -> None:
         time.sleep(0.3)
         with pytest.raises(ClientGoneError):
             pool.read(images[0], OPTIONS, leave)
-        pool.read(images[0], OPTIONS)  # waits its turn
+        pool.read(images[0], OPTIONS)  # waits in the queue
     finally:
         busy.join()
         pool.close()
@@ -176,7 +176,7 @@ def test_killed_processes_are_replaced(pool: ReadingPool, images: list[bytes]) -
         pool.read(images[0], OPTIONS)
 
 
-def test_processes_hold_no_socket_and_no_standard_stream(pool: ReadingPool) -> None:
+def test_processes_have_no_socket_and_no_standard_stream(pool: ReadingPool) -> None:
     for number in numbers(pool):
         held = [str(link.readlink()) for link in Path(f"/proc/{number}/fd").iterdir()]
         assert not any(name.startswith("socket:") for name in held), held

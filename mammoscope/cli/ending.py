@@ -1,0 +1,69 @@
+"""How every command ends: exit status, and messages about errors."""
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from mammoscope.cli.extras import explain_missing
+from mammoscope.errors import MammoscopeError, UsageError
+from mammoscope.system.interrupts import EXIT_INTERRUPTED
+
+EXIT_REFUSED: Final = 1
+EXIT_USAGE: Final = 2
+
+
+def ended(name: str, work: Callable[[], int]) -> int:
+    """Run the command `name`; returns the exit status.
+
+    0 means success, 1 a refused input, 2 wrong usage, 130 an interruption. File names are printed
+    with their original bytes, even if these are not valid text.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # tests replace it by other streams
+        sys.stdout.reconfigure(errors="surrogateescape")
+    try:
+        with _standard_output_may_end():
+            status = work()
+            sys.stdout.flush()
+    except UsageError as err:
+        sys.stderr.write(f"{name}: {err}\n")
+        return EXIT_USAGE
+    except (MammoscopeError, _OutputEndedError) as err:
+        if str(err):
+            sys.stderr.write(f"{name}: {err}\n")
+        return EXIT_REFUSED
+    except ModuleNotFoundError as err:
+        if (sentence := explain_missing(err)) is None:
+            raise
+        sys.stderr.write(f"{name}: {sentence}\n")
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\n{name}: stopped.\n")
+        return EXIT_INTERRUPTED
+    return status
+
+
+class _OutputEndedError(Exception):
+    """Standard output cannot be written; the message is empty if nobody reads it any more."""
+
+
+@contextmanager
+def _standard_output_may_end() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as err:  # the reader has closed the pipe, as head does
+        _give_up_standard_output()
+        raise _OutputEndedError from err
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EIO):  # commands convert all other errors
+            raise
+        _give_up_standard_output()
+        raise _OutputEndedError("the result cannot be written to standard output.") from err
+
+
+def _give_up_standard_output() -> None:
+    """Discard the rest of the buffer; writing it at exit would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

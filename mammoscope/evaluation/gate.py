@@ -1,0 +1,250 @@
+"""The quality gate fitted and measured: how many mammograms pass, and how many other images.
+
+Images are divided by patient, or by name where no patient is known: one half is fitted to, the
+other measured.
+"""
+
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.data.dataset import read_dataset
+from mammoscope.errors import DatasetError, EmptyDatasetError, ImageError, NotAMammogramError
+from mammoscope.imaging.image_files import walk_images
+from mammoscope.imaging.learned_gate import LearnedGate, look_of
+from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
+from mammoscope.imaging.preprocessing import preprocess
+from mammoscope.imaging.quality import LEAST_SCALE, discrepancies, measure, require_mammogram
+from mammoscope.imaging.reading import read_file
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
+
+REFUSED: Final = 0.001
+"""Share of the mammograms fitted to that the gate refuses, each scored by a fit without it."""
+
+WARNED: Final = 0.005
+"""The same of those that it refuses or warns about."""
+
+PHANTOMS: Final = 100
+"""Phantoms that are fitted to; as many others are measured."""
+
+_REGULARISATION: Final = 0.01
+"""C of scikit-learn's logistic regression on standardised grey values. Ten times as much changes
+little, since the classes are far apart."""
+
+_FOLDS: Final = 5
+_DIGITS: Final = 5
+_Z: Final = 1.959964
+"""Of a 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file, and whom it shows: images of one group are fitted to, or measured, together."""
+
+    path: Path
+    group: str
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it belongs to the half that is measured."""
+        return zlib.crc32(self.group.encode("utf-8", "surrogateescape")) % 2 == 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What became of one image.
+
+    Parameters
+    ----------
+    refused
+        By ``reading`` (with the search for a breast), ``rules`` or ``learned``; empty if it passes.
+    doubted
+        Whether an image that passes carries a warning other than that of few pixels.
+    few_pixels
+        Whether the breast has fewer pixels than the network expects.
+    look
+        float64 (256,), what the learned gate sees; None where no breast was found.
+    """
+
+    refused: str
+    doubted: bool = False
+    few_pixels: bool = False
+    look: npt.NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How the images of one kind fared.
+
+    ``passed`` counts those that are not refused, ``unmentioned`` those of them without a warning
+    but that of few pixels, ``few_pixels`` those of them with it; ``rules_pass`` those that would
+    pass without the learned gate.
+    """
+
+    images: int
+    rules_pass: int
+    passed: int
+    unmentioned: int
+    few_pixels: int
+
+    @classmethod
+    def of(cls, seen: Sequence[Seen]) -> "Count":
+        """Count outcomes."""
+        passing = [each for each in seen if not each.refused]
+        return cls(
+            images=len(seen),
+            rules_pass=len(passing) + sum(each.refused == "learned" for each in seen),
+            passed=len(passing),
+            unmentioned=sum(not each.doubted for each in passing),
+            few_pixels=sum(each.few_pixels for each in passing),
+        )
+
+    def __add__(self, other: "Count") -> "Count":
+        """Counts of both."""
+        ours, theirs = asdict(self), asdict(other)
+        return Count(**{name: ours[name] + theirs[name] for name in ours})
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object, with the intervals of what passed."""
+        low, high = wilson(self.passed, self.images)
+        return {**asdict(self), "passed_low": low, "passed_high": high}
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share.
+
+    References
+    ----------
+    Wilson EB. Probable inference, the law of succession, and statistical inference. J Am Stat
+    Assoc 1927;22:209-212.
+    """
+    if count == 0:
+        return 0.0, 1.0
+    share, squared = hits / count, _Z**2 / count
+    centre = share + squared / 2
+    half = _Z * math.sqrt(share * (1 - share) / count + squared / (4 * count))
+    low, high = ((centre + side * half) / (1 + squared) for side in (-1, 1))
+    return max(0.0, low), min(1.0, high)
+
+
+def find_sources(folder: Path) -> list[Source]:
+    """List the images of a folder, grouped by patient where it is a data set.
+
+    Elsewhere images belong together whose names agree up to the first dot, as those of DDSM's
+    patients do.
+
+    Raises
+    ------
+    EmptyDatasetError
+        If there are none.
+    """
+    try:
+        return [Source(each.path, each.patient_id) for each in read_dataset(folder).examples]
+    except DatasetError:
+        found = [Source(path, path.name.partition(".")[0]) for path in walk_images(folder, _ignore)]
+    if not found:
+        raise EmptyDatasetError("A folder has no image.")
+    return found
+
+
+def _ignore(error: OSError) -> None:
+    """A folder that cannot be listed has nothing to measure."""
+
+
+def see(mammogram: Mammogram, size: tuple[int, int], gate: LearnedGate | None) -> Seen:
+    """Let an image through the gate, as a prediction does.
+
+    Parameters
+    ----------
+    mammogram
+        The image.
+    size
+        Height and width in pixels of the network's input.
+    gate
+        The learned gate, None for the rules alone.
+    """
+    try:
+        preprocessed = preprocess(mammogram, size)
+    except ImageError:
+        return Seen("reading")
+    found = Seen("", look=look_of(preprocessed))
+    try:
+        require_mammogram(mammogram, preprocessed)
+    except NotAMammogramError:
+        return replace(found, refused="rules")
+    if gate is not None and gate.refuses(preprocessed):
+        return replace(found, refused="learned")
+    few = measure(mammogram, preprocessed).scale < LEAST_SCALE[1]
+    said = discrepancies(mammogram, preprocessed, gate)
+    return replace(found, doubted=len(said) > few, few_pixels=few)
+
+
+def see_file(path: Path, size: tuple[int, int], gate: LearnedGate | None) -> Seen:
+    """Read a file and let it through the gate."""
+    try:
+        return see(read_file(path, needed=size), size, gate)
+    except ImageError:
+        return Seen("reading")
+
+
+def phantoms(*, held_out: bool, every: int = 1) -> Iterator[Mammogram]:
+    """Draw the phantoms that are fitted to, or those that are measured, or one of so many."""
+    for seed in range(held_out, 2 * PHANTOMS, 2 * every):
+        config = PhantomConfig(
+            seed=seed,
+            laterality=list(Laterality)[seed // 2 % 2],
+            view=(View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)[seed // 4 % 2],
+            mass=seed % 3 == 0,
+            height=640,
+            width=520,
+        )
+        yield Mammogram(draw_phantom(config).pixels, SourceFacts("PNG", 520, 640, 8, "L"))
+
+
+def fit(mammograms: Sequence[tuple[str, Seen]], others: Sequence[tuple[str, Seen]]) -> LearnedGate:
+    """Fit the learned gate.
+
+    Parameters
+    ----------
+    mammograms
+        Group and outcome of each. Those that the rules refuse are left out.
+    others
+        The same of other images. Those that the rules refuse are fitted to as well.
+
+    Raises
+    ------
+    EmptyDatasetError
+        If there are too few groups of either.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    kept = [(group, each.look, 1) for group, each in mammograms if not each.refused]
+    kept += [(group, each.look, 0) for group, each in others if each.look is not None]
+    groups, looks, labels = zip(*kept, strict=True) if kept else ((), (), ())
+    if min(len({group for group, _, label in kept if label == one}) for one in (0, 1)) < _FOLDS:
+        raise EmptyDatasetError("There are too few images to fit the gate to.")
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(C=_REGULARISATION, max_iter=2000, random_state=0)
+    )
+    x, y = np.stack(looks), np.array(labels)
+    _, numbers = np.unique(groups, return_inverse=True)
+    folds = StratifiedGroupKFold(_FOLDS)
+    unseen = cross_val_predict(model, x, y, groups=numbers, cv=folds, method="decision_function")
+    refused, warned = np.quantile(unseen[y == 1], (REFUSED, WARNED))
+    scaler, linear = (step for _, step in model.fit(x, y).steps)
+    weights = linear.coef_[0] / scaler.scale_
+    return LearnedGate(
+        weights=tuple(round(float(each), _DIGITS) for each in weights),
+        bias=round(float(linear.intercept_[0] - weights @ scaler.mean_), _DIGITS),
+        refuse_below=round(float(refused), _DIGITS),
+        warn_below=round(float(warned), _DIGITS),
+    )
