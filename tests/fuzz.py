@@ -1,41 +1,43 @@
-"""Fuzz reading and preprocessing: the result must be a Mammogram or a typed error.
+"""Fuzz reading and preprocessing: the result must be a network input or a typed error.
 
 Usage: python -m tests.fuzz SECONDS [CORPUS] [libFuzzer options]
 
-The fuzzer traces which lines of the package and of pydicom its bytes reach. Its process grows over
-time, so it works in rounds; each is a new process that starts with the inputs of earlier rounds.
-`make soak` detects growth over longer times. The first round starts with small phantoms in every
-encoding; new inputs are kept in CORPUS, if given. A finding is written to a file crash-..., and the
-exit code is not 0.
+Each input is first read as the service reads it: in the pool of child processes, with the default
+limits. If it stays within them, the fuzzer's own process reads it again, with the same outcome.
+There the fuzzer traces which lines of the package and of pydicom its bytes reach.
+
+That process grows over time, so it works in rounds; each is a new process that starts with the
+inputs of earlier rounds. `make soak` detects growth over longer times. The first round starts with
+small phantoms in every encoding; new inputs are kept in CORPUS, if given. A finding is written to a
+file crash-..., and the exit code is not 0.
 """
 
 import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import atheris
 
 with atheris.instrument_imports(include=["mammoscope", "pydicom"]):
-    from mammoscope.errors import ImageError
-    from mammoscope.imaging.preprocessing import preprocess
-    from mammoscope.imaging.quality import require_mammogram
-    from mammoscope.imaging.reading import read
+    from mammoscope.errors import DecodingLimitError, ImageError
+    from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, make_network_input
+    from mammoscope.imaging.pool import ReadingPool
     from mammoscope.phantoms.dicom import SYNTAXES, Encoding
     from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
-    from mammoscope.settings.service import ReadingLimits
     from tests.abuse.images import encode
     from tests.dicom_objects import mammogram_object
 
-LIMITS: Final = ReadingLimits(max_pixels=60_000, max_image_bytes=200_000)
-INPUT_SIZE: Final = (96, 72)
+OPTIONS: Final = ReadingOptions((96, 72), display=True)
 LONGEST_BYTES: Final = 20_000
 """Maximum length of generated inputs: short ones are faster, and the seeds are shorter."""
 
-MOST_MB: Final = 1_500
-LONGEST_S: Final = 20
+MOST_MB: Final = 2_000
+LONGEST_S: Final = 40
 """Memory and time above which an image counts as a finding."""
 
 ROUND: Final = "round"
@@ -67,21 +69,31 @@ def seeds() -> dict[str, bytes]:
     return found
 
 
-def judge(data: bytes) -> None:
+def check(pool: ReadingPool, data: bytes) -> None:
     """Read and preprocess `data`; raises only unexpected errors."""
+    outcome = _outcome(lambda: pool.read(data, OPTIONS))
+    if outcome[0] is not DecodingLimitError:
+        here = _outcome(lambda: make_network_input(data, OPTIONS))
+        if outcome != here:
+            raise AssertionError(f"{outcome} in the pool, {here} here")
+
+
+def _outcome(read: Callable[[], NetworkInput]) -> tuple[type, str]:
+    """Class of the result or of the error, and the error's message."""
     try:
-        mammogram = read(data, LIMITS, needed=INPUT_SIZE)
-        require_mammogram(mammogram, preprocess(mammogram, INPUT_SIZE))
+        return type(read()), ""
     except ImageError as err:
         if not str(err):
             raise AssertionError("an error must say something") from err
+        return type(err), str(err)
 
 
 def main(arguments: list[str]) -> int:
     """Fuzz for a while; returns the exit code of the round with a finding, or 0."""
     if arguments[0] == ROUND:
         warnings.simplefilter("ignore")
-        atheris.Setup([sys.argv[0], *arguments[1:]], judge)
+        pool = ReadingPool(1)
+        atheris.Setup([sys.argv[0], *arguments[1:]], partial(check, pool))
         atheris.Fuzz()
     left = int(arguments.pop(0))
     with tempfile.TemporaryDirectory() as beginning, tempfile.TemporaryDirectory() as fresh:

@@ -1,10 +1,12 @@
 """The service as a separate process."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,23 @@ class ServiceProcess:
         status = Path(f"/proc/{self.worker()}/status").read_text()
         (line,) = (line for line in status.splitlines() if line.startswith(f"{field}:"))
         return int(line.split()[1]) * 1024
+
+    def total_memory(self) -> int:
+        """Bytes that all processes hold; what they share is counted once (PSS)."""
+        total, left = 0, [self.process.pid]
+        while left:
+            folder = Path(f"/proc/{left.pop()}")
+            with suppress(OSError):  # it has ended
+                left += [
+                    int(child)
+                    for task in (folder / "task").iterdir()
+                    for child in (task / "children").read_text().split()
+                ]
+                pss = re.search(
+                    r"^Pss: +(\d+)", (folder / "smaps_rollup").read_text(), re.MULTILINE
+                )
+                total += int(pss[1]) * 1024 if pss else 0
+        return total
 
     def wait_ready(self) -> None:
         with Client(self.address) as client:

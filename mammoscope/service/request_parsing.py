@@ -35,6 +35,7 @@ MULTIPART_OVERHEAD_BYTES: Final = 64 * 1024
 
 _MAX_JSON_BYTES: Final = 16 * 1024
 _LONGEST_NAME: Final = 255
+_BLOCK_BYTES: Final = 64 * 1024
 
 _PLAIN_ENCODINGS: Final = frozenset({"", "identity", "aws-chunked"})
 """Content-Encodings of a body that is what it says: object stores name their framing too."""
@@ -101,7 +102,7 @@ def submission(
         elif request.mimetype == "multipart/form-data":
             return _form(request)
         elif request.mimetype.startswith("image/") or request.mimetype == DICOM_TYPE:
-            return Submission(whole_body(request), _age(request.args.get(AGE_FIELD)))
+            return Submission(bytes(whole_body(request)), _age(request.args.get(AGE_FIELD)))
         else:
             raise UnsupportedMediaTypeError(
                 "The Content-Type must be application/json with a url, multipart/form-data with "
@@ -207,7 +208,7 @@ def require_plain(request: Request) -> None:
             )
 
 
-def whole_body(request: Request) -> bytes:
+def whole_body(request: Request) -> bytearray:
     """Return the whole body, or refuse it; the framework may silently return a part.
 
     Raises
@@ -220,8 +221,10 @@ def whole_body(request: Request) -> bytes:
         If it is incomplete.
     """
     require_plain(request)
+    data = bytearray()
     try:
-        data = request.get_data(cache=False)
+        while block := request.stream.read(_BLOCK_BYTES):
+            data += block  # joining them at the end would hold up all other threads
     except OSError as err:  # broken connection or chunked encoding
         raise InvalidRequestError("The body is incomplete.") from err
     announced, limit = request.content_length, request.max_content_length
@@ -232,7 +235,7 @@ def whole_body(request: Request) -> bytes:
     return data
 
 
-def _named(body: bytes) -> tuple[str, float | None]:
+def _named(body: bytearray) -> tuple[str, float | None]:
     """URL and age in a JSON body."""
     try:
         content = json.loads(body)

@@ -21,6 +21,9 @@ _MOST_ESCAPED: Final = 64
 _BLOCK_BYTES: Final = 1024 * 1024
 """Of base64 that is decoded at a time: other threads go on in between."""
 
+_ESCAPE_BYTES: Final = 6
+"""Bytes of the longest escape, a backslash, u and four digits."""
+
 _WIDE_ESCAPE: Final = re.compile(rb"\\u(?!00)")
 """An escape that no base64 needs, and that makes a Python string four times as large."""
 
@@ -30,17 +33,28 @@ _LIFTED: Final = ""
 _OTHER_TOKENS: Final = 1000
 """Commas, brackets and quotes that a request may have beside those of its data."""
 
+_OTHER_BYTES: Final = 64 * 1024
+"""Bytes that a request may have beside those of its data."""
+
 _BYTES_A_VALUE: Final = 8
 """Bytes that a number from 0 to 255 may take in JSON, with its comma and white space."""
 
 
-def lift_texts(body: bytes, length: int) -> tuple[dict[int, memoryview], bytes]:
+def lift_texts(
+    body: bytes | bytearray, length: int, max_values: int
+) -> tuple[dict[int, memoryview], bytes]:
     """Take long texts out of the first `length` bytes of a body, which are JSON.
 
     Returns
     -------
     tuple
         The texts by number, with their quotes, as views; and the JSON with objects for them.
+
+    Raises
+    ------
+    RequestTooLargeError
+        If the JSON has more values than `max_values`, or more text around them, than is allowed:
+        parsing it would take much more memory than its values need.
     """
     texts: dict[int, memoryview] = {}
     view, end = memoryview(body), 0
@@ -51,10 +65,19 @@ def lift_texts(body: bytes, length: int) -> tuple[dict[int, memoryview], bytes]:
             texts[number] = view[start:stop]
             parts += [view[end:start], b'{"%b":%d}' % (_LIFTED.encode(), number)]
             end = stop
-    return texts, b"".join((*parts, view[end:length]))
+    parts.append(view[end:length])
+    if sum(map(len, parts)) > _BYTES_A_VALUE * max_values + _OTHER_BYTES:
+        raise _too_many(max_values)
+    content = b"".join(parts)
+    most = max_values + _OTHER_TOKENS
+    if any(content.count(token) > most for token in (b",", b"[")) or any(
+        content.count(token) > _OTHER_TOKENS for token in (b"{", b'"')
+    ):
+        raise _too_many(max_values)
+    return texts, content
 
 
-def _texts(body: bytes, length: int) -> Iterator[tuple[int, int]]:
+def _texts(body: bytes | bytearray, length: int) -> Iterator[tuple[int, int]]:
     """Where the first texts of the JSON begin and end, with their quotes."""
     start = -1
     stop = body.find(b'"', 0, length)
@@ -71,24 +94,11 @@ def _texts(body: bytes, length: int) -> Iterator[tuple[int, int]]:
         stop = body.find(b'"', stop + 1, length)
 
 
-def require_few_tokens(content: bytes, max_values: int) -> None:
-    """Refuse JSON of which parsing would take much more memory than its values need.
-
-    Raises
-    ------
-    RequestTooLargeError
-        If it has more values than `max_values`, or more text around them than it may have.
-    """
-    most = max_values + _OTHER_TOKENS
-    if (
-        len(content) > _BYTES_A_VALUE * max_values + 64 * 1024
-        or any(content.count(token) > most for token in (b",", b"["))
-        or any(content.count(token) > _OTHER_TOKENS for token in (b"{", b'"'))
-    ):
-        raise RequestTooLargeError(
-            f"The JSON has more values than the {max_values} allowed, or more text around them. "
-            "Images may be sent as BYTES in base64, tensors as binary data after the JSON."
-        )
+def _too_many(max_values: int) -> RequestTooLargeError:
+    return RequestTooLargeError(
+        f"The JSON has more values than the {max_values} allowed, or more text around them. "
+        "Images may be sent as BYTES in base64, tensors as binary data after the JSON."
+    )
 
 
 def decode_element(element: object, texts: dict[int, memoryview]) -> bytes:
@@ -109,20 +119,29 @@ def decode_element(element: object, texts: dict[int, memoryview]) -> bytes:
     try:
         if isinstance(element, str):
             return base64.b64decode(element, validate=True)
-        text = _unescaped(texts.pop(element[_LIFTED]))  # type: ignore[index]
-        starts = range(0, len(text), _BLOCK_BYTES)
-        blocks = [text[start : start + _BLOCK_BYTES] for start in starts]
-        if not any(bytes(block[-1:]) == b"=" for block in blocks[:-1]):
-            return b"".join(base64.b64decode(block, validate=True) for block in blocks)
+        return b"".join(_decoded(texts.pop(element[_LIFTED])[1:-1]))  # type: ignore[index]
     except (KeyError, TypeError, ValueError) as err:  # binascii.Error is a ValueError
         raise InvalidRequestError("BYTES in JSON must be in base64.") from err
-    raise InvalidRequestError("BYTES in JSON must be in base64.")
 
 
-def _unescaped(text: memoryview) -> memoryview:
-    """Return what a JSON string says, without its quotes; not copied where nothing is escaped."""
-    if re.search(rb"\\", text) is None:
-        return text[1:-1]
-    if _WIDE_ESCAPE.search(text):
+def _decoded(text: memoryview) -> Iterator[bytes]:
+    """Decode base64 block by block; raises ValueError where it is none."""
+    start, rest = 0, b""
+    while start < len(text):
+        block = bytes(text[start : start + _BLOCK_BYTES])
+        if start + len(block) < len(text):
+            cut = block.rfind(b"\\", len(block) - _ESCAPE_BYTES)
+            block = block[:cut] if cut >= 0 else block  # a whole escape, or none
+        start += len(block)
+        if b"\\" in block:
+            if _WIDE_ESCAPE.search(block):
+                raise ValueError
+            block = json.loads(b'"%b"' % block).encode("ascii")
+        block = rest + block
+        quads = len(block) // 4 * 4
+        if start < len(text) and block[:quads].endswith(b"="):
+            raise ValueError
+        rest = block[quads:]
+        yield base64.b64decode(block[:quads], validate=True)
+    if rest:
         raise ValueError
-    return memoryview(json.loads(str(text, "ascii")).encode("ascii"))

@@ -7,6 +7,7 @@ Open Inference Protocol, version 2, HTTP/REST; extension ``binary_tensor_data``.
 
 import json
 import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
-from mammoscope.errors import InvalidRequestError
-from mammoscope.service.v2_json import decode_element, lift_texts, require_few_tokens
+from mammoscope.errors import InvalidRequestError, RequestTooLargeError
+from mammoscope.service.v2_json import decode_element, lift_texts
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """Header that says how many bytes of the body are JSON; the tensors' bytes follow them."""
@@ -27,6 +28,11 @@ _LENGTH: Final = struct.Struct("<I")
 """Before each element of a BYTES tensor: its bytes."""
 
 _BINARY_SIZE: Final = "binary_data_size"
+
+_BYTE_COUNT: Final = re.compile(r"[0-9]{1,12}")
+
+_MOST_FILES: Final = 100
+"""Elements of BYTES that a request may have, whatever the settings allow; each is a file."""
 
 Array = npt.NDArray[Any]
 
@@ -77,7 +83,9 @@ class InferenceRequest:
     binary: bool
 
 
-def parse_request(body: bytes, header_length: str | None, *, max_values: int) -> InferenceRequest:
+def parse_request(
+    body: bytes | bytearray, header_length: str | None, *, max_values: int
+) -> InferenceRequest:
     """Read a request.
 
     Takes time linear in the body, and memory of at most about twice the body and 100 bytes for
@@ -102,13 +110,12 @@ def parse_request(body: bytes, header_length: str | None, *, max_values: int) ->
     """
     length = len(body)
     if header_length is not None:
-        if not header_length.isascii() or not header_length.isdigit():
+        if _BYTE_COUNT.fullmatch(header_length) is None:
             raise InvalidRequestError(f"{HEADER_LENGTH} must be a number of bytes.")
         length = int(header_length)
     if length > len(body):
         raise InvalidRequestError(f"{HEADER_LENGTH} is more than the body has.")
-    texts, rest = lift_texts(body, length)
-    require_few_tokens(rest, max_values)
+    texts, rest = lift_texts(body, length, max_values)
     try:
         header = RequestHeader.model_validate(json.loads(rest))
     except ValidationError as err:
@@ -218,6 +225,10 @@ def _flattened(data: list[Any]) -> list[Any]:
 def _from_bytes(given: InputTensor, data: memoryview) -> Array | list[bytes]:
     count = math.prod(given.shape)
     if given.datatype == "BYTES":
+        if count > _MOST_FILES:
+            raise RequestTooLargeError(
+                f"An input has {count} elements of BYTES; at most {_MOST_FILES} are allowed."
+            )
         elements: list[bytes] = []
         while len(data) >= _LENGTH.size and len(elements) < count:
             (length,) = _LENGTH.unpack(data[: _LENGTH.size])

@@ -8,6 +8,7 @@ import pytest
 
 from tests.abuse.images import IMAGE
 from tests.abuse.service import SETTINGS, Abused
+from tests.abuse.watchdog import MEASURED, summary
 from tests.service_process import ServiceProcess
 
 PROXIES = {
@@ -18,6 +19,11 @@ PROXIES = {
 """A URL that fetching must not follow."""
 
 Start = Callable[..., Abused]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if MEASURED:
+        terminalreporter.write_line(summary())
 
 
 @pytest.fixture(scope="session")

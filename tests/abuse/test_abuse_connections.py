@@ -1,143 +1,30 @@
 """Slow and greedy clients, against a service with default settings."""
 
-import http.client
 import os
 import resource
 import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 import pytest
 import requests
 
 from mammoscope.settings.service import ServiceSettings
 from tests.abuse.images import IMAGE
-from tests.service_process import PATIENCE_S, ServiceProcess
+from tests.abuse.watchdog import Defaults, free_port
+from tests.service_process import PATIENCE_S
 
 pytestmark = pytest.mark.abuse("connections")
-
-PROBE_P99_S = 0.1
-"""Maximum time of probes during an attack, on their own listener, beyond the time that another
-process on this machine takes to answer."""
-
-CONTROL = """
-import socketserver
-class Handler(socketserver.StreamRequestHandler):
-    def handle(self):
-        self.request.recv(65536)
-        self.request.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
-with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
-    print(server.server_address[1], flush=True)
-    server.serve_forever()
-"""
-
-NEXT_ANSWER_S = 2.0
-"""Maximum time from the end of an attack to the next good answer."""
-
-LIMIT_MB = 3 * 1024
-"""Memory limit of the manifests."""
 
 Attack = Callable[[int, ExitStack], None]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
-def probe(port: int) -> float:
-    """Seconds until the server at a port answers a probe."""
-    began = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-    connection.request("GET", "/readyz")
-    assert connection.getresponse().status == 200
-    connection.close()
-    return time.monotonic() - began
-
-
-@contextmanager
-def control() -> Iterator[int]:
-    """Run a process that answers at once; yields its port."""
-    with subprocess.Popen(
-        [sys.executable, "-I", "-c", CONTROL], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        yield int(process.stdout.readline())
-        process.kill()
-
-
-class Defaults:
-    """A service with default settings, but for where it listens, and a watchdog on its probes."""
-
-    def __init__(self, folder: Path, model: Path, **settings: object) -> None:
-        self.probe_port = free_port()
-        own = {"model": model, "probe_bind": f"127.0.0.1:{self.probe_port}", **settings}
-        self.process = ServiceProcess(folder / "log", **own)
-        self.process.wait_ready()
-        self.port = self.process.port
-        for _ in range(3):
-            assert self.predict() == 200
-
-    def predict(self) -> int:
-        answer = requests.post(
-            f"{self.process.address}/predict",
-            data=IMAGE,
-            headers={"Content-Type": "image/png"},
-            timeout=PATIENCE_S,
-        )
-        assert answer.status_code in (200, 429), answer.text
-        return answer.status_code
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Probe during the attack, and check the results."""
-        seconds: list[float] = []
-        control_s: list[float] = []
-        ended = threading.Event()
-        failed: list[BaseException] = []
-
-        def watch() -> None:
-            try:
-                with control() as control_port:
-                    while not ended.wait(0.01):
-                        seconds.append(probe(self.probe_port))
-                        control_s.append(probe(control_port))
-            except BaseException as err:  # noqa: BLE001 told by the test
-                failed.append(err)
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join(PATIENCE_S)
-        assert not failed, failed
-        began = time.monotonic()
-        while self.predict() != 200:
-            assert time.monotonic() - began < NEXT_ANSWER_S
-        next_s = time.monotonic() - began
-        p99, control_p99 = (float(np.quantile(each, 0.99)) for each in (seconds, control_s))
-        peak_mb = self.process.memory("VmHWM") // 2**20
-        sys.stdout.write(
-            f" {len(seconds)} probes, p99 {1000 * p99:.0f} ms"
-            f" (machine {1000 * control_p99:.0f} ms); next answer after {next_s:.2f} s;"
-            f" peak {peak_mb} MB "
-        )
-        assert p99 - control_p99 < PROBE_P99_S
-        assert next_s < NEXT_ANSWER_S
-        assert peak_mb < LIMIT_MB
-
-
 @pytest.fixture(scope="module")
 def defaults(tmp_path_factory: pytest.TempPathFactory, compiled_folder: Path) -> Iterator[Defaults]:
-    service = Defaults(tmp_path_factory.mktemp("defaults"), compiled_folder)
+    service = Defaults(tmp_path_factory.mktemp("defaults"), compiled_folder, IMAGE)
     yield service
     service.process.kill()
 
@@ -266,7 +153,9 @@ def test_a_client_gets_the_refusal_while_it_is_sending(defaults: Defaults) -> No
 
 @pytest.mark.parametrize("files", [512, 1024])
 def test_descriptors_never_run_out(tmp_path: Path, compiled_folder: Path, files: int) -> None:
-    service = Defaults(tmp_path, compiled_folder, prefix=("prlimit", f"--nofile={files}:{files}"))
+    service = Defaults(
+        tmp_path, compiled_folder, IMAGE, prefix=("prlimit", f"--nofile={files}:{files}")
+    )
     try:
         worker = service.process.worker()
         with service.watched(), ExitStack() as open_:
@@ -281,7 +170,7 @@ def test_descriptors_never_run_out(tmp_path: Path, compiled_folder: Path, files:
 
 
 def test_connections_per_address_are_limited(tmp_path: Path, compiled_folder: Path) -> None:
-    service = Defaults(tmp_path, compiled_folder, max_connections_per_client=3)
+    service = Defaults(tmp_path, compiled_folder, IMAGE, max_connections_per_client=3)
     try:
         with ExitStack() as open_:
             many(10)(service.port, open_)
@@ -299,6 +188,7 @@ def test_proxies_may_have_many_connections(tmp_path: Path, compiled_folder: Path
     service = Defaults(
         tmp_path,
         compiled_folder,
+        IMAGE,
         max_connections_per_client=3,
         trusted_proxies="10.0.0.0/8, 127.0.0.1",
     )
@@ -322,6 +212,7 @@ def test_an_unread_log_does_not_stop_the_service(tmp_path: Path, compiled_folder
     service = Defaults(
         tmp_path,
         compiled_folder,
+        IMAGE,
         prefix=(sys.executable, "-c", UNREAD_LOG),
         metrics_bind=metrics,
     )

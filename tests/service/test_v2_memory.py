@@ -131,3 +131,23 @@ def test_values_of_other_types_are_refused(data: object) -> None:
     body = request("pixels", json.dumps(data).encode(), [2])
     with pytest.raises(InvalidRequestError):
         parse_request(body, None, max_values=MAX_VALUES)
+
+
+def test_many_empty_elements_after_the_json_are_refused() -> None:
+    count = 10**6
+    described = b'"name": "image", "datatype": "BYTES", "shape": [%d]' % count
+    size = b'"parameters": {"binary_data_size": %d}' % (4 * count)
+    head = b'{"inputs": [{%b, %b}]}' % (described, size)
+    body = head + bytes(4 * count)
+    tracemalloc.start()
+    with pytest.raises(RequestTooLargeError, match="at most 100"):
+        parse_request(body, str(len(head)), max_values=MAX_VALUES)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * len(body) + CONSTANT
+
+
+@pytest.mark.parametrize("given", ["", "-1", "1" * 5000, "\u0661", "1 "])
+def test_lengths_that_are_no_numbers_of_bytes_are_refused(given: str) -> None:
+    with pytest.raises(InvalidRequestError, match="number of bytes"):
+        parse_request(request("image", b"[]", [0]), given, max_values=MAX_VALUES)

@@ -44,8 +44,9 @@ _THREAD_SETTINGS: Final = (
 )
 """Limit decoders to one thread: processes with threads cannot be forked safely."""
 
-CONTENDED_SHARE: Final = 0.25
-"""Share of the processor time that an image may take while others wait for its process. Images of
+CONTENDED_CPU_SHARE: Final = 0.25
+CONTENDED_WALL_SHARE: Final = 0.5
+"""Shares of the limits that an image may take while others wait for its process. Images of
 mammography detectors take less; this limits the delay by images designed to be slow."""
 
 _PIPE_BYTES: Final = 1 << 20
@@ -63,9 +64,9 @@ class PoolLimits:
     memory_bytes
         Address space beyond what a process holds after its start, in bytes.
     cpu_s
-        Processor time in seconds; only `CONTENDED_SHARE` of it while other images wait.
+        Processor time in seconds; only `CONTENDED_CPU_SHARE` of it while other images wait.
     wall_s
-        Elapsed time in seconds.
+        Elapsed time in seconds; only `CONTENDED_WALL_SHARE` of it while other images wait.
     """
 
     memory_bytes: int = 1 << 30
@@ -140,14 +141,18 @@ class ReadingPool:
     ) -> Outcome:
         request = ReadingRequest(len(data), options, self.limits.cpu_s)
         with self._process(check) as process:
-            contended_s = CONTENDED_SHARE * self.limits.cpu_s + process.processor_s()
+            began = time.monotonic()
+            most_cpu_s = process.processor_s() + CONTENDED_CPU_SHARE * self.limits.cpu_s
+            most_wall_s = CONTENDED_WALL_SHARE * self.limits.wall_s
 
             def check_limits() -> None:
                 check()
-                if self._waiting and process.processor_s() > contended_s:
+                if self._waiting and (
+                    process.processor_s() > most_cpu_s or time.monotonic() - began > most_wall_s
+                ):
                     raise DecodingLimitError(_LIMIT_MESSAGE)
 
-            return process.read(data, request, time.monotonic() + self.limits.wall_s, check_limits)
+            return process.read(data, request, began + self.limits.wall_s, check_limits)
 
     def close(self) -> None:
         """End all processes; images being read are refused."""

@@ -111,10 +111,11 @@ def test_processor_time_is_limited_for_each_image(pool: ReadingPool, images: lis
     pool.read(images[0], OPTIONS)
 
 
+@pytest.mark.parametrize("limit", ["CONTENDED_CPU_SHARE", "CONTENDED_WALL_SHARE"])
 def test_slow_images_get_less_time_while_others_wait(
-    images: list[bytes], monkeypatch: pytest.MonkeyPatch
+    images: list[bytes], monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(pool_module, "CONTENDED_SHARE", 0.002)
+    monkeypatch.setattr(pool_module, limit, 0.002)
     with ReadingPool(1, PoolLimits(cpu_s=300, wall_s=900.0)) as pool:
         refused: list[DecodingLimitError] = []
 
