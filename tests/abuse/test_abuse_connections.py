@@ -61,7 +61,7 @@ ATTACKS: dict[str, Attack] = {
     ),
     "heat maps that are never read": many(20, HEAT_MAPS, narrow=True),
     "pages that are never read": many(
-        80, b"GET /static/page.js HTTP/1.1\r\n\r\n" * 150, narrow=True
+        80, b"GET /static/page/pane.js HTTP/1.1\r\n\r\n" * 150, narrow=True
     ),
     "one-byte heads": many(72, b"G"),
     "silent connections": many(200),
