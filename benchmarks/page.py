@@ -2,7 +2,8 @@
 
 The service runs with the released model, Debian's Chromium with 100 phantoms dropped onto the
 page. All times are the browser's own, from PerformanceObserver. Each line has its bar, and the
-exit code is 1 if one is not met.
+exit code is 1 if one is not met. On a machine that does other work, tasks take longer than their
+processor time, which comes from a trace.
 """
 
 import argparse
@@ -100,7 +101,9 @@ def main() -> int:
             playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser,
         ):
             page = browser.new_page(viewport={"width": 1440, "height": 900})
+            browser.start_tracing(page=page, categories=["toplevel", "__metadata"])
             lines = measure(page, address, image)
+            lines.append(longest_on_processor(json.loads(browser.stop_tracing())["traceEvents"]))
     for line in lines:
         verdict = "met" if line.met else "NOT MET"
         print(f"{line.name:45} {line.value:9.3f} {line.unit:3} below {line.bar:g}: {verdict}")
@@ -130,6 +133,21 @@ def measure(page: Page, address: str, image: bytes) -> list[Line]:
         Line(f"longest task, {FILES} files dropped", max(told["tasks"], default=0.0), 100.0, "ms"),
         Line("page and scripts, compressed", compressed_kb(page.content()), 400.0, "kB"),
     ]
+
+
+def longest_on_processor(events: list[dict[str, Any]]) -> Line:
+    """Processor time of the longest task of the page's main thread, from Chromium's trace."""
+    main_threads = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    longest_us = max(
+        event.get("tdur", 0.0)
+        for event in events
+        if event["name"].endswith("RunTask") and (event["pid"], event["tid"]) in main_threads
+    )
+    return Line("longest task, its time on the processor", longest_us / 1000, 100.0, "ms")
 
 
 def compressed_kb(page: str) -> float:
