@@ -141,7 +141,8 @@ def done(page: Page, count: int) -> Locator:
     """Wait until `count` images have answers and none is on its way."""
     rows = page.locator(".row")
     rows.nth(count - 1).wait_for()
-    page.locator(".row[data-status=done]").nth(count - 1).wait_for()
+    last = page.locator(".row[data-status=done]").nth(count - 1)
+    last.wait_for(timeout=PATIENCE_MS + count * 1000)
     return rows
 
 

@@ -374,9 +374,9 @@ function isShown(item) {
   return verdict(item)?.label === state.show;
 }
 
-export function step(by) {
+export function step(by, from = state.selected) {
   const items = listed();
-  const at = items.findIndex((item) => item.id === state.selected);
+  const at = items.findIndex((item) => item.id === from);
   const next = items[Math.min(Math.max(at + by, 0), items.length - 1)];
   if (next) select(next.id);
 }

@@ -42,7 +42,8 @@ function keys(event) {
   if (event.target.closest("select, input")) return;
   const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (by) {
-    step(by);
+    const row = event.target.closest(".row"); // the row that has the focus counts
+    step(by, row ? Number(row.dataset.id) : undefined);
     event.preventDefault();
     requestAnimationFrame(() => requestAnimationFrame(focusChosen));
   } else if (event.key === "Delete") {
@@ -190,7 +191,7 @@ function RowContent({ item }) {
   useEffect(() => {
     if (chosen) row.current.scrollIntoView({ block: "nearest" });
   }, [chosen]);
-  return html`<li class=${`row ${chosen ? "chosen" : ""}`} ref=${row} data-status=${item.status}>
+  return html`<li class=${`row ${chosen ? "chosen" : ""}`} ref=${row} data-id=${item.id} data-status=${item.status}>
     <button type="button" class="open" aria-current=${chosen ? "true" : "false"} onClick=${() => open(item)}>
       <span class="thumb">${item.layers && html`<img src=${item.layers.thumb} alt="" />`}</span>
       <span class="facts">
