@@ -206,8 +206,8 @@ class Defaults:
             control() as control_port,
             probing(control_port) as figures.control_s,
             probing(self.probe_port) as figures.probe_s,
-            _repeated(ask, every_s=0.05),
-            _repeated(weigh, every_s=0.03),
+            _repeated(ask, every_s=0.2),
+            _repeated(weigh, every_s=0.25),
         ):
             yield figures
         began = time.monotonic()
