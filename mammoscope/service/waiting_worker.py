@@ -162,6 +162,7 @@ class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
                 return False
             conn.data_ready = True
             conn.init()
+            conn.parser.unreader.mxchunk = _BLOCK_BYTES  # gunicorn's 8 kB cost many system calls
             conn.parser.unreader.unread(bytes(sock.head))
             sock.head = bytearray()
             return super().handle(conn)
