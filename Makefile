@@ -137,7 +137,7 @@ docs:  ## build the documentation into docs/_build
 	$(sphinx)
 	echo "The documentation is in docs/_build/index.html."
 
-# What needs neither a process of its own nor many images: the files left out take most of the time.
+# Tests that need neither a separate process nor many images; the excluded files take most of the time.
 unit_tests := $(addprefix tests/,data evaluation imaging model phantoms service settings studies system) \
 	$(addprefix --ignore=tests/,evaluation/test_robustness.py imaging/dicom/test_dicom_equality.py \
 	imaging/dicom/test_dicom_memory.py imaging/test_quality.py model/test_engine.py)
@@ -146,9 +146,9 @@ unit_tests := $(addprefix tests/,data evaluation imaging model phantoms service 
 test-fast: lint  ## lint, then the unit tests: under 3 minutes
 	$(BIN)/pytest $(unit_tests) $(ARGS)
 
-# Keras takes one backend per process: most tests run on OpenVINO, those of training on TensorFlow
+# Keras supports one backend per process: most tests use OpenVINO, training tests use TensorFlow
 # (tests/conftest.py sets it). Both run at the same time, since each mostly uses one processor. The
-# output of the tests of training comes at the end.
+# output of the training tests comes at the end.
 .PHONY: test
 test: lint  ## lint, then all tests
 	@log=$$(mktemp)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the image as a cluster would, rehearses a cluster's life with its model, and says what held:
+# Runs the image like a cluster, including updates of its model, and reports the results:
 # `make test-container`.
 #
-# What cannot be tried on this machine is said.
+# It also reports what cannot be tested on this machine.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -22,7 +22,7 @@ readonly base
 size_mb=$(($(inspect "$image" '{{.Size}}') / 1000000))
 ((size_mb <= most_mb)) || fail "the image has $size_mb MB unpacked, $most_mb are allowed"
 held "$size_mb MB unpacked, of which the base $base has $(($(inspect "$base" '{{.Size}}') / 1000000))"
-[[ $(inspect "$image" '{{.Config.User}}') =~ ^[1-9][0-9]+:[1-9][0-9]+$ ]] || fail "the user is no number"
+[[ $(inspect "$image" '{{.Config.User}}') =~ ^[1-9][0-9]+:[1-9][0-9]+$ ]] || fail "the user is not numeric"
 held "the user is $(inspect "$image" '{{.Config.User}}')"
 [[ $(label version) == "$version" && $(label licenses) == Apache-2.0 && -n $(label title) &&
     -n $(label description) && $(label revision) =~ ^[0-9a-f]{40}$ ]] || fail "labels are missing or wrong"
@@ -49,14 +49,14 @@ healthy() {
 }
 SECONDS=0
 until healthy; do
-    ((SECONDS < ready_within_s)) || fail "HEALTHCHECK is not content after $ready_within_s s"
+    ((SECONDS < ready_within_s)) || fail "HEALTHCHECK still fails after $ready_within_s s"
     sleep 1
 done
 held "HEALTHCHECK is content after $SECONDS s"
-if [[ $engine == podman ]]; then echo "not tried: HEALTHCHECK's timer, which podman leaves to systemd"; fi
+if [[ $engine == podman ]]; then echo "not tested: HEALTHCHECK's timer, which podman leaves to systemd"; fi
 
 inside 'import os; raise SystemExit(os.getuid() != 10001)' || fail "it runs as another user"
-if inside 'open("/app/written", "w")' 2>/dev/null; then fail "the root file system can be written to"; fi
+if inside 'open("/app/written", "w")' 2>/dev/null; then fail "the root file system is writable"; fi
 held "the root file system is read-only"
 inside 'status = open("/proc/1/status").read(); raise SystemExit("CapEff:\t0000000000000000" not in status)' ||
     fail "process 1 has capabilities"
@@ -81,7 +81,7 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
         assert "\nState:\tZ" not in (process / "status").read_text()
     except OSError:
         pass  # ended meanwhile, and is gone
-' || fail "nobody reaps orphans"
+' || fail "orphans are not reaped"
 held "orphans are reaped"
 for absent in keras tensorflow scipy pip; do
     if inside "import $absent" 2>/dev/null; then fail "$absent is in the image"; fi
@@ -93,7 +93,7 @@ held "neither Keras, TensorFlow, SciPy nor pip is there"
 "$python" test.py "$work/phantoms" "$work/exam" --server "http://127.0.0.1:$port" ||
     fail "images were refused"
 held "JPEG, PNG and DICOM are answered"
-"$python" - "$metrics_port" <<'PYTHON' || fail "Prometheus is not told"
+"$python" - "$metrics_port" <<'PYTHON' || fail "Prometheus gets no metrics"
 import sys
 import urllib.request
 
@@ -107,7 +107,7 @@ for _ in 1 2 3 4 5 6 7 8; do
     clients+=($!)
 done
 for client in "${clients[@]}"; do
-    wait "$client" || fail "images were refused, asked for by eight clients"
+    wait "$client" || fail "images of eight parallel clients were refused"
 done
 memory=$(inside '
 import glob
@@ -120,7 +120,7 @@ print(sum(
 held "eight clients at a time are answered, with at most $memory MB of memory"
 
 mammogram=$(find "$work/phantoms" -name '*.png' | head -n 1)
-# One image after another until nobody answers, so that SIGTERM comes during a request.
+# One image after another until the service stops, so that SIGTERM arrives during a request.
 "$python" - "$port" "$mammogram" >"$work/answered" <<'PYTHON' &
 import sys
 import time
@@ -146,8 +146,8 @@ client=$!
 sleep 3
 "$engine" stop --time 45 "$container" >/dev/null
 wait "$client"
-# The one that the service was at when the signal came has its answer; what comes later is refused,
-# and preStop keeps it from coming.
+# The request running at the signal is answered. Later ones are refused; in a cluster, preStop
+# prevents them.
 stopped=$("$engine" logs "$container" 2>&1 | sed -n 's/.*Handling signal: term.*"timestamp": "\([^"]*\)".*/\1/p')
 awk -v at="$(date --date "$stopped" +%s.%N)" '$3 != 200 { exit 1 }
     $1 < at && at < $2 { met = 1 } END { exit !met }' "$work/answered" ||
@@ -156,7 +156,7 @@ code=$("$engine" inspect --format '{{.State.ExitCode}}' "$container")
 ((code == 0)) || fail "the exit code after SIGTERM is $code"
 held "SIGTERM: what is in flight is answered, exit code 0"
 
-# The Job's own command, a container for each part, without a network.
+# The Job's command, in one container per part, without a network.
 mkdir "$work/results"
 chmod 777 "$work/results"
 chmod -R a+rX "$work"
@@ -184,9 +184,9 @@ scored=$(cat "$work"/results/*.jsonl | "$python" -c \
 ((scored == images)) || fail "the Job's parts scored $scored of $images images"
 held "the Job's $(wc -l <"$work/job") parts score all $images images, without a network"
 
-# Its replicas are processes, not containers: one port a replica is all that this machine has.
+# The replicas are processes with one port each, not containers.
 "$engine" cp "$container:/app/model" "$work/model"
 "$python" scripts/rehearse.py --model "$work/model" || fail "requests failed during the rehearsal"
 held "no request fails while replicas are replaced, killed or broken"
-echo "not tried: the image of trainings, which \`make test-container-train\` builds and tries"
-echo "not tried: a cluster; its API, network policies and autoscaler need one"
+echo "not tested: the training image; use \`make test-container-train\`"
+echo "not tested: the API, network policies and autoscaler of a cluster"

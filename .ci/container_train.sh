@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains in the image of trainings as the Job does, in seconds and on phantoms, and stops it once in
-# between: `make test-container-train`.
+# Trains in the training image like the Job, but on phantoms and for seconds, with one interruption:
+# `make test-container-train`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,7 +14,7 @@ chmod 755 "$work"
 chmod 777 "$work/data" "$work/runs"
 readonly alone=("${confined[@]}" --network none --memory 8g --cpus 2 --pids-limit 1024)
 
-"$engine" run --rm "${alone[@]}" "$image" | grep -q -- --preset || fail "it does not say how to train"
+"$engine" run --rm "${alone[@]}" "$image" | grep -q -- --preset || fail "the usage does not name the options of training"
 held "without arguments it lists its options"
 "$engine" run --rm "${alone[@]}" --volume "$work/data:/data" --entrypoint python "$image" \
     -m mammoscope phantoms /data/dataset --dataset --count 12
@@ -34,7 +34,7 @@ held "SIGTERM reaches the training: it ends after $SECONDS s"
 container=
 
 SECONDS=0
-"$engine" run --rm "${train[@]}" || fail "it does not train"
+"$engine" run --rm "${train[@]}" || fail "the training failed"
 for name in model.keras card.json history.json; do
     [[ -s $work/runs/smoke/$name ]] || fail "the run has no $name"
 done

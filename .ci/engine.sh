@@ -1,5 +1,5 @@
-# Docker where its engine answers, else podman with runc, as root; how containers are confined, and
-# how what held is told. Sourced by the tests of images and by their audit.
+# The container engine (Docker if it runs, else podman with runc, as root), the restrictions of
+# containers, and the output of results. Sourced by the image tests and the audit.
 # shellcheck shell=bash disable=SC2034 # used where this is sourced
 
 fail() {
@@ -35,7 +35,7 @@ version=$(awk -F'"' '/^__version__ = / { print $2; exit }' mammoscope/__init__.p
 readonly version
 inspect() { "$engine" image inspect --format "$2" "$1"; }
 
-# As the manifests have it: no privileges, nothing to write to but a small /tmp.
+# As in the manifests: no privileges, and nothing writable except a small /tmp.
 readonly confined=(
     --read-only --tmpfs /tmp:rw,noexec,nosuid,size=64m --user 10001:10001 --cap-drop ALL
     --security-opt no-new-privileges

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds a target of the Dockerfile: Docker where its engine answers, else buildah.
+# Builds a target of the Dockerfile, with Docker if its engine runs, else with buildah.
 #
 # Usage: [BASE=IMAGE@sha256:DIGEST] .ci/image.sh serve|train
 #
-# BASE replaces the Dockerfile's; a release names it with its digest, and the image keeps the name.
-# buildah takes the base from the machine or a registry. Where neither has it, a stand-in is made
-# with debootstrap: Debian with its own Python 3.11 under the same name. The stand-in is larger than
-# the slim image, and this says so. Needs root, as debootstrap and chroot builds do.
+# BASE replaces the Dockerfile's base. Releases give it with its digest, which a label of the image
+# records. buildah takes the base from the machine or a registry. If neither has it, debootstrap makes
+# a replacement of the same name: Debian with its own Python 3.11. The script reports this, because
+# the replacement is larger than the slim image. debootstrap and chroot builds need root.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -33,24 +33,24 @@ if docker info >/dev/null 2>&1; then
     exec docker build "${arguments[@]}" .
 fi
 command -v buildah >/dev/null || {
-    echo "Neither a Docker engine nor buildah is here; on Debian: apt-get install buildah" >&2
+    echo "Neither a Docker engine nor buildah is installed; on Debian: apt-get install buildah" >&2
     exit 1
 }
 
 stand_in() {
     command -v debootstrap >/dev/null || {
-        echo "$base cannot be pulled; for a stand-in: apt-get install debootstrap podman" >&2
+        echo "$base cannot be pulled; for a replacement: apt-get install debootstrap podman" >&2
         return 1
     }
     local root mirror
     root=$(mktemp -d "${TMPDIR:-/tmp}/mammoscope-base.XXXXXX")
-    # The mirror this machine itself installs from.
+    # The mirror from which this machine installs packages.
     mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | head -n 1)
-    echo "$base cannot be pulled; a stand-in is made of Debian's packages."
+    echo "$base cannot be pulled; building a replacement from Debian packages."
     debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip,python3-venv \
         bookworm "$root" "$mirror" >/dev/null
     : >"$root/etc/apt/sources.list"
-    # As slim images are made: without documentation and translations.
+    # Like slim images: without documentation and translations.
     rm -rf "$root"/var/cache/apt/{archives/*.deb,*.bin} "$root"/var/lib/apt/lists/* \
         "$root"/var/cache/debconf/*-old "$root"/var/log/* \
         "$root"/usr/share/{doc,man,info,locale,lintian,linda}/*
@@ -62,8 +62,8 @@ if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
     timeout 60 buildah pull --quiet "$base" >/dev/null 2>&1 || stand_in
 fi
 
-# Where pip is configured on this machine, for an index of its own say, the build's pip is too. The
-# files are mounted for the build's steps and become part of no layer.
+# The build uses pip's configuration on this machine, for example its package index. The files are
+# mounted during the build and are not in any layer.
 mounts=()
 for file in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
     if [[ -e $file ]]; then mounts+=(--volume "$file:$file:ro"); fi
@@ -76,6 +76,6 @@ if [[ -e $own ]]; then
     done < <(grep -oE '/[^[:space:]]+' "$own" | sed 's|^//*|/|; s|/simple$||' | sort -u)
 fi
 
-# Docker's format keeps HEALTHCHECK; chroot needs no engine and no privileges beyond root's.
+# Docker's format supports HEALTHCHECK; chroot needs neither an engine nor privileges beyond root's.
 exec buildah build --isolation=chroot --layers --format docker --pull-never \
     "${mounts[@]}" "${arguments[@]}" .

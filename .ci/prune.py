@@ -24,7 +24,7 @@ CONVERSION: Final = (
 INSTALLERS: Final = ("setuptools", "pip")
 
 UNUSED: Final = (
-    # The service computes on the processor; the .keras and OpenVINO's own format are all it reads.
+    # The service runs on the CPU, and reads only .keras files and OpenVINO's own format.
     "openvino/libs/libopenvino_intel_gpu_plugin.so*",
     "openvino/libs/libopenvino_intel_npu_plugin.so*",
     "openvino/libs/cache.json",
@@ -43,10 +43,10 @@ UNUSED: Final = (
     "numpy/_core/lib/*.a",
     "cv2/**/*.pyi",
     "numpy/**/*.pyi",
-    # AVIF, which the reader does not allow.
+    # For AVIF, which the reader refuses.
     "PIL/_avif.*.so",
     "pillow.libs/libavif-*",
-    # Codecs that no transfer syntax of DICOM uses, and libraries that only they link.
+    # Codecs that no DICOM transfer syntax uses, and libraries that only these codecs need.
     *(
         f"imagecodecs/_{codec}.*.so"
         for codec in (
@@ -87,7 +87,7 @@ def uninstall() -> list[str]:
         [sys.executable, "-m", "pip", "uninstall", "--quiet", "--yes", *present], check=True
     )
     for each in metadata.distributions():
-        # "name>=1; marker": with a marker of an extra it is not needed.
+        # "name>=1; marker": requirements with a marker for an extra are not needed.
         needs = {
             re.split(r"[^\w.-]", need)[0] for need in each.requires or () if "extra ==" not in need
         }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes an environment hold tools that are installed without Pipfile.lock; does nothing when it does.
+# Installs tools that are not in Pipfile.lock into an environment; does nothing if they are installed.
 # pip refuses every file whose hash is not in .ci/requirements.
 #
 # Usage: PYTHON=python3 .ci/tools.sh NAME FOLDER    (pipenv, audit, checkov: see .ci/requirements)
@@ -12,7 +12,7 @@ readonly python=${PYTHON:-python3}
 
 lock_hash=$(cksum <"$requirements")
 if [[ -f $folder/.installed && $(<"$folder/.installed") == "$lock_hash" ]]; then exit 0; fi
-# venv fails where Debian's python3-venv is missing; its own message says which package that is.
+# venv fails without Debian's python3-venv; its own message names the package.
 "$python" -m venv --clear "$folder" || {
     echo "mammoscope: $python cannot make a virtual environment in $folder." >&2
     exit 1

@@ -3,9 +3,9 @@
 #
 # Usage: scripts/audit.sh FOLDER [IMAGE]
 #
-# Writes sbom.cdx.json, licences.json and vulnerabilities.json to FOLDER; with a container image also
-# image.cdx.json, all that the image consists of: Python and Debian packages, and the C libraries that
-# the former bring. The packages are those that Pipfile.lock lists for serving. All steps run; then
+# Writes sbom.cdx.json, licences.json and vulnerabilities.json to FOLDER. With a container image, also
+# writes image.cdx.json with all contents of the image: Python and Debian packages, and the C
+# libraries in Python packages. The packages are those that Pipfile.lock lists for serving. All steps run; then
 # the exit code is 1 if a licence is GPL or unknown or a vulnerability is known, or 3 if
 # vulnerabilities could not be looked up, for example without a network.
 set -euo pipefail

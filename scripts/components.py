@@ -1,14 +1,14 @@
-"""List what Python packages bring besides Python: C libraries, in their wheels or linked into them.
+"""List non-Python components of Python packages: C libraries in their wheels, or linked into them.
 
-An index knows the packages and not what is inside. Here it is taken from
+A package index does not list these. This script takes them from
 
-- the lists that wheels carry (``*.dist-info/sboms``, PEP 770);
-- the shared libraries among a package's files, each with its sha256;
-- what imagecodecs, OpenCV, NumPy, SciPy and h5py tell of the libraries that they are linked with.
+- the lists in wheels (``*.dist-info/sboms``, PEP 770);
+- the shared libraries among a package's files, with their SHA-256;
+- what imagecodecs, OpenCV, NumPy, SciPy and h5py report about the libraries they are linked with.
 
-With ``--system`` the packages themselves, the interpreter and the Debian packages come too: all
-that an image consists of. Needs nothing but the packages that it lists, so that it runs in an image
-from standard input.
+With ``--system``, the packages, the interpreter and the Debian packages are listed, too: everything
+in an image. The script needs no packages besides the listed ones, so an image can run it from
+standard input.
 
 Usage: python components.py PACKAGE ... | --system    prints CycloneDX components, a JSON list
 """
@@ -39,7 +39,7 @@ def normalised(name: str) -> str:
 
 
 def component(owner: str, name: str, version: str | None, kind: str = "generic") -> Component:
-    """Return a library that `owner` brings."""
+    """Return the component for a library in the package `owner`."""
     at = f"@{quote(version, safe='')}" if version else ""
     made: Component = {
         "type": "library",
@@ -52,7 +52,7 @@ def component(owner: str, name: str, version: str | None, kind: str = "generic")
 
 
 def carried(owner: str, package: metadata.Distribution) -> Iterator[Component]:
-    """What the lists in a wheel name."""
+    """Components in the lists of a wheel."""
     for file in package.files or ():
         if file.parent.name != "sboms" or file.suffix != ".json":
             continue
@@ -70,7 +70,7 @@ def shared(owner: str, package: metadata.Distribution) -> Iterator[Component]:
         path = Path(str(package.locate_file(file)))
         if found and path.is_file():
             listed = component(owner, found["name"], None)
-            del listed["purl"]  # which release it is, the file does not tell
+            del listed["purl"]  # the file does not contain its version
             listed["bom-ref"] = f"{owner}/{file}"
             listed["properties"].append({"name": "mammoscope:file", "value": str(file)})
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -78,7 +78,7 @@ def shared(owner: str, package: metadata.Distribution) -> Iterator[Component]:
 
 
 def of_imagecodecs() -> dict[str, str | None]:
-    """Libraries of the codecs that are there."""
+    """Libraries of the installed codecs."""
     own = {"imagecodecs", "cython", "numpy", "numpy_abi"}
     told = import_module("imagecodecs").version(dict)
     return {
@@ -89,7 +89,7 @@ def of_imagecodecs() -> dict[str, str | None]:
 
 
 def of_opencv() -> dict[str, str | None]:
-    """Libraries in OpenCV's own account of its build."""
+    """Libraries in OpenCV's build information."""
     names = {
         "ZLib": "zlib", "JPEG": "libjpeg-turbo", "WEBP": "libwebp", "AVIF": "libavif",
         "PNG": "libpng", "TIFF": "libtiff", "JPEG 2000": "libopenjp2", "avcodec": "libavcodec",
@@ -109,7 +109,7 @@ def of_opencv() -> dict[str, str | None]:
 
 
 def of_blas(package: str) -> dict[str, str | None]:
-    """OpenBLAS, in NumPy's or SciPy's account of its build."""
+    """OpenBLAS, from the build information of NumPy or SciPy."""
     blas = import_module(f"{package}.__config__").CONFIG["Build Dependencies"]["blas"]
     return {blas["name"]: blas["version"]}
 
@@ -119,10 +119,10 @@ TOLD: dict[str, Callable[[], dict[str, str | None]]] = {
     "opencv-python-headless": of_opencv,
     "numpy": lambda: of_blas("numpy"),
     "scipy": lambda: of_blas("scipy"),
-    "simplejpeg": lambda: {"libjpeg-turbo": None},  # it does not tell which
+    "simplejpeg": lambda: {"libjpeg-turbo": None},  # does not report its version
     "h5py": lambda: {"hdf5": import_module("h5py").version.hdf5_version},
 }
-"""Packages that know what they are linked with."""
+"""Packages that report the libraries they are linked with."""
 
 
 def debian() -> Iterator[Component]:
@@ -141,14 +141,14 @@ def debian() -> Iterator[Component]:
 
 
 def interpreter() -> Iterator[Component]:
-    """CPython, and what its own source brings."""
+    """CPython, and the libraries in its source."""
     yield component("system", "cpython", platform.python_version())
     expat = import_module("pyexpat").EXPAT_VERSION.removeprefix("expat_")
     yield component("cpython", "expat", expat)
 
 
 def components(names: set[str] | None) -> list[Component]:
-    """Components of the named packages; of everything for None."""
+    """Return the components of the named packages; None means all packages."""
     found: list[Component] = []
     for package in metadata.distributions():
         owner = normalised(package.name)

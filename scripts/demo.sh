@@ -33,7 +33,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# The requested port; without one 9696, or a free port if that is taken.
+# The requested port; by default 9696, or a free port if 9696 is in use.
 port=$(
     "$python" - "${DEMO_PORT:-}" <<'PYTHON'
 import socket

@@ -1,4 +1,4 @@
-"""Resolve Pipfile and the tools of `.ci/requirements` into locks that name no package index.
+"""Resolve Pipfile and the tools in `.ci/requirements` into locks without a package index.
 
 pipenv writes the address of the package index into a lock. This script removes it, so that
 packages come from the index that pip is configured for; the hashes still pin every file.
@@ -6,11 +6,11 @@ packages come from the index that pip is configured for; the hashes still pin ev
 Locking ignores pip's own configuration, because pipenv hashes the indexes it finds there together
 with the Pipfile: on any other machine, the lock would look out of date.
 
-Tools that are installed without Pipfile.lock, each set in an environment of its own, stand in
-`.ci/requirements/NAME.in`, a line each: ``name==version``. `NAME.txt` pins them and all that they
-need by hash, for ``pip install --require-hashes``.
+Each tool that is installed without Pipfile.lock has an environment of its own and a file
+`.ci/requirements/NAME.in` with lines ``name==version``. `NAME.txt` pins these packages and their
+dependencies by hash, for ``pip install --require-hashes``.
 
-Usage: python scripts/lock.py PIPENV [NAME ...]    with names: these tools only, not Pipfile
+Usage: python scripts/lock.py PIPENV [NAME ...]    with names: only these tools, not Pipfile
 """
 
 import json
@@ -26,7 +26,7 @@ PIP_SOURCES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
 
 
 def main(pipenv: Path, *names: str) -> int:
-    """Lock all, or the tools of these names."""
+    """Lock everything, or only the tools with these names."""
     if not names:
         lock_packages(pipenv)
     for wishes in sorted(REQUIREMENTS.glob("*.in")):
@@ -48,7 +48,7 @@ def lock_packages(pipenv: Path) -> None:
 
 
 def lock_tools(pipenv: Path, wishes: Path) -> str:
-    """Return the text of a requirements file: what `wishes` needs, with the hashes."""
+    """Return the text of a requirements file: all packages that `wishes` needs, with hashes."""
     wanted = [line.split("==") for line in wishes.read_text(encoding="utf-8").split()]
     with tempfile.TemporaryDirectory() as folder:
         pipfile = Path(folder) / "Pipfile"
@@ -62,7 +62,7 @@ def lock_tools(pipenv: Path, wishes: Path) -> str:
 
 
 def run(pipenv: Path, *arguments: str, pipfile: Path | None = None) -> str:
-    """Return what pipenv prints; it resolves from the public index alone."""
+    """Return the output of pipenv, which resolves only from the public index."""
     environment = {key: value for key, value in os.environ.items() if key not in PIP_SOURCES}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PIPENV_NOSPIN": "1"}
     if pipfile is not None:

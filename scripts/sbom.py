@@ -1,9 +1,9 @@
-"""Add components to a CycloneDX file, or make one of an image, and check it against the schema.
+"""Add components to a CycloneDX file, or create one for an image, and validate it.
 
-Run by the Python of the audit's tools.
+It runs with the Python of the audit tools.
 
-Usage: python sbom.py SBOM.json < COMPONENTS.json             adds to the file
-       python sbom.py SBOM.json IMAGE < COMPONENTS.json       makes the file of this image
+Usage: python sbom.py SBOM.json < COMPONENTS.json             add to the file
+       python sbom.py SBOM.json IMAGE < COMPONENTS.json       create the file for this image
 """
 
 import json
@@ -15,7 +15,7 @@ PART_OF = "mammoscope:part-of"
 
 
 def added(sbom: dict[str, Any], components: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the SBOM with components, and with the packages depending on what they bring."""
+    """Return the SBOM with the components, and with dependencies of packages on them."""
     depends = {each["ref"]: each for each in sbom.setdefault("dependencies", [])}
     packages = {each["name"].lower().replace("_", "-"): each for each in sbom["components"]}
     for each in components:
@@ -44,8 +44,8 @@ def of_image(name: str, components: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main(path: Path, image: str | None = None) -> int:
-    """Write the file; 1 if it does not keep to the schema."""
-    # In the environment of the audit's tools alone.
+    """Write the file; return 1 if it is invalid."""
+    # Installed only in the environment of the audit tools.
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 
@@ -57,7 +57,7 @@ def main(path: Path, image: str | None = None) -> int:
     text = json.dumps(sbom, indent=2) + "\n"
     version = SchemaVersion.from_version(sbom["specVersion"])
     if (wrong := JsonStrictValidator(version).validate_str(text)) is not None:
-        print(f"{path.name} does not keep to the schema of CycloneDX: {wrong}", file=sys.stderr)
+        print(f"{path.name} is not valid CycloneDX: {wrong}", file=sys.stderr)
         return 1
     path.write_text(text, encoding="utf-8")
     return 0

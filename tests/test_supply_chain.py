@@ -119,7 +119,7 @@ def test_tools_outside_the_lock_are_pinned_by_hash(name: str) -> None:
     }
 
 
-def test_scripts_install_nothing_without_its_hash() -> None:
+def test_scripts_install_only_packages_with_hashes() -> None:
     scripts = [*(ROOT / ".ci").glob("*"), *SCRIPTS.glob("*.sh"), ROOT / "Makefile"]
     text = {path.name: path.read_text("utf-8") for path in scripts if path.is_file()}
     installing = {
@@ -142,7 +142,7 @@ def steps(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ["ci", "release"])
-def test_workflows_name_actions_by_commit_and_may_little(name: str) -> None:
+def test_workflows_pin_actions_and_have_few_permissions(name: str) -> None:
     content = workflow(name)
     assert content["permissions"] == {"contents": "read"}
     text = (WORKFLOWS / f"{name}.yml").read_text("utf-8")
@@ -150,7 +150,7 @@ def test_workflows_name_actions_by_commit_and_may_little(name: str) -> None:
     assert used
     for each in used:
         assert re.fullmatch(r"\./.*\.yml|[\w.-]+/[\w.-]+@[0-9a-f]{40}  # v[0-9.]+", each), each
-    # What a workflow is told from outside never becomes part of a script.
+    # Untrusted input of a workflow never becomes part of a script.
     for step in steps(content):
         assert set(re.findall(r"\$\{\{(.*?)\}\}", step.get("run", ""))) <= {" matrix.python "}
 
@@ -181,7 +181,7 @@ def test_a_release_is_tested_signed_and_attested_as_the_docs_verify_it() -> None
     assert "base=${BASE:-" in (ROOT / ".ci" / "image.sh").read_text("utf-8")
 
 
-def test_components_name_c_libraries_in_wheels() -> None:
+def test_components_include_c_libraries_in_wheels() -> None:
     packages = {
         "pillow",
         "imagecodecs",
@@ -242,7 +242,7 @@ def test_components_of_a_system_are_its_debian_packages_too(
     assert {"cpython", "expat"} <= {each["name"] for each in components.interpreter()}
 
 
-def test_packages_depend_on_what_they_bring() -> None:
+def test_packages_depend_on_their_components() -> None:
     sbom = {
         "components": [{"bom-ref": "Pillow==1", "name": "Pillow"}],
         "dependencies": [{"ref": "Pillow==1", "dependsOn": ["x"]}],

@@ -60,8 +60,8 @@ def _ours(network: keras.Model, config: TrainConfig, data: Path) -> tuple[int, l
     with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
         cache = Path(folder)
         for _ in range(2):  # the second time they come from the cache
-            learned = preprocess_examples(dataset.split("train"), config.input_size, cache, "train")
-        validation = preprocess_examples(dataset.split("valid"), config.input_size, cache, "valid")
+            learned = preprocess_examples(dataset.split("train"), config, cache, "train")
+        validation = preprocess_examples(dataset.split("valid"), config, cache, "valid")
         batches = Batches(learned, config)
         loop = Loop(network, config, batches, validation, cache / "checkpoint.npz")
         history = loop.run(lambda _: None)

@@ -18,11 +18,14 @@ COMMANDS: Final = (
 
 DEV_COMMANDS: Final = (
     "card",
+    "compare",
     "distributions",
     "experiments",
     "explore",
     "figures",
+    "folds",
     "gate",
+    "pointing",
     "quality",
     "release",
     "report",
@@ -31,8 +34,11 @@ DEV_COMMANDS: Final = (
 )
 """Modules of the commands below ``mammoscope dev``."""
 
+_NEW: Final = ("compare", "folds", "gate", "pointing")
+"""Commands below ``mammoscope dev`` that have no deprecated name."""
+
 RENAMED: Final = {
     "score": ("predict",),
-    **{name: ("dev", name) for name in DEV_COMMANDS if name != "gate"},  # never had another name
+    **{name: ("dev", name) for name in DEV_COMMANDS if name not in _NEW},
 }
 """Deprecated names of commands, which work for one version, and their replacements."""

@@ -36,10 +36,12 @@ _REMOVED: Final = {
 def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
+    parser.set_defaults(model=None)
     parser.add_argument(
         "--model",
         metavar="DIR",
         type=Path,
+        default=argparse.SUPPRESS,
         help=f"model folder {DEFAULT_MODEL}; required with --data, because its card is updated",
     )
     parser.add_argument(

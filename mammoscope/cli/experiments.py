@@ -16,19 +16,23 @@ from typing import TYPE_CHECKING, Final
 from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.release import RECORD_FOLDER
 from mammoscope.errors import EmptyDatasetError, RunError
+from mammoscope.settings.service import ENVIRONMENT_PREFIX, model_path
 from mammoscope.settings.training import TrainConfig
 
 if TYPE_CHECKING:
     from mammoscope.reports.record import Run
-
-_DEFAULT: Final = Path("model") / RECORD_FOLDER
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
     parser.add_argument(
-        "folder", metavar="DIR", type=Path, nargs="?", default=_DEFAULT, help="folder of records"
+        "folder",
+        metavar="DIR",
+        type=Path,
+        nargs="?",
+        help=f"folder of records; None for those of the model that {ENVIRONMENT_PREFIX}MODEL "
+        "names, else of the released model",
     )
     parser.add_argument(
         "--all",
@@ -47,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     RunError
         If a record is damaged.
     """
-    found = sorted(path.parent for path in args.folder.glob("*/history.json"))
+    folder = args.folder or model_path() / RECORD_FOLDER
+    found = sorted(path.parent for path in folder.glob("*/history.json"))
     if not found:
         raise EmptyDatasetError("The folder has no records.")
     from mammoscope.reports.images import BACKBONES, TUNING

@@ -83,7 +83,7 @@ def _check_output(output: Path, source: Path) -> None:
         if output.is_dir():
             raise StorageError("--output is a folder; give a file name.")
         if not output.parent.is_dir():
-            raise StorageError("The folder of the file to write does not exist.")
+            raise StorageError("The folder of the output file does not exist.")
         if output.exists() and source.exists() and output.samefile(source):
             raise StorageError("The heat map would overwrite the mammogram; choose another file.")
     except OSError as err:

@@ -1,9 +1,9 @@
-"""Measure the quality gate, and fit what it learns.
+"""Measure the quality gate, and fit its learned part.
 
-Let mammograms and other images through the quality gate, and print how many pass, with 95 %
-intervals. One half of the patients (of the names, where no patient is known) is measured. With
---fit, the learned gate is fitted to the other half first, and written to the card of --model. From
-the measured mammograms, mosaics, turned images and thumbnails are made, and measured too.
+Pass mammograms and other images through the quality gate, and print how many pass, with 95 %
+confidence intervals. Half of the patients are measured; images of unknown patients are divided by
+file name. With --fit, the learned gate is first fitted to the other half and written to the card of
+--model. Mosaics, rotated images and thumbnails of the measured mammograms are measured as well.
 """
 
 import argparse
@@ -51,33 +51,33 @@ def add_parser(subparsers: Subparsers) -> None:
             type=Path,
             nargs="+",
             default=(),
-            help=f"{what} of which all are measured, and none is fitted to",
+            help=f"{what} that are all measured; none is used for fitting",
         )
-    parser.add_argument("--fit", action="store_true", help="fit, and write the card")
+    parser.add_argument("--fit", action="store_true", help="fit the gate and write it to the card")
     parser.add_argument(
-        "--every", metavar="N", type=positive, default=1, help="take one image of N"
+        "--every", metavar="N", type=positive, default=1, help="use every Nth image only"
     )
     parser.add_argument(
-        "--pairs", metavar="N", type=positive, default=_PAIRS, help="pairs to make mosaics of"
+        "--pairs", metavar="N", type=positive, default=_PAIRS, help="number of pairs for mosaics"
     )
     add_model_to_change(parser)
     parser.add_argument(
         "--json",
         metavar="FILE",
         type=Path,
-        help="write the counts as JSON; - for standard output, instead of the tables",
+        help="write the counts as JSON instead of tables; - for standard output",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fit, measure and print; 0.
+    """Fit, measure and print; return 0.
 
     Raises
     ------
     ArtifactError
         If the model has no card.
     EmptyDatasetError
-        If a folder has no image, or there are too few to fit to.
+        If a folder has no images, or there are too few images for fitting.
     StorageError
         If the card or the file cannot be written.
     """
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             list(_fitted_to(others.values(), size)),
         )
         write_card(args.model, card.model_copy(update={"gate": gate}))
-        say(f"The gate is in {CARD_NAME} of {args.model}.", args.json)
+        say(f"The gate was written to {CARD_NAME} in {args.model}.", args.json)
     counts: dict[str, dict[str, Count]] = {}
     counts["mammograms"] = {
         "phantoms": Count.of(
@@ -152,7 +152,7 @@ def _arranged(
 
 
 def _uprights(sources: Sequence[Source], size: Size) -> Iterator[Grey]:
-    """Pixels of the mammograms that can be read."""
+    """Pixels of the readable mammograms."""
     for source in sources:
         try:
             mammogram = read_file(source.path)
@@ -171,9 +171,9 @@ def _print(counts: Mapping[str, Mapping[str, Count]]) -> None:
             _print_row(name, count)
         _print_row("together", sum(found.values(), Count(0, 0, 0, 0, 0)))
     print(
-        "\nrules: pass the rules; pass: pass the learned gate too; silent: those of them without a "
-        "warning,\nbut that of few pixels; few: those of them with it; in brackets: shares of pass "
-        "and silent,\nand their 95 % intervals."
+        "\nrules: pass the rules; pass: also pass the learned gate; silent: pass without a warning,"
+        "\nexcept of few pixels; few: pass with a warning of few pixels; brackets: shares of pass"
+        "\nand silent, with 95 % confidence intervals."
     )
 
 

@@ -6,7 +6,6 @@ patient ids or paths. Images are named by their sha256, patients by a hash.
 
 import argparse
 import csv
-import hashlib
 import io
 import json
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mammoscope.cli.arguments import Subparsers, add_command
-from mammoscope.data.split_table import SPLIT_NAME, read_split
+from mammoscope.data.split_table import SPLIT_NAME, hashed, read_split
 from mammoscope.errors import MetadataError, RunError, StorageError
 from mammoscope.model.artifact.folder import (
     CARD_NAME,
@@ -31,7 +30,6 @@ RECORD_FOLDER: Final = "experiments"
 _RECORD_NAMES: Final = ("environment.json", "history.json")
 _NETWORK_NAME: Final = "network.json"
 _SCORES_NAME: Final = "validation_scores.csv"
-_ID_DIGITS: Final = 12
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -149,8 +147,8 @@ def _anonymous_scores(path: Path, config: TrainConfig, data: Path) -> str:
                 (
                     sha256_of(images[row["file"]]),
                     row["label"],
-                    _hashed(row["patient"]),
-                    _hashed(row["breast"]),
+                    hashed(row["patient"]),
+                    hashed(row["breast"]),
                     row["logit"],
                     row["probability"],
                 )
@@ -160,10 +158,6 @@ def _anonymous_scores(path: Path, config: TrainConfig, data: Path) -> str:
 
 def _anonymous_split(run: Path) -> str:
     """Return the part of each patient, one line per patient."""
-    parts = {_hashed(row.patient_id): row.part for row in read_split(run)}
+    parts = {hashed(row.patient_id): row.part for row in read_split(run)}
     lines = [f"{patient},{part}" for patient, part in sorted(parts.items())]
     return "\n".join(["patient,part", *lines]) + "\n"
-
-
-def _hashed(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:_ID_DIGITS]

@@ -24,6 +24,7 @@ from mammoscope.settings.training import (
     TrainConfig,
 )
 from mammoscope.system.interrupts import EXIT_INTERRUPTED, quitting_on_ctrl_c
+from mammoscope.system.progress import phase
 from mammoscope.training.run_folder import RunPaths, check_run
 
 _PACKAGES: Final = ("tensorflow", "sklearn", "matplotlib")
@@ -131,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(err)) from err
     _check(config, data, metadata)
     check_run(config, output, resume=resume)
-    with _quiet_native_start(), quitting_on_ctrl_c():
+    with phase("start TensorFlow"), _quiet_native_start(), quitting_on_ctrl_c():
         from mammoscope.training.training_run import train
     paths = RunPaths(data, output, cache, metadata)
     try:

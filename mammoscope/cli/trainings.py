@@ -9,6 +9,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final, get_args
@@ -16,6 +17,7 @@ from typing import Final, get_args
 from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.extras import require
 from mammoscope.cli.release import copy_record
+from mammoscope.data.fold_table import FOLDS_TABLE
 from mammoscope.errors import MammoscopeError, UsageError
 from mammoscope.model.artifact.folder import CARD_NAME
 from mammoscope.training.recipes import DataName, PlannedRun, read_plan
@@ -38,7 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=_data,
         action="append",
         required=True,
-        help="folder of mammograms; repeat for each data set of the runs, folders and ddsm",
+        help="folder of images; repeat for each data set of the runs: folders, ddsm, lesions",
     )
     parser.add_argument(
         "--runs", metavar="DIR", type=Path, default=Path("runs"), help="folder for all runs"
@@ -51,6 +53,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--imagenet", metavar="FILE", type=Path, help="weights file for runs with weights imagenet"
+    )
+    parser.add_argument(
+        "--folds", metavar="FILE", type=Path, default=FOLDS_TABLE, help="table of folds"
     )
     parser.add_argument(
         "--only", metavar="NAME", nargs="+", help="names of runs to train; * matches any text"
@@ -91,12 +96,12 @@ def run(args: argparse.Namespace) -> int:
             print(f"{each.name:32}{_state(args.runs / each.name)}")
         return 0
     folders = dict(args.data)
-    if missing := sorted({each.data for each in planned} - folders.keys()):
+    if missing := sorted(set().union(*(each.folders for each in planned)) - folders.keys()):
         raise UsageError(
             f"The runs need the data {', '.join(missing)}; give each folder with --data NAME=DIR."
         )
     require("tensorflow")
-    failed = [each.name for each in planned if not _finish(each, folders[each.data], args)]
+    failed = [each.name for each in planned if not _finish(each, folders, args)]
     if failed:
         print(f"Failed: {', '.join(failed)}.", file=sys.stderr)
     return 1 if failed else 0
@@ -108,7 +113,7 @@ def _state(folder: Path) -> str:
     return "begun" if folder.is_dir() else "planned"
 
 
-def _finish(planned: PlannedRun, data: Path, args: argparse.Namespace) -> bool:
+def _finish(planned: PlannedRun, data: Mapping[str, Path], args: argparse.Namespace) -> bool:
     """Finish a run and copy its record; False if it failed."""
     folder = args.runs / planned.name
     if _state(folder) != "finished":
@@ -118,7 +123,7 @@ def _finish(planned: PlannedRun, data: Path, args: argparse.Namespace) -> bool:
         print(f"{planned.name} ...", flush=True)
         # A separate process frees all memory when it ends, and a crash does not affect the others.
         process = multiprocessing.get_context("spawn").Process(
-            target=_train, args=(planned, data, args.runs)
+            target=_train, args=(planned, data, args)
         )
         process.start()
         process.join()
@@ -129,19 +134,25 @@ def _finish(planned: PlannedRun, data: Path, args: argparse.Namespace) -> bool:
     if args.records is None:
         print(f"{planned.name}: finished in {folder}.", flush=True)
     else:
-        record = copy_record(folder, data, args.records)
+        record = copy_record(folder, data[planned.data], (args.records / planned.name).parent)
         print(f"{planned.name}: the record is in {record}.", flush=True)
     return True
 
 
-def _train(planned: PlannedRun, data: Path, runs: Path) -> None:
+def _train(planned: PlannedRun, data: Mapping[str, Path], args: argparse.Namespace) -> None:
     """Start or continue a run; the process exits with 0, 1 or 130."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from mammoscope.training.training_run import train
 
-        paths = RunPaths(data, runs / planned.name, runs / _CACHE)
-        train(planned.config_in(runs), paths, print, resume=True)
+        paths = RunPaths(
+            data[planned.data],
+            args.runs / planned.name,
+            args.runs / _CACHE,
+            folds=args.folds if planned.config.fold else None,
+            lesions=data.get("lesions"),
+        )
+        train(planned.config_in(args.runs), paths, print, resume=True)
     except MammoscopeError as err:
         sys.exit(f"{planned.name}: {err}")
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """The split table in a training run's folder: which image was used for what."""
 
 import csv
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,13 @@ SPLIT_NAME: Final = "split.csv"
 SPLIT_SCHEMA: Final = 2
 """Schema of new tables; tables of schema 1 lack the column ``schema``."""
 
+_ID_DIGITS: Final = 12
+
+
+def hashed(name: str) -> str:
+    """Name a patient or a breast in public: the first 12 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(name.encode()).hexdigest()[:_ID_DIGITS]
+
 
 @dataclass(frozen=True, slots=True)
 class SplitRow:
@@ -29,7 +37,7 @@ class SplitRow:
     patient_id
         The image's patient.
     part
-        ``train``, ``validation`` or ``test``, or the fold in which it was validated.
+        ``train``, ``validation`` or ``test``.
     """
 
     file: str

@@ -1,14 +1,16 @@
 """Split and fold by patient: splits that share a patient cannot be constructed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from mammoscope.data.dataset import Example, require_both_classes
-from mammoscope.errors import EmptyDatasetError, LeakageError
+from mammoscope.data.split_table import hashed
+from mammoscope.errors import EmptyDatasetError, LeakageError, MetadataError
 
 
 def shared_patients(first: Sequence[Example], second: Sequence[Example]) -> set[str]:
@@ -40,9 +42,23 @@ class PatientSplit:
 
 
 def folds(
-    examples: Sequence[Example], count: int, seed: int
+    examples: Sequence[Example],
+    count: int,
+    seed: int,
+    stratum: Callable[[Example], Any] = lambda example: example.label,
 ) -> Iterator[tuple[tuple[Example, ...], tuple[Example, ...]]]:
     """Divide examples `count` times into a large and a small part, stratified and by patient.
+
+    Parameters
+    ----------
+    examples
+        What is divided.
+    count
+        Number of divisions.
+    seed
+        Of the divisions.
+    stratum
+        Group of an example that all parts get an equal share of, as far as patients stay whole.
 
     Yields
     ------
@@ -64,10 +80,10 @@ def folds(
         )
     # Sorted, so that the split does not depend on the order in which a file system lists folders.
     order = sorted(range(len(examples)), key=lambda i: (patients[i], examples[i].path.name))
-    labels = np.array([examples[i].label for i in order])
+    strata = np.array([stratum(examples[i]) for i in order])
     groups = np.array([patients[i] for i in order])
     divider = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
-    for large, small in divider.split(np.zeros(len(order)), labels, groups):
+    for large, small in divider.split(strata, strata, groups):
         yield (
             tuple(examples[order[i]] for i in large),
             tuple(examples[order[i]] for i in small),
@@ -94,3 +110,38 @@ def split_off(
         As in `folds`.
     """
     return next(folds(examples, max(2, round(1.0 / fraction)), seed))
+
+
+def leave_out(
+    examples: Sequence[Example], table: Mapping[str, int], fold: int, test: Sequence[Example]
+) -> PatientSplit:
+    """Train on the other folds, validate on `fold`.
+
+    Parameters
+    ----------
+    examples
+        Images of patients of the table.
+    table
+        Fold by hashed patient, as `mammoscope.data.fold_table.read_folds` returns it.
+    fold
+        Number of the fold, from 1.
+    test
+        Images that are neither trained nor validated on.
+
+    Raises
+    ------
+    MetadataError
+        If the table misses a patient, or has no such fold.
+    LeakageError
+        If a patient stands in `examples` and in `test`.
+    """
+    fold_of = {e.patient_id: table.get(hashed(e.patient_id)) for e in examples}
+    if missing := sum(number is None for number in fold_of.values()):
+        raise MetadataError(f"The table of folds misses {missing} patients of the data set.")
+    if fold not in fold_of.values():
+        raise MetadataError(f"No patient of the data set stands in fold {fold} of the table.")
+    return PatientSplit(
+        train=tuple(e for e in examples if fold_of[e.patient_id] != fold),
+        validation=tuple(e for e in examples if fold_of[e.patient_id] == fold),
+        test=tuple(test),
+    )

@@ -1,4 +1,4 @@
-"""Mammograms put together, turned and shrunk in ways that the quality gate must find."""
+"""Mammograms combined, rotated and shrunk in ways that the quality gate must detect."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -21,7 +21,7 @@ def upright(mammogram: Mammogram, preprocessed: Preprocessed) -> Grey:
 
 
 def arrange(one: Grey, other: Grey) -> Iterator[tuple[str, Mammogram]]:
-    """Yield the arrangements of two images by name, those of one image made of the first.
+    """Yield arrangements by name; those of a single image use the first.
 
     Parameters
     ----------

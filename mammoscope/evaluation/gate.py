@@ -1,7 +1,7 @@
-"""The quality gate fitted and measured: how many mammograms pass, and how many other images.
+"""Fit and measure the quality gate: how many mammograms pass, and how many other images.
 
-Images are divided by patient, or by name where no patient is known: one half is fitted to, the
-other measured.
+Images are divided by patient, or by name if the patient is unknown: one half is used for fitting,
+the other for measuring.
 """
 
 import math
@@ -25,51 +25,51 @@ from mammoscope.imaging.reading import read_file
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
 REFUSED: Final = 0.001
-"""Share of the mammograms fitted to that the gate refuses, each scored by a fit without it."""
+"""Share of the fitting mammograms that the gate refuses, each scored by a fit without it."""
 
 WARNED: Final = 0.005
-"""The same of those that it refuses or warns about."""
+"""Share of the fitting mammograms that the gate refuses or warns about, scored likewise."""
 
 PHANTOMS: Final = 100
-"""Phantoms that are fitted to; as many others are measured."""
+"""Number of phantoms for fitting; as many others are measured."""
 
 _REGULARISATION: Final = 0.01
-"""C of scikit-learn's logistic regression on standardised grey values. Ten times as much changes
-little, since the classes are far apart."""
+"""C of scikit-learn's logistic regression on standardised grey values. A tenfold value changes
+little, because the classes are far apart."""
 
 _FOLDS: Final = 5
 _DIGITS: Final = 5
 _Z: Final = 1.959964
-"""Of a 95 % interval."""
+"""Quantile of the normal distribution for a 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file, and whom it shows: images of one group are fitted to, or measured, together."""
+    """A file and its group; images of a group are all used for fitting or all measured."""
 
     path: Path
     group: str
 
     @property
     def held_out(self) -> bool:
-        """Whether it belongs to the half that is measured."""
+        """Whether the image belongs to the half that is measured."""
         return zlib.crc32(self.group.encode("utf-8", "surrogateescape")) % 2 == 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What became of one image.
+    """The outcome for one image.
 
     Parameters
     ----------
     refused
-        By ``reading`` (with the search for a breast), ``rules`` or ``learned``; empty if it passes.
+        ``reading`` (with the search for a breast), ``rules`` or ``learned``; empty if it passed.
     doubted
-        Whether an image that passes carries a warning other than that of few pixels.
+        Whether an image that passes has a warning other than that of few pixels.
     few_pixels
         Whether the breast has fewer pixels than the network expects.
     look
-        float64 (256,), what the learned gate sees; None where no breast was found.
+        float64 (256,), input of the learned gate; None if no breast was found.
     """
 
     refused: str
@@ -80,11 +80,11 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How the images of one kind fared.
+    """Counts for the images of one kind.
 
-    ``passed`` counts those that are not refused, ``unmentioned`` those of them without a warning
-    but that of few pixels, ``few_pixels`` those of them with it; ``rules_pass`` those that would
-    pass without the learned gate.
+    ``passed`` counts images that are not refused; ``unmentioned``, those of them without a warning
+    other than that of few pixels; ``few_pixels``, those of them with that warning; ``rules_pass``,
+    images that would pass without the learned gate.
     """
 
     images: int
@@ -106,18 +106,18 @@ class Count:
         )
 
     def __add__(self, other: "Count") -> "Count":
-        """Counts of both."""
+        """Return the sum of both counts."""
         ours, theirs = asdict(self), asdict(other)
         return Count(**{name: ours[name] + theirs[name] for name in ours})
 
     def to_json(self) -> dict[str, Any]:
-        """JSON object, with the intervals of what passed."""
+        """Return a JSON object, with the confidence intervals of what passed."""
         low, high = wilson(self.passed, self.images)
         return {**asdict(self), "passed_low": low, "passed_high": high}
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share.
+    """Return the 95 % confidence interval of a share.
 
     References
     ----------
@@ -134,31 +134,30 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
 
 
 def find_sources(folder: Path) -> list[Source]:
-    """List the images of a folder, grouped by patient where it is a data set.
+    """List the images of a folder, grouped by patient if it is a data set.
 
-    Elsewhere images belong together whose names agree up to the first dot, as those of DDSM's
-    patients do.
+    Otherwise, images whose names agree up to the first dot belong together, as for DDSM's patients.
 
     Raises
     ------
     EmptyDatasetError
-        If there are none.
+        If there are no images.
     """
     try:
         return [Source(each.path, each.patient_id) for each in read_dataset(folder).examples]
     except DatasetError:
         found = [Source(path, path.name.partition(".")[0]) for path in walk_images(folder, _ignore)]
     if not found:
-        raise EmptyDatasetError("A folder has no image.")
+        raise EmptyDatasetError("A folder has no images.")
     return found
 
 
 def _ignore(error: OSError) -> None:
-    """A folder that cannot be listed has nothing to measure."""
+    """Ignore a folder that cannot be listed."""
 
 
 def see(mammogram: Mammogram, size: tuple[int, int], gate: LearnedGate | None) -> Seen:
-    """Let an image through the gate, as a prediction does.
+    """Pass an image through the gate, as for a prediction.
 
     Parameters
     ----------
@@ -167,7 +166,7 @@ def see(mammogram: Mammogram, size: tuple[int, int], gate: LearnedGate | None) -
     size
         Height and width in pixels of the network's input.
     gate
-        The learned gate, None for the rules alone.
+        The learned gate; None for the rules alone.
     """
     try:
         preprocessed = preprocess(mammogram, size)
@@ -186,7 +185,7 @@ def see(mammogram: Mammogram, size: tuple[int, int], gate: LearnedGate | None) -
 
 
 def see_file(path: Path, size: tuple[int, int], gate: LearnedGate | None) -> Seen:
-    """Read a file and let it through the gate."""
+    """Read a file and pass it through the gate."""
     try:
         return see(read_file(path, needed=size), size, gate)
     except ImageError:
@@ -194,7 +193,7 @@ def see_file(path: Path, size: tuple[int, int], gate: LearnedGate | None) -> See
 
 
 def phantoms(*, held_out: bool, every: int = 1) -> Iterator[Mammogram]:
-    """Draw the phantoms that are fitted to, or those that are measured, or one of so many."""
+    """Draw the phantoms for fitting or those for measuring; every Nth of them."""
     for seed in range(held_out, 2 * PHANTOMS, 2 * every):
         config = PhantomConfig(
             seed=seed,
@@ -213,14 +212,14 @@ def fit(mammograms: Sequence[tuple[str, Seen]], others: Sequence[tuple[str, Seen
     Parameters
     ----------
     mammograms
-        Group and outcome of each. Those that the rules refuse are left out.
+        Group and outcome of each mammogram. Those that the rules refuse are left out.
     others
-        The same of other images. Those that the rules refuse are fitted to as well.
+        The same for other images, including those that the rules refuse.
 
     Raises
     ------
     EmptyDatasetError
-        If there are too few groups of either.
+        If there are too few groups of either kind.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
@@ -231,7 +230,7 @@ def fit(mammograms: Sequence[tuple[str, Seen]], others: Sequence[tuple[str, Seen
     kept += [(group, each.look, 0) for group, each in others if each.look is not None]
     groups, looks, labels = zip(*kept, strict=True) if kept else ((), (), ())
     if min(len({group for group, _, label in kept if label == one}) for one in (0, 1)) < _FOLDS:
-        raise EmptyDatasetError("There are too few images to fit the gate to.")
+        raise EmptyDatasetError("There are too few images to fit the gate.")
     model = make_pipeline(
         StandardScaler(), LogisticRegression(C=_REGULARISATION, max_iter=2000, random_state=0)
     )

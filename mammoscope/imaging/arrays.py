@@ -28,3 +28,7 @@ IntArray = npt.NDArray[np.int64]
 
 Words = npt.NDArray[Any]
 """Samples as stored in a file: integers (H, W) of the file's type and range."""
+
+Boxes = npt.NDArray[np.float32]
+"""Outlined lesions, float32 (n, 5): kind (0 malignant, 1 benign), then x0, y0, x1, y1 as fractions
+of an image's width and height."""

@@ -1,13 +1,14 @@
 """Keras networks from a backbone and a head, for any Keras backend.
 
-Every network takes uint8 (N, H, W, 1) and scales it inside the graph, so that a saved network can
-be used without further code. Outputs, by name:
+Every network takes uint8 (N, H, W, 1), or (N, H, W, 3) of three channels, and scales it inside the
+graph, so that a saved network can be used without further code. Outputs, by name:
 
 ``logit``
     float32 (N, 1): score before calibration.
 ``logit_map``
     float32 (N, h, w, 1): the contribution of each cell of the image to the score. The head pools
-    it into the logit, by its mean (``mean``) or by a smooth maximum (``logit_map``).
+    it into the logit, by its mean (``mean``), by a smooth maximum (``logit_map``) or by the mean of
+    its highest cells (``lesions``).
 """
 
 from collections.abc import Callable
@@ -47,6 +48,20 @@ CVPR 2015: values from 1 to 10 work equally well.
 _HEAD: Final = "score"
 """Name of the layer that maps features to the logit map."""
 
+CELLS: Final = "cells"
+"""Name of the layer of the head ``lesions`` that outlines teach: float32 (N, h, w, 2), logits that
+a cell holds a malignant and a benign lesion."""
+
+_HIGHEST_CELLS: Final = 6
+"""Cells of the map whose mean is the logit of the head ``lesions``: a lesion's size."""
+
+_RARE_LOGIT: Final = -3.0
+"""Logit of a cell before anything is learned: about 1 in 20 holds a lesion."""
+
+_CELL_SLOPE: Final = 0.3
+"""Slope of the logit map in the malignant cells before it is learned. With it, the share of cells
+with a lesion becomes about that of images with a tumour."""
+
 _REMOVED_HEAD: Final = "standardise"
 """Name of a layer in the heads ``depths`` and ``mean_max`` of earlier versions only."""
 
@@ -61,20 +76,36 @@ def build_network(config: TrainConfig) -> keras.Model:
     Parameters
     ----------
     config
-        Its backbone, head, drop rate, smoothing and input size are used.
+        Its backbone, head, channels, drop rate, smoothing and input size are used.
     """
     height, width = config.input_size
-    pixels = keras.Input((height, width, 1), dtype="uint8", name="pixels")
+    channels = 3 if config.channels == "three" else 1
+    pixels = keras.Input((height, width, channels), dtype="uint8", name="pixels")
     scaled = layers.Rescaling(1.0 / 127.5, offset=-1.0, dtype="float32", name="scale")(pixels)
     for number in range(config.smoothing):
         smooth = layers.AveragePooling2D(
             2, strides=1, padding="same", dtype="float32", name=f"smooth_{number}"
         )
         scaled = smooth(scaled)
-    rgb = layers.Concatenate(name="repeat_channel")([scaled, scaled, scaled])
-    features = _build_backbone(config, weights=None)(rgb)
+    if channels == 1:
+        scaled = layers.Concatenate(name="repeat_channel")([scaled, scaled, scaled])
+    features = _build_backbone(config, weights=None)(scaled)
     dropped = layers.SpatialDropout2D(config.drop_rate, name="dropout")(features)
-    logit_map = layers.Conv2D(1, 1, dtype="float32", name=_HEAD)(dropped)
+    start: Any = "glorot_uniform"
+    if config.head == "lesions":
+        # A cell with a lesion is rare, an image with a tumour is not: the score has its own scale.
+        start = keras.initializers.Constant(_CELL_SLOPE)
+        cells = layers.Conv2D(
+            2,
+            1,
+            kernel_initializer="zeros",
+            bias_initializer=keras.initializers.Constant(_RARE_LOGIT),
+            dtype="float32",
+            name=CELLS,
+        )
+        dropped = cells(dropped)[..., :1]
+    score = layers.Conv2D(1, 1, kernel_initializer=start, dtype="float32", name=_HEAD)
+    logit_map = score(dropped)
     outputs = {"logit": _pool(logit_map, config), "logit_map": logit_map}
     return keras.Model(pixels, outputs, name="mammoscope")
 
@@ -89,7 +120,10 @@ def _pool(logit_map: Any, config: TrainConfig) -> Any:
     """Logit (N, 1) of a logit map (N, h, w, 1)."""
     if config.head == "mean":
         return ops.mean(logit_map, axis=(1, 2))
-    cells = float(logit_map.shape[1] * logit_map.shape[2])
+    cells = logit_map.shape[1] * logit_map.shape[2]
+    if config.head == "lesions":
+        highest, _ = ops.top_k(ops.reshape(logit_map, (-1, cells)), min(_HIGHEST_CELLS, cells))
+        return ops.mean(highest, axis=1, keepdims=True)
     sharp = ops.logsumexp(LOG_SUM_EXP_SHARPNESS * logit_map, axis=(1, 2))
     return (sharp - float(np.log(cells))) / LOG_SUM_EXP_SHARPNESS
 
@@ -136,9 +170,10 @@ def _continue_from(path: Path, network: keras.Model) -> None:
             "The earlier run's network has the head depths or mean_max, which this version no "
             "longer supports; start from a network with the head mean or logit_map."
         )
-    if not names.issuperset(("backbone", _HEAD)):
+    learned = {layer.name for layer in network.layers} & {"backbone", _HEAD, CELLS}
+    if not names.issuperset(learned):
         raise ConfigurationError("The earlier run's network does not have the expected layers.")
-    for name in ("backbone", _HEAD):
+    for name in learned:
         _copy(earlier.get_layer(name), network.get_layer(name))
 
 

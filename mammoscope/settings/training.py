@@ -19,7 +19,8 @@ ScheduleName = Literal["constant", "cosine", "exponential", "cyclical", "plateau
 AugmentationName = Literal["none", "flips", "erasing", "jitter"]
 PrecisionName = Literal["auto", "float32", "mixed_bfloat16"]
 SplitName = Literal["patients", "published"]
-HeadName = Literal["mean", "logit_map"]
+HeadName = Literal["mean", "logit_map", "lesions"]
+ChannelsName = Literal["ranks", "three"]
 PresetName = Literal["default", "reference", "smoke", "ddsm"]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -53,8 +54,12 @@ class TrainConfig(Frozen):
     crop: bool = True
     """Whether to crop to the breast. False keeps the whole image, to measure the effect of
     cropping; such a network cannot be served."""
-    layout: Literal["folders", "ddsm", "ddsm-cancers"] = "folders"
-    """How the folder names images: see `mammoscope.data.dataset` and `mammoscope.data.ddsm`."""
+    channels: ChannelsName = "ranks"
+    """Grey values as ranks alone, or as ranks, a linear window and local contrast. A network of
+    three channels cannot be served."""
+    layout: Literal["folders", "ddsm", "ddsm-cancers", "lesions"] = "folders"
+    """How the folder names images: see `mammoscope.data.dataset`, `mammoscope.data.ddsm` and
+    `mammoscope.data.lesions`."""
     labels: tuple[str, str] = ("0", "1")
     """Names of the folders of label 0 and label 1 in the layout ``folders``."""
     smoothing: Annotated[int, Field(ge=0, le=4)] = 0
@@ -62,6 +67,9 @@ class TrainConfig(Frozen):
     scores depend less on how a copy of the image was resampled."""
     split: SplitName = "patients"
     validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
+    fold: PositiveInt | None = None
+    """Fold of the committed table whose patients validate the run; None sets `validation_fraction`
+    of the patients aside."""
     head: HeadName = "mean"
     trainable_from: str = "all"
     """Backbone layer after which convolutions are trainable; or ``all``, ``none``, or ``auto``: the
@@ -69,6 +77,10 @@ class TrainConfig(Frozen):
     batch_size: PositiveInt = 32
     drop_rate: Fraction = 0.5
     learning_rate: PositiveFloat = 2e-5
+    head_rate: PositiveFloat = 1.0
+    """Multiple of `learning_rate` at which the head learns together with the backbone."""
+    lesion_share: Fraction = 0.0
+    """Share of each batch that is films with outlined lesions, for the head ``lesions``."""
     schedule: ScheduleName = "cosine"
     warmup_fraction: Fraction = 0.0
     """Share of all steps during which the learning rate rises from 0."""
@@ -100,6 +112,25 @@ class TrainConfig(Frozen):
             raise ValueError("epochs and head_epochs are both 0, so nothing would be trained")
         if self.teachers and self.epochs == 0:
             raise ValueError("teachers need epochs, but epochs is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _lesions_need_cells(self) -> Self:
+        if self.learns_lesions and (self.head != "lesions" or self.teachers):
+            raise ValueError("outlined lesions need head lesions, and no teachers")
+        if self.head == "lesions" and self.backbone != "inceptionv3":
+            raise ValueError("head lesions knows where the cells of inceptionv3 lie, and no others")
+        return self
+
+    @property
+    def learns_lesions(self) -> bool:
+        """Whether the run learns from films with outlined lesions."""
+        return self.layout == "lesions" or self.lesion_share > 0.0
+
+    @model_validator(mode="after")
+    def _three_channels_are_flipped_only(self) -> Self:
+        if self.channels == "three" and self.augmentation not in ("none", "flips"):
+            raise ValueError("channels three needs augmentation none or flips")
         return self
 
     @field_validator("input_size")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -28,8 +28,8 @@ Batch = tuple[Pixels, dict[str, npt.NDArray[np.float32]]]
 TEACHERS: Final = "teachers"
 """Name of the logit's second target, in runs with teachers."""
 
-_WORKERS: Final = 2
-_AHEAD: Final = 4
+WORKERS: Final = 2
+AHEAD: Final = 4
 """Number of batches prepared ahead of the network."""
 
 _CHEST_WALLS: Final = ("left", "right")
@@ -42,8 +42,8 @@ _CACHE_FORMAT: Final = 2
 class PreprocessedExamples:
     """Examples with their preprocessed images.
 
-    ``pixels`` is uint8 (N, H, W). ``breasts`` identifies each image's breast. ``refused`` counts
-    images left out, by error code.
+    ``pixels`` is uint8 (N, H, W), or (N, H, W, 3) of three channels. ``breasts`` identifies each
+    image's breast. ``refused`` counts images left out, by error code.
     """
 
     examples: tuple[Example, ...]
@@ -53,12 +53,7 @@ class PreprocessedExamples:
 
 
 def preprocess_examples(
-    examples: Sequence[Example],
-    size: tuple[int, int],
-    cache: Path,
-    label: str,
-    *,
-    crop: bool = True,
+    examples: Sequence[Example], config: TrainConfig, cache: Path, label: str
 ) -> PreprocessedExamples:
     """Read and preprocess images, or load them from an earlier run's cache.
 
@@ -69,27 +64,25 @@ def preprocess_examples(
     ----------
     examples
         The images.
-    size
-        Height and width of the preprocessed images in pixels.
+    config
+        Input size, crop and channels are used.
     cache
         Folder for the cache; created if missing.
     label
         Title of the progress bar.
-    crop
-        Whether to crop to the breast or keep the whole image.
 
     Raises
     ------
     StorageError
         If the cache cannot be written.
     """
-    path = cache / f"{_fingerprint(examples, size, crop=crop)}.npz"
+    path = cache / f"{_fingerprint(examples, config)}.npz"
     if path.is_file():
         with np.load(path) as stored:
             pixels, outcomes = stored["pixels"], [str(outcome) for outcome in stored["outcomes"]]
     else:
-        pixels, outcomes = _preprocess_all(examples, size, label, crop=crop)
-        _write(path, pixels, outcomes)
+        pixels, outcomes = _preprocess_all(examples, config, label)
+        store_arrays(path, pixels=pixels, outcomes=np.array(outcomes, dtype=np.str_))
     kept = [i for i, outcome in enumerate(outcomes) if outcome in _CHEST_WALLS]
     refused = Counter(outcome for outcome in outcomes if outcome not in _CHEST_WALLS)
     examples = tuple(examples[i] for i in kept)
@@ -97,9 +90,9 @@ def preprocess_examples(
     return PreprocessedExamples(examples, pixels, tuple(breasts), dict(sorted(refused.items())))
 
 
-def _fingerprint(examples: Sequence[Example], size: tuple[int, int], *, crop: bool) -> str:
-    whole = "" if crop else " whole"
-    digest = hashlib.sha256(f"{_CACHE_FORMAT} {size}{whole}".encode())
+def _fingerprint(examples: Sequence[Example], config: TrainConfig) -> str:
+    form = f"{_CACHE_FORMAT} {config.input_size} {config.crop} {config.channels}"
+    digest = hashlib.sha256(form.encode())
     for example in examples:
         facts = example.path.stat()
         line = f"{example.path.name} {facts.st_size} {facts.st_mtime_ns}\n"
@@ -108,20 +101,24 @@ def _fingerprint(examples: Sequence[Example], size: tuple[int, int], *, crop: bo
 
 
 def _preprocess_all(
-    examples: Sequence[Example], size: tuple[int, int], label: str, *, crop: bool
+    examples: Sequence[Example], config: TrainConfig, label: str
 ) -> tuple[Pixels, list[str]]:
     """Return preprocessed images and, for every example, its chest wall's side or error code."""
+    size = config.input_size
 
     def one(example: Example) -> tuple[Pixels | None, str]:
         try:
             preprocessed = preprocess(
-                read_file(example.path, needed=size), size, crop_to_breast=crop
+                read_file(example.path, needed=size),
+                size,
+                crop_to_breast=config.crop,
+                channels=config.channels,
             )
         except ImageError as err:
             return None, err.code
         return preprocessed.pixels, preprocessed.chest_wall
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         results = list(
             tqdm(pool.map(one, examples), label, len(examples), unit="image", disable=None)
         )
@@ -130,11 +127,12 @@ def _preprocess_all(
     return pixels, [outcome for _, outcome in results]
 
 
-def _write(path: Path, pixels: Pixels, outcomes: list[str]) -> None:
+def store_arrays(path: Path, **arrays: Any) -> None:
+    """Write arrays into a file of a cache, whole or not at all; raises `StorageError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as target, target.open("wb") as stream:
-            np.savez(stream, pixels=pixels, outcomes=np.array(outcomes, dtype=np.str_))
+            np.savez(stream, **arrays)
     except OSError as err:
         raise StorageError("The preprocessed images cannot be written to the cache.") from err
 
@@ -142,8 +140,8 @@ def _write(path: Path, pixels: Pixels, outcomes: list[str]) -> None:
 class Batches(keras.utils.PyDataset):
     """Shuffled, augmented batches, determined by seed and epoch.
 
-    An item is a tuple of pixels uint8 (B, H, W, 1), and targets float32 (B, 1) by name of the
-    output.
+    An item is a tuple of pixels, as `as_input` makes them, and of targets float32 (B, 1) by name of
+    the output.
 
     Parameters
     ----------
@@ -164,7 +162,7 @@ class Batches(keras.utils.PyDataset):
         # With one worker, Keras makes the batches in a TensorFlow thread, which delays or aborts
         # the exit of a process that leaves an epoch early. With more workers it uses Python
         # threads.
-        super().__init__(workers=_WORKERS, use_multiprocessing=False, max_queue_size=_AHEAD)
+        super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=AHEAD)
         self._preprocessed = preprocessed
         self._config = config
         labels = np.array([example.label for example in preprocessed.examples], dtype=np.float32)
@@ -186,18 +184,25 @@ class Batches(keras.utils.PyDataset):
         size = self._config.batch_size
         chunk = self._order[index * size : (index + 1) * size]
         return (
-            np.stack(
-                [
-                    augmented(self._preprocessed.pixels[i], self._config, self._epoch, int(i))
-                    for i in chunk
-                ]
-            )[..., None],
+            as_input(
+                np.stack(
+                    [
+                        augmented(self._preprocessed.pixels[i], self._config, self._epoch, int(i))
+                        for i in chunk
+                    ]
+                )
+            ),
             {name: values[chunk][:, None] for name, values in self._targets.items()},
         )
 
 
+def as_input(pixels: Pixels) -> Pixels:
+    """Preprocessed images, uint8 (N, H, W) or (N, H, W, 3), as a network takes them."""
+    return pixels[..., None] if pixels.ndim == 3 else pixels
+
+
 def augmented(pixels: Pixels, config: TrainConfig, epoch: int, index: int) -> Pixels:
-    """Return a preprocessed image, uint8 (H, W), augmented for an epoch; always the same."""
+    """Return a preprocessed image, augmented for an epoch; always the same."""
     rng = np.random.default_rng((config.seed, epoch, index))
     match config.augmentation:
         case "none":

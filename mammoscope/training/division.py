@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from mammoscope.data.dataset import Dataset, read_dataset
 from mammoscope.data.ddsm import read_ddsm
-from mammoscope.data.splitting import PatientSplit, shared_patients, split_off
+from mammoscope.data.lesions import read_lesions
+from mammoscope.data.splitting import PatientSplit, leave_out, shared_patients, split_off
 from mammoscope.errors import EmptyDatasetError
 from mammoscope.settings.training import TrainConfig
 
@@ -32,15 +33,31 @@ def read_examples(config: TrainConfig, data: Path, metadata: Path | None = None)
     """
     if config.layout == "folders":
         return read_dataset(data, metadata, config.labels)
+    if config.layout == "lesions":
+        return read_lesions(data)
     return read_ddsm(data, cancers_only=config.layout == "ddsm-cancers")
 
 
-def divide(dataset: Dataset, config: TrainConfig) -> DividedData:
+def divide(
+    dataset: Dataset, config: TrainConfig, folds: Mapping[str, int] | None = None
+) -> DividedData:
     """Merge train and valid, keep test apart, and split off validation, all by patient.
 
     If the published test folder shares patients with the rest, everything is divided anew. With the
     option for the published split, the test folder is left out of this run instead, and every
     report calls the split leaky.
+
+    Parameters
+    ----------
+    dataset, config
+        What is divided, and how.
+    folds
+        Fold by hashed patient, for a configuration with a fold.
+
+    Raises
+    ------
+    DatasetError
+        If the images cannot be divided in this way, or do not fit the folds.
     """
     published_test = dataset.split("test")
     pool = tuple(e for e in dataset.examples if e.split != "test")
@@ -49,12 +66,18 @@ def divide(dataset: Dataset, config: TrainConfig) -> DividedData:
     leaked = shared_patients(pool, published_test)
     kind = "published" if published_test else "by patient, no published test folder"
     test = published_test
-    if leaked and config.split == "patients":
+    if leaked and config.split == "patients" and config.fold is None:
         kind = "divided anew by patient"
         pool, test = split_off(dataset.examples, _TEST_FRACTION, config.seed)
     leaky = bool(leaked) and config.split == "published"
-    train_part, validation = split_off(pool, config.validation_fraction, config.seed)
-    split = PatientSplit(train_part, validation, () if leaky else test)
+    if config.layout == "lesions":
+        split = PatientSplit(dataset.split("train"), dataset.split("heldout"))
+    elif config.fold is None:
+        train_part, validation = split_off(pool, config.validation_fraction, config.seed)
+        split = PatientSplit(train_part, validation, () if leaky else test)
+    else:
+        kind = f"fold {config.fold}"
+        split = leave_out(pool, folds or {}, config.fold, test)
     return DividedData(
         split=split,
         facts={

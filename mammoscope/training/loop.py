@@ -21,10 +21,12 @@ from tqdm import tqdm
 
 from mammoscope.errors import RunError, StorageError
 from mammoscope.imaging.arrays import Pixels
-from mammoscope.model.networks import choose_trainable
+from mammoscope.model.networks import CELLS, choose_trainable
 from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
-from mammoscope.training.batches import TEACHERS, Batches, PreprocessedExamples
+from mammoscope.training.batches import TEACHERS, Batches, PreprocessedExamples, as_input
+from mammoscope.training.lesions import CELLS_WEIGHT, CellCrossEntropy, LesionBatches
+from mammoscope.training.rates import HeadRate
 from mammoscope.training.schedules import learning_rate_share
 from mammoscope.training.validation import History, measure
 
@@ -49,14 +51,14 @@ class _Stage:
 def predict(
     network: keras.Model, pixels: Pixels, label: str = "predict"
 ) -> npt.NDArray[np.float32]:
-    """Logits of preprocessed images, uint8 (N, H, W) to float32 (N,).
+    """Logits of preprocessed images, uint8 (N, H, W) or (N, H, W, 3), to float32 (N,).
 
     `label` is the title of the progress bar, which appears after two seconds.
     """
     parts = []
     starts = range(0, len(pixels), _PREDICTION_BATCH)
     for start in tqdm(starts, label, unit="batch", disable=None, leave=False, delay=_BAR_AFTER_S):
-        batch = pixels[start : start + _PREDICTION_BATCH, ..., None]
+        batch = as_input(pixels[start : start + _PREDICTION_BATCH])
         parts.append(keras.ops.convert_to_numpy(network.predict_on_batch(batch)["logit"])[:, 0])
     return np.concatenate(parts).astype(np.float32)
 
@@ -91,7 +93,7 @@ class Loop:
 
     network: keras.Model
     config: TrainConfig
-    batches: Batches
+    batches: Batches | LesionBatches
     validation: PreprocessedExamples
     checkpoint: Path
     history: History = field(default_factory=list)
@@ -152,8 +154,13 @@ class Loop:
             losses[TEACHERS] = keras.losses.BinaryCrossentropy(from_logits=True)
             share = self.config.teacher_share
             weights = {"logit": 1.0 - share, TEACHERS: share}
+        if self.config.learns_lesions:
+            outputs[CELLS] = self.network.get_layer(CELLS).output
+            losses[CELLS] = CellCrossEntropy()
+            weights[CELLS] = CELLS_WEIGHT
         self._learner = keras.Model(self.network.input, outputs)
-        optimizer = keras.optimizers.AdamW(
+        optimizer = HeadRate(
+            self.config.head_rate if stage.name == "tune" else 1.0,
             learning_rate=stage.peak_learning_rate,
             weight_decay=self.config.weight_decay,
             global_clipnorm=_GRADIENT_NORM,
@@ -165,7 +172,7 @@ class Loop:
             optimizer=optimizer,
             loss=losses,
             loss_weights=weights,
-            metrics={
+            weighted_metrics={
                 "logit": [
                     keras.metrics.BinaryCrossentropy(from_logits=True, name="cross_entropy"),
                     keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
@@ -174,6 +181,7 @@ class Loop:
             },
         )
         optimizer.build(self._learner.trainable_variables)
+        optimizer.spare(self.network.get_layer("backbone").trainable_variables)
         self._stage = stage.name
 
     def _epoch(self, stage: _Stage, bar: Any) -> dict[str, Any]:
@@ -202,7 +210,9 @@ class Loop:
                 # Keras prefixes the output's name if there are several.
                 name: float(logs.get(f"logit_{metric}", logs.get(metric))[-1])
                 for name, metric in _TRAIN_METRICS.items()
-            },
+            }
+            # Films alone teach no label.
+            | ({"loss": float(logs["loss"][-1])} if self.config.layout == "lesions" else {}),
             "validation": validation,
             "seconds": {
                 "train": round(trained - began, 3),

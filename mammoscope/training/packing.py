@@ -24,11 +24,11 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """Date of every archive member, so that equal weights give equal files."""
 
 _UNIX: Final = 3
-"""System that every member says it was made on."""
+"""Operating system recorded for every member: Unix, wherever the archive is made."""
 
 _SHARED: Final = "shared_object_id"
-"""Key in Keras' config of an address in memory, by which layers share a precision. A network that
-was loaded has none."""
+"""Key in Keras' config for a memory address that identifies layers with a shared precision policy.
+Networks loaded from a file do not have it."""
 
 
 def round_weights(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.float32]:
@@ -41,8 +41,8 @@ def round_weights(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.
 def save_network(network: keras.Model, path: Path) -> None:
     """Round a network's weights in place and save it as a deflated .keras archive.
 
-    Plain ``keras.saving.load_model`` opens the result. Equal weights and names of layers make equal
-    files: dates and addresses in memory, which Keras writes, are left out.
+    Plain ``keras.saving.load_model`` opens the result. Equal weights and layer names give equal
+    files: the dates and memory addresses that Keras writes are left out.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def save_network(network: keras.Model, path: Path) -> None:
 
 
 def _repeatable(name: str, content: bytes) -> bytes:
-    """Return a member of the archive without what differs between two saves of one network."""
+    """Return a member of the archive without what differs between two saves of a network."""
     if not name.endswith(".json"):
         return content
     facts = json.loads(

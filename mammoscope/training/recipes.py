@@ -1,26 +1,30 @@
 """Recipes: TOML files that list trainings, read into one configuration per run.
 
 ``[base.NAME]`` has a preset and the changes shared by several runs. Each ``[[run]]`` has a
-``name``, a ``base`` or a ``preset``, and its own changes. Three keys of a run name its sources:
+``name``, a ``base`` or a ``preset``, and its own changes. Four keys of a run name its sources and
+its folds:
 
 ``data``
-    Folder of images to train on: ``folders`` (the default) or ``ddsm``.
+    Folder of images to train on: ``folders`` (the default), ``ddsm`` or ``lesions``.
 ``weights``
     Initial weights as in `TrainConfig`, or ``run:NAME`` for the network of an earlier run.
     Names of earlier runs to distil from.
+``folds``
+    Number of folds to train the run in, each as a run of its own: ``NAME/fold-1`` and so on.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from mammoscope.data.fold_table import FOLDS
 from mammoscope.errors import ConfigurationError
 from mammoscope.model.artifact.folder import NETWORK_NAME
 from mammoscope.settings.training import PresetName, TrainConfig
 
-DataName = Literal["folders", "ddsm"]
+DataName = Literal["folders", "ddsm", "lesions"]
 
 _IMAGENET: Final = "imagenet"
 _RUN: Final = "run:"
@@ -43,6 +47,11 @@ class PlannedRun:
         weights = self.config.weights
         first = (weights.removeprefix(_RUN),) if weights.startswith(_RUN) else ()
         return (*first, *self.config.teachers)
+
+    @property
+    def folders(self) -> set[DataName]:
+        """Names of all folders that the run reads."""
+        return {self.data, "lesions"} if self.config.lesion_share else {self.data}
 
     def config_in(self, runs: Path) -> TrainConfig:
         """Return the configuration with the paths of other runs, whose folders are in `runs`."""
@@ -75,7 +84,7 @@ def read_plan(path: Path, imagenet: Path | None = None) -> tuple[PlannedRun, ...
     except (OSError, ValueError) as err:
         raise ConfigurationError("The recipe file is missing or is not TOML in UTF-8.") from err
     bases, runs = plan.get("base", {}), plan.get("run", [])
-    planned = tuple(_planned(run, bases, imagenet) for run in runs)
+    planned = tuple(each for run in runs for each in _planned(run, bases, imagenet))
     if not planned:
         raise ConfigurationError("The recipe file has no runs.")
     before: set[str] = set()
@@ -93,7 +102,7 @@ def read_plan(path: Path, imagenet: Path | None = None) -> tuple[PlannedRun, ...
 
 def _planned(
     run: Mapping[str, Any], bases: Mapping[str, Mapping[str, Any]], imagenet: Path | None
-) -> PlannedRun:
+) -> Iterator[PlannedRun]:
     settings = dict(run)
     name, base = settings.pop("name", None), settings.pop("base", None)
     if not isinstance(name, str) or Path(name).name != name:
@@ -114,4 +123,12 @@ def _planned(
         )
     if imagenet is not None and settings.get("weights", _IMAGENET) == _IMAGENET:
         settings["weights"] = str(imagenet)
-    return PlannedRun(name, TrainConfig.from_preset(preset, settings), data)
+    folds = settings.pop("folds", None)
+    if folds is None:
+        yield PlannedRun(name, TrainConfig.from_preset(preset, settings), data)
+        return
+    if folds not in range(1, FOLDS + 1):
+        raise ConfigurationError(f"The folds of run {name} are none of 1 to {FOLDS}.")
+    for fold in range(1, folds + 1):
+        config = TrainConfig.from_preset(preset, {**settings, "fold": fold})
+        yield PlannedRun(f"{name}/fold-{fold}", config, data)

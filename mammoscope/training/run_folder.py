@@ -34,12 +34,19 @@ class RunPaths:
         Folder for preprocessed images; several runs may share it.
     metadata
         Metadata table; None looks for one in `data`.
+    folds
+        Table of folds, for a configuration with a fold.
+    lesions
+        Folder of films with outlined lesions, for a configuration that learns from them beside
+        the images in `data`.
     """
 
     data: Path
     output: Path
     cache: Path
     metadata: Path | None = None
+    folds: Path | None = None
+    lesions: Path | None = None
 
 
 @contextmanager
@@ -54,7 +61,7 @@ def open_run(config: TrainConfig, output: Path, *, resume: bool) -> Iterator[boo
     RunError, ConfigurationError, StorageError
         As in `check_run`, or if another training uses the folder, or if it cannot be created.
     """
-    check_run(config, output, resume=resume)  # before anything is written into a foreign folder
+    check_run(config, output, resume=resume)  # before writing to a folder that may not be a run's
     with ExitStack() as stack:
         try:
             output.mkdir(parents=True, exist_ok=True)
@@ -68,7 +75,7 @@ def open_run(config: TrainConfig, output: Path, *, resume: bool) -> Iterator[boo
             raise StorageError("The output folder cannot be created.") from err
         is_complete = check_run(config, output, resume=resume)
         if not is_complete:
-            for left in output.glob(f".*{PARTIAL}"):  # by a training that was killed
+            for left in output.glob(f".*{PARTIAL}"):  # of a training that was killed
                 left.unlink(missing_ok=True)
             write_json(output / CONFIG_NAME, config.to_record())
         yield is_complete

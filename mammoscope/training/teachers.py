@@ -28,7 +28,7 @@ from mammoscope.training.run_folder import CONFIG_NAME
 _NOT_LEARNED: Final = {"validation", "test"}
 """Parts of a run's split on which its network was not trained."""
 
-_SAME: Final = ("backbone", "head", "input_size", "crop")
+_SAME: Final = ("backbone", "head", "input_size", "crop", "channels")
 """Settings that a teacher must share with the new network."""
 
 

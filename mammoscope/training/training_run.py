@@ -9,13 +9,18 @@ import keras
 from tqdm import tqdm
 
 from mammoscope.data.dataset import Dataset, Example, describe_ignored, require_both_classes
+from mammoscope.data.fold_table import read_folds
+from mammoscope.data.lesions import read_films
 from mammoscope.data.split_table import write_split
+from mammoscope.errors import ConfigurationError
 from mammoscope.model.artifact.folder import NETWORK_NAME
 from mammoscope.model.complexity import complexity
 from mammoscope.model.networks import build_network, export_network, load_weights
 from mammoscope.settings.training import TrainConfig
+from mammoscope.system.progress import phase
 from mammoscope.training.batches import Batches, PreprocessedExamples, preprocess_examples
 from mammoscope.training.division import DividedData, divide, read_examples, sentences
+from mammoscope.training.lesions import LesionBatches, PreprocessedFilms, preprocess_films
 from mammoscope.training.loop import Loop, predict
 from mammoscope.training.packing import save_network
 from mammoscope.training.run_folder import (
@@ -90,7 +95,7 @@ def _train_and_record(
     config: TrainConfig, dataset: Dataset, paths: RunPaths, say: Callable[[str], None]
 ) -> None:
     """Divide the data, train, and write the results."""
-    divided = divide(dataset, config)
+    divided = divide(dataset, config, read_folds(paths.folds) if paths.folds else None)
     for sentence in sentences(divided.facts):
         say(sentence)
     write_json(paths.output / "environment.json", environment(config))
@@ -136,7 +141,9 @@ def _train(
         if config.teachers
         else None
     )
-    batches = Batches(learned, config, answers)
+    batches: Batches | LesionBatches = Batches(learned, config, answers)
+    if config.learns_lesions:
+        batches = _lesion_batches(learned, config, paths, network)
     loop = Loop(network, config, batches, validation, paths.output / CHECKPOINT_NAME)
 
     def after_epoch(done: History) -> None:
@@ -167,22 +174,37 @@ def _epoch_line(epoch: Mapping[str, Any], config: TrainConfig) -> str:
 def _preprocess(
     examples: tuple[Example, ...], config: TrainConfig, paths: RunPaths, name: str
 ) -> PreprocessedExamples:
-    preprocessed = preprocess_examples(
-        examples, config.input_size, paths.cache, f"preprocess {name}", crop=config.crop
-    )
+    if config.layout == "lesions":
+        films = read_films(paths.data, examples[0].split)
+        return preprocess_films(films, config, paths.cache)
+    preprocessed = preprocess_examples(examples, config, paths.cache, f"preprocess {name}")
     require_both_classes(preprocessed.examples, name)
     return preprocessed
+
+
+def _lesion_batches(
+    learned: PreprocessedExamples, config: TrainConfig, paths: RunPaths, network: keras.Model
+) -> LesionBatches:
+    """Films alone, or the images with films beside them."""
+    grid = network.output["logit_map"].shape[1:3]
+    if isinstance(learned, PreprocessedFilms):
+        return LesionBatches(None, learned, config, grid)
+    if paths.lesions is None:
+        raise ConfigurationError("The run learns from films with outlined lesions too; name them.")
+    films = preprocess_films(read_films(paths.lesions, "train"), config, paths.cache)
+    return LesionBatches(learned, films, config, grid)
 
 
 def _network(config: TrainConfig) -> keras.Model:
     """Build the network in the run's precision, with its initial weights."""
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision(config))
-    try:
-        network = build_network(config)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    load_weights(network, config)
+    with phase("build the network"):
+        keras.config.set_dtype_policy(precision(config))
+        try:
+            network = build_network(config)
+        finally:
+            keras.config.set_dtype_policy(policy)
+        load_weights(network, config)
     return network
 
 

@@ -154,7 +154,7 @@ def test_metadata_names_the_patients_of_any_files(tmp_path: Path) -> None:
     first.rename(tmp_path / "0" / "one.jpg")
     second.rename(tmp_path / "1" / "two.png")
     unknown = start("audit", tmp_path)
-    assert "Leaks cannot be excluded: the patients of 2 images are not known" in unknown.stdout
+    assert "Leaks cannot be excluded: 2 images have no known patient" in unknown.stdout
     table = tmp_path / "table.csv"
     table.write_text("file,patient_id,laterality\none.jpg,A,L\ntwo.png,A,R\n")
     known = start("audit", tmp_path, "--metadata", table)
@@ -201,7 +201,7 @@ def test_a_full_disk_loses_the_json_but_not_the_report(copy: Path) -> None:
 
 def test_a_json_file_in_a_missing_folder_is_refused_early(copy: Path, tmp_path: Path) -> None:
     result = start("audit", copy, "--json", tmp_path / "no" / "audit.json")
-    assert_refused(result, "folder of the file to write does not exist")
+    assert_refused(result, "folder of the output file does not exist")
     assert result.stdout == ""
 
 

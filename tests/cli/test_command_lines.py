@@ -72,7 +72,16 @@ def test_wrong_usage_exits_with_2(
 
 
 @pytest.mark.parametrize(
-    "command", ["predict", "evaluate", "explain", "compile", "dev robustness", "dev figures"]
+    "command",
+    [
+        "predict",
+        "evaluate",
+        "explain",
+        "compile",
+        "dev robustness",
+        "dev figures",
+        "dev experiments",
+    ],
 )
 def test_the_setting_selects_the_model(
     command: str, phantom_dataset: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
@@ -87,6 +96,7 @@ def test_the_setting_selects_the_model(
         "compile": ["compile"],
         "dev robustness": ["dev", "robustness", "--data", phantom_dataset],
         "dev figures": ["dev", "figures", "--output", tmp_path],
+        "dev experiments": ["dev", "experiments"],
     }
     assert status_of(*lines[command]) == 1  # the released model is not used instead
     assert capsys.readouterr().out == ""

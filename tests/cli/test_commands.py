@@ -17,6 +17,7 @@ from mammoscope.__main__ import main, parser
 from mammoscope.cli.extras import EXTRAS
 from mammoscope.data.dataset import read_dataset
 from mammoscope.data.split_table import write_split
+from mammoscope.model.artifact.folder import sha256_of
 from mammoscope.settings.training import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,13 +55,16 @@ LINES: dict[str, int | str] = {
     "explain image.jpg --output map.png --model model --operating-point default": 0,
     "dev card --model model --validation-scores s.csv --test t.json --robustness r.json "
     "--reference run --reference-test t.json --about about.toml": 1,
+    "dev compare folds folds --data dataset --labels 0,1 --folds 1 2 --age": 0,
     "dev distributions --data dataset --model model --sample 2 --seed 1 --labels 0,1": 0,
     "dev experiments records --all": NEEDS_TRAIN,
+    "dev folds --data dataset --labels 0,1 --output folds.csv": NEEDS_TRAIN,
     "dev explore dataset --json explored.json --labels 0,1": NEEDS_TRAIN,
     "dev figures --model model --output figures": NEEDS_TRAIN,
     "dev gate --mammograms images --others dataset --unseen-mammograms images --model model "
     "--unseen-others images --every 50 --pairs 1 --json gate.json": 0,
     "dev gate --mammograms images --others images --model model --fit": NEEDS_TRAIN,
+    "dev pointing model.keras --lesions films --cache cache": NEEDS_TRAIN,
     "dev quality images --every 2 --list --json quality.json": 0,
     "dev release run --data dataset --output released": NEEDS_TRAIN,
     "dev release run_without_model --data dataset --output released --record-only": 0,
@@ -68,7 +72,7 @@ LINES: dict[str, int | str] = {
     "dev robustness --data dataset --labels 0,1 --split test --model model --sample 1 --seed 0 "
     "--json robustness.json": 0,
     "dev trainings recipes.toml --data dataset --runs runs --records records "
-    "--imagenet weights.h5 --only backbone-inceptionv3": NEEDS_TRAIN,
+    "--imagenet weights.h5 --folds folds.csv --only backbone-inceptionv3": NEEDS_TRAIN,
     "dev trainings --data dataset --list recipes.toml": 0,
 }
 
@@ -130,6 +134,14 @@ def folder(
         shutil.copy(file, place / "run")
     scores = "file,label,patient,breast,logit,probability\n"
     (place / "run" / "validation_scores.csv").write_text(scores)
+    for number, split in ((1, "train"), (2, "valid")):
+        table = place / "folds" / f"fold-{number}" / "validation_scores.csv"
+        table.parent.mkdir(parents=True)
+        rows = [
+            f"{sha256_of(e.path)},{e.label},{e.patient_id},{e.patient_id},{place_of},0.5"
+            for place_of, e in enumerate(dataset.split(split))
+        ]
+        table.write_text("\n".join(["sha256,label,patient,breast,logit,probability", *rows]))
     (place / "records" / "one").mkdir(parents=True)
     (place / "records" / "one" / "history.json").write_text("[]")
     return place
@@ -231,7 +243,7 @@ def test_an_unknown_missing_package_is_not_explained(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["test.py"], "test.py: error: name the images to ask about"),
+        (["test.py"], "test.py: error: give the images to predict"),
         (["train.py"], "mammoscope train: error: the following arguments are required: --data"),
         (["predict.py", "--nothing"], "mammoscope: error: unrecognized arguments: --nothing"),
     ],

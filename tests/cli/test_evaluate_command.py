@@ -387,7 +387,7 @@ class TestPredict:
     def test_resume_needs_a_file(self, images, tmp_path, capsys):
         study = ["--study", "--json", tmp_path / "study.json"]
         for options in ([], ["--json", "-"], study):
-            assert predict(images, "--resume", *options) == 1
+            assert predict(images, "--resume", *options) == 2
             assert "--resume needs --json FILE" in capsys.readouterr().err
 
     @pytest.mark.skipif(not FULL_DISK.exists(), reason="no /dev/full on this system")

@@ -1,4 +1,4 @@
-"""`mammoscope dev gate`: what it fits, measures and prints."""
+"""`mammoscope dev gate`: fitting, measuring and output."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from tests.imaging.test_learned_gate import drawn_chest, mammogram, phantom
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn chests, and a file that is no image."""
+    """Drawings of chests, and a file that is not an image."""
     folder = tmp_path_factory.mktemp("others")
     for seed in range(24):
         pixels = np.rint(drawn_chest(seed) * 255).astype(np.uint8)
@@ -32,7 +32,7 @@ def model(artifact_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(artifact_folder, tmp_path / "model"))
 
 
-def test_it_fits_on_one_half_and_measures_the_other(
+def test_one_half_is_fitted_and_the_other_measured(
     model: Path, others: Path, phantom_dataset: Path, tmp_path: Path, capsys
 ):
     network = (model / "model.keras").read_bytes()
@@ -41,7 +41,7 @@ def test_it_fits_on_one_half_and_measures_the_other(
     asked += ["--json", str(tmp_path / "gate.json")]
     assert main([*asked, "--fit"]) == 0
     printed = capsys.readouterr().out
-    assert "95 % intervals" in printed
+    assert "95 % confidence intervals" in printed
     card = load_artifact(model).require_card()
     assert card.gate is not None
     assert (model / "model.keras").read_bytes() == network
@@ -54,14 +54,16 @@ def test_it_fits_on_one_half_and_measures_the_other(
     assert chests[str(others)]["passed"] == 0
     assert 0 < chests[str(others)]["images"] < 24
     assert all(each["images"] == 2 for each in first["counts"]["arranged"].values())
-    # Without --fit the card stays as it is, and so do the counts.
+    # Without --fit, the card stays unchanged, and so do the counts.
     written = (model / "card.json").read_bytes()
     assert main(asked) == 0
     assert (model / "card.json").read_bytes() == written
     assert json.loads((tmp_path / "gate.json").read_text()) == first
 
 
-def test_too_few_images_are_no_fit(model: Path, others: Path, phantom_dataset: Path, tmp_path):
+def test_too_few_images_for_fitting_are_refused(
+    model: Path, others: Path, phantom_dataset: Path, tmp_path
+):
     few = tmp_path / "few"
     few.mkdir()
     shutil.copy(others / "0.png", few)
@@ -89,11 +91,11 @@ def test_images_of_a_patient_stay_together(phantom_dataset: Path, tmp_path: Path
     ("hits", "count", "expected"),
     [(0, 10, (0.0, 0.2775)), (10, 10, (0.7225, 1.0)), (8, 10, (0.4902, 0.9433)), (0, 0, (0, 1))],
 )
-def test_intervals_are_wilsons(hits, count, expected):
+def test_intervals_follow_wilson(hits, count, expected):
     assert wilson(hits, count) == pytest.approx(expected, abs=1e-4)
 
 
-def test_arrangements_do_not_pass_without_a_word():
+def test_arrangements_do_not_pass_without_a_warning():
     size = (299, 299)
     found = [
         (name, see(image, size, None))

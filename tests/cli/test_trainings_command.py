@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mammoscope.__main__ import main
+from mammoscope.data.fold_table import read_folds
 from mammoscope.errors import ConfigurationError
 from mammoscope.settings.training import TrainConfig
 from mammoscope.training.recipes import read_plan
@@ -36,6 +37,7 @@ trainable_from = "no such layer"
 name = "whole"
 base = "small"
 crop = false
+folds = 1
 """
 
 
@@ -76,6 +78,8 @@ def test_the_committed_recipes_are_valid_and_change_one_setting_per_run():
         '[[run]]\nname = "x"\ndata = "elsewhere"',
         '[[run]]\nname = "x"\nweights = "run:y"\n[[run]]\nname = "y"',
         '[[run]]\nname = "x"\nteachers = ["x"]',
+        '[[run]]\nname = "x"\nfolds = 6',
+        '[[run]]\nname = "x"\nfolds = "5"',
     ],
 )
 def test_a_plan_with_a_mistake_is_refused(text: str, plan: Path):
@@ -84,11 +88,22 @@ def test_a_plan_with_a_mistake_is_refused(text: str, plan: Path):
         read_plan(plan)
 
 
+def test_a_run_with_folds_becomes_a_run_for_each():
+    planned = read_plan(Path("recipes/folds.toml"))[:5]
+    assert [run.name for run in planned] == [f"folds-flips/fold-{k}" for k in range(1, 6)]
+    assert [run.config.fold for run in planned] == [1, 2, 3, 4, 5]
+    (flips,) = (run for run in read_plan(RELEASED) if run.name == "flips")
+    assert {run.config.model_copy(update={"fold": None}) for run in planned} == {flips.config}
+
+
 @pytest.mark.training
 def test_unfinished_runs_are_trained_and_a_failure_does_not_stop_the_others(
     plan: Path, phantom_dataset: Path, tmp_path: Path, capfd
 ):
-    folders = ("--runs", tmp_path / "runs", "--records", tmp_path / "records")
+    folds = tmp_path / "folds.csv"
+    assert main(["dev", "folds", "--data", str(phantom_dataset), "--output", str(folds)]) == 0
+    capfd.readouterr()
+    folders = ("--runs", tmp_path / "runs", "--records", tmp_path / "records", "--folds", folds)
     command = ["dev", "trainings", plan, "--data", phantom_dataset, *folders]
 
     def trainings(*more: str) -> tuple[int, str, str]:
@@ -109,9 +124,12 @@ def test_unfinished_runs_are_trained_and_a_failure_does_not_stop_the_others(
     assert names == {"first", "whole"}
     network = json.loads((tmp_path / "records" / "first" / "network.json").read_text())
     assert network["multiply_adds"] > 1e8
-    with (tmp_path / "records" / "whole" / "split.csv").open() as stream:
-        assert {row["part"] for row in csv.DictReader(stream)} == {"train", "validation", "test"}
-    assert trainings("--only", "other")[0] == 1
+    with (tmp_path / "records" / "whole" / "fold-1" / "split.csv").open() as stream:
+        parts = {row["patient"]: row["part"] for row in csv.DictReader(stream)}
+    assert set(parts.values()) == {"train", "validation", "test"}
+    left_out = {patient for patient, part in parts.items() if part == "validation"}
+    assert left_out == {patient for patient, fold in read_folds(folds).items() if fold == 1}
+    assert trainings("--only", "other")[0] == 2
 
 
 RELEASED = Path("recipes/released.toml")
@@ -128,6 +146,16 @@ def test_the_recipe_of_the_released_model_agrees_with_its_records():
     card = json.loads(Path("model/card.json").read_text())
     recorded = TrainConfig.from_record(json.dumps(card["training"]["config"]).encode())
     assert planned[-1].config_in(Path("runs")).described() == recorded.described()
+
+
+def test_the_recipe_of_the_folds_is_that_of_their_records():
+    planned = read_plan(Path("recipes/folds.toml"), Path("inception_v3_notop.weights.h5"))
+    records = {run: Path("model/experiments") / run.name / "config.json" for run in planned}
+    recorded = {run: path for run, path in records.items() if path.is_file()}
+    assert recorded
+    for run, path in recorded.items():
+        described = TrainConfig.from_record(path.read_bytes()).described()
+        assert run.config_in(Path("runs")).described() == described, run.name
 
 
 def test_missing_data_folders_are_reported(phantom_dataset: Path, capsys):

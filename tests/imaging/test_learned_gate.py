@@ -1,4 +1,4 @@
-"""The learned gate: a definition that every reading follows, and the one of the released model."""
+"""The learned gate: its definition, and the gate of the released model."""
 
 import io
 from dataclasses import replace
@@ -25,7 +25,7 @@ CASES = REAL_DATASET.parent / "cases"
 
 
 def constant(score: float, *, refuse_below: float = 0.0, warn_below: float = 1.0) -> LearnedGate:
-    """A gate that gives every image one score."""
+    """A gate that gives the same score to every image."""
     return LearnedGate(
         weights=(0.0,) * SIDE**2, bias=score, refuse_below=refuse_below, warn_below=warn_below
     )
@@ -62,7 +62,7 @@ def released() -> LearnedGate:
 
 
 @pytest.mark.parametrize(("score", "outcome"), [(-0.1, "refused"), (0.5, "warned"), (1.5, "")])
-def test_low_scores_are_refused_and_less_low_ones_warned_about(score, outcome):
+def test_low_scores_are_refused_and_medium_scores_give_a_warning(score, outcome):
     shown = mammogram(phantom(0))
     preprocessed, gate = preprocess(shown, SIZE), constant(score)
     if outcome == "refused":
@@ -70,11 +70,13 @@ def test_low_scores_are_refused_and_less_low_ones_warned_about(score, outcome):
             require_mammogram(shown, preprocessed, gate)
         return
     require_mammogram(shown, preprocessed, gate)
-    warned = [each for each in discrepancies(shown, preprocessed, gate) if "no mammogram" in each]
+    warned = [
+        each for each in discrepancies(shown, preprocessed, gate) if "not be a mammogram" in each
+    ]
     assert len(warned) == bool(outcome)
 
 
-def test_without_a_gate_the_rules_are_alone():
+def test_without_a_gate_only_the_rules_apply():
     shown = mammogram(phantom(0))
     require_mammogram(shown, preprocess(shown, SIZE))
     assert not discrepancies(shown, preprocess(shown, SIZE))
@@ -83,10 +85,10 @@ def test_without_a_gate_the_rules_are_alone():
     with pytest.raises(NotAMammogramError):
         make_network_input(data, ReadingOptions(SIZE, gate=constant(-1.0)))
     warned = make_network_input(data, ReadingOptions(SIZE, gate=constant(0.5)))
-    assert "may be no mammogram" in warned.warnings[0]
+    assert "may not be a mammogram" in warned.warnings[0]
 
 
-def test_what_it_sees_does_not_depend_on_side_sense_and_size():
+def test_input_does_not_depend_on_side_polarity_and_size():
     pixels = phantom(3)
     expected = look_of(preprocess(mammogram(pixels), SIZE))
     assert expected.shape == (SIDE**2,)
@@ -105,7 +107,7 @@ def test_what_it_sees_does_not_depend_on_side_sense_and_size():
     "changed",
     [{"weights": (0.0,)}, {"bias": float("nan")}, {"refuse_below": 2.0}, {"surprise": 1}],
 )
-def test_a_gate_that_cannot_be_is_no_gate(changed):
+def test_an_invalid_gate_is_refused(changed):
     content = {**constant(0.0).model_dump(), **changed}
     with pytest.raises(ValidationError):
         LearnedGate(**content)
@@ -117,8 +119,8 @@ def test_a_reading_process_gets_the_gate(released):
         assert decode_request(encode_request(request)) == request
 
 
-def test_the_released_gate_passes_phantoms_without_a_word(released):
-    """Others than those that it was fitted to, which have the first seeds."""
+def test_the_released_gate_passes_phantoms_without_a_warning(released):
+    """Phantoms that were not used for fitting; those had the first seeds."""
     for seed in range(1000, 1024):
         pixels = phantom(seed)
         for copy in (pixels, 1 - pixels, pixels[:, ::-1]):
@@ -126,7 +128,7 @@ def test_the_released_gate_passes_phantoms_without_a_word(released):
 
 
 def drawn_chest(seed: int) -> np.ndarray:
-    """A body with two dark lungs and ribs: nothing that a breast looks like."""
+    """A body with two dark lungs and ribs, which looks nothing like a breast."""
     rng = np.random.default_rng(seed)
     down, across = np.mgrid[0:400, 0:360] / 400
     body = np.abs(across - 0.45) < rng.uniform(0.36, 0.42)
@@ -138,7 +140,7 @@ def drawn_chest(seed: int) -> np.ndarray:
     return np.clip(np.where(body, pixels + noise, 0), 0, 1).astype(np.float32)
 
 
-def test_the_released_gate_refuses_what_looks_otherwise(released):
+def test_the_released_gate_refuses_other_images(released):
     refused = [
         released.refuses(preprocess(mammogram(drawn_chest(seed)), SIZE)) for seed in range(20)
     ]
@@ -152,10 +154,10 @@ def test_chest_radiographs_are_refused(released):
             make_network_input(path.read_bytes(), ReadingOptions((299, 299), gate=released))
 
 
-def test_it_decides_after_the_rules(released):
-    """The words say what the rules see, where they see something."""
+def test_the_gate_decides_after_the_rules(released):
+    """The message names what the rules find, if they find anything."""
     shown = mammogram(phantom(0))
     coloured = replace(shown, source=replace(shown.source, coloured=0.5))
-    with pytest.raises(NotAMammogramError, match="it has colours") as caught:
+    with pytest.raises(NotAMammogramError, match="it is coloured") as caught:
         require_mammogram(coloured, preprocess(coloured, SIZE), constant(-1.0))
     assert "its shape" not in str(caught.value)

@@ -64,7 +64,7 @@ with open_run(TrainConfig.from_preset("smoke", {}), Path(sys.argv[1]), resume=Tr
 """
 
 
-def test_one_training_at_a_time_and_a_killed_one_locks_nobody_out(tmp_path: Path) -> None:
+def test_only_one_training_uses_a_folder_and_a_killed_one_releases_it(tmp_path: Path) -> None:
     run = tmp_path / "run"
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -8,10 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.evaluation.metrics.calibration_fit import fit_platt
-from mammoscope.evaluation.metrics.intervals import RESAMPLES, Interval, Measured, bootstrap
+from mammoscope.evaluation.metrics.intervals import (
+    RESAMPLES,
+    Interval,
+    Measured,
+    Statistic,
+    bootstrap,
+)
 from mammoscope.evaluation.metrics.measures import Curve
 from mammoscope.evaluation.metrics.scored import Scored
-from mammoscope.imaging.arrays import FloatArray
+from mammoscope.imaging.arrays import FloatArray, IntArray
 from mammoscope.model.calibration import Calibration
 
 TARGET_RATE: Final = 0.90
@@ -147,21 +153,7 @@ def _measure(
 ) -> dict[str, OperatingPoint]:
     if not thresholds:
         return {}
-    right = {
-        name: (values >= threshold) == (scored.labels == 1)
-        for name, threshold in thresholds.items()
-    }
-
-    def rates(weights: FloatArray) -> dict[str, FloatArray]:
-        found: dict[str, FloatArray] = {}
-        for label, rate in ((1, "sensitivity"), (0, "specificity")):
-            of_class = weights @ (scored.labels == label)
-            for name, correct in right.items():
-                hits = weights @ (correct & (scored.labels == label))
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    found[f"{name}/{rate}"] = np.where(of_class > 0, hits / of_class, np.nan)
-        return found
-
+    rates = _rates(thresholds, values, scored.labels)
     measured = bootstrap(rates, scored.labels, scored.patients, resamples=resamples, seed=seed)
     return {
         name: OperatingPoint(
@@ -169,6 +161,30 @@ def _measure(
         )
         for name, threshold in thresholds.items()
     }
+
+
+def rates_at(thresholds: Mapping[str, float], scored: Scored) -> Statistic:
+    """Sensitivity and specificity of thresholds in probability, as ``NAME/sensitivity`` and so on.
+
+    A rate without an image of its class is NaN.
+    """
+    return _rates(thresholds, scored.probabilities, scored.labels)
+
+
+def _rates(thresholds: Mapping[str, float], values: FloatArray, labels: IntArray) -> Statistic:
+    right = {name: (values >= threshold) == (labels == 1) for name, threshold in thresholds.items()}
+
+    def rates(weights: FloatArray) -> dict[str, FloatArray]:
+        found: dict[str, FloatArray] = {}
+        for label, rate in ((1, "sensitivity"), (0, "specificity")):
+            of_class = weights @ (labels == label)
+            for name, correct in right.items():
+                hits = weights @ (correct & (labels == label))
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    found[f"{name}/{rate}"] = np.where(of_class > 0, hits / of_class, np.nan)
+        return found
+
+    return rates
 
 
 def _threshold_after(distinct: FloatArray, count: int) -> float:

@@ -7,25 +7,24 @@ the result does not depend on the aspect ratio or resolution of the export.
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.errors import NoBreastError
 from mammoscope.imaging.arrays import Grey, Mask
 from mammoscope.imaging.mammogram import Mammogram, reduction_for, shrink
 from mammoscope.imaging.preprocessing.breast import (
     SEARCH_SIZE,
-    SMALLEST_CONTRAST,
     Found,
     Shown,
     seek,
     without_annotations,
 )
+from mammoscope.imaging.preprocessing.channels import contrast, ranks, window
 from mammoscope.imaging.preprocessing.resampling import Ends, resampled
+from mammoscope.settings.training import ChannelsName
 
 _DETECTOR_SIDE: Final = 1200
 """Minimum side in pixels of an image treated as a detector's; the smallest in use have 1914 x 2294.
@@ -46,13 +45,6 @@ _LOW_PASS: Final = np.array([0.25, 0.5, 0.25])
 _DILATION: Final = 5
 """Side of the dilation, in search pixels, that restores the skin line."""
 
-_LOW_PERCENTILE: Final = 1.0
-_HIGH_PERCENTILE: Final = 99.5
-"""Percentiles of the grey values inside the breast; values beyond them are clipped."""
-
-_RANK_BINS: Final = 1024
-"""Number of grey levels before ranking: more than the 255 ranks, but coarser than noise."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preprocessed:
@@ -61,8 +53,8 @@ class Preprocessed:
     Parameters
     ----------
     pixels
-        uint8 (H, W), read-only: the breast stretched to the whole box, chest wall on the left,
-        dense tissue bright, 0 outside the breast.
+        uint8 (H, W), or (H, W, 3) of three channels, read-only: the breast stretched to the whole
+        box, chest wall on the left, dense tissue bright, 0 outside the breast.
     inverted
         Whether the image had a bright background and was inverted.
     mirrored
@@ -91,8 +83,21 @@ class Preprocessed:
     breast: Mask
 
 
+class _Form(NamedTuple):
+    """What `preprocess` was asked for; annotations are kept out of the search if `annotated`."""
+
+    size: tuple[int, int]
+    crop_to_breast: bool
+    channels: ChannelsName
+    annotated: bool
+
+
 def preprocess(
-    mammogram: Mammogram, size: tuple[int, int], *, crop_to_breast: bool = True
+    mammogram: Mammogram,
+    size: tuple[int, int],
+    *,
+    crop_to_breast: bool = True,
+    channels: ChannelsName = "ranks",
 ) -> Preprocessed:
     """Crop an image to the breast and convert it to the network's input.
 
@@ -105,6 +110,9 @@ def preprocess(
         Height and width of the result in pixels.
     crop_to_breast
         Whether to crop to the breast. False keeps the whole image with its padding, for comparison.
+    channels
+        Whether the result has ranks alone, or three channels: ranks, a linear window and local
+        contrast.
 
     Raises
     ------
@@ -120,27 +128,23 @@ def preprocess(
     # Reduce full images as their reader would have done, so that both give the same result.
     unit = max(1, factor // already)
     less = shrink(pixels, unit)
-    annotated = min(source) >= _DETECTOR_SIDE
-    preprocessed_from = partial(
-        _preprocess, size=size, crop_to_breast=crop_to_breast, annotated=annotated
-    )
-    preprocessed = preprocessed_from(less, reduced=unit * already > 1)
+    form = _Form(size, crop_to_breast, channels, annotated=min(source) >= _DETECTOR_SIDE)
+    preprocessed = _preprocess(less, form, reduced=unit * already > 1)
     top, left, bottom, right = preprocessed.box
     if bottom - top >= size[0] and right - left >= size[1]:
         return replace(preprocessed, box=(top * unit, left * unit, bottom * unit, right * unit))
     full = pixels if mammogram.read_fully is None else mammogram.read_fully().pixels
     if full.shape == less.shape:
         return preprocessed
-    fully = preprocessed_from(full, reduced=False)
+    fully = _preprocess(full, form, reduced=False)
     return replace(fully, box=_scaled_box(fully.box, full.shape, shape))
 
 
-def _preprocess(
-    source: Grey, *, size: tuple[int, int], crop_to_breast: bool, annotated: bool, reduced: bool
-) -> Preprocessed:
+def _preprocess(source: Grey, form: _Form, *, reduced: bool) -> Preprocessed:
+    size, crop_to_breast = form.size, form.crop_to_breast
     found = seek(source, size, whole=not crop_to_breast)
     judged = found
-    if crop_to_breast and annotated:
+    if crop_to_breast and form.annotated:
         judged = seek(without_annotations(source, found), size, inverted=found.inverted)
     breast = judged.breast
     occupied = np.flatnonzero(breast.any(axis=0))
@@ -156,10 +160,14 @@ def _preprocess(
     inside = _stretched_mask(breast, (*rows, *columns), size)
     if found.inverted:
         stretched = 1.0 - stretched
-    preprocessed = _normalise(stretched, inside)
     mirrored = chest_wall == "right"
     if mirrored:
-        preprocessed = np.ascontiguousarray(preprocessed[:, ::-1])
+        stretched = np.ascontiguousarray(stretched[:, ::-1])
+        inside = np.ascontiguousarray(inside[:, ::-1])
+    preprocessed = ranks(stretched, inside)
+    if form.channels == "three":
+        others = (window(stretched, inside), contrast(stretched, inside))
+        preprocessed = np.stack([preprocessed, *others], axis=-1)
     for array in (preprocessed, found.small, found.breast):
         array.setflags(write=False)
     return Preprocessed(
@@ -240,21 +248,3 @@ def _stretched_mask(breast: Mask, ends: Ends, size: tuple[int, int]) -> Mask:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_DILATION, _DILATION))
     wide = cv2.dilate(breast.astype(np.uint8), kernel).astype(np.float32)
     return resampled(wide, ends, size) > 0.5
-
-
-def _normalise(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
-    """Replace each grey value by its rank inside the breast, 1 to 255, and blank the rest.
-
-    Ranks are invariant under monotone curves of grey values, such as a scanner's processing or a
-    display window. This hides much of the scanner's identity from the network.
-    """
-    values = stretched[inside]
-    low, high = (float(v) for v in np.percentile(values, (_LOW_PERCENTILE, _HIGH_PERCENTILE)))
-    if high - low < SMALLEST_CONTRAST / 10:
-        raise NoBreastError("The brightest object in the image has no structure.")
-    bins = np.clip((stretched - low) * (_RANK_BINS / (high - low)), 0, _RANK_BINS - 1)
-    bins = bins.astype(np.int32)
-    counts = np.bincount(bins[inside], minlength=_RANK_BINS)
-    ranks = (np.cumsum(counts) - 0.5 * counts) / values.size
-    levels = np.rint(1.0 + 254.0 * ranks).astype(np.uint8)
-    return np.where(inside, levels[bins], np.uint8(0))

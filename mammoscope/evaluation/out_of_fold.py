@@ -1,0 +1,201 @@
+"""What the networks of a run's folds predict for patients whom they did not learn from.
+
+A run is a folder with a record for each fold, ``fold-1`` and so on. Logits of different folds come
+from different networks: they are never pooled as they are, and what makes them comparable
+(calibration, thresholds, the mean of several runs, the age) is fitted to the other folds.
+"""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from mammoscope.data.dataset import Facts
+from mammoscope.errors import RunError
+from mammoscope.evaluation.aggregation import SCORES_NAME
+from mammoscope.evaluation.metrics.calibration_fit import fit_platt, fit_platt_with_age
+from mammoscope.evaluation.metrics.operating import fit_scale
+from mammoscope.evaluation.metrics.scored import Scored
+from mammoscope.imaging.arrays import FloatArray
+from mammoscope.model.artifact.card import DEFAULT_POINT
+from mammoscope.model.calibration import AgeCalibration, Calibration
+
+_Fitted = TypeVar("_Fitted")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoldScores:
+    """A fold's validation images and their logits.
+
+    Parameters
+    ----------
+    name
+        Of the fold's record.
+    digests
+        SHA-256 of each image's file, in order.
+    scored
+        The images in that order.
+    thresholds
+        Operating points by name, in calibrated probability; none before `calibrate_folds`.
+    """
+
+    name: str
+    digests: tuple[str, ...]
+    scored: Scored
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    def with_logits(self, logits: FloatArray) -> "FoldScores":
+        """The same images with other logits (N,)."""
+        return replace(self, scored=replace(self.scored, logits=logits))
+
+
+Folds = Sequence[FoldScores]
+
+
+def read_fold_scores(run: Path) -> list[FoldScores]:
+    """Read all folds that a run has scores of, in their order.
+
+    Raises
+    ------
+    RunError
+        If there is none, or one is damaged.
+    """
+    tables = sorted(run.glob(f"fold-*/{SCORES_NAME}"))
+    if not tables:
+        raise RunError(f"The run {run.name} has no scores of a fold (fold-*/{SCORES_NAME}).")
+    return [_read(table) for table in tables]
+
+
+def _read(table: Path) -> FoldScores:
+    try:
+        with table.open(newline="", encoding="utf-8") as stream:
+            rows = sorted(csv.DictReader(stream), key=lambda row: row["sha256"])
+        scored = Scored.of(
+            [int(row["label"]) for row in rows],
+            [float(row["logit"]) for row in rows],
+            patients=[row["patient"] for row in rows],
+            breasts=[row["breast"] for row in rows],
+        )
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as err:
+        raise RunError(f"The scores of {table.parent.name} are damaged.") from err
+    return FoldScores(table.parent.name, tuple(row["sha256"] for row in rows), scored)
+
+
+def folds_in_common(runs: Sequence[Folds]) -> list[list[FoldScores]]:
+    """Keep the folds that all runs have.
+
+    Raises
+    ------
+    RunError
+        If there is none, or the runs differ in a fold's images, labels, patients or breasts.
+    """
+    names = set.intersection(*({fold.name for fold in run} for run in runs))
+    if not names:
+        raise RunError("The runs have no scores of the same fold.")
+    kept = [[fold for fold in run if fold.name in names] for run in runs]
+    for first, *others in zip(*kept, strict=True):
+        for other in others:
+            if first.digests != other.digests or any(
+                not np.array_equal(getattr(first.scored, name), getattr(other.scored, name))
+                for name in ("labels", "patients", "breasts")
+            ):
+                raise RunError(f"The runs were validated on different images in {first.name}.")
+    return kept
+
+
+def average_runs(runs: Sequence[Folds]) -> list[FoldScores]:
+    """Average the calibrated log-odds of several runs, fold by fold; one run stays as it is.
+
+    Raises
+    ------
+    RunError
+        If there are several runs and one fold, so that no other fold can calibrate it.
+    """
+    if len(runs) == 1:
+        return list(runs[0])
+    log_odds = [
+        [calibration.log_odds(fold.scored.logits) for fold, calibration in _fitted(run, _fit_platt)]
+        for run in runs
+    ]
+    return [
+        fold.with_logits(np.mean(each, axis=0))
+        for fold, each in zip(runs[0], zip(*log_odds, strict=True), strict=True)
+    ]
+
+
+def add_age(run: Folds, facts: Mapping[str, Facts]) -> list[FoldScores]:
+    """Add the woman's age to the log-odds.
+
+    Parameters
+    ----------
+    run
+        At least two folds.
+    facts
+        By digest.
+
+    Raises
+    ------
+    RunError
+        If there is one fold, an age is not known, or the age adds nothing in the other folds.
+    """
+
+    def years(folds: Folds) -> FloatArray:
+        ages = [facts.get(digest, Facts()).age for fold in folds for digest in fold.digests]
+        return np.array(ages, np.float64)
+
+    def fit(others: Folds) -> AgeCalibration | None:
+        pooled = _pooled(others)
+        return fit_platt_with_age(pooled.logits, years(others), pooled.labels)
+
+    if np.isnan(years(run)).any():
+        raise RunError("The age of a woman is not known.")
+    result = []
+    for fold, fitted in _fitted(run, fit):
+        if fitted is None:
+            raise RunError("The age adds nothing in the other folds.")
+        result.append(fold.with_logits(fitted.log_odds(fold.scored.logits, years([fold]))))
+    return result
+
+
+def calibrate_folds(run: Folds) -> list[FoldScores]:
+    """Give each fold the calibration and the thresholds of the others.
+
+    Raises
+    ------
+    RunError
+        If there is one fold.
+    """
+    return [
+        replace(
+            fold,
+            scored=replace(fold.scored, calibration=scale.calibration),
+            thresholds=scale.thresholds,
+        )
+        for fold, scale in _fitted(run, lambda others: fit_scale(_pooled(others), DEFAULT_POINT))
+    ]
+
+
+def _fitted(run: Folds, fit: Callable[[Folds], _Fitted]) -> list[tuple[FoldScores, _Fitted]]:
+    """Each fold with what is fitted to all others."""
+    return [(fold, fit([other for other in run if other is not fold])) for fold in run]
+
+
+def _fit_platt(folds: Folds) -> Calibration:
+    pooled = _pooled(folds)
+    return fit_platt(pooled.logits, pooled.labels)
+
+
+def _pooled(folds: Folds) -> Scored:
+    """The images of several folds."""
+    if not folds:
+        raise RunError("A fold is calibrated by other folds; there is only one.")
+    return Scored.of(
+        np.concatenate([fold.scored.labels for fold in folds]),
+        np.concatenate([fold.scored.logits for fold in folds]),
+        patients=[
+            (fold.name, patient) for fold in folds for patient in fold.scored.patients.tolist()
+        ],
+    )

@@ -1,0 +1,175 @@
+"""Two runs on the same patients: what is measured in each fold, as means over the folds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.data.dataset import Facts
+from mammoscope.evaluation.metrics.assessment import MIN_PER_CLASS
+from mammoscope.evaluation.metrics.intervals import CONFIDENCE, RESAMPLES
+from mammoscope.evaluation.metrics.measures import Curve, Measures
+from mammoscope.evaluation.metrics.operating import rates_at
+from mammoscope.evaluation.out_of_fold import Folds, FoldScores
+from mammoscope.imaging.arrays import FloatArray
+
+MACHINES: Final = "within machines"
+"""Name of the mean of the AUCs inside machines."""
+
+Masks = Mapping[str, npt.NDArray[np.bool_]]
+"""Which of a fold's images (N,) belong to a group, by the group's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Machines and subgroups of a fold's images."""
+
+    machines: Masks
+    subgroups: Masks
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """A measure of two runs, as means over the folds.
+
+    Parameters
+    ----------
+    first, second
+        Of each run.
+    difference
+        Second less first.
+    error
+        Standard error of the difference, from resamples of patients within folds.
+    low, high
+        Ends of its 95 % interval.
+    """
+
+    first: float
+    second: float
+    difference: float
+    error: float
+    low: float
+    high: float
+
+
+def groups_of(run: Folds, facts: Mapping[str, Facts]) -> list[Groups]:
+    """Groups of each fold that have enough images of both labels in all folds.
+
+    A cancer's subgroup, such as ``in situ``, holds all images without a cancer beside.
+
+    Parameters
+    ----------
+    run
+        The folds.
+    facts
+        By digest, where known.
+    """
+    known = [[facts.get(digest, Facts()) for digest in fold.digests] for fold in run]
+    machines = sorted({each.machine_id for of in known for each in of if each.machine_id})
+    inside = [
+        {name: np.array([each.machine_id == name for each in of]) for name in machines}
+        for of in known
+    ]
+    subgroups = [_subgroups(of, fold) for of, fold in zip(known, run, strict=True)]
+    return [Groups(*both) for both in zip(_large(inside, run), _large(subgroups, run), strict=True)]
+
+
+def _subgroups(facts: Sequence[Facts], fold: FoldScores) -> Masks:
+    ages = np.array([np.nan if each.age is None else each.age for each in facts])
+    healthy = fold.scored.labels == 0
+    return {
+        "invasive": np.array([each.invasive is True for each in facts]) | healthy,
+        "in situ": np.array([each.invasive is False for each in facts]) | healthy,
+        "density A or B": np.array([each.density in ("A", "B") for each in facts]),
+        "density C or D": np.array([each.density in ("C", "D") for each in facts]),
+        "under 50 years": ages < 50,
+        "50 to 69 years": (ages >= 50) & (ages < 70),
+        "70 years and over": ages >= 70,
+    }
+
+
+def _large(groups: Sequence[Masks], run: Folds) -> list[Masks]:
+    kept = [
+        name
+        for name in groups[0]
+        if all(
+            min(np.bincount(fold.scored.labels[of[name]], minlength=2)) >= MIN_PER_CLASS
+            for of, fold in zip(groups, run, strict=True)
+        )
+    ]
+    return [{name: of[name] for name in kept} for of in groups]
+
+
+def compare_folds(
+    first: Folds,
+    second: Folds,
+    groups: Sequence[Groups],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Paired]:
+    """Measure two runs on the same resamples of patients, all images of a patient together.
+
+    Parameters
+    ----------
+    first, second
+        The same folds of both runs. Where they are calibrated, so are calibration error and
+        operating points measured.
+    groups
+        Of each fold.
+    resamples
+        How often patients are drawn, with replacement and within their fold.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    dict
+        By the measure's name; ``image``, the AUC by image, is the primary endpoint.
+    """
+    rng = np.random.default_rng(seed)
+    found: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
+    for one, other, of in zip(first, second, groups, strict=True):
+        count = int(one.scored.patients.max()) + 1
+        drawn = rng.multinomial(count, np.full(count, 1.0 / count), size=resamples)
+        # The first row is the patients as they are.
+        times = np.concatenate([np.ones((1, count)), drawn])
+        measured = _measure(other, of, times)
+        for name, values in _measure(one, of, times).items():
+            found.setdefault(name, []).append((values, measured[name]))
+    return {name: _paired(*np.mean(pairs, axis=0)) for name, pairs in found.items()}
+
+
+def _paired(first: FloatArray, second: FloatArray) -> Paired:
+    """From the values (1 + resamples,) of two runs."""
+    difference = second - first
+    tail = (1.0 - CONFIDENCE) / 2.0
+    low, high = np.nanquantile(difference[1:], [tail, 1.0 - tail])
+    error = np.nanstd(difference[1:])
+    values = (first[0], second[0], difference[0], error, low, high)
+    return Paired(*(float(value) for value in values))
+
+
+def _measure(fold: FoldScores, groups: Groups, times: FloatArray) -> dict[str, FloatArray]:
+    """Values (R,) by name for patients that count so many times (R, patients)."""
+    scored, breasts = fold.scored, fold.scored.by_breast()
+    everything = np.ones(scored.labels.size, np.bool_)
+
+    def area(mask: npt.NDArray[np.bool_]) -> FloatArray:
+        curve = Curve(scored.logits[mask], scored.labels[mask])
+        return curve.auc(times[:, scored.patients[mask]])
+
+    found = {
+        "image": area(everything),
+        "breast": Curve(breasts.logits, breasts.labels).auc(times[:, breasts.patients]),
+    }
+    if groups.machines:
+        found[MACHINES] = np.mean([area(mask) for mask in groups.machines.values()], axis=0)
+    found |= {name: area(mask) for name, mask in groups.subgroups.items()}
+    if fold.thresholds:
+        weights = times[:, scored.patients]
+        found["calibration error"] = Measures(scored)(weights)["ece"]
+        found |= rates_at(fold.thresholds, scored)(weights)
+    return found

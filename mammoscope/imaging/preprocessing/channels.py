@@ -1,0 +1,100 @@
+"""Grey values of a breast as a network sees them: as ranks, in a linear window, as local contrast.
+
+Each function takes the breast stretched to the box, float32 (H, W) with the chest wall on the left,
+and the mask of the breast, bool (H, W). Each returns uint8 (H, W), 1 to 255 in the breast and 0
+outside.
+"""
+
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mammoscope.errors import NoBreastError
+from mammoscope.imaging.arrays import Grey, Mask
+from mammoscope.imaging.preprocessing.breast import SMALLEST_CONTRAST
+
+_PERCENTILES: Final = (1.0, 99.5)
+"""Percentiles of the grey values inside the breast; values beyond them are clipped."""
+
+_RANK_BINS: Final = 1024
+"""Number of grey levels before ranking: more than the 255 ranks, but coarser than noise."""
+
+_SKIN: Final = 0.05
+"""Diameter, as a share of the height, by which the breast is eroded before the window's percentiles
+are taken: the skin line is as dark or bright as a scanner makes it."""
+
+_MUSCLE: Final = (0.5, 0.6)
+"""Height and width, as shares of the box, of the corner at chest wall and top that the window's
+percentiles leave out. It holds the pectoral muscle of most oblique views, as seen by eye."""
+
+_NEIGHBOURHOOD: Final = 0.04
+"""Standard deviation, as a share of the height, of the neighbourhood that contrast is local to."""
+
+_STEEPEST: Final = 3.0
+"""Local standard deviations at which contrast ends."""
+
+
+def ranks(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
+    """Replace each grey value by its rank inside the breast.
+
+    Ranks are invariant under monotone curves of grey values, such as a scanner's processing or a
+    display window. This hides much of the scanner's identity from the network.
+
+    Raises
+    ------
+    NoBreastError
+        If the breast has no structure.
+    """
+    values = stretched[inside]
+    low, high = (float(v) for v in np.percentile(values, _PERCENTILES))
+    if high - low < SMALLEST_CONTRAST / 10:
+        raise NoBreastError("The brightest object in the image has no structure.")
+    bins = np.clip((stretched - low) * (_RANK_BINS / (high - low)), 0, _RANK_BINS - 1)
+    bins = bins.astype(np.int32)
+    counts = np.bincount(bins[inside], minlength=_RANK_BINS)
+    shares = (np.cumsum(counts) - 0.5 * counts) / values.size
+    levels = np.rint(1.0 + 254.0 * shares).astype(np.uint8)
+    return np.where(inside, levels[bins], np.uint8(0))
+
+
+def window(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
+    """Spread the grey values of the tissue between skin and muscle linearly.
+
+    Ranks spread the many alike values of a fatty breast over the whole range, noise and all, and
+    give the pectoral muscle the highest. Here what stands out stays as bright as it is.
+    """
+    height, width = inside.shape
+    side = max(3, round(_SKIN * height))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    # Beyond the box's edges the breast continues.
+    core = np.asarray(cv2.erode(inside.astype(np.uint8), kernel, borderValue=(1.0,)), np.bool_)
+    rows, columns = np.mgrid[0:height, 0:width]
+    tissue = core & (rows / (_MUSCLE[0] * height) + columns / (_MUSCLE[1] * width) > 1.0)
+    low, high = np.percentile(stretched[tissue if tissue.any() else inside], _PERCENTILES)
+    share = np.clip((stretched - low) / max(float(high - low), np.finfo(np.float32).tiny), 0.0, 1.0)
+    return np.where(inside, np.rint(1.0 + 254.0 * share), 0.0).astype(np.uint8)
+
+
+def contrast(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
+    """Difference from the neighbourhood's mean, in its standard deviations.
+
+    It shows edges and spots wherever they lie; 128 is the neighbourhood's mean. Where tissue varies
+    less than half as much as is typical, it counts as varying that much, so that noise does not
+    become contrast.
+    """
+    sigma = _NEIGHBOURHOOD * inside.shape[0]
+    part = inside.astype(np.float32)
+    least = float(np.finfo(np.float32).eps)
+
+    def around(values: npt.NDArray[np.floating[Any]]) -> Grey:
+        return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
+
+    share = np.maximum(around(part), least)
+    mean = around(stretched * part) / share
+    spread = np.sqrt(np.maximum(around((stretched - mean) ** 2 * part) / share, 0.0))
+    typical = float(np.median(spread[inside]))
+    deviations = (stretched - mean) / np.maximum(spread, max(typical / 2.0, least))
+    levels = 128.0 + 127.0 * np.clip(deviations / _STEEPEST, -1.0, 1.0)
+    return np.where(inside, np.rint(levels), 0.0).astype(np.uint8)

@@ -1,0 +1,34 @@
+"""An optimizer whose steps are larger for the head than for the backbone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+
+class HeadRate(keras.optimizers.AdamW):  # type: ignore[misc, unused-ignore]  # Keras has no types
+    """AdamW at a multiple of its rate for all variables but the backbone's.
+
+    A head that starts from nothing has farther to go than a backbone that is only tuned.
+
+    Parameters
+    ----------
+    factor
+        Multiple of the learning rate.
+    **settings
+        Of AdamW.
+    """
+
+    def __init__(self, factor: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._factor = factor
+        self._spared: frozenset[int] = frozenset()
+
+    def spare(self, backbone: Sequence[Any]) -> None:
+        """Take note of the backbone's variables; the optimizer is built already."""
+        self._spared = frozenset(self._get_variable_index(variable) for variable in backbone)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable."""
+        spared = self._get_variable_index(variable) in self._spared
+        super().update_step(gradient, variable, learning_rate * (1.0 if spared else self._factor))

@@ -1,0 +1,178 @@
+"""Two runs on the same patients: paired differences, fold by fold."""
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from mammoscope.__main__ import main
+from mammoscope.data.dataset import read_dataset
+from mammoscope.evaluation.metrics.calibration_fit import fit_platt, fit_platt_with_age
+from mammoscope.evaluation.metrics.operating import measure_points
+from mammoscope.evaluation.metrics.scored import Scored
+from mammoscope.evaluation.out_of_fold import (
+    FoldScores,
+    add_age,
+    average_runs,
+    calibrate_folds,
+    folds_in_common,
+    read_fold_scores,
+)
+from mammoscope.evaluation.paired import Groups, Paired, compare_folds
+from mammoscope.model.artifact.folder import sha256_of
+
+
+def scores(seed: int, skill: float, patients: int = 60) -> Scored:
+    """Four images a patient, two a breast; labels are the same for all seeds."""
+    labels = np.random.default_rng(0).integers(0, 2, (patients, 2)).repeat(2, axis=1).ravel()
+    noise = np.random.default_rng(seed).normal(size=labels.size)
+    return Scored.of(
+        labels,
+        skill * labels + noise,
+        patients=np.arange(patients).repeat(4).tolist(),
+        breasts=np.arange(2 * patients).repeat(2).tolist(),
+    )
+
+
+def compared(
+    pairs: list[tuple[Scored, Scored]], groups: Groups, resamples: int = 200
+) -> dict[str, Paired]:
+    sides = [[FoldScores("a", (), scored) for scored in side] for side in zip(*pairs, strict=True)]
+    return compare_folds(*sides, [groups] * len(pairs), resamples=resamples)
+
+
+HALF = np.arange(240) % 8 < 4
+HALVES = Groups({"a": HALF, "b": ~HALF}, {"some": HALF})
+
+
+def test_areas_are_means_over_folds_and_machines():
+    pairs = [(scores(1, 0.3), scores(2, 1.0)), (scores(3, 0.3), scores(4, 1.0))]
+    found = compared(pairs, HALVES)
+    image = [np.mean([roc_auc_score(p[i].labels, p[i].logits) for p in pairs]) for i in (0, 1)]
+    assert (found["image"].first, found["image"].second) == pytest.approx(image)
+    assert found["image"].difference == pytest.approx(image[1] - image[0])
+    breasts = [pair[1].by_breast() for pair in pairs]
+    expected = np.mean([roc_auc_score(b.labels, b.logits) for b in breasts])
+    assert found["breast"].second == pytest.approx(expected)
+    inside = [
+        roc_auc_score(p[1].labels[mask], p[1].logits[mask]) for p in pairs for mask in (HALF, ~HALF)
+    ]
+    assert found["within machines"].second == pytest.approx(np.mean(inside))
+    assert found["some"].second == pytest.approx(np.mean(inside[::2]))
+    assert found["image"].low < found["image"].difference < found["image"].high
+    assert found["image"].low > 0
+
+
+def test_scales_of_folds_do_not_matter_and_equal_runs_do_not_differ():
+    first, second = scores(1, 0.5), scores(2, 0.5)
+    moved = Scored(second.labels, 7 * second.logits + 30, second.patients, second.breasts)
+    same = compared([(first, second), (first, first)], HALVES)
+    assert compared([(first, moved), (first, first)], HALVES) == same
+    for pair in compared([(first, first)], HALVES).values():
+        assert (pair.difference, pair.error, pair.low, pair.high) == (0, 0, 0, 0)
+
+
+def test_images_of_a_patient_are_drawn_together():
+    one, other = scores(1, 0.8), scores(2, 0.2)
+    apart = compared([(one, other)], HALVES, 2000)["image"].error
+
+    def doubled(scored: Scored) -> Scored:
+        arrays = (scored.labels, scored.logits, scored.patients, scored.breasts)
+        return Scored(*(np.concatenate([each, each]) for each in arrays))
+
+    again = compared([(doubled(one), doubled(other))], Groups({}, {}), 2000)
+    assert again["image"].error == pytest.approx(apart, rel=0.1)
+    assert set(again) == {"image", "breast"}
+
+
+def test_calibration_and_thresholds_of_a_fold_are_those_of_the_others():
+    run = [FoldScores(str(seed), (), scores(seed, 1.0)) for seed in (1, 2, 3)]
+    calibrated = calibrate_folds(run)
+    others = [np.concatenate([getattr(f.scored, n) for f in run[1:]]) for n in ("logits", "labels")]
+    expected = fit_platt(*others)
+    assert calibrated[0].scored.calibration == expected
+    moved = [FoldScores("1", (), scores(9, 0.0)), *run[1:]]
+    again = calibrate_folds(moved)
+    assert again[0].thresholds == calibrated[0].thresholds
+    assert again[1].thresholds != calibrated[1].thresholds
+    found = compare_folds(calibrated, again, [HALVES] * 3, resamples=50)
+    points = [measure_points(fold.thresholds, fold.scored) for fold in calibrated]
+    for rate in ("sensitivity", "specificity"):
+        value = np.mean([getattr(each["high_sensitivity"], rate).value for each in points])
+        assert found[f"high_sensitivity/{rate}"].first == pytest.approx(value)
+    assert 0 < found["calibration error"].first < found["calibration error"].second
+
+
+def write(record: Path, dataset: Path, seed: int, skill: float = 3.0) -> None:
+    """A record as a run of the phantoms leaves it."""
+    record.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    with (record / "validation_scores.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("sha256", "label", "patient", "breast", "logit", "probability"))
+        paths = sorted(dataset.glob("*/[01]/*"))
+        rng.shuffle(paths)
+        for path in paths:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            patient = path.name.split("_")[0]
+            logit = rng.normal() + skill * (path.parent.name == "1")
+            writer.writerow((digest, path.parent.name, patient, patient, logit, 0.5))
+
+
+def test_the_command_compares_the_folds_that_both_have(phantom_dataset, tmp_path, capsys):
+    for name, folds in (("a", (1, 2)), ("b", (2, 3))):
+        for number in folds:
+            write(tmp_path / name / f"fold-{number}", phantom_dataset, seed=number)
+    command = ["dev", "compare", str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "fold-2: b less a"
+    assert [line.split()[:1] for line in lines[2:]] == [["image"], ["breast"]]
+    assert lines[2].split()[3:5] == ["+0.000", "0.000"]
+    assert main([*command, "--data", str(phantom_dataset)]) == 0
+    assert any(line.startswith("invasive") for line in capsys.readouterr().out.splitlines())
+    assert main([*command, "--folds", "3"]) == 1
+    assert "no scores of the same fold" in capsys.readouterr().err
+    assert main([*command, "--age"]) == 2
+    assert main([*command, "--age", "--data", str(phantom_dataset)]) == 1
+    assert "there is only one" in capsys.readouterr().err
+
+
+def test_a_mean_and_an_age_are_calibrated_by_the_other_folds(phantom_dataset, tmp_path, capsys):
+    for name, skill in (("a", 0.5), ("b", 0.5)):
+        for number in (1, 2):
+            seed = number + 10 * (name == "b")
+            write(tmp_path / name / f"fold-{number}", phantom_dataset, seed, skill)
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    first, second = read_fold_scores(tmp_path / "a"), read_fold_scores(tmp_path / "b")
+    means = average_runs(folds_in_common([first, second]))
+    others = [
+        fit_platt(run[1].scored.logits, run[1].scored.labels).log_odds(run[0].scored.logits)
+        for run in (first, second)
+    ]
+    assert means[0].scored.logits == pytest.approx(np.mean(others, axis=0))
+    assert main(["dev", "compare", a, f"{a}+{b}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "fold-1, fold-2: a+b less a"
+    area = np.mean([roc_auc_score(f.scored.labels, f.scored.logits) for f in means])
+    assert lines[2].split()[2] == f"{area:.3f}"
+    assert main(["dev", "compare", a, b, "--age", "--data", str(phantom_dataset)]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("both with age")
+    facts = {sha256_of(e.path): e.facts for e in read_dataset(phantom_dataset).examples}
+    ages = [np.array([facts[digest].age for digest in fold.digests]) for fold in first]
+    fitted = fit_platt_with_age(first[1].scored.logits, ages[1], first[1].scored.labels)
+    assert add_age(first, facts)[0].scored.logits == pytest.approx(
+        fitted.log_odds(first[0].scored.logits, ages[0])
+    )
+
+
+def test_other_images_are_not_compared(phantom_dataset, tmp_path, capsys):
+    for name in ("a", "b"):
+        write(tmp_path / name / "fold-1", phantom_dataset, seed=1)
+    path = tmp_path / "b" / "fold-1" / "validation_scores.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    assert main(["dev", "compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
+    assert "different images in fold-1" in capsys.readouterr().err
