@@ -49,8 +49,8 @@ _HEAD: Final = "score"
 """Name of the layer that maps features to the logit map."""
 
 CELLS: Final = "cells"
-"""Name of the layer of the head ``lesions`` that is trained on outlines: float32 (N, h, w, 2), logits
-of a malignant and of a benign lesion in each cell."""
+"""Name of the layer of the head ``lesions`` that is trained on outlines: float32 (N, h, w, 2),
+logits of a malignant and of a benign lesion in each cell."""
 
 _HIGHEST_CELLS: Final = 6
 """Number of highest cells whose mean is the logit of the head ``lesions``: a lesion's size."""
