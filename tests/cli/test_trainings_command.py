@@ -191,7 +191,7 @@ def test_the_released_model_is_rebuilt_at_phantom_size(
     ]  # fmt: skip
     needy = [*command, "--only", "ddsm-fine-tuning"]
     assert main([str(part) for part in needy]) == 1
-    assert "needs ddsm-cancers finished first" in capfd.readouterr().err
+    assert "ddsm-cancers must be finished first" in capfd.readouterr().err
     assert main([str(part) for part in command]) == 0
     names = {run["name"] for run in runs}
     assert {path.name for path in (tmp_path / "records").iterdir()} == names

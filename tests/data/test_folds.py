@@ -77,9 +77,9 @@ def test_the_command_reproduces_the_committed_table(real_dataset, tmp_path, caps
 def test_a_table_of_other_patients_is_refused(tmp_path):
     cohort = [example(p, 0, p % 2) for p in range(20)]
     table = assign_folds(cohort)
-    with pytest.raises(MetadataError, match="misses 1 patients"):
+    with pytest.raises(MetadataError, match="lacks 1 patients"):
         leave_out([*cohort, example(99, 0, 0)], table, 1, ())
-    with pytest.raises(MetadataError, match="stands in fold 6"):
+    with pytest.raises(MetadataError, match="is in fold 6"):
         leave_out(cohort, table, 6, ())
     with pytest.raises(LeakageError):
         leave_out(cohort, table, 1, test=cohort[:1])
