@@ -75,7 +75,7 @@ class ServiceProcess:
         return int(line.split()[1]) * 1024
 
     def total_memory(self) -> int:
-        """Bytes that all processes hold; what they share is counted once (PSS)."""
+        """Memory of all processes in bytes; shared memory is counted once (PSS)."""
         total, left = 0, [self.process.pid]
         while left:
             folder = Path(f"/proc/{left.pop()}")

@@ -58,7 +58,7 @@ def test_a_request_costs_the_fastest_engine() -> None:
     ],
 )
 def test_results_without_times_are_refused(results: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="no time of a request"):
+    with pytest.raises(ValueError, match="no time per request"):
         core_seconds(results)
 
 

@@ -1,10 +1,10 @@
 """Compare two runs on the same patients, fold by fold.
 
-Print means over the folds that both runs have: AUC by image (the primary endpoint), by breast,
-inside machines and in subgroups, and, where there are several folds, calibration error and
-operating points, each fold's fitted to the others. Each line has both runs and the second less the
-first, with its standard error and 95 % interval by patient. Scores of different folds are never
-pooled. RUN+RUN is the mean of two runs' log-odds, each calibrated by the other folds.
+Print means over the folds of both runs: AUC by image (the primary endpoint), by breast, within
+machines and in subgroups. With several folds, also print the calibration error and operating
+points, which are fitted for each fold to the other folds. Each line has both runs and the second
+minus the first, with its standard error and 95 % interval by patient. Scores of different folds are
+never pooled. RUN+RUN is the mean of the log-odds of two runs, each calibrated on the other folds.
 """
 
 import argparse
@@ -29,30 +29,30 @@ _AND: Final = "+"
 def add_parser(subparsers: Subparsers) -> None:
     """Register the command."""
     parser = add_command(subparsers, __name__, run)
-    parser.add_argument("first", metavar="RUN", help="record of a run: a folder of fold-*")
+    parser.add_argument("first", metavar="RUN", help="record of a run: a folder with fold-*")
     parser.add_argument("second", metavar="RUN", help="another")
     parser.add_argument(
-        "--data", metavar="DIR", type=Path, help="their images, for machines, subgroups and age"
+        "--data", metavar="DIR", type=Path, help="the images, for machines, subgroups and age"
     )
     add_labels(parser)
-    parser.add_argument("--folds", metavar="K", type=int, nargs="+", help="only these folds")
-    parser.add_argument("--age", action="store_true", help="add the woman's age to both")
+    parser.add_argument("--folds", metavar="K", type=int, nargs="+", help="use only these folds")
+    parser.add_argument("--age", action="store_true", help="add the woman's age to both runs")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line for each measure; 0.
+    """Print a line for each measure; return 0.
 
     Raises
     ------
     UsageError
-        If the age is asked for without the images.
+        If ``--age`` is given without ``--data``.
     RunError
-        If the runs have no fold in common, are damaged or are of different images.
+        If the runs have no common fold, are damaged or have different images.
     DatasetError
         If the images cannot be listed.
     """
     if args.age and not args.data:
-        raise UsageError("--age needs --data, whose table knows the ages.")
+        raise UsageError("--age needs --data, whose table has the ages.")
     sides = [[Path(name) for name in side.split(_AND)] for side in (args.first, args.second)]
     wanted = {f"fold-{number}" for number in args.folds or ()}
     scores = [read_fold_scores(folder) for side in sides for folder in side]

@@ -31,8 +31,8 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="DIR",
         type=Path,
         nargs="?",
-        help=f"folder of records; None for those of the model that {ENVIRONMENT_PREFIX}MODEL "
-        "names, else of the released model",
+        help=f"folder of records (default: of the model in {ENVIRONMENT_PREFIX}MODEL, else of the "
+        "released model)",
     )
     parser.add_argument(
         "--all",

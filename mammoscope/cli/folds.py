@@ -1,7 +1,7 @@
 """Divide the training and validation patients into folds.
 
-Write the table of folds by patient, stratified by machine and label, and print how balanced it is.
-The same images give the same table.
+Write the table of folds by patient, stratified by machine and label, and print its counts. The same
+images always give the same table.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the table and print a line for each fold; 0.
+    """Write the table and print a line for each fold; return 0.
 
     Raises
     ------

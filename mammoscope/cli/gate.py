@@ -43,7 +43,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, __name__, run)
     for kind, what in (("mammograms", "mammograms"), ("others", "other images")):
         parser.add_argument(
-            f"--{kind}", metavar="DIR", type=Path, nargs="+", required=True, help=f"{what}, by half"
+            f"--{kind}",
+            metavar="DIR",
+            type=Path,
+            nargs="+",
+            required=True,
+            help=f"{what}: half are measured, half used for fitting",
         )
         parser.add_argument(
             f"--unseen-{kind}",

@@ -1,7 +1,8 @@
 """Measure how often a network's map points at an outlined malignant lesion.
 
-On the films of use heldout, from which no network learns: how often the centre of the highest cell
-lies in an outlined malignant lesion, or up to half a cell beside it, and the AUC of all cells.
+Use the films of use heldout, which no network is trained on. Print how often the centre of the
+highest cell is in an outlined malignant lesion, or within half a cell of it, and the AUC of all
+cells.
 """
 
 import argparse
@@ -26,7 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; 0.
+    """Measure and print; return 0.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         network = keras.saving.load_model(args.network, compile=False)
     except (OSError, ValueError, TypeError) as err:
-        raise ConfigurationError("The network cannot be loaded; a .keras file is needed.") from err
+        raise ConfigurationError("The network cannot be loaded; it must be a .keras file.") from err
     found = point(network, args.lesions, args.cache)
     print(f"{found.films} films with a malignant lesion")
     print(f"highest cell in it                {found.hits:.3f}")

@@ -1,7 +1,7 @@
-"""The committed table of folds: which patients validate the run of each fold.
+"""The committed table of folds: the validation patients of each fold's run.
 
 All comparisons of networks use this table, so that two runs of a fold predict the same patients.
-Patients are named by a hash, as in the records of runs.
+Patients have hashed names, as in the records of runs.
 """
 
 import csv
@@ -26,12 +26,12 @@ def assign_folds(examples: Sequence[Example]) -> dict[str, int]:
     Parameters
     ----------
     examples
-        Images to learn from and to validate on; none of the test folder.
+        Images for training and validation, without the test folder.
 
     Returns
     -------
     dict
-        Fold, from 1, by hashed patient. It does not depend on the order of the images.
+        Fold, counted from 1, by hashed patient; independent of the order of the images.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def assign_folds(examples: Sequence[Example]) -> dict[str, int]:
     SingleClassError
         If only one label is present.
     """
-    from mammoscope.data.splitting import folds  # scikit-learn comes with it
+    from mammoscope.data.splitting import folds  # imports scikit-learn
 
     with warnings.catch_warnings():
         # Some machines have fewer images of a label than there are folds.
@@ -54,7 +54,7 @@ def assign_folds(examples: Sequence[Example]) -> dict[str, int]:
 
 
 def write_folds(table: Mapping[str, int], path: Path) -> None:
-    """Write the table, a line a patient in the order of their hashes.
+    """Write the table, with one line per patient in the order of the hashes.
 
     Raises
     ------
@@ -66,16 +66,16 @@ def write_folds(table: Mapping[str, int], path: Path) -> None:
         with replacing(path) as target:
             target.write_text("\n".join(["patient,fold", *lines]) + "\n", encoding="utf-8")
     except OSError as err:
-        raise StorageError("The table of folds cannot be stored.") from err
+        raise StorageError("The table of folds cannot be written.") from err
 
 
 def read_folds(path: Path) -> dict[str, int]:
-    """Read what `write_folds` wrote.
+    """Read a table from `write_folds`.
 
     Raises
     ------
     MetadataError
-        If the table is missing or damaged, or names a patient twice.
+        If the table is missing or damaged, or has a patient twice.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
@@ -84,5 +84,5 @@ def read_folds(path: Path) -> dict[str, int]:
         raise MetadataError("The table of folds is missing or damaged.") from err
     table = dict(rows)
     if len(table) < len(rows):
-        raise MetadataError("The table of folds names a patient twice.")
+        raise MetadataError("The table of folds has a patient twice.")
     return table

@@ -1,8 +1,8 @@
-"""Films with outlined lesions, to learn from before the data set's labels.
+"""Films with outlined lesions, for training before the data set's labels are used.
 
-A table ``lesions.csv`` has a row for each box: file, patient, side, view, pathology, x0, y0, x1 and
-y1 as fractions of the film's width and height, and ``use``. Runs learn from films of use ``train``;
-those of ``heldout``, of other patients, are only measured on. All other uses stay unread.
+The table ``lesions.csv`` has a row for each box: file, patient, side, view, pathology, x0, y0, x1
+and y1 as fractions of the film's width and height, and ``use``. Runs train on films of use
+``train``. Films of use ``heldout``, from other patients, are only measured. Other uses are ignored.
 """
 
 import csv
@@ -32,8 +32,8 @@ _KINDS: Final = {"MALIGNANT": MALIGNANT, "BENIGN": BENIGN}
 ``BENIGN_WITHOUT_CALLBACK`` is benign."""
 
 MARGIN: Final = 0.04
-"""Share of a film's sides that is cut off all around. Scans have bright borders and edges of film,
-with which most crops would be as wide as the film."""
+"""Share of a film's sides that is cut off at each edge. Scans have bright borders and film edges;
+with them, most crops would be as wide as the film."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +54,7 @@ def read_films(root: Path, use: str) -> tuple[Film, ...]:
     DatasetNotFoundError
         If the folder has no table.
     MetadataError
-        If the table lacks a column, or holds a value that is not allowed.
+        If the table lacks a column or has an invalid value.
     """
     by_file = defaultdict(list)
     try:
@@ -74,7 +74,10 @@ def read_films(root: Path, use: str) -> tuple[Film, ...]:
 
 
 def read_lesions(root: Path) -> Dataset:
-    """The films as a data set with splits ``train`` and ``heldout``; raises as `read_films`."""
+    """Return the films as a data set with splits ``train`` and ``heldout``.
+
+    Raises as `read_films`.
+    """
     films = (*read_films(root, "train"), *read_films(root, "heldout"))
     return Dataset(root=root, examples=tuple(film.example for film in films), has_metadata=True)
 
@@ -82,24 +85,24 @@ def read_lesions(root: Path) -> Dataset:
 def preprocess_film(
     film: Film, size: tuple[int, int], channels: ChannelsName = "ranks"
 ) -> tuple[Preprocessed, Boxes]:
-    """Read and preprocess a film without its margin, and place its boxes in the result.
+    """Read and preprocess a film without its margin, and transform its boxes accordingly.
 
     Parameters
     ----------
     film
-        Its file is read.
+        The film, whose file is read.
     size, channels
-        As `mammoscope.imaging.preprocessing.preprocess` takes them.
+        As in `mammoscope.imaging.preprocessing.preprocess`.
 
     Returns
     -------
     tuple
-        The preprocessed film, and its boxes as fractions of that, cut to it.
+        The preprocessed film, and its boxes as fractions of it, clipped to it.
 
     Raises
     ------
     ImageError
-        If it cannot be read, or shows no breast.
+        If it cannot be read or has no breast.
     """
     mammogram = read_file(film.example.path, needed=size)
     height, width = (round(side * MARGIN) for side in mammogram.pixels.shape)
@@ -138,10 +141,12 @@ def _box(row: Mapping[str, str]) -> tuple[float, ...]:
     try:
         x0, y0, x1, y1 = (float(row[name]) for name in ("x0", "y0", "x1", "y1"))
     except ValueError as err:
-        raise MetadataError("A box of the table of lesions has ends that are no numbers.") from err
+        raise MetadataError(
+            "The table of lesions has a box with edges that are not numbers."
+        ) from err
     if not kinds or not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
         raise MetadataError(
-            "A box of the table of lesions is not allowed: its pathology begins with MALIGNANT or "
-            "BENIGN, and its ends are fractions from 0 to 1, x0 below x1 and y0 below y1."
+            "The table of lesions has an invalid box: the pathology must begin with MALIGNANT or "
+            "BENIGN, and the edges must be fractions from 0 to 1, with x0 < x1 and y0 < y1."
         )
     return kinds[0], x0, y0, x1, y1

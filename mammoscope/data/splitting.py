@@ -52,13 +52,13 @@ def folds(
     Parameters
     ----------
     examples
-        What is divided.
+        The examples to divide.
     count
         Number of divisions.
     seed
-        Of the divisions.
+        Seed of the divisions.
     stratum
-        Group of an example that all parts get an equal share of, as far as patients stay whole.
+        Group of an example; all parts get similar shares of it, as far as patients stay whole.
 
     Yields
     ------
@@ -115,31 +115,31 @@ def split_off(
 def leave_out(
     examples: Sequence[Example], table: Mapping[str, int], fold: int, test: Sequence[Example]
 ) -> PatientSplit:
-    """Train on the other folds, validate on `fold`.
+    """Use `fold` for validation and the other folds for training.
 
     Parameters
     ----------
     examples
-        Images of patients of the table.
+        Images of patients in the table.
     table
-        Fold by hashed patient, as `mammoscope.data.fold_table.read_folds` returns it.
+        Fold by hashed patient, from `mammoscope.data.fold_table.read_folds`.
     fold
-        Number of the fold, from 1.
+        Number of the fold, counted from 1.
     test
-        Images that are neither trained nor validated on.
+        Images used neither for training nor for validation.
 
     Raises
     ------
     MetadataError
-        If the table misses a patient, or has no such fold.
+        If the table lacks a patient, or has no such fold.
     LeakageError
-        If a patient stands in `examples` and in `test`.
+        If a patient is both in `examples` and in `test`.
     """
     fold_of = {e.patient_id: table.get(hashed(e.patient_id)) for e in examples}
     if missing := sum(number is None for number in fold_of.values()):
-        raise MetadataError(f"The table of folds misses {missing} patients of the data set.")
+        raise MetadataError(f"The table of folds lacks {missing} patients of the data set.")
     if fold not in fold_of.values():
-        raise MetadataError(f"No patient of the data set stands in fold {fold} of the table.")
+        raise MetadataError(f"No patient of the data set is in fold {fold} of the table.")
     return PatientSplit(
         train=tuple(e for e in examples if fold_of[e.patient_id] != fold),
         validation=tuple(e for e in examples if fold_of[e.patient_id] == fold),

@@ -1,8 +1,8 @@
-"""What the networks of a run's folds predict for patients whom they did not learn from.
+"""Predictions of the networks of a run's folds for patients they were not trained on.
 
-A run is a folder with a record for each fold, ``fold-1`` and so on. Logits of different folds come
-from different networks: they are never pooled as they are, and what makes them comparable
-(calibration, thresholds, the mean of several runs, the age) is fitted to the other folds.
+A run is a folder with a record for each fold: ``fold-1`` and so on. Logits of different folds come
+from different networks, so raw logits are never pooled. What makes them comparable (calibration,
+thresholds, the mean of several runs, the age) is fitted to the other folds.
 """
 
 import csv
@@ -33,7 +33,7 @@ class FoldScores:
     Parameters
     ----------
     name
-        Of the fold's record.
+        Name of the fold's record.
     digests
         SHA-256 of each image's file, in order.
     scored
@@ -48,7 +48,7 @@ class FoldScores:
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def with_logits(self, logits: FloatArray) -> "FoldScores":
-        """The same images with other logits (N,)."""
+        """Return the same images with other logits (N,)."""
         return replace(self, scored=replace(self.scored, logits=logits))
 
 
@@ -56,7 +56,7 @@ Folds = Sequence[FoldScores]
 
 
 def read_fold_scores(run: Path) -> list[FoldScores]:
-    """Read all folds that a run has scores of, in their order.
+    """Read all folds for which a run has scores, in order.
 
     Raises
     ------
@@ -85,12 +85,12 @@ def _read(table: Path) -> FoldScores:
 
 
 def folds_in_common(runs: Sequence[Folds]) -> list[list[FoldScores]]:
-    """Keep the folds that all runs have.
+    """Keep the folds that are in all runs.
 
     Raises
     ------
     RunError
-        If there is none, or the runs differ in a fold's images, labels, patients or breasts.
+        If there are none, or the runs differ in a fold's images, labels, patients or breasts.
     """
     names = set.intersection(*({fold.name for fold in run} for run in runs))
     if not names:
@@ -107,12 +107,12 @@ def folds_in_common(runs: Sequence[Folds]) -> list[list[FoldScores]]:
 
 
 def average_runs(runs: Sequence[Folds]) -> list[FoldScores]:
-    """Average the calibrated log-odds of several runs, fold by fold; one run stays as it is.
+    """Average the calibrated log-odds of several runs, fold by fold; a single run is unchanged.
 
     Raises
     ------
     RunError
-        If there are several runs and one fold, so that no other fold can calibrate it.
+        If there are several runs with only one fold, because no other fold can calibrate it.
     """
     if len(runs) == 1:
         return list(runs[0])
@@ -134,12 +134,12 @@ def add_age(run: Folds, facts: Mapping[str, Facts]) -> list[FoldScores]:
     run
         At least two folds.
     facts
-        By digest.
+        Facts about images, by digest.
 
     Raises
     ------
     RunError
-        If there is one fold, an age is not known, or the age adds nothing in the other folds.
+        If there is only one fold, an age is unknown, or the age adds nothing in the other folds.
     """
 
     def years(folds: Folds) -> FloatArray:
@@ -151,7 +151,7 @@ def add_age(run: Folds, facts: Mapping[str, Facts]) -> list[FoldScores]:
         return fit_platt_with_age(pooled.logits, years(others), pooled.labels)
 
     if np.isnan(years(run)).any():
-        raise RunError("The age of a woman is not known.")
+        raise RunError("The age of a woman is unknown.")
     result = []
     for fold, fitted in _fitted(run, fit):
         if fitted is None:
@@ -161,12 +161,12 @@ def add_age(run: Folds, facts: Mapping[str, Facts]) -> list[FoldScores]:
 
 
 def calibrate_folds(run: Folds) -> list[FoldScores]:
-    """Give each fold the calibration and the thresholds of the others.
+    """Calibrate each fold, and choose its thresholds, on the other folds.
 
     Raises
     ------
     RunError
-        If there is one fold.
+        If there is only one fold.
     """
     return [
         replace(
@@ -179,7 +179,7 @@ def calibrate_folds(run: Folds) -> list[FoldScores]:
 
 
 def _fitted(run: Folds, fit: Callable[[Folds], _Fitted]) -> list[tuple[FoldScores, _Fitted]]:
-    """Each fold with what is fitted to all others."""
+    """Return each fold with the result of `fit` for all other folds."""
     return [(fold, fit([other for other in run if other is not fold])) for fold in run]
 
 
@@ -189,9 +189,9 @@ def _fit_platt(folds: Folds) -> Calibration:
 
 
 def _pooled(folds: Folds) -> Scored:
-    """The images of several folds."""
+    """Pool the images of several folds."""
     if not folds:
-        raise RunError("A fold is calibrated by other folds; there is only one.")
+        raise RunError("A fold is calibrated on other folds, but there is only one.")
     return Scored.of(
         np.concatenate([fold.scored.labels for fold in folds]),
         np.concatenate([fold.scored.logits for fold in folds]),

@@ -1,4 +1,4 @@
-"""Two runs on the same patients: what is measured in each fold, as means over the folds."""
+"""Two runs on the same patients: measures of each fold, averaged over the folds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from mammoscope.evaluation.out_of_fold import Folds, FoldScores
 from mammoscope.imaging.arrays import FloatArray
 
 MACHINES: Final = "within machines"
-"""Name of the mean of the AUCs inside machines."""
+"""Name of the mean AUC within machines."""
 
 Masks = Mapping[str, npt.NDArray[np.bool_]]
-"""Which of a fold's images (N,) belong to a group, by the group's name."""
+"""Images (N,) of a fold that belong to a group, by the group's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Machines and subgroups of a fold's images."""
+    """Machines and subgroups of the images of a fold."""
 
     machines: Masks
     subgroups: Masks
@@ -32,14 +32,14 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """A measure of two runs, as means over the folds.
+    """A measure of two runs, averaged over the folds.
 
     Parameters
     ----------
     first, second
-        Of each run.
+        Values of the two runs.
     difference
-        Second less first.
+        Second minus first.
     error
         Standard error of the difference, from resamples of patients within folds.
     low, high
@@ -55,16 +55,16 @@ class Paired:
 
 
 def groups_of(run: Folds, facts: Mapping[str, Facts]) -> list[Groups]:
-    """Groups of each fold that have enough images of both labels in all folds.
+    """Return the groups of each fold that have enough images of both labels in all folds.
 
-    A cancer's subgroup, such as ``in situ``, holds all images without a cancer beside.
+    A subgroup of cancers, such as ``in situ``, also has all images without a cancer.
 
     Parameters
     ----------
     run
-        The folds.
+        The folds of a run.
     facts
-        By digest, where known.
+        Facts about images, by digest; may be incomplete.
     """
     known = [[facts.get(digest, Facts()) for digest in fold.digests] for fold in run]
     machines = sorted({each.machine_id for of in known for each in of if each.machine_id})
@@ -115,14 +115,14 @@ def compare_folds(
     Parameters
     ----------
     first, second
-        The same folds of both runs. Where they are calibrated, so are calibration error and
-        operating points measured.
+        The same folds of both runs. If they are calibrated, calibration error and operating points
+        are measured, too.
     groups
-        Of each fold.
+        Groups of each fold.
     resamples
-        How often patients are drawn, with replacement and within their fold.
+        Number of resamples of patients, with replacement and within their fold.
     seed
-        Of the draws.
+        Seed of the resampling.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def compare_folds(
     for one, other, of in zip(first, second, groups, strict=True):
         count = int(one.scored.patients.max()) + 1
         drawn = rng.multinomial(count, np.full(count, 1.0 / count), size=resamples)
-        # The first row is the patients as they are.
+        # The first row is the original sample.
         times = np.concatenate([np.ones((1, count)), drawn])
         measured = _measure(other, of, times)
         for name, values in _measure(one, of, times).items():
@@ -143,7 +143,7 @@ def compare_folds(
 
 
 def _paired(first: FloatArray, second: FloatArray) -> Paired:
-    """From the values (1 + resamples,) of two runs."""
+    """Compare the values (1 + resamples,) of two runs."""
     difference = second - first
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.nanquantile(difference[1:], [tail, 1.0 - tail])
@@ -153,7 +153,7 @@ def _paired(first: FloatArray, second: FloatArray) -> Paired:
 
 
 def _measure(fold: FoldScores, groups: Groups, times: FloatArray) -> dict[str, FloatArray]:
-    """Values (R,) by name for patients that count so many times (R, patients)."""
+    """Return values (R,) by name, for the weights of patients (R, patients)."""
     scored, breasts = fold.scored, fold.scored.by_breast()
     everything = np.ones(scored.labels.size, np.bool_)
 

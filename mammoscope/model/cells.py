@@ -1,9 +1,9 @@
-"""Where the cells of a logit map lie in the image, and which of them a box fills.
+"""Positions of the cells of a logit map in the image, and the cells that a box fills.
 
 InceptionV3 begins with convolutions without padding, so its last grid does not divide the image
 evenly: the centre of cell i lies at pixel 32 i + 37, whatever the image's size. (Output i of a
 layer with stride s and a kernel of 3 is centred on input s i + 1; composed over the stem,
-``mixed3`` and ``mixed8``. All other layers keep the place.)
+``mixed3`` and ``mixed8``. All other layers keep the position.)
 """
 
 from typing import Final
@@ -17,30 +17,30 @@ FIRST_CENTRE_PX: Final = 37.5
 """Centre of pixel 37."""
 
 UNKNOWN: Final = -1.0
-"""Target of a cell that a box touches without filling it."""
+"""Target of a cell that overlaps a box without filling it."""
 
 _FILLED: Final = 0.5
-"""Share of the cell, or of a box smaller than it, that both must have in common."""
+"""Minimum overlap, as a share of the cell or of a box smaller than the cell."""
 
 
 def cell_edges(pixels: int, cells: int) -> Float:
-    """Edges (cells + 1,) of the cells along a side, as fractions of its length.
+    """Return the edges (cells + 1,) of the cells along a side, as fractions of its length.
 
-    Cells are 32 pixels wide; the first and the last reach to the image's ends.
+    Cells are 32 pixels wide; the first and the last extend to the ends of the image.
     """
     inner = FIRST_CENTRE_PX + STRIDE_PX * (np.arange(1, cells) - 0.5)
     return (np.concatenate([[0.0], inner, [pixels]]) / pixels).astype(np.float32)
 
 
 def cell_targets(boxes: Boxes, size: tuple[int, int], grid: tuple[int, int]) -> Float:
-    """Targets of all cells: 1 where a box lies, `UNKNOWN` at its edge, else 0.
+    """Return the targets of all cells: 1 in a box, `UNKNOWN` at its edge, else 0.
 
-    A cell is 1 if half of it lies in the box, or half of the box in it, or the box's centre.
+    A cell is 1 if half of it is in the box, or it contains half of the box or its centre.
 
     Parameters
     ----------
     boxes
-        Fractions of the image.
+        Boxes as fractions of the image.
     size
         Height and width of the image in pixels.
     grid
@@ -65,6 +65,6 @@ def cell_targets(boxes: Boxes, size: tuple[int, int], grid: tuple[int, int]) -> 
 
 
 def _common(edges: Float, low: float, high: float) -> Float:
-    """Length (n,) that each of n cells has in common with a stretch."""
+    """Return the length (n,) of the overlap of each of n cells with an interval."""
     common: Float = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
     return common.clip(0.0)

@@ -49,18 +49,18 @@ _HEAD: Final = "score"
 """Name of the layer that maps features to the logit map."""
 
 CELLS: Final = "cells"
-"""Name of the layer of the head ``lesions`` that outlines teach: float32 (N, h, w, 2), logits that
-a cell holds a malignant and a benign lesion."""
+"""Name of the layer of the head ``lesions`` that is trained on outlines: float32 (N, h, w, 2),
+logits of a malignant and of a benign lesion in each cell."""
 
 _HIGHEST_CELLS: Final = 6
-"""Cells of the map whose mean is the logit of the head ``lesions``: a lesion's size."""
+"""Number of highest cells whose mean is the logit of the head ``lesions``: a lesion's size."""
 
 _RARE_LOGIT: Final = -3.0
-"""Logit of a cell before anything is learned: about 1 in 20 holds a lesion."""
+"""Logit of a cell before training: about 1 cell in 20 has a lesion."""
 
 _CELL_SLOPE: Final = 0.3
-"""Slope of the logit map in the malignant cells before it is learned. With it, the share of cells
-with a lesion becomes about that of images with a tumour."""
+"""Slope of the logit map in the malignant cells before training. It turns the share of cells with a
+lesion into about the share of images with a tumour."""
 
 _REMOVED_HEAD: Final = "standardise"
 """Name of a layer in the heads ``depths`` and ``mean_max`` of earlier versions only."""
@@ -93,7 +93,7 @@ def build_network(config: TrainConfig) -> keras.Model:
     dropped = layers.SpatialDropout2D(config.drop_rate, name="dropout")(features)
     start: Any = "glorot_uniform"
     if config.head == "lesions":
-        # A cell with a lesion is rare, an image with a tumour is not: the score has its own scale.
+        # Cells with a lesion are rare, images with a tumour are not: the score has its own scale.
         start = keras.initializers.Constant(_CELL_SLOPE)
         cells = layers.Conv2D(
             2,

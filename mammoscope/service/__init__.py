@@ -1,6 +1,6 @@
 """The HTTP service: routes, statuses, headers and pages.
 
-It gets its settings and an engine, and does not know where they come from.
+It is independent of where its settings and its engine come from.
 """
 
 from mammoscope.service.app import create_app

@@ -40,7 +40,7 @@ _SPANS: Final = "mammoscope.spans"
 def create_app(settings: ServiceSettings, engine: Engine, reader: Reader) -> Flask:
     """Return the WSGI application that answers with `engine` under `settings`.
 
-    `reader` reads the images; `mammoscope.imaging.pool.ReadingPool` does so out of harm's way.
+    `reader` reads the images; `mammoscope.imaging.pool.ReadingPool` does so in isolated processes.
 
     It starts nothing, fetches nothing and reads only the file of API keys.
 

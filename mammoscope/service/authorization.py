@@ -31,10 +31,10 @@ OPEN: Final = PROBES | PAGES
 _READINESS: Final = frozenset({"/readyz", "/v2/health/ready"})
 
 KEYS_WARNING: Final = "api_keys_unreadable"
-"""What readiness warns of while keys are valid though their file cannot be read."""
+"""Readiness warning while keys are valid although their file cannot be read."""
 
 _SETTLED_S: Final = 1.0
-"""Seconds without a change after which a file is taken to be written."""
+"""Seconds without a change after which a file counts as complete."""
 
 _MINUTE_S: Final = 60.0
 
@@ -46,21 +46,21 @@ _Stamp = tuple[int, int, int] | None
 class KeyFile:
     """The keys of a file, which is read again whenever it changes.
 
-    While a file is being written, for the second after its last change, both its keys and those
-    from before are valid, so no valid key is ever refused. If the file is removed or cannot be
-    read, the keys that were read last stay valid for a while; then none is.
+    While the file is being written, and for a second after its last change, both the new and the
+    previous keys are valid, so no valid key is ever refused. If the file is removed or cannot be
+    read, the last keys stay valid for `grace_s`; after that, no key is valid.
 
     Parameters
     ----------
     file
-        Written by `mammoscope.service.keys.issue_key`.
+        The key file, written by `mammoscope.service.keys.issue_key`.
     grace_s
-        Seconds for which keys are valid though the file cannot be read.
+        Seconds for which keys stay valid while the file cannot be read.
 
     Raises
     ------
     ConfigurationError
-        If it cannot be read to begin with.
+        If the file cannot be read at the start.
     """
 
     def __init__(self, file: Path, grace_s: float) -> None:
@@ -68,13 +68,13 @@ class KeyFile:
         self._grace_s: Final = grace_s
         self._lock = threading.Lock()
         self._keys = ApiKeys.read(file)
-        self._stamp: _Stamp = None  # of what `_keys` are; None until it is sure to be whole
+        self._stamp: _Stamp = None  # of the file with `_keys`; None until it is complete
         self._changed_stamp: _Stamp = None
         self._changed_at = 0.0
         self._unreadable_since: float | None = None
 
     def holder(self, secret: str) -> str | None:
-        """Name of the key that `secret` is, None where it is none.
+        """Return the name of the key with this secret; None if it is invalid.
 
         Raises
         ------
@@ -85,14 +85,14 @@ class KeyFile:
         return next((name for name in names if name is not None), None)
 
     def unreadable_s(self) -> float:
-        """Seconds for which the file could not be read, 0 where it can be."""
+        """Seconds for which the file could not be read; 0 if it can be read."""
         with self._lock:
             self._look()
             since = self._unreadable_since
         return 0.0 if since is None else max(time.monotonic() - since, 1e-3)
 
     def require_readable(self) -> None:
-        """Raise like `holder`."""
+        """Raise an error like `holder`."""
         self._valid_keys()
 
     def _valid_keys(self) -> tuple[ApiKeys, ...]:
@@ -101,13 +101,13 @@ class KeyFile:
             since = self._unreadable_since
         if since is not None and time.monotonic() - since >= self._grace_s:
             raise ConfigurationError(
-                f"The file of API keys could not be read for {self._grace_s:g} s: no key is valid "
-                "until it can be."
+                f"The file of API keys could not be read for {self._grace_s:g} s. No key is valid "
+                "until it can be read again."
             )
         return valid
 
     def _look(self) -> tuple[ApiKeys, ...]:
-        """Keys that are valid now, by the file as it stands."""
+        """Return the keys that are valid now, according to the file."""
         stamp, now = self._current_stamp(), time.monotonic()
         if stamp is not None and stamp == self._stamp:
             self._unreadable_since = None
@@ -129,7 +129,7 @@ class KeyFile:
         return (found,)
 
     def _is_settled(self, stamp: tuple[int, int, int], now: float) -> bool:
-        """Whether nobody has written to the file for a while; the wall clock may be wrong."""
+        """Whether the file has not changed for a while; does not trust the wall clock."""
         return time.time() - stamp[0] / 1e9 >= _SETTLED_S or now - self._changed_at >= _SETTLED_S
 
     def _current_stamp(self) -> _Stamp:
@@ -141,17 +141,17 @@ class KeyFile:
 
 
 def install(app: Flask, settings: ServiceSettings) -> KeyFile | None:
-    """Have every request to `app` but those of `OPEN` show a key, where keys are asked for.
+    """Require a key for every request to `app` except those of `OPEN`, if keys are configured.
 
     Returns
     -------
     KeyFile | None
-        None where no keys are asked for.
+        None if no keys are configured.
 
     Raises
     ------
     ConfigurationError
-        If the file of keys cannot be read.
+        If the key file cannot be read.
     """
     if settings.api_keys_file is None:
         return None
@@ -168,8 +168,8 @@ def install(app: Flask, settings: ServiceSettings) -> KeyFile | None:
         name = keys.holder(_presented())
         if name is None:
             raise UnauthorizedError(
-                f"A valid API key is needed, as Authorization: Bearer, as {KEY_HEADER}, or as the "
-                "password of Authorization: Basic."
+                f"A valid API key is required, as Authorization: Bearer, as {KEY_HEADER}, or as "
+                "the password of Authorization: Basic."
             )
         g.api_key = name
         if limiter is not None:
@@ -180,7 +180,7 @@ def install(app: Flask, settings: ServiceSettings) -> KeyFile | None:
 
 
 def _presented() -> str:
-    """The key that the request shows, empty where there is none."""
+    """Return the key in the request; empty if there is none."""
     given = request.authorization
     if given is not None and given.type == "bearer":
         return given.token or ""
@@ -190,7 +190,7 @@ def _presented() -> str:
 
 
 class _Limiter:
-    """How often each key asked in the last minute; a request that was refused does not count."""
+    """Number of requests per key in the last minute; refused requests do not count."""
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute: Final = per_minute
@@ -198,7 +198,7 @@ class _Limiter:
         self._asked: defaultdict[str, deque[float]] = defaultdict(deque)
 
     def count(self, name: str) -> None:
-        # Libraries for this go by the wall clock: set back, it refuses for as long.
+        # Libraries for this use the wall clock: if it is set back, they refuse for that long.
         now = time.monotonic()
         with self._lock:
             asked = self._asked[name]
@@ -209,6 +209,6 @@ class _Limiter:
                 return
             free_in_s = asked[0] + _MINUTE_S - now
         raise RateLimitedError(
-            f"The key may ask {self._per_minute} times a minute.",
+            f"The key is limited to {self._per_minute} requests per minute.",
             retry_after_s=max(1, math.ceil(free_in_s)),
         )

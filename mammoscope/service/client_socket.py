@@ -1,4 +1,4 @@
-"""The socket of a client: what is sent to it never keeps a thread waiting."""
+"""A client's socket that never blocks a thread while sending."""
 
 import socket
 import time
@@ -6,27 +6,27 @@ from contextlib import suppress
 from typing import Any, Final
 
 BODY_GRACE_S: Final = 10.0
-"""Seconds for a body, beside those that its bytes have at the least rate."""
+"""Seconds allowed for a body, in addition to those for its bytes at the minimum rate."""
 
 LEAST_BYTES_PER_S: Final = 16 * 1024
-"""Rate at which a body must arrive at least; images of detectors need more to come in a minute."""
+"""Minimum rate of a body; images of detectors need more to arrive within a minute."""
 
 
 class ClientSocket(socket.socket):
-    """A socket that keeps what the client does not take yet, and knows how fast it sends.
+    """A socket that keeps unsent data, and measures how fast the client sends.
 
-    One thread reads and sends; another may look at the attributes and call `stop_reading`.
+    One thread reads and sends; another may read the attributes and call `stop_reading`.
 
     Attributes
     ----------
     head
-        What has arrived of a request's head.
+        Bytes received of a request's head.
     began
-        When the first byte of the request arrived, in seconds of the monotonic clock.
+        Time of the first byte of the request, in seconds of the monotonic clock.
     unsent
-        What was to be sent and the client has not taken; whoever owns the socket sends it.
+        Data that the client has not yet accepted; the owner of the socket sends it.
     too_slow
-        Whether reading was stopped since the body came too slowly.
+        Whether reading was stopped because the body arrived too slowly.
     """
 
     def __init__(self, family: int, kind: int, fileno: int) -> None:
@@ -40,7 +40,7 @@ class ClientSocket(socket.socket):
         self._is_reading = False
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send what the client takes at once, and keep the rest in `unsent`."""
+        """Send what the client accepts at once, and keep the rest in `unsent`."""
         view = memoryview(data).cast("B")
         if not self.unsent:
             with suppress(BlockingIOError):
@@ -48,7 +48,7 @@ class ClientSocket(socket.socket):
         self.unsent += view
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """Receive like any socket, and count what was received."""
+        """Receive like any socket, and count the bytes."""
         self._is_reading = True
         try:
             data = super().recv(size, flags)
@@ -58,17 +58,17 @@ class ClientSocket(socket.socket):
         return data
 
     def begin_body(self) -> None:
-        """Measure the rate from now on."""
+        """Start measuring the rate."""
         self._received = 0
         self._reading_since = time.monotonic()
 
     def is_slow(self, now: float) -> bool:
-        """Whether a thread waits for a body that has come at less than the least rate."""
+        """Whether a thread waits for a body that arrives below the minimum rate."""
         allowed_s = BODY_GRACE_S + self._received / LEAST_BYTES_PER_S
         return self._is_reading and now >= self._reading_since + allowed_s
 
     def stop_reading(self) -> None:
-        """Let whoever reads a slow body find its end; an answer can still be sent."""
+        """End the reading of a slow body; an answer can still be sent."""
         self.too_slow = True
-        with suppress(OSError):  # closed by the client meanwhile
+        with suppress(OSError):  # closed by the client in the meantime
             self.shutdown(socket.SHUT_RD)

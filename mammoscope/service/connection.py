@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 _SOCKET_KEY: Final = "gunicorn.socket"
-"""Where gunicorn puts the connection into the WSGI environment."""
+"""Key of the connection in gunicorn's WSGI environment."""
 
 
 class Connection:
-    """What is known of the client's connection; nothing under a server that does not hand it out.
+    """Facts about the client's connection; unknown under servers that do not provide it.
 
     Parameters
     ----------
@@ -24,40 +24,40 @@ class Connection:
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self._environ: Final = environ
-        # One under TLS can neither be looked into nor half closed.
+        # A TLS connection can neither be inspected nor half closed.
         found = environ.get(_SOCKET_KEY)
         plain = isinstance(found, socket.socket) and not isinstance(found, ssl.SSLSocket)
         self._socket: Final[socket.socket | None] = found if plain else None
 
     @property
     def began(self) -> float:
-        """When the request's first byte arrived, in seconds of the monotonic clock; now at most."""
+        """Time of the request's first byte, in seconds of the monotonic clock; at most now."""
         return getattr(self._socket, "began", time.monotonic())
 
     @property
     def too_slow(self) -> bool:
-        """Whether the server has stopped reading the body since it came too slowly."""
+        """Whether the server has stopped reading the body because it arrived too slowly."""
         return getattr(self._socket, "too_slow", False)
 
     def is_open(self) -> bool:
-        """Whether the client has not closed its side; to be asked once its body was read.
+        """Whether the client has not closed its side; use it after reading the body.
 
-        A client that only stops sending, and still listens, cannot be told from one that is gone.
+        A client that only stops sending, and still listens, looks like one that has disconnected.
         """
         if self._socket is None:
             return True
-        closed = select.poll()  # also sees the end behind bytes that nobody has read
+        closed = select.poll()  # detects the end even behind unread bytes
         closed.register(self._socket, select.POLLRDHUP)
         return not closed.poll(0)
 
     def count_body(self, hold: Callable[[int], None]) -> None:
-        """Have `hold` called with the bytes of the body as they are read from now on."""
+        """Call `hold` with the number of bytes of the body as they are read from now on."""
         if "wsgi.input" in self._environ:
             self._environ["wsgi.input"] = _CountedBody(self._environ["wsgi.input"], hold)
 
     @contextmanager
     def reading(self, seconds: float) -> Iterator[None]:
-        """Let whoever reads the body find its end after `seconds`; an answer can still be sent."""
+        """End the reading of the body after `seconds`; an answer can still be sent."""
         timer = threading.Timer(max(seconds, 0.0), self._stop_reading)
         timer.daemon = True
         timer.start()
@@ -68,12 +68,12 @@ class Connection:
 
     def _stop_reading(self) -> None:
         if self._socket is not None:
-            with suppress(OSError):  # closed by the client meanwhile
+            with suppress(OSError):  # closed by the client in the meantime
                 self._socket.shutdown(socket.SHUT_RD)
 
 
 class _CountedBody:
-    """A body whose bytes are told of before anybody has them."""
+    """A body that reports its bytes before they are returned."""
 
     def __init__(self, body: Any, hold: Callable[[int], None]) -> None:
         self._body: Final = body
@@ -85,5 +85,5 @@ class _CountedBody:
         return data
 
     def close(self) -> None:
-        """Close the body, where it can be: under the test client it may be a file."""
+        """Close the body, if possible: under the test client it may be a file."""
         self._body.close()

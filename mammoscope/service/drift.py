@@ -1,7 +1,7 @@
-"""Drift: whether incoming images are like the training images.
+"""Drift: compare incoming images with the training images.
 
-A few statistics of each image are kept. Their distribution over the last images is compared with
-the deciles over the training images, which the model's card holds.
+A few statistics of each image are kept. Their distribution over the latest images is compared with
+the deciles over the training images, from the model's card.
 """
 
 import threading
@@ -14,13 +14,13 @@ import numpy as np
 from mammoscope.model.prediction import Prediction
 
 WINDOW: Final = 500
-"""Number of last images that are compared with the training images."""
+"""Number of latest images to compare with the training images."""
 
 LEAST: Final = 200
-"""Least number of images for an index: with fewer, chance alone moves it by 0.08."""
+"""Minimum number of images for an index: with fewer, chance alone changes it by 0.08."""
 
 ALARMING: Final = 0.25
-"""Index from which the population counts as different.
+"""Index above which the population counts as different.
 
 References
 ----------
@@ -31,11 +31,11 @@ freedom, over the number of images: 0.034 at the 95th percentile for 500.
 
 _DECILES: Final = tuple(round(0.1 * step, 1) for step in range(1, 10))
 _EMPTY: Final = 1e-3
-"""Share that stands for an empty bin, since the logarithm of 0 is undefined."""
+"""Share used for an empty bin, because the logarithm of 0 is undefined."""
 
 
 def statistics(prediction: Prediction) -> dict[str, float]:
-    """Statistics of one image and its logit.
+    """Return statistics of one image and its logit.
 
     Returns
     -------
@@ -54,17 +54,17 @@ def statistics(prediction: Prediction) -> dict[str, float]:
 
 
 def deciles(values: Sequence[float]) -> tuple[float, ...]:
-    """The nine values that divide `values` into ten parts of equal size."""
+    """Return the nine values that divide `values` into ten parts of equal size."""
     return tuple(float(value) for value in np.quantile(np.asarray(values), _DECILES))
 
 
 def stability_index(values: Sequence[float], reference: Sequence[float]) -> float:
-    """Population stability index of values against the deciles of a reference, at least 0.
+    """Return the population stability index of values against a reference's deciles, at least 0.
 
     Parameters
     ----------
     values
-        At least one.
+        Must not be empty.
     reference
         Deciles, ascending. Equal deciles are merged into one bin.
     """
@@ -76,7 +76,7 @@ def stability_index(values: Sequence[float], reference: Sequence[float]) -> floa
 
 
 class Drift:
-    """Compares the last images with the training images; safe to use from several threads.
+    """Compares the latest images with the training images; thread-safe.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class Drift:
                     recent.append(found[name])
 
     def indices(self) -> dict[str, float]:
-        """Stability index of each statistic with enough images."""
+        """Return the stability index of each statistic with enough images."""
         with self._lock:
             recent = {name: list(values) for name, values in self._recent.items()}
         return {

@@ -37,7 +37,7 @@ class LoadingEngine:
         self._engine: Future[Engine] = Future()
 
     def start(self) -> Self:
-        """Start to load the engine and return at once."""
+        """Start loading the engine and return at once."""
         threading.Thread(target=self._load, daemon=True, name="load-engine").start()
         return self
 
@@ -62,11 +62,11 @@ class LoadingEngine:
         operating_point: str = DEFAULT_POINT,
         age: float | None = None,
     ) -> Prediction:
-        """Predict one image; also raises as `card` does."""
+        """Predict one image; also raises like `card`."""
         return self._loaded().predict(image, operating_point=operating_point, age=age)
 
     def infer(self, pixels: Pixels, /) -> Scores:
-        """Run the network on preprocessed images; also raises as `card` does."""
+        """Run the network on preprocessed images; also raises like `card`."""
         return self._loaded().infer(pixels)
 
     def _loaded(self) -> Engine:

@@ -1,4 +1,4 @@
-"""Forms with files, read into memory whatever bytes the files' names have."""
+"""Read forms with files into memory, whatever the encoding of file names."""
 
 import io
 import re
@@ -21,16 +21,16 @@ from werkzeug.sansio.multipart import (
 _BLOCK_BYTES: Final = 64 * 1024
 _BLANK_LINE: Final = re.compile(rb"\r\n\r\n|\r\r|\n\n")
 _OTHER: Final = re.compile(rb"[\x80-\xff]+\\?")
-"""Bytes of another encoding. In GBK and Shift JIS a backslash may end a letter."""
+"""Bytes of non-ASCII encodings. In GBK and Shift JIS, a backslash may be part of a letter."""
 _UNKNOWN: Final = "\N{REPLACEMENT CHARACTER}".encode()
 
 
 class FormParser(FormDataParser):
     """Reads forms into memory.
 
-    Werkzeug's parser spools files over 500 kB into the temporary folder. Images of patients do not
-    belong there, and a read-only or full disk must not stop the service. The request queue bounds
-    the memory. Nor can it read a form in which a file's name is not UTF-8.
+    Werkzeug's parser writes files over 500 kB to the temporary folder. Images of patients must not
+    be stored there, and a read-only or full disk must not stop the service. The request queue
+    limits the memory. Werkzeug's parser also cannot read forms with file names that are not UTF-8.
     """
 
     def parse(
@@ -40,12 +40,12 @@ class FormParser(FormDataParser):
         content_length: int | None,
         options: dict[str, str] | None = None,
     ) -> Any:
-        """Return the stream, the fields and the files; of a form that is damaged, none of them."""
+        """Return the stream, the fields and the files; none of them if the form is damaged."""
         if mimetype != "multipart/form-data":
             return super().parse(stream, mimetype, content_length, options)
         try:
             fields, files = self._read(stream, (options or {}).get("boundary", "").encode("ascii"))
-        except ValueError:  # so does the framework's parser: the form is then refused as empty
+        except ValueError:  # like the framework's parser: the form is then refused as empty
             fields, files = [], []
         return stream, self.cls(fields), self.cls(files)
 
@@ -86,7 +86,7 @@ class FormParser(FormDataParser):
 
 
 class _Decoder(MultipartDecoder):
-    """Decodes a form; what of a part's headers is not UTF-8 becomes replacement characters."""
+    """Decodes a form; invalid UTF-8 in part headers becomes replacement characters."""
 
     def next_event(self) -> Event:
         if self.state is State.PART and (end := _BLANK_LINE.search(self.buffer)):

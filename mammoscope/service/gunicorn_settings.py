@@ -29,10 +29,10 @@ bind = _settings.bind
 workers = 1
 worker_class = PoliteWorker
 
-# A thread for each queue slot, and spare ones for refusals.
+# One thread per queue slot, and spare ones for refusals.
 threads = _settings.request_threads + _settings.queue_size + SPARE_THREADS
 
-# A file would be sent by a thread that waits until the client has taken it.
+# With sendfile, a thread would wait until the client has received the file.
 sendfile = False
 
 # The engine's threads do not survive a fork, so each worker loads the model itself.
@@ -45,7 +45,7 @@ keepalive = 15  # seconds; longer than clients pause between two images
 _memory = Path("/dev/shm")  # noqa: S108 gunicorn creates a file of its own there
 worker_tmp_dir = str(_memory) if os.access(_memory, os.W_OK) else None
 
-# gunicorn's control socket would need a writable folder, and nobody uses it here.
+# gunicorn's control socket would need a writable folder, and the service does not use it.
 control_socket_disable = True
 
 # The application logs requests itself, without anything that identifies a person.

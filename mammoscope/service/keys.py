@@ -1,11 +1,11 @@
 """API keys: issued once, stored as hashes, compared in constant time.
 
-A key is 256 random bits and cannot be guessed, so one round of SHA-256 protects it; slow hashes are
-for secrets that people choose. The file has a line for each key::
+A key is 256 random bits and cannot be guessed, so one round of SHA-256 suffices; slow hashes are
+for secrets that people choose. The file has one line per key::
 
     NAME sha256:HEX [EXPIRES]
 
-with the last day, in UTC, on which the key is valid. Empty lines and lines that begin with # are
+with the last day, in UTC, on which the key is valid. Empty lines and lines that start with # are
 ignored.
 """
 
@@ -24,7 +24,7 @@ from mammoscope.errors import ConfigurationError, StorageError
 
 _KEY_BYTES: Final = 32
 _PREFIX: Final = "mammoscope_"
-"""Tells people and secret scanners what a key is for."""
+"""Prefix that shows people and secret scanners what a key is for."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
@@ -32,7 +32,7 @@ _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is kept: its name, its hash, and the last day on which it is valid."""
+    """A stored key: its name, its hash, and the last day on which it is valid."""
 
     name: str
     digest: bytes
@@ -47,12 +47,12 @@ class ApiKeys:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Read a file of keys.
+        """Read a key file.
 
         Raises
         ------
         ConfigurationError
-            If it cannot be read, or has a line that is no key, or two keys of one name.
+            If it cannot be read, has an invalid line, or has two keys with the same name.
         """
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
@@ -64,9 +64,9 @@ class ApiKeys:
         return cls(keys)
 
     def holder(self, secret: str) -> str | None:
-        """Name of the key that `secret` is, None where it is none that is valid today.
+        """Return the name of the key with this secret; None if no key valid today has it.
 
-        Takes as long for every guess: all keys are compared, each in constant time.
+        Takes the same time for every guess: all keys are compared, each in constant time.
         """
         digest = _digest(secret)
         today = dt.datetime.now(dt.UTC).date()
@@ -84,7 +84,7 @@ def issue_key(file: Path, name: str, *, expires: dt.date | None = None) -> str:
     Raises
     ------
     ConfigurationError
-        If the name is not allowed or taken, or the file is none of keys.
+        If the name is invalid or taken, or the file is not a key file.
     StorageError
         If the file cannot be written.
     """

@@ -1,4 +1,4 @@
-"""A log whose reader cannot stop the service."""
+"""A log handler that never blocks the service."""
 
 import datetime as dt
 import json
@@ -11,29 +11,29 @@ from contextlib import suppress
 from typing import Final
 
 _MOST_LINES: Final = 2_000
-"""Lines that wait for the reader of the log; about half a megabyte."""
+"""Maximum number of lines that wait to be written; about half a megabyte."""
 
 _STDERR: Final = 2
 _LAST_S: Final = 1.0
-"""Seconds for what waits when the process ends."""
+"""Seconds for writing the waiting lines when the process ends."""
 
 _handlers: "weakref.WeakSet[BoundedHandler]" = weakref.WeakSet()
 
 
 def dropped_lines() -> int:
-    """Return how many lines this process has dropped since nobody read the log fast enough."""
+    """Return the number of lines this process dropped because the log was not read fast enough."""
     return sum(handler.dropped for handler in _handlers)
 
 
 class BoundedHandler(logging.Handler):
-    """Writes to stderr in a thread of its own, and drops lines where that does not keep up.
+    """Writes to stderr in a separate thread, and drops lines if the reader is too slow.
 
-    Writing to a pipe that nobody reads waits for ever; whoever logs must not.
+    Writing to a pipe that nobody reads blocks forever; threads that log must not block.
 
     Attributes
     ----------
     dropped
-        Lines that were dropped.
+        Number of dropped lines.
     """
 
     def __init__(self) -> None:
@@ -44,12 +44,12 @@ class BoundedHandler(logging.Handler):
         _handlers.add(self)
 
     def _begin_anew(self) -> None:
-        # A fork has no thread that writes, and what waits is written by the process it came from.
+        # A fork has no writer thread, and its parent writes the waiting lines.
         self._lines: queue.Queue[str] = queue.Queue(_MOST_LINES)
         self._thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Have a line written; no two threads do at a time."""
+        """Queue a line for writing; only one thread does so at a time."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, daemon=True, name="log")
             self._thread.start()
@@ -59,7 +59,7 @@ class BoundedHandler(logging.Handler):
             self.dropped += 1
 
     def flush(self) -> None:
-        """Wait for what is being written, but not for long."""
+        """Wait until the queued lines are written, but not for long."""
         with self._lines.all_tasks_done:
             self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, _LAST_S)
 
@@ -72,7 +72,7 @@ class BoundedHandler(logging.Handler):
                 line += "\n" + _dropped_line(dropped - told)
                 told = dropped
             rest = memoryview(f"{line}\n".encode(errors="replace"))
-            with suppress(OSError):  # closed: there is nobody to tell
+            with suppress(OSError):  # stderr is closed, so the error cannot be reported
                 while rest:
                     rest = rest[os.write(_STDERR, rest) :]
             self._lines.task_done()

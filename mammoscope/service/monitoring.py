@@ -32,13 +32,13 @@ class Monitoring:
     Parameters
     ----------
     engine
-        Its card holds the statistics of the training images, for drift.
+        Source of the training images' statistics, for drift.
     queue
-        The request queue, whose state is a metric.
+        The request queue, whose state is exposed.
     readiness
-        Whether the service takes requests.
+        Whether the service accepts requests.
     spans
-        Receives the stages as spans as well.
+        Receives the stages as spans, too.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class Monitoring:
         self._show("mammoscope_places", "Slots of the queue.", lambda: queue.slots)
         self._show(
             "mammoscope_ready",
-            "Whether the service takes requests.",
+            "Whether the service accepts requests.",
             lambda: not readiness.reasons(),
         )
         not_ready = Gauge(
             "mammoscope_not_ready",
-            "Whether a reason holds for which the service takes no requests.",
+            "Whether this reason for not accepting requests holds.",
             ("reason",),
             registry=self.registry,
         )
@@ -96,7 +96,7 @@ class Monitoring:
             not_ready.labels(reason).set_function(partial(_holds, readiness, reason))
         self._keys_unreadable = Gauge(
             "mammoscope_api_keys_unreadable_seconds",
-            "Seconds for which the file of API keys could not be read; 0 where it can be.",
+            "Seconds for which the file of API keys could not be read; 0 if it can be read.",
             registry=self.registry,
         )
         self.registry.register(_LogCollector())
@@ -134,7 +134,7 @@ class Monitoring:
         self._requests.labels(_NO_ROUTE, str(int(status)), code).inc()
 
     def watch_keys(self, unreadable_s: Callable[[], float]) -> None:
-        """Show for how many seconds the file of keys could not be read."""
+        """Expose the number of seconds for which the key file could not be read."""
         self._keys_unreadable.set_function(unreadable_s)
 
     def _show(self, name: str, description: str, value: Callable[[], float]) -> None:
@@ -149,7 +149,7 @@ class _DriftCollector(Collector):
         self._made: Drift | None = None
 
     def add(self, prediction: Prediction) -> None:
-        # Two threads may create it at once and one image is lost; that is not worth a lock.
+        # If two threads create it at once, one image is lost; that is not worth a lock.
         if self._made is None:
             self._made = Drift(self._engine.card.distributions)
         self._made.add(statistics(prediction))
@@ -157,7 +157,7 @@ class _DriftCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
             "mammoscope_drift_index",
-            "Population stability index of the last images against the training images.",
+            "Population stability index of the latest images against the training images.",
             labels=("statistic",),
         )
         for name, index in (self._made.indices() if self._made else {}).items():
@@ -166,7 +166,7 @@ class _DriftCollector(Collector):
 
 
 class _LogCollector(Collector):
-    """Lines that the log dropped."""
+    """Number of lines that the log dropped."""
 
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily(

@@ -42,7 +42,7 @@ Content = Mapping[str, Schema]
 class Operation:
     """Summary, request and answer of a route; contents map media types to schemas.
 
-    ``example`` holds the arguments of ``curl``; ``{}`` stands for the service's address.
+    ``example`` has the arguments of ``curl``; ``{}`` is replaced by the service's address.
     """
 
     summary: str
@@ -137,7 +137,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "description.openapi": Operation("This OpenAPI document", {JSON: _OBJECT}),
     "description.docs": Operation("This documentation", _PAGE),
 }
-"""All endpoints except static files, in the order of the document; a test proves that none is
+"""All endpoints except static files, in the order of the document; a test checks that none is
 missing."""
 
 
@@ -171,7 +171,7 @@ def describe(app: Flask, *, keys: bool) -> dict[str, Any]:
             paths.setdefault(path, {})[method.lower()] = described
     shapes = definitions["$defs"]
     for shape in shapes.values():
-        # Of a docstring the summary alone: the rest is for who reads the code.
+        # Only the summary of a docstring: the rest is for readers of the code.
         shape["description"] = shape.get("description", "").split("\n\n")[0]
     shapes["Problem"]["properties"]["code"]["enum"] = sorted(
         {code for _, code in problems.REFUSALS}

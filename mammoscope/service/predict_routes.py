@@ -23,7 +23,7 @@ _COMPRESSION: Final = 1
 
 
 def blueprint(predictor: Predictor) -> Blueprint:
-    """Return the routes that answer about images."""
+    """Return the routes that predict images."""
     routes = Blueprint("images", __name__)
     operating_point = predictor.settings.operating_point
 
@@ -56,7 +56,7 @@ def blueprint(predictor: Predictor) -> Blueprint:
         with predictor.slot(many=True) as slot:
             with slot.uploading():
                 submitted = study_submission(request, predictor.settings)
-            # A new key for each study: pseudonyms of two answers cannot be linked.
+            # A new key for each study, so that pseudonyms of two answers cannot be linked.
             key = Pseudonyms.new_key()
             with predictor.running(slot):
                 images = [

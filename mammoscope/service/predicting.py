@@ -1,4 +1,4 @@
-"""What every route does with an image: take a slot, read, wait to run, predict."""
+"""The steps of every prediction route: take a slot, read, wait to run, predict."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,11 +26,11 @@ class Predictor:
     Parameters
     ----------
     settings
-        Limits of images, and the operating point that decides labels.
+        Limits on images, and the operating point that decides labels.
     engine
         Inference engine.
     reader
-        Makes network inputs of encoded images.
+        Makes network inputs from encoded images.
     queue
         Concurrency limiter.
     monitoring
@@ -53,24 +53,24 @@ class Predictor:
 
     @property
     def card(self) -> Card:
-        """Card of the model; raises NotReadyError or ArtifactError while there is none."""
+        """The model card; raises NotReadyError or ArtifactError if there is none."""
         return self._engine.card
 
     @contextmanager
     def slot(self, *, many: bool = False) -> Iterator[Slot]:
-        """Hold a slot for the current request and set the limit of its body.
+        """Hold a slot for the current request, and set the limit of its body.
 
         Parameters
         ----------
         many
-            Whether the request may bring several images.
+            Whether the request may have several images.
 
         Raises
         ------
         ServiceBusyError
             If there is no free slot.
         NotReadyError, ArtifactError
-            If there is no model.
+            If no model is loaded.
         """
         _ = self.card  # without a model, refuse before the upload
         if many:
@@ -81,7 +81,7 @@ class Predictor:
 
     @contextmanager
     def running(self, slot: Slot) -> Iterator[None]:
-        """Wait until the request may run; raises as `Slot.running` does."""
+        """Wait until the request may run; raises like `Slot.running`."""
         with ExitStack() as held:
             with self._monitoring.stage("queue"):
                 held.enter_context(slot.running())
@@ -90,7 +90,7 @@ class Predictor:
     def read(
         self, data: bytes, slot: Slot, *, pseudonym_key: bytes | None = None, display: bool = False
     ) -> NetworkInput:
-        """Read, preprocess and check an image, for as long as the request of `slot` is wanted.
+        """Read, preprocess and check an image, until the request of `slot` is cancelled.
 
         Parameters
         ----------
@@ -99,14 +99,14 @@ class Predictor:
         slot
             The request's slot.
         pseudonym_key, display
-            As `mammoscope.imaging.network_input.ReadingOptions` takes them.
+            As in `mammoscope.imaging.network_input.ReadingOptions`.
 
         Raises
         ------
         ImageError
             If the image is refused.
         DeadlineExceededError, ClientGoneError
-            If the request is no longer wanted.
+            If the request was cancelled or its deadline has passed.
         """
         card = self.card
         options = ReadingOptions(
@@ -140,7 +140,7 @@ class Predictor:
         operating_point: str = DEFAULT_POINT,
         age: float | None = None,
     ) -> Prediction:
-        """Predict one image; raises as `mammoscope.model.engine.OpenVinoEngine.predict` does."""
+        """Predict one image; raises like `mammoscope.model.engine.OpenVinoEngine.predict`."""
         prediction = self._engine.predict(image, operating_point=operating_point, age=age)
         self._monitoring.predicted(prediction)
         return prediction

@@ -64,14 +64,14 @@ STATUSES: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.ServerAnswerError: HTTPStatus.BAD_GATEWAY,
     errors.ServerUnreachableError: HTTPStatus.BAD_GATEWAY,
 }
-"""HTTP status of each error class; a test proves that none is missing."""
+"""HTTP status of each error class; a test checks that none is missing."""
 
 RETRY_AFTER_S: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.ServiceBusyError: 1,
     errors.DeadlineExceededError: 5,
     errors.NotReadyError: 2,
 }
-"""Seconds after which the same request may succeed; rate limits carry their own."""
+"""Seconds after which the same request may succeed; rate limits have their own value."""
 
 _TOO_LARGE: Final = errors.RequestTooLargeError.code
 _INVALID: Final = errors.InvalidRequestError.code
@@ -107,7 +107,7 @@ REFUSALS: Final = tuple(
         | {(int(status), code) for status, (code, _) in _FRAMEWORK_PROBLEMS.items()}
     )
 )
-"""Status and ``code`` of every problem document there may be."""
+"""Status and ``code`` of all possible problem documents."""
 
 SCRIPT_HEADER: Final = "X-Requested-With"
 """By custom, with it scripts of pages say that they ask."""

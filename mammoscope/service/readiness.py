@@ -1,4 +1,4 @@
-"""Whether the service takes requests, and if not, why."""
+"""Whether the service accepts requests, and the reasons if not."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ DRAINING: Final = "draining"
 NO_MODEL: Final = "no_model"
 NO_FREE_SLOT: Final = "no_free_slot"
 REASONS: Final = (DRAINING, NO_MODEL, NO_FREE_SLOT)
-"""Why a service may not be ready, as metrics name it."""
+"""Reasons why the service may not be ready, as labels of the metric."""
 
 
 class Readiness:
@@ -23,7 +23,7 @@ class Readiness:
     queue
         Request queue.
     full_queue_grace_s
-        Seconds without a slot coming free after which the service is not ready.
+        Seconds without a free slot after which the service is not ready.
     """
 
     def __init__(self, engine: Engine, queue: RequestQueue, full_queue_grace_s: float) -> None:
@@ -32,21 +32,21 @@ class Readiness:
         self._full_queue_grace_s: Final = full_queue_grace_s
 
     def require(self) -> None:
-        """Return if the service takes requests.
+        """Return if the service accepts requests.
 
         Raises
         ------
         NotReadyError, ArtifactError
-            If it does not; the message says why.
+            If it does not; the message gives the reason.
         """
         if self._queue.draining:
             raise NotReadyError("The service is shutting down.")
         _ = self._engine.card
         if self._is_stuck():
-            raise NotReadyError(f"No slot has come free for {self._full_queue_grace_s:g} s.")
+            raise NotReadyError(f"No slot has become free for {self._full_queue_grace_s:g} s.")
 
     def reasons(self) -> frozenset[str]:
-        """Return those of `REASONS` that hold; none if the service is ready."""
+        """Return the `REASONS` that hold; empty if the service is ready."""
         held = {
             DRAINING: self._queue.draining,
             NO_MODEL: not self._has_model(),

@@ -1,4 +1,4 @@
-"""Read the encoded images out of an HTTP request, or their URL."""
+"""Read the encoded images, or their URL, from an HTTP request."""
 
 import json
 import math
@@ -17,10 +17,10 @@ from mammoscope.settings.service import ServiceSettings
 from mammoscope.studies import Placement
 
 FILE_FIELD: Final = "file"
-"""Name of the form field that carries the image."""
+"""Name of the form field with the image."""
 
 AGE_FIELD: Final = "age"
-"""Name of the form field, JSON key or query parameter that gives the woman's age in years."""
+"""Name of the form field, JSON key or query parameter with the woman's age in years."""
 
 DICOM_TYPE: Final = "application/dicom"
 """Media type of DICOM files (RFC 3240)."""
@@ -31,14 +31,14 @@ VIEW_FIELD: Final = "view"
 """Names of the form fields with patient, laterality and view of the images of a study."""
 
 MULTIPART_OVERHEAD_BYTES: Final = 64 * 1024
-"""Bytes that boundaries and part headers may add to a file of the maximum size."""
+"""Maximum number of bytes that boundaries and part headers add to a file."""
 
 _MAX_JSON_BYTES: Final = 16 * 1024
 _LONGEST_NAME: Final = 255
 _BLOCK_BYTES: Final = 64 * 1024
 
 _PLAIN_ENCODINGS: Final = frozenset({"", "identity", "aws-chunked"})
-"""Content-Encodings of a body that is what it says: object stores name their framing too."""
+"""Content-Encodings of uncompressed bodies: object stores name their framing, too."""
 _LONGEST_ENCODING: Final = 40
 
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
@@ -54,7 +54,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UploadedImage:
-    """An encoded image of a study, named as the client names it."""
+    """An encoded image of a study, with its name from the client."""
 
     name: str
     data: bytes
@@ -70,14 +70,14 @@ class InMemoryRequest(Request):
 def submission(
     request: Request, settings: ServiceSettings, hold: Callable[[int], None]
 ) -> Submission:
-    """Return the encoded image in `request`, or at the URL it names, and the age.
+    """Return the encoded image in `request`, or at its URL, and the age.
 
     Parameters
     ----------
     request
-        Of any client.
+        The client's request.
     settings
-        Limits of fetching.
+        Limits on fetching.
     hold
         Reserves memory for a number of bytes before they are fetched; raises if there is none.
 
@@ -88,12 +88,12 @@ def submission(
     RequestTooLargeError
         If a body of unknown length is too large.
     InvalidRequestError
-        If the body does not name or bring exactly one image, or is incomplete; or if the age is not
-        an adult's in years.
+        If the body does not have exactly one image, or is incomplete; or if the age is not an
+        adult's age in years.
     FetchError
         If the image at the URL cannot be fetched.
     ServiceBusyError
-        If `hold` has no memory for it.
+        If `hold` cannot reserve memory for the image.
     """
     try:
         if request.mimetype == "application/json":
@@ -119,12 +119,12 @@ def study_submission(request: Request, settings: ServiceSettings) -> list[Upload
     Raises
     ------
     UnsupportedMediaTypeError
-        If the body is no form, or is compressed.
+        If the body is not a form, or is compressed.
     RequestTooLargeError
-        If there are more images or bytes than are allowed.
+        If there are more images or bytes than allowed.
     InvalidRequestError
-        If a field is none of those known, has a value that is not allowed, or is there neither
-        once nor as often as there are files; if there is no file, or the body is incomplete.
+        If a field is unknown, has an invalid value, or is given neither once nor once per file; or
+        if there are no files, or the body is incomplete.
     """
     if request.mimetype != "multipart/form-data":
         raise UnsupportedMediaTypeError("The Content-Type must be multipart/form-data.")
@@ -140,7 +140,7 @@ def study_submission(request: Request, settings: ServiceSettings) -> list[Upload
     unknown = set(request.form) - {PATIENT_FIELD, LATERALITY_FIELD, VIEW_FIELD}
     if not files or unknown or any(name != FILE_FIELD for name, _ in files):
         raise InvalidRequestError(
-            f'The form must have files, each as "{FILE_FIELD}", and no other fields than '
+            f'The form must have files, each as "{FILE_FIELD}", and no other fields except '
             f'"{PATIENT_FIELD}", "{LATERALITY_FIELD}" and "{VIEW_FIELD}".'
         )
     placements = _placements(request, len(files))
@@ -152,13 +152,13 @@ def study_submission(request: Request, settings: ServiceSettings) -> list[Upload
 
 
 def _placements(request: Request, files: int) -> list[Placement]:
-    """Patient, laterality and view of the images of a study, from the form."""
+    """Return patient, laterality and view of a study's images, from the form."""
     given = {}
     for name in (PATIENT_FIELD, LATERALITY_FIELD, VIEW_FIELD):
         values = request.form.getlist(name)
         if len(values) not in (0, 1, files):
             raise InvalidRequestError(
-                f'"{name}" must be given once for all files or once for each of them, in order.'
+                f'"{name}" must be given once for all files, or once for each file in order.'
             )
         given[name] = values * files if len(values) == 1 else values or [""] * files
     try:
@@ -173,7 +173,7 @@ def _placements(request: Request, files: int) -> list[Placement]:
     except ValueError as err:
         raise InvalidRequestError(
             f'"{LATERALITY_FIELD}" must be L or R and "{VIEW_FIELD}" one of {", ".join(View)}, '
-            "or empty where it is not known."
+            "or empty if unknown."
         ) from err
 
 
@@ -192,12 +192,12 @@ def flag(request: Request, name: str) -> bool:
 
 
 def require_plain(request: Request) -> None:
-    """Refuse a compressed body; it could expand without bound, and images are compressed anyway.
+    """Refuse a compressed body, which could expand without limit; images are compressed anyway.
 
     Raises
     ------
     UnsupportedMediaTypeError
-        If there is a Content-Encoding; it names the encoding.
+        If there is a Content-Encoding; the message names it.
     """
     given = request.headers.get("Content-Encoding", "")
     for encoding in given.split(","):
@@ -209,7 +209,7 @@ def require_plain(request: Request) -> None:
 
 
 def whole_body(request: Request) -> bytearray:
-    """Return the whole body, or refuse it; the framework may silently return a part.
+    """Return the whole body, or refuse it; the framework might silently return only a part.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def whole_body(request: Request) -> bytearray:
     data = bytearray()
     try:
         while block := request.stream.read(_BLOCK_BYTES):
-            data += block  # joining them at the end would hold up all other threads
+            data += block  # joining blocks at the end would block all other threads
     except OSError as err:  # broken connection or chunked encoding
         raise InvalidRequestError("The body is incomplete.") from err
     announced, limit = request.content_length, request.max_content_length
@@ -236,7 +236,7 @@ def whole_body(request: Request) -> bytearray:
 
 
 def _named(body: bytearray) -> tuple[str, float | None]:
-    """URL and age in a JSON body."""
+    """Return URL and age from a JSON body."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as err:
@@ -257,7 +257,7 @@ def _form(request: Request) -> Submission:
     fields = list(request.form.items(multi=True))
     if len(files) != 1 or [name for name, _ in fields] not in ([], [AGE_FIELD]):
         raise InvalidRequestError(
-            f'The form must have exactly one file, "{FILE_FIELD}", and no other field than '
+            f'The form must have exactly one file, "{FILE_FIELD}", and no other fields except '
             f'"{AGE_FIELD}"; received {len(files)} files and {len(fields)} fields.'
         )
     name, file = files[0]
@@ -268,12 +268,12 @@ def _form(request: Request) -> Submission:
 
 
 def _age(given: object) -> float | None:
-    """Age in years; None if not given."""
+    """Return the age in years; None if not given."""
     if given is None or given == "":
         return None
     low, high = AGES_YEARS
     try:
-        # JSON's true is a number to Python.
+        # In Python, JSON's true is a number.
         years = math.nan if isinstance(given, bool) else float(given)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         years = math.nan

@@ -1,8 +1,8 @@
 """A bounded request queue: slots for requests, and a limit on how many run at once.
 
-A request takes a slot before its body is read, and is refused at once if there is none: the
-threads beyond the slots stay free for probes and refusals. With its body read it waits, first come,
-first served, until fewer than `concurrency` requests are reading and predicting images.
+A request takes a slot before its body is read, and is refused at once if there is none. The threads
+beyond the slots stay free for probes and refusals. After its body is read, the request waits, first
+come, first served, until fewer than `concurrency` requests are reading and predicting images.
 """
 
 import threading
@@ -24,7 +24,7 @@ from mammoscope.errors import (
 from mammoscope.service.connection import Connection
 
 _POLL_S: Final = 0.1
-"""Seconds between two checks whether the client of a waiting request is still there."""
+"""Interval in seconds at which a waiting request checks that its client is still connected."""
 
 
 class RequestQueue:
@@ -33,13 +33,13 @@ class RequestQueue:
     Parameters
     ----------
     concurrency
-        Requests that run at once, at least 1.
+        Maximum number of requests that run at once, at least 1.
     queue_size
-        Requests that may hold a slot in addition to those.
+        Maximum number of requests that hold a slot in addition.
     max_bytes
-        Bytes that the bodies and fetched images of all requests with a slot may have together.
+        Maximum total size of bodies and fetched images of all requests with a slot, in bytes.
     timeout_s
-        Seconds from a request's first byte within which its work must end.
+        Seconds from a request's first byte by which its work must end.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class RequestQueue:
         return self.slots - self._slots_left
 
     def stuck_s(self) -> float:
-        """Seconds for which requests found no slot, or none of those running ended; else 0."""
+        """Seconds for which no slot became free and no running request ended; else 0."""
         with self._lock:
             since = [
                 *([self._slots_moved] if self._slots_left == 0 else []),
@@ -81,11 +81,11 @@ class RequestQueue:
 
     @property
     def draining(self) -> bool:
-        """Whether the service is about to stop."""
+        """Whether the service is shutting down."""
         return self._draining
 
     def drain(self) -> None:
-        """Mark the service as about to stop; requests are still answered."""
+        """Mark the service as shutting down; requests are still answered."""
         self._draining = True  # no lock: called by a signal handler
 
     @contextmanager
@@ -126,8 +126,7 @@ class RequestQueue:
         of_others = self._bytes_held - slot.bytes_held
         if of_others and self._bytes_held + size > self._max_bytes:
             raise ServiceBusyError(
-                "The requests that are running or queued leave no memory for this one. Try again "
-                "later."
+                "The running and queued requests leave no memory for this one. Try again later."
             )
         self._bytes_held += size
         slot.bytes_held += size
@@ -172,11 +171,11 @@ class Slot:
     Parameters
     ----------
     queue
-        The queue it belongs to.
+        The queue that the slot belongs to.
     connection
-        The client's.
+        The client's connection.
     deadline
-        Monotonic clock time, in seconds, by which the request must run.
+        Time of the monotonic clock, in seconds, by which the request must finish.
 
     Attributes
     ----------
@@ -192,7 +191,7 @@ class Slot:
 
     @contextmanager
     def uploading(self) -> Iterator[None]:
-        """Read the body, until the deadline at most.
+        """Read the body before the deadline.
 
         Raises
         ------
@@ -202,19 +201,19 @@ class Slot:
         try:
             with self._connection.reading(self._deadline - time.monotonic()):
                 yield
-        except (RequestError, BadRequest) as err:  # as if the body had ended early
+        except (RequestError, BadRequest) as err:  # raised as if the body had ended early
             if self._connection.too_slow or time.monotonic() >= self._deadline:
                 raise UploadTimeoutError("The body did not arrive in time.") from err
             raise
 
     def hold(self, size: int) -> None:
-        """Reserve `size` more bytes of memory until the slot is given back.
+        """Reserve `size` more bytes of memory until the slot is released.
 
         Raises
         ------
         ServiceBusyError
-            If the other requests leave no memory for them. A request that is larger than the
-            limit gets memory only while no other request holds any.
+            If the other requests leave too little memory. A request larger than the limit gets
+            memory only while no other request holds any.
         """
         self._queue.hold(self, size)
 
@@ -225,15 +224,15 @@ class Slot:
         Raises
         ------
         DeadlineExceededError
-            If it cannot run before the deadline, or its work ends after it.
+            If it cannot run before the deadline, or does not finish by then.
         ClientGoneError
-            If the client disconnects before.
+            If the client disconnects first.
         """
         with self._queue.running(self):
             yield
 
     def check(self) -> None:
-        """Raise as `running` does if the answer would come too late or reach nobody."""
+        """Raise like `running` if the answer would be late or the client has disconnected."""
         if time.monotonic() >= self._deadline:
             raise DeadlineExceededError("The service could not answer in time. Try again later.")
         if not self._connection.is_open():

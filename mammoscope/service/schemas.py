@@ -1,7 +1,6 @@
 """Requests, problems and status answers of the service.
 
-The answers about images and studies are `mammoscope.model.prediction` and
-`mammoscope.studies.results`.
+Predictions and study results are in `mammoscope.model.prediction` and `mammoscope.studies.results`.
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -51,14 +50,14 @@ class Layers(Answer):
 
 
 class PredictionAnswer(Prediction):
-    """The answer about one image; with a heat map or layers only if the request asks for them."""
+    """The prediction for one image; with a heat map or layers only if requested."""
 
     heat_map: HeatMap | None = None
     layers: Layers | None = None
 
 
 class ModelAnswer(BaseModel):
-    """The published part of the model's card."""
+    """The public part of the model's card."""
 
     version: str
     sha256: str

@@ -1,8 +1,8 @@
-"""Listeners beside the service's own, for few and short questions: probes, and Prometheus'.
+"""Additional listeners for short requests: probes, and Prometheus' scrapes.
 
-Each has one thread and asks nothing of the service's, so that clients cannot keep it busy there.
-Nor here: whoever does not ask and take the answer in time is hung up on, and where too many are
-connected, the one that came first is.
+Each has one thread and uses none of the service's, so clients of the service cannot block it. Its
+own clients cannot either: a client that is too slow is disconnected, and with too many connections
+the oldest one is closed.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import structlog
 from mammoscope.service.authorization import PROBES
 
 _TIMEOUT_S: Final = 5.0
-"""Seconds from the connection to the last byte of the answer."""
+"""Maximum seconds from the connection to the last byte of the answer."""
 
 _MOST_CONNECTIONS: Final = 32
 _MAX_HEAD_BYTES: Final = 16 * 1024
@@ -29,18 +29,18 @@ _log = structlog.get_logger(__name__)
 
 
 def listen(app: WSGIApplication, bind: str, name: str) -> None:
-    """Have `app` answer requests without a body at an address, in a thread of its own.
+    """Let `app` answer requests without a body at an address, in a separate thread.
 
-    A port that is taken is logged, and does not stop the service.
+    A port in use is logged and does not stop the service.
 
     Parameters
     ----------
     app
-        Answers within milliseconds.
+        An application that answers within milliseconds.
     bind
-        ``host:port``; nothing listens where it is empty.
+        ``host:port``; empty starts no listener.
     name
-        What is served, for the log.
+        Name of the listener, for the log.
     """
     if not bind:
         return
@@ -57,7 +57,7 @@ def listen(app: WSGIApplication, bind: str, name: str) -> None:
 
 
 def probes_of(app: WSGIApplication) -> WSGIApplication:
-    """Return an application that passes on to `app` what probes ask, and nothing else."""
+    """Return an application that passes only probes to `app`."""
 
     def probes(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         if environ["PATH_INFO"] in PROBES:
@@ -71,7 +71,7 @@ def probes_of(app: WSGIApplication) -> WSGIApplication:
 class _Listener:
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app
-        self._asking: dict[asyncio.Task[Any], None] = {}  # in the order in which they came
+        self._asking: dict[asyncio.Task[Any], None] = {}  # in order of connection
 
     async def serve(self, listener: socket.socket) -> None:
         server = await asyncio.start_server(
@@ -92,7 +92,7 @@ class _Listener:
                 writer.write(_answer_to(head, self._app))
                 await writer.drain()
                 writer.write_eof()
-                await reader.read(1)  # closing earlier could lose the answer on its way
+                await reader.read(1)  # closing earlier could lose the answer in transit
         except (
             asyncio.IncompleteReadError,
             asyncio.LimitOverrunError,
@@ -100,14 +100,14 @@ class _Listener:
             OSError,
             ValueError,
         ):
-            pass  # TimeoutError is an OSError; nobody is told anything who does not ask properly
+            pass  # TimeoutError is an OSError; invalid requests get no answer
         finally:
             self._asking.pop(task, None)
             writer.transport.abort()
 
 
 def _answer_to(head: bytes, app: WSGIApplication) -> bytes:
-    """Answer of `app`, in HTTP/1.0, to a request's head; raises ValueError where it is none."""
+    """Return the answer of `app`, in HTTP/1.0, to a head; raises ValueError if it is invalid."""
     request_line, _, fields = head.partition(b"\r\n")
     method, target, protocol = request_line.decode("latin-1").split(" ")
     path, _, query = target.partition("?")

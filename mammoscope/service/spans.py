@@ -1,7 +1,7 @@
 """Traces for OpenTelemetry, if a collector is set.
 
 A request is a span and its stages are child spans. They have the same facts as the log: route,
-status, code and times, but no URL, name or address. Without a collector OpenTelemetry is neither
+status, code and times, but no URL, name or address. Without a collector, OpenTelemetry is neither
 imported nor needed.
 """
 
@@ -20,7 +20,7 @@ _NAME: Final = "mammoscope"
 _NANOSECONDS: Final = 1_000_000_000
 
 _SENDING_S: Final = 3
-"""Timeout of the collector in seconds; a missing collector must not delay shutdown."""
+"""Timeout of the collector in seconds; an unreachable collector must not delay shutdown."""
 
 
 class Spans(Protocol):
@@ -59,7 +59,7 @@ class CollectedSpans:
     Raises
     ------
     ConfigurationError
-        If the packages for it are not installed.
+        If the required packages are not installed.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -82,7 +82,7 @@ class CollectedSpans:
         self._tracer: Final = self._provider.get_tracer(_NAME, __version__)
 
     def install(self, app: Flask) -> None:
-        """Record each request to `app` as a span, in the client's trace if it names one."""
+        """Record each request to `app` as a span, in the client's trace if it gives one."""
         app.before_request(self._begin)
         app.after_request(self._answered)
         app.teardown_request(self._end)

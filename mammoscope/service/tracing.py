@@ -1,6 +1,6 @@
 """Request ids, one log line per request, and headers of every answer.
 
-Log lines say what happened and how long it took, but no URL, file name, address or image.
+Log lines have the events and their times, but no URL, file name, address or image.
 """
 
 import logging.config
@@ -18,7 +18,7 @@ from flask import Flask, Response, g, request
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 
 API_VERSION: Final = "1"
-"""Version of the API; it grows with incompatible changes. New keys of objects are compatible."""
+"""Version of the API; increases with incompatible changes. New keys of objects are compatible."""
 
 API_VERSION_HEADER: Final = "Mammoscope-Api-Version"
 
@@ -76,7 +76,7 @@ def _describe_exception(
 ) -> MutableMapping[str, Any]:
     """Replace an exception by its type and the lines of its traceback.
 
-    Its message is left out: libraries put paths, names and values there.
+    The message is left out, because libraries put paths, names and values there.
     """
     received = event.pop("exc_info", None)
     if not received:
@@ -102,7 +102,7 @@ _SHARED_PROCESSORS: Final[list[Any]] = [
 
 
 def logging_configuration(level: str) -> dict[str, Any]:
-    """Return a ``logging.config.dictConfig`` of JSON lines to stderr, which wait for no reader.
+    """Return a ``logging.config.dictConfig`` for JSON lines to stderr, without blocking.
 
     Libraries log from WARNING on, the package and its server from `level` on.
     """

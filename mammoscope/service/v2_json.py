@@ -1,7 +1,7 @@
-"""The JSON of a request of the inference protocol, in memory that its body bounds.
+"""Parse the JSON of an inference protocol request in memory proportional to its body.
 
-Images in base64 are nearly all of it. They are decoded where they stand in the body; what is left
-is small, which is checked before it is parsed.
+Base64 images are nearly all of the body. They are decoded in place; the rest is small, which is
+checked before it is parsed.
 """
 
 import base64
@@ -13,48 +13,48 @@ from typing import Final
 from mammoscope.errors import InvalidRequestError, RequestTooLargeError
 
 _LONG_TEXT_BYTES: Final = 1024
-"""Of a JSON string that is not parsed with the rest, as it can only be a file in base64."""
+"""Minimum length of a JSON string that is lifted out, because it can only be a base64 file."""
 
 _MOST_ESCAPED: Final = 64
-"""Backslashes in a row that are looked at before a quote."""
+"""Maximum number of consecutive backslashes inspected before a quote."""
 
 _BLOCK_BYTES: Final = 1024 * 1024
-"""Of base64 that is decoded at a time: other threads go on in between."""
+"""Amount of base64 decoded at a time, so that other threads can run in between."""
 
 _ESCAPE_BYTES: Final = 6
-"""Bytes of the longest escape, a backslash, u and four digits."""
+"""Length of the longest escape: a backslash, u and four digits."""
 
 _WIDE_ESCAPE: Final = re.compile(rb"\\u(?!00)")
-"""An escape that no base64 needs, and that makes a Python string four times as large."""
+"""An escape that base64 never needs, and that makes a Python string four times as large."""
 
 _LIFTED: Final = ""
-"""Key of the object that stands for a long text while the rest of the JSON is parsed."""
+"""Key of the object that replaces a long text while the rest of the JSON is parsed."""
 
 _OTHER_TOKENS: Final = 1000
-"""Commas, brackets and quotes that a request may have beside those of its data."""
+"""Maximum number of commas, brackets and quotes besides those of the data."""
 
 _OTHER_BYTES: Final = 64 * 1024
-"""Bytes that a request may have beside those of its data."""
+"""Maximum number of bytes of JSON besides those of the data."""
 
 _BYTES_A_VALUE: Final = 8
-"""Bytes that a number from 0 to 255 may take in JSON, with its comma and white space."""
+"""Maximum number of bytes of a number from 0 to 255 in JSON, with comma and white space."""
 
 
 def lift_texts(
     body: bytes | bytearray, length: int, max_values: int
 ) -> tuple[dict[int, memoryview], bytes]:
-    """Take long texts out of the first `length` bytes of a body, which are JSON.
+    """Take long texts out of the JSON in the first `length` bytes of a body.
 
     Returns
     -------
     tuple
-        The texts by number, with their quotes, as views; and the JSON with objects for them.
+        The texts by number, with their quotes, as views; and the JSON with placeholders for them.
 
     Raises
     ------
     RequestTooLargeError
-        If the JSON has more values than `max_values`, or more text around them, than is allowed:
-        parsing it would take much more memory than its values need.
+        If the JSON has more values than `max_values`, or too much other text: parsing it would
+        take much more memory than the values need.
     """
     texts: dict[int, memoryview] = {}
     view, end = memoryview(body), 0
@@ -78,7 +78,7 @@ def lift_texts(
 
 
 def _texts(body: bytes | bytearray, length: int) -> Iterator[tuple[int, int]]:
-    """Where the first texts of the JSON begin and end, with their quotes."""
+    """Yield start and end of the first texts in the JSON, including their quotes."""
     start = -1
     stop = body.find(b'"', 0, length)
     for _ in range(2 * _OTHER_TOKENS):  # more are refused
@@ -96,25 +96,25 @@ def _texts(body: bytes | bytearray, length: int) -> Iterator[tuple[int, int]]:
 
 def _too_many(max_values: int) -> RequestTooLargeError:
     return RequestTooLargeError(
-        f"The JSON has more values than the {max_values} allowed, or more text around them. "
-        "Images may be sent as BYTES in base64, tensors as binary data after the JSON."
+        f"The JSON has more than {max_values} values, or too much other text. "
+        "Send images as BYTES in base64, and tensors as binary data after the JSON."
     )
 
 
 def decode_element(element: object, texts: dict[int, memoryview]) -> bytes:
-    """Return the bytes of an element in base64.
+    """Return the bytes of a base64 element.
 
     Parameters
     ----------
     element
-        A text, or the object that `lift_texts` put in the place of one.
+        A text, or the placeholder that `lift_texts` put in its place.
     texts
-        What was lifted; the element's is taken out.
+        The lifted texts; the element's text is removed from them.
 
     Raises
     ------
     InvalidRequestError
-        If it is neither, or not in base64.
+        If it is neither, or not valid base64.
     """
     try:
         if isinstance(element, str):
@@ -125,7 +125,7 @@ def decode_element(element: object, texts: dict[int, memoryview]) -> bytes:
 
 
 def _decoded(text: memoryview) -> Iterator[bytes]:
-    """Decode base64 block by block; raises ValueError where it is none."""
+    """Decode base64 block by block; raises ValueError if it is invalid."""
     start, rest = 0, b""
     while start < len(text):
         block = bytes(text[start : start + _BLOCK_BYTES])

@@ -78,7 +78,7 @@ def blueprint(predictor: Predictor, readiness: Readiness) -> Blueprint:
         with predictor.slot(many=True) as slot:
             with slot.uploading():
                 received = whole_body(request)
-            with predictor.running(slot):  # parsing takes time and memory, so few do it at a time
+            with predictor.running(slot):  # few at once: parsing takes time and memory
                 asked = parse_request(
                     received, request.headers.get(HEADER_LENGTH), max_values=_max_values(predictor)
                 )
@@ -112,7 +112,7 @@ def _require_name(name: str) -> None:
 
 
 def _max_values(predictor: Predictor) -> int:
-    """Pixels of as many images as a request may bring."""
+    """Maximum number of pixel values in a request."""
     height, width = predictor.card.input_size
     return predictor.settings.max_study_images * height * width
 
@@ -145,7 +145,7 @@ def _only_input(asked: InferenceRequest, predictor: Predictor) -> Array | list[b
 
 
 def _logits(image: Array | list[bytes], predictor: Predictor, slot: Slot) -> list[float]:
-    """Logit of each image; raises what reading and predictor raise."""
+    """Return the logit of each image; raises like the reader and the predictor."""
     if not isinstance(image, list):
         return [float(logit) for logit in predictor.infer(image).logits]
     return [predictor.predict(predictor.read(encoded, slot)).logit for encoded in image]

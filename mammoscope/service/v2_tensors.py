@@ -22,17 +22,17 @@ from mammoscope.errors import InvalidRequestError, RequestTooLargeError
 from mammoscope.service.v2_json import decode_element, lift_texts
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
-"""Header that says how many bytes of the body are JSON; the tensors' bytes follow them."""
+"""Header with the number of bytes of JSON in the body; the tensors' bytes follow them."""
 
 _LENGTH: Final = struct.Struct("<I")
-"""Before each element of a BYTES tensor: its bytes."""
+"""Length prefix of each element of a BYTES tensor: its number of bytes."""
 
 _BINARY_SIZE: Final = "binary_data_size"
 
 _BYTE_COUNT: Final = re.compile(r"[0-9]{1,12}")
 
 _MOST_FILES: Final = 100
-"""Elements of BYTES that a request may have, whatever the settings allow; each is a file."""
+"""Maximum number of BYTES elements in a request, whatever the settings; each is a file."""
 
 Array = npt.NDArray[Any]
 
@@ -68,13 +68,13 @@ class InferenceRequest:
     Parameters
     ----------
     id
-        The client's name of the request, which the answer repeats; may be empty.
+        The client's id of the request, which the answer repeats; may be empty.
     inputs
         By name: uint8 arrays for UINT8, lists of bytes for BYTES.
     outputs
         Names of the requested outputs, and whether each is requested as bytes; empty for all.
     binary
-        Whether outputs that are not named are requested as bytes.
+        Whether unnamed outputs are requested as bytes.
     """
 
     id: str
@@ -86,27 +86,27 @@ class InferenceRequest:
 def parse_request(
     body: bytes | bytearray, header_length: str | None, *, max_values: int
 ) -> InferenceRequest:
-    """Read a request.
+    """Parse a request.
 
-    Takes time linear in the body, and memory of at most about twice the body and 100 bytes for
-    each of `max_values`: texts in base64 are decoded where they stand, and what is left of the
-    JSON is small, which is checked before it is parsed.
+    This takes time linear in the body, and memory of at most about twice the body plus 100 bytes
+    for each of `max_values`: base64 texts are decoded in place, and the rest of the JSON is small,
+    which is checked before it is parsed.
 
     Parameters
     ----------
     body
-        Of the HTTP request.
+        Body of the HTTP request.
     header_length
-        Value of `HEADER_LENGTH`; None where all of the body is JSON.
+        Value of `HEADER_LENGTH`; None if the whole body is JSON.
     max_values
-        Numbers or texts that all inputs may have together.
+        Maximum number of numbers or texts in all inputs together.
 
     Raises
     ------
     InvalidRequestError
         If the body does not follow the protocol.
     RequestTooLargeError
-        If the JSON has more values, or more text around them, than is allowed.
+        If the JSON has more values, or more other text, than allowed.
     """
     length = len(body)
     if header_length is not None:
@@ -114,7 +114,7 @@ def parse_request(
             raise InvalidRequestError(f"{HEADER_LENGTH} must be a number of bytes.")
         length = int(header_length)
     if length > len(body):
-        raise InvalidRequestError(f"{HEADER_LENGTH} is more than the body has.")
+        raise InvalidRequestError(f"{HEADER_LENGTH} exceeds the length of the body.")
     texts, rest = lift_texts(body, length, max_values)
     try:
         header = RequestHeader.model_validate(json.loads(rest))
@@ -135,7 +135,7 @@ def parse_request(
 def _inputs(
     described: list[InputTensor], texts: dict[int, memoryview], rest: memoryview
 ) -> dict[str, Array | list[bytes]]:
-    """Inputs by name, their data taken from their JSON, from `texts`, or from `rest`."""
+    """Return inputs by name, with data from their JSON, from `texts`, or from `rest`."""
     inputs = {}
     for given in described:
         size = given.parameters.get(_BINARY_SIZE)
@@ -147,7 +147,7 @@ def _inputs(
         else:
             raise InvalidRequestError(f"{_BINARY_SIZE} is not a number of bytes that follow.")
     if len(rest) > 0 or texts or len(inputs) < len(described):
-        raise InvalidRequestError("The inputs are not those that the JSON describes.")
+        raise InvalidRequestError("The inputs do not match the description in the JSON.")
     return inputs
 
 
@@ -166,7 +166,7 @@ def write_response(
     Returns
     -------
     tuple
-        The body, and how many bytes of it are JSON; None where all are.
+        The body, and how many bytes of it are JSON; None if all are.
     """
     described, tail = [], []
     for name, (values, binary) in outputs.items():
@@ -201,23 +201,23 @@ def _from_json(given: InputTensor, texts: dict[int, memoryview]) -> Array | list
     if given.datatype == "BYTES":
         elements = [decode_element(each, texts) for each in _flattened(given.data)]
         if len(elements) != count:
-            raise InvalidRequestError("An input's data is not of its shape.")
+            raise InvalidRequestError("An input's data does not match its shape.")
         return elements
     _require_uint8(given)
     flat = _flattened(given.data)
     if len(flat) != count:
-        raise InvalidRequestError("An input's data is not of its shape.")
-    numbers = set(map(type, flat)) <= {int}  # JSON's true is a number to Python
+        raise InvalidRequestError("An input's data does not match its shape.")
+    numbers = set(map(type, flat)) <= {int}  # in Python, JSON's true is a number
     if not numbers or min(flat, default=0) < 0 or max(flat, default=0) > 255:
-        raise InvalidRequestError("UINT8 must be whole numbers from 0 to 255.")
+        raise InvalidRequestError("UINT8 values must be whole numbers from 0 to 255.")
     return np.frombuffer(bytes(flat), np.uint8).reshape(given.shape)
 
 
 def _flattened(data: list[Any]) -> list[Any]:
-    """Elements of lists within lists of one length."""
+    """Flatten nested lists of equal length."""
     while list in (kinds := set(map(type, data))):
         if len(kinds) > 1 or len(set(map(len, data))) > 1:
-            raise InvalidRequestError("An input's data is not of its shape.")
+            raise InvalidRequestError("An input's data does not match its shape.")
         data = list(chain.from_iterable(data))
     return data
 
@@ -227,7 +227,7 @@ def _from_bytes(given: InputTensor, data: memoryview) -> Array | list[bytes]:
     if given.datatype == "BYTES":
         if count > _MOST_FILES:
             raise RequestTooLargeError(
-                f"An input has {count} elements of BYTES; at most {_MOST_FILES} are allowed."
+                f"An input has {count} BYTES elements; the maximum is {_MOST_FILES}."
             )
         elements: list[bytes] = []
         while len(data) >= _LENGTH.size and len(elements) < count:
@@ -238,11 +238,11 @@ def _from_bytes(given: InputTensor, data: memoryview) -> Array | list[bytes]:
             elements.append(element)
             data = data[_LENGTH.size + length :]
         if len(data) > 0 or len(elements) != count:
-            raise InvalidRequestError("An input's bytes are not elements of its shape.")
+            raise InvalidRequestError("An input's bytes do not match its shape.")
         return elements
     _require_uint8(given)
     if len(data) != count:
-        raise InvalidRequestError("An input's bytes are not of its shape.")
+        raise InvalidRequestError("An input's bytes do not match its shape.")
     return np.frombuffer(data, np.uint8).reshape(given.shape)
 
 

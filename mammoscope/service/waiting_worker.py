@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, with all waiting for clients done by its one event loop."""
+"""gunicorn's threaded worker with one event loop that does all waiting for clients."""
 
 import errno
 import ipaddress
@@ -22,25 +22,25 @@ from mammoscope.service.client_socket import ClientSocket
 from mammoscope.settings.service import ServiceSettings
 
 _PAGE_THREADS: Final = 4
-"""Threads for what has no body: pages, probes, facts of the model. However many are asked for, they
-take no thread of those who send images."""
+"""Threads for requests without a body: pages, probes, facts about the model. However many there
+are, they use no thread of requests with images."""
 
 _PAGE_METHODS: Final = (b"GET ", b"HEAD ", b"OPTIONS ")
 
 HEAD_TIMEOUT_S: Final = 10.0
-"""Seconds from the connection, or the end of the last answer, to the end of a request's head."""
+"""Maximum seconds from the connection, or the last answer, to the end of a request's head."""
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
 
 _ANSWER_S: Final = 5.0
-"""Seconds for an answer to a request whose time has passed, like the refusal that says so."""
+"""Seconds to send an answer after the request's deadline, such as the refusal."""
 
 _LINGER_S: Final = 5.0
-"""Seconds in which what a client is still sending is dropped after the last answer to it. A
-connection that is closed with bytes unread is reset, and the answer is lost on the way."""
+"""Seconds during which data that a client still sends are discarded after its last answer. Closing
+a connection with unread bytes resets it, which would lose the answer in transit."""
 
 _MAX_UNSENT_BYTES: Final = 64 * 1024 * 1024
-"""Of all answers that clients have not taken."""
+"""Maximum total size of answers that clients have not yet received."""
 
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _LEFT_AGAIN: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED})
@@ -49,7 +49,7 @@ _BLOCK_BYTES: Final = 64 * 1024
 
 
 class _Waiting(NamedTuple):
-    """A connection that the event loop looks after: since and until when, and what comes then."""
+    """A connection in the event loop: since when, until when, and what follows."""
 
     since: float
     deadline: float
@@ -57,38 +57,38 @@ class _Waiting(NamedTuple):
 
 
 class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """A worker whose threads wait for no client.
+    """A worker whose threads never wait for a client.
 
-    gunicorn's own reads heads, sends answers and closes connections in its threads, so a few slow
-    clients keep all others out. Here the event loop does all of that; a thread has a connection
-    from the end of the head to the end of the work, which includes reading the body. Where there
-    are as many connections as there may be, the one that has kept the loop waiting longest ends.
+    gunicorn's own worker reads heads, sends answers and closes connections in its threads, so a few
+    slow clients block all others. Here, the event loop does this. A thread handles a connection
+    from the end of the head to the end of the work, which includes reading the body. If there are
+    too many connections, the one that has been waiting longest is closed.
 
-    TLS ends before it.
+    TLS must end before this worker.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.settings = ServiceSettings.from_environment()
         self._waiting: dict[TConn, _Waiting] = {}
-        self._working: dict[TConn, float] = {}  # until when
+        self._working: dict[TConn, float] = {}  # deadline of each connection
         self._clients: weakref.WeakSet[ClientSocket] = weakref.WeakSet()
         self._has_no_room = False
         self._page_pool = ThreadPoolExecutor(_PAGE_THREADS)
 
     @abstractmethod
     def refuse(self, client: socket.socket, status: HTTPStatus, request_id: str) -> None:
-        """Answer a request that the application never sees."""
+        """Answer a request that never reaches the application."""
 
     def end_silent(self) -> None:
-        """Give those who have not begun to ask no more time than kept connections have."""
+        """Limit clients that have not started a request to the time of kept-alive connections."""
         soon = time.monotonic() + STOP_KEEPALIVE_LINGER
         for conn, waiting in self._waiting.items():
             if waiting.proceed == self._read_head and not conn.sock.head:
                 self._waiting[conn] = waiting._replace(deadline=min(waiting.deadline, soon))
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a connection, at the cost of another one where there are too many."""
+        """Accept a connection, and close another one if there are too many."""
         try:
             client, address = listener.accept()
         except OSError as err:
@@ -108,7 +108,7 @@ class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             self.enqueue_req(conn)
 
     def _has_too_many(self, address: Any) -> bool:
-        """Whether a client that is no proxy of ours has as many connections as it may have."""
+        """Whether a client that is not one of our proxies has the maximum number of connections."""
         most = self.settings.max_connections_per_client
         if most == 0 or not isinstance(address, tuple):
             return False
@@ -119,7 +119,7 @@ class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         return [_peer_of(each) for each in self._clients].count(address[0]) >= most
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Read the head of a request, whose connection is new or was kept."""
+        """Read the head of a request on a new or kept-alive connection."""
         sock = conn.sock
         sock.began = time.monotonic()
         sock.head = bytearray(conn.parser.unreader.take_buffered() if conn.parser else b"")
@@ -142,7 +142,7 @@ class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             self._hand_over(conn)
 
     def _hand_over(self, conn: TConn) -> None:
-        """Have a thread answer a request whose head has arrived."""
+        """Let a thread answer a request whose head is complete."""
         pool = self._page_pool if conn.sock.head.startswith(_PAGE_METHODS) else self.tpool
         future = pool.submit(self.handle, conn)
         future.add_done_callback(
@@ -150,7 +150,7 @@ class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         )
 
     def handle(self, conn: TConn) -> Any:
-        """Handle one request of a connection, whose head has arrived."""
+        """Handle one request of a connection whose head is complete."""
         sock = conn.sock
         sock.setblocking(True)
         self._working[conn] = sock.began + self.settings.request_timeout_s + _ANSWER_S
@@ -162,6 +162,7 @@ class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
                 return False
             conn.data_ready = True
             conn.init()
+            conn.parser.unreader.mxchunk = _BLOCK_BYTES  # gunicorn's 8 kB cost many system calls
             conn.parser.unreader.unread(bytes(sock.head))
             sock.head = bytearray()
             return super().handle(conn)
@@ -169,7 +170,7 @@ class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             self._working.pop(conn, None)
 
     def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
-        """Send what the client has not taken of the answer, then wait for more, or close."""
+        """Send the rest of the answer, then wait for another request, or close."""
         if fs.cancelled() or fs.exception() is not None:
             self.nr_conns -= 1
             conn.close()
@@ -189,17 +190,17 @@ class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             self.finish_request(conn, fs)
 
     def _bound_unsent(self) -> None:
-        """End the connections that have left answers longest where these take much memory."""
+        """Close the connections with the oldest unsent answers if these take too much memory."""
         held = [conn for conn in self._waiting if conn.sock.unsent]
         total = sum(len(conn.sock.unsent) for conn in held)
-        for conn in held[:-1]:  # one alone may be larger
+        for conn in held[:-1]:  # a single one may exceed the limit
             if total <= _MAX_UNSENT_BYTES:
                 return
             total -= len(conn.sock.unsent)
             self._end(conn)
 
     def _linger(self, conn: TConn) -> None:
-        """Close a connection once the client has, or has been dropped what it sent."""
+        """Close a connection after the client has, while discarding what it still sends."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:  # closed by the client
@@ -215,18 +216,18 @@ class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
     def _wait(
         self, conn: TConn, event: int, deadline: float, proceed: Callable[[TConn], None]
     ) -> None:
-        """Have the event loop call `proceed` at each event of a connection, until `_forget`."""
+        """Let the event loop call `proceed` at each event of a connection, until `_forget`."""
         conn.sock.setblocking(False)
         self._waiting[conn] = _Waiting(time.monotonic(), deadline, proceed)
         self.poller.register(conn.sock, event, partial(self._proceed, conn))
 
     def _proceed(self, conn: TConn, _sock: object) -> None:
         waiting = self._waiting.get(conn)
-        if waiting is None:  # ended by an event before
+        if waiting is None:  # closed by an earlier event
             return
         try:
             waiting.proceed(conn)
-        except BlockingIOError:  # a false alarm
+        except BlockingIOError:  # no data after all
             pass
         except OSError:
             self._end(conn)
@@ -236,13 +237,13 @@ class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         self.poller.unregister(conn.sock)
 
     def _end(self, conn: TConn) -> None:
-        """Close a connection that the event loop looks after."""
+        """Close a connection in the event loop."""
         self._forget(conn)
         self.nr_conns -= 1
         conn.close()
 
     def _end_longest(self) -> None:
-        """End the connection that has kept the event loop waiting longest."""
+        """Close the connection that has been waiting longest in the event loop."""
         conn = next(iter(self._waiting), None)
         idle = self.keepalived_conns[0] if self.keepalived_conns else None
         if idle is not None and (
@@ -254,7 +255,7 @@ class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             self._end(conn)
 
     def murder_pending(self) -> None:
-        """End whatever has taken too long; called after all events, once a second at least."""
+        """Close connections past their deadline; called after all events, at least every second."""
         now = time.monotonic()
         if self._has_no_room or self.nr_conns >= self.worker_connections:
             self._has_no_room = False
@@ -264,14 +265,14 @@ class WaitingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
                 self._end(conn)
         for conn, deadline in list(self._working.items()):
             if now >= deadline:
-                with suppress(OSError):  # ends a thread's reading, and what it sends is lost
+                with suppress(OSError):  # ends the thread's reading; its answer is lost
                     conn.sock.shutdown(socket.SHUT_RDWR)
             elif conn.sock.is_slow(now):
                 conn.sock.stop_reading()
 
 
 def _is_head(received: bytearray, new: int = 0) -> bool:
-    """Whether a head is whole, or too long; only the last `new` bytes have not been looked at.
+    """Whether a head is complete, or too long; only the last `new` bytes have not been checked.
 
     Empty lines before it are dropped (RFC 9112, section 2.2).
     """
@@ -283,7 +284,7 @@ def _is_head(received: bytearray, new: int = 0) -> bool:
 
 
 def _peer_of(sock: ClientSocket) -> str | None:
-    """Address of the client; None where it is gone."""
+    """Return the address of the client; None if it has disconnected."""
     try:
         return str(sock.getpeername()[0])
     except OSError:

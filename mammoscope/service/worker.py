@@ -1,4 +1,4 @@
-"""gunicorn worker of the application: it drains gracefully and limits connections."""
+"""gunicorn worker of the application: drains gracefully and limits connections."""
 
 import json
 import resource
@@ -32,15 +32,15 @@ SPARE_THREADS: Final = 8
 """Threads in addition to the slots, for refusals; none of them waits for a client."""
 
 _SWITCH_S: Final = 0.0005
-"""Seconds after which a Python thread yields to others. With Python's own 5 ms, a probe beside many
+"""Switch interval of Python threads in seconds. With Python's default of 5 ms, a probe next to many
 running threads would wait for some tenths of a second."""
 
 _MOST_CONNECTIONS: Final = 1000
 _OWN_FILES: Final = 160
-"""Descriptors that the model, the logs, the reading pool and the side listeners need."""
+"""Number of descriptors for the model, the logs, the reading pool and the side listeners."""
 
 _FILES_A_SLOT: Final = 4
-"""Descriptors that a request may need in addition to its connection, as fetching an image does."""
+"""Descriptors that a request may need besides its connection, for example to fetch an image."""
 
 _HEAD_STATUSES: Final[Mapping[type[Exception], HTTPStatus]] = {
     http_errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -54,12 +54,12 @@ _log = structlog.get_logger(__name__)
 
 
 def most_connections(settings: ServiceSettings) -> int:
-    """Return how many connections clients may have: fewer than there are descriptors for.
+    """Return the maximum number of client connections, below the limit of descriptors.
 
     Raises
     ------
     ConfigurationError
-        If the limit of descriptors leaves none.
+        If the limit of descriptors is too low for any.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     slots = settings.request_threads + settings.queue_size
@@ -79,11 +79,11 @@ class PoliteWorker(WaitingWorker):
 
     gunicorn's worker stops accepting connections as soon as it gets SIGTERM, while load balancers
     still send some; the connections in the backlog are then reset. This worker keeps accepting
-    while ``/readyz`` already answers 503, then accepts and answers what is in the backlog.
+    while ``/readyz`` already answers 503, then accepts and answers the connections in the backlog.
     """
 
     def load_wsgi(self) -> None:
-        """Load the application, and serve probes and metrics beside it."""
+        """Load the application, and serve probes and metrics on separate listeners."""
         sys.setswitchinterval(_SWITCH_S)
         super().load_wsgi()
         self._app: Any = self.wsgi  # type: ignore[has-type]
@@ -97,7 +97,7 @@ class PoliteWorker(WaitingWorker):
         reader: _BodyReader = environ["wsgi.input"].reader
 
         def start(*args: Any) -> Any:
-            if reader.is_unfinished():  # nobody waits for the rest, see _linger
+            if reader.is_unfinished():  # the rest is discarded, see _linger
                 reader.request.force_close()
             return start_response(*args)
 
@@ -106,7 +106,7 @@ class PoliteWorker(WaitingWorker):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle SIGTERM."""
         application = getattr(self, "_app", None)
-        if application is None:  # still being imported
+        if application is None:  # it is still being imported
             super().handle_exit(sig, frame)
             return
         queue = queue_of(application)
@@ -118,7 +118,7 @@ class PoliteWorker(WaitingWorker):
         timer.start()
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 gunicorn's signature
-        """Listen or not; at the end, accept the backlog and close the listeners."""
+        """Listen or stop listening; in the end, accept the backlog and close the listeners."""
         super().set_accept_enabled(enabled)
         if enabled or self.alive:
             return
@@ -152,7 +152,7 @@ class PoliteWorker(WaitingWorker):
         self.refuse(client, status, request_id)
 
     def refuse(self, client: socket.socket, status: HTTPStatus, request_id: str) -> None:
-        """Answer a request that the application never sees with a problem."""
+        """Answer a request that never reaches the application with a problem document."""
         problem = problems.framework_document(status, request_id)
         if isinstance(self._app, Flask):
             monitoring_of(self._app).refused(status, problem["code"])
@@ -165,12 +165,12 @@ class PoliteWorker(WaitingWorker):
             f"{API_VERSION_HEADER}: {API_VERSION}\r\n"
             f"{REQUEST_ID_HEADER}: {request_id}\r\n\r\n"
         )
-        with suppress(OSError):  # the client is gone
+        with suppress(OSError):  # the client has disconnected
             client.sendall(head.encode() + body)
 
 
 class _BodyReader:
-    """Reads a body; malformed chunks look to the application like a body that broke off."""
+    """Reads a body; to the application, malformed chunks look like an incomplete body."""
 
     def __init__(self, request: Any) -> None:
         self.request: Final = request
@@ -180,7 +180,7 @@ class _BodyReader:
         try:
             data: bytes = self._reader.read(size)
         except http_errors.ParseException as err:
-            raise OSError("The body is not in the chunks that its head announces.") from err
+            raise OSError("The body does not have the declared chunks.") from err
         return data
 
     def is_unfinished(self) -> bool:

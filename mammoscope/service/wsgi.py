@@ -1,7 +1,7 @@
 """The WSGI application, with settings from the environment.
 
-The model is loaded in the background, so that the probes answer from the first second on.
-``/readyz`` says when it is loaded, or why it cannot be.
+The model is loaded in the background, so that the probes answer from the start. ``/readyz`` says
+when the model is loaded, or why it cannot be loaded.
 """
 
 from mammoscope.imaging.pool import PoolLimits, ReadingPool
@@ -14,7 +14,7 @@ settings = ServiceSettings.from_environment()
 
 
 def make_engine() -> Engine:
-    """Return the engine of the model that the settings name."""
+    """Return the engine for the model in the settings."""
     engine = load_engine(
         settings.model or released_model(),
         threads=settings.threads,
@@ -27,7 +27,7 @@ def make_engine() -> Engine:
 
 
 configure_logging(settings.log_level)
-# Before the engine's threads exist: reading processes are forked from a process without threads.
+# Before the engine starts threads: reading processes are forked from a process without threads.
 reader = ReadingPool(
     available_processors(),
     PoolLimits(

@@ -55,8 +55,8 @@ class TrainConfig(Frozen):
     """Whether to crop to the breast. False keeps the whole image, to measure the effect of
     cropping; such a network cannot be served."""
     channels: ChannelsName = "ranks"
-    """Grey values as ranks alone, or as ranks, a linear window and local contrast. A network of
-    three channels cannot be served."""
+    """Grey values as ranks only, or as ranks, a linear window and local contrast. The service does
+    not support networks with three channels."""
     layout: Literal["folders", "ddsm", "ddsm-cancers", "lesions"] = "folders"
     """How the folder names images: see `mammoscope.data.dataset`, `mammoscope.data.ddsm` and
     `mammoscope.data.lesions`."""
@@ -68,8 +68,8 @@ class TrainConfig(Frozen):
     split: SplitName = "patients"
     validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
     fold: PositiveInt | None = None
-    """Fold of the committed table whose patients validate the run; None sets `validation_fraction`
-    of the patients aside."""
+    """Fold of the committed table whose patients are used for validation; None uses a share
+    `validation_fraction` of the patients."""
     head: HeadName = "mean"
     trainable_from: str = "all"
     """Backbone layer after which convolutions are trainable; or ``all``, ``none``, or ``auto``: the
@@ -78,9 +78,9 @@ class TrainConfig(Frozen):
     drop_rate: Fraction = 0.5
     learning_rate: PositiveFloat = 2e-5
     head_rate: PositiveFloat = 1.0
-    """Multiple of `learning_rate` at which the head learns together with the backbone."""
+    """Multiple of `learning_rate` for the head while it is trained together with the backbone."""
     lesion_share: Fraction = 0.0
-    """Share of each batch that is films with outlined lesions, for the head ``lesions``."""
+    """Share of films with outlined lesions in each batch, for the head ``lesions``."""
     schedule: ScheduleName = "cosine"
     warmup_fraction: Fraction = 0.0
     """Share of all steps during which the learning rate rises from 0."""
@@ -119,12 +119,12 @@ class TrainConfig(Frozen):
         if self.learns_lesions and (self.head != "lesions" or self.teachers):
             raise ValueError("outlined lesions need head lesions, and no teachers")
         if self.head == "lesions" and self.backbone != "inceptionv3":
-            raise ValueError("head lesions knows where the cells of inceptionv3 lie, and no others")
+            raise ValueError("head lesions supports only the cells of inceptionv3")
         return self
 
     @property
     def learns_lesions(self) -> bool:
-        """Whether the run learns from films with outlined lesions."""
+        """Whether the run trains on films with outlined lesions."""
         return self.layout == "lesions" or self.lesion_share > 0.0
 
     @model_validator(mode="after")

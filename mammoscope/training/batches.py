@@ -128,7 +128,7 @@ def _preprocess_all(
 
 
 def store_arrays(path: Path, **arrays: Any) -> None:
-    """Write arrays into a file of a cache, whole or not at all; raises `StorageError`."""
+    """Write arrays to a cache file atomically; raises `StorageError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as target, target.open("wb") as stream:
@@ -197,7 +197,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def as_input(pixels: Pixels) -> Pixels:
-    """Preprocessed images, uint8 (N, H, W) or (N, H, W, 3), as a network takes them."""
+    """Return preprocessed images, uint8 (N, H, W) or (N, H, W, 3), as network inputs."""
     return pixels[..., None] if pixels.ndim == 3 else pixels
 
 

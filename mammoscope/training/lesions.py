@@ -1,4 +1,4 @@
-"""Batches with films whose lesions are outlined, and what is learned of their cells."""
+"""Batches with films whose lesions are outlined, and the loss of their cells."""
 
 import hashlib
 import math
@@ -29,33 +29,34 @@ from mammoscope.training.batches import (
 )
 
 CELLS_WEIGHT: Final = 10.0
-"""Weight of a film's mean over the cells beside the label's 1. A label pulls on the 6 cells whose
-mean is its logit; a film on a few of its 196, because the others are soon learned."""
+"""Weight of a film's mean loss over its cells, relative to 1 for the label's loss. A label affects
+the 6 cells whose mean is its logit; a film, a few of its 196, because the others are soon
+learned."""
 
 _CACHE_FORMAT: Final = 1
-"""To be raised whenever `mammoscope.data.lesions.preprocess_film` changes its result."""
+"""Increase this whenever the result of `mammoscope.data.lesions.preprocess_film` changes."""
 
 _ByOutput = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreprocessedFilms(PreprocessedExamples):
-    """Films that show a breast, each a breast of its own, with boxes as fractions of ``pixels``."""
+    """Films with a visible breast, each as one breast; boxes are fractions of ``pixels``."""
 
     boxes: tuple[Boxes, ...]
 
 
 def preprocess_films(films: Sequence[Film], config: TrainConfig, cache: Path) -> PreprocessedFilms:
-    """Preprocess films and place their boxes, or take both from an earlier run's cache.
+    """Preprocess films and transform their boxes, or load both from an earlier run's cache.
 
     Parameters
     ----------
     films
-        What is learned from.
+        The films to preprocess.
     config
         Input size and channels are used.
     cache
-        Folder for the cache; made if it is missing.
+        Folder for the cache; created if missing.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def preprocess_films(films: Sequence[Film], config: TrainConfig, cache: Path) ->
 
 
 def _preprocess_all(films: Sequence[Film], config: TrainConfig) -> dict[str, npt.NDArray[Any]]:
-    """Pixels and numbers of the films that show a breast; boxes, and which of those each is in."""
+    """Return pixels and numbers of films with a breast; boxes, and the film of each box."""
 
     def one(film: Film) -> tuple[Pixels, Boxes] | None:
         try:
@@ -108,15 +109,15 @@ class LesionBatches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
     """Shuffled batches of films, or of images with a share of films; the same for seed and epoch.
 
     An item is a tuple of pixels, targets and weights by name of the output. The label of an image
-    and the cells of a film have weight 1, the cells of an image and the label of a film 0. An epoch
-    passes the images once, or the films where there are no images.
+    and the cells of a film have weight 1; the cells of an image and the label of a film, 0. An
+    epoch has all images once, or all films if there are no images.
 
     Parameters
     ----------
     images
-        What the data set's labels are learned from; None learns from films alone.
+        Images for the data set's labels; None trains on films only.
     films
-        What cells are learned from.
+        Films for the cells.
     config
         Batch size, share of films, augmentation of images and seed are used.
     grid
@@ -177,7 +178,7 @@ class LesionBatches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
 
 
 def flipped_film(pixels: Pixels, boxes: Boxes, rng: np.random.Generator) -> tuple[Pixels, Boxes]:
-    """Exchange top and bottom of a film, and of its boxes, in half of the cases."""
+    """Flip a film and its boxes upside down in half of the cases."""
     if rng.random() >= 0.5:
         return pixels, boxes
     flipped = boxes.copy()
@@ -189,7 +190,7 @@ class CellCrossEntropy(keras.losses.Loss):  # type: ignore[misc, unused-ignore]
     """Mean cross-entropy (N,) over the known cells of logit maps (N, h, w, k)."""
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Logits against 1, 0 or `UNKNOWN`, both (N, h, w, k); returns float32 (N,)."""
+        """Compare logits with 1, 0 or `UNKNOWN`, both (N, h, w, k); returns float32 (N,)."""
         known = keras.ops.cast(y_true != UNKNOWN, "float32")
         losses = keras.ops.softplus(y_pred) - keras.ops.maximum(y_true, 0.0) * y_pred
         axes = (1, 2, 3)

@@ -51,7 +51,7 @@ class _Stage:
 def predict(
     network: keras.Model, pixels: Pixels, label: str = "predict"
 ) -> npt.NDArray[np.float32]:
-    """Logits of preprocessed images, uint8 (N, H, W) or (N, H, W, 3), to float32 (N,).
+    """Predict logits of preprocessed images, uint8 (N, H, W) or (N, H, W, 3), to float32 (N,).
 
     `label` is the title of the progress bar, which appears after two seconds.
     """
@@ -211,7 +211,7 @@ class Loop:
                 name: float(logs.get(f"logit_{metric}", logs.get(metric))[-1])
                 for name, metric in _TRAIN_METRICS.items()
             }
-            # Films alone teach no label.
+            # Films alone do not train the label.
             | ({"loss": float(logs["loss"][-1])} if self.config.layout == "lesions" else {}),
             "validation": validation,
             "seconds": {

@@ -1,4 +1,4 @@
-"""Whether a network's map points at the malignant lesions of films that it has not learned from."""
+"""Whether a network's map points at malignant lesions of films it was not trained on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,25 +17,25 @@ from mammoscope.training.batches import as_input
 from mammoscope.training.lesions import PreprocessedFilms, preprocess_films
 
 TOLERANCE_PX: Final = STRIDE_PX / 2
-"""Half a cell: no map can tell places apart more finely."""
+"""Half a cell: a map cannot resolve smaller distances."""
 
 _BATCH: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Pointing:
-    """How often the centre of the highest cell lies in an outlined malignant lesion.
+    """How often the centre of the highest cell is in an outlined malignant lesion.
 
     Parameters
     ----------
     films
         Films with a malignant lesion.
     hits
-        Share of them whose highest cell has its centre in one.
+        Share of films whose highest cell has its centre in such a lesion.
     near
-        The same, up to `TOLERANCE_PX` beside it.
+        The same share with a tolerance of `TOLERANCE_PX`.
     by_chance
-        What ``near`` would be for a cell drawn from the breast.
+        Expected value of ``near`` for a random cell in the breast.
     cell_auc
         AUC of the cells of all films, without those at the edge of a lesion.
     """
@@ -48,12 +48,12 @@ class Pointing:
 
 
 def point(network: keras.Model, lesions: Path, cache: Path) -> Pointing:
-    """Measure on the films of use ``heldout``.
+    """Measure a network on the films of use ``heldout``.
 
     Parameters
     ----------
     network
-        With an output ``logit_map``.
+        A network with an output ``logit_map``.
     lesions
         Folder of films with outlined lesions.
     cache
@@ -81,11 +81,11 @@ def point(network: keras.Model, lesions: Path, cache: Path) -> Pointing:
 
 
 def measure_pointing(maps: Float, films: PreprocessedFilms) -> Pointing:
-    """Measure maps (N, h, w) of films."""
+    """Measure the maps (N, h, w) of films."""
     rows, columns = maps.shape[1:]
     height, width = films.pixels.shape[1:3]
     centres = [FIRST_CENTRE_PX + STRIDE_PX * np.arange(cells) for cells in (rows, columns)]
-    # The last centre may lie beyond a small image.
+    # The last centre may be outside a small image.
     places = np.ix_(
         *(
             np.minimum(each.astype(int), side - 1)
@@ -114,7 +114,7 @@ def measure_pointing(maps: Float, films: PreprocessedFilms) -> Pointing:
 def _inside(
     boxes: Boxes, size: tuple[int, int], centres: list[npt.NDArray[Any]], by: float
 ) -> npt.NDArray[np.bool_]:
-    """Cells (h, w) whose centre lies in one of the boxes, or up to `by` pixels beside it."""
+    """Cells (h, w) whose centre is in one of the boxes, or at most `by` pixels from it."""
     rows, columns = centres
     found = np.zeros((len(rows), len(columns)), dtype=np.bool_)
     for _, x0, y0, x1, y1 in boxes:

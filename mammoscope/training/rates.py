@@ -1,4 +1,4 @@
-"""An optimizer whose steps are larger for the head than for the backbone."""
+"""An optimizer with larger steps for the head than for the backbone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,16 @@ import keras
 
 
 class HeadRate(keras.optimizers.AdamW):  # type: ignore[misc, unused-ignore]  # Keras has no types
-    """AdamW at a multiple of its rate for all variables but the backbone's.
+    """AdamW with a multiple of its rate for all variables except the backbone's.
 
-    A head that starts from nothing has farther to go than a backbone that is only tuned.
+    A head that starts from random weights needs larger changes than a pretrained backbone.
 
     Parameters
     ----------
     factor
         Multiple of the learning rate.
     **settings
-        Of AdamW.
+        Arguments of AdamW.
     """
 
     def __init__(self, factor: float, **settings: Any) -> None:
@@ -25,7 +25,7 @@ class HeadRate(keras.optimizers.AdamW):  # type: ignore[misc, unused-ignore]  # 
         self._spared: frozenset[int] = frozenset()
 
     def spare(self, backbone: Sequence[Any]) -> None:
-        """Take note of the backbone's variables; the optimizer is built already."""
+        """Record the backbone's variables; call it after the optimizer is built."""
         self._spared = frozenset(self._get_variable_index(variable) for variable in backbone)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

@@ -1,7 +1,7 @@
 """Recipes: TOML files that list trainings, read into one configuration per run.
 
 ``[base.NAME]`` has a preset and the changes shared by several runs. Each ``[[run]]`` has a
-``name``, a ``base`` or a ``preset``, and its own changes. Four keys of a run name its sources and
+``name``, a ``base`` or a ``preset``, and its own changes. Four keys of a run set its sources and
 its folds:
 
 ``data``
@@ -10,7 +10,7 @@ its folds:
     Initial weights as in `TrainConfig`, or ``run:NAME`` for the network of an earlier run.
     Names of earlier runs to distil from.
 ``folds``
-    Number of folds to train the run in, each as a run of its own: ``NAME/fold-1`` and so on.
+    Number of folds to train, each as a separate run: ``NAME/fold-1`` and so on.
 """
 
 import tomllib
@@ -50,7 +50,7 @@ class PlannedRun:
 
     @property
     def folders(self) -> set[DataName]:
-        """Names of all folders that the run reads."""
+        """Names of all folders of the run."""
         return {self.data, "lesions"} if self.config.lesion_share else {self.data}
 
     def config_in(self, runs: Path) -> TrainConfig:
@@ -128,7 +128,7 @@ def _planned(
         yield PlannedRun(name, TrainConfig.from_preset(preset, settings), data)
         return
     if folds not in range(1, FOLDS + 1):
-        raise ConfigurationError(f"The folds of run {name} are none of 1 to {FOLDS}.")
+        raise ConfigurationError(f"The folds of run {name} must be from 1 to {FOLDS}.")
     for fold in range(1, folds + 1):
         config = TrainConfig.from_preset(preset, {**settings, "fold": fold})
         yield PlannedRun(f"{name}/fold-{fold}", config, data)

@@ -37,8 +37,8 @@ class RunPaths:
     folds
         Table of folds, for a configuration with a fold.
     lesions
-        Folder of films with outlined lesions, for a configuration that learns from them beside
-        the images in `data`.
+        Folder of films with outlined lesions, for a configuration that trains on them in
+        addition to the images in `data`.
     """
 
     data: Path

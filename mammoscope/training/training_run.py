@@ -185,12 +185,12 @@ def _preprocess(
 def _lesion_batches(
     learned: PreprocessedExamples, config: TrainConfig, paths: RunPaths, network: keras.Model
 ) -> LesionBatches:
-    """Films alone, or the images with films beside them."""
+    """Batches of films only, or of images and films."""
     grid = network.output["logit_map"].shape[1:3]
     if isinstance(learned, PreprocessedFilms):
         return LesionBatches(None, learned, config, grid)
     if paths.lesions is None:
-        raise ConfigurationError("The run learns from films with outlined lesions too; name them.")
+        raise ConfigurationError("The run also needs a folder of films with outlined lesions.")
     films = preprocess_films(read_films(paths.lesions, "train"), config, paths.cache)
     return LesionBatches(learned, films, config, grid)
 

@@ -22,7 +22,7 @@ _SIDE: Final = 7071
 
 
 def _directory(entries: list[tuple[int, int, int, int]], following: int) -> bytes:
-    """A directory of a TIFF; values of one SHORT stand left in their four bytes."""
+    """A TIFF directory; a single SHORT is left-justified in its four bytes."""
     packed = [struct.pack("<HHLL", *entry) for entry in entries]
     return struct.pack("<H", len(entries)) + b"".join(packed) + struct.pack("<L", following)
 
@@ -50,13 +50,13 @@ def tiff_pages(count: int = 150_000) -> bytes:
 
 
 def tiff_ring() -> bytes:
-    """Two pages, each of which follows the other."""
+    """Two pages, each of which is the successor of the other."""
     page = [*_grey(8, 8), (273, _LONG, 1, 8)]
     return _tiff(bytes(64), page, page, last=8 + 64)
 
 
 def tiff_strips(count: int = 8_000_000) -> bytes:
-    """An image of two rows that says it has millions of strips."""
+    """An image of two rows that claims to have millions of strips."""
     strips = [(273, _SHORT, count, 8), (278, _SHORT, 1, 1), (279, _LONG, 1, 64)]
     return _tiff(b"\x08\0" * count, [*_grey(64, 2), *strips])
 
@@ -89,7 +89,7 @@ def jpeg_segments(marker: int, body: bytes, count: int) -> bytes:
 
 
 def jpeg_scans(count: int = 20_000) -> bytes:
-    """A progressive JPEG that refines nothing again and again."""
+    """A progressive JPEG with many empty refinement scans."""
     plain = encode(Image.new("L", (7040, 7040), 128), "JPEG", progressive=True)
     marks = [i for i in range(len(plain) - 1) if plain[i : i + 2] == b"\xff\xda"]
     again = plain[marks[3] : marks[4]]
@@ -97,7 +97,7 @@ def jpeg_scans(count: int = 20_000) -> bytes:
 
 
 def png(width: int, height: int, colours: int, bits: int, *, interlaced: bool = False) -> bytes:
-    """A PNG of zeros; `colours` is its colour type."""
+    """A PNG of zeros with the colour type `colours`."""
     channels = {0: 1, 2: 3, 6: 4}[colours]
     header = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, int(interlaced))
     rows = zeros((width * channels * bits // 8 + 1) * height + 100_000 * interlaced)
@@ -113,7 +113,7 @@ def png_chunks(extra: bytes) -> bytes:
 
 
 def png_texts(count: int = 60) -> bytes:
-    """Compressed texts of a megabyte each."""
+    """Compressed text chunks of a megabyte each."""
     text = b"Comment\0\0" + zeros(1_000_000)
     return png_chunks(chunk(b"zTXt", text) * count)
 
@@ -124,7 +124,7 @@ def png_profile() -> bytes:
 
 
 def triangle(width: int = 16_384, height: int = 1195) -> bytes:
-    """A white triangle: the search of the breast finds nothing but edges."""
+    """A white triangle: the breast search finds only edges."""
     image = Image.new("L", (width, height))
     ImageDraw.Draw(image).polygon([(0, 0), (0, height), (width, height)], 255)
     return encode(image)
@@ -137,7 +137,7 @@ def teeth(width: int = 7000, height: int = 7000) -> bytes:
 
 
 def dicom_element(tag: str, value: bytes) -> bytes:
-    """An object in implicit VR, whose element `tag` has a value of any length."""
+    """An object in implicit VR whose element `tag` has a value of any length."""
     elements = parsed(mammogram_object(Encoding("implicit")))
     place = pydicom.tag.Tag(tag)
     elements.pop(place, None)
@@ -150,14 +150,14 @@ def dicom_element(tag: str, value: bytes) -> bytes:
 
 
 def dicom_table(count: int = 15_000_000) -> bytes:
-    """A VOI LUT of `count` entries that says it has 256."""
+    """A VOI LUT of `count` entries that claims to have 256."""
     descriptor = struct.pack("<HHLHHH", 0x28, 0x3002, 6, 256, 0, 16)
     item = descriptor + struct.pack("<HHL", 0x28, 0x3006, 2 * count) + b"\1\0" * count
     return dicom_element("VOILUTSequence", b"\xfe\xff\0\xe0" + struct.pack("<L", len(item)) + item)
 
 
 def dicom_depth(depth: int = 100_000) -> bytes:
-    """Sequences within each other."""
+    """Nested sequences."""
     head = struct.pack("<HHL", 8, 0x1140, 0xFFFFFFFF) + b"\xfe\xff\0\xe0\xff\xff\xff\xff"
     return dicom_element("ReferencedImageSequence", head * depth)
 
@@ -203,7 +203,7 @@ def j2k_decoy(side: int = 13_000) -> bytes:
 
 
 def jpeg_marker(before: bytes, side: int = 65_000) -> bytes:
-    """A lossless JPEG of 4 gigapixels, whose size stands behind a marker without a length."""
+    """A lossless JPEG of 4 gigapixels whose size is after a marker without a length."""
     frame = _segment(0xC3, struct.pack(">BHHBBBB", 12, side, side, 1, 1, 0x11, 0))
     decoy = _segment(0xFE, _segment(0xC3, struct.pack(">BHHBBBB", 12, 208, 208, 1, 1, 0x11, 0)))
     return _with_stream("jpeg-lossless", b"\xff\xd8" + before + frame + decoy + bytes(90_000), 208)
@@ -258,4 +258,4 @@ IMAGES: Final[dict[str, tuple[str, Callable[[], bytes]]]] = {
     "JPEG behind a restart": (DICOM_TYPE, lambda: jpeg_marker(b"\xff\xd0")),
     "JPEG behind fill bytes": (DICOM_TYPE, lambda: jpeg_marker(b"\xff" * 50)),
 }
-"""Media type and maker of each."""
+"""Media type and function of each file."""

@@ -1,4 +1,4 @@
-"""Images and JSON that are expensive to read, against a service with its default settings."""
+"""Attack a service with default settings with images and JSON that are expensive to read."""
 
 import json
 import threading
@@ -19,13 +19,13 @@ from tests.service_process import PATIENCE_S, ROOT
 pytestmark = pytest.mark.abuse("default settings")
 
 TOGETHER = 6
-"""Requests of an attack at a time: more than there are processes that read images."""
+"""Parallel requests of an attack: more than there are processes that read images."""
 
 LEAST_S = 3.0
-"""Seconds for which an attack begins anew, so that there is something to measure."""
+"""Seconds for which an attack is repeated, for the measurements."""
 
 ATTACKS = ROOT.parent / "shared" / "attacks"
-"""Files of attacks, where somebody laid them beside the checkout; they are no part of it."""
+"""Optional attack files next to the checkout, which are not part of it."""
 
 FILES = sorted(path.name for path in ATTACKS.glob("*") if not path.suffix)
 INFER = "/v2/models/mammoscope/infer"
@@ -45,7 +45,7 @@ def post(service: Defaults, path: str, data: bytes, headers: dict[str, str]) -> 
 
 
 def attack(service: Defaults, path: str, data: bytes, headers: dict[str, str]) -> None:
-    """Send a request again and again; each is refused as the client's fault or for load.
+    """Repeat a request; each is refused because of the client or the load.
 
     Whoever goes on sending long after the answer loses the connection.
     """
@@ -78,7 +78,7 @@ def test_expensive_images(defaults: Defaults, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_files_of_attacks(defaults: Defaults, case: str) -> None:
+def test_attack_files(defaults: Defaults, case: str) -> None:
     if case.startswith("v2"):
         path, kind = INFER, "application/json"
     else:
@@ -95,7 +95,7 @@ def binary(description: dict[str, Any], rest: bytes) -> tuple[bytes, dict[str, s
 
 
 def empty_elements(count: int = 60_000_000) -> tuple[bytes, dict[str, str]]:
-    """Elements of 0 bytes, each with the length that stands before it."""
+    """Elements of 0 bytes, each with its length prefix."""
     size = {"binary_data_size": 4 * count}
     described = {"name": "image", "datatype": "BYTES", "shape": [count], "parameters": size}
     return binary(described, bytes(4 * count))
@@ -136,7 +136,7 @@ def test_a_study_of_expensive_images(defaults: Defaults) -> None:
     assert answer.status_code in (200, 422, 503), answer.text
 
 
-def test_clients_that_leave_their_images_behind(defaults: Defaults) -> None:
+def test_clients_that_disconnect_during_expensive_images(defaults: Defaults) -> None:
     data = IMAGES["JPEG of many scans"][1]()
     with defaults.watched() as figures:
         for _ in range(3):

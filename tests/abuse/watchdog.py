@@ -1,4 +1,4 @@
-"""A service with its default settings, and a watchdog that measures what its users notice."""
+"""A service with default settings, and a watchdog that measures its effects on users."""
 
 import re
 import socket
@@ -24,14 +24,14 @@ from tests.abuse.images import encode
 from tests.service_process import PATIENCE_S, ROOT, ServiceProcess
 
 PROBE_P99_S: Final = 0.1
-"""Maximum time of probes during an attack, beyond the time that another process of this machine
-takes to answer at the same time: others may keep the machine busy."""
+"""Maximum time of probes during an attack, in addition to the response time of another process at
+the same time, because the machine may be busy."""
 
 NEXT_ANSWER_S: Final = 2.0
 """Time from the end of an attack to the next good answer."""
 
 DEADLINE_S: Final = ServiceSettings().request_timeout_s + 5.0
-"""A good request is answered by then, or refused with 429; the answer may take 5 s to be sent."""
+"""Time limit for answering a good request or refusing it with 429, plus 5 s for sending."""
 
 
 def _limit_mb() -> int:
@@ -43,7 +43,7 @@ def _limit_mb() -> int:
 
 
 LIMIT_MB: Final = _limit_mb()
-"""Memory limit of the manifests."""
+"""Memory limit in the manifests."""
 
 GOOD: Final = encode(
     Image.fromarray(
@@ -86,7 +86,7 @@ while True:
 
 @contextmanager
 def control() -> Iterator[int]:
-    """Run a process that answers at once; yields its port."""
+    """Run a process that answers immediately; yield its port."""
     with subprocess.Popen(
         [sys.executable, "-I", "-c", _CONTROL], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -97,7 +97,7 @@ def control() -> Iterator[int]:
 
 @contextmanager
 def probing(port: int) -> Iterator[list[float]]:
-    """Probe again and again, in a process of its own; the list has the seconds at the end."""
+    """Probe repeatedly in a separate process; at the end, the list has the seconds."""
     seconds: list[float] = []
     with subprocess.Popen(
         [sys.executable, "-I", "-c", _PROBING, str(port)], stdout=subprocess.PIPE, text=True
@@ -117,7 +117,7 @@ def probing(port: int) -> Iterator[list[float]]:
 
 @dataclass
 class Figures:
-    """What the watchdog measured during one attack."""
+    """The watchdog's measurements during one attack."""
 
     probe_s: list[float] = field(default_factory=list)
     control_s: list[float] = field(default_factory=list)
@@ -143,7 +143,7 @@ class Figures:
 
 
 MEASURED: Final[list[Figures]] = []
-"""Of all attacks of this run."""
+"""Measurements of all attacks of this run."""
 
 
 def summary() -> str:
@@ -163,7 +163,7 @@ def summary() -> str:
 
 
 class Defaults:
-    """A service with default settings, but for where it listens, and a watchdog."""
+    """A service with default settings except for its addresses, and a watchdog."""
 
     def __init__(self, folder: Path, model: Path, image: bytes = GOOD, **settings: object) -> None:
         self.probe_port = free_port()
@@ -206,8 +206,8 @@ class Defaults:
             control() as control_port,
             probing(control_port) as figures.control_s,
             probing(self.probe_port) as figures.probe_s,
-            _repeated(ask, every_s=0.05),
-            _repeated(weigh, every_s=0.03),
+            _repeated(ask, every_s=0.2),
+            _repeated(weigh, every_s=0.25),
         ):
             yield figures
         began = time.monotonic()
@@ -224,7 +224,7 @@ class Defaults:
 
 @contextmanager
 def _repeated(action: Callable[[], None], *, every_s: float) -> Iterator[None]:
-    """Do something again and again, and raise afterwards what it raised."""
+    """Repeat an action, and raise its exception afterwards."""
     ended = threading.Event()
     failed: list[BaseException] = []
 

@@ -88,7 +88,7 @@ def test_a_plan_with_a_mistake_is_refused(text: str, plan: Path):
         read_plan(plan)
 
 
-def test_a_run_with_folds_becomes_a_run_for_each():
+def test_a_run_with_folds_becomes_one_run_per_fold():
     planned = read_plan(Path("recipes/folds.toml"))[:5]
     assert [run.name for run in planned] == [f"folds-flips/fold-{k}" for k in range(1, 6)]
     assert [run.config.fold for run in planned] == [1, 2, 3, 4, 5]
@@ -148,7 +148,7 @@ def test_the_recipe_of_the_released_model_agrees_with_its_records():
     assert planned[-1].config_in(Path("runs")).described() == recorded.described()
 
 
-def test_the_recipe_of_the_folds_is_that_of_their_records():
+def test_the_recipe_for_folds_matches_the_records():
     planned = read_plan(Path("recipes/folds.toml"), Path("inception_v3_notop.weights.h5"))
     records = {run: Path("model/experiments") / run.name / "config.json" for run in planned}
     recorded = {run: path for run, path in records.items() if path.is_file()}
@@ -191,7 +191,7 @@ def test_the_released_model_is_rebuilt_at_phantom_size(
     ]  # fmt: skip
     needy = [*command, "--only", "ddsm-fine-tuning"]
     assert main([str(part) for part in needy]) == 1
-    assert "needs ddsm-cancers finished first" in capfd.readouterr().err
+    assert "ddsm-cancers must be finished first" in capfd.readouterr().err
     assert main([str(part) for part in command]) == 0
     names = {run["name"] for run in runs}
     assert {path.name for path in (tmp_path / "records").iterdir()} == names

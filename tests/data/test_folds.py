@@ -1,4 +1,4 @@
-"""The table of folds: made, read, and what a run leaves out by it."""
+"""The table of folds: writing, reading, and the patients that a run leaves out."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def example(patient: int, number: int, label: int, machine: str = "49") -> Examp
     labels=st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=5), min_size=20),
     shuffled=st.randoms(use_true_random=False),
 )
-def test_every_image_is_left_out_once_with_all_of_its_patient(labels, shuffled):
+def test_every_image_is_left_out_once_with_its_patient(labels, shuffled):
     labels += [[0]] * 5 + [[1]] * 5
     cohort = [example(p, n, label) for p, its in enumerate(labels) for n, label in enumerate(its)]
     table = assign_folds(cohort)
@@ -49,7 +49,7 @@ def test_every_image_is_left_out_once_with_all_of_its_patient(labels, shuffled):
     assert assign_folds(cohort) == table
 
 
-def test_folds_have_like_shares_of_machines_and_labels():
+def test_folds_have_similar_shares_of_machines_and_labels():
     cohort = [
         example(patient, number, int(patient % 3 == 0), machine=str(patient % 2))
         for patient in range(300)
@@ -64,22 +64,22 @@ def test_folds_have_like_shares_of_machines_and_labels():
                 assert count == pytest.approx(len(members) / FOLDS, rel=0.1, abs=2)
 
 
-def test_the_committed_table_is_the_one_the_command_makes(real_dataset, tmp_path, capsys):
+def test_the_command_reproduces_the_committed_table(real_dataset, tmp_path, capsys):
     made = tmp_path / "folds.csv"
     assert main(["dev", "folds", "--data", str(real_dataset), "--output", str(made)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + FOLDS
     pool = [e for e in read_dataset(real_dataset).examples if e.split != "test"]
     assert set(read_folds(made)) == {hashed(e.patient_id) for e in pool}
-    if set(read_folds(made)) == set(read_folds(FOLDS_TABLE)):  # not so where phantoms stand in
+    if set(read_folds(made)) == set(read_folds(FOLDS_TABLE)):  # not with phantoms
         assert made.read_bytes() == FOLDS_TABLE.read_bytes()
 
 
-def test_a_table_that_does_not_fit_is_refused(tmp_path):
+def test_a_table_of_other_patients_is_refused(tmp_path):
     cohort = [example(p, 0, p % 2) for p in range(20)]
     table = assign_folds(cohort)
-    with pytest.raises(MetadataError, match="misses 1 patients"):
+    with pytest.raises(MetadataError, match="lacks 1 patients"):
         leave_out([*cohort, example(99, 0, 0)], table, 1, ())
-    with pytest.raises(MetadataError, match="stands in fold 6"):
+    with pytest.raises(MetadataError, match="is in fold 6"):
         leave_out(cohort, table, 6, ())
     with pytest.raises(LeakageError):
         leave_out(cohort, table, 1, test=cohort[:1])

@@ -1,4 +1,4 @@
-"""Films with outlined lesions: read, placed in the crop, and told cell by cell."""
+"""Films with outlined lesions: reading, boxes in the crop, and targets of cells."""
 
 import csv
 from pathlib import Path
@@ -28,7 +28,7 @@ def write_table(folder: Path, *rows: dict[str, str]) -> Path:
     return folder
 
 
-def test_films_of_other_uses_stay_unread(tmp_path):
+def test_films_of_other_uses_are_ignored(tmp_path):
     uses = ("train", "heldout", "twin", "external")
     write_table(tmp_path, *({"file": f"{use}.png", "use": use} for use in uses))
     assert [e.image_id for e in read_lesions(tmp_path).examples] == ["train.png", "heldout.png"]
@@ -51,13 +51,13 @@ def test_a_film_has_all_its_boxes_and_is_malignant_if_one_is(tmp_path):
 @pytest.mark.parametrize(
     "row", [{"pathology": "BIRADS-5"}, {"x0": "0.5"}, {"y1": "1.2"}, {"y1": "a"}, {"x0": "nan"}]
 )
-def test_boxes_that_cannot_be_used(row, tmp_path):
+def test_invalid_boxes_are_refused(row, tmp_path):
     write_table(tmp_path, row)
     with pytest.raises(MetadataError):
         read_films(tmp_path, "train")
 
 
-def test_tables_that_cannot_be_used(tmp_path):
+def test_invalid_tables_are_refused(tmp_path):
     with pytest.raises(DatasetNotFoundError):
         read_films(tmp_path, "train")
     (tmp_path / "lesions.csv").write_text("file,patient\n")

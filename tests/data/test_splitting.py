@@ -57,7 +57,7 @@ def test_a_split_that_shares_a_patient_cannot_be_constructed():
     a, b, c = example(1, 1, 0), example(1, 2, 1), example(2, 1, 0)
     PatientSplit((a, b), (c,))
     for sides in (((a,), (b,), ()), ((a,), (c,), (b,)), ((c,), (a,), (b,))):
-        with pytest.raises(LeakageError, match="1 patients would stand"):
+        with pytest.raises(LeakageError, match="1 patients would be"):
             PatientSplit(*sides)
 
 

@@ -26,7 +26,7 @@ from mammoscope.model.artifact.folder import sha256_of
 
 
 def scores(seed: int, skill: float, patients: int = 60) -> Scored:
-    """Four images a patient, two a breast; labels are the same for all seeds."""
+    """Four images per patient, two per breast; labels are the same for all seeds."""
     labels = np.random.default_rng(0).integers(0, 2, (patients, 2)).repeat(2, axis=1).ravel()
     noise = np.random.default_rng(seed).normal(size=labels.size)
     return Scored.of(
@@ -48,7 +48,7 @@ HALF = np.arange(240) % 8 < 4
 HALVES = Groups({"a": HALF, "b": ~HALF}, {"some": HALF})
 
 
-def test_areas_are_means_over_folds_and_machines():
+def test_aucs_are_means_over_folds_and_machines():
     pairs = [(scores(1, 0.3), scores(2, 1.0)), (scores(3, 0.3), scores(4, 1.0))]
     found = compared(pairs, HALVES)
     image = [np.mean([roc_auc_score(p[i].labels, p[i].logits) for p in pairs]) for i in (0, 1)]
@@ -66,7 +66,7 @@ def test_areas_are_means_over_folds_and_machines():
     assert found["image"].low > 0
 
 
-def test_scales_of_folds_do_not_matter_and_equal_runs_do_not_differ():
+def test_scales_of_folds_have_no_effect_and_equal_runs_have_no_difference():
     first, second = scores(1, 0.5), scores(2, 0.5)
     moved = Scored(second.labels, 7 * second.logits + 30, second.patients, second.breasts)
     same = compared([(first, second), (first, first)], HALVES)
@@ -75,7 +75,7 @@ def test_scales_of_folds_do_not_matter_and_equal_runs_do_not_differ():
         assert (pair.difference, pair.error, pair.low, pair.high) == (0, 0, 0, 0)
 
 
-def test_images_of_a_patient_are_drawn_together():
+def test_images_of_a_patient_are_resampled_together():
     one, other = scores(1, 0.8), scores(2, 0.2)
     apart = compared([(one, other)], HALVES, 2000)["image"].error
 
@@ -88,7 +88,7 @@ def test_images_of_a_patient_are_drawn_together():
     assert set(again) == {"image", "breast"}
 
 
-def test_calibration_and_thresholds_of_a_fold_are_those_of_the_others():
+def test_calibration_and_thresholds_come_from_the_other_folds():
     run = [FoldScores(str(seed), (), scores(seed, 1.0)) for seed in (1, 2, 3)]
     calibrated = calibrate_folds(run)
     others = [np.concatenate([getattr(f.scored, n) for f in run[1:]]) for n in ("logits", "labels")]
@@ -107,7 +107,7 @@ def test_calibration_and_thresholds_of_a_fold_are_those_of_the_others():
 
 
 def write(record: Path, dataset: Path, seed: int, skill: float = 3.0) -> None:
-    """A record as a run of the phantoms leaves it."""
+    """A record like that of a run on phantoms."""
     record.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     with (record / "validation_scores.csv").open("w", newline="") as stream:
@@ -122,7 +122,7 @@ def write(record: Path, dataset: Path, seed: int, skill: float = 3.0) -> None:
             writer.writerow((digest, path.parent.name, patient, patient, logit, 0.5))
 
 
-def test_the_command_compares_the_folds_that_both_have(phantom_dataset, tmp_path, capsys):
+def test_the_command_compares_common_folds(phantom_dataset, tmp_path, capsys):
     for name, folds in (("a", (1, 2)), ("b", (2, 3))):
         for number in folds:
             write(tmp_path / name / f"fold-{number}", phantom_dataset, seed=number)
@@ -169,7 +169,7 @@ def test_a_mean_and_an_age_are_calibrated_by_the_other_folds(phantom_dataset, tm
     )
 
 
-def test_other_images_are_not_compared(phantom_dataset, tmp_path, capsys):
+def test_runs_on_different_images_are_refused(phantom_dataset, tmp_path, capsys):
     for name in ("a", "b"):
         write(tmp_path / name / "fold-1", phantom_dataset, seed=1)
     path = tmp_path / "b" / "fold-1" / "validation_scores.csv"

@@ -244,7 +244,7 @@ class TestCommand:
         assert compiled is not None
         assert f"{compiled.comparison.max_difference:.4f}" in shown
         assert f"{compiled.comparison.percentile_95_difference:.4f}" in shown
-        assert "The card records them, and bfloat16." in shown
+        assert "the comparison and the precision, bfloat16." in shown
         assert "Model tiny-1 is compiled for bfloat16; the network is in the cache." in shown
         assert load_engine(folder).card.compiled == compiled
 
@@ -306,15 +306,16 @@ class TestCommand:
         assert facts["origin"]["source_sha256"] == sha256_of(folder / NETWORK_NAME)
 
     @pytest.mark.parametrize(
-        ("arguments", "reason"),
+        ("arguments", "refusal"),
         [
-            (("--metadata", "m.csv"), "give --data as well"),
-            (("--data", "missing"), "folder"),
-            (("--output", "/dev/full/model"), "cannot be written"),
+            (("--metadata", "m.csv"), (2, "give --data as well")),
+            (("--data", "missing"), (1, "folder")),
+            (("--output", "/dev/full/model"), (1, "cannot be written")),
         ],
     )
-    def test_refusals(self, folder: Path, compile_model, capsys, arguments, reason):
-        assert compile_model("--model", folder, *arguments) == 1
+    def test_refusals(self, folder: Path, compile_model, capsys, arguments, refusal):
+        status, reason = refusal
+        assert compile_model("--model", folder, *arguments) == status
         assert reason in capsys.readouterr().err
 
     @pytest.mark.parametrize(

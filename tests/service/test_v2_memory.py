@@ -148,6 +148,6 @@ def test_many_empty_elements_after_the_json_are_refused() -> None:
 
 
 @pytest.mark.parametrize("given", ["", "-1", "1" * 5000, "\u0661", "1 "])
-def test_lengths_that_are_no_numbers_of_bytes_are_refused(given: str) -> None:
+def test_invalid_header_lengths_are_refused(given: str) -> None:
     with pytest.raises(InvalidRequestError, match="number of bytes"):
         parse_request(request("image", b"[]", [0]), given, max_values=MAX_VALUES)

@@ -1,4 +1,4 @@
-"""Training on films with outlined lesions, and from there on a data set, by fold."""
+"""Training on films with outlined lesions, and then on a data set, by fold."""
 
 import csv
 import json
@@ -51,7 +51,7 @@ folds = 1
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phantoms of both uses, each with a box."""
+    """Phantoms for both uses, each with a box."""
     from mammoscope.phantoms.drawing import write_phantoms
 
     folder = tmp_path_factory.mktemp("films")
@@ -67,8 +67,8 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.timeout(1800)  # two trainings, a process each
-def test_maps_of_films_start_the_runs_of_folds(films, phantom_dataset, tmp_path, capsys):
+@pytest.mark.timeout(1800)  # two trainings, one process each
+def test_runs_of_folds_start_from_lesion_maps(films, phantom_dataset, tmp_path, capsys):
     (tmp_path / "plan.toml").write_text(PLAN)
     table = tmp_path / "folds.csv"
     assert main(["dev", "folds", "--data", str(phantom_dataset), "--output", str(table)]) == 0
@@ -111,7 +111,7 @@ def preprocessed(films: Path, tmp_path: Path):
     return made
 
 
-def test_batches_hold_their_share_of_films_and_turn_boxes_along(films, tmp_path):
+def test_batches_have_their_share_of_films_and_flip_boxes(films, tmp_path):
     from mammoscope.training.lesions import LesionBatches, flipped_film
 
     some = preprocessed(films, tmp_path)
@@ -120,7 +120,7 @@ def test_batches_hold_their_share_of_films_and_turn_boxes_along(films, tmp_path)
         {"head": "lesions", "lesion_share": 0.25, "batch_size": 8, "input_size": (512, 288)},
     )
     batches = LesionBatches(some, some, config, (14, 7))
-    assert len(batches) == 3  # 16 images, 6 a batch
+    assert len(batches) == 3  # 16 images, 6 per batch
     batches.begin_epoch(3)
     pixels, targets, weights = batches[0]
     assert pixels.shape == (8, 512, 288, 1)
@@ -146,7 +146,7 @@ def test_batches_hold_their_share_of_films_and_turn_boxes_along(films, tmp_path)
     assert 0 < sum(np.array_equal(pixels, some.pixels[0]) for pixels, _ in turned) < 8
 
 
-def test_cells_lie_where_the_network_looks():
+def test_cell_positions_match_the_network():
     import keras
     import tensorflow as tf
 
@@ -164,7 +164,7 @@ def test_cells_lie_where_the_network_looks():
     assert centre == pytest.approx(FIRST_CENTRE_PX + 5 * STRIDE_PX, abs=STRIDE_PX / 4)
 
 
-def test_the_logit_is_the_mean_of_the_highest_cells_and_unknown_cells_teach_nothing():
+def test_the_logit_is_the_mean_of_the_highest_cells_and_unknown_cells_have_no_loss():
     from mammoscope.model.networks import build_network
     from mammoscope.training.lesions import CellCrossEntropy
 
@@ -184,7 +184,7 @@ def test_the_logit_is_the_mean_of_the_highest_cells_and_unknown_cells_teach_noth
     assert loss == pytest.approx((np.log1p(np.exp(-2.0)) + np.log1p(np.exp(-1.0))) / 2)
 
 
-def test_the_head_moves_so_many_times_as_far_as_the_backbone():
+def test_the_head_has_a_multiple_of_the_learning_rate():
     import keras
 
     from mammoscope.training.rates import HeadRate
@@ -200,7 +200,7 @@ def test_the_head_moves_so_many_times_as_far_as_the_backbone():
     assert moved == pytest.approx([1e-3, 20e-3], rel=1e-3)
 
 
-def test_a_map_that_points_at_its_lesion_hits_and_one_that_points_away_does_not():
+def test_only_a_map_that_points_at_its_lesion_is_a_hit():
     from mammoscope.training.lesions import PreprocessedFilms
     from mammoscope.training.pointing import measure_pointing
 

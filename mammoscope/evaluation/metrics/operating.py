@@ -164,9 +164,9 @@ def _measure(
 
 
 def rates_at(thresholds: Mapping[str, float], scored: Scored) -> Statistic:
-    """Sensitivity and specificity of thresholds in probability, as ``NAME/sensitivity`` and so on.
+    """Return sensitivity and specificity at probability thresholds, as ``NAME/sensitivity`` etc.
 
-    A rate without an image of its class is NaN.
+    A rate without images of its class is NaN.
     """
     return _rates(thresholds, scored.probabilities, scored.labels)
 

@@ -1,4 +1,4 @@
-"""Grey values of a breast as a network sees them: as ranks, in a linear window, as local contrast.
+"""Grey values of a breast as network inputs: as ranks, in a linear window, as local contrast.
 
 Each function takes the breast stretched to the box, float32 (H, W) with the chest wall on the left,
 and the mask of the breast, bool (H, W). Each returns uint8 (H, W), 1 to 255 in the breast and 0
@@ -23,17 +23,17 @@ _RANK_BINS: Final = 1024
 
 _SKIN: Final = 0.05
 """Diameter, as a share of the height, by which the breast is eroded before the window's percentiles
-are taken: the skin line is as dark or bright as a scanner makes it."""
+are computed, because the brightness of the skin line depends on the scanner."""
 
 _MUSCLE: Final = (0.5, 0.6)
-"""Height and width, as shares of the box, of the corner at chest wall and top that the window's
-percentiles leave out. It holds the pectoral muscle of most oblique views, as seen by eye."""
+"""Height and width, as shares of the box, of the corner at chest wall and top that is excluded from
+the window's percentiles. It contains the pectoral muscle of most oblique views, by eye."""
 
 _NEIGHBOURHOOD: Final = 0.04
-"""Standard deviation, as a share of the height, of the neighbourhood that contrast is local to."""
+"""Standard deviation, as a share of the height, of the neighbourhood for local contrast."""
 
 _STEEPEST: Final = 3.0
-"""Local standard deviations at which contrast ends."""
+"""Local standard deviations at which the contrast is clipped."""
 
 
 def ranks(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
@@ -60,15 +60,16 @@ def ranks(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
 
 
 def window(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
-    """Spread the grey values of the tissue between skin and muscle linearly.
+    """Scale the grey values of the tissue between skin and muscle linearly.
 
-    Ranks spread the many alike values of a fatty breast over the whole range, noise and all, and
-    give the pectoral muscle the highest. Here what stands out stays as bright as it is.
+    Ranks spread the many similar values of a fatty breast, including noise, over the whole range,
+    and give the pectoral muscle the highest values. A window keeps bright spots as bright as they
+    are.
     """
     height, width = inside.shape
     side = max(3, round(_SKIN * height))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    # Beyond the box's edges the breast continues.
+    # The breast continues beyond the edges of the box.
     core = np.asarray(cv2.erode(inside.astype(np.uint8), kernel, borderValue=(1.0,)), np.bool_)
     rows, columns = np.mgrid[0:height, 0:width]
     tissue = core & (rows / (_MUSCLE[0] * height) + columns / (_MUSCLE[1] * width) > 1.0)
@@ -78,11 +79,10 @@ def window(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
 
 
 def contrast(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
-    """Difference from the neighbourhood's mean, in its standard deviations.
+    """Return the difference from the neighbourhood's mean, in its standard deviations.
 
-    It shows edges and spots wherever they lie; 128 is the neighbourhood's mean. Where tissue varies
-    less than half as much as is typical, it counts as varying that much, so that noise does not
-    become contrast.
+    This shows edges and spots at any brightness; 128 is the neighbourhood's mean. The standard
+    deviation is at least half the typical one, so that noise does not become contrast.
     """
     sigma = _NEIGHBOURHOOD * inside.shape[0]
     part = inside.astype(np.float32)

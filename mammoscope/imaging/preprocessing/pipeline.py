@@ -84,7 +84,7 @@ class Preprocessed:
 
 
 class _Form(NamedTuple):
-    """What `preprocess` was asked for; annotations are kept out of the search if `annotated`."""
+    """Options of a call of `preprocess`; if `annotated`, the search ignores annotations."""
 
     size: tuple[int, int]
     crop_to_breast: bool
@@ -111,7 +111,7 @@ def preprocess(
     crop_to_breast
         Whether to crop to the breast. False keeps the whole image with its padding, for comparison.
     channels
-        Whether the result has ranks alone, or three channels: ranks, a linear window and local
+        Whether the result has only ranks, or three channels: ranks, a linear window and local
         contrast.
 
     Raises

@@ -1,4 +1,4 @@
-"""Host names to addresses, and which addresses are the public internet."""
+"""Resolve host names, and check that addresses are on the public internet."""
 
 import ipaddress
 import socket
@@ -11,7 +11,7 @@ _NOT_PUBLIC_V4: Final = tuple(
         "10.0.0.0/8",
         "100.64.0.0/10",  # carrier-grade NAT, and Alibaba Cloud's metadata
         "127.0.0.0/8",
-        "168.63.129.16/32",  # Azure's host, a public number that is reachable from inside only
+        "168.63.129.16/32",  # Azure's host, a public address reachable only from inside
         "169.254.0.0/16",  # link-local, and most clouds' metadata
         "172.16.0.0/12",
         "192.0.0.0/24",  # protocol assignments, and Oracle Cloud's metadata
@@ -25,7 +25,7 @@ _NOT_PUBLIC_V4: Final = tuple(
         "240.0.0.0/4",
     )
 )
-"""IPv4 networks that are not the public internet.
+"""IPv4 networks outside the public internet.
 
 References
 ----------
@@ -42,9 +42,9 @@ _NOT_PUBLIC_V6: Final = tuple(
         "3fff::/20",
     )
 )
-"""What within 2000::/3 is not the public internet. Everything outside is refused as a whole:
-loopback, IPv4-compatible and IPv4-mapped, NAT64, segment routing, unique-local, link-local,
-site-local, multicast.
+"""Networks within 2000::/3 that are not on the public internet. All addresses outside 2000::/3 are
+refused: loopback, IPv4-compatible and IPv4-mapped, NAT64, segment routing, unique-local,
+link-local, site-local, multicast.
 
 References
 ----------
@@ -53,7 +53,7 @@ IANA IPv6 Global Unicast Address Assignments and IPv6 Special-Purpose Address Re
 
 
 def is_public(address: str) -> bool:
-    """Whether `address`, in textual form, is one of the public internet."""
+    """Whether `address`, in text form, is on the public internet."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -64,6 +64,6 @@ def is_public(address: str) -> bool:
 
 
 def resolve_addresses(host: str, port: int) -> list[str]:
-    """Return the addresses of `host` as the system's resolver gives them, best first."""
+    """Return the addresses of `host` from the system's resolver, in its order."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in answers))

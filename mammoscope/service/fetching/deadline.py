@@ -13,8 +13,8 @@ from mammoscope.errors import FetchTimeoutError
 class Deadline:
     """Time limit of a whole fetch, whatever the other server does.
 
-    A socket's timeout restarts with each byte, so a server that sends one byte a second would hold
-    a thread for hours. Here a timer shuts the socket down instead.
+    A socket's timeout restarts with each byte, so a server that sends one byte per second could
+    occupy a thread for hours. Here, a timer shuts the socket down instead.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -36,16 +36,16 @@ class Deadline:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop the timer and let go of the socket."""
+        """Stop the timer and release the socket."""
         self._timer.cancel()
         self._replace(None)
 
     def remaining_s(self) -> float:
-        """Seconds left, more than 0; raises FetchTimeoutError where there are none."""
+        """Seconds left, above 0; raises FetchTimeoutError if there are none."""
         remaining = self._end - time.monotonic()
         if remaining <= 0.0:
             raise FetchTimeoutError(
-                f"Fetching the image took longer than {self._seconds:g} s, which is the limit."
+                f"Fetching the image took longer than the limit of {self._seconds:g} s."
             )
         return remaining
 

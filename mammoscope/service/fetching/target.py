@@ -1,4 +1,4 @@
-"""Parsing of URLs: once, by one parser, so that the checked URL is the one that is used."""
+"""Parse URLs once, with one parser, so that the checked URL is the one used."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ from urllib.parse import quote, urljoin, urlsplit
 from mammoscope.errors import UrlNotAllowedError
 
 MAX_URL_LENGTH: Final = 2048
-"""Characters of a URL, redirects included."""
+"""Maximum length of a URL, including redirects, in characters."""
 
 PORTS: Final = {"http": 80, "https": 443}
-"""Schemes that are fetched, and their ports."""
+"""Allowed schemes, with their ports."""
 
 _KEPT: Final = "/%:?&=+$,;@!~*'()[]"
-"""Characters of a path or query that are sent as they are."""
+"""Characters of a path or query that are sent unescaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Target:
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
     def is_one_of(self, patterns: Iterable[str]) -> bool:
-        """Whether the host is one of `patterns`; ``*.name`` stands for all hosts below a name."""
+        """Whether the host matches one of `patterns`; ``*.name`` matches all hosts below a name."""
         return any(
             self.host.endswith(pattern[1:]) if pattern.startswith("*.") else self.host == pattern
             for pattern in patterns
@@ -54,12 +54,12 @@ def parse(url: str) -> Target:
     if any(character <= " " or character in "\\\x7f" for character in url):
         raise UrlNotAllowedError("The URL must not have blanks, control characters or backslashes.")
     try:
-        url.encode()  # JSON can hold halves of characters
+        url.encode()  # JSON can contain lone surrogates
         parts = urlsplit(url)
         port = parts.port
         path = quote(parts.path or "/", safe=_KEPT)
         query = quote(f"?{parts.query}", safe=_KEPT) if parts.query else ""
-    except ValueError as err:  # UnicodeError too: JSON can hold halves of characters
+    except ValueError as err:  # including UnicodeError, for lone surrogates from JSON
         raise UrlNotAllowedError("The URL is not valid.") from err
     if parts.scheme not in PORTS:
         raise UrlNotAllowedError("Only http and https URLs are allowed.")
@@ -79,16 +79,16 @@ def redirected(url: str, location: str) -> str:
     Raises
     ------
     UrlNotAllowedError
-        If the two cannot be joined.
+        If the two cannot be combined.
     """
     try:
         return urljoin(url, location)
     except ValueError as err:
-        raise UrlNotAllowedError("The other server redirects to no URL that can be read.") from err
+        raise UrlNotAllowedError("The other server redirects to an invalid URL.") from err
 
 
 def _host(host: str, *, bracketed: bool) -> str:
-    """Return `host` as ASCII: a plain IP address, or a name that no resolver takes for a number."""
+    """Return `host` in ASCII: a plain IP address, or a name that no resolver reads as a number."""
     if bracketed:
         try:
             return str(ipaddress.IPv6Address(host.replace("%", " ")))  # no zone
@@ -101,7 +101,7 @@ def _host(host: str, *, bracketed: bool) -> str:
     labels = ascii_host.removesuffix(".").split(".")
     if not all(label and label.replace("-", "").replace("_", "").isalnum() for label in labels):
         raise UrlNotAllowedError("The URL's host is not a valid name.")
-    # Resolvers read 2130706433, 0x7f.1 and 0177.0.0.1 as 127.0.0.1: numbers only as usual.
+    # Resolvers read 2130706433, 0x7f.1 and 0177.0.0.1 as 127.0.0.1: allow only the usual form.
     if labels[-1].isdigit() or labels[-1].startswith("0x"):
         try:
             return str(ipaddress.IPv4Address(ascii_host))

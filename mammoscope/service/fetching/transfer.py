@@ -33,17 +33,17 @@ from mammoscope.service.fetching.target import PORTS, Target, parse, redirected
 from mammoscope.settings.service import ServiceSettings
 
 Resolve = Callable[[str, int], Sequence[str]]
-"""Host and port to the textual addresses the host has; raises OSError where it has none."""
+"""Maps host and port to the host's addresses in text form; raises OSError if it has none."""
 
 Hold = Callable[[int], None]
-"""Takes a number of bytes that are about to be in memory."""
+"""Called with a number of bytes before they are kept in memory."""
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CHUNK_BYTES: Final = 64 * 1024
 
 
 def _hold_any(size: int) -> None:
-    """Let any number of bytes be read, within the limit of one image."""
+    """Allow any number of bytes, within the limit of one image."""
 
 
 def fetch(
@@ -54,30 +54,30 @@ def fetch(
     tls: ssl.SSLContext | None = None,
     hold: Hold = _hold_any,
 ) -> bytes:
-    """Return the body behind `url`, at most ``settings.max_image_bytes`` of it.
+    """Return the body at `url`, at most ``settings.max_image_bytes``.
 
     Parameters
     ----------
     url
         An absolute http or https URL without user-info, on port 80 or 443.
     settings
-        Which hosts, and limits: time for everything, bytes, redirects.
+        Allowed hosts, and limits on total time, bytes and redirects.
     resolve
-        How host names become addresses.
+        Resolves host names.
     tls
-        Which certificates are trusted; the public authorities' where None.
+        Trusted certificates; None trusts the public authorities.
     hold
-        Called with the number of bytes before they are kept: once if the other server announces the
+        Called with the number of bytes before they are kept: once if the other server declares the
         length, else block by block. An error from it ends the fetch.
 
     Raises
     ------
     UrlNotAllowedError
-        If fetching is switched off, or the URL or a redirect leads where it must not.
+        If fetching is disabled, or the URL or a redirect is not allowed.
     FetchTimeoutError
-        If all of it takes longer than ``settings.fetch_timeout_s``.
+        If the whole fetch takes longer than ``settings.fetch_timeout_s``.
     FetchTooLargeError
-        If the other server announces or sends more bytes than allowed.
+        If the other server declares or sends more bytes than allowed.
     FetchFailedError
         If the other server cannot be reached or does not answer with an image.
     """
@@ -89,11 +89,11 @@ def fetch(
             for _ in range(settings.fetch_max_redirects + 1):
                 answer = hop.get(url)
                 if isinstance(answer, bytes):
-                    deadline.remaining_s()  # a body that was cut off looks like one that ended
+                    deadline.remaining_s()  # a body cut off at the deadline looks complete
                     return answer
                 url = redirected(url, answer.location)
         except (OSError, http.client.HTTPException, FetchFailedError) as err:
-            deadline.remaining_s()  # being cut off is no fault of its own
+            deadline.remaining_s()  # a cut-off at the deadline is not the server's error
             if isinstance(err, FetchError):
                 raise
             if isinstance(err, ssl.SSLCertVerificationError):
@@ -112,13 +112,13 @@ def _public_authorities() -> ssl.SSLContext:
 
 
 def _as_browsers_do(location: str) -> str:
-    """Return a Location, which may be raw UTF-8 or have blanks, as browsers read it.
+    """Decode a Location, which may be raw UTF-8 or contain blanks, like browsers do.
 
     References
     ----------
     WHATWG URL Standard, "URL parsing" and "percent-encode after encoding".
     """
-    raw = location.strip(" \t").encode("latin-1")  # as http.client decodes headers
+    raw = location.strip(" \t").encode("latin-1")  # http.client decodes headers as Latin-1
     try:
         text = raw.decode()
     except UnicodeDecodeError:
@@ -127,9 +127,9 @@ def _as_browsers_do(location: str) -> str:
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer that has no chunk of negative size.
+    """A response without chunks of negative size.
 
-    ``http.client`` reads everything where a chunk says -1 bytes, whatever its size.
+    For a chunk of -1 bytes, ``http.client`` would read everything, whatever its size.
     """
 
     def _read_next_chunk_size(self) -> int:
@@ -146,7 +146,7 @@ class _Redirect:
 
 @dataclass(frozen=True, slots=True)
 class _Hop:
-    """One request of a fetch, checked like every other."""
+    """One request of a fetch; each is checked in the same way."""
 
     settings: ServiceSettings
     deadline: Deadline
@@ -170,7 +170,7 @@ class _Hop:
             )
             connection.putheader("Host", target.host_header)
             connection.putheader("Accept", "image/*, application/dicom, */*;q=0.1")
-            # Compressed transfer could expand without bound, and images are compressed anyway.
+            # Compressed transfers could expand without limit, and images are compressed anyway.
             connection.putheader("Accept-Encoding", "identity")
             connection.putheader("User-Agent", "mammoscope")
             connection.putheader("Connection", "close")
@@ -207,7 +207,7 @@ class _Hop:
         return addresses
 
     def _resolve_in_time(self, target: Target) -> Sequence[str]:
-        # The system's resolver takes no timeout, so it runs in its own thread, which ends when the
+        # The system's resolver has no timeout, so it runs in a separate thread, which ends when the
         # resolver gives up.
         lookup: Future[Sequence[str]] = Future()
 
@@ -222,7 +222,7 @@ class _Hop:
             return lookup.result(timeout=self.deadline.remaining_s())
         except TimeoutError:
             raise FetchTimeoutError("The URL's host could not be looked up in time.") from None
-        except (OSError, UnicodeError) as err:  # UnicodeError: the resolver's codec refuses it
+        except (OSError, UnicodeError) as err:  # UnicodeError: the codec rejects the name
             raise FetchFailedError("The URL's host could not be found.") from err
 
     def _read(self, response: http.client.HTTPResponse) -> bytes | _Redirect:
@@ -231,7 +231,7 @@ class _Hop:
             return _Redirect(_as_browsers_do(location))
         if response.status != http.HTTPStatus.OK:
             raise FetchFailedError(
-                f"The other server answered with status {response.status}, not with an image."
+                f"The other server answered with status {response.status} instead of an image."
             )
         if response.getheader("Content-Encoding", "identity").lower() != "identity":
             raise FetchFailedError(
@@ -243,9 +243,7 @@ class _Hop:
 
     def _read_body(self, response: http.client.HTTPResponse) -> bytes:
         limit = self.settings.max_image_bytes
-        too_large = FetchTooLargeError(
-            f"The image has more than {limit} bytes, which is the limit."
-        )
+        too_large = FetchTooLargeError(f"The image is larger than the limit of {limit} bytes.")
         announced = response.length
         if (announced or 0) > limit:
             raise too_large
@@ -257,6 +255,6 @@ class _Hop:
             if announced is None:
                 self.hold(len(chunk))
             body.write(chunk)
-        if response.length:  # announced but not sent
-            raise FetchFailedError("The other server broke off in the middle of the image.")
+        if response.length:  # declared but not sent
+            raise FetchFailedError("The other server sent only part of the image.")
         return body.getvalue()
