@@ -414,6 +414,7 @@ def _keys(entries: Entries) -> None:
             ask(name, "GET", "/v2", headers=headers)
         bearer = {"Authorization": f"Bearer {SECRET}"}
         _described_with_keys(ask, bearer)
+        ask("fourth in a minute", "GET", "/v2", headers=bearer)
         ask("fifth in a minute", "GET", "/v2", headers=bearer)
 
 
