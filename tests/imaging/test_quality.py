@@ -282,7 +282,11 @@ def test_upright_phantoms_are_not_mistaken_for_mosaics_or_rotated():
 
 
 def test_a_strip_of_a_films_frame_is_not_a_second_view(monkeypatch):
-    """White along the chest wall and below the breast, interrupted by a label."""
+    """White along the chest wall and below the breast, interrupted by a label, and not cut off."""
+    monkeypatch.setattr(
+        "mammoscope.imaging.preprocessing.breast.without_film_frame",
+        lambda pixels: (0, pixels.shape[0], 0, pixels.shape[1]),
+    )
     framed = []
     for pixels in views(8):
         height, width = pixels.shape

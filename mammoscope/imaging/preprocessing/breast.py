@@ -9,6 +9,11 @@ import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
 from mammoscope.imaging.arrays import Grey, Mask
+from mammoscope.imaging.preprocessing.background import (
+    SMALLEST_CONTRAST,
+    background_is_bright,
+    stretch_contrast,
+)
 from mammoscope.imaging.preprocessing.film_frame import without_film_frame
 from mammoscope.imaging.preprocessing.resampling import Ends, resampled
 
@@ -34,18 +39,6 @@ _OPENING: Final = 7
 
 _SMALLEST_BREAST: Final = 0.02
 """Minimum share of the image covered by a breast."""
-
-SMALLEST_CONTRAST: Final = 0.02
-"""Minimum contrast of breast and background, as a share of the image's full range."""
-
-_EXTREME_RANGE: Final = 0.12
-"""Distance from the image's darkest or brightest grey value within which values are extreme."""
-
-_EXTREME_SHARE: Final = 0.15
-"""Minimum share of extreme values along the edges of a digital image."""
-
-_EDGE: Final = 10
-"""Width of the edges in search pixels."""
 
 _SURROUNDINGS: Final = 11
 """Side of the dilation, in search pixels, that keeps some background around the breast."""
@@ -136,11 +129,11 @@ def seek(
     NoBreastError
         If nothing in the image could be a breast.
     """
-    find_box = _whole if whole else find_content
-    # Padding is removed at full resolution: after shrinking, its edge would blend into the image.
-    outer = find_box(source)
+    # Frame and padding are removed at full resolution: after shrinking, their edges would blend
+    # into the image.
+    outer = _whole(source) if whole else find_film(source)
     coarse = shrink_for_search(source[outer.rows, outer.columns], outer.ends, size)
-    inner = find_box(coarse)
+    inner = _whole(coarse) if whole else find_content(coarse)
     small = stretch_contrast(
         resampled(coarse[inner.rows, inner.columns], inner.ends, (SEARCH_SIZE, SEARCH_SIZE))
     )
@@ -242,6 +235,28 @@ def shrink_for_search(source: Grey, ends: Ends, size: tuple[int, int]) -> Grey:
     return resampled(source, ends, (height, width))
 
 
+def find_film(pixels: Grey) -> Content:
+    """Find the image's content, without a scanner's frame and without padding.
+
+    Raises
+    ------
+    NoBreastError
+        If the whole image is flat.
+    """
+    content = find_content(pixels)
+    film = pixels[content.rows, content.columns]
+    top, bottom, left, right = without_film_frame(film)
+    if (bottom - top, right - left) == film.shape:
+        return content
+    inner = find_content(film[top:bottom, left:right])
+    rows = _moved(inner.rows, content.rows.start + top)
+    return Content(rows, _moved(inner.columns, content.columns.start + left), inner.ends)
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
+
+
 def find_content(pixels: Grey) -> Content:
     """Find the image's content, without flat rows and columns at the edges.
 
@@ -253,7 +268,7 @@ def find_content(pixels: Grey) -> Content:
     NoBreastError
         If the whole image is flat.
     """
-    top, bottom, left, right = without_film_frame(pixels)
+    (bottom, right), top, left = pixels.shape, 0, 0
     # Removing rows can make columns flat, and the other way round (a frame around padding).
     while True:
         box = (top, left, bottom, right)
@@ -288,43 +303,6 @@ def _faint(ranges: npt.NDArray[np.floating[Any]]) -> float:
         return 0.0
     clear = (np.maximum.accumulate(ranges) - _FRAME_RANGE) / (_CLEAR_RANGE - _FRAME_RANGE)
     return float(np.clip(1.0 - clear, 0.0, 1.0).sum(dtype=np.float64))
-
-
-def stretch_contrast(search_copy: npt.ArrayLike) -> Grey:
-    """Stretch the search copy to the full range of grey values.
-
-    Raises
-    ------
-    NoBreastError
-        If it has a single grey value.
-    """
-    small = np.asarray(search_copy, dtype=np.float32)
-    low, high = float(small.min()), float(small.max())
-    if high - low < SMALLEST_CONTRAST / 4:
-        raise NoBreastError("The image is blank.")
-    return np.asarray((small - low) / (high - low), dtype=np.float32)
-
-
-def background_is_bright(small: Grey) -> bool:
-    """Whether the image's background is brighter than the breast.
-
-    Most of the extreme grey values along the edges belong to the background. A breast with an
-    implant can be brighter and larger than everything else, but touches one edge only. If few
-    values are extreme (scanned film), the background is the flattest part. Both rules are
-    antisymmetric: they give the opposite result for the inverted image.
-    """
-    edges = np.ones(small.shape, dtype=np.bool_)
-    edges[_EDGE:-_EDGE, _EDGE:-_EDGE] = False
-    dark = float((small[edges] < _EXTREME_RANGE).mean())
-    bright = float((small[edges] > 1.0 - _EXTREME_RANGE).mean())
-    if max(dark, bright) >= _EXTREME_SHARE:
-        return bright > dark
-    mean = cv2.blur(small, (9, 9))
-    variance = cv2.blur(small * small, (9, 9)) - mean * mean
-    flat = variance <= np.quantile(variance, 0.3)
-    if flat.all():
-        raise NoBreastError("The image is blank.")
-    return float(small[flat].mean()) > float(small[~flat].mean())
 
 
 def find_breast(small: Grey) -> Mask:

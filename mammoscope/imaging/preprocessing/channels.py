@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
 from mammoscope.imaging.arrays import Grey, Mask
-from mammoscope.imaging.preprocessing.breast import SMALLEST_CONTRAST
+from mammoscope.imaging.preprocessing.background import SMALLEST_CONTRAST
 
 _PERCENTILES: Final = (1.0, 99.5)
 """Percentiles of the grey values inside the breast; values beyond them are clipped."""
