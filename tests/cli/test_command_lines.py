@@ -105,15 +105,56 @@ def test_the_setting_selects_the_model(
     assert "MAMMOSCOPE_MODEL" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["predict", "a.png", "--model", "no/model"], "no/model: There is no model; "),
+        (["audit", "no/data"], "no/data: The folder does not exist."),
+        (["audit", "folder"], "folder: The folder has no images in 0/ and 1/"),
+        (["explain", "no.png", "--output", "map.png"], "no.png: The file does not exist."),
+        (["explain", "folder", "--output", "map.png"], "folder is a folder; give one image."),
+        (["predict", "--study", "folder"], "folder: The folder has no images; "),
+    ],
+)
+def test_errors_name_the_argument_as_written(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert status_of(*words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"mammoscope: {said}")
+
+
+def test_a_study_of_unknown_patients_is_reported(
+    phantom_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (image, *_) = phantom_folder.glob("*.jpg")
+    assert status_of("predict", "--study", image) == 0
+    assert "Give patient_id and laterality in a manifest" in capsys.readouterr().err
+
+
 def test_the_environment_selects_the_model() -> None:
     assert model_path({}) == released_model()
     assert model_path({"MAMMOSCOPE_MODEL": "other"}) == Path("other")
 
 
-@pytest.mark.parametrize("name", ["MAMMOSCOPE_MODLE", "MAMMOSCOPE_Max_Pixel", "MAMMOSCOPE_port"])
-def test_unknown_settings_are_named_as_spelt(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{name}: there is no such setting"):
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("MAMMOSCOPE_MODLE", "did you mean MAMMOSCOPE_MODEL? "),
+        ("MAMMOSCOPE_Max_Pixel", "did you mean MAMMOSCOPE_MAX_PIXELS? "),
+        ("MAMMOSCOPE_port", ""),
+    ],
+)
+def test_unknown_settings_are_named_as_spelt(name: str, near: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
         ServiceSettings.from_environment({name: "1"})
+    assert str(raised.value) == (
+        f"Unknown setting {name} in the environment; {near}"
+        "`mammoscope serve --help` lists the settings."
+    )
     with pytest.raises(ConfigurationError, match="MAMMOSCOPE_Max_Pixels: Input should be"):
         ServiceSettings.from_environment({"MAMMOSCOPE_Max_Pixels": "many"})
 
