@@ -89,6 +89,7 @@ MAY_REFUSE = ("stalled bodies", "stalled chunks")
 """Attacks that occupy all slots until the deadline of their bodies."""
 
 
+@pytest.mark.flood
 @pytest.mark.parametrize("case", ATTACKS)
 def test_good_requests_are_answered_during_attacks(defaults: Defaults, case: str) -> None:
     with defaults.watched(), ExitStack() as open_:
@@ -113,6 +114,7 @@ TENSORS: dict[str, bytes] = {
 }
 
 
+@pytest.mark.flood
 @pytest.mark.parametrize("case", TENSORS)
 def test_memory_of_tensors_is_limited(defaults: Defaults, case: str) -> None:
     worker = Path(f"/proc/{defaults.process.worker()}/clear_refs")
@@ -131,6 +133,7 @@ def test_memory_of_tensors_is_limited(defaults: Defaults, case: str) -> None:
     assert defaults.process.memory("VmHWM") - before < 4 * len(body) + 100 * 2**20
 
 
+@pytest.mark.flood
 def test_stalled_bodies_lose_their_slots(defaults: Defaults) -> None:
     with defaults.watched(), ExitStack() as open_:
         ATTACKS["stalled bodies"](defaults.port, open_)
@@ -151,6 +154,7 @@ def test_a_client_gets_the_refusal_while_it_is_sending(defaults: Defaults) -> No
     assert b"Connection: close" in answer
 
 
+@pytest.mark.flood
 @pytest.mark.parametrize("files", [512, 1024])
 def test_descriptors_never_run_out(tmp_path: Path, compiled_folder: Path, files: int) -> None:
     service = Defaults(

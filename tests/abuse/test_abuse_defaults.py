@@ -16,7 +16,7 @@ from tests.abuse.watchdog import Defaults
 from tests.conftest import MODEL
 from tests.service_process import PATIENCE_S, ROOT
 
-pytestmark = pytest.mark.abuse("default settings")
+pytestmark = [pytest.mark.abuse("default settings"), pytest.mark.flood]
 
 TOGETHER = 6
 """Parallel requests of an attack: more than there are processes that read images."""
