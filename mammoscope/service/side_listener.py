@@ -7,6 +7,7 @@ the oldest one is closed.
 
 import asyncio
 import io
+import os
 import socket
 import threading
 from http.client import HTTPException, parse_headers
@@ -18,6 +19,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import structlog
 
 from mammoscope.service.authorization import PROBES
+from mammoscope.system.listening import listen_on
 
 _TIMEOUT_S: Final = 5.0
 """Maximum seconds from the connection to the last byte of the answer."""
@@ -28,10 +30,10 @@ _MAX_HEAD_BYTES: Final = 16 * 1024
 _log = structlog.get_logger(__name__)
 
 
-def listen(app: WSGIApplication, bind: str, name: str) -> None:
+def listen(app: WSGIApplication, bind: str, name: str, setting: str) -> None:
     """Let `app` answer requests without a body at an address, in a separate thread.
 
-    A port in use is logged and does not stop the service.
+    An address that cannot be used is logged and does not stop the service.
 
     Parameters
     ----------
@@ -41,19 +43,21 @@ def listen(app: WSGIApplication, bind: str, name: str) -> None:
         ``host:port``; empty starts no listener.
     name
         Name of the listener, for the log.
+    setting
+        Name of the variable with the address, for the log.
     """
     if not bind:
         return
-    host, _, port = bind.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host.strip("[]"), int(port)), family=family)
-    except OSError:
-        _log.exception(f"{name}_not_served")
+        listener = listen_on(bind)
+    except OSError as err:
+        reason = os.strerror(err.errno) if err.errno else "the address is not valid"
+        advice = f"set {setting} to another HOST:PORT, or leave it empty for none"
+        _log.error(f"{name}_not_served", address=bind, reason=reason, advice=advice)
         return
     served = _Listener(app).serve(listener)
     threading.Thread(target=asyncio.run, args=(served,), daemon=True, name=name).start()
-    _log.info(f"{name}_served")
+    _log.info(f"{name}_served", address=bind)
 
 
 def probes_of(app: WSGIApplication) -> WSGIApplication:

@@ -26,7 +26,7 @@ from mammoscope.service.app import monitoring_of, queue_of
 from mammoscope.service.side_listener import listen, probes_of
 from mammoscope.service.tracing import API_VERSION, API_VERSION_HEADER, REQUEST_ID_HEADER
 from mammoscope.service.waiting_worker import WaitingWorker
-from mammoscope.settings.service import ServiceSettings
+from mammoscope.settings.service import ENVIRONMENT_PREFIX, ServiceSettings
 
 SPARE_THREADS: Final = 8
 """Threads in addition to the slots, for refusals; none of them waits for a client."""
@@ -89,9 +89,11 @@ class PoliteWorker(WaitingWorker):
         self._app: Any = self.wsgi  # type: ignore[has-type]
         self.wsgi = self._run_app
         if isinstance(self._app, Flask):
-            listen(probes_of(self._app), self.settings.probe_bind, "probes")
-            metrics = make_wsgi_app(monitoring_of(self._app).registry)
-            listen(metrics, self.settings.metrics_bind, "metrics")
+            probes, metrics = probes_of(self._app), make_wsgi_app(monitoring_of(self._app).registry)
+            listen(probes, self.settings.probe_bind, "probes", f"{ENVIRONMENT_PREFIX}PROBE_BIND")
+            listen(
+                metrics, self.settings.metrics_bind, "metrics", f"{ENVIRONMENT_PREFIX}METRICS_BIND"
+            )
 
     def _run_app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         reader: _BodyReader = environ["wsgi.input"].reader

@@ -31,6 +31,8 @@ def explain(
     def told(problem: ErrorDetails) -> str:
         first, *below = map(str, problem["loc"] or ("value",))
         key = ".".join((names.get(first, first), *below))
+        if problem["type"] == "bind":
+            return f"{key} {problem['msg']}"
         is_unknown = problem["type"] == "extra_forbidden"
         return f"{key}: {'there is no such setting' if is_unknown else problem['msg']}"
 

@@ -2,14 +2,18 @@
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, IPvAnyNetwork, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, ValidationError
+from pydantic_core import PydanticCustomError
 
+from mammoscope.errors import ConfigurationError
 from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, explain
+from mammoscope.system.listening import parse_bind
 
 ENVIRONMENT_PREFIX: Final = "MAMMOSCOPE_"
 
@@ -32,6 +36,20 @@ HostPatterns = Annotated[tuple[HostPattern, ...], BeforeValidator(_listed)]
 
 
 Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_listed)]
+
+
+def _require_bind(given: str) -> str:
+    try:
+        parse_bind(given)
+    except ValueError as err:
+        raise PydanticCustomError(
+            "bind", "must be HOST:PORT, such as 127.0.0.1:9797; got {given}", {"given": repr(given)}
+        ) from err
+    return given
+
+
+def _require_bind_or_none(given: str) -> str:
+    return _require_bind(given) if given else given
 
 
 class ReadingLimits(Frozen):
@@ -113,17 +131,17 @@ class ServiceSettings(ReadingLimits):
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
     """Maximum number of requests per API key and minute; 0 means no limit."""
 
-    bind: str = "0.0.0.0:9696"
-    """Address and port to listen on."""
+    bind: Annotated[str, AfterValidator(_require_bind)] = "0.0.0.0:9696"
+    """Address and port to listen on. 127.0.0.1 admits only this machine, 0.0.0.0 the network."""
 
     drain_s: Annotated[float, Field(ge=0.0)] = 3.0
     """Seconds after SIGTERM during which the service reports that it is not ready, so that load
     balancers stop sending requests, and still answers requests."""
 
-    metrics_bind: Annotated[str, Field(pattern=r"^(.+:\d{1,5})?$")] = "127.0.0.1:9697"
+    metrics_bind: Annotated[str, AfterValidator(_require_bind_or_none)] = "127.0.0.1:9697"
     """Address and port for Prometheus; empty for none. Do not expose it publicly."""
 
-    probe_bind: Annotated[str, Field(pattern=r"^(.+:\d{1,5})?$")] = "0.0.0.0:9698"
+    probe_bind: Annotated[str, AfterValidator(_require_bind_or_none)] = "0.0.0.0:9698"
     """Address and port for probes only, which clients cannot keep busy; empty for none."""
 
     max_connections_per_client: Annotated[int, Field(ge=0)] = 0
@@ -192,10 +210,25 @@ class ServiceSettings(ReadingLimits):
                 old_value = values.pop(old)
                 values.setdefault(new, old_value)
                 written.setdefault(new, written[old])
+        _refuse_unknown((written[name] for name in values if name not in cls.model_fields), cls)
         try:
             return cls.model_validate(values)
         except ValidationError as err:
             raise explain(err, "The environment", written) from err
+
+
+def _refuse_unknown(unknown: Iterable[str], settings: type[ServiceSettings]) -> None:
+    """Raise ConfigurationError for the first of the variables, which are no settings."""
+    key = next(iter(unknown), None)
+    if key is None:
+        return
+    name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
+    near = get_close_matches(name, settings.model_fields, n=1)
+    raise ConfigurationError(
+        f"Unknown setting {key} in the environment; "
+        + (f"did you mean {ENVIRONMENT_PREFIX}{near[0].upper()}? " if near else "")
+        + "`mammoscope serve --help` lists the settings."
+    )
 
 
 def model_path(environment: Mapping[str, str] | None = None) -> Path:

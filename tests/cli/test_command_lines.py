@@ -110,10 +110,21 @@ def test_the_environment_selects_the_model() -> None:
     assert model_path({"MAMMOSCOPE_MODEL": "other"}) == Path("other")
 
 
-@pytest.mark.parametrize("name", ["MAMMOSCOPE_MODLE", "MAMMOSCOPE_Max_Pixel", "MAMMOSCOPE_port"])
-def test_unknown_settings_are_named_as_spelt(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{name}: there is no such setting"):
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("MAMMOSCOPE_MODLE", "did you mean MAMMOSCOPE_MODEL? "),
+        ("MAMMOSCOPE_Max_Pixel", "did you mean MAMMOSCOPE_MAX_PIXELS? "),
+        ("MAMMOSCOPE_port", ""),
+    ],
+)
+def test_unknown_settings_are_named_as_spelt(name: str, near: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
         ServiceSettings.from_environment({name: "1"})
+    assert str(raised.value) == (
+        f"Unknown setting {name} in the environment; {near}"
+        "`mammoscope serve --help` lists the settings."
+    )
     with pytest.raises(ConfigurationError, match="MAMMOSCOPE_Max_Pixels: Input should be"):
         ServiceSettings.from_environment({"MAMMOSCOPE_Max_Pixels": "many"})
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from mammoscope.cli.extras import EXTRAS
 from mammoscope.data.dataset import read_dataset
 from mammoscope.data.split_table import write_split
 from mammoscope.model.artifact.folder import sha256_of
+from mammoscope.settings.service import ServiceSettings
 from mammoscope.settings.training import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -264,18 +266,40 @@ def test_launchers_without_arguments_explain_usage(
     assert said in ended.stderr
 
 
-def test_predict_py_starts_the_service(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, ROOT / "predict.py"],
-        cwd=tmp_path,
-        env={**os.environ, "MAMMOSCOPE_BIND": "nowhere:"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.returncode != 0
-    assert "is not a valid port number" in ended.stderr  # gunicorn's own words
+@pytest.mark.parametrize(
+    "words", [["predict.py"], ["-m", "mammoscope", "serve"]], ids=["predict.py", "serve"]
+)
+def test_an_address_that_cannot_be_used_is_one_line(words: list[str], tmp_path: Path) -> None:
+    program = [ROOT / words[0]] if len(words) == 1 else words
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for bind, said in (
+            (f"127.0.0.1:{port}", f"Port {port} is in use; stop the other program or set "),
+            ("192.0.2.1:9797", "The service cannot listen on 192.0.2.1:9797: "),
+            ("9797", "MAMMOSCOPE_BIND must be HOST:PORT, such as 127.0.0.1:9797; got '9797'"),
+            ("nowhere:", "MAMMOSCOPE_BIND must be HOST:PORT, "),
+        ):
+            ended = subprocess.run(
+                [sys.executable, *program],
+                cwd=tmp_path,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "MAMMOSCOPE_BIND": bind},
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert ended.returncode == 1
+            (line,) = ended.stderr.splitlines()
+            assert line.startswith("mammoscope: ")
+            assert said in line
+
+
+def test_the_help_of_serve_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    printed = capsys.readouterr().out
+    for name in ServiceSettings.model_fields:
+        assert f"  MAMMOSCOPE_{name.upper()} (" in printed
 
 
 @pytest.mark.parametrize("command", ["serve", "predict"])

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 import requests
 from prometheus_client import make_wsgi_app
+from structlog.testing import capture_logs
 
 from mammoscope.service.app import monitoring_of, queue_of
 from mammoscope.service.authorization import PROBES
@@ -16,6 +17,7 @@ from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import FakeEngine, app_with
 
 PATIENCE_S = 20
+SETTING = "MAMMOSCOPE_PROBE_BIND"
 
 pytestmark = pytest.mark.abuse("load")
 
@@ -28,7 +30,7 @@ def free_bind() -> str:
 @pytest.fixture(scope="module")
 def bind() -> str:
     bind = free_bind()
-    listen(probes_of(app_with(ServiceSettings(), FakeEngine())), bind, "probes")
+    listen(probes_of(app_with(ServiceSettings(), FakeEngine())), bind, "probes", SETTING)
     return bind
 
 
@@ -52,7 +54,7 @@ def test_only_probes_are_answered(bind: str) -> None:
 
 def test_readiness_agrees_with_the_service() -> None:
     app, bind = app_with(ServiceSettings(), FakeEngine()), free_bind()
-    listen(probes_of(app), bind, "probes")
+    listen(probes_of(app), bind, "probes", SETTING)
     assert requests.get(f"http://{bind}/readyz", timeout=10).status_code == 200
     queue_of(app).drain()
     refused = requests.get(f"http://{bind}/readyz", timeout=10)
@@ -111,7 +113,7 @@ def test_a_client_that_does_not_read_is_disconnected() -> None:
         start_response("200 OK", [])  # type: ignore[operator]
         yield bytes(50_000_000)
 
-    listen(large, bind, "large")
+    listen(large, bind, "large", SETTING)
     with connected(bind, b"GET / HTTP/1.1\r\n\r\n") as connection:
         time.sleep(7)  # longer than any client may take
         received, block = 0, b"-"
@@ -122,5 +124,16 @@ def test_a_client_that_does_not_read_is_disconnected() -> None:
                 break
             received += len(block)
     assert received < 50_000_000
-    listen(make_wsgi_app(monitoring_of(app).registry), bind := free_bind(), "metrics")
+    listen(make_wsgi_app(monitoring_of(app).registry), bind := free_bind(), "metrics", SETTING)
     assert "mammoscope_ready 1.0" in requests.get(f"http://{bind}/metrics", timeout=10).text
+
+
+def test_the_log_names_the_address_in_use_and_its_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, capture_logs() as logged:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        listen(probes_of(app_with(ServiceSettings(), FakeEngine())), bind, "probes", SETTING)
+    (event,) = logged
+    assert (event["event"], event["address"]) == ("probes_not_served", bind)
+    assert event["reason"] == "Address already in use"
+    assert SETTING in event["advice"]
+    assert "exc_info" not in event

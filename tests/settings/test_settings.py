@@ -36,11 +36,23 @@ def test_hosts_are_a_list():
         ("MAMMOSCOPE_THREADS", "-1"),
         ("MAMMOSCOPE_THREADS", "many"),
         ("MAMMOSCOPE_PERFORMANCE_MODE", "fast"),
+        ("MAMMOSCOPE_BIND", ""),
+        ("MAMMOSCOPE_BIND", "9798"),
+        ("MAMMOSCOPE_BIND", "http://127.0.0.1:9798"),
+        ("MAMMOSCOPE_BIND", "::1:9798"),
+        ("MAMMOSCOPE_METRICS_BIND", "127.0.0.1:70000"),
+        ("MAMMOSCOPE_PROBE_BIND", ":9698"),
     ],
 )
 def test_unknown_names_and_values_are_refused(name, value):
     with pytest.raises(ConfigurationError, match=name):
         ServiceSettings.from_environment({name: value})
+
+
+@pytest.mark.parametrize("bind", ["localhost:9797", "0.0.0.0:9797", "[::1]:9797"])
+def test_addresses_are_host_and_port(bind):
+    assert ServiceSettings.from_environment({"MAMMOSCOPE_BIND": bind}).bind == bind
+    assert ServiceSettings.from_environment({"MAMMOSCOPE_PROBE_BIND": ""}).probe_bind == ""
 
 
 def test_a_deprecated_name_still_works():
