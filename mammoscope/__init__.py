@@ -35,7 +35,7 @@ def load(model: "str | PathLike[str] | None" = None) -> "Classifier":
     Parameters
     ----------
     model
-        Model folder, or a .keras file in one. None uses the environment variable
+        Model folder, or the .keras file inside it. None uses the environment variable
         ``MAMMOSCOPE_MODEL``, or the released model, which is part of Mammoscope.
 
     Returns

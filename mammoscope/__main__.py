@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="version", version=f"mammoscope {__version__}")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     _add_commands(commands, cli.COMMANDS)
-    purpose = "commands for those who maintain Mammoscope and its model"
+    purpose = "maintainer commands"
     dev = commands.add_parser("dev", help=purpose, description=f"Run {purpose}.")
     _add_commands(dev.add_subparsers(required=True, metavar="COMMAND"), cli.DEV_COMMANDS)
     return made

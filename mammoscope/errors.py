@@ -49,19 +49,36 @@
 
 Each class carries a stable ``code`` for programs; the message is for people and says what was
 received and what is allowed. Messages never hold a patient's field, a path, a file name or the
-text of a library's exception: whoever catches the error knows which file it was handling. Errors
+text of a library's exception; ``path`` names the file for commands. Errors
 about a data set name its folders, and the row and value of its table: only commands raise them, for
 whoever has the folder.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class MammoscopeError(Exception):
-    """Root of the tree; ``code`` is stable across releases."""
+    """Root of the tree; ``code`` is stable across releases.
+
+    Attributes
+    ----------
+    path
+        The file or folder that the error is about, if known. The message does not contain it,
+        because the service sends messages to its clients; commands print it.
+    """
 
     code: ClassVar[str] = "internal_error"
+
+    path: "Path | None" = None
+
+    def at(self, path: "Path") -> Self:
+        """Set the path, and return the error."""
+        self.path = path
+        return self
 
 
 class ConfigurationError(MammoscopeError):

@@ -325,8 +325,11 @@ def test_usage_and_missing_server(nobody: str, image: Path) -> None:
     finished = run(image, "--server", nobody)
     assert finished.returncode == 2
     assert finished.stdout == ""
-    assert nobody in finished.stderr
-    assert len(finished.stderr.splitlines()) == 1
+    (line,) = finished.stderr.splitlines()
+    assert line.endswith(f"({nobody}; start one with `mammoscope serve`)")
+    without_scheme = run(image, "--server", "127.0.0.1:9797")
+    assert without_scheme.returncode == 2
+    assert "'127.0.0.1:9797' is not a URL; write http:// before the host" in without_scheme.stderr
 
 
 def test_server_without_a_model(server: Server, image: Path) -> None:

@@ -53,7 +53,7 @@ def add_command(
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add ``--model``, the model to predict with."""
-    _add_model(parser, "PATH", "model folder, or a .keras file in one")
+    _add_model(parser, "PATH", "model folder, or the .keras file inside it")
 
 
 def add_operating_point(parser: argparse.ArgumentParser) -> None:

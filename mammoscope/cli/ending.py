@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from mammoscope.cli.extras import explain_missing
+from mammoscope.cli.output import shown
 from mammoscope.errors import MammoscopeError, UsageError
 from mammoscope.system.interrupts import EXIT_INTERRUPTED
 
@@ -29,9 +30,12 @@ def ended(name: str, work: Callable[[], int]) -> int:
             status = work()
             sys.stdout.flush()
     except UsageError as err:
-        sys.stderr.write(f"{name}: {err}\n")
+        sys.stderr.write(f"{name}: {described(err)}\n")
         return EXIT_USAGE
-    except (MammoscopeError, _OutputEndedError) as err:
+    except MammoscopeError as err:
+        sys.stderr.write(f"{name}: {described(err)}\n")
+        return EXIT_REFUSED
+    except _OutputEndedError as err:
         if str(err):
             sys.stderr.write(f"{name}: {err}\n")
         return EXIT_REFUSED
@@ -44,6 +48,11 @@ def ended(name: str, work: Callable[[], int]) -> int:
         sys.stderr.write(f"\n{name}: stopped.\n")
         return EXIT_INTERRUPTED
     return status
+
+
+def described(error: MammoscopeError) -> str:
+    """Return the message of an error, after the path that it is about."""
+    return str(error) if error.path is None else f"{shown(error.path)}: {error}"
 
 
 class _OutputEndedError(Exception):

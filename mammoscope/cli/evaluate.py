@@ -48,7 +48,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--model",
         metavar="PATH",
         type=Path,
-        help=f"model folder, or a .keras file in one {DEFAULT_MODEL}",
+        help=f"model folder, or the .keras file inside it {DEFAULT_MODEL}",
     )
     parser.add_argument(
         "--metadata",

@@ -7,7 +7,8 @@ from typing import Final
 from PIL import Image
 
 from mammoscope.cli.arguments import HelpFormatter, add_model, add_operating_point
-from mammoscope.errors import StorageError
+from mammoscope.cli.output import shown
+from mammoscope.errors import StorageError, UnreadableFileError
 from mammoscope.imaging.arrays import Colours
 from mammoscope.imaging.heat_map import heat_map, heat_range, overlay
 from mammoscope.imaging.network_input import display_of
@@ -58,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     """
     output: Path = args.output
     _check_output(output, args.file)
+    if args.file.is_dir():
+        raise UnreadableFileError(f"{shown(args.file)} is a folder; give one image.")
     artifact = load_artifact(args.model)
     mammogram = read_file(args.file)
 

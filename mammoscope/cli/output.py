@@ -10,6 +10,11 @@ from mammoscope.system import files
 STANDARD_OUTPUT: Final = "-"
 """File name that means standard output."""
 
+UNKNOWN_PATIENT: Final = (
+    "The patient of these images is unknown, so there is no result by breast or patient. Give "
+    "patient_id and laterality in a manifest (CSV: file, patient_id, laterality, view)."
+)
+
 _BYTES: Final = range(0xDC80, 0xDD00)
 """How Python decodes names that are not valid text; standard output restores their bytes."""
 

@@ -24,7 +24,7 @@ def add_parser(subparsers: Subparsers) -> None:
         default=6,
         help="number of images; with --dataset, patients",
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed; selects the women")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="random seed")
     parser.add_argument(
         "--dataset",
         action="store_true",

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import itertools
 import json
 import logging
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from mammoscope.cli.arguments import HelpFormatter, add_model, add_operating_point
-from mammoscope.cli.output import STANDARD_OUTPUT, shown, write_json
+from mammoscope.cli.output import STANDARD_OUTPUT, UNKNOWN_PATIENT, shown, write_json
 from mammoscope.cli.result_file import Origin, ResultFile, require_new
 from mammoscope.cli.sharding import Shard
 from mammoscope.errors import (
@@ -75,8 +76,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="continue with the results in --json FILE of a stopped command: images that it has "
-        "are skipped",
+        help="continue with the results in --json FILE of a stopped command: images already in "
+        "FILE are skipped",
     )
     parser.add_argument(
         "--shard",
@@ -148,7 +149,14 @@ def _predict_files(
         with ResultFile(Path(args.json), origin, resume=args.resume) as results:
             if results.paths:
                 _log.info("The file already has %d results.", len(results.paths))
-            left = (each for each in found if str(_path_of(each)) not in results.paths)
+            left: Iterator[Source] = (
+                each for each in found if str(_path_of(each)) not in results.paths
+            )
+            first = next(left, None)
+            if first is None:
+                _log.info("No image is left to predict.")
+                return int(results.refused > 0)
+            left = itertools.chain([first], left)
             outputs = (sys.stdout, results.write)
             refused = _predict(left, engine, reader, args.operating_point, outputs)
     except BrokenPipeError:  # reported by `mammoscope.__main__`
@@ -190,8 +198,10 @@ def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool
         raise
     except OSError as err:
         raise StorageError("The result cannot be written: no space left or no permission.") from err
-    refused = any(isinstance(each, RefusedImage) for each in study.images)
-    return int(refused or not study.images)
+    refused = sum(isinstance(each, RefusedImage) for each in study.images)
+    if not study.patients and refused < len(study.images):
+        sys.stderr.write(f"mammoscope: {UNKNOWN_PATIENT}\n")
+    return int(refused > 0 or not study.images)
 
 
 def _pseudonym_key(key_file: Path | None) -> bytes:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from mammoscope.cli.ending import EXIT_USAGE, ended
-from mammoscope.cli.output import STANDARD_OUTPUT, shown
+from mammoscope.cli.ending import EXIT_USAGE, described, ended
+from mammoscope.cli.output import STANDARD_OUTPUT, UNKNOWN_PATIENT, shown
 from mammoscope.client import DEFAULT_SERVER, Client
 from mammoscope.errors import (
     MammoscopeError,
@@ -37,7 +37,13 @@ def parse_arguments() -> argparse.Namespace:
         prog="test.py", description="Send images to a running service and print its predictions."
     )
     parser.add_argument("images", nargs="*", metavar="URL|FILE|FOLDER")
-    parser.add_argument("--server", default=DEFAULT_SERVER, help="default: %(default)s")
+    parser.add_argument(
+        "--server",
+        type=_server,
+        default=DEFAULT_SERVER,
+        metavar="URL",
+        help="default: %(default)s",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per line, no table")
     study = (
         "treat the images as one study: files, folders or a manifest (CSV: file, patient_id, "
@@ -64,6 +70,14 @@ def parse_arguments() -> argparse.Namespace:
     if arguments.study and any(map(is_url, arguments.images)):
         parser.error("--study takes files, not URLs")
     return arguments
+
+
+def _server(argument: str) -> str:
+    if not is_url(argument):
+        raise argparse.ArgumentTypeError(
+            f"{argument!r} is not a URL; write http:// before the host, as in {DEFAULT_SERVER}"
+        )
+    return argument
 
 
 def _age(argument: str) -> float:
@@ -180,15 +194,13 @@ def ask_about_study(client: Client, arguments: argparse.Namespace) -> int:
     except ServerUnreachableError:
         raise
     except MammoscopeError as err:
-        print(f"test.py: {err}", file=sys.stderr)
+        print(f"test.py: {described(err)}", file=sys.stderr)
         return 1
     print(json.dumps(study) if arguments.json else "\n".join([_HEAD, *study_rows(study)]))
-    if not study["patients"]:
-        print(
-            "The patient of these images is unknown. Give patient_id and laterality in a manifest.",
-            file=sys.stderr,
-        )
-    return sum("error" in image for image in study["images"])
+    refused = sum("error" in image for image in study["images"])
+    if not study["patients"] and refused < len(study["images"]):
+        print(f"test.py: {UNKNOWN_PATIENT}", file=sys.stderr)
+    return refused
 
 
 def main() -> int:
@@ -205,6 +217,7 @@ def _run(arguments: argparse.Namespace) -> int:
             client.wait_ready(arguments.wait)
             refused = ask_all(client, arguments)
     except ServerAnswerError as err:
-        print(f"test.py: {err} ({arguments.server})", file=sys.stderr)
+        hint = "; start one with `mammoscope serve`" * isinstance(err, ServerUnreachableError)
+        print(f"test.py: {err} ({arguments.server}{hint})", file=sys.stderr)
         return EXIT_USAGE
     return int(refused > 0)

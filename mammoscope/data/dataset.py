@@ -164,10 +164,10 @@ def read_dataset(
         lacks an image.
     """
     if not _is_folder(root):
-        raise DatasetNotFoundError("The folder does not exist.")
+        raise DatasetNotFoundError("The folder does not exist.").at(root)
     found, ignored = _locate(root, labels)
     if not found:
-        raise EmptyDatasetError(_what_is_there(ignored, labels))
+        raise EmptyDatasetError(_what_is_there(ignored, labels)).at(root)
     table = metadata or (root / METADATA_NAME if (root / METADATA_NAME).is_file() else None)
     files = [PurePosixPath(each.path.relative_to(root).as_posix()) for each in found]
     rows = _match_table(table, found, files, labels) if table else {}
@@ -183,12 +183,16 @@ def describe_ignored(ignored: Mapping[str, int]) -> list[str]:
     """Describe the ignored folders in a sentence; empty if there are none."""
     if not ignored:
         return []
-    named = [f"{folder} ({count:,})" for folder, count in list(ignored.items())[:_MOST_FOLDERS]]
-    more = len(ignored) - len(named)
+    total = sum(ignored.values())
+    places = [
+        f"{f'{count:,} ' if len(ignored) > 1 else ''}in {folder}/"
+        for folder, count in list(ignored.items())[:_MOST_FOLDERS]
+    ]
+    more = len(ignored) - len(places)
     rest = f" and {more} more folders" if more else ""
     return [
-        f"Ignored {sum(ignored.values()):,} images in folders that are no label's: "
-        f"{', '.join(named)}{rest}. --labels NAME,NAME names the folders of labels 0 and 1."
+        f"Ignored {total:,} image{'s' * (total != 1)} outside the label folders "
+        f"({', '.join(places)}{rest}). --labels NAME,NAME names the folders of labels 0 and 1."
     ]
 
 

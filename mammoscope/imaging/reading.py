@@ -211,11 +211,11 @@ def file_bytes(path: Path, limits: ReadingLimits | None = None) -> bytes:
         with path.open("rb") as stream:
             return stream.read(limits.max_image_bytes + 1)
     except FileNotFoundError as err:
-        raise UnreadableFileError("The file does not exist.") from err
+        raise UnreadableFileError("The file does not exist.").at(path) from err
     except PermissionError as err:
-        raise UnreadableFileError("There is no permission to read the file.") from err
+        raise UnreadableFileError("There is no permission to read the file.").at(path) from err
     except OSError as err:
-        raise UnreadableFileError("The file cannot be read.") from err
+        raise UnreadableFileError("The file cannot be read.").at(path) from err
 
 
 @contextmanager

@@ -71,7 +71,7 @@ class LoadingEngine:
 
     def _loaded(self) -> Engine:
         if not self._engine.done():
-            raise NotReadyError("The model is still being loaded.")
+            raise NotReadyError("The model is still being loaded. Try again in a few seconds.")
         failure = self._engine.exception()
         if failure is None:
             return self._engine.result()

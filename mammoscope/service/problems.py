@@ -119,7 +119,7 @@ def document(status: int, code: str, detail: str, request_id: str | None) -> dic
     """Return a problem document; its ``code`` is for programs, its ``detail`` for people."""
     return {
         "type": f"urn:mammoscope:problem:{code}",
-        "title": code.replace("_", " ").capitalize(),
+        "title": code.replace("_", " ").capitalize().replace("Url", "URL"),
         "status": int(status),
         "detail": detail,
         "code": code,

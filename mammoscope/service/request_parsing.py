@@ -262,7 +262,7 @@ def _form(request: Request) -> Submission:
         )
     name, file = files[0]
     if name != FILE_FIELD:
-        raise InvalidRequestError(f'The form\'s file must be the field "{FILE_FIELD}".')
+        raise InvalidRequestError(f'Send the image in the form field "{FILE_FIELD}".')
     data: bytes = file.read()
     return Submission(data, _age(fields[0][1] if fields else None))
 

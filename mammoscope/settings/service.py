@@ -73,7 +73,7 @@ class ServiceSettings(ReadingLimits):
     """Settings of the service, each from an environment variable ``MAMMOSCOPE_<NAME>``."""
 
     model: Path | None = None
-    """Model folder, or a .keras file in one; None for the released model, which is part of
+    """Model folder, or the .keras file inside it; None for the released model, which is part of
     Mammoscope. Commands use it too."""
 
     cache: Path | None = None

@@ -54,7 +54,7 @@ def find_study(path: Path) -> Iterator[tuple[Path, Placement]]:
         if not found:
             raise UnreadableFileError(
                 f"The folder has no images; image names end in {', '.join(IMAGE_SUFFIXES)}."
-            )
+            ).at(path)
     else:
         yield path, Placement()
 

@@ -105,6 +105,36 @@ def test_the_setting_selects_the_model(
     assert "MAMMOSCOPE_MODEL" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["predict", "a.png", "--model", "no/model"], "no/model: There is no model; "),
+        (["audit", "no/data"], "no/data: The folder does not exist."),
+        (["audit", "folder"], "folder: The folder has no images in 0/ and 1/"),
+        (["explain", "no.png", "--output", "map.png"], "no.png: The file does not exist."),
+        (["explain", "folder", "--output", "map.png"], "folder is a folder; give one image."),
+        (["predict", "--study", "folder"], "folder: The folder has no images; "),
+    ],
+)
+def test_errors_name_the_argument_as_written(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert status_of(*words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"mammoscope: {said}")
+
+
+def test_a_study_of_unknown_patients_is_reported(
+    phantom_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (image, *_) = phantom_folder.glob("*.jpg")
+    assert status_of("predict", "--study", image) == 0
+    assert "Give patient_id and laterality in a manifest" in capsys.readouterr().err
+
+
 def test_the_environment_selects_the_model() -> None:
     assert model_path({}) == released_model()
     assert model_path({"MAMMOSCOPE_MODEL": "other"}) == Path("other")

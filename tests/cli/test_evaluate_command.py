@@ -363,7 +363,7 @@ class TestPredict:
         assert lines.read_bytes() == earlier
 
     def test_resuming_gives_the_same_results_as_an_uninterrupted_command(
-        self, images, tmp_path, capsys
+        self, images, tmp_path, capsys, caplog
     ):
         (images / "text.jpg").write_text("not an image")
         lines = tmp_path / "out.jsonl"
@@ -375,7 +375,9 @@ class TestPredict:
         assert predict(images, "--json", lines, "--resume") == 1
         assert lines.read_bytes() == whole
         assert 1 < capsys.readouterr().out.count("\n") < 7
+        caplog.clear()
         assert predict(images, "--json", lines, "--resume") == 1  # the refused one still counts
+        assert caplog.messages[-1] == "No image is left to predict."
         assert lines.read_bytes() == whole
         status = predict(
             images, "--json", lines, "--resume", "--operating-point", "high_sensitivity"

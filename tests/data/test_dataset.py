@@ -197,9 +197,12 @@ def test_folders_with_other_names_are_read(phantom_folder: Path, tmp_path: Path)
     assert len({example.patient_id for example in dataset.examples}) == 5
     assert dataset.ignored == {".": 1, "benign": 1, "train/unknown": 1}
     (sentence,) = describe_ignored(dataset.ignored)
-    assert "Ignored 3 images" in sentence
-    assert "train/unknown (1)" in sentence
-    with pytest.raises(EmptyDatasetError, match=r"val/benign \(1\).*--labels"):
+    assert sentence.startswith(
+        "Ignored 3 images outside the label folders (1 in ./, 1 in benign/, 1 in train/unknown/). "
+    )
+    (one_folder,) = describe_ignored({"samples": 2})
+    assert "Ignored 2 images outside the label folders (in samples/)." in one_folder
+    with pytest.raises(EmptyDatasetError, match=r"1 in val/benign/.*--labels"):
         read_dataset(tmp_path)
 
 

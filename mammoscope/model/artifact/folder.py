@@ -73,10 +73,10 @@ def load_artifact(path: Path) -> Artifact:
         raise ArtifactNotFoundError(
             f"There is no model; give a folder with {NETWORK_NAME} and {CARD_NAME}, or a .keras "
             "file."
-        )
+        ).at(path)
     if not card_path.is_file():
         if is_folder:
-            raise ArtifactNotFoundError(f"The model folder has no {CARD_NAME}.")
+            raise ArtifactNotFoundError(f"The model folder has no {CARD_NAME}.").at(path)
         return Artifact(network, None)
     card = _read_card(card_path)
     if card.sha256 != sha256_of(network):
