@@ -20,7 +20,11 @@ from mammoscope.studies import Placement
 ROOT = Path(__file__).resolve().parents[1]
 ANSWER = {"label": "tumour", "probability": 0.75, "warnings": ["Inverted."], "model_version": "1"}
 PROBLEM = {"code": "no_breast", "detail": "There is nothing that could be a breast.", "status": 422}
-NOT_READY = {"code": "not_ready", "detail": "The model is still being loaded.", "status": 503}
+NOT_READY = {
+    "code": "not_ready",
+    "detail": "The model is still being loaded. Try again in a few seconds.",
+    "status": 503,
+}
 RESULT = {"label": "tumour", "probability": 0.5, "images": 2}
 STUDY = {
     "images": [
