@@ -110,7 +110,9 @@ def commands(page: str) -> Iterator[list[str]]:
         for line in lines.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             while words:
-                end = next((at for at, word in enumerate(words) if word in ("&&", "|")), len(words))
+                end = next(
+                    (at for at, word in enumerate(words) if word in ("&&", "|", ">")), len(words)
+                )
                 command, words = words[:end], words[end + 1 :]
                 while command and re.fullmatch(r"[A-Z_]+=.*", command[0]):
                     command = command[1:]

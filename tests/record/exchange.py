@@ -70,7 +70,7 @@ def _problem(status: int, body: Any) -> str:
     code, detail = body["code"], body["detail"]
     rule = {
         "type": f"urn:mammoscope:problem:{code}",
-        "title": code.replace("_", " ").capitalize(),
+        "title": code.replace("_", " ").capitalize().replace("Url", "URL"),
         "status": status,
         "detail": detail,
         "code": code,
