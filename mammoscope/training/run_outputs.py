@@ -23,7 +23,7 @@ from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.model.artifact.card import DEFAULT_POINT, Card, CardOperatingPoint
 from mammoscope.model.artifact.folder import NETWORK_NAME, load_artifact, sha256_of, write_card
 from mammoscope.model.calibration import AgeCalibration
-from mammoscope.reports.run import write_figures
+from mammoscope.reports.run_figures import write_figures
 from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
 from mammoscope.training.batches import PreprocessedExamples

@@ -14,7 +14,7 @@ from mammoscope.errors import RunError, StorageError
 from mammoscope.reports.epochs import draw_curves, draw_runtime
 from mammoscope.reports.performance import draw_reliability, draw_roc
 from mammoscope.reports.record import Scores
-from mammoscope.reports.run import write_figures
+from mammoscope.reports.run_figures import write_figures
 
 HISTORY = [
     {
@@ -159,7 +159,7 @@ def test_an_unwritable_folder_is_reported(run):
 def test_no_global_plotting_state():
     code = (
         "import sys, matplotlib as m; before = dict(m.rcParams); import "
-        "mammoscope.reports.images, mammoscope.reports.page, mammoscope.reports.run; "
+        "mammoscope.reports.images, mammoscope.reports.page, mammoscope.reports.run_figures; "
         "assert 'matplotlib.pyplot' not in sys.modules; assert dict(m.rcParams) == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
