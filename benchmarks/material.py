@@ -12,7 +12,6 @@ import numpy.typing as npt
 from benchmarks.contenders import Network
 from benchmarks.environments import ENVIRONMENTS, engine_python
 from benchmarks.starting import run_worker
-from mammoscope.errors import ConfigurationError
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact.folder import load_artifact, sha256_of
@@ -27,12 +26,11 @@ def network(model: Path) -> Network:
 
     Raises
     ------
-    ConfigurationError
+    ArtifactNotFoundError
         If the model has no card, which gives the input size.
     """
     artifact = load_artifact(model)
-    if artifact.card is None:
-        raise ConfigurationError("The model has no card; give a model folder.")
+    height, width = artifact.require_card().input_size
     onnx = ENVIRONMENTS / f"network-{sha256_of(artifact.network)[:12]}.onnx"
     if not onnx.is_file():
         python = engine_python("tensorflow")
@@ -40,7 +38,6 @@ def network(model: Path) -> Network:
         partial = onnx.with_suffix(".partial.onnx")
         run_worker(python, "export", str(artifact.network), str(partial), answers=False)
         partial.replace(onnx)
-    height, width = artifact.card.input_size
     return Network(model.resolve(), artifact.network.resolve(), onnx, height, width)
 
 
