@@ -130,7 +130,7 @@ def test_a_failure_at_any_step_keeps_the_existing_model_and_record(
     training_run, phantom_dataset, tmp_path, monkeypatch
 ):
     to = tmp_path / "model"
-    assert release(training_run, "--data", phantom_dataset, "--to", to) == 0
+    assert release(training_run, "--data", phantom_dataset, "--output", to) == 0
     (to / "MODEL_CARD.md").write_text("written by hand")
 
     def contents() -> dict[str, bytes]:
@@ -153,7 +153,7 @@ def test_a_failure_at_any_step_keeps_the_existing_model_and_record(
     failures = {"record": 0, "model": 0}
     for step in range(1, 100):
         disk.left = step
-        if release(training_run, "--data", phantom_dataset, "--to", to) == 0:
+        if release(training_run, "--data", phantom_dataset, "--output", to) == 0:
             break
         found = contents()
         model = {"model.keras", "card.json", "MODEL_CARD.md"}

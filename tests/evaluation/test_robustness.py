@@ -171,6 +171,8 @@ class TestCommand:
         assert (
             main(["dev", "robustness", "--data", data, "--json", str(tmp_path / "no" / "x")]) == 1
         )
-        assert str(tmp_path) not in capsys.readouterr().err
+        errors = capsys.readouterr().err.splitlines()
+        assert errors[0] == f"mammoscope: {tmp_path / 'missing'}: The folder does not exist."
+        assert errors[1] == "mammoscope: The folder of the output file does not exist."
         with pytest.raises(SystemExit, match="2"):
             main(["dev", "robustness", "--data", data, "--sample", "0"])
