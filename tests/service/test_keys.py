@@ -120,8 +120,8 @@ def test_client_sends_its_key(file: Path) -> None:
 
 @pytest.mark.abuse("auth")
 def test_keys_expire(file: Path) -> None:
-    yesterday, today = TODAY - dt.timedelta(days=1), TODAY
-    expired = issue_key(file, "old", expires=yesterday)
+    today = dt.datetime.now(dt.UTC).date()
+    expired = issue_key(file, "old", expires=today - dt.timedelta(days=1))
     valid = issue_key(file, "new", expires=today)
     asking = client(file)
     assert_problem(ask(asking, expired), 401, "unauthorized")

@@ -79,7 +79,7 @@ def test_drift_is_reported_once_there_are_enough_images(app: Flask, value: Read)
 def test_metrics_have_a_separate_port(app: Flask) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         bind = f"127.0.0.1:{free.getsockname()[1]}"
-    listen(make_wsgi_app(monitoring_of(app).registry), bind, "metrics")
+    listen(make_wsgi_app(monitoring_of(app).registry), bind, "metrics", "MAMMOSCOPE_METRICS_BIND")
     told = requests.get(f"http://{bind}/metrics", timeout=10).text
     names = {family.name for family in text_string_to_metric_families(told)}
     assert {"mammoscope_requests", "mammoscope_stage_seconds", "mammoscope_ready"} <= names
@@ -93,5 +93,5 @@ def test_a_metrics_port_in_use_does_not_stop_the_service(
         socket.create_server(("127.0.0.1", 0)) as taken,
         caplog.at_level(logging.ERROR, logger="mammoscope"),
     ):
-        listen(app, f"127.0.0.1:{taken.getsockname()[1]}", "metrics")
+        listen(app, f"127.0.0.1:{taken.getsockname()[1]}", "metrics", "MAMMOSCOPE_METRICS_BIND")
     assert app.test_client().post("/predict", **upload(IMAGE)).status_code == 200

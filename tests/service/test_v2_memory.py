@@ -140,7 +140,7 @@ def test_many_empty_elements_after_the_json_are_refused() -> None:
     head = b'{"inputs": [{%b, %b}]}' % (described, size)
     body = head + bytes(4 * count)
     tracemalloc.start()
-    with pytest.raises(RequestTooLargeError, match="at most 100"):
+    with pytest.raises(RequestTooLargeError, match="the maximum is 100"):
         parse_request(body, str(len(head)), max_values=MAX_VALUES)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -226,11 +226,11 @@ def test_pseudonyms_are_stable_only_with_a_key(exams, tmp_path, capsys, loaded_o
     (tmp_path / "key").write_bytes(b"sixteen bytes at least")
     (tmp_path / "short").write_bytes(b"short")
     answers = []
-    for options in (["--id-key", str(tmp_path / "key")],) * 2 + ([],):
-        to = str(tmp_path / "answer.json")
-        main(["predict", "--study", "--model", str(MODEL), "--json", to, *options,
+    for run, options in enumerate((["--id-key", str(tmp_path / "key")],) * 2 + ([],)):
+        to = tmp_path / f"answer-{run}.json"
+        main(["predict", "--study", "--model", str(MODEL), "--json", str(to), *options,
               str(exams / "first" / "phantom_001_L_CC.dcm")])  # fmt: skip
-        answers.append(json.loads((tmp_path / "answer.json").read_text())["patients"][0]["patient"])
+        answers.append(json.loads(to.read_text())["patients"][0]["patient"])
     assert answers[0] == answers[1] != answers[2]
     arguments = ["predict", "--study", "--id-key", str(tmp_path / "short"), str(exams)]
     assert main([*arguments, "--model", str(MODEL)]) == 2

@@ -292,8 +292,8 @@ def test_a_teacher_gets_images_as_in_its_training(
     ("damage", "message"),
     [
         ("none there", "not the folder of a training run"),
-        ("other head", "differs in head"),
-        ("removed head", "used head depths, which this version no longer has"),
+        ("other head", "differs from the new network in head"),
+        ("removed head", "used head depths, which this version no longer supports"),
         ("no split", "no readable split.csv"),
         ("other split", "was trained on validation or test patients"),
     ],
