@@ -26,7 +26,7 @@ held "$size_mb MB unpacked, of which the base $base has $(($(inspect "$base" '{{
 held "the user is $(inspect "$image" '{{.Config.User}}')"
 [[ $(label version) == "$version" && $(label licenses) == Apache-2.0 && -n $(label title) &&
     -n $(label description) && $(label revision) =~ ^[0-9a-f]{40}$ ]] || fail "labels are missing or wrong"
-held "labels tell version $(label version) and revision $(label revision)"
+held "labels give version $(label version) and revision $(label revision)"
 
 free_port() {
     "$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'
@@ -52,7 +52,7 @@ until healthy; do
     ((SECONDS < ready_within_s)) || fail "HEALTHCHECK still fails after $ready_within_s s"
     sleep 1
 done
-held "HEALTHCHECK is content after $SECONDS s"
+held "HEALTHCHECK passes after $SECONDS s"
 if [[ $engine == podman ]]; then echo "not tested: HEALTHCHECK's timer, which podman leaves to systemd"; fi
 
 inside 'import os; raise SystemExit(os.getuid() != 10001)' || fail "it runs as another user"
@@ -86,7 +86,7 @@ held "orphans are reaped"
 for absent in keras tensorflow scipy pip; do
     if inside "import $absent" 2>/dev/null; then fail "$absent is in the image"; fi
 done
-held "neither Keras, TensorFlow, SciPy nor pip is there"
+held "Keras, TensorFlow, SciPy and pip are absent"
 
 "$python" -m mammoscope phantoms "$work/phantoms" --count 4 >/dev/null
 "$python" -m mammoscope phantoms "$work/exam" --studies --count 1 --syntax jpeg-2000 >/dev/null
@@ -100,7 +100,7 @@ import urllib.request
 with urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics", timeout=30) as answer:
     raise SystemExit(b'mammoscope_requests_total{code="",route="/predict"' not in answer.read())
 PYTHON
-held "Prometheus is told on the port for it"
+held "Prometheus gets metrics on their own port"
 clients=()
 for _ in 1 2 3 4 5 6 7 8; do
     "$python" test.py "$work/exam" --server "http://127.0.0.1:$port" >/dev/null &
@@ -154,7 +154,7 @@ awk -v at="$(date --date "$stopped" +%s.%N)" '$3 != 200 { exit 1 }
     fail "the request in flight was not answered"
 code=$("$engine" inspect --format '{{.State.ExitCode}}' "$container")
 ((code == 0)) || fail "the exit code after SIGTERM is $code"
-held "SIGTERM: what is in flight is answered, exit code 0"
+held "SIGTERM: running requests are answered, exit code 0"
 
 # The Job's command, in one container per part, without a network.
 mkdir "$work/results"
