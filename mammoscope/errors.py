@@ -49,9 +49,9 @@
 
 Each class carries a stable ``code`` for programs; the message is for people and says what was
 received and what is allowed. Messages never hold a patient's field, a path, a file name or the
-text of a library's exception; ``path`` names the file for commands. Errors
-about a data set name its folders, and the row and value of its table: only commands raise them, for
-whoever has the folder.
+text of a library's exception; ``path`` names the file for commands. Errors about a data set name
+its folders, and the row and value of its table: only commands raise them, and their users have the
+folder.
 """
 
 from collections.abc import Mapping

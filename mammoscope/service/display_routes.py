@@ -70,7 +70,7 @@ def _phantom(woman: int, laterality: Laterality, view: View) -> bytes:
 
 
 def _answer(shown: DisplayImage) -> Response:
-    """Little-endian uint16, row by row; what the values mean stands in headers."""
+    """Little-endian uint16, row by row; headers describe the values."""
     height, width = shown.pixels.shape
     rows, columns = shown.source_size
     lies = shown.geometry

@@ -143,19 +143,19 @@ def preprocess(
 def _preprocess(source: Grey, form: _Form, *, reduced: bool) -> Preprocessed:
     size, crop_to_breast = form.size, form.crop_to_breast
     found = seek(source, size, whole=not crop_to_breast)
-    judged = found
+    refined = found
     if crop_to_breast and form.annotated:
-        judged = seek(without_annotations(source, found), size, inverted=found.inverted)
-    breast = judged.breast
+        refined = seek(without_annotations(source, found), size, inverted=found.inverted)
+    breast = refined.breast
     occupied = np.flatnonzero(breast.any(axis=0))
     chest_wall = _chest_wall(breast[:, occupied[0] : occupied[-1] + 1])
     rows = columns = (0.0, float(SEARCH_SIZE))
     if crop_to_breast:
         rows, columns = (_extent(breast.sum(axis=axis)) for axis in (1, 0))
-    content = source[_unpadded(judged.rows), _unpadded(judged.columns)]
+    content = source[_unpadded(refined.rows), _unpadded(refined.columns)]
     if reduced:
         content = _without_grain(content)
-    ends = (*_to_source(rows, judged.rows), *_to_source(columns, judged.columns))
+    ends = (*_to_source(rows, refined.rows), *_to_source(columns, refined.columns))
     stretched = resampled(content, ends, size)
     inside = _stretched_mask(breast, (*rows, *columns), size)
     if found.inverted:
@@ -175,7 +175,7 @@ def _preprocess(source: Grey, form: _Form, *, reduced: bool) -> Preprocessed:
         inverted=found.inverted,
         mirrored=mirrored,
         chest_wall=chest_wall,
-        box=_covering(ends, judged),
+        box=_covering(ends, refined),
         breast_share=found.breast_share,
         search_copy=found.small,
         breast=found.breast,
