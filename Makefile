@@ -155,7 +155,7 @@ test-fast: lint  ## lint, then the unit tests: under 3 minutes
 # (tests/conftest.py sets it). Both run at the same time, since each mostly uses one processor. The
 # output of the training tests comes at the end.
 .PHONY: test
-test: lint  ## lint, then all tests
+test: lint  ## lint, then the tests, except attacks that need an idle machine
 	@log=$$(mktemp)
 	$(BIN)/pytest -m training >"$$log" 2>&1 &
 	training=$$!

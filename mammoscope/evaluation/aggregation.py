@@ -6,6 +6,7 @@ images.
 """
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,6 +18,7 @@ from mammoscope.evaluation.metrics.assessment import Evaluation, evaluate_scores
 from mammoscope.evaluation.metrics.operating import Scale, fit_scale
 from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.model.artifact.card import DEFAULT_POINT, Card, CardLevel, CardOperatingPoint
+from mammoscope.model.calibration import Calibration
 
 SCORES_NAME: Final = "validation_scores.csv"
 """A run's table of validation scores."""
@@ -88,6 +90,17 @@ def scales_of(card: Card) -> dict[str, Scale]:
     }
 
 
+def scored_of(rows: Sequence[Mapping[str, str]], calibration: Calibration | None = None) -> Scored:
+    """Convert rows of `SCORES_NAME`; raises KeyError, TypeError or ValueError if one is damaged."""
+    return Scored.of(
+        [int(row["label"]) for row in rows],
+        [float(row["logit"]) for row in rows],
+        patients=[row["patient"] for row in rows],
+        breasts=[row["breast"] for row in rows],
+        calibration=calibration,
+    )
+
+
 def read_scores(path: Path, card: Card) -> Scored:
     """Read a run's `SCORES_NAME`, or its published form without file names.
 
@@ -103,13 +116,7 @@ def read_scores(path: Path, card: Card) -> Scored:
         with path.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
         probabilities = np.array([float(row["probability"]) for row in rows])
-        scored = Scored.of(
-            [int(row["label"]) for row in rows],
-            [float(row["logit"]) for row in rows],
-            patients=[row["patient"] for row in rows],
-            breasts=[row["breast"] for row in rows],
-            calibration=card.calibration,
-        )
+        scored = scored_of(rows, card.calibration)
         patients = scored.by_patient()
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as err:
         raise ArtifactNotFoundError("The validation scores are missing or damaged.") from err

@@ -15,7 +15,7 @@ import numpy as np
 
 from mammoscope.data.dataset import Facts
 from mammoscope.errors import RunError
-from mammoscope.evaluation.aggregation import SCORES_NAME
+from mammoscope.evaluation.aggregation import SCORES_NAME, scored_of
 from mammoscope.evaluation.metrics.calibration_fit import fit_platt, fit_platt_with_age
 from mammoscope.evaluation.metrics.operating import fit_scale
 from mammoscope.evaluation.metrics.scored import Scored
@@ -73,12 +73,7 @@ def _read(table: Path) -> FoldScores:
     try:
         with table.open(newline="", encoding="utf-8") as stream:
             rows = sorted(csv.DictReader(stream), key=lambda row: row["sha256"])
-        scored = Scored.of(
-            [int(row["label"]) for row in rows],
-            [float(row["logit"]) for row in rows],
-            patients=[row["patient"] for row in rows],
-            breasts=[row["breast"] for row in rows],
-        )
+        scored = scored_of(rows)
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as err:
         raise RunError(f"The scores of {table.parent.name} are damaged.") from err
     return FoldScores(table.parent.name, tuple(row["sha256"] for row in rows), scored)

@@ -47,7 +47,7 @@ def post(service: Defaults, path: str, data: bytes, headers: dict[str, str]) -> 
 def attack(service: Defaults, path: str, data: bytes, headers: dict[str, str]) -> None:
     """Repeat a request; each is refused because of the client or the load.
 
-    Whoever goes on sending long after the answer loses the connection.
+    A client that continues to send long after the answer loses the connection.
     """
     answers: list[requests.Response] = []
 
