@@ -24,6 +24,7 @@ from mammoscope.imaging.arrays import Pixels
 from mammoscope.model.networks import CELLS, choose_trainable
 from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
+from mammoscope.system.interrupts import delaying_ctrl_c
 from mammoscope.training.batches import TEACHERS, Batches, PreprocessedExamples, as_input
 from mammoscope.training.lesions import CELLS_WEIGHT, CellCrossEntropy, LesionBatches
 from mammoscope.training.rates import HeadRate
@@ -59,7 +60,9 @@ def predict(
     starts = range(0, len(pixels), _PREDICTION_BATCH)
     for start in tqdm(starts, label, unit="batch", disable=None, leave=False, delay=_BAR_AFTER_S):
         batch = as_input(pixels[start : start + _PREDICTION_BATCH])
-        parts.append(keras.ops.convert_to_numpy(network.predict_on_batch(batch)["logit"])[:, 0])
+        with delaying_ctrl_c():
+            logits = network.predict_on_batch(batch)["logit"]
+        parts.append(keras.ops.convert_to_numpy(logits)[:, 0])
     return np.concatenate(parts).astype(np.float32)
 
 
@@ -188,13 +191,14 @@ class Loop:
         began, worked = monotonic(), process_time()
         number = self.done
         self.batches.begin_epoch(number)
-        steps = _Steps(self, stage, bar)
-        logs = self._learner.fit(
-            self.batches,
-            shuffle=False,  # the batches are shuffled by their own seed
-            verbose=0,
-            callbacks=[steps],
-        ).history
+        with delaying_ctrl_c() as raise_if_pressed:
+            steps = _Steps(self, stage, bar, raise_if_pressed)
+            logs = self._learner.fit(
+                self.batches,
+                shuffle=False,  # the batches are shuffled by their own seed
+                verbose=0,
+                callbacks=[steps],
+            ).history
         trained, worked_on = monotonic(), process_time()
         # At its end, `fit` has replaced the weights by their moving averages. Those are validated,
         # and training continues from the weights.
@@ -289,8 +293,11 @@ class _Steps(keras.callbacks.Callback):
     weights: list[npt.NDArray[Any]]
     """The weights after the last step, before Keras replaces them by averages."""
 
-    def __init__(self, loop: Loop, stage: _Stage, bar: Any) -> None:
+    def __init__(
+        self, loop: Loop, stage: _Stage, bar: Any, raise_if_pressed: Callable[[], None]
+    ) -> None:
         super().__init__()
+        self._raise_if_pressed = raise_if_pressed
         self._loop = loop
         self._stage = stage
         self._bar = bar
@@ -306,6 +313,7 @@ class _Steps(keras.callbacks.Callback):
             raise RunError("The loss is not a finite number; try a lower learning rate.")
         self._bar.set_postfix(epoch=self._loop.done + 1, loss=f"{loss:.3f}", refresh=False)
         self._bar.update()
+        self._raise_if_pressed()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         del epoch, logs
