@@ -95,6 +95,49 @@ def test_tensor_memory_is_first_accessed_in_one_thread():
     assert {each.first_seen_by for each in requests} == {threading.get_ident()}
 
 
+def test_requests_are_served_in_the_order_of_their_arrival():
+    """Whoever waits longest is next, also if a caller asks again at once."""
+    busy, order, infers = threading.Event(), [], threading.Lock()
+
+    class Request(RecordingRequest):
+        def start_async(self, inputs):
+            self.number = int(inputs[0].flat[0])
+
+        def wait(self):
+            busy.wait(60)
+            with infers:
+                order.append(self.number)
+
+        def get_tensor(self, output):
+            rank = len(output.partial_shape)
+            return SimpleNamespace(data=np.full([1] * rank, self.number, np.float32))
+
+    compiled = SimpleNamespace(
+        input=lambda index: SimpleNamespace(partial_shape=[1, 4, 4, 1]),
+        outputs=[SimpleNamespace(partial_shape=[1] * rank) for rank in (2, 4)],
+        get_property=lambda name: 1,
+        create_infer_request=Request,
+    )
+    engine = OpenVinoEngine(compiled, Card(version="1", sha256="0" * 64, input_size=(4, 4)))
+
+    def ask(number: int) -> None:
+        for _ in range(3):
+            engine.infer(np.full((1, 4, 4), number, np.uint8))
+
+    threads = []
+    for number in range(4):
+        threads.append(threading.Thread(target=ask, args=[number]))
+        threads[-1].start()
+        waiting = engine._requests._waiting
+        while len(waiting) < number:
+            threading.Event().wait(0.001)
+    busy.set()
+    for thread in threads:
+        thread.join()
+    # Each call reads its request twice: for the answer, and before it is given back.
+    assert order[::2] == [0, 1, 2, 3] * 3
+
+
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     return load_engine(MODEL)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from mammoscope.imaging.pool.transport import (
     decode_answer,
     encode_request,
 )
+from mammoscope.system.fair_pool import FairPool
 
 _POLL_S: Final = 0.05
 """Interval in seconds at which a waiting request checks whether it is still wanted."""
@@ -88,10 +88,8 @@ class ReadingPool:
     def __init__(self, processes: int, limits: PoolLimits | None = None) -> None:
         self.limits: Final = limits or PoolLimits()
         self.processes: Final = processes
-        self._lock = threading.Lock()
         # None represents a process that is forked when first needed.
-        self._idle: deque[_Process | None] = deque([None] * processes)
-        self._waiting: deque[_Turn] = deque()
+        self._pool: FairPool[_Process | None] = FairPool([None] * processes)
         self._forkserver = _Forkserver(self.limits.memory_bytes)
 
     def __enter__(self) -> Self:
@@ -147,7 +145,7 @@ class ReadingPool:
 
             def check_limits() -> None:
                 check()
-                if self._waiting and (
+                if self._pool.contended and (
                     process.processor_s() > most_cpu_s or time.monotonic() - began > most_wall_s
                 ):
                     raise DecodingLimitError(_LIMIT_MESSAGE)
@@ -157,16 +155,14 @@ class ReadingPool:
     def close(self) -> None:
         """End all processes; images being read are refused."""
         self._forkserver.close()
-        with self._lock:
-            for process in self._idle:
-                if process is not None:
-                    process.close()
-            self._idle.clear()
+        for process in self._pool.drain():
+            if process is not None:
+                process.close()
 
     @contextmanager
     def _process(self, check: Callable[[], None]) -> "Iterator[_Process]":
         """Take a process, first come, first served, and give it back afterwards."""
-        process = self._take(check)
+        process = self._pool.take(check)
         try:
             if process is None:
                 process = self._forkserver.fork()
@@ -175,42 +171,7 @@ class ReadingPool:
             if process is not None and not process.usable:
                 process.close()
                 process = None
-            self._give_back(process)
-
-    def _take(self, check: Callable[[], None]) -> "_Process | None":
-        turn = _Turn()
-        with self._lock:
-            if self._idle and not self._waiting:
-                return self._idle.popleft()
-            self._waiting.append(turn)
-        try:
-            while not turn.granted.wait(_POLL_S):
-                check()
-        except BaseException:
-            with self._lock:
-                if not turn.granted.is_set():
-                    self._waiting.remove(turn)
-                    raise
-            self._give_back(turn.process)  # it was granted in the meantime
-            raise
-        return turn.process
-
-    def _give_back(self, process: "_Process | None") -> None:
-        with self._lock:
-            if not self._waiting:
-                self._idle.append(process)
-                return
-            turn = self._waiting.popleft()
-            turn.process = process
-            turn.granted.set()
-
-
-class _Turn:
-    """A request waiting for a process."""
-
-    def __init__(self) -> None:
-        self.granted = threading.Event()
-        self.process: _Process | None = None
+            self._pool.give_back(process)
 
 
 class _Process:

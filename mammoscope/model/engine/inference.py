@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,6 +14,7 @@ from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, netwo
 from mammoscope.model.artifact.card import DEFAULT_POINT, Card
 from mammoscope.model.engine.protocol import Scores
 from mammoscope.model.prediction import AGES_YEARS, Prediction
+from mammoscope.system.fair_pool import FairPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,14 +59,14 @@ class OpenVinoEngine:
         self._logit = ranks[LOGIT_RANK]
         self._map = ranks[_MAP_RANK]
         # One request per stream keeps every core busy; each has its own buffers.
-        self._requests: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
-            request = compiled.create_infer_request()
+        count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        requests = [compiled.create_infer_request() for _ in range(count)]
+        for request in requests:
             # OpenVINO's binding initialises NumPy on the first access to a tensor's memory. Two
             # threads that do so at once deadlock while holding the GIL; here there is only one
             # thread.
             request.get_input_tensor().data.fill(0)
-            self._requests.put(request)
+        self._requests: FairPool[Any] = FairPool(requests)
 
     def infer(self, pixels: Pixels, /) -> Scores:
         """Run the network on preprocessed images, as many at a time as there are free requests.
@@ -80,7 +80,8 @@ class OpenVinoEngine:
         # Results are read in the order of submission; the oldest request is free first.
         with self._running() as running:
             for image in pixels:
-                request = self._spare_request(wait=not running)
+                # Callers that hold a request must not wait for another: they could deadlock.
+                request = self._requests.take_idle() if running else self._requests.take()
                 if request is None:
                     answers.append(self._read(running[0]))
                     request = running.popleft()
@@ -152,16 +153,6 @@ class OpenVinoEngine:
         low, high = AGES_YEARS
         return years if low <= years <= high else None
 
-    def _spare_request(self, *, wait: bool) -> Any:
-        """Take a request from the pool; None if there is none and `wait` is False.
-
-        A caller that holds a request must not wait for another one, or callers could deadlock.
-        """
-        try:
-            return self._requests.get(block=wait)
-        except Empty:
-            return None
-
     def _read(self, request: Any) -> tuple[float, Float]:
         """Wait for a request and return its logit and logit map (h, w)."""
         request.wait()
@@ -178,4 +169,4 @@ class OpenVinoEngine:
             for request in running:
                 with suppress(RuntimeError):  # already raised where the result was read
                     request.wait()
-                self._requests.put(request)
+                self._requests.give_back(request)

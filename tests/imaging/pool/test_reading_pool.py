@@ -65,7 +65,7 @@ def deep_png() -> bytes:
 
 
 def numbers(pool: ReadingPool) -> list[int]:
-    return [process._number for process in pool._idle if process is not None]
+    return [process._number for process in pool._pool._idle if process is not None]
 
 
 def test_results_equal_those_in_the_same_process(pool: ReadingPool, images: list[bytes]) -> None:
@@ -126,7 +126,7 @@ def test_slow_images_get_less_time_while_others_wait(
 
         reader = threading.Thread(target=read_slow)
         reader.start()
-        while pool._idle:
+        while pool._pool._idle:
             time.sleep(0.01)
         time.sleep(1)
         assert not refused  # no other image waits, so it has 300 s
