@@ -11,11 +11,14 @@ A cached network is used only for the same .keras, precision, converter, Keras a
 
 import hashlib
 import logging
+import mmap
 import os
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Self
 
+import numpy as np
 from pydantic import ValidationError
 
 from mammoscope.errors import (
@@ -89,6 +92,32 @@ class Origin(Frozen):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class CompiledNetwork:
+    """A network as OpenVINO reads it.
+
+    Parameters
+    ----------
+    model
+        An ``openvino.Model`` whose constants are in `weights`.
+    weights
+        Owner of their memory, which must live as long as the model and engines made of it: the
+        mapped file, or a copy of it. None if the model has its own memory.
+    """
+
+    model: Any
+    weights: mmap.mmap | bytearray | None = None
+
+    def release_pages(self) -> None:
+        """Give the memory of a mapped file back to the system.
+
+        Engines have their own copy of the weights, in the order that their kernels need. If the
+        constants are read again, the system reads them from the file.
+        """
+        if isinstance(self.weights, mmap.mmap):
+            self.weights.madvise(mmap.MADV_DONTNEED)
+
+
 class _Record(Frozen):
     """The JSON file of a compiled network: its origin, and the sha256 of its files."""
 
@@ -96,7 +125,7 @@ class _Record(Frozen):
     files: dict[str, Sha256]
 
 
-def compiled_network(artifact: Artifact, cache: Path | None = None) -> Any:
+def compiled_network(artifact: Artifact, cache: Path | None = None) -> CompiledNetwork:
     """Find an artifact's compiled network, or compile and cache it.
 
     If the cache cannot be written, the network is compiled for this process only.
@@ -107,10 +136,6 @@ def compiled_network(artifact: Artifact, cache: Path | None = None) -> Any:
         The model.
     cache
         Cache folder; None uses that of the environment.
-
-    Returns
-    -------
-    openvino.Model
 
     Raises
     ------
@@ -170,7 +195,7 @@ def write_compiled(artifact: Artifact, folder: Path) -> None:
         raise StorageError("The compiled network cannot be written to the folder.") from err
 
 
-def _cached(artifact: Artifact, origin: Origin, cache: Path) -> Any:
+def _cached(artifact: Artifact, origin: Origin, cache: Path) -> CompiledNetwork:
     """Read the network from the cache; the first process to need it compiles it.
 
     Raises
@@ -197,7 +222,7 @@ def _cached(artifact: Artifact, origin: Origin, cache: Path) -> Any:
     return found
 
 
-def _for_this_process(artifact: Artifact, origin: Origin) -> Any:
+def _for_this_process(artifact: Artifact, origin: Origin) -> CompiledNetwork:
     """Compile the network without caching it."""
     _announce(artifact, "at every start")
     with temporary_folder() as name:
@@ -234,7 +259,7 @@ def _make(artifact: Artifact, origin: Origin, folder: Path) -> None:
     (folder / _RECORD_NAME).write_text(record.model_dump_json(indent=2) + "\n", "utf-8")
 
 
-def _read(folder: Path, origin: Origin) -> Any | None:
+def _read(folder: Path, origin: Origin) -> CompiledNetwork | None:
     """Read a compiled network; None if there is none of this origin, or it is damaged."""
     try:
         record = _Record.model_validate_json((folder / _RECORD_NAME).read_bytes())
@@ -250,11 +275,20 @@ def _read(folder: Path, origin: Origin) -> Any | None:
         return None
 
 
-def _parse(folder: Path, *, mapped: bool = True) -> Any:
-    core = import_openvino().Core()
-    core.set_property({"ENABLE_MMAP": mapped})
+def _parse(folder: Path, *, mapped: bool = True) -> CompiledNetwork:
+    topology = (folder / _TOPOLOGY_NAME).read_text("utf-8")
+    weights: mmap.mmap | bytearray
+    with (folder / _WEIGHTS_NAME).open("rb") as file:
+        # OpenVINO's binding requires writable memory; nothing writes into it.
+        weights = (
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            if mapped
+            else bytearray(file.read())
+        )
+    openvino = import_openvino()
+    constants = openvino.Tensor(np.frombuffer(weights, np.uint8), shared_memory=True)
     try:
-        return core.read_model(folder / _TOPOLOGY_NAME, folder / _WEIGHTS_NAME)
+        return CompiledNetwork(openvino.Core().read_model(topology, constants), weights)
     except RuntimeError as err:
         raise ArtifactMismatchError(DAMAGED) from err
 

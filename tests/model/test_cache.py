@@ -1,6 +1,7 @@
 """Compiled networks are made once, cached, and made again if they cannot be trusted."""
 
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from mammoscope.errors import ArtifactMismatchError, CompilationError, StorageEr
 from mammoscope.model import cache as compiled
 from mammoscope.model.artifact.folder import NETWORK_NAME, Artifact, load_artifact
 from mammoscope.model.cache import Origin, compiled_network, write_compiled
-from mammoscope.model.engine import load_engine
+from mammoscope.model.engine import load_engine, make_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -231,6 +232,30 @@ def test_a_user_without_a_home_is_served(
     monkeypatch.setattr(Path, "home", homeless)
     assert compiled_network(artifact) is not None
     assert "no home folder" in caplog.text
+
+
+def resident_kb(name: str) -> int:
+    """Memory of this process that holds pages of mapped files called `name`."""
+    counted, kilobytes = False, 0
+    for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
+        if re.match("[0-9a-f]+-[0-9a-f]+ ", line):
+            counted = line.endswith(f"/{name}")
+        elif counted and line.startswith("Rss:"):
+            kilobytes += int(line.split()[1])
+    return kilobytes
+
+
+def test_an_engine_does_not_hold_the_weights_twice(artifact: Artifact, tmp_path: Path):
+    network = compiled_network(artifact, tmp_path)
+    pixels = np.zeros((1, *artifact.card.input_size), np.uint8)
+    engine = make_engine(network, artifact.card)
+    before = resident_kb("network.bin")
+    expected = engine.infer(pixels).logits
+    network.release_pages()
+    assert resident_kb("network.bin") < before / 10
+    assert engine.infer(pixels).logits == expected
+    # The pages come back where they are needed.
+    assert make_engine(network, artifact.card).infer(pixels).logits == expected
 
 
 class TestFolder:

@@ -24,6 +24,7 @@ from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.model.artifact.card import Card
 from mammoscope.model.artifact.folder import Artifact, load_artifact
+from mammoscope.model.cache import CompiledNetwork
 from mammoscope.model.calibration import AgeCalibration
 from mammoscope.model.engine import (
     Engine,
@@ -60,7 +61,7 @@ def test_threads_and_mode_are_passed_to_openvino(monkeypatch, threads, mode, exp
     monkeypatch.setattr("mammoscope.model.engine.loading.available_processors", lambda: 3)
     card = Card(version="1", sha256="0" * 64, input_size=(96, 72))
     with pytest.raises(ArtifactMismatchError, match="damaged"):
-        make_engine(None, card, Execution(threads, mode))
+        make_engine(CompiledNetwork(None), card, Execution(threads, mode))
     assert core.options["INFERENCE_NUM_THREADS"] == expected
     assert core.options["PERFORMANCE_HINT"] == mode.upper()
     assert core.options["INFERENCE_PRECISION_HINT"] == "f32"

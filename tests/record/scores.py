@@ -11,6 +11,7 @@ from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.network_input import display_of
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact.folder import load_artifact
+from mammoscope.model.cache import CompiledNetwork
 from mammoscope.model.conversion import convert_network, import_openvino
 from mammoscope.model.engine import (
     Engine,
@@ -56,7 +57,7 @@ def served() -> Engine:
 def engines() -> dict[str, Engine]:
     """Return the released model in float32, and as served if this processor has bfloat16."""
     artifact = load_artifact(MODEL)
-    network = convert_network(artifact.network)
+    network = CompiledNetwork(convert_network(artifact.network))
     made = {IN_FLOAT: make_engine(network, artifact.card, Execution(precision="float32"))}
     if computes_in_bfloat16():
         made[SERVED] = served()

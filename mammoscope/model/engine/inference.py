@@ -39,6 +39,8 @@ class OpenVinoEngine:
         The network's card.
     age_from_dicom
         Whether to use the age in a DICOM object if the caller gives none.
+    weights
+        Owner of the memory of the network's constants, kept for as long as the engine.
 
     Raises
     ------
@@ -46,7 +48,14 @@ class OpenVinoEngine:
         If the inputs or outputs are different, or do not match the card's size.
     """
 
-    def __init__(self, compiled: Any, card: Card, *, age_from_dicom: bool = False) -> None:
+    def __init__(
+        self,
+        compiled: Any,
+        card: Card,
+        *,
+        age_from_dicom: bool = False,
+        weights: Any = None,
+    ) -> None:
         height, width = card.input_size
         shape = compiled.input(0).partial_shape
         if list(shape)[1:] != [height, width, 1]:
@@ -55,6 +64,7 @@ class OpenVinoEngine:
         if set(ranks) != {LOGIT_RANK, _MAP_RANK}:
             raise ArtifactMismatchError("The network's outputs are not a logit and a logit map.")
         self.card: Final = card
+        self._weights = weights
         self._age_from_dicom: Final = age_from_dicom
         self._logit = ranks[LOGIT_RANK]
         self._map = ranks[_MAP_RANK]

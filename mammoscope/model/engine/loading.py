@@ -9,7 +9,7 @@ from typing import Any, Final
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.model.artifact.card import Card, Precision
 from mammoscope.model.artifact.folder import Artifact, load_artifact, sha256_of
-from mammoscope.model.cache import compiled_network
+from mammoscope.model.cache import CompiledNetwork, compiled_network
 from mammoscope.model.conversion import DAMAGED, import_openvino
 from mammoscope.model.engine.agreement import scores_as_compiled
 from mammoscope.model.engine.inference import OpenVinoEngine
@@ -79,26 +79,29 @@ def load_engine(
     artifact = load_artifact(model) if isinstance(model, Path) else model
     network = compiled_network(artifact, cache)
     make = partial(make_engine, network, age_from_dicom=age_from_dicom)
-    card = artifact.card or _bare_card(artifact.network, network)
+    card = artifact.card or _bare_card(artifact.network, network.model)
     if artifact.precision == "bfloat16" and computes_in_bfloat16():
         engine = make(card, Execution(threads, performance_mode, "bfloat16"))
         if scores_as_compiled(engine):
+            network.release_pages()
             return engine
         _log.warning(
             "The compiled model gives different scores on this CPU; falling back to float."
         )
         card = card.model_copy(update={"compiled": None})
-    return make(card, Execution(threads, performance_mode))
+    engine = make(card, Execution(threads, performance_mode))
+    network.release_pages()
+    return engine
 
 
 def make_engine(
-    network: Any,
+    network: CompiledNetwork,
     card: Card,
     execution: Execution = _AS_SERVED,
     *,
     age_from_dicom: bool = False,
 ) -> OpenVinoEngine:
-    """Make an engine for an OpenVINO model; otherwise like `load_engine`."""
+    """Make an engine for a compiled network; otherwise like `load_engine`."""
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": execution.performance_mode.upper(),
         # CPUs with bfloat16 would use it by default, whatever the effect on scores.
@@ -109,10 +112,10 @@ def make_engine(
         "ENABLE_CPU_PINNING": False,
     }
     try:
-        compiled = import_openvino().Core().compile_model(network, "CPU", options)
+        compiled = import_openvino().Core().compile_model(network.model, "CPU", options)
     except RuntimeError as err:
         raise ArtifactMismatchError(DAMAGED) from err
-    return OpenVinoEngine(compiled, card, age_from_dicom=age_from_dicom)
+    return OpenVinoEngine(compiled, card, age_from_dicom=age_from_dicom, weights=network.weights)
 
 
 def computes_in_bfloat16() -> bool:
