@@ -2,7 +2,8 @@
 
 Each image is a phantom. It is read at full size, and as the service reads it, with only the pixels
 that the network needs; both are preprocessed and predicted. The two alternate within a round, so
-that a busy machine slows both. This needs no data set and only the service's packages.
+that a busy machine slows both. A second table compares reading in this process with reading in a
+process of the pool, as the service does. This needs no data set and only the service's packages.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from mammoscope.imaging.network_input import ReadingOptions, make_network_input
+from mammoscope.imaging.pool import ReadingPool
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
 from mammoscope.model.artifact.folder import load_artifact
@@ -48,6 +51,19 @@ class Row:
     probability: float
 
 
+@dataclass(frozen=True, slots=True)
+class PoolRow:
+    """Cost of reading one image in the pool.
+
+    Medians and quartiles in milliseconds: reading and preprocessing in this process, and what a
+    process of the pool takes more.
+    """
+
+    image: str
+    direct: tuple[float, float, float]
+    pool_adds: tuple[float, float, float]
+
+
 def main() -> None:
     """Measure, print the table and write the JSON."""
     parser = argparse.ArgumentParser(
@@ -63,6 +79,13 @@ def main() -> None:
     engine = load_engine(artifact, performance_mode="latency")
     rows = [row for name, data in images() for row in measure(name, data, engine, options.rounds)]
     print("\n".join(table(rows)))
+    with ReadingPool(1) as pool:
+        options_of_model = ReadingOptions(engine.card.input_size, gate=engine.card.gate)
+        pool_rows = [
+            measure_pool(name, data, pool, options_of_model, options.rounds)
+            for name, data in images()
+        ]
+    print("\n".join(["", *pool_table(pool_rows)]))
     result = {
         "model_version": engine.card.version,
         "network": artifact.precision,
@@ -72,6 +95,7 @@ def main() -> None:
         "python": platform.python_version(),
         "rounds": options.rounds,
         "rows": [asdict(row) for row in rows],
+        "pool": [asdict(row) for row in pool_rows],
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -112,6 +136,26 @@ def measure(name: str, data: bytes, engine: Engine, rounds: int) -> list[Row]:
         spread = {stage: _quartiles(values) for stage, values in by_stage.items()}
         rows.append(Row(name, way, width, height, spread, probability))
     return rows
+
+
+def measure_pool(
+    name: str, data: bytes, pool: ReadingPool, options: ReadingOptions, rounds: int
+) -> PoolRow:
+    """Measure reading in this process and in the pool; the two alternate."""
+    direct, added = [], []
+    for repetition in range(rounds + 1):
+        here, _ = _timed(partial(make_network_input, data, options))
+        there, _ = _timed(partial(pool.read, data, options))
+        if repetition:  # the first one is a warm-up
+            direct.append(here)
+            added.append(there - here)
+    return PoolRow(name, _quartiles(direct), _quartiles(added))
+
+
+def pool_table(rows: Sequence[PoolRow]) -> list[str]:
+    """Return the lines of the table: median milliseconds, with quartiles in brackets."""
+    lines = [f"{'image':22}{'read directly':>21}{'the pool adds':>21}"]
+    return [*lines, *(f"{r.image:22}{_cell(r.direct):>21}{_cell(r.pool_adds):>21}" for r in rows)]
 
 
 def table(rows: Sequence[Row]) -> list[str]:

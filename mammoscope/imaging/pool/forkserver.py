@@ -9,7 +9,6 @@ All processes end with the service, because they then read end of file.
 """
 
 import gc
-import mmap
 import os
 import resource
 import signal
@@ -85,20 +84,13 @@ def _read_images(requests: int, answers: int, shared: int, memory_bytes: int) ->
         for line in lines:
             request = decode_request(line)
             _allow_processor_time(request.cpu_s)
-            data = _shared_bytes(shared, request.bytes)
+            data = os.pread(shared, request.bytes, 0)
             try:
                 parts = encode_answer(_outcome(data, request.options))
             except MemoryError:
                 os._exit(1)
             for part in parts:
                 _write(output.fileno(), part)
-
-
-def _shared_bytes(shared: int, count: int) -> bytes:
-    if count == 0:
-        return b""
-    with mmap.mmap(shared, count, prot=mmap.PROT_READ) as mapped:
-        return mapped[:]
 
 
 def _outcome(data: bytes, options: ReadingOptions | DisplayOptions) -> Outcome | ImageError:
