@@ -49,12 +49,10 @@ LABEL org.opencontainers.image.title="Mammoscope" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${BASE}"
-# Without this limit, glibc keeps an arena of freed memory for nearly every thread.
 ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
-    MALLOC_ARENA_MAX=2 \
     MAMMOSCOPE_BIND=0.0.0.0:9696 \
     MAMMOSCOPE_PROBE_BIND=0.0.0.0:9698
 WORKDIR /app

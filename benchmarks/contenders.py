@@ -174,8 +174,7 @@ OURS: Final = Contender(
     arguments=("-m", "gunicorn", "predict:app", "--config", "gunicorn.conf.py"),
     folder=ROOT,
     encode=_form,
-    # Started as in the image.
-    variables={"MAMMOSCOPE_BIND": "127.0.0.1:{port}", "MALLOC_ARENA_MAX": "2"},
+    variables={"MAMMOSCOPE_BIND": "127.0.0.1:{port}"},
     field="file",
 )
 

@@ -12,6 +12,7 @@ from mammoscope.service import logging_configuration
 from mammoscope.service.keys import ApiKeys
 from mammoscope.service.worker import SPARE_THREADS, PoliteWorker, most_connections
 from mammoscope.settings.service import ServiceSettings
+from mammoscope.system.allocator import return_memory
 
 try:
     _settings = ServiceSettings.from_environment()
@@ -20,6 +21,8 @@ try:
     worker_connections = most_connections(_settings)
 except ConfigurationError as _error:
     raise SystemExit(f"mammoscope: {_error}") from None
+
+return_memory()
 
 wsgi_app = "mammoscope.service.wsgi:app"
 bind = _settings.bind
