@@ -51,7 +51,7 @@ function Answer({ item }) {
 function Part({ title, decided, level }) {
   const { model, age } = state;
   const aged = model && statistics.ageEnters(model, age, level);
-  const range = model && statistics.interval(model, decided.p, aged, level);
+  const range = model && statistics.interval(model, decided.p, age, level);
   return html`<section class=${`part ${level}`} data-level=${level}>
     <h3>${title}</h3>
     <p class="figure">
