@@ -141,6 +141,7 @@ function Settings() {
     <label class="slide">${text.prevalence}: ${words.percent(prevalence, 1)}
       <input
         type="range" name="prevalence" min="0.001" max="0.35" step="0.001" value=${prevalence}
+        aria-valuetext=${words.percent(prevalence, 1)}
         onInput=${(event) => set({ prevalence: Number(event.target.value) })}
       />
     </label>
