@@ -10,9 +10,16 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mammoscope.cli.arguments import Subparsers, add_command, add_model_to_change
+from mammoscope.cli.arguments import (
+    Subparsers,
+    add_command,
+    add_labels,
+    add_model_to_change,
+    read_labelled,
+)
 from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError, StorageError
 from mammoscope.evaluation.aggregation import read_scores, with_aggregation
+from mammoscope.evaluation.card_curves import read_ages, with_curves
 from mammoscope.model.artifact.card import Card
 from mammoscope.model.artifact.folder import CARD_NAME, load_artifact, write_card
 from mammoscope.reports.modelcard import MODEL_CARD_NAME, render
@@ -27,8 +34,23 @@ def add_parser(subparsers: Subparsers) -> None:
         "--validation-scores",
         metavar="CSV",
         type=Path,
-        help="scores of the model's run: fit calibration and thresholds by breast and patient",
+        help="scores of the model's run: fit calibration and thresholds by breast and patient; "
+        "includes --curves",
     )
+    parser.add_argument(
+        "--curves",
+        metavar="CSV",
+        type=Path,
+        help="scores of the model's run: store ROC, reliability and decision curve, and the "
+        "covariance of the calibrations",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        help="the run's images, for the covariance of the calibration with age; with --curves",
+    )
+    add_labels(parser)
     parser.add_argument("--test", metavar="JSON", type=Path, help="result of evaluate --json")
     parser.add_argument(
         "--robustness", metavar="JSON", type=Path, help="result of robustness --json"
@@ -52,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
 
     Raises
     ------
+    DatasetError
+        If the images cannot be listed.
     ArtifactError
         If the model, or the reference run's, cannot be used, or a result cannot be read or
         belongs to another model.
@@ -59,8 +83,7 @@ def run(args: argparse.Namespace) -> int:
         If a file cannot be written.
     """
     card = load_artifact(args.model).require_card()
-    if args.validation_scores is not None:
-        card = with_aggregation(card, read_scores(args.validation_scores, card))
+    card = _with_validation(card, args)
     metrics: dict[str, Any] = dict(card.metrics)
     about = card.about
     if args.about is not None:
@@ -88,6 +111,19 @@ def run(args: argparse.Namespace) -> int:
         raise StorageError("The model card cannot be written.") from err
     print(f"{CARD_NAME} and {MODEL_CARD_NAME} are in {args.model}.")
     return 0
+
+
+def _with_validation(card: Card, args: argparse.Namespace) -> Card:
+    """Add what follows from the validation scores."""
+    if args.validation_scores is not None:
+        images = read_scores(args.validation_scores, card)
+        card = with_curves(with_aggregation(card, images), images)
+    if args.curves is not None:
+        ages = None
+        if args.data is not None:
+            ages = read_ages(args.curves, read_labelled(args.data, labels=args.labels).examples)
+        card = with_curves(card, read_scores(args.curves, card), ages)
+    return card
 
 
 def _results(path: Path, card: Card) -> dict[str, Any]:

@@ -9,9 +9,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mammoscope.evaluation.metrics.decision import NetBenefit
-from mammoscope.evaluation.metrics.intervals import RESAMPLES, draw_weights
-from mammoscope.evaluation.metrics.scored import Scored
+from mammoscope.evaluation.metrics.curves import decision_curve
+from mammoscope.evaluation.metrics.intervals import RESAMPLES
 from mammoscope.reports.record import Scores
 from mammoscope.reports.style import (
     BLUE,
@@ -24,7 +23,6 @@ from mammoscope.reports.style import (
     styled,
 )
 
-_THRESHOLDS: Final = np.linspace(0.01, 0.7, 70)
 _CELL_COLOURS: Final = "cividis"
 """Even in lightness and readable with a colour vision deficiency."""
 
@@ -43,21 +41,21 @@ def draw_decision_curve(scores: Scores, *, resamples: int = RESAMPLES) -> Figure
     resamples
         Number of bootstrap resamples of patients.
     """
-    scored = Scored.of(scores.labels, scores.logits, patients=scores.patients)
-    benefit = NetBenefit(scores.probabilities, scored.labels, _THRESHOLDS)
-    once = np.ones((1, scored.labels.size))
+    curve = decision_curve(scores.scored(), resamples=resamples)
     figure = new_figure(5.4, 3.8)
     axes = figure.subplots()
-    drawn = [
-        benefit(weights)
-        for weights in draw_weights(scored.labels, scored.patients, resamples, seed=0)
-    ]
-    if drawn:
-        low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975], axis=0)
-        axes.fill_between(_THRESHOLDS, low, high, color=BLUE, alpha=0.2, lw=0, label="95 % band")
-    axes.plot(_THRESHOLDS, benefit(once)[0], color=BLUE, label="acting on the score")
-    everybody = benefit.of_acting_on_all(once)[0]
-    axes.plot(_THRESHOLDS, everybody, color=VERMILION, ls="--", label="acting on everybody")
+    axes.fill_between(
+        curve.thresholds,
+        curve.band.low,
+        curve.band.high,
+        color=BLUE,
+        alpha=0.2,
+        lw=0,
+        label="95 % band",
+    )
+    axes.plot(curve.thresholds, curve.net_benefit, color=BLUE, label="acting on the score")
+    everybody = curve.of_acting_on_all
+    axes.plot(curve.thresholds, everybody, color=VERMILION, ls="--", label="acting on everybody")
     axes.axhline(0.0, color=GREY, ls=":", label="acting on nobody")
     axes.set(
         ylim=(-0.1, 1.1 * max(everybody.max(), 0.05)),

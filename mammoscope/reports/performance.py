@@ -3,11 +3,11 @@
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from mammoscope.evaluation.metrics.intervals import RESAMPLES, bootstrap, draw_weights
-from mammoscope.evaluation.metrics.measures import ECE_BINS, Curve, Measures, equal_mass_bins
+from mammoscope.evaluation.metrics.curves import reliability, roc_band
+from mammoscope.evaluation.metrics.intervals import RESAMPLES, bootstrap
+from mammoscope.evaluation.metrics.measures import Curve, Measures
 from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.reports.record import Scores
 from mammoscope.reports.style import BLUE, GREY, VERMILION, new_figure, styled
@@ -28,29 +28,25 @@ def draw_reliability(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
         Number of bootstrap resamples of patients, for the 95 % intervals.
     """
     values = scores.probabilities
-    scored = Scored.of(scores.labels, _log_odds(values), patients=scores.patients)
-    bins = equal_mass_bins(values)
-    members = {number: bins == number for number in range(ECE_BINS) if (bins == number).any()}
-
-    def shares(weights: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found = {
-                str(number): weights @ (where & (scored.labels == 1)) / (weights @ where)
-                for number, where in members.items()
-            }
-        return found | {"ece": Measures(scored)(weights)["ece"]}
-
-    measured = bootstrap(shares, scored.labels, scored.patients, resamples=resamples)
-    ece = measured.pop("ece")
+    scored = scores.scored()
+    bins = reliability(scored, resamples=resamples)
+    measures = Measures(scored)
+    ece = bootstrap(
+        lambda weights: {"ece": measures(weights)["ece"]},
+        scored.labels,
+        scored.patients,
+        resamples=resamples,
+    )["ece"]
+    observed = [each.observed for each in bins]
     figure = new_figure(4.4, 4.8)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     upper.plot([0, 1], [0, 1], color=GREY, ls=":", label="perfect calibration")
     upper.errorbar(
-        [float(values[members[int(number)]].mean()) for number in measured],
-        [interval.value for interval in measured.values()],
+        [each.predicted for each in bins],
+        [interval.value for interval in observed],
         yerr=[
-            [interval.value - interval.low for interval in measured.values()],
-            [interval.high - interval.value for interval in measured.values()],
+            [interval.value - interval.low for interval in observed],
+            [interval.high - interval.value for interval in observed],
         ],
         color=BLUE,
         marker="o",
@@ -89,11 +85,7 @@ def draw_roc(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
     curve = Curve(scored.logits, scored.labels)
     grid = np.linspace(0.0, 1.0, _ROC_GRID)
     false_rate, true_rate = (rate[0] for rate in curve.rates(np.ones((1, scored.labels.size))))
-    drawn = [
-        np.interp(grid, false, true)
-        for weights in draw_weights(scored.labels, scored.patients, resamples, 0)
-        for false, true in zip(*curve.rates(weights), strict=True)
-    ]
+    band = roc_band(scored, grid, resamples=resamples)
     area = bootstrap(
         lambda weights: {"auc": curve.auc(weights)},
         scored.labels,
@@ -103,19 +95,18 @@ def draw_roc(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
     figure = new_figure(4.4, 4.4)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, ls=":", label="chance")
-    if drawn:
-        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-        axes.fill_between(
-            grid, low, high, color=BLUE, alpha=0.2, lw=0, label="95 % band, resampled patients"
-        )
+    axes.fill_between(
+        grid,
+        band.low,
+        band.high,
+        color=BLUE,
+        alpha=0.2,
+        lw=0,
+        label="95 % band, resampled patients",
+    )
     axes.plot(false_rate, true_rate, color=BLUE, label="validation, by image")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="1 – specificity", ylabel="sensitivity")
     axes.set_aspect("equal")
     axes.set_title(f"ROC; AUC {area}")
     axes.legend(loc="lower right")
     return figure
-
-
-def _log_odds(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    inside = np.clip(probabilities, 1e-12, 1.0 - 1e-12)
-    return np.asarray(np.log(inside) - np.log1p(-inside), np.float64)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mammoscope.errors import RunError
 from mammoscope.evaluation.metrics.intervals import Interval
+from mammoscope.evaluation.metrics.scored import Scored
 
 HISTORY_NAME: Final = "history.json"
 SCORES_NAME: Final = "validation_scores.csv"
@@ -41,6 +42,11 @@ class Scores:
     labels: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float64]
     probabilities: npt.NDArray[np.float64]
+
+    def scored(self) -> Scored:
+        """Return the images with `probabilities`, whose log-odds are then the logits."""
+        inside = np.clip(self.probabilities, 1e-12, 1.0 - 1e-12)
+        return Scored.of(self.labels, np.log(inside) - np.log1p(-inside), patients=self.patients)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

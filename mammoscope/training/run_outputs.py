@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mammoscope import __version__
 from mammoscope.errors import StorageError
 from mammoscope.evaluation.aggregation import SCORES_NAME, read_scores, with_aggregation
+from mammoscope.evaluation.card_curves import with_curves
 from mammoscope.evaluation.metrics.assessment import Evaluation, evaluate_scores, evaluate_with_age
 from mammoscope.evaluation.metrics.calibration_fit import fit_platt_with_age
 from mammoscope.evaluation.metrics.operating import fit_scale
@@ -81,11 +82,12 @@ def write_results(
             }
         },
     )
-    write_card(output, with_aggregation(card, calibrated))
+    ages = [example.facts.age for example in validation.examples]
+    write_card(output, with_curves(with_aggregation(card, calibrated), calibrated, ages))
 
 
 def renew_card(output: Path) -> None:
-    """Refit the breast and patient levels of a finished run's card from its validation scores.
+    """Refit levels and curves of a finished run's card from its validation scores.
 
     Raises
     ------
@@ -95,7 +97,8 @@ def renew_card(output: Path) -> None:
         If the card cannot be written.
     """
     card = load_artifact(output).require_card()
-    write_card(output, with_aggregation(card, read_scores(output / SCORES_NAME, card)))
+    images = read_scores(output / SCORES_NAME, card)
+    write_card(output, with_curves(with_aggregation(card, images), images))
 
 
 def _with_age(

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page
 
@@ -169,9 +170,33 @@ def test_predictive_values(run: Run) -> None:
     assert found["npv"] == pytest.approx(8820 / 8840)
 
 
-def test_interval_holds_the_probability(run: Run) -> None:
+def test_interval_follows_from_the_covariance(run: Run) -> None:
+    """The interval is that of many calibrations drawn around the card's."""
     facts = json.loads((MODEL / "card.json").read_text("utf-8"))
-    body = "return module.interval(given, 0.3, false);"
+    validation = facts["metrics"]["validation"]
+    rng = np.random.default_rng(0)
+    for level, age, scale, part in (
+        ("image", None, facts["calibration"], validation),
+        ("image", 75.0, facts["age_calibration"], validation["with_age"]),
+        ("breast", 75.0, facts["levels"]["breast"]["calibration"], validation["breast"]),
+    ):
+        names = ("slope", "intercept", "per_decade")[: len(part["calibration_covariance"])]
+        middle = [scale[name] for name in names]
+        fits = rng.multivariate_normal(middle, part["calibration_covariance"], 20_000)
+        for logit in (-2.5, 0.0, 2.0):
+            factors = np.array([logit, 1.0, 1.5])[: len(names)]
+            p = 1 / (1 + math.exp(-factors @ middle))
+            expected = np.quantile(1 / (1 + np.exp(-fits @ factors)), [0.025, 0.975])
+            body = "return module.interval(given.model, given.p, given.age, given.level);"
+            given = {"model": facts, "p": p, "age": age, "level": level}
+            found = run("statistics", body, given)
+            assert found == pytest.approx(list(expected), abs=0.01)
+
+
+def test_interval_of_older_cards(run: Run) -> None:
+    facts = json.loads((MODEL / "card.json").read_text("utf-8"))
+    del facts["metrics"]["validation"]["calibration_covariance"]
+    body = "return module.interval(given, 0.3);"
     low, high = run("statistics", body, facts)
     assert 0.1 < low < 0.3 < high < 0.6
     assert run("statistics", body, {"metrics": {}}) is None

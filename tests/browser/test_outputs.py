@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import PHONE, accessible, add, done, shown
+from tests.conftest import MODEL
 from tests.service_process import ServiceProcess
 
 Open = Callable[..., Page]
@@ -133,7 +135,34 @@ def test_model_card(open_page: Open, colours: str) -> None:
     expect(headings.first).to_have_text("Limits")
     expect(page.locator(".plot svg")).to_have_count(4)
     expect(page.locator("tbody tr").first).to_contain_text("default")
+    roc, reliability, decision = (page.locator(".plot").nth(at) for at in (1, 2, 3))
+    expect(roc.locator("path")).to_have_count(2)  # band and curve
+    expect(roc.locator("circle")).to_have_count(3)
+    expect(reliability.locator("circle")).to_have_count(10)
+    expect(decision.locator("path")).to_have_count(3)  # band, recalling all, curve
+    validation = json.loads((MODEL / "card.json").read_text())["metrics"]["validation"]
+    first = validation["curves"]["reliability"][0]
+    expect(reliability.locator("svg")).to_have_attribute(
+        "aria-label", re.compile(f"of {first['images']} images .* {first['positives']} show")
+    )
     assert accessible(page) == []
+
+
+def test_model_card_of_an_older_version(open_page: Open) -> None:
+    page = open_page()
+
+    def without_curves(route: Route) -> None:
+        answer = route.fetch()
+        content = answer.json()
+        content["metrics"]["validation"].pop("curves")
+        route.fulfill(response=answer, json=content)
+
+    page.route("**/model", without_curves)
+    page.goto(page.url + "model/card")
+    expect(page.locator(".plot svg")).to_have_count(4)
+    expect(page.locator(".plot").nth(1).locator("path")).to_have_count(0)
+    expect(page.locator(".plot").nth(2).locator("circle")).to_have_count(0)
+    expect(page.locator(".plot").nth(3).locator("circle")).to_have_count(3)
 
 
 def test_model_card_on_a_phone_and_back(open_page: Open, study: list[Path]) -> None:

@@ -95,6 +95,7 @@ def test_the_card_matches_the_model_and_describes_the_training(finished: Path):
     assert set(card.operating_points) == {"default", "high_sensitivity", "high_specificity"}
     assert card.training["data"]["leaky"] is False
     assert set(card.metrics["validation"]["auc"]) == {"value", "low", "high"}
+    assert set(card.metrics["validation"]["curves"]) == {"roc", "reliability", "decision"}
     assert (finished / "model.keras").stat().st_size <= 50_000_000
 
 

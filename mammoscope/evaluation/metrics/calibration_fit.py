@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.imaging.arrays import FloatArray
+from mammoscope.imaging.arrays import FloatArray, IntArray
 from mammoscope.model.calibration import (
     AgeCalibration,
     Calibration,
@@ -96,6 +96,83 @@ def fit_platt_with_age(
     return AgeCalibration(
         slope=slope / spread, intercept=shift - slope / spread * centre, per_decade=per_decade
     )
+
+
+def platt_covariance(
+    logits: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    patients: npt.ArrayLike,
+    calibration: Calibration,
+) -> FloatArray | None:
+    """Covariance of the slope and intercept that `fit_platt` fitted, robust to patients' clusters.
+
+    The variance of the calibrated log-odds at a logit x is ``v @ covariance @ v``, v = (x, 1).
+
+    Parameters
+    ----------
+    logits, labels
+        Those of the fit, (N,).
+    patients
+        Patient of each image (N,), numbered from 0 without gaps.
+    calibration
+        Result of `fit_platt`.
+
+    Returns
+    -------
+    ndarray or None
+        float64 (2, 2) in the order slope, intercept; None if the data do not determine it: fewer
+        than two patients, one class, or constant logits.
+
+    References
+    ----------
+    K.-Y. Liang, S. Zeger, Biometrika 73, 1986: the sandwich estimator for clustered data.
+    """
+    x, y = np.asarray(logits, np.float64), np.asarray(labels)
+    if np.unique(y).size < 2 or not varies(x):
+        return None
+    design = np.stack([x, np.ones_like(x)], axis=1)
+    residuals = _smoothed(x, y) - calibration.probabilities(x)
+    return _sandwich(design, calibration.log_odds(x), residuals, np.asarray(patients))
+
+
+def platt_covariance_with_age(
+    logits: npt.ArrayLike,
+    ages: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    patients: npt.ArrayLike,
+    calibration: AgeCalibration,
+) -> FloatArray | None:
+    """Covariance of slope, intercept and change per decade that `fit_platt_with_age` fitted.
+
+    As `platt_covariance`, float64 (3, 3), with ages (N,) in years and v = (x, 1, decades from 60).
+    """
+    x, y = np.asarray(logits, np.float64), np.asarray(labels)
+    years = np.asarray(ages, np.float64)
+    if np.unique(y).size < 2 or not varies(x) or not varies(years):
+        return None
+    design = np.stack([x, np.ones_like(x), decades_from_centre(years)], axis=1)
+    log_odds = calibration.log_odds(x, years)
+    residuals = _smoothed(x, y) - sigmoid(log_odds)
+    return _sandwich(design, log_odds, residuals, np.asarray(patients))
+
+
+def _sandwich(
+    design: FloatArray, log_odds: FloatArray, residuals: FloatArray, clusters: IntArray
+) -> FloatArray | None:
+    """Covariance (K, K) of a logistic regression on a design (N, K), by clusters (N,)."""
+    count = int(clusters.max()) + 1
+    if count < 2:
+        return None
+    fitted = sigmoid(log_odds)
+    information = (design * (fitted * (1.0 - fitted))[:, None]).T @ design
+    by_cluster = np.zeros((count, design.shape[1]))
+    np.add.at(by_cluster, clusters, design * residuals[:, None])
+    try:
+        bread = np.linalg.inv(information)
+    except np.linalg.LinAlgError:
+        return None
+    covariance = bread @ (by_cluster.T @ by_cluster) @ bread * count / (count - 1)
+    return covariance if np.isfinite(covariance).all() else None
 
 
 def _smoothed(x: FloatArray, y: npt.NDArray[np.generic]) -> FloatArray:

@@ -48,12 +48,13 @@ export function Card() {
 
 function Results({ model, test }) {
   return html`<section>
-    <h2>${text.results}</h2>
+    <h2>${curvesOf(model) ? text.resultsBoth : text.results}</h2>
     <p>${text.measured(test)}</p>
+    ${curvesOf(model) && html`<p><span class="swatch curve" /> ${text.validation(model.metrics.validation)} <span class="swatch test" /> ${text.testDots}</p>`}
     <div class="plots">
       <${Separation} test=${test} />
       <${Roc} model=${model} test=${test} />
-      <${Reliability} test=${test} />
+      <${Reliability} model=${model} test=${test} />
       <${Decision} model=${model} test=${test} />
     </div>
     <${Points} model=${model} test=${test} />
@@ -66,15 +67,34 @@ function Results({ model, test }) {
 const SIDE = 240;
 const LEFT = 44;
 const TOP = 12;
+const UNIT = [0, 0.5, 1];
 const across = (share) => LEFT + SIDE * share;
 const up = (share) => TOP + SIDE * (1 - share);
 
-function Plot({ title, explain, x, y, label, ticksY = [0, 0.5, 1], scaleY = (v) => v, children }) {
+// Paths through points of shares; a point without a number is left out.
+function line(xs, ys, scaleY = (v) => v) {
+  return xs
+    .map((x, at) => (ys[at] === null ? "" : `${across(x).toFixed(1)} ${up(scaleY(ys[at])).toFixed(1)}`))
+    .filter(Boolean)
+    .map((point, at) => `${at ? "L" : "M"}${point}`)
+    .join("");
+}
+
+function band(xs, low, high, scaleY) {
+  const back = [...xs].reverse();
+  const upper = line(xs, high, scaleY);
+  return upper && `${upper}${line(back, [...low].reverse(), scaleY).replace("M", "L")}Z`;
+}
+
+// Curves of the validation images; cards of older versions have none.
+const curvesOf = (model) => model.metrics?.validation?.curves ?? null;
+
+function Plot({ title, explain, x, y, label, ticksY = UNIT, scaleY = (v) => v, children }) {
   return html`<figure class="plot">
     <h3>${title}</h3>
     <svg viewBox="0 0 300 300" role="img" aria-label=${label}>
       <rect class="frame" x=${LEFT} y=${TOP} width=${SIDE} height=${SIDE} />
-      ${[0, 0.5, 1].map((tick) => html`<text x=${across(tick)} y=${TOP + SIDE + 16} text-anchor="middle">${tick}</text>`)}
+      ${UNIT.map((tick) => html`<text x=${across(tick)} y=${TOP + SIDE + 16} text-anchor="middle">${tick}</text>`)}
       ${ticksY.map((tick) => html`<text x=${LEFT - 6} y=${up(scaleY(tick)) + 4} text-anchor="end">${tick}</text>`)}
       <text x=${LEFT + SIDE / 2} y=${TOP + SIDE + 34} text-anchor="middle">${x}</text>
       <text transform=${`translate(12 ${TOP + SIDE / 2}) rotate(-90)`} text-anchor="middle">${y}</text>
@@ -114,35 +134,50 @@ function Whisker({ name, auc, y }) {
 
 function Roc({ model, test }) {
   const points = Object.entries(test.operating_points ?? {});
+  const roc = curvesOf(model)?.roc;
+  const validation = model.metrics?.validation?.auc;
   const label = points
-    .map(([name, { sensitivity, specificity }]) => `${words.points[name] ?? name}: sensitivity ${figure(sensitivity)}, specificity ${figure(specificity)}`)
+    .map(([name, { sensitivity, specificity }]) => `${words.points[name] ?? name}: ${text.pair(figure(sensitivity), figure(specificity))}`)
+    .concat(roc && validation ? [text.validationAuc(figure(validation))] : [])
     .join("; ");
-  return html`<${Plot} title=${text.roc} explain=${text.rocExplain} x=${text.axes.falsely} y=${text.axes.sensitivity} label=${label}>
+  return html`<${Plot}
+    title=${roc ? text.rocCurve : text.roc} explain=${roc ? `${text.rocCurveExplain} ${text.rocExplain}` : text.rocExplain}
+    x=${text.axes.falsely} y=${text.axes.sensitivity} label=${label}
+  >
+    ${roc && html`<path class="band" d=${band(roc.band.false_positive_rate, roc.band.low, roc.band.high)} />`}
     <line class="chance" x1=${across(0)} y1=${up(0)} x2=${across(1)} y2=${up(1)} />
+    ${roc && html`<path class="curve" d=${line(roc.false_positive_rate, roc.sensitivity)} />`}
     ${points.map(([name, { sensitivity, specificity }]) => {
       const x = across(1 - specificity.value);
       const y = up(sensitivity.value);
       return html`<g key=${name}>
-        <line class="range" x1=${across(1 - specificity.high)} x2=${across(1 - specificity.low)} y1=${y} y2=${y} />
-        <line class="range" x1=${x} x2=${x} y1=${up(sensitivity.low)} y2=${up(sensitivity.high)} />
-        <circle class="dot" cx=${x} cy=${y} r="5" />
+        <line class="range test" x1=${across(1 - specificity.high)} x2=${across(1 - specificity.low)} y1=${y} y2=${y} />
+        <line class="range test" x1=${x} x2=${x} y1=${up(sensitivity.low)} y2=${up(sensitivity.high)} />
+        <circle class="dot test" cx=${x} cy=${y} r="5" />
         ${name !== "high_specificity" && html`<text x=${Math.min(x + 8, LEFT + SIDE - 90)} y=${y + 22}>${words.points[name] ?? name}</text>`}
       </g>`;
     })}
   <//>`;
 }
 
-function Reliability({ test }) {
+function Reliability({ model, test }) {
   const { calibration_slope: slope, calibration_intercept: intercept } = test;
   if (!slope) return null;
   const observed = (p, b = slope.value, a = intercept.value) => 1 / (1 + Math.exp(-(a + b * Math.log(p / (1 - p)))));
-  const path = Array.from({ length: 33 }, (_, at) => 0.02 + (0.96 * at) / 32)
-    .map((p, at) => `${at ? "L" : "M"}${across(p).toFixed(1)} ${up(observed(p)).toFixed(1)}`)
-    .join("");
-  const label = `Calibration slope ${figure(slope)}, intercept ${figure(intercept)}`;
-  return html`<${Plot} title=${text.reliability} explain=${`${text.reliabilityExplain} ${label}.`} x=${text.axes.said} y=${text.axes.observed} label=${label}>
+  const said = Array.from({ length: 33 }, (_, at) => 0.02 + (0.96 * at) / 32);
+  const bins = curvesOf(model)?.reliability ?? [];
+  const label = text.slopeAndIntercept(figure(slope), figure(intercept));
+  const told = bins.map((each) => text.bin(each, words.percent(each.predicted), figure(each.observed)));
+  return html`<${Plot}
+    title=${text.reliability} explain=${`${bins.length ? text.reliabilityBins : ""} ${text.reliabilityExplain} ${label}.`}
+    x=${text.axes.said} y=${text.axes.observed} label=${[label, ...told].join("; ")}
+  >
     <line class="chance" x1=${across(0)} y1=${up(0)} x2=${across(1)} y2=${up(1)} />
-    <path class="curve" d=${path} />
+    <path class="curve test" d=${line(said, said.map((p) => observed(p)))} />
+    ${bins.map(({ predicted, observed: { value, low, high } }) => html`<g key=${predicted}>
+      ${low !== null && html`<line class="range" x1=${across(predicted)} x2=${across(predicted)} y1=${up(low)} y2=${up(high)} />`}
+      <circle class="dot" cx=${across(predicted)} cy=${up(value)} r="4" />
+    </g>`)}
   <//>`;
 }
 
@@ -152,28 +187,53 @@ export function netBenefit(sensitivity, specificity, prevalence, threshold) {
 }
 
 function Decision({ model, test }) {
+  const decision = curvesOf(model)?.decision;
+  return decision ? html`<${DecisionCurve} decision=${decision} model=${model} />` : html`<${DecisionPoints} model=${model} test=${test} />`;
+}
+
+const BENEFITS = [-0.2, 0, 0.2, 0.4];
+const benefitScale = (benefit) => (Math.min(Math.max(benefit, -0.2), 0.4) + 0.2) / 0.6;
+
+function DecisionCurve({ decision, model }) {
+  const { threshold, net_benefit: benefit, low, high, of_acting_on_all: everybody } = decision;
+  const nearest = (wanted) => threshold.reduce((best, each, at) => (Math.abs(each - wanted) < Math.abs(threshold[best] - wanted) ? at : best), 0);
+  const label = Object.entries(model.operating_points)
+    .map(([name, point]) => [name, nearest(point.threshold)])
+    .map(([name, at]) => text.benefitAt(words.points[name] ?? name, benefit[at], everybody[at], threshold[at]))
+    .join("; ");
+  const shown = everybody.filter((each) => each > -0.2); // recalling all falls below the frame
+  return html`<${DecisionFrame} explain=${text.decisionCurveExplain} label=${label} allEnds=${threshold[shown.length - 1]}>
+    <path class="band" d=${band(threshold, low, high, benefitScale)} />
+    <path class="chance" d=${line(threshold.slice(0, shown.length), shown, benefitScale)} />
+    <path class="curve" d=${line(threshold, benefit, benefitScale)} />
+  <//>`;
+}
+
+function DecisionPoints({ model, test }) {
   const prevalence = statistics.dataPrevalence(model);
-  const span = [-0.2, 0.4];
-  const scale = (benefit) => (Math.min(Math.max(benefit, span[0]), span[1]) - span[0]) / (span[1] - span[0]);
   const points = Object.entries(test.operating_points ?? {}).map(([name, point]) => ({
     name,
     threshold: point.threshold,
     benefit: netBenefit(point.sensitivity.value, point.specificity.value, prevalence, point.threshold),
   }));
-  const end = (prevalence - span[0]) / (1 - span[0]); // where recalling all reaches the lower edge
-  const all = Array.from({ length: 25 }, (_, at) => (end * at) / 24)
-    .map((t, at) => `${at ? "L" : "M"}${across(t).toFixed(1)} ${up(scale(netBenefit(1, 0, prevalence, t))).toFixed(1)}`)
-    .join("");
+  const end = (prevalence + 0.2) / 1.2; // where recalling all reaches the lower edge
+  const thresholds = Array.from({ length: 25 }, (_, at) => (end * at) / 24);
   const label = points.map(({ name, threshold, benefit }) => `${words.points[name] ?? name}: net benefit ${benefit.toFixed(3)} at ${threshold.toFixed(2)}`).join("; ");
+  return html`<${DecisionFrame} explain=${text.decisionExplain} label=${label} allEnds=${end}>
+    <path class="chance" d=${line(thresholds, thresholds.map((t) => netBenefit(1, 0, prevalence, t)), benefitScale)} />
+    ${points.map(({ name, threshold, benefit }) => html`<circle key=${name} class="dot test" cx=${across(threshold)} cy=${up(benefitScale(benefit))} r="5" />`)}
+  <//>`;
+}
+
+function DecisionFrame({ explain, label, allEnds, children }) {
   return html`<${Plot}
-    title=${text.decision} explain=${text.decisionExplain} x=${text.axes.threshold} y=${text.axes.benefit} label=${label}
-    ticksY=${[-0.2, 0, 0.2, 0.4]} scaleY=${scale}
+    title=${text.decision} explain=${explain} x=${text.axes.threshold} y=${text.axes.benefit} label=${label}
+    ticksY=${BENEFITS} scaleY=${benefitScale}
   >
-    <line class="chance" x1=${across(0)} x2=${across(1)} y1=${up(scale(0))} y2=${up(scale(0))} />
-    <path class="chance" d=${all} />
-    <text x=${across(0.8)} y=${up(scale(0)) - 6}>${text.none}</text>
-    <text x=${across(0.06)} y=${up(scale(0.29))}>${text.all}</text>
-    ${points.map(({ name, threshold, benefit }) => html`<circle key=${name} class="dot" cx=${across(threshold)} cy=${up(scale(benefit))} r="5" />`)}
+    <line class="chance" x1=${across(0)} x2=${across(1)} y1=${up(benefitScale(0))} y2=${up(benefitScale(0))} />
+    <text x=${across(0.8)} y=${up(benefitScale(0)) - 6}>${text.none}</text>
+    <text x=${across(allEnds) - 12} y=${TOP + SIDE - 10} text-anchor="end">${text.all}</text>
+    ${children}
   <//>`;
 }
 

@@ -64,7 +64,7 @@ function Choose({ name, accept, folder = false, primary = false }) {
   };
   return html`<button type="button" class=${primary ? "primary" : ""} onClick=${() => input.current.click()}>${name}</button>
     <input
-      ref=${input} type="file" class="unseen" tabindex="-1" aria-label=${name} accept=${accept}
+      ref=${input} type="file" hidden accept=${accept}
       multiple webkitdirectory=${folder} onChange=${chosen}
     />`;
 }

@@ -57,6 +57,10 @@ export class Pane {
 
   update(display, layers, settings) {
     const fresh = display !== this.display;
+    // Most changes of the page are none of the image: a canvas costs the browser tens of
+    // milliseconds whenever it is drawn.
+    const same = !fresh && layers === this.layers && JSON.stringify(settings) === JSON.stringify(this.settings);
+    if (same) return;
     if (fresh && display && !this.sameImage(display)) this.resetView();
     Object.assign(this, { display, layers, settings });
     if (fresh) this.group.each((pane) => pane.draw());

@@ -9,35 +9,60 @@ const DECADE = 10;
 // Half of a 95 % interval, in standard errors.
 const Z95 = 1.959964;
 
+const decades = (age) => (age - MIDDLE_AGE) / DECADE;
+
+function scaleOf(model, level) {
+  return (level !== "image" && model.levels?.[level]?.calibration) || model.calibration;
+}
+
 export function probability(model, logit, age, level = "image") {
-  if (level !== "image") {
-    const scale = model.levels?.[level]?.calibration ?? model.calibration;
-    return share(scale.slope * logit + scale.intercept);
+  if (ageEnters(model, age, level)) {
+    const aged = model.age_calibration;
+    return share(aged.slope * logit + aged.intercept + aged.per_decade * decades(age));
   }
-  const aged = model.age_calibration;
-  if (age !== null && aged) {
-    return share(
-      aged.slope * logit + aged.intercept + (aged.per_decade * (age - MIDDLE_AGE)) / DECADE,
-    );
-  }
-  return share(model.calibration.slope * logit + model.calibration.intercept);
+  const scale = scaleOf(model, level);
+  return share(scale.slope * logit + scale.intercept);
 }
 
 export function ageEnters(model, age, level = "image") {
   return level === "image" && age !== null && Boolean(model.age_calibration);
 }
 
-// How far the calibration itself could be off: its slope and intercept were fitted to few patients.
-// Their 95 % intervals are taken as independent; what is uncertain about the image is not in it.
-export function interval(model, p, aged, level = "image") {
+// How far the calibration itself could be off, since it was fitted to few patients: the 95 %
+// interval of p by the delta method, from the covariance of the fit. What is uncertain about the
+// image is not in it. null if the card does not say.
+export function interval(model, p, age = null, level = "image") {
+  const aged = ageEnters(model, age, level);
   const measured = part(model.metrics?.validation, level, aged);
+  const odds = log(Math.min(Math.max(p, 1e-6), 1 - 1e-6));
+  const covariance = measured?.calibration_covariance;
+  let error = null;
+  if (covariance) {
+    const scale = aged ? model.age_calibration : scaleOf(model, level);
+    const late = aged ? decades(age) : 0;
+    const logit = (odds - scale.intercept - (aged ? scale.per_decade * late : 0)) / scale.slope;
+    error = deviation(covariance, [logit, 1, late]);
+  } else error = independentError(measured, odds);
+  if (error === null) return null;
+  return [share(odds - Z95 * error), share(odds + Z95 * error)];
+}
+
+// Of the sum of coefficients with this covariance, each times its factor.
+function deviation(covariance, factors) {
+  let variance = 0;
+  covariance.forEach((row, i) => row.forEach((each, j) => {
+    variance += factors[i] * each * factors[j];
+  }));
+  return Math.sqrt(Math.max(variance, 0));
+}
+
+// Cards without a covariance: intervals of slope and intercept, taken as independent.
+function independentError(measured, odds) {
   const slope = measured?.calibration_slope;
   const intercept = measured?.calibration_intercept;
   if (!slope || !intercept) return null;
   const error = (each) => (each.high - each.low) / (2 * Z95);
-  const x = log(Math.min(Math.max(p, 1e-6), 1 - 1e-6));
-  const half = Z95 * Math.hypot(error(intercept), x * error(slope));
-  return [share(x - half), share(x + half)];
+  return Math.hypot(error(intercept), odds * error(slope));
 }
 
 function part(metrics, level, aged) {

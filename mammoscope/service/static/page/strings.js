@@ -258,8 +258,9 @@ export const words = {
     limits: "Limits",
     intended: "Intended use",
     results: "Results on test patients",
+    resultsBoth: "Results",
     measured: (test) =>
-      `${test.images} images of ${test.patients} patients, ${test.positives} images with a cancer. ` +
+      `Measured on ${test.images} images of ${test.patients} test patients, ${test.positives} images with a cancer. ` +
       "None of these patients had a part in training. Brackets hold 95 % intervals.",
     auc: "How well scores separate images with and without a cancer",
     aucExplain:
@@ -270,15 +271,34 @@ export const words = {
     rocExplain:
       "Each point is a threshold, with its 95 % intervals. The diagonal is chance; the upper left " +
       "corner is perfection.",
+    rocCurve: "ROC curve",
+    rocCurveExplain: "Sensitivity against false positives at all thresholds, with the 95 % band.",
+    pair: (sensitivity, specificity) => `sensitivity ${sensitivity}, specificity ${specificity}`,
+    validationAuc: (auc) => `AUC on validation patients ${auc}`,
+    validation: (validation) =>
+      `Curves, bands and binned points are of the ${validation.images} images of ` +
+      `${validation.patients} validation patients. The model was chosen and its ` +
+      "probabilities were fitted on them, so the model looks better here than on other patients.",
+    testDots: "Operating points and the calibration line are of the test patients.",
     reliability: "Are the probabilities right?",
+    reliabilityBins: "Each point is a tenth of the validation images, with its 95 % interval.",
     reliabilityExplain:
-      "What is observed where the model says a probability, from the calibration slope and " +
-      "intercept on test patients. On the diagonal both agree.",
+      "The line is what is observed where the model says a probability, from the calibration slope " +
+      "and intercept on test patients. On the diagonal both agree.",
+    slopeAndIntercept: (slope, intercept) => `Calibration slope ${slope}, intercept ${intercept}`,
+    bin: ({ images, positives }, predicted, observed) =>
+      `of ${images} images at about ${predicted}, ${positives} show a cancer: ${observed}`,
     decision: "Does it help to decide?",
     decisionExplain:
       "Net benefit at the thresholds: true positives per image, less false positives weighed by " +
       "the odds of the threshold. Above both lines the model helps; the lines are to recall all " +
       "women, and none.",
+    decisionCurveExplain:
+      "Net benefit of recalling above a threshold, with its 95 % band: true positives per image, " +
+      "less false positives weighed by the odds of the threshold. Where the curve is above both " +
+      "dashed lines, the model helps; they are to recall all women, and none.",
+    benefitAt: (point, benefit, all, threshold) =>
+      `${point}: net benefit ${benefit.toFixed(3)} at ${threshold.toFixed(2)}, of recalling all ${all.toFixed(3)}`,
     subgroups: "Subgroups",
     subgroupsExplain: "AUC by image within each group. Groups with few cancers have wide intervals.",
     groupColumns: ["Group", "Images", "With cancer", "AUC"],

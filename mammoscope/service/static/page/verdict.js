@@ -51,7 +51,7 @@ function Answer({ item }) {
 function Part({ title, decided, level }) {
   const { model, age } = state;
   const aged = model && statistics.ageEnters(model, age, level);
-  const range = model && statistics.interval(model, decided.p, aged, level);
+  const range = model && statistics.interval(model, decided.p, age, level);
   return html`<section class=${`part ${level}`} data-level=${level}>
     <h3>${title}</h3>
     <p class="figure">
@@ -141,6 +141,7 @@ function Settings() {
     <label class="slide">${text.prevalence}: ${words.percent(prevalence, 1)}
       <input
         type="range" name="prevalence" min="0.001" max="0.35" step="0.001" value=${prevalence}
+        aria-valuetext=${words.percent(prevalence, 1)}
         onInput=${(event) => set({ prevalence: Number(event.target.value) })}
       />
     </label>

@@ -153,7 +153,8 @@ function Toolbar({ item }) {
     <span>
       <${Toggle} on=${view.heat} action=${() => setView({ heat: !view.heat })}>${text.heat}<//>
       <input
-        type="range" min="0" max="1" step="0.05" value=${view.opacity} aria-label=${text.opacity}
+        type="range" min="0" max="1" step="0.05" value=${view.opacity}
+        aria-label=${text.opacity} aria-valuetext=${words.percent(view.opacity)}
         onInput=${(event) => setView({ opacity: Number(event.target.value), heat: true })}
       />
       <${Toggle} on=${view.network} action=${() => setView({ network: !view.network })}>${text.network}<//>
