@@ -240,9 +240,8 @@ def _asking() -> list[Command]:
         "--json evaluation.json --scores scores.csv": ("evaluation.json", "scores.csv"),
         f"mammoscope evaluate {model} --data dataset": (),
         f"mammoscope dev robustness {model} --data dataset --split all --sample 2": (),
-        "mammoscope dev distributions --model model_2 --data dataset --sample 6": (
-            "model_2/card.json",
-        ),
+        # It prints what it writes into the card.
+        "mammoscope dev distributions --model model_2 --data dataset --sample 6": (),
         "mammoscope dev explore dataset --json exploration.json": ("exploration.json",),
     }
     return [Command(line, files, network=True) for line, files in made.items()]

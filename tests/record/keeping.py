@@ -12,7 +12,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 
 NETWORK = "network"
-"""Key of entries that depend on the network, and hence on the processor."""
+"""Key of entries that depend on the processor: on the network, or on an encoder that rounds."""
 
 _LONGEST_DIFF = 60
 _LONGEST_REPORT = 400
