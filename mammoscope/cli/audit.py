@@ -4,12 +4,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from mammoscope.cli.arguments import add_labels, read_labelled
 from mammoscope.cli.output import require_folder, say, write_json
 from mammoscope.data.dataset import Dataset, require_both_classes
 from mammoscope.errors import EmptyDatasetError
+from mammoscope.system.progress import progress
 
 if TYPE_CHECKING:
     from mammoscope.data.audit import AuditReport
@@ -75,8 +74,7 @@ def _audit(dataset: Dataset, json_path: Path | None) -> "AuditReport":
     # Imported here, because the service does not need imagehash.
     from mammoscope.data.audit import audit, describe
 
-    # disable=None: no bar if stderr is not a terminal.
-    with tqdm(total=len(dataset.examples), unit="image", disable=None, leave=False) as bar:
+    with progress(range(0), len(dataset.examples)) as bar:
         report = audit(dataset, bar.update)
     say("\n".join(describe(report)), json_path)
     return report

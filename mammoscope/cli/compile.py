@@ -25,6 +25,7 @@ from mammoscope.model.artifact.card import CardCompiled
 from mammoscope.model.artifact.folder import CARD_NAME, NETWORK_NAME, Artifact, load_artifact
 from mammoscope.settings.service import model_path
 from mammoscope.system.files import replacing_files
+from mammoscope.system.progress import phase
 
 _REMOVED: Final = {
     "--kind": "compile chooses between bfloat16 and float32 itself",
@@ -117,7 +118,8 @@ def run(args: argparse.Namespace) -> int:
     from mammoscope.model.engine import load_engine
 
     # Loads the result, which proves that it can be served.
-    engine = load_engine(args.output or artifact)
+    with phase("load the model"):
+        engine = load_engine(args.output or artifact)
     served = "float32" if engine.card.compiled is None else engine.card.compiled.precision
     where = "the cache" if args.output is None else args.output
     print(f"Model {engine.card.version} is compiled for {served}; the network is in {where}.")

@@ -24,7 +24,7 @@ from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact.folder import load_artifact, write_card
 from mammoscope.service.drift import deciles, statistics
-from mammoscope.system.progress import progress
+from mammoscope.system.progress import phase, progress
 
 _TRAINING_SPLITS: Final = ("train", "valid")
 
@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
     from mammoscope.model.engine import load_engine
 
-    engine = load_engine(artifact)
+    with phase("load the model"):
+        engine = load_engine(artifact)
 
     def work(example: Example) -> dict[str, float] | None:
         try:

@@ -3,9 +3,11 @@
 import argparse
 import csv
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Self
+from types import TracebackType
+from typing import Final, Self, TextIO
 
 from mammoscope.cli.arguments import DEFAULT_MODEL, add_labels, read_labelled
 from mammoscope.cli.extras import require
@@ -27,7 +29,8 @@ from mammoscope.evaluation.summary import describe
 from mammoscope.model.artifact.card import Card
 from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.settings.service import model_path
-from mammoscope.system.progress import progress
+from mammoscope.system.files import replacing
+from mammoscope.system.progress import phase, progress
 
 ALL_SPLITS: Final = "all"
 
@@ -120,7 +123,8 @@ def run(args: argparse.Namespace) -> int:
 
     from mammoscope.model.engine import load_engine
 
-    engine = load_engine(artifact)
+    with phase("load the model"):
+        engine = load_engine(artifact)
     with ScoresFile(args.scores, dataset.root, engine.card) as scores:
         outcomes = []
         bar = progress(score_examples(examples, engine), len(examples))
@@ -130,9 +134,12 @@ def run(args: argparse.Namespace) -> int:
             if isinstance(outcome, RefusedExample):
                 name = shown(outcome.example.path.relative_to(dataset.root))
                 bar.write(f"refused {name}: {outcome.message} [{outcome.code}]", file=sys.stderr)
-    assessment = assess(dataset, split, outcomes, engine.card)
+    with phase("compute the intervals"):
+        assessment = assess(dataset, split, outcomes, engine.card)
     if args.shortcuts:
-        assessment = with_shortcuts(assessment, outcomes, _others(dataset, split))
+        others = _others(dataset, split)
+        with phase("fit the shortcuts"):
+            assessment = with_shortcuts(assessment, outcomes, others)
     say("\n".join(describe(assessment)), args.json)
     if args.json is not None:
         write_json(args.json, assessment.to_json())
@@ -183,7 +190,9 @@ def choose_split(dataset: Dataset, asked: str | None) -> str | None:
 
 
 class ScoresFile:
-    """The table of scores, written image by image; a full disk does not stop the evaluation.
+    """The table of scores; a full disk does not stop the evaluation.
+
+    The file gets its name when it is complete. After an error, an earlier file is unchanged.
 
     Parameters
     ----------
@@ -206,23 +215,32 @@ class ScoresFile:
         self._root = root
         self._calibration = card.calibration
         self._failure: OSError | None = None
-        try:
-            self._stream = (
-                path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-                if path
-                else None
-            )
-        except OSError as err:
-            raise StorageError("The table of scores cannot be written.") from err
+        self._stream: TextIO | None = None
+        with ExitStack() as opened:
+            if path is not None:
+                try:
+                    target = opened.enter_context(replacing(path))
+                    self._stream = opened.enter_context(
+                        target.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+                    )
+                except OSError as err:
+                    raise StorageError("The table of scores cannot be written.") from err
+            self._opened = opened.pop_all()
         self._write(self.COLUMNS)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None and self._failure is not None:
+            kind, error, trace = type(self._failure), self._failure, self._failure.__traceback__
         try:
-            if self._stream:
-                self._stream.close()
+            self._opened.__exit__(kind, error, trace)
         except OSError as err:
             self._failure = err
 
@@ -241,16 +259,16 @@ class ScoresFile:
             )
 
     def require_complete(self) -> None:
-        """Raise an error if rows are missing.
+        """Raise an error if the file was not written.
 
         Raises
         ------
         StorageError
-            If a row could not be written.
+            If a row could not be written, or the file not renamed.
         """
         if self._failure:
             raise StorageError(
-                "The table of scores is incomplete: no space left or no permission to write."
+                "The table of scores was not written: no space left or no permission to write."
             ) from self._failure
 
     def _write(self, row: tuple[object, ...]) -> None:

@@ -16,6 +16,7 @@ from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 from mammoscope.system.files import replacing
+from mammoscope.system.progress import phase
 
 _CANNOT_WRITE: Final = "The heat map cannot be written: no permission or no space left."
 
@@ -66,7 +67,9 @@ def run(args: argparse.Namespace) -> int:
 
     from mammoscope.model.engine import load_engine
 
-    prediction = load_engine(artifact).predict(mammogram, operating_point=args.operating_point)
+    with phase("load the model"):
+        engine = load_engine(artifact)
+    prediction = engine.predict(mammogram, operating_point=args.operating_point)
     _write(output, overlay(display_of(mammogram), prediction.logit_map, prediction.preprocessed))
     low, high = heat_range(*heat_map(prediction.logit_map, prediction.preprocessed))
     print(

@@ -8,8 +8,6 @@ figures use it.
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mammoscope.cli.arguments import Subparsers, add_command, add_labels, read_labelled
 from mammoscope.cli.output import is_standard_output, require_folder, say, write_json
 
@@ -43,8 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     require_folder(args.json)
     dataset = read_labelled(args.data, labels=args.labels)
-    with tqdm(desc="images", unit="image", disable=None) as bar:
-        found = explore(dataset, bar.update)
+    found = explore(dataset)
     if args.json is not None:
         write_json(args.json, found)
     lines = [

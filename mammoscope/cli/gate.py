@@ -32,7 +32,7 @@ from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact.folder import CARD_NAME, load_artifact, write_card
-from mammoscope.system.progress import progress
+from mammoscope.system.progress import phase, progress
 
 _PAIRS: Final = 50
 Size = tuple[int, int]
@@ -94,17 +94,18 @@ def run(args: argparse.Namespace) -> int:
     gate = card.gate
     if args.fit:
         require("sklearn")
-        gate = gates.fit(
-            [*_fitted_to(mammograms.values(), size), *_phantoms_fitted_to(size, every)],
-            list(_fitted_to(others.values(), size)),
-        )
+        fitted = [
+            *_fitted_to(mammograms.values(), size),
+            *_phantoms(size, every, None, held_out=False),
+        ]
+        others_fitted = list(_fitted_to(others.values(), size))
+        with phase("fit the gate"):
+            gate = gates.fit(fitted, others_fitted)
         write_card(args.model, card.model_copy(update={"gate": gate}))
         say(f"The gate was written to {CARD_NAME} in {args.model}.", args.json)
     counts: dict[str, dict[str, Count]] = {}
     counts["mammograms"] = {
-        "phantoms": Count.of(
-            [gates.see(each, size, gate) for each in gates.phantoms(held_out=True, every=every)]
-        )
+        "phantoms": Count.of([seen for _, seen in _phantoms(size, every, gate, held_out=True)])
     }
     for kind, halves, unseen in (
         ("mammograms", mammograms, args.unseen_mammograms),
@@ -132,9 +133,12 @@ def _fitted_to(folders: Iterable[Sequence[Source]], size: Size) -> Iterator[tupl
         yield from _see([each for each in sources if not each.held_out], size, None)
 
 
-def _phantoms_fitted_to(size: Size, every: int) -> Iterator[tuple[str, Seen]]:
-    for number, phantom in enumerate(gates.phantoms(held_out=False, every=every)):
-        yield f"phantom {number}", gates.see(phantom, size, None)
+def _phantoms(
+    size: Size, every: int, gate: LearnedGate | None, *, held_out: bool
+) -> Iterator[tuple[str, Seen]]:
+    drawn = gates.phantoms(held_out=held_out, every=every)
+    for number, phantom in enumerate(progress(drawn, -(-gates.PHANTOMS // every), "phantoms")):
+        yield f"phantom {number}", gates.see(phantom, size, gate)
 
 
 def _see(
@@ -150,13 +154,14 @@ def _arranged(
 ) -> dict[str, Count]:
     step = max(1, len(sources) // (pairs + 1))
     found: defaultdict[str, list[Seen]] = defaultdict(list)
-    for one, other in itertools.pairwise(_uprights(sources[::step], size)):
+    chosen = progress(sources[::step], len(sources[::step]), "arrangements")
+    for one, other in itertools.pairwise(_uprights(chosen, size)):
         for name, image in arrange(one, other):
             found[name].append(gates.see(image, size, gate))
     return {name: Count.of(seen) for name, seen in found.items()}
 
 
-def _uprights(sources: Sequence[Source], size: Size) -> Iterator[Grey]:
+def _uprights(sources: Iterable[Source], size: Size) -> Iterator[Grey]:
     """Pixels of the readable mammograms."""
     for source in sources:
         try:

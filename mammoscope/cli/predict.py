@@ -41,7 +41,7 @@ from mammoscope.studies import (
     to_rows,
 )
 from mammoscope.system.cpus import available_processors
-from mammoscope.system.progress import progress
+from mammoscope.system.progress import phase, progress
 
 _log: Final = logging.getLogger(__name__)
 
@@ -129,7 +129,8 @@ def run(args: argparse.Namespace) -> int:
 
     # Before the engine starts threads: reading processes are forked from a process without threads.
     with ReadingPool(available_processors()) as reader:
-        engine = load_engine(artifact)
+        with phase("load the model"):
+            engine = load_engine(artifact)
         if args.study:
             return _predict_study(args, engine, reader)
         return _predict_files(args, engine, reader, shard)

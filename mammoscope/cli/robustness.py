@@ -19,7 +19,7 @@ from mammoscope.evaluation.robustness import (
     try_examples,
 )
 from mammoscope.model.artifact.folder import load_artifact
-from mammoscope.system.progress import progress
+from mammoscope.system.progress import phase, progress
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
 
     from mammoscope.model.engine import load_engine
 
-    engine = load_engine(artifact)
+    with phase("load the model"):
+        engine = load_engine(artifact)
     outcomes = try_examples(examples, engine, seed=args.seed)
     found = summarise(list(progress(outcomes, len(examples))))
     head = (

@@ -18,22 +18,21 @@ from mammoscope.evaluation.evaluate import describe_examples
 from mammoscope.evaluation.leakage import measure_leakage
 from mammoscope.evaluation.shortcuts import measure_shortcuts
 from mammoscope.system.files import write_json
+from mammoscope.system.progress import phase, progress
 
 NOT_LEARNED_FROM: Final = "test"
 """Split whose files are counted but not measured."""
 
 
-def explore(
-    dataset: Dataset, on_image: Callable[[], object] = lambda: None, *, seed: int = 0
-) -> dict[str, Any]:
+def explore(dataset: Dataset, *, seed: int = 0) -> dict[str, Any]:
     """Audit a data set, and measure the effect of leakage and shortcuts on it.
+
+    A terminal shows the progress.
 
     Parameters
     ----------
     dataset
         As listed by `read_dataset`.
-    on_image
-        Called after each image, for a progress bar. Images outside the test split are read twice.
     seed
         Seed of splits, models and intervals.
 
@@ -54,30 +53,32 @@ def explore(
     SingleClassError
         If the remaining images all have the same label.
     """
-    report = audit(dataset, on_image)
-    seen = []
-    for outcome in describe_examples(e for e in dataset.examples if e.split != NOT_LEARNED_FROM):
-        on_image()
-        if isinstance(outcome, Appearance):
-            seen.append(outcome)
+    with progress(range(0), len(dataset.examples), "audit") as bar:
+        report = audit(dataset, bar.update)
+    learned_from = [each for each in dataset.examples if each.split != NOT_LEARNED_FROM]
+    outcomes = progress(describe_examples(learned_from), len(learned_from), "describe")
+    seen = [outcome for outcome in outcomes if isinstance(outcome, Appearance)]
     if not seen:
         raise EmptyDatasetError("Every image outside the test split was refused.")
-    shortcuts = measure_shortcuts(seen, (), seed=seed)
+    with phase("measure shortcuts"):
+        shortcuts = measure_shortcuts(seen, (), seed=seed)
+    with phase("find scanner groups"):
+        looks = _scanner_groups(seen, seed)
+    with phase("measure leakage"):
+        leakage = measure_leakage(seen, seed=seed)
     return {
         **_counted(report),
         "groups": {
             name: _tumours_by(value, (each.example for each in seen))
             for name, value in _FACTS.items()
         },
-        "looks": _scanner_groups(seen, seed),
-        "leakage": measure_leakage(seen, seed=seed).to_json(),
+        "looks": looks,
+        "leakage": leakage.to_json(),
         "shortcuts": {name: area.to_json() for name, area in shortcuts.items()},
     }
 
 
-def explore_once(
-    data: Path, record: Path, on_image: Callable[[], object] = lambda: None
-) -> dict[str, Any]:
+def explore_once(data: Path, record: Path) -> dict[str, Any]:
     """Read the record of an exploration; if there is none, explore and write it.
 
     Raises
@@ -95,7 +96,7 @@ def explore_once(
         except (OSError, ValueError) as err:
             raise RunError("The record of the exploration is damaged.") from err
         return stored
-    found = explore(read_dataset(data), on_image)
+    found = explore(read_dataset(data))
     try:
         write_json(record, found)
     except OSError as err:

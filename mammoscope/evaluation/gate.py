@@ -20,7 +20,13 @@ from mammoscope.imaging.image_files import walk_images
 from mammoscope.imaging.learned_gate import LearnedGate, look_of
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
 from mammoscope.imaging.preprocessing import preprocess
-from mammoscope.imaging.quality import LEAST_SCALE, discrepancies, measure, require_mammogram
+from mammoscope.imaging.quality import (
+    LEAST_SCALE,
+    discrepancies,
+    measure,
+    reasons,
+    require_mammogram,
+)
 from mammoscope.imaging.reading import read_file
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
@@ -64,6 +70,8 @@ class Seen:
     ----------
     refused
         ``reading`` (with the search for a breast), ``rules`` or ``learned``; empty if it passed.
+    by_rules
+        Whether the image passes the rules alone.
     doubted
         Whether an image that passes has a warning other than that of few pixels.
     few_pixels
@@ -73,6 +81,7 @@ class Seen:
     """
 
     refused: str
+    by_rules: bool = False
     doubted: bool = False
     few_pixels: bool = False
     look: npt.NDArray[np.float64] | None = None
@@ -99,7 +108,7 @@ class Count:
         passing = [each for each in seen if not each.refused]
         return cls(
             images=len(seen),
-            rules_pass=len(passing) + sum(each.refused == "learned" for each in seen),
+            rules_pass=sum(each.by_rules for each in seen),
             passed=len(passing),
             unmentioned=sum(not each.doubted for each in passing),
             few_pixels=sum(each.few_pixels for each in passing),
@@ -172,14 +181,14 @@ def see(mammogram: Mammogram, size: tuple[int, int], gate: LearnedGate | None) -
         preprocessed = preprocess(mammogram, size)
     except ImageError:
         return Seen("reading")
-    found = Seen("", look=look_of(preprocessed))
+    appearance = measure(mammogram, preprocessed)
+    by_rules = appearance.scale >= LEAST_SCALE[0] and not reasons(appearance)
+    found = Seen("", by_rules=by_rules, look=look_of(preprocessed))
     try:
-        require_mammogram(mammogram, preprocessed)
+        require_mammogram(mammogram, preprocessed, gate)
     except NotAMammogramError:
-        return replace(found, refused="rules")
-    if gate is not None and gate.refuses(preprocessed):
-        return replace(found, refused="learned")
-    few = measure(mammogram, preprocessed).scale < LEAST_SCALE[1]
+        return replace(found, refused="learned" if by_rules else "rules")
+    few = appearance.scale < LEAST_SCALE[1]
     said = discrepancies(mammogram, preprocessed, gate)
     return replace(found, doubted=len(said) > few, few_pixels=few)
 

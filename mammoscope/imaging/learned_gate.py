@@ -31,7 +31,8 @@ class LearnedGate(Frozen):
     bias
         Constant added to the weighted sum.
     refuse_below, warn_below
-        Scores below which an image is refused, and below which it gets a warning.
+        Scores below which an image is refused, and below which it gets a warning. Of the images
+        used for fitting with a score of 0, half are mammograms.
     """
 
     weights: Annotated[tuple[Number, ...], Field(min_length=SIDE**2, max_length=SIDE**2)]
@@ -52,6 +53,10 @@ class LearnedGate(Frozen):
     def refuses(self, preprocessed: Preprocessed) -> bool:
         """Whether an image is refused."""
         return self.score(preprocessed) < self.refuse_below
+
+    def vouches(self, preprocessed: Preprocessed) -> bool:
+        """Whether an image is more likely a mammogram than not, and gets no warning."""
+        return self.score(preprocessed) >= max(0.0, self.warn_below)
 
     def doubts(self, preprocessed: Preprocessed) -> bool:
         """Whether an image is refused or gets a warning."""

@@ -144,9 +144,13 @@ def read_table(path: Path, required: Sequence[str]) -> tuple[Row, ...]:
     content = "".join(lines[1:]) if named else text
     delimiter = named[1] if named else _delimiter(content)
     try:
-        records = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter))
+        reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+        records = list(reader)
     except csv.Error as err:
-        raise MetadataError("The metadata table cannot be read as CSV in UTF-8.") from err
+        raise MetadataError(
+            "The metadata table cannot be read as CSV in UTF-8: a quotation mark may be missing, "
+            "or a value is too long."
+        ) from err
     header = [_column(name, required) for name in records[0]] if records else []
     missing = [name for name in required if name not in header]
     if missing:
@@ -215,7 +219,7 @@ def ends_alike(one: PurePosixPath, other: PurePosixPath) -> bool:
 def _decoded(path: Path) -> str:
     try:
         data = path.read_bytes()
-        return data.decode("utf-16" if data.startswith(_UTF_16_MARKS) else "utf-8-sig")
+        text = data.decode("utf-16" if data.startswith(_UTF_16_MARKS) else "utf-8-sig")
     except OSError as err:
         raise MetadataError("The metadata table cannot be read as CSV in UTF-8.") from err
     except UnicodeDecodeError as err:
@@ -224,6 +228,12 @@ def _decoded(path: Path) -> str:
             f"The metadata table cannot be read as CSV in UTF-8: row {line} has other bytes. "
             "Save it in UTF-8."
         ) from err
+    if "\0" in text:  # UTF-16 without a mark, or UTF-32
+        raise MetadataError(
+            "The metadata table cannot be read as CSV in UTF-8: it has null characters. Save it in "
+            "UTF-8."
+        )
+    return text
 
 
 def _delimiter(content: str) -> str:

@@ -19,35 +19,36 @@ from mammoscope.imaging.arrays import Grey, Mask
 from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preprocessed
+from mammoscope.imaging.preprocessing.outline import (
+    EDGE,
+    LEAST_CHEST_WALL,
+    LEAST_SOLIDITY,
+    MOST_HOLES,
+    MOST_OPPOSITE,
+    outline_of,
+)
 
 # The limits leave a wide margin around the values measured on 529 images of the Kaggle set's
 # training split, given at each limit, so that other scanners pass as well. `mammoscope dev quality`
-# prints the share of images refused in any folder, and the reasons.
+# prints the share of images refused in any folder, and the reasons. Those of the outline are in
+# `mammoscope.imaging.preprocessing.outline`.
 
 MOST_COLOURED: Final = 0.05
 """Maximum coloured share of the image: allows an annotation, but no photograph. Measured: 0."""
 
-LEAST_CHEST_WALL: Final = 0.50
-"""Minimum share of the height along which the breast touches one side. Measured: from 0.56."""
-
-MOST_OPPOSITE: Final = 0.65
-"""Maximum share of the height along which it touches the other side. Measured: up to 0.36; up to
-0.56 for the largest breasts of all 2,647 images for training and validation."""
-
 LEAST_BACKGROUND: Final = 0.03
 """Minimum share of background in the image. Measured: from 0.08; of all 2,647 from 0.04."""
 
-LEAST_EMPTY: Final = 0.88
-"""Minimum share of the background with a single grey value. Measured: from 0.95."""
+LEAST_EMPTY: Final = (0.50, 0.88)
+"""Minimum share of the background with a single grey value. Measured: from 0.95. Labels and tape
+fill the background of films; the learned gate decides between the limits."""
 
-LEAST_SOLIDITY: Final = 0.40
-"""Minimum ratio of the breast's area to that of its convex hull. Measured: from 0.60."""
+LEAST_TEXTURE: Final = (0.03, 0.06)
+"""Minimum ratio of fine texture contrast to total contrast. Measured: from 0.14; phantoms from
+0.09. Small scans of films have less; the learned gate decides between the limits."""
 
-MOST_HOLES: Final = 0.01
-"""Maximum share of holes within the breast's outline. Measured: 0."""
-
-TEXTURE: Final = (0.06, 0.80)
-"""Fine texture contrast over total contrast. Measured: 0.14 to 0.66; phantoms from 0.09."""
+MOST_TEXTURE: Final = 0.80
+"""Maximum ratio. Measured: up to 0.66."""
 
 DETAIL: Final = (-2.0, 1.1)
 """Limits of the logarithm of texture at 1 to 2 search pixels over finer texture: low for noise and
@@ -57,16 +58,17 @@ MOST_EDGES: Final = 300.0
 """Maximum ratio of the steepest edges (99th percentile of the gradient) to the median gradient.
 Above it, most of the object is flat, so it is drawn. Measured: 3 to 37."""
 
-# The limits below were measured on 1,238 images of training and validation. Where there are two,
-# the gate refuses beyond the first and warns beyond the second.
+# The limits below were measured on 1,238 images of training and validation. Unless stated
+# otherwise, the gate refuses beyond the first of two and warns beyond the second.
 
 MOST_SEAM: Final = 0.55
 """Maximum share of a column's height along which grey values jump; more indicates images side by
 side. Measured: up to 0.41, with three exceptions."""
 
-MOST_OTHERS: Final = (0.10, 0.06)
+MOST_OTHERS: Final = (0.20, 0.10, 0.06)
 """Maximum ratio of the second largest object's area to the breast's; more indicates two breasts.
-Measured: up to 0.05, with four exceptions."""
+Measured: up to 0.05, with four exceptions. Labels of films have up to 0.17; the learned gate
+decides between the first two limits, and the gate warns beyond the third."""
 
 LEAST_NECK: Final = (0.06, 0.70)
 """Minimum ratio of the narrowest row between two wider ones to the smaller of these; less indicates
@@ -89,9 +91,6 @@ UNLIKE: Final = "its shape and its grey values are not those of a mammogram"
 
 _JUMP: Final = 0.1
 """Difference of grey values across a seam, as a share of the full range."""
-
-_EDGE: Final = 6
-"""Width in search pixels of the zone that counts as the image's edge."""
 
 _MARGIN: Final = 9
 """Side in search pixels of the zone around the skin line that is not measured."""
@@ -149,17 +148,17 @@ def measure(mammogram: Mammogram, preprocessed: Preprocessed) -> Appearance:
     background = cv2.dilate(breast.astype(np.uint8), kernel) == 0
     # Everything outside the image counts as breast, to keep the edge along the chest wall.
     inside = cv2.erode(breast.astype(np.uint8), kernel, borderValue=1) > 0
-    solidity, holes = _outline(breast)
+    outline = outline_of(breast)
     inside = inside if inside.sum() >= _FEWEST_PIXELS else breast
     texture, detail = _texture(small, inside)
     return Appearance(
         coloured=mammogram.source.coloured,
-        chest_wall=float(breast[:, :_EDGE].any(axis=1).mean()),
-        opposite=float(breast[:, -_EDGE:].any(axis=1).mean()),
+        chest_wall=outline.chest_wall,
+        opposite=outline.opposite,
         background=float(background.mean()),
         empty=_emptiness(small[background]),
-        solidity=solidity,
-        holes=holes,
+        solidity=outline.solidity,
+        holes=outline.holes,
         texture=texture,
         detail=detail,
         edges=_edges(small, inside),
@@ -171,9 +170,12 @@ def measure(mammogram: Mammogram, preprocessed: Preprocessed) -> Appearance:
     )
 
 
-def reasons(appearance: Appearance) -> tuple[str, ...]:
-    """Return the reasons to refuse an image with these measurements; empty if it passes."""
-    return tuple(_reasons(appearance))
+def reasons(appearance: Appearance, *, certain: bool = False) -> tuple[str, ...]:
+    """Return the reasons to refuse an image with these measurements; empty if it passes.
+
+    If `certain`, only those that the learned gate cannot overrule.
+    """
+    return tuple(_reasons(appearance, 0 if certain else 1))
 
 
 def require_mammogram(
@@ -186,7 +188,8 @@ def require_mammogram(
     mammogram, preprocessed
         The image, and the result of preprocessing it.
     gate
-        The learned gate of the model's card; None uses the rules alone.
+        The learned gate of the model's card; None uses the rules alone. If it vouches for
+        the image, it overrules the rules that are unsure: those of labels and of little texture.
 
     Raises
     ------
@@ -201,7 +204,9 @@ def require_mammogram(
             f"network's {width} x {height} input; at least {LEAST_SCALE[0]} are needed. Send the "
             "full-size image, not a thumbnail."
         )
-    found = reasons(seen)
+    # A linear gate cannot tell two views that are stacked from one.
+    overruled = gate is not None and seen.neck >= LEAST_NECK[1] and gate.vouches(preprocessed)
+    found = reasons(seen, certain=overruled)
     if not found and gate is not None and gate.refuses(preprocessed):
         found = (UNLIKE,)
     if found:
@@ -222,12 +227,14 @@ def discrepancies(
 
 def _doubts(mammogram: Mammogram, preprocessed: Preprocessed) -> Iterator[str]:
     appearance = measure(mammogram, preprocessed)
+    if overruled := reasons(appearance):
+        yield f"The image may not be a mammogram: {'; '.join(overruled)}."
     if appearance.scale < LEAST_SCALE[1]:
         yield (
             "The breast has fewer pixels than the network expects: "
             f"{appearance.scale:.2f} per side for each pixel of its input."
         )
-    if appearance.neck < LEAST_NECK[1] or appearance.others > MOST_OTHERS[1]:
+    if appearance.neck < LEAST_NECK[1] or appearance.others > MOST_OTHERS[-1]:
         yield "The image may show more than one breast or view."
     if _is_turned(appearance, LEAST_UPRIGHT[1]) or (
         appearance.vertical_edge > TURNED_EDGE and appearance.centred_down
@@ -246,7 +253,8 @@ def _is_turned(seen: Appearance, least_upright: float) -> bool:
     return seen.vertical_edge > TURNED_EDGE and seen.upright < least_upright
 
 
-def _reasons(seen: Appearance) -> Iterator[str]:
+def _reasons(seen: Appearance, limit: int) -> Iterator[str]:
+    """Reasons to refuse; `limit` is the index of the limit of rules that have several."""
     if seen.coloured > MOST_COLOURED:
         yield "it is coloured"
     if seen.chest_wall < LEAST_CHEST_WALL:
@@ -255,19 +263,20 @@ def _reasons(seen: Appearance) -> Iterator[str]:
         yield "its largest object spans from the left edge to the right"
     if seen.background < LEAST_BACKGROUND:
         yield "there is no background around the breast"
-    elif seen.empty < LEAST_EMPTY:
+    elif seen.empty < LEAST_EMPTY[limit]:
         yield "the background is not empty"
     if seen.solidity < LEAST_SOLIDITY or seen.holes > MOST_HOLES:
         yield "its largest object does not have the outline of a breast"
-    yield from _arrangements(seen)
-    if not TEXTURE[0] <= seen.texture <= TEXTURE[1] or not DETAIL[0] <= seen.detail <= DETAIL[1]:
+    yield from _arrangements(seen, limit)
+    is_textured = LEAST_TEXTURE[limit] <= seen.texture <= MOST_TEXTURE
+    if not is_textured or not DETAIL[0] <= seen.detail <= DETAIL[1]:
         yield "it does not have the texture of breast tissue"
     elif seen.edges > MOST_EDGES:
         yield "it is drawn, not a radiograph: most of it is flat"
 
 
-def _arrangements(seen: Appearance) -> Iterator[str]:
-    if seen.seam > MOST_SEAM or seen.others > MOST_OTHERS[0] or seen.neck < LEAST_NECK[0]:
+def _arrangements(seen: Appearance, limit: int) -> Iterator[str]:
+    if seen.seam > MOST_SEAM or seen.others > MOST_OTHERS[limit] or seen.neck < LEAST_NECK[0]:
         yield "it shows more than one breast or view"
     if _is_turned(seen, LEAST_UPRIGHT[0]):
         yield "its chest wall is at the top or bottom: it is rotated by 90 degrees"
@@ -278,17 +287,6 @@ def _emptiness(background: Grey) -> float:
     if background.size < _FEWEST_PIXELS:
         return 1.0
     return float((np.abs(background - np.median(background)) < _SAME_GREY).mean())
-
-
-def _outline(breast: Mask) -> tuple[float, float]:
-    """Solidity of the breast's outline, and its share of holes."""
-    mask = breast.astype(np.uint8)
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    contour = max(contours, key=cv2.contourArea)
-    filled = cv2.drawContours(np.zeros_like(mask), [contour], -1, 1, cv2.FILLED)
-    hull = cv2.fillPoly(np.zeros_like(mask), [cv2.convexHull(contour)], 1)
-    area = float(filled.sum())
-    return area / float(hull.sum()), 1.0 - float(mask.sum()) / area
 
 
 def _texture(small: Grey, inside: Mask) -> tuple[float, float]:
@@ -348,11 +346,11 @@ def _neck(breast: Mask) -> float:
 def _position(breast: Mask) -> dict[str, Any]:
     """Measure how a breast with its chest wall on the left touches the edges."""
     rows, columns = breast.any(axis=1), breast.any(axis=0)
-    upper, lower = (float(edge.any(axis=0).sum()) for edge in (breast[:_EDGE], breast[-_EDGE:]))
+    upper, lower = (float(edge.any(axis=0).sum()) for edge in (breast[:EDGE], breast[-EDGE:]))
     down, across = np.nonzero(breast)
     from_edge = min(float(down.mean()), len(breast) - 1 - float(down.mean()))
     return {
-        "upright": float(breast[:, :_EDGE].any(axis=1).sum() / rows.sum()),
+        "upright": float(breast[:, :EDGE].any(axis=1).sum() / rows.sum()),
         "vertical_edge": max(upper, lower) / float(columns.sum()),
         "centred_down": from_edge < float(across.mean()),
     }

@@ -15,6 +15,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mammoscope.__main__ import main
+from mammoscope.cli.evaluate import ScoresFile
 from mammoscope.cli.output import shown
 from mammoscope.imaging.network_input import NetworkInput
 from mammoscope.imaging.preprocessing import preprocess
@@ -231,6 +232,28 @@ class TestEvaluate:
         monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
         assert evaluate("--data", folder, "--split", "train", "--json", report) == 1
         assert report.read_text() == "earlier"
+        assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+    @pytest.mark.parametrize("fault", ["interrupted", "full disk"])
+    def test_a_failed_evaluation_keeps_the_existing_scores(
+        self, folder, tmp_path, monkeypatch, fault
+    ):
+        scores = tmp_path / "scores.csv"
+        scores.write_text("earlier")
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        def full(*_):
+            raise OSError(28, "full")
+
+        if fault == "interrupted":
+            monkeypatch.setattr(ScoresFile, "add", interrupted)
+            assert evaluate("--data", folder, "--split", "train", "--scores", scores) != 0
+        else:
+            monkeypatch.setattr(Path, "replace", full)
+            assert evaluate("--data", folder, "--split", "train", "--scores", scores) == 1
+        assert scores.read_text() == "earlier"
         assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
     def test_usage(self, capsys):

@@ -104,6 +104,8 @@ def test_a_row_without_patient_leaves_the_patient_unknown(folder: Path):
         ("file,Patient ID,patient_id\n", "patient_id twice"),
         ("file,patient_id\n{all},\xe4\n", "row 2"),
         ("\xff\xfe", "UTF-8"),
+        ("f\0i\0l\0e\0,\0p\0a\0t\0i\0e\0n\0t\0_\0i\0d\0", "null characters"),
+        ('file,patient_id\n"image-0.jpg,1\nimage-1.jpg,2\n', "quotation mark"),
     ],
 )
 def test_invalid_tables_are_refused(folder: Path, text: str, problem: str):

@@ -1,5 +1,6 @@
 """Find the breast on a small square copy of the image, the search copy."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from mammoscope.imaging.preprocessing.background import (
     stretch_contrast,
 )
 from mammoscope.imaging.preprocessing.film_frame import without_film_frame
+from mammoscope.imaging.preprocessing.film_marks import without_film_edges, without_painted_blocks
+from mammoscope.imaging.preprocessing.outline import outline_of
 from mammoscope.imaging.preprocessing.resampling import Ends, resampled
 
 SEARCH_SIZE: Final = 256
@@ -137,11 +140,17 @@ def seek(
     small = stretch_contrast(
         resampled(coarse[inner.rows, inner.columns], inner.ends, (SEARCH_SIZE, SEARCH_SIZE))
     )
+    known = inverted is not None
     if inverted is None:
         inverted = background_is_bright(small)
     if inverted:
         small = 1.0 - small
     breast = find_breast(small)
+    if not whole and not outline_of(breast).is_of_a_breast:
+        for flipped, other, object_ in _search_film(small, breast, either=not known):
+            if outline_of(object_).is_of_a_breast:
+                small, breast, inverted = other, object_, inverted != flipped
+                break
     rows, columns = (
         _shown(*sides)
         for sides in (
@@ -158,6 +167,32 @@ def seek(
         columns=columns,
         breast_share=float(breast.mean()) * searched,
     )
+
+
+def _search_film(small: Grey, breast: Mask, *, either: bool) -> Iterator[tuple[bool, Grey, Mask]]:
+    """Search again as on film, if the first search found something else than a breast.
+
+    Yields whether the search copy is inverted for the search, the search copy and the object found.
+    If `either` is False, it is not inverted.
+    """
+    for flipped in (False, True)[: 1 + either]:
+        copy = 1.0 - small if flipped else small
+        filled = without_painted_blocks(copy)
+        if filled is None:
+            continue
+        try:
+            found = find_breast(filled)
+        except NoBreastError:
+            continue
+        yield flipped, copy, found
+        yield from ((flipped, copy, each) for each in _without_edges(copy, found))
+    yield from ((False, small, each) for each in _without_edges(small, breast))
+
+
+def _without_edges(small: Grey, found: Mask) -> Iterator[Mask]:
+    thick = without_film_edges(found)
+    if thick is not None and _stands_out(small, thick):
+        yield thick
 
 
 def _shown(
@@ -325,7 +360,13 @@ def find_breast(small: Grey) -> Mask:
     breast = np.asarray(labels == largest, dtype=np.bool_)
     if breast.mean() < _SMALLEST_BREAST:
         raise NoBreastError("Nothing in the image is large enough to be a breast.")
-    background = ~breast
-    if background.any() and small[breast].mean() - small[background].mean() < SMALLEST_CONTRAST:
+    if not _stands_out(small, breast):
         raise NoBreastError("Nothing in the image stands out from its background.")
     return breast
+
+
+def _stands_out(small: Grey, breast: Mask) -> bool:
+    background = ~breast
+    if not background.any():
+        return True
+    return bool(small[breast].mean() - small[background].mean() >= SMALLEST_CONTRAST)

@@ -23,6 +23,7 @@ from mammoscope.imaging.preprocessing.breast import (
     without_annotations,
 )
 from mammoscope.imaging.preprocessing.channels import contrast, ranks, window
+from mammoscope.imaging.preprocessing.outline import chest_wall_of
 from mammoscope.imaging.preprocessing.resampling import Ends, resampled
 from mammoscope.settings.training import ChannelsName
 
@@ -147,8 +148,7 @@ def _preprocess(source: Grey, form: _Form, *, reduced: bool) -> Preprocessed:
     if crop_to_breast and form.annotated:
         refined = seek(without_annotations(source, found), size, inverted=found.inverted)
     breast = refined.breast
-    occupied = np.flatnonzero(breast.any(axis=0))
-    chest_wall = _chest_wall(breast[:, occupied[0] : occupied[-1] + 1])
+    chest_wall = chest_wall_of(breast)
     rows = columns = (0.0, float(SEARCH_SIZE))
     if crop_to_breast:
         rows, columns = (_extent(breast.sum(axis=axis)) for axis in (1, 0))
@@ -230,12 +230,6 @@ def _covering(ends: Ends, found: Found) -> tuple[int, int, int, int]:
         rows + math.ceil(bottom),
         columns + math.ceil(right),
     )
-
-
-def _chest_wall(breast: Mask) -> Literal["left", "right"]:
-    """Side on which the cropped breast is taller."""
-    half = breast.shape[1] // 2
-    return "left" if breast[:, :half].sum() >= breast[:, -half:].sum() else "right"
 
 
 def _without_grain(image: Grey) -> Grey:
