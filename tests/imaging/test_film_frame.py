@@ -90,9 +90,9 @@ COPIES = {
     "padded": (lambda pixels: np.pad(pixels, ((0, 30), (40, 0))), 0.1),
     "16 bits": (lambda pixels: np.rint(pixels * 65535) / 65535, 4),
     "8 bits": (lambda pixels: np.rint(pixels * 255) / 255, 4),
-    "stretched": (lambda pixels: cv2.resize(pixels, (640, 640), interpolation=cv2.INTER_AREA), 10),
+    "stretched": (lambda pixels: cv2.resize(pixels, (640, 640), interpolation=cv2.INTER_AREA), 13),
     "half": (lambda pixels: cv2.resize(pixels, None, fx=0.5, fy=0.5,
-                                       interpolation=cv2.INTER_AREA), 10),
+                                       interpolation=cv2.INTER_AREA), 13),
 }  # fmt: skip
 
 
