@@ -114,12 +114,16 @@ def encode_report(
         imaging_measurements=groups,
         title=codes.TITLE,
     )
-    report[0].ContentSequence.append(_statements(refused))
+    root = report[0]
+    # highdicom would copy, parse and search the whole content, for longer than all else takes.
+    items = root.ContentSequence
+    items.append(_statements(refused))
+    root.ContentSequence = ContentSequence()
     origins = [each.origin for each in images]
     origins += [origin for origin, _ in refused if origin is not None]
     document = ComprehensiveSR(
         evidence=[evidence(origin) for origin in origins],
-        content=report[0],
+        content=root,
         series_instance_uid=new_uid(),
         series_number=REPORT_SERIES,
         sop_instance_uid=new_uid(),
@@ -133,6 +137,7 @@ def encode_report(
         coding_schemes=[codes.scheme()],
         **equipment(card.version),
     )
+    document.ContentSequence = items
     return finished(document, origins[0])
 
 
