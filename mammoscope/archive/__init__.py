@@ -1,0 +1,1 @@
+"""Studies from a picture archive (PACS), and results back into it as DICOM objects."""
