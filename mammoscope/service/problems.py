@@ -61,6 +61,11 @@ STATUSES: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.DeadlineExceededError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ClientGoneError: CLIENT_CLOSED_REQUEST,
     errors.NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ArchiveError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ArchiveUnreachableError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ArchiveRefusedError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.IncompleteStudyError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.StateError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ServerAnswerError: HTTPStatus.BAD_GATEWAY,
     errors.ServerUnreachableError: HTTPStatus.BAD_GATEWAY,
 }
