@@ -5,6 +5,7 @@
     MammoscopeError
     ├── ConfigurationError            a setting, option or record that cannot be used
     │   └── UsageError                a command line that does not say what it wants
+    ├── ResultError                   results of a study that cannot be written as DICOM objects
     ├── StorageError                  a disk that is full or a folder that cannot be written
     ├── ImageError                    this image is refused
     │   ├── EmptyImageError
@@ -102,6 +103,12 @@ class StorageError(MammoscopeError):
     """A result cannot be written: the disk is full, or permission is missing."""
 
     code = "storage_failed"
+
+
+class ResultError(MammoscopeError):
+    """The results of a study cannot be written as DICOM objects."""
+
+    code = "result_refused"
 
 
 class ImageError(MammoscopeError):

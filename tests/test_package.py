@@ -103,7 +103,7 @@ def test_wheel_has_metadata(wheel: Path) -> None:
     assert f"\nVersion: {mammoscope.__version__}\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     extras = set(re.findall(r"^Provides-Extra: (\S+)$", metadata, re.MULTILINE))
-    assert extras == {"train", "tracing", "dev"}
+    assert extras == {"archive", "train", "tracing", "dev"}
 
 
 def test_installed_command_works_in_any_folder(
@@ -175,6 +175,7 @@ def test_pyproject_and_pipfile_name_the_same_packages() -> None:
     listed = {
         "packages": PROJECT["dependencies"],
         "tracing": PROJECT["optional-dependencies"]["tracing"],
+        "archive": PROJECT["optional-dependencies"]["archive"],
         "training": PROJECT["optional-dependencies"]["train"],
         "dev-packages": PROJECT["optional-dependencies"]["dev"],
     }

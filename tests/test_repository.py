@@ -96,7 +96,7 @@ def _pipfile_hash(pipfile: dict[str, Any]) -> str:
         "name": "pypi",
     }
     names = {"packages": "default", "dev-packages": "develop", "training": "training",
-             "tracing": "tracing"}  # fmt: skip
+             "tracing": "tracing", "archive": "archive"}  # fmt: skip
     sections = {
         renamed: {_canonical(name): wish for name, wish in pipfile[category].items()}
         for category, renamed in names.items()
@@ -107,7 +107,10 @@ def _pipfile_hash(pipfile: dict[str, Any]) -> str:
 
 
 def test_pipfile_names_no_source(pipfile: dict[str, Any]) -> None:
-    assert set(pipfile) == {"packages", "tracing", "training", "dev-packages", "pipenv"}
+    assert set(pipfile) == {
+        *("packages", "tracing", "archive", "training", "dev-packages"),
+        "pipenv",
+    }
 
 
 def test_lock_names_no_source(lock: dict[str, Any]) -> None:

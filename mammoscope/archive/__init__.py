@@ -1,1 +1,1 @@
-"""The round trip with an archive: studies from a PACS, results back into it as DICOM."""
+"""Studies from a picture archive (PACS), and results back into it as DICOM objects."""

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from typing import Final
 
 EXTRAS: Final = {
+    "highdicom": "archive",
     "imagehash": "train",
     "kagglehub": "train",
     "matplotlib": "train",

@@ -1,6 +1,6 @@
 """Aggregate the images of a study into results for each breast and each patient."""
 
-from mammoscope.studies.grouping import aggregate, predict_image
+from mammoscope.studies.grouping import aggregate, predict_image, predicted_image
 from mammoscope.studies.manifest import Placement, find_study
 from mammoscope.studies.results import (
     COLUMNS,
@@ -27,5 +27,6 @@ __all__ = [
     "aggregate",
     "find_study",
     "predict_image",
+    "predicted_image",
     "to_rows",
 ]

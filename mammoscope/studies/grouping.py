@@ -12,6 +12,7 @@ from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.network_input import NetworkInput
 from mammoscope.model.artifact.card import Card
 from mammoscope.model.engine import Engine
+from mammoscope.model.prediction import Prediction
 from mammoscope.studies.identity import settle_patients
 from mammoscope.studies.manifest import Placement
 from mammoscope.studies.results import (
@@ -69,17 +70,25 @@ def predict_image(
             error=Refusal(code=err.code, message=str(err)),
             study=study or (None if patient else err.known.get("study")),
         )
+    return predicted_image(name, image, prediction, placement)
+
+
+def predicted_image(
+    name: str, image: NetworkInput, prediction: Prediction, placement: Placement
+) -> PredictedImage:
+    """Return an image of a study with its prediction; parameters as in `predict_image`."""
+    exposure = image.exposure
     return PredictedImage(
         file=name,
-        patient=patient,
-        laterality=laterality,
-        view=view,
+        patient=placement.patient or exposure.patient,
+        laterality=placement.laterality or image.laterality,
+        view=placement.view or image.view,
         probability=prediction.probability,
         threshold=prediction.threshold,
         logit=prediction.logit,
         warnings=prediction.warnings,
         chest_wall=prediction.preprocessed.chest_wall,
-        study=study,
+        study=exposure.study if placement.patient is None else None,
     )
 
 
@@ -123,6 +132,7 @@ def aggregate(images: Sequence[StudyImage], card: Card, operating_point: str) ->
                     threshold=breast_threshold,
                     images=len(members),
                     missing_views=tuple(_missing(members)),
+                    files=tuple(image.file for image in members),
                 )
             )
         patients.append(
@@ -132,6 +142,7 @@ def aggregate(images: Sequence[StudyImage], card: Card, operating_point: str) ->
                 probability=patient_calibration.probability(max(logits)),
                 threshold=patient_threshold,
                 images=sum(map(len, sides.values())),
+                files=tuple(image.file for members in sides.values() for image in members),
                 missing_views=tuple(
                     f"{laterality} {view}"
                     for laterality in (Laterality.RIGHT, Laterality.LEFT)

@@ -79,6 +79,8 @@ class PatientResult(Decision):
         Number of predicted images.
     missing_views
         Standard views without a predicted image, like ``R MLO``, of both breasts.
+    files
+        Names of the predicted images; not serialised.
     """
 
     FIRST: ClassVar[tuple[str, ...]] = ("patient", "label")
@@ -86,6 +88,7 @@ class PatientResult(Decision):
     patient: str
     images: Annotated[int, Field(gt=0)]
     missing_views: tuple[str, ...]
+    files: tuple[str, ...] = Field(default=(), exclude=True, repr=False)
 
     @computed_field(json_schema_extra={"deprecated": True})  # type: ignore[prop-decorator]
     @property

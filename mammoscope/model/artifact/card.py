@@ -214,10 +214,26 @@ class Card(Frozen):
         ConfigurationError
             If the card has no such operating point.
         """
-        if operating_point not in self.operating_points:
+        return self.operating_point(operating_point, level).threshold
+
+    def operating_point(self, name: str, level: Level = "image") -> CardOperatingPoint:
+        """Return an operating point of images, breasts or patients.
+
+        A level without an operating point of its own has the threshold of images, and no
+        measurements.
+
+        Raises
+        ------
+        ConfigurationError
+            If the card has no such operating point.
+        """
+        if name not in self.operating_points:
             raise ConfigurationError(
                 "The model has no such operating point; it has "
                 f"{', '.join(sorted(self.operating_points))}."
             )
+        of_images = self.operating_points[name]
+        if level == "image":
+            return of_images
         of_level = self.levels[level].operating_points if level in self.levels else {}
-        return of_level.get(operating_point, self.operating_points[operating_point]).threshold
+        return of_level.get(name, CardOperatingPoint(threshold=of_images.threshold))

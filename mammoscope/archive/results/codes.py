@@ -1,0 +1,47 @@
+"""Codes in results: those of DICOM, SNOMED CT and UCUM, and private ones where they have none."""
+
+from typing import Final
+
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.sr.coding import Code
+
+SCHEME: Final = "99MAMMOSCOPE"
+"""Designator of the private coding scheme; docs/guides/archive-results.md lists its codes."""
+
+XRAY: Final = Code("43468-8", "LN", "XR unspecified body region")
+"""Context group 100 of PS3.16, which TID 1500 demands, has no code of mammography."""
+
+BREAST: Final = Code("76752008", "SCT", "Breast")
+LEFT: Final = Code("7771000", "SCT", "Left")
+RIGHT: Final = Code("24028007", "SCT", "Right")
+NEOPLASM: Final = Code("108369006", "SCT", "Neoplasm")
+ABNORMALITY: Final = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+POSITIVE: Final = Code("10828004", "SCT", "Positive")
+NEGATIVE: Final = Code("260385009", "SCT", "Negative")
+PROBABILITY: Final = Code("111047", "DCM", "Probability of cancer")
+EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
+COMMENT: Final = Code("121106", "DCM", "Comment")
+ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")
+PERCENT: Final = Code("%", "UCUM", "Percent")
+
+TITLE: Final = Code("126000", "DCM", "Imaging Measurement Report, RESEARCH USE ONLY")
+"""The meaning is free text for people, so it says what the report must not be used for."""
+
+NOTICE: Final = Code("notice", SCHEME, "Research use only")
+REFUSAL: Final = Code("refusal", SCHEME, "Image without result")
+LABEL: Final = Code("label", SCHEME, "Result at the operating point")
+THRESHOLD: Final = Code("threshold", SCHEME, "Threshold of the operating point")
+SENSITIVITY: Final = Code("sensitivity", SCHEME, "Measured sensitivity at the operating point")
+SPECIFICITY: Final = Code("specificity", SCHEME, "Measured specificity at the operating point")
+
+PRIVATE: Final = (NOTICE, REFUSAL, LABEL, THRESHOLD, SENSITIVITY, SPECIFICITY)
+"""All codes of the private scheme."""
+
+
+def scheme() -> CodingSchemeIdentificationItem:
+    """Return the description of the private scheme for an object's header."""
+    return CodingSchemeIdentificationItem(
+        designator=SCHEME,
+        name="Mammoscope codes for results of mammogram classification",
+        responsible_organization="The Mammoscope authors",
+    )

@@ -1,0 +1,88 @@
+"""Encode the results of one study."""
+
+from collections.abc import Sequence
+
+from mammoscope.archive.results.objects import ReportReference, ResultObject
+from mammoscope.archive.results.report import Decided, Reported, encode_report
+from mammoscope.archive.results.source import (
+    Origin,
+    PredictedSource,
+    RefusedSource,
+    SourceImage,
+    read_origin,
+)
+from mammoscope.errors import ResultError
+from mammoscope.model.artifact.card import DEFAULT_POINT, Card
+from mammoscope.studies import Placement, PredictedImage, predicted_image
+
+_PATIENT = "patient"
+"""All images belong to one patient, whose name nobody reads."""
+
+
+def encode_results(
+    images: Sequence[SourceImage],
+    card: Card,
+    *,
+    operating_point: str = DEFAULT_POINT,
+    predecessor: ReportReference | None = None,
+) -> list[ResultObject]:
+    """Write the results of a study as DICOM objects.
+
+    Parameters
+    ----------
+    images
+        All images of one study, each once, as `predict_source` returns them.
+    card
+        Card of the model that predicted them.
+    operating_point
+        Operating point of the predictions.
+    predecessor
+        The report of this study that the new one replaces; None for the first.
+
+    Returns
+    -------
+    list
+        The report; then for each predicted image, in the order of `images`, its heat map and its
+        picture. Each kind is a series of its own. Every call draws new UIDs.
+
+    Raises
+    ------
+    ResultError
+        If no image has a prediction, or the images name several studies or patients.
+    CorruptImageError
+        If an image's header is damaged, or lacks a UID.
+    ConfigurationError
+        If the card has no such operating point.
+    """
+    origins = [read_origin(image.data) for image in images]
+    _require_one_patient(origins)
+    predicted, refused = [], []
+    for image, origin in zip(images, origins, strict=True):
+        if isinstance(image, RefusedSource):
+            refused.append((origin, image.refusal.message))
+        else:
+            predicted.append((origin, image))
+    if not predicted:
+        raise ResultError("No image of the study has a prediction, so there is nothing to report.")
+    reported = [
+        Reported(origin, _placed(origin, image), image.prediction.age_used)
+        for origin, image in predicted
+    ]
+    return [encode_report(reported, refused, Decided(card, operating_point), predecessor)]
+
+
+def _placed(origin: Origin, image: PredictedSource) -> PredictedImage:
+    name = str(origin.reference.SOPInstanceUID)
+    return predicted_image(name, image.image, image.prediction, Placement(patient=_PATIENT))
+
+
+def _require_one_patient(origins: Sequence[Origin]) -> None:
+    studies = {str(origin.reference.StudyInstanceUID) for origin in origins}
+    if len(studies) > 1:
+        raise ResultError(f"The images belong to {len(studies)} studies; give those of one.")
+    patients = {origin.patient for origin in origins}
+    if len(patients) > 1:
+        raise ResultError(
+            f"The images of the study name {len(patients)} patients, so it is unknown whose "
+            "results these are. Correct the patient IDs in the archive."
+        )

@@ -1,0 +1,101 @@
+"""What all result objects share: references, UIDs, series and equipment."""
+
+import io
+import uuid
+import warnings
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from mammoscope import __version__
+from mammoscope.archive.results.source import COPIED, REQUIRED_EMPTY, Origin
+
+MANUFACTURER: Final = "The Mammoscope authors"
+DEVICE: Final = "Mammoscope"
+
+REPORT_SERIES, HEAT_MAP_SERIES, CAPTURE_SERIES = 9001, 9002, 9003
+"""Series numbers: far above those of machines, so that viewers list results last."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportReference:
+    """A Structured Report that exists: SOP class and instance, and its series."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """A DICOM object to store.
+
+    Parameters
+    ----------
+    sop_class_uid, sop_instance_uid, series_instance_uid, study_instance_uid
+        As in the object.
+    transfer_syntax_uid
+        Of the data set in `data`.
+    data
+        The DICOM file (PS3.10), as stored and as sent.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    transfer_syntax_uid: str
+    data: bytes
+
+
+def new_uid() -> UID:
+    """Draw a UID that no other object has."""
+    return UID(f"2.25.{uuid.uuid4().int}")
+
+
+def named_uid(*names: str) -> UID:
+    """Derive a UID from names: equal names give equal UIDs, in every process."""
+    return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(names)).int}")
+
+
+def equipment(model_version: str) -> dict[str, Any]:
+    """Return the constructors' arguments about the software that makes an object."""
+    return {
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": DEVICE,
+        "software_versions": (__version__, model_version),
+        "device_serial_number": model_version,
+    }
+
+
+def evidence(origin: Origin) -> Dataset:
+    """Return a source image as highdicom expects it, with empty elements of patient and study.
+
+    highdicom refuses values that archives hold; `finished` copies them.
+    """
+    image = Dataset()
+    image.update(origin.reference)
+    for keyword in REQUIRED_EMPTY:
+        setattr(image, keyword, None)
+    return image
+
+
+def finished(result: Dataset, origin: Origin) -> ResultObject:
+    """Copy patient and study from the source image, and encode the object."""
+    for keyword in COPIED:
+        if keyword in origin.copied:
+            result.add(origin.copied[keyword])
+    stream = io.BytesIO()
+    with warnings.catch_warnings():  # the warnings quote values
+        warnings.simplefilter("ignore")
+        result.save_as(stream, enforce_file_format=True)
+    return ResultObject(
+        sop_class_uid=str(result.SOPClassUID),
+        sop_instance_uid=str(result.SOPInstanceUID),
+        series_instance_uid=str(result.SeriesInstanceUID),
+        study_instance_uid=str(result.StudyInstanceUID),
+        transfer_syntax_uid=str(result.file_meta.TransferSyntaxUID),
+        data=stream.getvalue(),
+    )

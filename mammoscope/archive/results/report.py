@@ -1,0 +1,289 @@
+"""The Structured Report: PS3.16 TID 1500, as IHE's profile AI Results asks for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodedConcept,
+    ComprehensiveSR,
+    ContainerContentItem,
+    ContentSequence,
+    DeviceObserverIdentifyingAttributes,
+    FindingSite,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from mammoscope.archive.results import codes
+from mammoscope.archive.results.objects import (
+    DEVICE,
+    MANUFACTURER,
+    REPORT_SERIES,
+    ReportReference,
+    ResultObject,
+    equipment,
+    evidence,
+    finished,
+    named_uid,
+    new_uid,
+)
+from mammoscope.archive.results.source import Origin
+from mammoscope.imaging.mammogram import Laterality
+from mammoscope.model.artifact.card import Card, Level
+from mammoscope.model.prediction import CLASS_NAMES, RESEARCH_USE_NOTICE, Decision
+from mammoscope.studies import BreastResult, PatientResult, PredictedImage, aggregate
+
+_SIDES: Final[Mapping[Laterality | None, Code]] = {
+    Laterality.LEFT: codes.LEFT,
+    Laterality.RIGHT: codes.RIGHT,
+}
+_Group: TypeAlias = MeasurementsAndQualitativeEvaluations
+_DESCRIPTION: Final = "Mammoscope report, research use only"
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """An image of the report.
+
+    Parameters
+    ----------
+    origin
+        Its header.
+    prediction
+        Its prediction in `StudyResult`, with the SOP Instance UID as the file's name.
+    age_used
+        Whether the woman's age was used for the probability.
+    """
+
+    origin: Origin
+    prediction: PredictedImage
+    age_used: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What decided the labels: the model's card, and the name of its operating point."""
+
+    card: Card
+    operating_point: str
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What a measurement group is about.
+
+    ``name`` is its side and view in words, ``images`` are those that it was computed from.
+    """
+
+    level: Level
+    side: Laterality | None
+    name: str
+    images: Sequence[Reported]
+    comments: Sequence[str]
+
+
+def tracking_uid(origin: Origin, level: Level, *names: str) -> UID:
+    """Return the UID that tracks a measurement through all reports of a study."""
+    return named_uid("mammoscope", level, str(origin.reference.StudyInstanceUID), *names)
+
+
+def encode_report(
+    images: Sequence[Reported],
+    refused: Sequence[tuple[Origin, str]],
+    decided: Decided,
+    predecessor: ReportReference | None,
+) -> ResultObject:
+    """Write the report of a study.
+
+    Parameters
+    ----------
+    images
+        The predicted images, at least one.
+    refused
+        Images without a result, and the reason in words.
+    decided
+        The model and its operating point.
+    predecessor
+        The report that this one replaces.
+
+    Raises
+    ------
+    ConfigurationError
+        If the card has no such operating point.
+    """
+    card = decided.card
+    study = aggregate([each.prediction for each in images], card, decided.operating_point)
+    content = _Content(decided, images)
+    groups = [content.patient(each) for each in study.patients]
+    groups += [content.breast(each) for each in study.breasts]
+    groups += [content.image(each) for each in images]
+    observer = ObserverContext(
+        observer_type=CodedConcept("121007", "DCM", "Device"),
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=named_uid("mammoscope", "model", card.sha256),
+            name=DEVICE,
+            manufacturer_name=MANUFACTURER,
+            model_name=DEVICE,
+            serial_number=card.version,
+        ),
+    )
+    report = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=observer),
+        procedure_reported=codes.XRAY,
+        imaging_measurements=groups,
+        title=codes.TITLE,
+    )
+    report[0].ContentSequence.append(_statements(refused))
+    origins = [*(each.origin for each in images), *(origin for origin, _ in refused)]
+    document = ComprehensiveSR(
+        evidence=[evidence(origin) for origin in origins],
+        content=report[0],
+        series_instance_uid=new_uid(),
+        series_number=REPORT_SERIES,
+        sop_instance_uid=new_uid(),
+        instance_number=1,
+        is_complete=True,
+        is_final=False,
+        series_description=_DESCRIPTION,
+        previous_versions=None if predecessor is None else [_document(predecessor, origins[0])],
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        coding_schemes=[codes.scheme()],
+        **equipment(card.version),
+    )
+    return finished(document, origins[0])
+
+
+def _document(predecessor: ReportReference, origin: Origin) -> Dataset:
+    document = Dataset()
+    document.StudyInstanceUID = origin.reference.StudyInstanceUID
+    document.SeriesInstanceUID = predecessor.series_instance_uid
+    document.SOPClassUID = predecessor.sop_class_uid
+    document.SOPInstanceUID = predecessor.sop_instance_uid
+    return document
+
+
+class _Content:
+    """Makes the measurement groups (TID 1501)."""
+
+    def __init__(self, decided: Decided, images: Sequence[Reported]) -> None:
+        self._card = decided.card
+        self._operating_point = decided.operating_point
+        self._images = {each.prediction.file: each for each in images}
+
+    def patient(self, result: PatientResult) -> _Group:
+        return self._group(result, self._aggregated("patient", result, None))
+
+    def breast(self, result: BreastResult) -> _Group:
+        return self._group(result, self._aggregated("breast", result, result.laterality))
+
+    def image(self, image: Reported) -> _Group:
+        found = image.prediction
+        name = " ".join(word for word in (found.laterality, found.view) if word)
+        about = _About("image", found.laterality, name, [image], found.warnings)
+        return self._group(found, about)
+
+    def _aggregated(self, level: Level, result: PatientResult, side: Laterality | None) -> _About:
+        missing = ", ".join(result.missing_views)
+        comments = (f"Standard views without a result: {missing}.",) if missing else ()
+        images = [self._images[file] for file in result.files]
+        return _About(level, side, side or "", images, comments)
+
+    def _group(self, decision: Decision, about: _About) -> _Group:
+        level, name, images = about.level, about.name, about.images
+        first = images[0].origin
+        tracked = [name] if name else []
+        if level == "image" or (level == "breast" and not name):
+            tracked += [image.prediction.file for image in images]
+        positive = decision.label == CLASS_NAMES[1]
+        group = MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=TrackingIdentifier(
+                uid=tracking_uid(first, level, *tracked),
+                identifier=f"Mammoscope {level} {name}".strip(),
+            ),
+            finding_type=codes.NEOPLASM,
+            algorithm_id=AlgorithmIdentification(
+                name=DEVICE,
+                version=self._card.version,
+                parameters=self._parameters(level),
+                manufacturer=MANUFACTURER,
+                family=codes.ARTIFICIAL_INTELLIGENCE,
+            ),
+            finding_sites=[FindingSite(codes.BREAST, laterality=_SIDES.get(about.side))],
+            measurements=[
+                Measurement(codes.PROBABILITY, _percent(decision.probability), codes.PERCENT),
+                Measurement(codes.THRESHOLD, _percent(decision.threshold), codes.PERCENT),
+                *self._measured(level, age_used=any(image.age_used for image in images)),
+            ],
+            qualitative_evaluations=[
+                QualitativeEvaluation(codes.LABEL, codes.POSITIVE if positive else codes.NEGATIVE)
+            ],
+            source_images=[
+                SourceImageForMeasurementGroup(
+                    image.origin.reference.SOPClassUID, image.origin.reference.SOPInstanceUID
+                )
+                for image in images
+            ],
+        )
+        group[0].ContentSequence.extend(_text(codes.COMMENT, comment) for comment in about.comments)
+        return group
+
+    def _parameters(self, level: Level) -> list[str]:
+        height, width = self._card.input_size
+        rule = {
+            "image": "the calibrated output of the network",
+            "breast": "the mean logit of its images, calibrated",
+            "patient": "the maximum logit of her breasts, calibrated",
+        }[level]
+        return [
+            f"Operating point: {self._operating_point}",
+            f"Probability of the {level}: {rule}",
+            f"Network input: {width} x {height} pixels",
+            f"SHA-256 of the model: {self._card.sha256}",
+        ]
+
+    def _measured(self, level: Level, *, age_used: bool) -> list[Measurement]:
+        """Sensitivity and specificity of the operating point, if the card has them."""
+        point = self._card.operating_point(self._operating_point, level)
+        measured = point.measured_with_age if age_used and level == "image" else point.measured
+        return [
+            Measurement(code, _percent(measured[key]["value"]), codes.PERCENT)
+            for code, key in (
+                (codes.SENSITIVITY, "sensitivity"),
+                (codes.SPECIFICITY, "specificity"),
+            )
+            if key in measured
+        ]
+
+
+def _statements(refused: Sequence[tuple[Origin, str]]) -> ContainerContentItem:
+    """Return the container of evaluations in words: the notice, and images without results."""
+    container = ContainerContentItem(
+        name=codes.EVALUATIONS,
+        relationship_type=RelationshipTypeValues.CONTAINS,
+    )
+    items = [_text(codes.NOTICE, RESEARCH_USE_NOTICE)]
+    for origin, reason in refused:
+        items.append(_text(codes.REFUSAL, f"{origin.reference.SOPInstanceUID}: {reason}"))
+    container.ContentSequence = ContentSequence(items)
+    return container
+
+
+def _text(name: Code, text: str) -> TextContentItem:
+    return TextContentItem(name, text, RelationshipTypeValues.CONTAINS)
+
+
+def _percent(share: float) -> float:
+    return round(100.0 * share, 2)

@@ -1,0 +1,217 @@
+"""The images of a study with their predictions, and what results copy from their headers."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.tag import Tag
+
+from mammoscope.errors import CorruptImageError, ImageError
+from mammoscope.imaging.dicom.part10 import take_apart
+from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
+from mammoscope.model.artifact.card import DEFAULT_POINT
+from mammoscope.model.engine import Engine
+from mammoscope.model.prediction import Prediction
+from mammoscope.settings.service import ReadingLimits
+from mammoscope.studies import Refusal
+
+_REFERENCED: Final = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+
+REQUIRED_EMPTY: Final = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
+"""Elements of patient and study that every object has, if only empty (type 2)."""
+
+COPIED: Final = (
+    *REQUIRED_EMPTY,
+    "SpecificCharacterSet",
+    "TimezoneOffsetFromUTC",
+    # PS3.3 C.7.1.1 Patient
+    "IssuerOfPatientID",
+    "TypeOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "PatientBirthTime",
+    "OtherPatientIDsSequence",
+    "OtherPatientNames",
+    "EthnicGroup",
+    "PatientComments",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    # C.7.1.3 Clinical Trial Subject
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+    # C.7.2.1 General Study
+    "StudyInstanceUID",
+    "StudyDescription",
+    "IssuerOfAccessionNumberSequence",
+    "ProcedureCodeSequence",
+    # C.7.2.2 Patient Study
+    "PatientAge",
+)
+"""Keywords of the elements that results copy from a source image."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PredictedSource:
+    """An image with its prediction.
+
+    Parameters
+    ----------
+    data
+        The DICOM file.
+    image
+        The image as read, with ``display``.
+    prediction
+        Its prediction.
+    """
+
+    data: bytes
+    image: NetworkInput
+    prediction: Prediction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RefusedSource:
+    """An image without a prediction.
+
+    Parameters
+    ----------
+    data
+        The DICOM file.
+    refusal
+        The reason.
+    """
+
+    data: bytes
+    refusal: Refusal
+
+
+SourceImage = PredictedSource | RefusedSource
+
+
+def predict_source(
+    data: bytes,
+    engine: Engine,
+    read: Callable[[bytes, ReadingOptions], NetworkInput],
+    operating_point: str = DEFAULT_POINT,
+) -> SourceImage:
+    """Read and predict one DICOM file; a refusal is a result, too.
+
+    Parameters
+    ----------
+    data
+        A DICOM file (PS3.10).
+    engine
+        The inference engine.
+    read
+        Reads an image, like `mammoscope.imaging.pool.ReadingPool.read`.
+    operating_point
+        Operating point of the card whose threshold decides the label.
+
+    Raises
+    ------
+    ConfigurationError
+        If the card has no such operating point.
+    """
+    card = engine.card
+    options = ReadingOptions(card.input_size, display=True, gate=card.gate)
+    try:
+        image = read(data, options)
+        prediction = engine.predict(image, operating_point=operating_point)
+    except ImageError as err:
+        return RefusedSource(data, Refusal(code=err.code, message=str(err)))
+    return PredictedSource(data, image, prediction)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """What results need of a source image's header.
+
+    Parameters
+    ----------
+    reference
+        SOP Class, SOP Instance, Series Instance and Study Instance UID.
+    copied
+        Those of the elements `COPIED` that the image has and that can be written.
+    """
+
+    reference: Dataset
+    copied: Dataset
+
+    @property
+    def patient(self) -> tuple[str, str]:
+        """Patient ID and its issuer, without padding; equal for all images of a patient."""
+        return _text(self.copied, "PatientID"), _text(self.copied, "IssuerOfPatientID")
+
+
+def read_origin(data: bytes) -> Origin:
+    """Read the header of a source image.
+
+    Raises
+    ------
+    CorruptImageError
+        If the header cannot be read, or lacks a UID.
+    """
+    try:
+        with warnings.catch_warnings():  # the warnings quote values
+            warnings.simplefilter("ignore")
+            tags = [Tag(keyword) for keyword in (*_REFERENCED, *COPIED)]
+            part = take_apart(data, tags, ReadingLimits())
+            found = part.elements
+            if part.media_storage_class and not _text(found, "SOPClassUID"):
+                found.SOPClassUID = part.media_storage_class
+            reference, copied = Dataset(), Dataset()
+            for keyword in _REFERENCED:
+                setattr(reference, keyword, _text(found, keyword))
+            for keyword in COPIED:
+                if keyword in found and (value := _writable(found, keyword)) is not None:
+                    copied.add(value)
+    except ImageError:
+        raise
+    # Malformed elements lead to exceptions of many types, whose messages quote them.
+    except Exception:  # noqa: BLE001
+        raise CorruptImageError("The DICOM file's header is damaged or incomplete.") from None
+    if any(not reference[keyword].value for keyword in _REFERENCED):
+        raise CorruptImageError(
+            "The DICOM file lacks a UID of its study, series, instance or SOP class, so results "
+            "cannot refer to it."
+        )
+    return Origin(reference, copied)
+
+
+def _text(elements: Dataset, keyword: str) -> str:
+    return str(elements.get(keyword) or "").strip(" \0")
+
+
+def _writable(elements: Dataset, keyword: str) -> DataElement | None:
+    """Return an element if its value can be read and written again, else None."""
+    alone = Dataset()
+    try:
+        if "SpecificCharacterSet" in elements:
+            alone.SpecificCharacterSet = elements.SpecificCharacterSet
+        alone.add(elements[keyword])
+        target = DicomBytesIO()
+        target.is_implicit_VR, target.is_little_endian = False, True
+        write_dataset(target, alone)
+    except Exception:  # noqa: BLE001 - whatever malformed values lead to
+        return None
+    return alone[keyword]
