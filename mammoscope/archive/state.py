@@ -12,7 +12,7 @@ import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
@@ -21,6 +21,7 @@ from sqlalchemy import Connection, and_, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
+from mammoscope.archive.results import ResultObject
 from mammoscope.archive.tables import (
     FACTS,
     RESULTS,
@@ -73,16 +74,6 @@ class Sighting:
     image_uids: Collection[str]
     spool: str = ""
     instances: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedResult:
-    """A result object as it is sent: the same bytes in every attempt."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_instance_uid: str
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +320,7 @@ class State:
         self._update(claim, leased_until=now() + lease_s)
 
     def keep_results(
-        self, claim: Claim, results: Sequence[EncodedResult], model_version: str
+        self, claim: Claim, results: Sequence[ResultObject], model_version: str
     ) -> None:
         """Write the encoded results, before the first of them is sent.
 
@@ -353,7 +344,7 @@ class State:
                     )
                 )
 
-    def results(self, claim: Claim) -> list[EncodedResult]:
+    def results(self, claim: Claim) -> list[ResultObject]:
         """Return the results that `keep_results` wrote."""
         with self._transaction() as connection:
             rows = connection.execute(
@@ -537,14 +528,13 @@ class State:
         if changed != 1:
             raise LeaseLostError
 
-    def _sealed(self, result: EncodedResult) -> bytes:
-        uids = [result.sop_class_uid, result.sop_instance_uid, result.series_instance_uid]
+    def _sealed(self, result: ResultObject) -> bytes:
+        uids = {key: value for key, value in asdict(result).items() if key != "data"}
         return self._vault.seal(json.dumps(uids).encode() + b"\n" + result.data)
 
-    def _opened(self, sealed: bytes) -> EncodedResult:
+    def _opened(self, sealed: bytes) -> ResultObject:
         uids, _, data = self._vault.open(sealed).partition(b"\n")
-        sop_class, instance, series = json.loads(uids)
-        return EncodedResult(sop_class, instance, series, data)
+        return ResultObject(**json.loads(uids), data=data)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -22,6 +22,7 @@ STATUSES: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.MammoscopeError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UsageError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ResultError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StorageError: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.ImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.EmptyImageError: HTTPStatus.UNPROCESSABLE_ENTITY,

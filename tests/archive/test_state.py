@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mammoscope.archive.state import EncodedResult, LeaseLostError, Sighting, Stage, State
+from mammoscope.archive.results import ResultObject
+from mammoscope.archive.state import LeaseLostError, Sighting, Stage, State
 from mammoscope.errors import (
     ArchiveRefusedError,
     ConfigurationError,
@@ -20,8 +21,8 @@ from mammoscope.errors import (
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 IMAGES = [f"{STUDY}.{number}" for number in range(4)]
 RESULTS = [
-    EncodedResult("1.2.3", f"{STUDY}.90", f"{STUDY}.91", b"DICM Doe^Jane \x00\xff"),
-    EncodedResult("1.2.4", f"{STUDY}.92", f"{STUDY}.93", bytes(range(256)) * 99),
+    ResultObject("1.2.3", f"{STUDY}.90", f"{STUDY}.91", STUDY, "1.2.840.10008.1.2.1", data)
+    for data in (b"DICM Doe^Jane \x00\xff", bytes(range(256)) * 99)
 ]
 LEASE_S = 30.0
 
