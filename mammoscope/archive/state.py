@@ -449,6 +449,11 @@ class State:
         found = {Stage(stage): number for stage, number in rows}
         return {stage: found.get(stage, 0) for stage in Stage}
 
+    def pending(self) -> int:
+        """Return the number of studies that are received or predicted."""
+        counts = self.counts()
+        return sum(counts[stage] for stage in PENDING)
+
     def oldest_s(self) -> float:
         """Seconds for which the oldest pending study has waited; 0 without one."""
         with self._transaction() as connection:

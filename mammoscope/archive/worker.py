@@ -169,7 +169,7 @@ class Worker:
                 worked = self._work_on_one()
                 failures = 0
                 if not worked:
-                    if until_idle and not self._pending():
+                    if until_idle and not self._state.pending():
                         return
                     self._stop.wait(_IDLE_S)
             except _WAITS as err:
@@ -206,10 +206,6 @@ class Worker:
         if new:
             _log.info("found", studies=new)
         return new
-
-    def _pending(self) -> int:
-        counts = self._state.counts()
-        return counts[Stage.RECEIVED] + counts[Stage.PREDICTED]
 
     def _work_on_one(self) -> bool:
         """Take a study as far as it comes; returns False if none is due."""

@@ -9,6 +9,7 @@ COMMANDS: Final = (
     "evaluate",
     "audit",
     "download",
+    "archive",
     "compile",
     "key",
     "phantoms",
