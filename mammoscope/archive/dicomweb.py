@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -41,7 +42,7 @@ made from images have other classes, so they never make work."""
 MODALITY: Final = "MG"
 
 _PAGE: Final = 500
-"""Studies asked for at once."""
+"""Results asked for at once."""
 
 _CONNECT_S: Final = 10.0
 _READ_S: Final = 120.0
@@ -142,33 +143,32 @@ class DicomWeb:
             (0008,0020) Study Date, both included; None has no end.
         """
         window = f"{first:%Y%m%d}-" + (f"{last:%Y%m%d}" if last else "")
-        offset = 0
-        while True:
+        pages = _pages(
+            partial(
+                self._client.search_for_studies,
+                fields=["NumberOfStudyRelatedInstances"],
+                search_filters={"StudyDate": window, "ModalitiesInStudy": MODALITY},
+            )
+        )
+        for page in pages:
             with _typed_errors():
-                page = self._client.search_for_studies(
-                    limit=_PAGE,
-                    offset=offset,
-                    fields=["NumberOfStudyRelatedInstances"],
-                    search_filters={"StudyDate": window, "ModalitiesInStudy": MODALITY},
-                )
                 found = [
                     FoundStudy(uid, int(count) if (count := _value(each, "00201208")) else None)
                     for each in page
                     if (uid := _value(each, "0020000D"))
                 ]
             yield from found
-            if not page:
-                return
-            offset += len(page)
 
     def instances(self, study_uid: str) -> list[FoundInstance]:
         """Return all instances of a study; none if the archive does not have it."""
-        with _typed_errors():
-            found = self._client.search_for_instances(
+        pages = _pages(
+            partial(
+                self._client.search_for_instances,
                 quote(study_uid, safe=""),
                 fields=["SOPClassUID", "SeriesInstanceUID", "Modality"],
-                get_remaining=True,
             )
+        )
+        with _typed_errors():
             return [
                 FoundInstance(
                     _value(each, "00080016"),
@@ -176,7 +176,8 @@ class DicomWeb:
                     _value(each, "00080018"),
                     _value(each, "00080060"),
                 )
-                for each in found
+                for page in pages
+                for each in page
             ]
 
     def retrieve(self, study_uid: str, instance: FoundInstance) -> bytes:
@@ -261,6 +262,22 @@ def _secret(path: Path, setting: str) -> str:
         raise ConfigurationError(
             f"The file of MAMMOSCOPE_ARCHIVE_{setting} cannot be read."
         ) from err
+
+
+def _pages(search: Callable[..., Sequence[_Json]]) -> Iterator[Sequence[_Json]]:
+    """Yield the results of a search until there are no more.
+
+    A server may send fewer than asked for at once, and one that knows no offset sends the same
+    again.
+    """
+    offset, before = 0, None
+    while True:
+        with _typed_errors():
+            page = search(limit=_PAGE, offset=offset)
+        if not page or page == before:
+            return
+        yield page
+        offset, before = offset + len(page), page
 
 
 def _value(attributes: _Json, tag: str) -> str:
