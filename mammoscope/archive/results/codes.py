@@ -3,6 +3,7 @@
 from typing import Final
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import CodedConcept
 from pydicom.sr.coding import Code
 
 SCHEME: Final = "99MAMMOSCOPE"
@@ -22,6 +23,7 @@ PROBABILITY: Final = Code("111047", "DCM", "Probability of cancer")
 EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
 COMMENT: Final = Code("121106", "DCM", "Comment")
 ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")
+SOURCE_IMAGE: Final = Code("121322", "DCM", "Source Image for Image Processing Operation")
 PERCENT: Final = Code("%", "UCUM", "Percent")
 
 TITLE: Final = Code("126000", "DCM", "Imaging Measurement Report, RESEARCH USE ONLY")
@@ -45,3 +47,8 @@ def scheme() -> CodingSchemeIdentificationItem:
         name="Mammoscope codes for results of mammogram classification",
         responsible_organization="The Mammoscope authors",
     )
+
+
+def item(code: Code) -> CodedConcept:
+    """Return a code as an item of a sequence."""
+    return CodedConcept.from_code(code)

@@ -2,8 +2,16 @@
 
 from collections.abc import Sequence
 
-from mammoscope.archive.results.objects import ReportReference, ResultObject
-from mammoscope.archive.results.report import Decided, Reported, encode_report
+from mammoscope.archive.results.capture import encode_capture
+from mammoscope.archive.results.objects import (
+    Decided,
+    Reported,
+    ReportReference,
+    ResultObject,
+    new_uid,
+)
+from mammoscope.archive.results.report import encode_report
+from mammoscope.archive.results.segmentation import encode_heat_map
 from mammoscope.archive.results.source import (
     Origin,
     PredictedSource,
@@ -48,14 +56,15 @@ def encode_results(
     Raises
     ------
     ResultError
-        If no image has a prediction, or the images name several studies or patients.
+        If no image has a prediction, an image was given twice, or the images name several
+        studies or patients.
     CorruptImageError
         If an image's header is damaged, or lacks a UID.
     ConfigurationError
         If the card has no such operating point.
     """
     origins = [read_origin(image.data) for image in images]
-    _require_one_patient(origins)
+    _require_one_study(origins)
     predicted, refused = [], []
     for image, origin in zip(images, origins, strict=True):
         if isinstance(image, RefusedSource):
@@ -64,11 +73,14 @@ def encode_results(
             predicted.append((origin, image))
     if not predicted:
         raise ResultError("No image of the study has a prediction, so there is nothing to report.")
-    reported = [
-        Reported(origin, _placed(origin, image), image.prediction.age_used)
-        for origin, image in predicted
-    ]
-    return [encode_report(reported, refused, Decided(card, operating_point), predecessor)]
+    reported = [Reported(image, origin, _placed(origin, image)) for origin, image in predicted]
+    decided = Decided(card, operating_point)
+    results = [encode_report(reported, refused, decided, predecessor)]
+    heat_maps, captures = new_uid(), new_uid()
+    for number, each in enumerate(reported, start=1):
+        results.append(encode_heat_map(each, card, heat_maps, number))
+        results.append(encode_capture(each, decided, captures, number))
+    return results
 
 
 def _placed(origin: Origin, image: PredictedSource) -> PredictedImage:
@@ -76,7 +88,9 @@ def _placed(origin: Origin, image: PredictedSource) -> PredictedImage:
     return predicted_image(name, image.image, image.prediction, Placement(patient=_PATIENT))
 
 
-def _require_one_patient(origins: Sequence[Origin]) -> None:
+def _require_one_study(origins: Sequence[Origin]) -> None:
+    if len({str(origin.reference.SOPInstanceUID) for origin in origins}) < len(origins):
+        raise ResultError("An image was given twice; give each image of the study once.")
     studies = {str(origin.reference.StudyInstanceUID) for origin in origins}
     if len(studies) > 1:
         raise ResultError(f"The images belong to {len(studies)} studies; give those of one.")

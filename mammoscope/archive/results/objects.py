@@ -10,7 +10,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from mammoscope import __version__
-from mammoscope.archive.results.source import COPIED, REQUIRED_EMPTY, Origin
+from mammoscope.archive.results.source import COPIED, REQUIRED_EMPTY, Origin, PredictedSource
+from mammoscope.model.artifact.card import Card, Level
+from mammoscope.studies import PredictedImage
 
 MANUFACTURER: Final = "The Mammoscope authors"
 DEVICE: Final = "Mammoscope"
@@ -48,6 +50,53 @@ class ResultObject:
     study_instance_uid: str
     transfer_syntax_uid: str
     data: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reported:
+    """A predicted image of the study.
+
+    Parameters
+    ----------
+    source
+        The file, the image as read and its prediction.
+    origin
+        The file's header.
+    prediction
+        The prediction as in results of studies, with the SOP Instance UID as the file's name.
+    """
+
+    source: PredictedSource
+    origin: Origin
+    prediction: PredictedImage
+
+    @property
+    def name(self) -> str:
+        """Side and view in words, like ``R MLO``; empty if unknown."""
+        return " ".join(word for word in (self.prediction.laterality, self.prediction.view) if word)
+
+    @property
+    def tracking_identifier(self) -> str:
+        """Name of the image's measurements in all result objects, for people."""
+        return f"{DEVICE} image {self.name}".strip()
+
+    @property
+    def tracking_uid(self) -> UID:
+        """UID of the image's measurements in all result objects."""
+        return tracking_uid(self.origin, "image", self.prediction.file)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What decided the labels: the model's card, and the name of its operating point."""
+
+    card: Card
+    operating_point: str
+
+
+def tracking_uid(origin: Origin, level: Level, *names: str) -> UID:
+    """Return the UID that tracks a measurement through all results of a study."""
+    return named_uid("mammoscope", level, str(origin.reference.StudyInstanceUID), *names)
 
 
 def new_uid() -> UID:

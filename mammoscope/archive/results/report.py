@@ -25,13 +25,15 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
 
 from mammoscope.archive.results import codes
 from mammoscope.archive.results.objects import (
     DEVICE,
     MANUFACTURER,
     REPORT_SERIES,
+    Decided,
+    Reported,
     ReportReference,
     ResultObject,
     equipment,
@@ -39,12 +41,13 @@ from mammoscope.archive.results.objects import (
     finished,
     named_uid,
     new_uid,
+    tracking_uid,
 )
 from mammoscope.archive.results.source import Origin
 from mammoscope.imaging.mammogram import Laterality
-from mammoscope.model.artifact.card import Card, Level
+from mammoscope.model.artifact.card import Level
 from mammoscope.model.prediction import CLASS_NAMES, RESEARCH_USE_NOTICE, Decision
-from mammoscope.studies import BreastResult, PatientResult, PredictedImage, aggregate
+from mammoscope.studies import BreastResult, PatientResult, aggregate
 
 _SIDES: Final[Mapping[Laterality | None, Code]] = {
     Laterality.LEFT: codes.LEFT,
@@ -55,49 +58,14 @@ _DESCRIPTION: Final = "Mammoscope report, research use only"
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
-    """An image of the report.
-
-    Parameters
-    ----------
-    origin
-        Its header.
-    prediction
-        Its prediction in `StudyResult`, with the SOP Instance UID as the file's name.
-    age_used
-        Whether the woman's age was used for the probability.
-    """
-
-    origin: Origin
-    prediction: PredictedImage
-    age_used: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What decided the labels: the model's card, and the name of its operating point."""
-
-    card: Card
-    operating_point: str
-
-
-@dataclass(frozen=True, slots=True)
 class _About:
-    """What a measurement group is about.
-
-    ``name`` is its side and view in words, ``images`` are those that it was computed from.
-    """
+    """What a measurement group is about; ``images`` are those that it was computed from."""
 
     level: Level
     side: Laterality | None
-    name: str
+    tracking: TrackingIdentifier
     images: Sequence[Reported]
     comments: Sequence[str]
-
-
-def tracking_uid(origin: Origin, level: Level, *names: str) -> UID:
-    """Return the UID that tracks a measurement through all reports of a study."""
-    return named_uid("mammoscope", level, str(origin.reference.StudyInstanceUID), *names)
 
 
 def encode_report(
@@ -184,35 +152,33 @@ class _Content:
         self._images = {each.prediction.file: each for each in images}
 
     def patient(self, result: PatientResult) -> _Group:
-        return self._group(result, self._aggregated("patient", result, None))
+        return self._aggregated("patient", result, None)
 
     def breast(self, result: BreastResult) -> _Group:
-        return self._group(result, self._aggregated("breast", result, result.laterality))
+        return self._aggregated("breast", result, result.laterality)
 
     def image(self, image: Reported) -> _Group:
         found = image.prediction
-        name = " ".join(word for word in (found.laterality, found.view) if word)
-        about = _About("image", found.laterality, name, [image], found.warnings)
+        tracking = TrackingIdentifier(image.tracking_uid, image.tracking_identifier)
+        about = _About("image", found.laterality, tracking, [image], found.warnings)
         return self._group(found, about)
 
-    def _aggregated(self, level: Level, result: PatientResult, side: Laterality | None) -> _About:
+    def _aggregated(self, level: Level, result: PatientResult, side: Laterality | None) -> _Group:
         missing = ", ".join(result.missing_views)
         comments = (f"Standard views without a result: {missing}.",) if missing else ()
         images = [self._images[file] for file in result.files]
-        return _About(level, side, side or "", images, comments)
+        # The images tell breasts of unknown side apart.
+        names = [side] if side else result.files if level == "breast" else []
+        tracking = TrackingIdentifier(
+            tracking_uid(images[0].origin, level, *names), f"{DEVICE} {level} {side or ''}".strip()
+        )
+        return self._group(result, _About(level, side, tracking, images, comments))
 
     def _group(self, decision: Decision, about: _About) -> _Group:
-        level, name, images = about.level, about.name, about.images
-        first = images[0].origin
-        tracked = [name] if name else []
-        if level == "image" or (level == "breast" and not name):
-            tracked += [image.prediction.file for image in images]
+        level, images = about.level, about.images
         positive = decision.label == CLASS_NAMES[1]
         group = MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=TrackingIdentifier(
-                uid=tracking_uid(first, level, *tracked),
-                identifier=f"Mammoscope {level} {name}".strip(),
-            ),
+            tracking_identifier=about.tracking,
             finding_type=codes.NEOPLASM,
             algorithm_id=AlgorithmIdentification(
                 name=DEVICE,
@@ -225,7 +191,7 @@ class _Content:
             measurements=[
                 Measurement(codes.PROBABILITY, _percent(decision.probability), codes.PERCENT),
                 Measurement(codes.THRESHOLD, _percent(decision.threshold), codes.PERCENT),
-                *self._measured(level, age_used=any(image.age_used for image in images)),
+                *self._measured(level, images),
             ],
             qualitative_evaluations=[
                 QualitativeEvaluation(codes.LABEL, codes.POSITIVE if positive else codes.NEGATIVE)
@@ -241,23 +207,21 @@ class _Content:
         return group
 
     def _parameters(self, level: Level) -> list[str]:
-        height, width = self._card.input_size
         rule = {
-            "image": "the calibrated output of the network",
+            "image": "the calibrated logit of the network",
             "breast": "the mean logit of its images, calibrated",
-            "patient": "the maximum logit of her breasts, calibrated",
+            "patient": "the greatest logit of her breasts, calibrated",
         }[level]
         return [
-            f"Operating point: {self._operating_point}",
-            f"Probability of the {level}: {rule}",
-            f"Network input: {width} x {height} pixels",
-            f"SHA-256 of the model: {self._card.sha256}",
+            f"Operating point {self._operating_point}. Probability of the {level}: {rule}. "
+            f"SHA-256 of the model {self._card.sha256}."
         ]
 
-    def _measured(self, level: Level, *, age_used: bool) -> list[Measurement]:
+    def _measured(self, level: Level, images: Sequence[Reported]) -> list[Measurement]:
         """Sensitivity and specificity of the operating point, if the card has them."""
         point = self._card.operating_point(self._operating_point, level)
-        measured = point.measured_with_age if age_used and level == "image" else point.measured
+        with_age = level == "image" and images[0].source.prediction.age_used
+        measured = point.measured_with_age if with_age else point.measured
         return [
             Measurement(code, _percent(measured[key]["value"]), codes.PERCENT)
             for code, key in (

@@ -1,6 +1,5 @@
 """The images of a study with their predictions, and what results copy from their headers."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +11,9 @@ from pydicom.filewriter import write_dataset
 from pydicom.tag import Tag
 
 from mammoscope.errors import CorruptImageError, ImageError
+from mammoscope.imaging.arrays import Pixels
+from mammoscope.imaging.dicom.header import Header
+from mammoscope.imaging.dicom.mammography import typed_errors
 from mammoscope.imaging.dicom.part10 import take_apart
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
 from mammoscope.model.artifact.card import DEFAULT_POINT
@@ -21,6 +23,8 @@ from mammoscope.settings.service import ReadingLimits
 from mammoscope.studies import Refusal
 
 _REFERENCED: Final = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+
+_ORIENTATION: Final = "PatientOrientation"
 
 REQUIRED_EMPTY: Final = (
     "PatientName",
@@ -82,11 +86,26 @@ class PredictedSource:
         The image as read, with ``display``.
     prediction
         Its prediction.
+
+    Raises
+    ------
+    ValueError
+        If the image was read without ``display``.
     """
 
     data: bytes
     image: NetworkInput
     prediction: Prediction
+
+    def __post_init__(self) -> None:
+        if self.image.display is None:
+            raise ValueError("the image has no display; read it with ReadingOptions(display=True)")
+
+    @property
+    def display(self) -> Pixels:
+        """The image as read, uint8 (h, w)."""
+        assert self.image.display is not None  # noqa: S101 - checked when made
+        return self.image.display
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,10 +171,13 @@ class Origin:
         SOP Class, SOP Instance, Series Instance and Study Instance UID.
     copied
         Those of the elements `COPIED` that the image has and that can be written.
+    orientation
+        (0020,0020) Patient Orientation, of rows and columns; empty if the image lacks it.
     """
 
     reference: Dataset
     copied: Dataset
+    orientation: list[str]
 
     @property
     def patient(self) -> tuple[str, str]:
@@ -171,31 +193,25 @@ def read_origin(data: bytes) -> Origin:
     CorruptImageError
         If the header cannot be read, or lacks a UID.
     """
-    try:
-        with warnings.catch_warnings():  # the warnings quote values
-            warnings.simplefilter("ignore")
-            tags = [Tag(keyword) for keyword in (*_REFERENCED, *COPIED)]
-            part = take_apart(data, tags, ReadingLimits())
-            found = part.elements
-            if part.media_storage_class and not _text(found, "SOPClassUID"):
-                found.SOPClassUID = part.media_storage_class
-            reference, copied = Dataset(), Dataset()
-            for keyword in _REFERENCED:
-                setattr(reference, keyword, _text(found, keyword))
-            for keyword in COPIED:
-                if keyword in found and (value := _writable(found, keyword)) is not None:
-                    copied.add(value)
-    except ImageError:
-        raise
-    # Malformed elements lead to exceptions of many types, whose messages quote them.
-    except Exception:  # noqa: BLE001
-        raise CorruptImageError("The DICOM file's header is damaged or incomplete.") from None
+    with typed_errors():
+        tags = [Tag(keyword) for keyword in (*_REFERENCED, *COPIED, _ORIENTATION)]
+        part = take_apart(data, tags, ReadingLimits())
+        found = part.elements
+        if part.media_storage_class and not _text(found, "SOPClassUID"):
+            found.SOPClassUID = part.media_storage_class
+        reference, copied = Dataset(), Dataset()
+        for keyword in _REFERENCED:
+            setattr(reference, keyword, _text(found, keyword))
+        for keyword in COPIED:
+            if keyword in found and (value := _writable(found, keyword)) is not None:
+                copied.add(value)
+        turned = Header(found, little_endian=part.little_endian).texts(_ORIENTATION)
     if any(not reference[keyword].value for keyword in _REFERENCED):
         raise CorruptImageError(
             "The DICOM file lacks a UID of its study, series, instance or SOP class, so results "
             "cannot refer to it."
         )
-    return Origin(reference, copied)
+    return Origin(reference, copied, list(turned))
 
 
 def _text(elements: Dataset, keyword: str) -> str:

@@ -52,7 +52,7 @@ def read_dicom(
         `NotAMammogramError`, `UnsupportedImageError`, `CorruptImageError` or
         `ImageTooLargeError`; no other exception, whatever the bytes.
     """
-    with _typed_errors():
+    with typed_errors():
         part, header, layout = _opened(data, limits)
         taken = acquisition(header, pseudonyms)
         factor = reduction_for((layout.rows, layout.columns), needed) if needed else 1
@@ -83,7 +83,7 @@ def read_display(
     tuple
         Grey values, window, height and width of the encoded image, and how it lies.
     """
-    with _typed_errors():
+    with typed_errors():
         part, header, layout = _opened(data, limits)
         size = (layout.rows, layout.columns)
         factor = reduction_for(size, needed) if needed else 1
@@ -101,7 +101,7 @@ def _opened(data: bytes, limits: ReadingLimits) -> tuple[Part10, Header, Layout]
 
 
 @contextmanager
-def _typed_errors() -> Iterator[None]:
+def typed_errors() -> Iterator[None]:
     """Convert any exception of pydicom and the codecs into an `ImageError`."""
     try:
         with warnings.catch_warnings():  # the warnings quote values
