@@ -13,12 +13,12 @@ import structlog
 
 from mammoscope.archive.dicomweb import DicomWeb
 from mammoscope.archive.results import (
-    PredictedSource,
     RefusedSource,
     SourceImage,
     encode_results,
     predict_source,
 )
+from mammoscope.archive.selection import examine
 from mammoscope.archive.sources import gather, predecessor
 from mammoscope.archive.spool import Spool
 from mammoscope.archive.state import Claim, LeaseLostError, Sighting, Stage, State
@@ -35,6 +35,7 @@ from mammoscope.errors import (
 from mammoscope.imaging.pool import ReadingPool
 from mammoscope.model.engine import Engine
 from mammoscope.settings.archive import ArchiveSettings
+from mammoscope.studies import Refusal
 from mammoscope.system.cpus import available_processors
 
 _LONGEST_WAIT_S: Final = 3600.0
@@ -247,11 +248,16 @@ class Worker:
             )
         if claim.stage is Stage.RECEIVED:
             files = gather(claim, self._state, self._archive, self._spool)
-            sources = self._predict(files)
-            if not any(isinstance(each, PredictedSource) for each in sources):
-                return self._nothing_predicted(claim, sources)
+            reasons = [_left_out(file) for file in files]
+            wanted = [file for file, why in zip(files, reasons, strict=True) if why is None]
+            if not wanted:
+                return self._leave_out(claim, next(filter(None, reasons), ""))
+            sources = self._predict(wanted)
+            refusals = [each.refusal for each in sources if isinstance(each, RefusedSource)]
+            if len(refusals) == len(sources):
+                return self._refuse(claim, refusals[0])
             results = encode_results(
-                [each for each in sources if not _is_left_out(each)],
+                sources,
                 self._engine.card,
                 operating_point=self._settings.operating_point,
                 predecessor=predecessor(claim, self._state, self._archive),
@@ -271,17 +277,18 @@ class Worker:
 
         return list(self._threads.map(predict, files))
 
-    def _nothing_predicted(self, claim: Claim, sources: list[SourceImage]) -> Stage:
-        refusals = [each.refusal for each in sources if isinstance(each, RefusedSource)]
-        serious = [each for each in refusals if each.code != NotAMammogramError.code]
-        if serious:
-            reason = f"No image of the study can be predicted. {serious[0].message}"
-            self._state.fail(claim, ImageError(reason), self.model_version)
-            return Stage.FAILED
-        reason = refusals[0].message if refusals else "The study has no images any more."
-        self._state.leave_out(claim, NotAMammogramError(reason), self.model_version)
+    def _leave_out(self, claim: Claim, reason: str) -> Stage:
+        """End the work on a study without any mammogram."""
+        why = NotAMammogramError(reason or "The study has no images any more.")
+        self._state.leave_out(claim, why, self.model_version)
         self._clean(claim)
         return Stage.LEFT_OUT
+
+    def _refuse(self, claim: Claim, refusal: Refusal) -> Stage:
+        """End the work on a study of which no image can be predicted."""
+        reason = f"No image of the study can be predicted. {refusal.message}"
+        self._state.fail(claim, ImageError(reason), self.model_version)
+        return Stage.FAILED
 
     def _attempt_failed(self, claim: Claim, error: MammoscopeError) -> Stage | None:
         _log.warning(
@@ -328,6 +335,12 @@ class Worker:
             thread.join()
 
 
-def _is_left_out(source: SourceImage) -> bool:
-    """Whether an image is no screening view, so that the report does not name it."""
-    return isinstance(source, RefusedSource) and source.refusal.code == NotAMammogramError.code
+def _left_out(file: bytes) -> str | None:
+    """Why a file is no mammogram to predict; None for a mammogram.
+
+    A file whose header cannot be read counts as one: its prediction says what is wrong.
+    """
+    try:
+        return examine(file).left_out
+    except ImageError:
+        return None

@@ -1,4 +1,4 @@
-"""All commands: their names, and their behaviour without the extra ``train``."""
+"""All commands: their names, and their behaviour without the extras."""
 
 import argparse
 import json
@@ -24,6 +24,7 @@ from mammoscope.settings.training import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS_TRAIN = "needs train"
+NEEDS_ARCHIVE = "needs archive"
 
 # Each command and each option, with what is answered: an exit status, or that the extra is needed.
 LINES: dict[str, int | str] = {
@@ -45,6 +46,8 @@ LINES: dict[str, int | str] = {
     "audit dataset --json audit.json --metadata dataset/metadata.csv --labels 0,1 "
     "--strict": NEEDS_TRAIN,
     "download new_data": NEEDS_TRAIN,
+    "archive report made_studies --output results --model model "
+    "--operating-point default": NEEDS_ARCHIVE,
     "compile --model model --output compiled": 0,
     "compile --model model --data dataset --metadata dataset/metadata.csv --labels 0,1": 0,
     "compile --kind x": 2,
@@ -165,12 +168,13 @@ def answers(folder: Path) -> dict[str, tuple[Any, str]]:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_command_without_the_training_packages(line: str, answers) -> None:
+def test_command_without_the_packages_of_extras(line: str, answers) -> None:
     status, told = answers[line]
-    if LINES[line] == NEEDS_TRAIN:
+    if LINES[line] in (NEEDS_TRAIN, NEEDS_ARCHIVE):
         assert status == 1, told
         (sentence,) = told.splitlines()
-        assert "pip install 'mammoscope[train]'" in sentence
+        extra = str(LINES[line]).removeprefix("needs ")
+        assert f"pip install 'mammoscope[{extra}]'" in sentence
     else:
         assert status == LINES[line], told
         assert "mammoscope[" not in told

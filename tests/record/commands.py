@@ -19,10 +19,10 @@ from tests.record.keeping import NETWORK, ROOT, Entries, as_text, sha256
 from tests.record.scores import MODEL, served
 
 COMMANDS = (
-    "audit", "compile", "dev", "dev card", "dev compare", "dev distributions", "dev experiments",
-    "dev explore", "dev figures", "dev folds", "dev gate", "dev pointing", "dev quality",
-    "dev release", "dev report", "dev robustness", "dev trainings", "download", "evaluate",
-    "explain", "key", "phantoms", "predict", "serve", "train",
+    "archive report", "audit", "compile", "dev", "dev card", "dev compare", "dev distributions",
+    "dev experiments", "dev explore", "dev figures", "dev folds", "dev gate", "dev pointing",
+    "dev quality", "dev release", "dev report", "dev robustness", "dev trainings", "download",
+    "evaluate", "explain", "key", "phantoms", "predict", "serve", "train",
 )  # fmt: skip
 
 ENVIRONMENT = {

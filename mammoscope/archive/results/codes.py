@@ -9,8 +9,9 @@ from pydicom.sr.coding import Code
 SCHEME: Final = "99MAMMOSCOPE"
 """Designator of the private coding scheme; docs/guides/archive-results.md lists its codes."""
 
-XRAY: Final = Code("43468-8", "LN", "XR unspecified body region")
-"""Context group 100 of PS3.16, which TID 1500 demands, has no code of mammography."""
+MAMMOGRAPHY: Final = Code("71651007", "SCT", "Mammography")
+IMAGING: Final = Code("363679005", "SCT", "Imaging procedure")
+"""Context group 100 of PS3.16, which TID 1500 asks for, has no code of mammography."""
 
 BREAST: Final = Code("76752008", "SCT", "Breast")
 LEFT: Final = Code("7771000", "SCT", "Left")

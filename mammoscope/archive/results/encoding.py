@@ -1,5 +1,7 @@
 """Encode the results of one study."""
 
+import logging
+import warnings
 from collections.abc import Sequence
 
 from mammoscope.archive.results.capture import encode_capture
@@ -19,7 +21,7 @@ from mammoscope.archive.results.source import (
     SourceImage,
     read_origin,
 )
-from mammoscope.errors import ResultError
+from mammoscope.errors import ImageError, ResultError
 from mammoscope.model.artifact.card import DEFAULT_POINT, Card
 from mammoscope.studies import Placement, PredictedImage, predicted_image
 
@@ -59,28 +61,45 @@ def encode_results(
         If no image has a prediction, an image was given twice, or the images name several
         studies or patients.
     CorruptImageError
-        If an image's header is damaged, or lacks a UID.
+        If the header of a predicted image is damaged, or lacks a UID.
     ConfigurationError
         If the card has no such operating point.
     """
-    origins = [read_origin(image.data) for image in images]
-    _require_one_study(origins)
-    predicted, refused = [], []
-    for image, origin in zip(images, origins, strict=True):
+    # Both quote values of the header.
+    logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _encode(images, Decided(card, operating_point), predecessor)
+
+
+def _encode(
+    images: Sequence[SourceImage], decided: Decided, predecessor: ReportReference | None
+) -> list[ResultObject]:
+    predicted: list[tuple[Origin, PredictedSource]] = []
+    refused: list[tuple[Origin | None, str]] = []
+    for image in images:
         if isinstance(image, RefusedSource):
-            refused.append((origin, image.refusal.message))
+            refused.append((_origin_if_readable(image), image.refusal.message))
         else:
-            predicted.append((origin, image))
+            predicted.append((read_origin(image.data), image))
+    origins = [origin for origin, _ in (*predicted, *refused) if origin is not None]
+    _require_one_study(origins)
     if not predicted:
         raise ResultError("No image of the study has a prediction, so there is nothing to report.")
     reported = [Reported(image, origin, _placed(origin, image)) for origin, image in predicted]
-    decided = Decided(card, operating_point)
     results = [encode_report(reported, refused, decided, predecessor)]
     heat_maps, captures = new_uid(), new_uid()
     for number, each in enumerate(reported, start=1):
-        results.append(encode_heat_map(each, card, heat_maps, number))
+        results.append(encode_heat_map(each, decided.card, heat_maps, number))
         results.append(encode_capture(each, decided, captures, number))
     return results
+
+
+def _origin_if_readable(image: RefusedSource) -> Origin | None:
+    try:
+        return read_origin(image.data)
+    except ImageError:
+        return None
 
 
 def _placed(origin: Origin, image: PredictedSource) -> PredictedImage:

@@ -2,7 +2,6 @@
 
 import io
 import uuid
-import warnings
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -137,9 +136,7 @@ def finished(result: Dataset, origin: Origin) -> ResultObject:
         if keyword in origin.copied:
             result.add(origin.copied[keyword])
     stream = io.BytesIO()
-    with warnings.catch_warnings():  # the warnings quote values
-        warnings.simplefilter("ignore")
-        result.save_as(stream, enforce_file_format=True)
+    result.save_as(stream, enforce_file_format=True)
     return ResultObject(
         sop_class_uid=str(result.SOPClassUID),
         sop_instance_uid=str(result.SOPInstanceUID),

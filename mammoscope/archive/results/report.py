@@ -70,7 +70,7 @@ class _About:
 
 def encode_report(
     images: Sequence[Reported],
-    refused: Sequence[tuple[Origin, str]],
+    refused: Sequence[tuple[Origin | None, str]],
     decided: Decided,
     predecessor: ReportReference | None,
 ) -> ResultObject:
@@ -81,7 +81,7 @@ def encode_report(
     images
         The predicted images, at least one.
     refused
-        Images without a result, and the reason in words.
+        Headers of images without a result, None if unreadable, and the reason in words.
     decided
         The model and its operating point.
     predecessor
@@ -110,12 +110,13 @@ def encode_report(
     )
     report = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=observer),
-        procedure_reported=codes.XRAY,
+        procedure_reported=codes.IMAGING,
         imaging_measurements=groups,
         title=codes.TITLE,
     )
     report[0].ContentSequence.append(_statements(refused))
-    origins = [*(each.origin for each in images), *(origin for origin, _ in refused)]
+    origins = [each.origin for each in images]
+    origins += [origin for origin, _ in refused if origin is not None]
     document = ComprehensiveSR(
         evidence=[evidence(origin) for origin in origins],
         content=report[0],
@@ -123,6 +124,7 @@ def encode_report(
         series_number=REPORT_SERIES,
         sop_instance_uid=new_uid(),
         instance_number=1,
+        performed_procedure_codes=[codes.MAMMOGRAPHY],
         is_complete=True,
         is_final=False,
         series_description=_DESCRIPTION,
@@ -232,7 +234,7 @@ class _Content:
         ]
 
 
-def _statements(refused: Sequence[tuple[Origin, str]]) -> ContainerContentItem:
+def _statements(refused: Sequence[tuple[Origin | None, str]]) -> ContainerContentItem:
     """Return the container of evaluations in words: the notice, and images without results."""
     container = ContainerContentItem(
         name=codes.EVALUATIONS,
@@ -240,7 +242,8 @@ def _statements(refused: Sequence[tuple[Origin, str]]) -> ContainerContentItem:
     )
     items = [_text(codes.NOTICE, RESEARCH_USE_NOTICE)]
     for origin, reason in refused:
-        items.append(_text(codes.REFUSAL, f"{origin.reference.SOPInstanceUID}: {reason}"))
+        name = "An unreadable image" if origin is None else origin.reference.SOPInstanceUID
+        items.append(_text(codes.REFUSAL, f"{name}: {reason}"))
     container.ContentSequence = ContentSequence(items)
     return container
 

@@ -14,7 +14,7 @@ from mammoscope.errors import CorruptImageError, ImageError
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.dicom.header import Header
 from mammoscope.imaging.dicom.mammography import typed_errors
-from mammoscope.imaging.dicom.part10 import take_apart
+from mammoscope.imaging.dicom.part10 import read_header
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
 from mammoscope.model.artifact.card import DEFAULT_POINT
 from mammoscope.model.engine import Engine
@@ -195,7 +195,7 @@ def read_origin(data: bytes) -> Origin:
     """
     with typed_errors():
         tags = [Tag(keyword) for keyword in (*_REFERENCED, *COPIED, _ORIENTATION)]
-        part = take_apart(data, tags, ReadingLimits())
+        part = read_header(data, tags, ReadingLimits())
         found = part.elements
         if part.media_storage_class and not _text(found, "SOPClassUID"):
             found.SOPClassUID = part.media_storage_class

@@ -4,7 +4,7 @@ import io
 import logging
 import zlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from pydicom import config
@@ -88,6 +88,19 @@ def take_apart(data: bytes, tags: Collection[int], limits: ReadingLimits) -> Par
         If the bytes are truncated, contradict themselves, or exceed the limits when inflated or
         parsed. Exceptions of pydicom for malformed bytes are not caught here.
     """
+    data, at, header = _read(data, tags, limits)
+    implicit = bool(header.elements.original_encoding[0])  # the actual one: some misstate it
+    pixels, encapsulated, word_vr = _find_pixels(data, at, implicit, header.little_endian)
+    return replace(header, pixels=pixels, encapsulated=encapsulated, word_vr=word_vr)
+
+
+def read_header(data: bytes, tags: Collection[int], limits: ReadingLimits) -> Part10:
+    """Read the elements `tags` of a DICOM file, whatever its pixels are; else as `take_apart`."""
+    return _read(data, tags, limits)[2]
+
+
+def _read(data: bytes, tags: Collection[int], limits: ReadingLimits) -> tuple[bytes, int, Part10]:
+    """Return the file, inflated, the position after its header, and it without pixels."""
     _be_quiet()
     if data.startswith(_OTHER_PROGRAMS):
         raise UnsupportedImageError(
@@ -117,10 +130,11 @@ def take_apart(data: bytes, tags: Collection[int], limits: ReadingLimits) -> Par
         stop_when=lambda tag, _vr, _length: tag >= _FLOAT_PIXELS,
         specific_tags=[*tags],
     )
-    implicit = bool(elements.original_encoding[0])  # the actual encoding: some files misstate it
     storage_class = str(meta[0x00020002].value) if 0x00020002 in meta else ""
-    pixels, encapsulated, word_vr = _find_pixels(data, stream.tell(), implicit, little)
-    return Part10(elements, syntax, storage_class, little, pixels, encapsulated, word_vr)
+    header = Part10(
+        elements, syntax, storage_class, little, pixels=None, encapsulated=False, word_vr=False
+    )
+    return data, stream.tell(), header
 
 
 def _find_pixels(
