@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 import structlog
 
-from mammoscope.archive.dicomweb import DicomWeb
+from mammoscope.archive.dicomweb import DicomWeb, FoundStudy
 from mammoscope.archive.results import (
     RefusedSource,
     SourceImage,
@@ -25,6 +25,7 @@ from mammoscope.archive.state import Claim, LeaseLostError, Sighting, Stage, Sta
 from mammoscope.archive.storing import Send, store_results
 from mammoscope.errors import (
     ArchiveError,
+    ArchiveRefusedError,
     ArchiveUnreachableError,
     ImageError,
     MammoscopeError,
@@ -126,6 +127,8 @@ class Worker:
         self._reader: Final = predictor.reader
         self._watcher: Final = watcher
         self._stop: Final = threading.Event()
+        self._unlisted = 0
+        """Studies of the last search whose images the archive did not list."""
         self._threads = ThreadPoolExecutor(available_processors() + 1, "predict")
 
     @property
@@ -160,6 +163,8 @@ class Worker:
         ArchiveUnreachableError, StateError, StorageError
             With `until_idle`: if the archive, the state or the disk could not be used for the
             setting ``unreachable_s``.
+        ArchiveRefusedError
+            With `until_idle`: if the archive did not list the images of a study.
         """
         next_search, failures, failing_since = 0.0, 0, 0.0
         while not self._stop.is_set():
@@ -171,6 +176,7 @@ class Worker:
                 failures = 0
                 if not worked:
                     if until_idle and not self._state.pending():
+                        self._require_all_listed()
                         return
                     self._stop.wait(_IDLE_S)
             except _WAITS as err:
@@ -183,30 +189,50 @@ class Worker:
                 _log.warning("waiting", code=err.code, reason=str(err), seconds=round(delay_s, 1))
                 self._stop.wait(delay_s)
 
-    def search(self, window: Window) -> int:
-        """Enter the studies of a window of dates; returns how many make work.
+    def _require_all_listed(self) -> None:
+        if self._unlisted:
+            raise ArchiveRefusedError(
+                f"The archive does not list the images of {self._unlisted} studies, which are not "
+                "reported. The log names the reason; run the worker again."
+            )
+
+    def search(self, window: Window) -> None:
+        """Enter the studies of a window of dates.
+
+        A study whose images the archive does not list is asked for again in the next search.
 
         Raises
         ------
-        ArchiveError
-            If the archive cannot be asked.
+        ArchiveUnreachableError
+            If the archive cannot be searched.
         StateError
             If the state cannot be used.
         """
         assert self._archive is not None  # noqa: S101 - `run` searches only an archive
         first = window.first or date.today() - timedelta(days=self._settings.overlap_days)  # noqa: DTZ011
-        new = 0
-        for study in self._archive.studies(first, window.last):
-            if self._stop.is_set():
-                break
-            known = self._state.instances(study.uid, self.model_version)
-            if known is not None and known == study.instances:
-                continue
-            sources = [each.uid for each in self._archive.instances(study.uid) if each.is_source]
-            new += self.enter(Sighting(study.uid, sources, instances=study.instances))
-        if new:
-            _log.info("found", studies=new)
-        return new
+        new = self._unlisted = 0
+        try:
+            for study in self._archive.studies(first, window.last):
+                if self._stop.is_set():
+                    break
+                known = self._state.instances(study.uid, self.model_version)
+                if known is None or known != study.instances:
+                    new += self._enter_found(study)
+        except ArchiveRefusedError as err:  # no study's fault
+            raise ArchiveUnreachableError(str(err)) from err
+        _log.info("searched", new=new, unlisted=self._unlisted)
+
+    def _enter_found(self, study: FoundStudy) -> bool:
+        assert self._archive is not None  # noqa: S101 - as in `search`
+        try:
+            instances = self._archive.instances(study.uid)
+        except ArchiveRefusedError as err:
+            self._unlisted += 1
+            name = self._state.hash("study", study.uid)[:12]
+            _log.warning("not_listed", study=name, code=err.code, reason=str(err))
+            return False
+        sources = [each.uid for each in instances if each.is_source]
+        return self.enter(Sighting(study.uid, sources, instances=study.instances))
 
     def _work_on_one(self) -> bool:
         """Take a study as far as it comes; returns False if none is due."""

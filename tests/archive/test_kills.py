@@ -21,7 +21,7 @@ STEPS = [
     ("mammoscope.archive.state:State.note", "after"),
     ("mammoscope.archive.worker:encode_results", "after"),
     ("mammoscope.archive.state:State.keep_results", "after"),
-    ("mammoscope.archive.dicomweb:DicomWeb.store", "after"),
+    ("requests:Session.post", "after"),  # the first of the results
     ("mammoscope.archive.state:State.finish", "before"),
     ("mammoscope.archive.state:State.finish", "after"),
 ]

@@ -7,7 +7,7 @@ import pytest
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
 from mammoscope.archive.state import Stage
-from mammoscope.errors import ArchiveUnreachableError
+from mammoscope.errors import ArchiveRefusedError, ArchiveUnreachableError
 from tests.archive.servers import Orthanc, free_port, wait_for
 from tests.archive.studies import changed, header, study, study_uid_of, uid_of
 from tests.archive.workers import worker
@@ -175,5 +175,29 @@ def test_an_archive_that_stores_nothing_is_found_out(orthanc, tmp_path, engine, 
         assert failure.attempts == 2
         running.worker._send = send
         running.state.retry()
+        assert running.run() == [Stage.STORED]
+    assert set(reports(orthanc).values()) == {1}
+
+
+def test_a_study_whose_images_are_not_listed_does_not_stop_the_others(
+    orthanc, tmp_path, engine, reader, monkeypatch
+) -> None:
+    good, bad = study(0, views=1), study(1, views=1)
+    orthanc.store(*good, *bad)
+    with worker(tmp_path, engine, reader, dicomweb=orthanc.dicomweb) as running:
+        archive = running.worker._archive
+        instances = archive.instances
+
+        def refuse_one(study_uid: str):
+            if study_uid == study_uid_of(bad[0]):
+                raise ArchiveRefusedError("Refused.")
+            return instances(study_uid)
+
+        monkeypatch.setattr(archive, "instances", refuse_one)
+        with pytest.raises(ArchiveRefusedError, match="images of 1 studies"):
+            running.run()
+        assert reports(orthanc) == {study_uid_of(good[0]): 1}
+        monkeypatch.undo()
+    with worker(tmp_path, engine, reader, dicomweb=orthanc.dicomweb) as running:
         assert running.run() == [Stage.STORED]
     assert set(reports(orthanc).values()) == {1}
