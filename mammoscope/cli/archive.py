@@ -7,7 +7,9 @@ from mammoscope.cli.arguments import Subparsers
 def add_parser(subparsers: Subparsers) -> None:
     """Register the commands."""
     purpose = "take studies from a PACS, and store results in it"
-    parser = subparsers.add_parser("archive", help=purpose, description=f"{purpose.capitalize()}.")
+    parser = subparsers.add_parser(
+        "archive", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     archive_report.add_parser(commands)
     archive_worker.add_parsers(commands)
