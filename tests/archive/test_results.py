@@ -1,6 +1,7 @@
 """Results of a study as DICOM objects: what a reader of the archive finds in them."""
 
 import io
+import logging
 import re
 import warnings
 from dataclasses import dataclass
@@ -181,6 +182,10 @@ def test_a_refused_image_is_named_with_its_reason():
     assert refusal.TextValue == (
         f"{refused.SOPInstanceUID}: The image has several frames; only one is allowed."
     )
+    (library,) = report.ContentSequence[-3].ContentSequence
+    listed = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+              for item in library.ContentSequence]  # fmt: skip
+    assert sorted(listed) == sorted(parsed(data).SOPInstanceUID for data in images)
     evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     assert sum(len(series.ReferencedSOPSequence) for series in evidence) == 4
 
@@ -290,6 +295,16 @@ def test_objects_belong_to_the_patient_and_study_of_their_images():
             result.series_instance_uid,
         )
         assert found.file_meta.TransferSyntaxUID == result.transfer_syntax_uid
+
+
+def test_nothing_of_a_patient_enters_the_log(caplog, capsys):
+    caplog.set_level(logging.DEBUG)
+    data = changed(SMALL, PatientID="4711", PatientName="Doe^Jane", PatientBirthDate="nonsense")
+    caplog.clear()
+    encode_results(sources([data]), Engine.card)
+    told = caplog.text + "".join(capsys.readouterr())
+    for value in ("4711", "Doe", "nonsense", parsed(SMALL).SOPInstanceUID):
+        assert value not in told
 
 
 NAMES = [

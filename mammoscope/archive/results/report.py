@@ -12,6 +12,7 @@ from highdicom.sr import (
     ContentSequence,
     DeviceObserverIdentifyingAttributes,
     FindingSite,
+    ImageContentItem,
     Measurement,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
@@ -114,12 +115,17 @@ def encode_report(
         imaging_measurements=groups,
         title=codes.TITLE,
     )
-    report[0].ContentSequence.append(_statements(refused))
     origins = [each.origin for each in images]
     origins += [origin for origin, _ in refused if origin is not None]
+    root = report[0]
+    # highdicom would copy, parse and search the whole content, for longer than all else takes.
+    items = root.ContentSequence
+    items.insert(len(items) - 1, _library(origins))
+    items.append(_statements(refused))
+    root.ContentSequence = ContentSequence()
     document = ComprehensiveSR(
         evidence=[evidence(origin) for origin in origins],
-        content=report[0],
+        content=root,
         series_instance_uid=new_uid(),
         series_number=REPORT_SERIES,
         sop_instance_uid=new_uid(),
@@ -133,6 +139,7 @@ def encode_report(
         coding_schemes=[codes.scheme()],
         **equipment(card.version),
     )
+    document.ContentSequence = items
     return finished(document, origins[0])
 
 
@@ -232,6 +239,26 @@ class _Content:
             )
             if key in measured
         ]
+
+
+def _library(origins: Sequence[Origin]) -> ContainerContentItem:
+    """Return the list of all images that were read (TID 1600)."""
+    contains = RelationshipTypeValues.CONTAINS
+    library = ContainerContentItem(codes.LIBRARY, relationship_type=contains)
+    group = ContainerContentItem(codes.LIBRARY_GROUP, relationship_type=contains)
+    group.ContentSequence = ContentSequence(
+        [
+            ImageContentItem(
+                codes.SOURCE,
+                origin.reference.SOPClassUID,
+                origin.reference.SOPInstanceUID,
+                relationship_type=contains,
+            )
+            for origin in origins
+        ]
+    )
+    library.ContentSequence = ContentSequence([group])
+    return library
 
 
 def _statements(refused: Sequence[tuple[Origin | None, str]]) -> ContainerContentItem:
