@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from email.message import Message
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -288,16 +289,20 @@ def _value(attributes: _Json, tag: str) -> str:
 
 def _only_part(body: bytes, content_type: str) -> bytes:
     """Return the first part of a multipart body (RFC 2046 5.1), or the body if it has none."""
-    if not content_type.lower().startswith("multipart/"):
+    header = Message()
+    header["Content-Type"] = content_type
+    if header.get_content_maintype() != "multipart":
         return body
-    delimiter, _, rest = body[body.find(b"--") :].partition(b"\r\n")
-    head, blank, content = rest.partition(b"\r\n\r\n")
-    if rest.startswith(b"\r\n"):  # a part without a head
-        content = rest[2:]
-    end = content.find(b"\r\n" + delimiter)
-    if end < 0 or not (blank or head):
+    delimiter = b"\r\n--" + (header.get_boundary() or "").encode()
+    # The first delimiter may be at the very beginning.
+    _, _, rest = (b"\r\n" + body).partition(delimiter)
+    _, line_end, part = rest.partition(b"\r\n")
+    # A part without a head begins with the blank line.
+    _, blank, content = (line_end + part).partition(b"\r\n\r\n")
+    data, end, _ = content.partition(delimiter)
+    if not blank or not end:
         raise ArchiveRefusedError("The archive sent an image that ends too early.")
-    return content[:end]
+    return data
 
 
 @contextmanager

@@ -4,9 +4,11 @@ import base64
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from mammoscope.__main__ import main
-from mammoscope.archive.dicomweb import DicomWeb
+from mammoscope.archive.dicomweb import DicomWeb, _only_part
 from mammoscope.errors import ArchiveError, ArchiveRefusedError, ArchiveUnreachableError
 from mammoscope.settings.archive import ArchiveSettings
 from tests.archive.studies import study, study_uid_of
@@ -93,3 +95,28 @@ def test_answers_that_are_no_dicom_json_are_refused(body: bytes) -> None:
                 client(url).instances("1.2.3")
         else:
             assert client(url).instances("1.2.3") == []
+
+
+HEADS = [b"", b"Content-Type: application/dicom\r\n", b"A: b\r\nContent-Length: 5\r\n"]
+
+
+@given(
+    st.binary(max_size=200),
+    st.from_regex(r"[A-Za-z0-9'()+_,./:=?-]{1,40}", fullmatch=True),
+    st.sampled_from(HEADS),
+    st.sampled_from([b"", b"\r\n", b"preamble\r\n"]),
+    st.booleans(),
+)
+def test_any_image_comes_out_of_a_multipart_body(data, boundary, head, before, quoted) -> None:
+    line = b"--" + boundary.encode()
+    assume(b"\r\n" + line not in b"\r\n" + data)
+    named = f'"{boundary}"' if quoted or not boundary.isalnum() else boundary
+    kind = f'multipart/related; type="application/dicom"; boundary={named}'
+    body = before + line + b"\r\n" + head + b"\r\n" + data + b"\r\n" + line + b"--\r\n"
+    assert _only_part(body, kind) == data
+    with pytest.raises(ArchiveRefusedError):
+        _only_part(body[: len(before + line + head + data) + 4], kind)
+
+
+def test_an_image_without_multipart_is_taken_as_it_is() -> None:
+    assert _only_part(b"DICM", "application/dicom") == b"DICM"
