@@ -21,6 +21,11 @@ demo:  ## start the service, classify phantoms over HTTP, stop (DEMO_PORT=9696 D
 	@$(environment) packages
 	exec scripts/demo.sh
 
+.PHONY: demo-archive
+demo-archive:  ## start a PACS (Orthanc) with phantoms, report its studies, show what it has, stop it
+	@$(environment) packages archive
+	exec $(BIN)/python scripts/demo_archive.py
+
 .PHONY: serve
 serve:  ## run the service on port 9696 until Ctrl-C
 	@$(environment) packages
@@ -183,6 +188,16 @@ fuzz: environment  ## fuzz reading and preprocessing ([FUZZ_SECONDS=600 CORPUS=D
 .PHONY: soak
 soak: environment  ## good and bad requests for a while; memory must not grow ([SOAK_SECONDS=600])
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_MODEL=model $(BIN)/pytest -s tests/e2e/test_service_soak.py $(ARGS)
+
+# Studies that workers report while they are killed and connections are cut, and studies that one
+# worker reports with flat memory. `make test` also runs both, with a few.
+SOAK_STUDIES := 200
+SOAK_FLAT_STUDIES := 500
+
+.PHONY: soak-archive
+soak-archive: environment  ## kills and cut connections, then compare the archive ([SOAK_STUDIES=200])
+	SOAK_STUDIES=$(SOAK_STUDIES) SOAK_FLAT_STUDIES=$(SOAK_FLAT_STUDIES) \
+		$(BIN)/pytest -s tests/archive/test_soak.py --timeout 14400 $(ARGS)
 
 .PHONY: format
 format: environment  ## format the code

@@ -10,17 +10,19 @@ from typing import get_args
 from mammoscope import errors
 from mammoscope.__main__ import parser
 from mammoscope.service.problems import STATUSES
-from mammoscope.settings.service import ENVIRONMENT_PREFIX, ServiceSettings
+from mammoscope.settings.archive import ArchiveSettings
+from mammoscope.settings.frozen import Frozen
+from mammoscope.settings.service import ARCHIVE_PREFIX, ENVIRONMENT_PREFIX, ServiceSettings
 from mammoscope.settings.training import PresetName, TrainConfig
 
 
-def settings_table() -> Iterator[str]:
-    """Yield a row for each setting of the service."""
+def settings_table(settings: type[Frozen], prefix: str) -> Iterator[str]:
+    """Yield a row for each setting of the service or the archive worker."""
     yield "| Setting | Default | Meaning |"
     yield "| --- | --- | --- |"
-    for name, field in ServiceSettings.model_fields.items():
-        default = "not set" if field.default is None else f"`{_value(field.default)}`"
-        yield f"| `{ENVIRONMENT_PREFIX}{name.upper()}` | {default} | {field.description} |"
+    for name, field in settings.model_fields.items():
+        default = f"`{_value(field.default)}`" if field.default or field.default == 0 else "not set"
+        yield f"| `{prefix}{name.upper()}` | {default} | {field.description} |"
 
 
 def presets_table() -> Iterator[str]:
@@ -84,7 +86,8 @@ def write(folder: Path) -> None:
     """Write the tables as Markdown files for the pages to include."""
     folder.mkdir(exist_ok=True)
     tables = {
-        "settings": settings_table(),
+        "settings": settings_table(ServiceSettings, ENVIRONMENT_PREFIX),
+        "archive-settings": settings_table(ArchiveSettings, ARCHIVE_PREFIX),
         "presets": presets_table(),
         "errors": errors_table(),
         "commands": commands(),

@@ -45,6 +45,11 @@
     │   ├── DeadlineExceededError
     │   ├── ClientGoneError           the client has closed the connection
     │   └── NotReadyError
+    ├── ArchiveError                  a study that cannot be taken from or stored in an archive
+    │   ├── ArchiveUnreachableError   the archive does not answer
+    │   ├── ArchiveRefusedError       the archive refuses, or stores nothing
+    │   └── IncompleteStudyError      images of the study are not here any more
+    ├── StateError                    the worker's state cannot be read or written
     └── ServerAnswerError             the client got no usable answer from a server
             └── ServerUnreachableError    no server answers at the address
 
@@ -355,6 +360,36 @@ class NotReadyError(RequestError):
     """The model is not loaded (yet)."""
 
     code = "not_ready"
+
+
+class ArchiveError(MammoscopeError):
+    """A study cannot be taken from an archive, or its results cannot be stored there."""
+
+    code = "archive_failed"
+
+
+class ArchiveUnreachableError(ArchiveError):
+    """The archive does not answer, or answers that it cannot work now."""
+
+    code = "archive_unreachable"
+
+
+class ArchiveRefusedError(ArchiveError):
+    """The archive refuses a request, or does not list what it was sent."""
+
+    code = "archive_refused"
+
+
+class IncompleteStudyError(ArchiveError):
+    """Images that an earlier report was about are not here any more."""
+
+    code = "incomplete_study"
+
+
+class StateError(MammoscopeError):
+    """The archive worker's state cannot be read or written."""
+
+    code = "state_failed"
 
 
 class ServerAnswerError(MammoscopeError):

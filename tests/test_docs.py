@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mammoscope.archive.monitoring import Monitoring
+from mammoscope.archive.state import State
 from mammoscope.service.app import monitoring_of
 from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import FakeEngine, app_with
@@ -66,6 +68,7 @@ def test_docs_load_nothing_external(built: Path) -> None:
 def test_docs_show_the_settings_the_errors_and_the_commands(built: Path) -> None:
     for page, words in {
         "service/settings": ["MAMMOSCOPE_QUEUE_SIZE", "536870912"],
+        "guides/archive": ["MAMMOSCOPE_ARCHIVE_QUIET_S", "storage SCP"],
         "reference/errors": ["service_busy", "429"],
         "reference/command-line": ["usage: mammoscope", "--strict"],
         "guides/training": ["learning_rate", "1e-05"],
@@ -164,3 +167,11 @@ def test_citation_names_the_latest_version() -> None:
     (version,) = re.findall(r"^version: (\S+)$", citation, re.MULTILINE)
     (date,) = re.findall(r"^date-released: (\S+)$", citation, re.MULTILINE)
     assert f"## {version} ({date})" in changelog
+
+
+def test_every_metric_of_the_archive_worker_is_documented(tmp_path: Path) -> None:
+    page = (DOCS / "guides" / "archive.md").read_text("utf-8")
+    with State(f"sqlite:///{tmp_path / 'state.db'}") as state:
+        told = {family.name for family in Monitoring(state).registry.collect()}
+    own = {name for name in told if name.startswith("mammoscope_")}
+    assert set(re.findall(r"^\| `(mammoscope_\w+?)(?:_total)?`", page, re.MULTILINE)) == own

@@ -4,11 +4,15 @@ from importlib.util import find_spec
 from typing import Final
 
 EXTRAS: Final = {
+    "cryptography": "archive",
+    "dicomweb_client": "archive",
     "highdicom": "archive",
     "imagehash": "train",
     "kagglehub": "train",
     "matplotlib": "train",
+    "pynetdicom": "archive",
     "sklearn": "train",
+    "sqlalchemy": "archive",
     "tensorflow": "train",
 }
 """Extra that provides a package, by import name."""

@@ -6,7 +6,8 @@ import threading
 import time
 from collections import defaultdict, deque
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import structlog
 from flask import Flask, g, request
@@ -212,3 +213,15 @@ class _Limiter:
             f"The key is limited to {self._per_minute} requests per minute.",
             retry_after_s=max(1, math.ceil(free_in_s)),
         )
+
+
+def probes_of(app: WSGIApplication) -> WSGIApplication:
+    """Return an application that passes only probes to `app`."""
+
+    def probes(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        if environ["PATH_INFO"] in PROBES:
+            return app(environ, start_response)
+        start_response("404 Not Found", [("Content-Length", "0")])
+        return []
+
+    return probes

@@ -23,10 +23,11 @@ from prometheus_client import make_wsgi_app
 from mammoscope.errors import ConfigurationError
 from mammoscope.service import problems
 from mammoscope.service.app import monitoring_of, queue_of
-from mammoscope.service.side_listener import listen, probes_of
+from mammoscope.service.authorization import probes_of
 from mammoscope.service.tracing import API_VERSION, API_VERSION_HEADER, REQUEST_ID_HEADER
 from mammoscope.service.waiting_worker import WaitingWorker
 from mammoscope.settings.service import ENVIRONMENT_PREFIX, ServiceSettings
+from mammoscope.system.side_listener import listen
 
 SPARE_THREADS: Final = 8
 """Threads in addition to the slots, for refusals; none of them waits for a client."""

@@ -16,6 +16,8 @@ from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, expla
 from mammoscope.system.listening import parse_bind
 
 ENVIRONMENT_PREFIX: Final = "MAMMOSCOPE_"
+ARCHIVE_PREFIX: Final = f"{ENVIRONMENT_PREFIX}ARCHIVE_"
+"""Variables of `mammoscope.settings.archive`, which the service ignores."""
 
 _DEPRECATED: Final = {"max_study_pictures": "max_study_images"}
 """Deprecated names of settings, which work for one version."""
@@ -24,7 +26,7 @@ OperatingPointName = Literal["default", "high_sensitivity", "high_specificity"]
 PerformanceMode = Literal["latency", "throughput"]
 
 
-def _listed(given: object) -> object:
+def listed(given: object) -> object:
     """Split text at commas; return anything else unchanged."""
     return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
 
@@ -32,10 +34,10 @@ def _listed(given: object) -> object:
 HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$")]
 """A host name in lower case and ASCII; ``*.`` before a name matches all hosts below it."""
 
-HostPatterns = Annotated[tuple[HostPattern, ...], BeforeValidator(_listed)]
+HostPatterns = Annotated[tuple[HostPattern, ...], BeforeValidator(listed)]
 
 
-Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_listed)]
+Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(listed)]
 
 
 def _require_bind(given: str) -> str:
@@ -50,6 +52,10 @@ def _require_bind(given: str) -> str:
 
 def _require_bind_or_none(given: str) -> str:
     return _require_bind(given) if given else given
+
+
+OptionalBind = Annotated[str, AfterValidator(_require_bind_or_none)]
+"""``HOST:PORT``, or empty for no listener."""
 
 
 class ReadingLimits(Frozen):
@@ -138,10 +144,10 @@ class ServiceSettings(ReadingLimits):
     """Seconds after SIGTERM during which the service reports that it is not ready, so that load
     balancers stop sending requests, and still answers requests."""
 
-    metrics_bind: Annotated[str, AfterValidator(_require_bind_or_none)] = "127.0.0.1:9697"
+    metrics_bind: OptionalBind = "127.0.0.1:9697"
     """Address and port for Prometheus; empty for none. Do not expose it publicly."""
 
-    probe_bind: Annotated[str, AfterValidator(_require_bind_or_none)] = "0.0.0.0:9698"
+    probe_bind: OptionalBind = "0.0.0.0:9698"
     """Address and port for probes only, which clients cannot keep busy; empty for none."""
 
     max_connections_per_client: Annotated[int, Field(ge=0)] = 0
@@ -196,7 +202,7 @@ class ServiceSettings(ReadingLimits):
         written = {
             key.removeprefix(ENVIRONMENT_PREFIX).lower(): key
             for key in source
-            if key.startswith(ENVIRONMENT_PREFIX)
+            if key.startswith(ENVIRONMENT_PREFIX) and not key.startswith(ARCHIVE_PREFIX)
         }
         values = {name: source[key] for name, key in written.items()}
         for old, new in _DEPRECATED.items():

@@ -11,8 +11,8 @@ from prometheus_client import make_wsgi_app
 from prometheus_client.parser import text_string_to_metric_families
 
 from mammoscope.service.app import monitoring_of, queue_of
-from mammoscope.service.side_listener import listen
 from mammoscope.settings.service import ServiceSettings
+from mammoscope.system.side_listener import listen
 from tests.fake_engine import CARD, IMAGE, FakeEngine, app_with, upload
 
 Read = Callable[..., float | None]

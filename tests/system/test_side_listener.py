@@ -11,9 +11,9 @@ from prometheus_client import make_wsgi_app
 from structlog.testing import capture_logs
 
 from mammoscope.service.app import monitoring_of, queue_of
-from mammoscope.service.authorization import PROBES
-from mammoscope.service.side_listener import listen, probes_of
+from mammoscope.service.authorization import PROBES, probes_of
 from mammoscope.settings.service import ServiceSettings
+from mammoscope.system.side_listener import listen
 from tests.fake_engine import FakeEngine, app_with
 
 PATIENCE_S = 20

@@ -14,11 +14,10 @@ from http.client import HTTPException, parse_headers
 from typing import Any, Final
 from urllib.parse import unquote
 from wsgiref.handlers import SimpleHandler
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.types import WSGIApplication
 
 import structlog
 
-from mammoscope.service.authorization import PROBES
 from mammoscope.system.listening import listen_on
 
 _TIMEOUT_S: Final = 5.0
@@ -58,18 +57,6 @@ def listen(app: WSGIApplication, bind: str, name: str, setting: str) -> None:
     served = _Listener(app).serve(listener)
     threading.Thread(target=asyncio.run, args=(served,), daemon=True, name=name).start()
     _log.info(f"{name}_served", address=bind)
-
-
-def probes_of(app: WSGIApplication) -> WSGIApplication:
-    """Return an application that passes only probes to `app`."""
-
-    def probes(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        if environ["PATH_INFO"] in PROBES:
-            return app(environ, start_response)
-        start_response("404 Not Found", [("Content-Length", "0")])
-        return []
-
-    return probes
 
 
 class _Listener:
