@@ -118,8 +118,8 @@ audit:  ## components (CycloneDX), licences and known vulnerabilities, into audi
 	scripts/audit.sh audit $(IMAGE)
 
 .PHONY: environment
-environment:  ## make .venv with everything: service, tracing, training, tools
-	@$(environment) packages tracing training dev-packages
+environment:  ## make .venv with everything: service, tracing, training, bulk prediction, tools
+	@$(environment) packages tracing training bulk dev-packages
 
 .PHONY: lint
 lint: environment  ## style, types, spelling, layers, docs, Dockerfile and manifests
@@ -156,6 +156,7 @@ test-fast: lint  ## lint, then the unit tests: under 3 minutes
 # output of the training tests comes at the end.
 .PHONY: test
 test: lint  ## lint, then the tests, except attacks that need an idle machine
+	@.ci/tools.sh moto .moto
 	@log=$$(mktemp)
 	$(BIN)/pytest -m training >"$$log" 2>&1 &
 	training=$$!
@@ -193,4 +194,4 @@ format: environment  ## format the code
 lock: environment  ## resolve Pipfile into Pipfile.lock, and the tools of .ci/requirements
 	@.ci/tools.sh pipenv .pipenv
 	PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python scripts/lock.py .pipenv/bin/pipenv
-	$(environment) packages tracing training dev-packages
+	$(environment) packages tracing training bulk dev-packages

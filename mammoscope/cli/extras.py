@@ -4,9 +4,12 @@ from importlib.util import find_spec
 from typing import Final
 
 EXTRAS: Final = {
+    "fsspec": "bulk",
     "imagehash": "train",
     "kagglehub": "train",
     "matplotlib": "train",
+    "pyarrow": "bulk",
+    "ray": "bulk",
     "sklearn": "train",
     "tensorflow": "train",
 }

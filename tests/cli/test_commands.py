@@ -1,4 +1,4 @@
-"""All commands: their names, and their behaviour without the extra ``train``."""
+"""All commands: their names, and their behaviour without the extras."""
 
 import argparse
 import json
@@ -24,6 +24,7 @@ from mammoscope.settings.training import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS_TRAIN = "needs train"
+NEEDS_BULK = "needs bulk"
 
 # Each command and each option, with what is answered: an exit status, or that the extra is needed.
 LINES: dict[str, int | str] = {
@@ -31,6 +32,8 @@ LINES: dict[str, int | str] = {
     "predict --model model --operating-point default --json lines.json --resume --shard 0/1 "
     "images": 0,
     "predict --model model --study --id-key key_file manifest.csv": 0,
+    "bulk images --output out --model model --operating-point default --address auto --id-key "
+    "key_file --identifiers": NEEDS_BULK,
     "train --data dataset --output out --metadata dataset/metadata.csv --labels 0,1 --cache cache "
     "--resume "
     "--preset smoke --backbone xception --weights none --input-size 96x96 --crop --smoothing 0 "
@@ -165,12 +168,13 @@ def answers(folder: Path) -> dict[str, tuple[Any, str]]:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_command_without_the_training_packages(line: str, answers) -> None:
+def test_command_without_the_extras(line: str, answers) -> None:
     status, told = answers[line]
-    if LINES[line] == NEEDS_TRAIN:
+    if LINES[line] in (NEEDS_TRAIN, NEEDS_BULK):
         assert status == 1, told
         (sentence,) = told.splitlines()
-        assert "pip install 'mammoscope[train]'" in sentence
+        extra = str(LINES[line]).removeprefix("needs ")
+        assert f"pip install 'mammoscope[{extra}]'" in sentence
     else:
         assert status == LINES[line], told
         assert "mammoscope[" not in told
