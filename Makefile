@@ -88,7 +88,7 @@ bench-train:  ## the training pipeline compared with that of the Keras tutorials
 	$(benchmark) train
 
 .PHONY: sizing
-sizing: environment  ## pods, time and cost for 10 to 10,000 requests a second, from bench-service
+sizing: environment  ## pods and cost for a rate of requests, and for a million studies, from bench-service
 	$(BIN)/python -m benchmarks.sizing $(ARGS)
 
 .PHONY: image
