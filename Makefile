@@ -59,6 +59,11 @@ bench-decode:  ## time and memory of decoding DICOM [ARGS="--json FILE"]
 	@$(environment) packages
 	exec $(BIN)/python -m benchmarks.decode $(ARGS)
 
+.PHONY: bench-bulk
+bench-bulk:  ## bulk prediction on Ray compared with predict [ARGS="--images 2000 --files 100000"]
+	@$(environment) packages bulk
+	exec $(BIN)/python -m benchmarks.bulk $(ARGS)
+
 .PHONY: bench-page
 bench-page:  ## the page in a browser: time to paint, layout shift, long tasks, size [ARGS="--json FILE"]
 	@$(environment) packages dev-packages
