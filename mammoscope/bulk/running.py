@@ -8,6 +8,7 @@ of files.
 import logging
 import os
 import pickle
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,11 @@ _OBJECT_STORE_BYTES: Final = 128 << 20
 _TIMED_IMAGES: Final = 5
 _LOG_EVERY_S: Final = 60.0
 _LOOPBACK: Final = "127.0.0.1"
+_ANSWER_S: Final = 10.0
+_NO_CLUSTER: Final = (
+    "No Ray cluster answers at --address; give HOST:PORT of its head, or auto on one of its "
+    "machines."
+)
 
 _log: Final = logging.getLogger(__name__)
 
@@ -93,6 +99,8 @@ def on_ray(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray").setLevel(logging.ERROR)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is not None:
+        _require_answer(address)
     try:
         if address is None:
             ray.init(
@@ -107,14 +115,22 @@ def on_ray(address: str | None) -> Iterator[None]:
     except (ConnectionError, ValueError, RuntimeError) as err:
         if address is None:
             raise
-        raise UsageError(
-            "No Ray cluster answers at --address; give HOST:PORT of its head, or auto on one of "
-            "its machines."
-        ) from err
+        raise UsageError(_NO_CLUSTER) from err
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address where nothing listens; Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+    except (OSError, ValueError, OverflowError) as err:
+        raise UsageError(_NO_CLUSTER) from err
 
 
 def predict_in_bulk(job: BulkJob, card: Card, *, load: Load = load_parts) -> BulkResult:

@@ -12,14 +12,18 @@ IMAGE_S = 0.2
 
 
 class SlowEngine(FakeEngine):
-    """Takes `IMAGE_S` seconds an image."""
+    """Takes `IMAGE_S` seconds an image, and touches a file named after its process each time."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._file = folder / str(os.getpid())
 
     def predict(self, *arguments, **named) -> Prediction:
+        self._file.touch()
         time.sleep(IMAGE_S)
         return super().predict(*arguments, **named)
 
 
 def slow(model: Path) -> Parts:
-    """Load a slow engine; `model` is a folder, in which the process leaves a file of its id."""
-    (model / str(os.getpid())).touch()
-    return SlowEngine(), FakeReader()
+    """Load a slow engine; `model` is the folder for its file."""
+    return SlowEngine(model), FakeReader()
