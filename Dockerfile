@@ -1,5 +1,6 @@
 # The service: docker build --tag mammoscope:0.1.0 .
 # Training:    docker build --tag mammoscope-train:0.1.0 --target train .
+# Bulk:        docker build --tag mammoscope-bulk:0.1.0 --target bulk .
 #
 # The base is an argument, for mirrors, for other Debian images with Python 3.11 and for digests:
 # --build-arg BASE=python:3.11-slim@sha256:...
@@ -104,6 +105,38 @@ HEALTHCHECK NONE
 # only at the end of the grace period.
 ENTRYPOINT ["dumb-init", "--single-child", "--", "python", "train.py"]
 CMD ["--help"]
+
+
+FROM packages AS bulk-packages
+RUN /opt/pipenv/bin/pipenv requirements --hash --categories bulk >bulk.txt \
+    && /opt/mammoscope/bin/python -m pip install --quiet --no-compile --no-deps --require-hashes \
+        --requirement bulk.txt
+
+
+# A head or worker of a Ray cluster for bulk prediction; KubeRay gives the command.
+FROM ${BASE} AS bulk
+ARG BASE
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Mammoscope, bulk prediction" \
+      org.opencontainers.image.description="Predicts archives of mammograms on Ray. Research software, not a medical device." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE}"
+ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONPATH=/app \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp
+WORKDIR /app
+COPY --from=bulk-packages /opt/mammoscope /opt/mammoscope
+COPY --from=assembled /app ./
+USER 10001:10001
+# Ray has its own checks of health, which the manifests ask for.
+HEALTHCHECK NONE
+ENTRYPOINT ["dumb-init", "--"]
+CMD ["ray", "--help"]
 
 
 # The default of `docker build .`. It comes last, because some builders build all earlier stages: with

@@ -64,6 +64,11 @@ bench-decode:  ## time and memory of decoding DICOM [ARGS="--json FILE"]
 	@$(environment) packages
 	exec $(BIN)/python -m benchmarks.decode $(ARGS)
 
+.PHONY: bench-bulk
+bench-bulk:  ## bulk prediction on Ray compared with predict [ARGS="--images 2000 --files 100000"]
+	@$(environment) packages bulk
+	exec $(BIN)/python -m benchmarks.bulk $(ARGS)
+
 .PHONY: bench-page
 bench-page:  ## the page in a browser: time to paint, layout shift, long tasks, size [ARGS="--json FILE"]
 	@$(environment) packages dev-packages
@@ -93,11 +98,11 @@ bench-train:  ## the training pipeline compared with that of the Keras tutorials
 	$(benchmark) train
 
 .PHONY: sizing
-sizing: environment  ## pods, time and cost for 10 to 10,000 requests a second, from bench-service
+sizing: environment  ## pods and cost for a rate of requests, and for a million studies, from bench-service
 	$(BIN)/python -m benchmarks.sizing $(ARGS)
 
 .PHONY: image
-image:  ## build the container image mammoscope:VERSION with Docker or buildah [TARGET=train]
+image:  ## build the container image mammoscope:VERSION with Docker or buildah [TARGET=train|bulk]
 	@.ci/image.sh '$(or $(TARGET),serve)'
 
 .PHONY: test-container
@@ -123,8 +128,8 @@ audit:  ## components (CycloneDX), licences and known vulnerabilities, into audi
 	scripts/audit.sh audit $(IMAGE)
 
 .PHONY: environment
-environment:  ## make .venv with everything: service, tracing, archive, training, tools
-	@$(environment) packages tracing archive training dev-packages
+environment:  ## make .venv with everything: service, tracing, archive, training, bulk prediction, tools
+	@$(environment) packages tracing archive training bulk dev-packages
 
 .PHONY: lint
 lint: environment  ## style, types, spelling, layers, docs, Dockerfile and manifests
@@ -161,6 +166,7 @@ test-fast: lint  ## lint, then the unit tests: under 3 minutes
 # output of the training tests comes at the end.
 .PHONY: test
 test: lint  ## lint, then the tests, except attacks that need an idle machine
+	@.ci/tools.sh moto .moto
 	@log=$$(mktemp)
 	$(BIN)/pytest -m training >"$$log" 2>&1 &
 	training=$$!
@@ -208,4 +214,4 @@ format: environment  ## format the code
 lock: environment  ## resolve Pipfile into Pipfile.lock, and the tools of .ci/requirements
 	@.ci/tools.sh pipenv .pipenv
 	PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python scripts/lock.py .pipenv/bin/pipenv
-	$(environment) packages tracing archive training dev-packages
+	$(environment) packages tracing archive training bulk dev-packages

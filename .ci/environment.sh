@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the given categories of Pipfile.lock into .venv; does nothing if they are installed.
 #
-# Usage: PYTHON=python3 .ci/environment.sh CATEGORY...    (packages, tracing, archive, training, dev-packages)
+# Usage: PYTHON=python3 .ci/environment.sh CATEGORY...
+#   (packages, tracing, archive, training, bulk, dev-packages)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -2,7 +2,7 @@
 # Installs tools that are not in Pipfile.lock into an environment; does nothing if they are installed.
 # pip refuses every file whose hash is not in .ci/requirements.
 #
-# Usage: PYTHON=python3 .ci/tools.sh NAME FOLDER    (pipenv, audit, checkov: see .ci/requirements)
+# Usage: PYTHON=python3 .ci/tools.sh NAME FOLDER    (pipenv, audit, checkov, moto: see .ci/requirements)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,8 +1,9 @@
-"""``make sizing``: estimate pods, time and cost for 10 to 10,000 requests per second.
+"""``make sizing``: pods and cost for 10 to 10,000 requests per second, and for a million studies.
 
 The cost of a request is the service's processor time per answer in ``results/service.json``, or
 that of the network alone in ``results/engine.json``. Everything else comes from the deployment: the
-autoscaler's target, bounds and steps, and a pod's requests.
+autoscaler's target, bounds and steps, and a pod's requests. A million studies are predicted by
+``mammoscope bulk`` on nodes that do nothing else.
 """
 
 import argparse
@@ -22,9 +23,19 @@ from benchmarks import report
 from benchmarks.comparison import JUDGED
 from benchmarks.contenders import OURS
 from benchmarks.environments import ROOT
+from mammoscope.cli.arguments import positive
 
 RATES: Final = (10, 30, 100, 300, 1000, 3000, 10_000)
 """Requests per second."""
+
+STUDIES: Final = 1_000_000
+VIEWS: Final = 4
+"""Images of a screening study: CC and MLO of both breasts."""
+
+NODES: Final = (1, 4, 16, 64)
+NODE_CORES: Final = 16
+NODE_HOUR: Final = 0.80
+"""Numbers of nodes, the cores of one, and a price similar to those of clouds, on demand."""
 
 CORE_HOUR: Final = 0.04
 GIB_HOUR: Final = 0.005
@@ -110,6 +121,31 @@ class Row:
     seconds_to_grow: int
     cost_per_hour: float
     cost_per_million: float
+
+
+@dataclass(frozen=True, slots=True)
+class BulkRow:
+    """A million studies on a number of nodes."""
+
+    nodes: int
+    hours: float
+    cost: float
+
+
+def bulk_rows(core_s: float, node_cores: int, node_hour: float) -> list[BulkRow]:
+    """Return a row for each of `NODES`.
+
+    Parameters
+    ----------
+    core_s
+        Processor seconds per image.
+    node_cores
+        Cores of a node, all of them at work.
+    node_hour
+        Price of a node per hour.
+    """
+    node_hours = STUDIES * VIEWS * core_s / node_cores / _HOUR_S
+    return [BulkRow(nodes, node_hours / nodes, node_hours * node_hour) for nodes in NODES]
 
 
 def quantity(text: str) -> Fraction:
@@ -208,6 +244,19 @@ def text(results: Mapping[str, Any], deployment: Deployment, found: list[Row]) -
     return "\n".join(lines)
 
 
+def bulk_text(found: list[BulkRow], node_cores: int, node_hour: float) -> str:
+    """Format the rows of a million studies, with their assumptions."""
+    cells = [[f"{row.nodes}", f"{row.hours:,.1f}", f"{row.cost:,.2f}"] for row in found]
+    return "\n".join(
+        [
+            f"{STUDIES:,} studies of {VIEWS} images with mammoscope bulk, on nodes of {node_cores} "
+            f"cores at {node_hour:g} per hour each:",
+            "",
+            report.table(("nodes", "hours", "cost"), cells),
+        ]
+    )
+
+
 def main() -> None:
     """Read results and manifests, print the table and write JSON."""
     parser = argparse.ArgumentParser(
@@ -228,6 +277,10 @@ def main() -> None:
         "--core-hour", type=float, default=CORE_HOUR, help="price of a core per hour"
     )
     parser.add_argument("--gib-hour", type=float, default=GIB_HOUR, help="price of a GiB per hour")
+    parser.add_argument("--node-cores", type=positive, default=NODE_CORES, help="cores of a node")
+    parser.add_argument(
+        "--node-hour", type=float, default=NODE_HOUR, help="price of a node per hour"
+    )
     options = parser.parse_args()
     try:
         results = json.loads(options.results.read_text("utf-8"))
@@ -238,6 +291,7 @@ def main() -> None:
         ) from None
     deployment = Deployment.rendered(options.manifests)
     found = rows(deployment, core_s, options.core_hour, options.gib_hour)
+    archive = bulk_rows(core_s, options.node_cores, options.node_hour)
     path = report.write(
         "sizing",
         {
@@ -248,10 +302,14 @@ def main() -> None:
             "gib_hour": options.gib_hour,
             "deployment": asdict(deployment),
             "rows": [asdict(row) for row in found],
+            "node_cores": options.node_cores,
+            "node_hour": options.node_hour,
+            "bulk": [asdict(row) for row in archive],
         },
     )
     print(text(results, deployment, found))
     print(f"A core costs {options.core_hour:g} per hour, a GiB {options.gib_hour:g}.")
+    print(f"\n{bulk_text(archive, options.node_cores, options.node_hour)}")
     print(f"\nWritten to {path.relative_to(Path.cwd())}")
 
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import comparison, engine, train
+from benchmarks import bulk, comparison, engine, train
 from benchmarks.comparison import Seen
 from benchmarks.contenders import ALL, OTHERS, OURS, REFERENCES, Network
 from benchmarks.environments import PEERS, ROOT, locked_requirements
@@ -561,3 +561,17 @@ def test_multiply_adds_are_counted_from_the_graph():
     model = openvino.Model([result], [image])
     convolution, depthwise, product = 4 * 4 * 4 * 27, 4 * 4 * 4 * 9, 64 * 10
     assert multiply_adds(model) == convolution + depthwise + product
+
+
+def test_bulk_is_compared_with_predict():
+    results = {
+        "machine": machine(),
+        "images": 2000,
+        "images_per_s": {"predict": 4.0, "bulk": 3.8},
+        "share": 0.95,
+        "starting_s": 16.0,
+        "files": [10_000, 100_000],
+        "driver_bytes": [400 << 20, 404 << 20],
+    }
+    assert [bar.verdict for bar in bulk.bars(results)] == ["met", "missed", "met"]
+    assert "3.80 images per second with bulk, 4.00 with predict" in bulk.text(results)

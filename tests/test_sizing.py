@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import report, sizing
 from benchmarks.contenders import OURS
-from benchmarks.sizing import Deployment, core_seconds, quantity, rows
+from benchmarks.sizing import NODES, Deployment, bulk_rows, core_seconds, quantity, rows
 from tests.test_benchmarks import seen, service_results
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,6 +90,13 @@ def test_cost_per_image_follows_from_the_pods() -> None:
     assert (min(found), max(found)) == (10, 10_000)
 
 
+def test_a_million_studies_cost_the_same_on_any_number_of_nodes() -> None:
+    found = bulk_rows(0.36, node_cores=10, node_hour=2.0)
+    assert [row.nodes for row in found] == list(NODES)
+    assert [row.hours * row.nodes for row in found] == pytest.approx([40.0] * len(NODES))
+    assert [row.cost for row in found] == pytest.approx([80.0] * len(NODES))
+
+
 def test_the_command_prints_a_table_of_the_manifests(
     production: Deployment,
     tmp_path: Path,
@@ -99,12 +106,14 @@ def test_the_command_prints_a_table_of_the_manifests(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
     measured = report.write("service", service())
-    monkeypatch.setattr(sys, "argv", ["sizing", "--results", str(measured)])
+    monkeypatch.setattr(sys, "argv", ["sizing", "--results", str(measured), "--node-hour", "3"])
     sizing.main()
     out = capsys.readouterr().out
     assert "5.00 requests per second per core" in out
     assert f"from {production.least} to {production.most} pods" in out
     assert f"* more than maxReplicas, {production.most}" in out
+    assert "1,000,000 studies of 4 images" in out
+    assert "at 3 per hour each" in out
     written = json.loads((tmp_path / "results" / "sizing.json").read_text())
     assert [row["pods"] for row in written["rows"]][-1] == production.pods_for(10_000, 0.2)
 

@@ -100,7 +100,7 @@ def test_vulnerabilities(
     assert "of 0 packages" not in told
 
 
-@pytest.mark.parametrize("name", ["audit", "checkov", "pipenv"])
+@pytest.mark.parametrize("name", ["audit", "checkov", "moto", "pipenv"])
 def test_tools_outside_the_lock_are_pinned_by_hash(name: str) -> None:
     text = (REQUIREMENTS / f"{name}.txt").read_text("utf-8")
     packages = re.split(r"^(?=[\w.-]+(?:\[[\w,-]+\])?==)", text, flags=re.MULTILINE)[1:]

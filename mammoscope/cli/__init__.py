@@ -5,6 +5,7 @@ from typing import Final
 COMMANDS: Final = (
     "serve",
     "predict",
+    "bulk",
     "train",
     "evaluate",
     "audit",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from mammoscope.cli import pseudonym_key
 from mammoscope.cli.arguments import HelpFormatter, add_model, add_operating_point
 from mammoscope.cli.output import STANDARD_OUTPUT, UNKNOWN_PATIENT, shown, write_json
 from mammoscope.cli.result_file import Origin, ResultFile, require_new
@@ -173,7 +174,7 @@ def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool
     """Predict by image, breast and patient; 0, or 1 if an image was refused or none found."""
     options = ReadingOptions(
         engine.card.input_size,
-        pseudonym_key=_pseudonym_key(args.id_key),
+        pseudonym_key=pseudonym_key.read(args.id_key) if args.id_key else Pseudonyms.new_key(),
         gate=engine.card.gate,
     )
 
@@ -203,17 +204,6 @@ def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool
     if not study.patients and refused < len(study.images):
         sys.stderr.write(f"mammoscope: {UNKNOWN_PATIENT}\n")
     return int(refused > 0 or not study.images)
-
-
-def _pseudonym_key(key_file: Path | None) -> bytes:
-    try:
-        key = key_file.read_bytes() if key_file else Pseudonyms.new_key()
-        Pseudonyms(key)  # raises ValueError for a short key
-    except (OSError, ValueError) as err:
-        raise UsageError(
-            "--id-key cannot be used; give a readable file of at least 16 bytes."
-        ) from err
-    return key
 
 
 def find_images(paths: Sequence[Path]) -> Iterator[Source]:

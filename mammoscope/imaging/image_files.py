@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 from typing import Final
 
 from mammoscope.imaging.dicom import is_dicom
@@ -50,11 +51,11 @@ def _walk(
             entries = sorted(listed, key=lambda entry: entry.name)
         for entry in entries:
             path = folder / entry.name
-            if _is_left_out(entry.name):
+            if is_left_out(entry.name):
                 continue
             if entry.is_dir():
                 folders.append(path)
-            elif _is_image(path):
+            elif is_image(path, partial(_head, path)):
                 yield path
     except OSError as err:
         err.filename = err.filename or str(folder)
@@ -63,21 +64,34 @@ def _walk(
         yield from _walk(each, on_error, here)
 
 
-def _is_left_out(name: str) -> bool:
+def is_left_out(name: str) -> bool:
+    """Whether a file or folder of this name is skipped."""
     return name.startswith(".") or name.lower() in _NOT_IMAGES
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: PurePath, head: Callable[[int], bytes]) -> bool:
+    """Whether a file is an image, by its name or, for names like those in archives, its content.
+
+    Parameters
+    ----------
+    path
+        The file; only its name counts.
+    head
+        Returns the first bytes of the file, at most the given number; called only if the name does
+        not decide.
+    """
     suffix = path.suffix.lower()
-    return suffix in IMAGE_SUFFIXES or ((not suffix or suffix[1:].isdigit()) and _has_prefix(path))
+    if suffix in IMAGE_SUFFIXES:
+        return True
+    return (not suffix or suffix[1:].isdigit()) and is_dicom(head(_HEAD_BYTES))
 
 
-def _has_prefix(path: Path) -> bool:
-    """Whether a file starts like a DICOM file."""
+def _head(path: Path, count: int) -> bytes:
+    """Return the first bytes of a regular file; none of any other."""
     try:
         if not path.is_file():  # reading a pipe would block forever
-            return False
+            return b""
         with path.open("rb") as stream:
-            return is_dicom(stream.read(_HEAD_BYTES))
+            return stream.read(count)
     except OSError:
-        return False
+        return b""

@@ -151,7 +151,40 @@ def read_table(path: Path, required: Sequence[str]) -> tuple[Row, ...]:
             "The metadata table cannot be read as CSV in UTF-8: a quotation mark may be missing, "
             "or a value is too long."
         ) from err
-    header = [_column(name, required) for name in records[0]] if records else []
+    names, *values = records or [[]]
+    return tuple(rows_of(names, values, required, first=first + 1, decimal_comma=delimiter != ","))
+
+
+def rows_of(
+    names: Sequence[str],
+    records: Iterable[Sequence[str]],
+    required: Sequence[str],
+    *,
+    first: int = 2,
+    decimal_comma: bool = False,
+) -> Iterator[Row]:
+    """Yield the rows of a table by its column names and the values below them.
+
+    Parameters
+    ----------
+    names
+        Column names as written.
+    records
+        Values of each row.
+    required
+        Columns that must be there.
+    first
+        Number of the first record.
+    decimal_comma
+        As in `Row`.
+
+    Raises
+    ------
+    MetadataError
+        If a required column is missing or a name is there twice, or a row has too many values or
+        names no file.
+    """
+    header = [_column(name, required) for name in names]
     missing = [name for name in required if name not in header]
     if missing:
         raise MetadataError(
@@ -160,7 +193,7 @@ def read_table(path: Path, required: Sequence[str]) -> tuple[Row, ...]:
         )
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise MetadataError(f"The metadata table has the column {twice[0]} twice.")
-    return tuple(_rows(header, records[1:], first + 1, decimal_comma=delimiter != ","))
+    yield from _rows(header, records, first, decimal_comma=decimal_comma)
 
 
 def file_of(row: Row) -> PurePosixPath:
@@ -250,7 +283,7 @@ def _column(name: str, required: Sequence[str]) -> str:
 
 
 def _rows(
-    header: list[str], records: list[list[str]], first: int, *, decimal_comma: bool
+    header: list[str], records: Iterable[Sequence[str]], first: int, *, decimal_comma: bool
 ) -> Iterator[Row]:
     for number, record in enumerate(records, start=first):
         values = [value.strip() for value in record]

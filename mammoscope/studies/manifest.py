@@ -1,6 +1,6 @@
 """Find the images of a study, and read a manifest that assigns them to patients."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -45,7 +45,7 @@ def find_study(path: Path) -> Iterator[tuple[Path, Placement]]:
         If a folder has no images or cannot be listed.
     """
     if path.suffix.lower() == _MANIFEST_SUFFIX and path.is_file():
-        yield from _listed(path)
+        yield from place_rows(read_table(path, (FILE,)), path.parent)
     elif path.is_dir():
         found = False
         for file in walk_images(path, _cannot_be_listed):
@@ -63,15 +63,31 @@ def _cannot_be_listed(error: OSError) -> None:
     raise UnreadableFileError("A folder of the study cannot be listed.") from error
 
 
-def _listed(manifest: Path) -> Iterator[tuple[Path, Placement]]:
+def place_rows(rows: Iterable[Row], folder: Path) -> Iterator[tuple[Path, Placement]]:
+    """Find the image of each row of a manifest, and what the row says of it.
+
+    Parameters
+    ----------
+    rows
+        Rows with the column ``file``.
+    folder
+        The folder of the manifest.
+
+    Raises
+    ------
+    MetadataError
+        If a row has an invalid value, or names the end of several files' paths.
+    UnreadableFileError
+        If a folder cannot be listed.
+    """
     below: list[Path] | None = None
-    for row in read_table(manifest, (FILE,)):
+    for row in rows:
         placement = Placement(row.text("patient_id") or None, row.laterality(), row.view())
-        path = manifest.parent / file_of(row)
+        path = folder / file_of(row)
         if not path.exists():
             if below is None:
-                below = list(walk_images(manifest.parent, _cannot_be_listed))
-            path = _only_one(row, manifest.parent, below) or path
+                below = list(walk_images(folder, _cannot_be_listed))
+            path = _only_one(row, folder, below) or path
         yield path, placement
 
 

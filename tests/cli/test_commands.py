@@ -25,6 +25,7 @@ from mammoscope.settings.training import TrainConfig
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS_TRAIN = "needs train"
 NEEDS_ARCHIVE = "needs archive"
+NEEDS_BULK = "needs bulk"
 
 # Each command and each option, with what is answered: an exit status, or that the extra is needed.
 LINES: dict[str, int | str] = {
@@ -32,6 +33,8 @@ LINES: dict[str, int | str] = {
     "predict --model model --operating-point default --json lines.json --resume --shard 0/1 "
     "images": 0,
     "predict --model model --study --id-key key_file manifest.csv": 0,
+    "bulk images --output out --model model --operating-point default --address auto --id-key "
+    "key_file --identifiers": NEEDS_BULK,
     "train --data dataset --output out --metadata dataset/metadata.csv --labels 0,1 --cache cache "
     "--resume "
     "--preset smoke --backbone xception --weights none --input-size 96x96 --crop --smoothing 0 "
@@ -170,7 +173,7 @@ def answers(folder: Path) -> dict[str, tuple[Any, str]]:
 @pytest.mark.parametrize("line", LINES)
 def test_command_without_the_packages_of_extras(line: str, answers) -> None:
     status, told = answers[line]
-    if LINES[line] in (NEEDS_TRAIN, NEEDS_ARCHIVE):
+    if LINES[line] in (NEEDS_TRAIN, NEEDS_ARCHIVE, NEEDS_BULK):
         assert status == 1, told
         (sentence,) = told.splitlines()
         extra = str(LINES[line]).removeprefix("needs ")

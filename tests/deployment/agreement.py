@@ -3,8 +3,10 @@
 `disagreements` takes rendered Kubernetes objects and says in sentences what does not fit.
 """
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from mammoscope.errors import ConfigurationError
 from mammoscope.settings.service import ENVIRONMENT_PREFIX, ServiceSettings
@@ -18,6 +20,11 @@ from tests.deployment.objects import (
     quantity,
     workloads,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
+RAY_VERSION = json.loads((ROOT / "Pipfile.lock").read_text("utf-8"))["bulk"]["ray"]["version"][2:]
+ACTOR_MEMORY_BYTES = int(1.5 * 2**30)
+"""Of `mammoscope.bulk.running`; a test compares them."""
 
 INDEX = "JOB_COMPLETION_INDEX"
 
@@ -39,11 +46,11 @@ def disagreements(objects: list[Object], get_paths: set[str], user: int) -> list
     """
     running = workloads(objects)
     found = [*_namespaces(objects), *_selectors(objects, running), *_references(objects)]
-    found += [*_scaling(objects)]
+    found += [*_scaling(objects), *_ray(objects)]
     for each in running:
         told = [
-            *_probes(each, get_paths),
-            *_ports(objects, each),
+            *([] if each.is_of_ray else _probes(each, get_paths)),
+            *([] if each.is_of_ray else _ports(objects, each)),
             *_volumes(objects, each),
             *_resources(each),
             *_security(each, user),
@@ -82,12 +89,14 @@ def _selectors(objects: list[Object], running: list[Workload]) -> Iterator[str]:
         ),
     ]
     for source, selector in selecting:
-        chosen = [each for each in running if selector and selector.items() <= each.labels.items()]
+        chosen = {
+            each.name for each in running if selector and selector.items() <= each.labels.items()
+        }
         if len(chosen) != 1:
             yield f"{source['kind']} selects the pods of {len(chosen)} workloads"
     for each in running:
         policies = of_kind(objects, "NetworkPolicy")
-        if each.labels and not any(
+        if (each.labels or each.is_of_ray) and not any(
             policy["spec"]["podSelector"]["matchLabels"].items() <= each.labels.items()
             for policy in policies
         ):
@@ -169,6 +178,37 @@ def _scaling(objects: list[Object]) -> Iterator[str]:
         update = each["spec"]["strategy"]["rollingUpdate"]
         if update["maxUnavailable"] != 0 or update["maxSurge"] < 1:
             yield "a rolling update takes pods away before others are there"
+
+
+def _ray(objects: list[Object]) -> Iterator[str]:
+    """Sentences about RayJobs, RayClusters, and the versions and paths that they name."""
+    clusters = {each["metadata"]["name"]: each["spec"] for each in of_kind(objects, "RayCluster")}
+    for job in of_kind(objects, "RayJob"):
+        name = job["spec"]["clusterSelector"]["ray.io/cluster"]
+        if name not in clusters:
+            yield f"the RayJob asks for the cluster {name}, which is not there"
+    for spec in clusters.values():
+        if spec["rayVersion"] != RAY_VERSION:
+            yield f"the RayCluster has Ray {spec['rayVersion']}, the lock {RAY_VERSION}"
+        if spec.get("authOptions", {}).get("mode") != "token":
+            yield "anybody who reaches the head can start work"
+        if spec["headGroupSpec"]["rayStartParams"].get("num-cpus") != "0":
+            yield "actors may run on the head"
+        yield from _ray_workers(spec)
+    for policy in of_kind(objects, "NetworkPolicy") if clusters else []:
+        peers = [peer for rule in policy["spec"]["ingress"] for peer in rule["from"]]
+        if not peers or any(peer.get("podSelector") is None for peer in peers):
+            yield "the NetworkPolicy lets others than pods into the cluster"
+
+
+def _ray_workers(spec: Object) -> Iterator[str]:
+    for group in spec["workerGroupSpecs"]:
+        if not 1 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]:
+            yield "the number of workers is outside their bounds"
+        (container,) = group["template"]["spec"]["containers"]
+        asked = container["resources"]["requests"]
+        if quantity(asked["memory"]) < quantity(asked["cpu"]) * ACTOR_MEMORY_BYTES:
+            yield "a worker has no memory for an actor on each of its CPUs"
 
 
 def _probes(workload: Workload, get_paths: set[str]) -> Iterator[str]:

@@ -29,7 +29,7 @@ def merged(objects: list[Object], pod: Object) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Workload:
-    """An object that runs pods: a Deployment, a Job or an InferenceService."""
+    """What runs pods: a Deployment, a Job, an InferenceService, or a group of a RayCluster."""
 
     source: Object
     pod: Object
@@ -45,6 +45,11 @@ class Workload:
         return container
 
     @property
+    def is_of_ray(self) -> bool:
+        """Whether KubeRay starts it, with Ray's ports and Ray's probes."""
+        return bool(self.source["kind"] == "RayCluster")
+
+    @property
     def ports(self) -> dict[str, int]:
         return {each["name"]: each["containerPort"] for each in self.container.get("ports", [])}
 
@@ -57,6 +62,10 @@ def workloads(objects: list[Object]) -> list[Workload]:
             template = each["spec"]["template"]
             labels = template["metadata"].get("labels", {})
             found.append(Workload(each, template["spec"], labels))
+        elif each["kind"] == "RayCluster":
+            for group in (each["spec"]["headGroupSpec"], *each["spec"]["workerGroupSpecs"]):
+                template = group["template"]
+                found.append(Workload(each, template["spec"], template["metadata"]["labels"]))
         elif each["kind"] == "InferenceService":
             found.append(Workload(each, each["spec"]["predictor"], {}))
     return found

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployment.agreement import disagreements
+from tests.deployment.agreement import ACTOR_MEMORY_BYTES, disagreements
 from tests.deployment.manifests import Break, container_of, deployables, pod_of, spec_of
 from tests.deployment.objects import Object
 
@@ -119,6 +119,45 @@ JOB_BREAKAGES: dict[str, Callable[[Any], object]] = {
         "--resume"
     ),
 }
+
+
+def _group(objects: list[Object]) -> Any:
+    return spec_of(objects, "RayCluster")["workerGroupSpecs"][0]
+
+
+RAY_BREAKAGES: dict[str, Break] = {
+    "no cluster": lambda o: spec_of(o, "RayJob")["clusterSelector"].update(
+        {"ray.io/cluster": "other"}
+    ),
+    "another version": lambda o: spec_of(o, "RayCluster").update(rayVersion="2.9.0"),
+    "open to all": lambda o: spec_of(o, "RayCluster").pop("authOptions"),
+    "busy head": lambda o: spec_of(o, "RayCluster")["headGroupSpec"]["rayStartParams"].clear(),
+    "no workers": lambda o: _group(o).update(replicas=0),
+    "little memory": lambda o: _group(o)["template"]["spec"]["containers"][0]["resources"][
+        "requests"
+    ].update(memory="5Gi"),
+    "from anywhere": lambda o: spec_of(o, "NetworkPolicy")["ingress"].append(
+        {"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}
+    ),
+    "other pods": lambda o: _group(o)["template"]["metadata"]["labels"].clear(),
+    "root": lambda o: _group(o)["template"]["spec"]["securityContext"].update(runAsUser=0),
+    "no claim": lambda o: o.remove(next(e for e in o if e["kind"] == "PersistentVolumeClaim")),
+}
+
+
+@pytest.mark.parametrize("breakage", RAY_BREAKAGES)
+def test_wrong_ray_clusters_are_detected(
+    rendered: dict[str, list[Object]], get_paths: set[str], user: int, breakage: str
+) -> None:
+    objects = copy.deepcopy(rendered["bulk"])
+    RAY_BREAKAGES[breakage](objects)
+    assert disagreements(objects, get_paths, user)
+
+
+def test_workers_have_the_memory_that_actors_claim() -> None:
+    from mammoscope.bulk import running
+
+    assert running.ACTOR_MEMORY_BYTES == ACTOR_MEMORY_BYTES
 
 
 @pytest.mark.parametrize("breakage", JOB_BREAKAGES)

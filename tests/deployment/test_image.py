@@ -23,7 +23,7 @@ from tests.deployment.objects import Object, workloads
 
 
 def test_images_match_the_dockerfile(rendered: dict[str, list[Object]]) -> None:
-    targets = {"mammoscope": "serve", "mammoscope-train": "train"}
+    targets = {"mammoscope": "serve", "mammoscope-train": "train", "mammoscope-bulk": "bulk"}
     stages = dict(re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)[::-1])
     assert set(targets.values()) <= set(re.findall(r" AS (\S+)$", DOCKERFILE, re.MULTILINE))
     assert stages["serve"] == "default"
@@ -53,6 +53,21 @@ def test_jobs_run_commands_that_exist(rendered: dict[str, list[Object]]) -> None
         for argument in job.container["args"]:
             path = argument.rpartition("=")[2]
             assert not path.startswith("/") or any(path.startswith(m) for m in mounted)
+
+
+def test_the_ray_job_runs_a_command_that_exists(rendered: dict[str, list[Object]]) -> None:
+    from mammoscope.__main__ import parser
+
+    (job,) = (each["spec"] for each in rendered["bulk"] if each["kind"] == "RayJob")
+    python, module, name, *arguments = job["entrypoint"].split()
+    assert [python, module, name] == ["python", "-m", "mammoscope"]
+    options = parser().parse_args(arguments)
+    assert options.address == "auto"
+    mounted = {
+        each["mountPath"] for each in workloads(rendered["bulk"])[0].container["volumeMounts"]
+    }
+    for path in (options.source, options.output, str(options.id_key)):
+        assert any(path.startswith(each) for each in mounted)
 
 
 def test_image_starts_the_same_command_as_make_serve() -> None:
@@ -89,7 +104,12 @@ def test_image_listens_on_the_exposed_port(get_paths: set[str]) -> None:
 
 
 def test_images_have_labels() -> None:
-    for target, title in (("serve", "Mammoscope"), ("train", "Mammoscope, training")):
+    titles = (
+        ("serve", "Mammoscope"),
+        ("train", "Mammoscope, training"),
+        ("bulk", "Mammoscope, bulk prediction"),
+    )
+    for target, title in titles:
         labels = dict(
             re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', stage(target), re.MULTILINE)
         )
@@ -143,6 +163,9 @@ def test_docs_deploy_what_exists() -> None:
     assert table >= {*deployables(), *components} - optional - {"base"}
     assert all((MANIFESTS / name).exists() for name in table)
     tags = set(re.findall(r"(?:--tag|load docker-image|/tmp) (mammoscope\S*)", docs))
-    assert tags == {f"{name}:{PROJECT['version']}" for name in ("mammoscope", "mammoscope-train")}
+    assert tags == {
+        f"{name}:{PROJECT['version']}"
+        for name in ("mammoscope", "mammoscope-train", "mammoscope-bulk")
+    }
     service = yaml.safe_load((MANIFESTS / "base" / "service.yaml").read_text("utf-8"))
     assert f"service/mammoscope {service['spec']['ports'][0]['port']}:" in docs

@@ -15,7 +15,9 @@ from tests.deployment.manifests import MANIFESTS, ROOT, container_of, render, sp
 from tests.deployment.objects import Object, merged, quantity, workloads
 
 SCHEMAS = ("1.33.0", "1.37.0")
-WITHOUT_SCHEMA = {"InferenceService", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
+WITHOUT_SCHEMA = {
+    "InferenceService", "PrometheusRule", "RayCluster", "RayJob", "ScaledObject", "ServiceMonitor",
+}  # fmt: skip
 """Kinds defined by operators, which kubernetes-validate does not support."""
 
 

@@ -1,0 +1,410 @@
+"""Run a bulk prediction on Ray: on this machine, or on a cluster.
+
+Ray Data streams the shards from one task that lists the source to actors that predict them. Only a
+summary of each shard comes back, so that the memory of this process does not depend on the number
+of files.
+"""
+
+import logging
+import os
+import pickle
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+from tqdm import tqdm
+
+from mammoscope.bulk.dataset import MANIFEST_NAME, ORIGIN_NAME, Level, Origin, Part, Store
+from mammoscope.bulk.levels import aggregate_division, divisions
+from mammoscope.bulk.predictor import BulkJob, Parts, Predictor, load_parts
+from mammoscope.bulk.shards import Shard, cut, images_in
+from mammoscope.bulk.sources import NO_IMAGES, open_source
+from mammoscope.errors import MammoscopeError, StorageError, UnreadableFileError, UsageError
+from mammoscope.imaging.dicom import Pseudonyms
+from mammoscope.model.artifact.card import Card
+from mammoscope.system.progress import progress
+
+ACTOR_CPUS: Final = 0.9
+"""Processors that an actor claims. Actors that claimed all of them would leave none to the task
+that lists the source, and both would wait for ever."""
+
+ACTOR_MEMORY_BYTES: Final = 3 << 29
+"""Memory that an actor claims, 1.5 GiB: Python, the engine, its images, and a process that reads.
+"""
+
+_SMALL_TASK_CPUS: Final = 0.1
+_OBJECT_STORE_BYTES: Final = 128 << 20
+"""For lists of files only; images never go through Ray's object store."""
+
+_TIMED_IMAGES: Final = 5
+_LOG_EVERY_S: Final = 60.0
+_LOOPBACK: Final = "127.0.0.1"
+_ANSWER_S: Final = 10.0
+_NO_CLUSTER: Final = (
+    "No Ray cluster answers at --address; give HOST:PORT of its head, or auto on one of its "
+    "machines."
+)
+
+_log: Final = logging.getLogger(__name__)
+
+Load = Callable[[Path], Parts]
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult:
+    """The outcome of a run.
+
+    Parameters
+    ----------
+    files
+        Number of files of the source, and of rows of images.
+    refused
+        Number of rows with an error.
+    predicted
+        Number of rows that this run computed; the others were there.
+    breasts, patients
+        Number of rows of both levels.
+    """
+
+    files: int
+    refused: int
+    predicted: int
+    breasts: int
+    patients: int
+
+
+@contextmanager
+def on_ray(address: str | None) -> Iterator[None]:
+    """Start Ray on this machine until the end, or connect to a cluster.
+
+    A started Ray has its dashboard and job API on the loopback interface, and sends no statistics.
+
+    Raises
+    ------
+    UsageError
+        If no cluster answers at the address.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray's own lines, which mean nothing to users of the command; its log files have them too.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is not None:
+        _require_answer(address)
+    try:
+        if address is None:
+            ray.init(
+                address="local",
+                include_dashboard=True,
+                dashboard_host=_LOOPBACK,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                **quiet,
+            )
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as err:
+        if address is None:
+            raise
+        raise UsageError(_NO_CLUSTER) from err
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address where nothing listens; Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+    except (OSError, ValueError, OverflowError) as err:
+        raise UsageError(_NO_CLUSTER) from err
+
+
+def predict_in_bulk(job: BulkJob, card: Card, *, load: Load = load_parts) -> BulkResult:
+    """Predict all files of a source that the output does not have yet; Ray must be running.
+
+    Parameters
+    ----------
+    job
+        What to predict.
+    card
+        Card of the job's model.
+    load
+        Loads the engine and the reader in each actor.
+
+    Raises
+    ------
+    ArtifactError
+        If an actor cannot use the model.
+    ConfigurationError
+        If the output has results of another model, source or key.
+    StorageError
+        If a result cannot be written, or the files changed meanwhile.
+    UnreadableFileError, MetadataError
+        If the source cannot be listed, or has no images.
+    """
+    store = Store(job.output)
+    with _typed_errors():
+        origin = _origin(job, card, store, load)
+        counting = _remote(_count).remote(job.source)
+        done = _predict(job, origin, load, counting)
+        files = ray.get(counting)
+        parts = [part for part, _ in done]
+        store.keep_only("image", [part.name for part in parts])
+        rows = store.rows("image")
+        counted = rows.count_rows() if rows is not None else 0
+        if not files == counted == sum(part.rows for part in parts):
+            raise StorageError(
+                f"The source has {files} files and the output {counted} rows: files were added or "
+                "removed meanwhile. Run the same command again."
+            )
+        levels = _aggregate(job, card, files)
+    result = BulkResult(
+        files,
+        sum(part.refused for part in parts),
+        sum(part.rows for part, new in done if new),
+        *(sum(part.rows for part in levels[level]) for level in ("breast", "patient")),
+    )
+    store.write_json(
+        MANIFEST_NAME,
+        {
+            "files": files,
+            "rows": counted,
+            "refused": result.refused,
+            "parts": [{"name": p.name, "rows": p.rows, "refused": p.refused} for p in parts],
+        },
+    )
+    return result
+
+
+def actors() -> int:
+    """Return the number of actors that fit: one a processor, as far as there is memory."""
+    return max(1, sum(_fitting(node["Resources"]) for node in ray.nodes() if node["Alive"]))
+
+
+def _fitting(resources: dict[str, float]) -> int:
+    cpus, memory = resources.get("CPU", 0), resources.get("memory", 0)
+    return int(min(cpus, memory // ACTOR_MEMORY_BYTES))
+
+
+def _origin(job: BulkJob, card: Card, store: Store, load: Load) -> Origin:
+    """Return what the dataset's rows have in common; at first, measure how long an image takes."""
+    pseudonyms = Pseudonyms(job.key)
+    local = "://" not in job.source
+    source = str(Path(job.source).absolute()) if local else job.source
+    origin = Origin(
+        model_version=card.version,
+        network=card.sha256,
+        operating_point=job.operating_point,
+        threshold=card.threshold(job.operating_point),
+        identifiers=job.identifiers,
+        source=pseudonyms.of("source", source),
+        key=pseudonyms.of("key"),
+    )
+    before = store.origin()
+    if before is not None:
+        before.require_same(origin)
+        return before
+    # In an actor's place and not here, since machines of a cluster may differ from this one.
+    image_s = ray.get(_remote(_seconds, num_cpus=ACTOR_CPUS).remote(job, load, card.sha256))
+    origin = replace(origin, shard_images=images_in(image_s))
+    store.write_json(ORIGIN_NAME, {name: getattr(origin, name) for name in origin.__slots__})
+    return origin
+
+
+def _predict(
+    job: BulkJob, origin: Origin, load: Load, counting: "ray.ObjectRef[int]"
+) -> list[tuple[Part, bool]]:
+    """Predict all shards; return their parts, and whether they are new."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Each shard a block of its own, or one actor would get all of them.
+    context.target_max_block_size = 1
+    listed = ray.data.read_datasource(
+        _Shards(job, origin), override_num_blocks=1, num_cpus=_SMALL_TASK_CPUS
+    )
+    parts = listed.map_batches(
+        _Actor,
+        fn_constructor_args=(job, load, origin.network),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=actors(), max_tasks_in_flight_per_actor=1),
+        num_cpus=ACTOR_CPUS,
+        memory=ACTOR_MEMORY_BYTES,
+    )
+    done: list[tuple[Part, bool]] = []
+    with _Report(counting) as report:
+        for batch in parts.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for row in batch.to_pylist():
+                new = row.pop("new")
+                done.append((Part(**row), new))
+                report.advance(row["rows"])
+    return done
+
+
+def _aggregate(job: BulkJob, card: Card, files: int) -> dict[Level, list[Part]]:
+    count = divisions(files)
+    task = _remote(_division, num_cpus=ACTOR_CPUS)
+    divided = ray.get([task.remote(job, card, index, count) for index in range(count)])
+    store = Store(job.output)
+    levels: dict[Level, list[Part]] = {}
+    for level in ("breast", "patient"):
+        levels[level] = [parts[level] for parts in divided]
+        store.keep_only(level, [part.name for part in levels[level]])
+    return levels
+
+
+class _Shards(Datasource):  # type: ignore[misc]
+    """Lists the shards in one task, as fast as the actors take them."""
+
+    def __init__(self, job: BulkJob, origin: Origin) -> None:
+        super().__init__()
+        self._job = job
+        self._origin = origin
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Return None: nobody knows before the source is listed."""
+        return None
+
+    def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
+        """Return the task."""
+        job, origin = self._job, self._origin
+        return [ReadTask(lambda: _listed(job, origin), BlockMetadata(None, None, None, None))]
+
+
+class _Actor:
+    """A `Predictor` as Ray Data calls it; an error of the model is raised by the first call.
+
+    Ray starts actors again and again whose start fails.
+    """
+
+    def __init__(self, job: BulkJob, load: Load, network: str) -> None:
+        self._predictor: Predictor | None = None
+        self._failure: MammoscopeError | None = None
+        try:
+            self._predictor = Predictor(job, load, network)
+        except MammoscopeError as err:
+            self._failure = err
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        if self._predictor is None:
+            raise self._failure or StorageError("The actor has not started.")
+        (row,) = batch.to_pylist()
+        shard: Shard = pickle.loads(row["shard"])  # noqa: S301 from the task that lists
+        if row["rows"] is not None:
+            return _summary(Part(shard.part, row["rows"], row["refused"], 0), new=False)
+        return _summary(self._predictor.predict(shard), new=True)
+
+
+def _summary(part: Part, *, new: bool) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {
+                "name": part.name,
+                "rows": part.rows,
+                "refused": part.refused,
+                "unread": part.unread,
+                "new": new,
+            }
+        ]
+    )
+
+
+_LISTED: Final = pa.schema([("shard", pa.binary()), ("rows", pa.int64()), ("refused", pa.int64())])
+
+
+def _listed(job: BulkJob, origin: Origin) -> Iterator[pa.Table]:
+    """Yield the shards; one that the output has carries its numbers, and no files."""
+    store = Store(job.output)
+    for shard in cut(open_source(job.source).entries(), origin.shard_images):
+        part = store.part("image", shard.part)
+        row: dict[str, Any] = {"shard": pickle.dumps(shard), "rows": None, "refused": None}
+        if part is not None and part.rows == len(shard.entries) and part.unread == 0:
+            there = pickle.dumps(Shard(shard.part, ()))
+            row = {"shard": there, "rows": part.rows, "refused": part.refused}
+        yield pa.Table.from_pylist([row], schema=_LISTED)
+
+
+def _count(source: str) -> int:
+    return sum(1 for _ in open_source(source).entries())
+
+
+def _seconds(job: BulkJob, load: Load, network: str) -> float:
+    entries = tuple(islice(open_source(job.source).entries(), _TIMED_IMAGES))
+    if not entries:
+        raise UnreadableFileError(NO_IMAGES)
+    with Predictor(job, load, network) as predictor:
+        return predictor.seconds(Shard("", entries))
+
+
+def _division(job: BulkJob, card: Card, index: int, count: int) -> dict[Level, Part]:
+    return aggregate_division(Store(job.output), card, job.operating_point, index, count)
+
+
+def _remote(task: Callable[..., Any], *, num_cpus: float = 0) -> Any:
+    return ray.remote(num_cpus=num_cpus, max_retries=3)(task)
+
+
+@contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Raise the error of a task or actor itself, without Ray's wrapping."""
+    try:
+        yield
+    except ray.exceptions.RayError as err:
+        cause: BaseException | None = err
+        while cause is not None and not isinstance(cause, MammoscopeError):
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
+
+
+class _Report:
+    """Progress: a bar with the time left, and without a terminal a line a minute.
+
+    The number of files is known once a task has counted them, which goes on meanwhile.
+    """
+
+    def __init__(self, counting: "ray.ObjectRef[int]") -> None:
+        self._counting = counting
+        self._bar: tqdm[Any] = progress((), 0)
+        self._done = 0
+        self._began = self._logged = time.monotonic()
+
+    def __enter__(self) -> "_Report":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, images: int) -> None:
+        """Note that `images` more are done."""
+        self._done += images
+        if not self._bar.total and ray.wait([self._counting], timeout=0)[0]:
+            self._bar.total = ray.get(self._counting)
+        self._bar.update(images)
+        now = time.monotonic()
+        if self._bar.disable and now - self._logged >= _LOG_EVERY_S:
+            self._logged = now
+            _log.info("%s", self._line(now - self._began))
+
+    def _line(self, took_s: float) -> str:
+        total = self._bar.total
+        if not total:
+            return f"{self._done} images done; the others are still being counted."
+        left_min = (total - self._done) * took_s / self._done / 60
+        return f"{self._done} of {total} images done, about {left_min:.0f} minutes left."
