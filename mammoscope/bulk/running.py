@@ -10,6 +10,7 @@ import os
 import pickle
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -247,7 +248,9 @@ def _predict(
         memory=ACTOR_MEMORY_BYTES,
     )
     done: list[tuple[Part, bool]] = []
-    with _Report(counting) as report:
+    with _Report(counting) as report, warnings.catch_warnings():
+        # It counts the one task that lists, not the shards that come of it.
+        warnings.filterwarnings("ignore", "The minimum number of concurrent actors")
         for batch in parts.iter_batches(batch_size=None, batch_format="pyarrow"):
             for row in batch.to_pylist():
                 new = row.pop("new")
