@@ -19,6 +19,7 @@ from mammoscope.cli.extras import EXTRAS
 from mammoscope.data.dataset import read_dataset
 from mammoscope.data.split_table import write_split
 from mammoscope.model.artifact.folder import sha256_of
+from mammoscope.model.engine import computes_in_bfloat16
 from mammoscope.settings.service import ServiceSettings
 from mammoscope.settings.training import TrainConfig
 
@@ -52,7 +53,10 @@ LINES: dict[str, int | str] = {
     "archive report made_studies --output results --model model "
     "--operating-point default": NEEDS_ARCHIVE,
     "compile --model model --output compiled": 0,
-    "compile --model model --data dataset --metadata dataset/metadata.csv --labels 0,1": 0,
+    # Without bfloat16, there is nothing to choose, which it says.
+    "compile --model model --data dataset --metadata dataset/metadata.csv --labels 0,1": int(
+        not computes_in_bfloat16()
+    ),
     "compile --kind x": 2,
     "compile --calibration x": 2,
     "key ward --file keys --days 3": 0,
