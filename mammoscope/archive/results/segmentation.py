@@ -4,7 +4,9 @@ from typing import Final
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
+from highdicom.frame import encode_frame
 from highdicom.seg import Segmentation, SegmentDescription
+from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGLSLossless
 
 from mammoscope.archive.results import codes
@@ -18,13 +20,15 @@ from mammoscope.archive.results.objects import (
     finished,
     new_uid,
 )
-from mammoscope.imaging.arrays import Float
+from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.heat_map import heat_map
 from mammoscope.model.artifact.card import Card
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 
 _LONGEST_SIDE: Final = 512
 """Values along the longer side: the network's cells are far larger, and files stay small."""
+
+_HIGHEST: Final = 255
 
 _DESCRIPTION: Final = "Mammoscope heat map, research use only"
 
@@ -43,9 +47,9 @@ def encode_heat_map(image: Reported, card: Card, series_uid: UID, number: int) -
     number
         Number of this one in the series, from 1.
     """
-    probabilities, block = probability_map(image, card)
+    values, block = probability_map(image, card)
     source = evidence(image.origin)
-    source.Rows, source.Columns = probabilities.shape
+    source.Rows, source.Columns = values.shape
     source.Modality = "MG"
     cells = " x ".join(map(str, image.source.prediction.logit_map.shape))
     segment = SegmentDescription(
@@ -71,10 +75,10 @@ def encode_heat_map(image: Reported, card: Card, series_uid: UID, number: int) -
     )
     result = Segmentation(
         source_images=[source],
-        pixel_array=probabilities[None, :, :, None],
+        pixel_array=np.zeros((1, *values.shape, 1), np.uint8),  # replaced below
         segmentation_type="FRACTIONAL",
         fractional_type="PROBABILITY",
-        max_fractional_value=255,
+        max_fractional_value=_HIGHEST,
         segment_descriptions=[segment],
         series_instance_uid=series_uid,
         series_number=HEAT_MAP_SERIES,
@@ -87,18 +91,21 @@ def encode_heat_map(image: Reported, card: Card, series_uid: UID, number: int) -
         omit_empty_frames=False,
         **equipment(card.version),
     )
+    # highdicom takes probabilities as floating-point numbers, and sorts all of them to check them.
+    frame = encode_frame(values, JPEGLSLossless, 8, 8, "MONOCHROME2")
+    result.PixelData = encapsulate([frame])
     result.PatientOrientation = image.origin.orientation
     return finished(result, image.origin)
 
 
-def probability_map(image: Reported, card: Card) -> tuple[Float, int]:
+def probability_map(image: Reported, card: Card) -> tuple[Pixels, int]:
     """Return the heat map as probabilities, in the source image's geometry.
 
     Returns
     -------
     tuple
-        float32 (H, W) in [0, 1], of the encoded image's size, 0 outside the breast; and the side in
-        pixels of the squares of equal values.
+        uint8 (H, W), `_HIGHEST` for a probability of 1, of the encoded image's size, 0 outside the
+        breast; and the side in pixels of the squares of equal values.
     """
     found, read = image.source.prediction, image.source.image
     heat, breast = heat_map(found.logit_map, found.preprocessed)
@@ -108,9 +115,11 @@ def probability_map(image: Reported, card: Card) -> tuple[Float, int]:
     first_row, first_column = (step // 2 - top) % step, (step // 2 - left) % step
     every = np.s_[first_row::step, first_column::step]
     values = np.where(breast[every], card.calibration.probabilities(heat[every]), 0.0)
-    sampled = np.zeros([-(-side // step) for side in shape], np.float32)
+    sampled = np.zeros([-(-side // step) for side in shape], np.uint8)
     row, column = (top + first_row) // step, (left + first_column) // step
-    sampled[row : row + values.shape[0], column : column + values.shape[1]] = values
+    sampled[row : row + values.shape[0], column : column + values.shape[1]] = np.rint(
+        _HIGHEST * values
+    )
     height, width = read.source.height, read.source.width
     block = step * max(1, round(max(height, width) / max(shape)))
     enlarged = sampled.repeat(block, axis=0).repeat(block, axis=1)[:height, :width]
