@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
+from sqlalchemy import event
 
 from mammoscope.archive.state import Stage
 from mammoscope.errors import ArchiveRefusedError, ArchiveUnreachableError
@@ -200,4 +201,26 @@ def test_a_study_whose_images_are_not_listed_does_not_stop_the_others(
         monkeypatch.undo()
     with worker(tmp_path, engine, reader, dicomweb=orthanc.dicomweb) as running:
         assert running.run() == [Stage.STORED]
+    assert set(reports(orthanc).values()) == {1}
+
+
+def test_the_worker_waits_for_a_disk_that_is_full(orthanc, tmp_path, engine, reader) -> None:
+    orthanc.store(*study(views=1))
+    full = threading.Event()
+    full.set()
+    with worker(tmp_path, engine, reader, dicomweb=orthanc.dicomweb) as running:
+
+        @event.listens_for(running.state._engine, "begin")
+        def limit(connection) -> None:
+            # Room for the queue, and none for results.
+            pages = 16 if full.is_set() else 1 << 30
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+        thread = threading.Thread(target=running.run)
+        thread.start()
+        wait_for(lambda: "state_failed" in running.watcher.waits)
+        assert reports(orthanc) == {}
+        full.clear()
+        thread.join()
+        assert running.watcher.stages == [Stage.STORED]
     assert set(reports(orthanc).values()) == {1}

@@ -50,6 +50,12 @@ LINES: dict[str, int | str] = {
     "audit dataset --json audit.json --metadata dataset/metadata.csv --labels 0,1 "
     "--strict": NEEDS_TRAIN,
     "download new_data": NEEDS_TRAIN,
+    "archive worker --dicomweb http://127.0.0.1:1 --send-to A@127.0.0.1:1 --state sqlite:///s.db "
+    "--listen A@1 --from 2020-01-01 --to 2020-01-31 --until-idle --model model": NEEDS_ARCHIVE,
+    "archive status --state sqlite:///s.db --uids": NEEDS_ARCHIVE,
+    "archive retry --state sqlite:///s.db --all": NEEDS_ARCHIVE,
+    "archive pull 1.2.3 --dicomweb http://127.0.0.1:1 --output pulled": NEEDS_ARCHIVE,
+    "archive push made --dicomweb http://127.0.0.1:1 --send-to A@127.0.0.1:1": NEEDS_ARCHIVE,
     "archive report made_studies --output results --model model "
     "--operating-point default": NEEDS_ARCHIVE,
     "compile --model model --output compiled": 0,
