@@ -20,7 +20,6 @@ import numpy as np
 from benchmarks import report
 from benchmarks.environments import ROOT
 from mammoscope.bulk.predictor import BulkJob, Parts
-from mammoscope.cli.arguments import positive
 from mammoscope.imaging.display_image import DisplayImage, DisplayOptions, make_display_image
 from mammoscope.imaging.mammogram import SourceFacts
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
@@ -190,8 +189,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.bulk", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--images", type=positive, default=2000, help="phantoms to predict")
-    parser.add_argument("--files", type=positive, default=100_000, help="files for the stub")
+    parser.add_argument("--images", type=int, default=2000, help="phantoms to predict")
+    parser.add_argument("--files", type=int, default=100_000, help="files for the stub")
     options = parser.parse_args()
     results = compared(options.images, options.files)
     path = report.write("bulk", results)

@@ -23,7 +23,6 @@ from benchmarks import report
 from benchmarks.comparison import JUDGED
 from benchmarks.contenders import OURS
 from benchmarks.environments import ROOT
-from mammoscope.cli.arguments import positive
 
 RATES: Final = (10, 30, 100, 300, 1000, 3000, 10_000)
 """Requests per second."""
@@ -277,7 +276,7 @@ def main() -> None:
         "--core-hour", type=float, default=CORE_HOUR, help="price of a core per hour"
     )
     parser.add_argument("--gib-hour", type=float, default=GIB_HOUR, help="price of a GiB per hour")
-    parser.add_argument("--node-cores", type=positive, default=NODE_CORES, help="cores of a node")
+    parser.add_argument("--node-cores", type=int, default=NODE_CORES, help="cores of a node")
     parser.add_argument(
         "--node-hour", type=float, default=NODE_HOUR, help="price of a node per hour"
     )

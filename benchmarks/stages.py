@@ -9,7 +9,6 @@ process of the pool, as the service does. This needs no data set and only the se
 import argparse
 import io
 import json
-import platform
 import statistics
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from benchmarks import report
 from mammoscope.imaging.network_input import ReadingOptions, make_network_input
 from mammoscope.imaging.pool import ReadingPool
 from mammoscope.imaging.preprocessing import preprocess
@@ -29,7 +29,6 @@ from mammoscope.imaging.reading import read
 from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import Engine, load_engine
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
-from mammoscope.system.cpus import available_processors
 
 STAGES: Final = ("decode", "prepare", "infer")
 RESULTS: Final = Path(__file__).parent / "results" / "stages.json"
@@ -75,6 +74,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="number of repetitions")
     parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
     options = parser.parse_args()
+    facts = report.machine()
+    print(report.heading(facts))
     artifact = load_artifact(options.model)
     engine = load_engine(artifact, performance_mode="latency")
     rows = [row for name, data in images() for row in measure(name, data, engine, options.rounds)]
@@ -90,9 +91,7 @@ def main() -> None:
         "model_version": engine.card.version,
         "network": artifact.precision,
         "input_size": engine.card.input_size,
-        "processors": available_processors(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
+        "machine": facts,
         "rounds": options.rounds,
         "rows": [asdict(row) for row in rows],
         "pool": [asdict(row) for row in pool_rows],
