@@ -1,6 +1,5 @@
 """Ctrl-C during native code is raised after it."""
 
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -11,7 +10,10 @@ from mammoscope.system.interrupts import delaying_ctrl_c
 
 
 def press_ctrl_c() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    """Call the handler as Python does; a real signal may reach a library's thread."""
+    handler = signal.getsignal(signal.SIGINT)
+    assert callable(handler)
+    handler(signal.SIGINT, None)
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +21,8 @@ def _default_handler():
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, previous)
+    if previous is not None:  # a library's
+        signal.signal(signal.SIGINT, previous)
 
 
 def interrupted(work: Callable[[Callable[[], None]], None]) -> None:
