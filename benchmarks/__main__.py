@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import report
-from mammoscope.settings.service import ServiceSettings
+from mammoscope.settings.service import model_path
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     )
     parser.add_argument("benchmark", choices=("engine", "service", "train"))
     parser.add_argument(
-        "--model", type=Path, default=ServiceSettings().model, help="model folder (not for train)"
+        "--model", type=Path, default=model_path(), help="model folder (not for train)"
     )
     parser.add_argument(
         "--seconds", type=float, default=4.0, help="length of each measurement, without warm-up"
