@@ -1,14 +1,13 @@
 """What an actor does: read the files of a shard, predict them, and write their part."""
 
 import hashlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 from mammoscope.bulk.dataset import Part, Store
-from mammoscope.bulk.shards import Shard
+from mammoscope.bulk.shards import MOST_SECONDS, Shard
 from mammoscope.bulk.sources import Entry, open_source
 from mammoscope.errors import ArtifactMismatchError, ImageError, MammoscopeError
 from mammoscope.evaluation.evaluate import map_ahead
@@ -42,6 +41,8 @@ class BulkJob:
         At least 16 bytes, for pseudonyms.
     identifiers
         Whether the output has file names, content hashes and a manifest's patients as they are.
+    shard_s
+        Work in a shard of a new dataset at most, in seconds of one actor.
     """
 
     source: str
@@ -50,6 +51,7 @@ class BulkJob:
     operating_point: str
     key: bytes
     identifiers: bool = False
+    shard_s: float = MOST_SECONDS
 
 
 Parts = tuple[Engine, Reader]
@@ -115,13 +117,6 @@ class Predictor:
         """
         rows = list(map_ahead(self._row, shard.entries, workers=_AHEAD))
         return self._store.write_part("image", shard.part, rows)
-
-    def seconds(self, shard: Shard) -> float:
-        """Return the seconds that an image of a shard takes; the first is not timed."""
-        self._row(shard.entries[0])
-        began = time.perf_counter()
-        timed = list(map_ahead(self._row, shard.entries[1:] or shard.entries, workers=_AHEAD))
-        return (time.perf_counter() - began) / len(timed)
 
     def _row(self, entry: Entry) -> dict[str, Any]:
         """Return the row of one file, whatever happens to it."""

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +46,7 @@ _SMALL_TASK_CPUS: Final = 0.1
 _OBJECT_STORE_BYTES: Final = 128 << 20
 """For lists of files only; images never go through Ray's object store."""
 
-_TIMED_IMAGES: Final = 5
+_POLL_S: Final = 0.1
 _LOG_EVERY_S: Final = 60.0
 _LOOPBACK: Final = "127.0.0.1"
 _ANSWER_S: Final = 10.0
@@ -134,8 +133,25 @@ def _require_answer(address: str) -> None:
         raise UsageError(_NO_CLUSTER) from err
 
 
+def check(job: BulkJob, card: Card) -> None:
+    """Refuse what would fail once Ray runs, which takes a while to start.
+
+    Raises
+    ------
+    ConfigurationError
+        If the output has results of another model, source or key.
+    UnreadableFileError, MetadataError
+        If the source cannot be listed, or has no images.
+    """
+    if next(open_source(job.source).entries(), None) is None:
+        raise UnreadableFileError(NO_IMAGES)
+    _origin(job, card, Store(job.output))
+
+
 def predict_in_bulk(job: BulkJob, card: Card, *, load: Load = load_parts) -> BulkResult:
     """Predict all files of a source that the output does not have yet; Ray must be running.
+
+    `check` finds sources without images and outputs with other results sooner.
 
     Parameters
     ----------
@@ -155,14 +171,14 @@ def predict_in_bulk(job: BulkJob, card: Card, *, load: Load = load_parts) -> Bul
     StorageError
         If a result cannot be written, or the files changed meanwhile.
     UnreadableFileError, MetadataError
-        If the source cannot be listed, or has no images.
+        If the source cannot be listed.
     """
     store = Store(job.output)
     with _typed_errors():
-        origin = _origin(job, card, store, load)
-        counting = _remote(_count).remote(job.source)
-        done = _predict(job, origin, load, counting)
-        files = ray.get(counting)
+        origin = _origin(job, card, store)
+        if not origin.shard_images:
+            _write_origin(store, origin)
+        done, files = _predict(job, origin, load)
         parts = [part for part, _ in done]
         store.keep_only("image", [part.name for part in parts])
         rows = store.rows("image")
@@ -201,8 +217,12 @@ def _fitting(resources: dict[str, float]) -> int:
     return int(min(cpus, memory // ACTOR_MEMORY_BYTES))
 
 
-def _origin(job: BulkJob, card: Card, store: Store, load: Load) -> Origin:
-    """Return what the dataset's rows have in common; at first, measure how long an image takes."""
+def _origin(job: BulkJob, card: Card, store: Store) -> Origin:
+    """Return what the dataset's rows have in common; shards of a new one are not sized yet.
+
+    A dataset whose shards are not sized counts as new: it has at most the first shard, which is
+    computed again.
+    """
     pseudonyms = Pseudonyms(job.key)
     local = "://" not in job.source
     source = str(Path(job.source).absolute()) if local else job.source
@@ -216,20 +236,14 @@ def _origin(job: BulkJob, card: Card, store: Store, load: Load) -> Origin:
         key=pseudonyms.of("key"),
     )
     before = store.origin()
-    if before is not None:
-        before.require_same(origin)
-        return before
-    # In an actor's place and not here, since machines of a cluster may differ from this one.
-    image_s = ray.get(_remote(_seconds, num_cpus=ACTOR_CPUS).remote(job, load, card.sha256))
-    origin = replace(origin, shard_images=images_in(image_s))
-    store.write_json(ORIGIN_NAME, {name: getattr(origin, name) for name in origin.__slots__})
-    return origin
+    if before is None or not before.shard_images:
+        return origin
+    before.require_same(origin)
+    return before
 
 
-def _predict(
-    job: BulkJob, origin: Origin, load: Load, counting: "ray.ObjectRef[int]"
-) -> list[tuple[Part, bool]]:
-    """Predict all shards; return their parts, and whether they are new."""
+def _predict(job: BulkJob, origin: Origin, load: Load) -> tuple[list[tuple[Part, bool]], int]:
+    """Predict all shards; return their parts, and whether they are new, and the source's files."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -240,7 +254,7 @@ def _predict(
     )
     parts = listed.map_batches(
         _Actor,
-        fn_constructor_args=(job, load, origin.network),
+        fn_constructor_args=(job, load, origin),
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=actors(), max_tasks_in_flight_per_actor=1),
@@ -248,7 +262,7 @@ def _predict(
         memory=ACTOR_MEMORY_BYTES,
     )
     done: list[tuple[Part, bool]] = []
-    with _Report(counting) as report, warnings.catch_warnings():
+    with _Report(job.source) as report, warnings.catch_warnings():
         # It counts the one task that lists, not the shards that come of it.
         warnings.filterwarnings("ignore", "The minimum number of concurrent actors")
         for batch in parts.iter_batches(batch_size=None, batch_format="pyarrow"):
@@ -256,7 +270,7 @@ def _predict(
                 new = row.pop("new")
                 done.append((Part(**row), new))
                 report.advance(row["rows"])
-    return done
+        return done, report.files()
 
 
 def _aggregate(job: BulkJob, card: Card, files: int) -> dict[Level, list[Part]]:
@@ -292,14 +306,19 @@ class _Shards(Datasource):  # type: ignore[misc]
 class _Actor:
     """A `Predictor` as Ray Data calls it; an error of the model is raised by the first call.
 
-    Ray starts actors again and again whose start fails.
+    Ray starts actors again and again whose start fails. The actor that gets the first shard of a
+    new dataset measures how long an image takes, which sizes the other shards: an actor and not the
+    command, since machines of a cluster may differ.
     """
 
-    def __init__(self, job: BulkJob, load: Load, network: str) -> None:
+    def __init__(self, job: BulkJob, load: Load, origin: Origin) -> None:
+        self._store: Final = Store(job.output)
+        self._origin: Final = origin
+        self._shard_s: Final = job.shard_s
         self._predictor: Predictor | None = None
         self._failure: MammoscopeError | None = None
         try:
-            self._predictor = Predictor(job, load, network)
+            self._predictor = Predictor(job, load, origin.network)
         except MammoscopeError as err:
             self._failure = err
 
@@ -310,7 +329,13 @@ class _Actor:
         shard: Shard = pickle.loads(row["shard"])  # noqa: S301 from the task that lists
         if row["rows"] is not None:
             return _summary(Part(shard.part, row["rows"], row["refused"], 0), new=False)
-        return _summary(self._predictor.predict(shard), new=True)
+        began = time.perf_counter()
+        part = self._predictor.predict(shard)
+        if row["sizes_others"]:
+            image_s = (time.perf_counter() - began) / part.rows
+            most = images_in(image_s, self._shard_s)
+            _write_origin(self._store, replace(self._origin, shard_images=most))
+        return _summary(part, new=True)
 
 
 def _summary(part: Part, *, new: bool) -> pa.Table:
@@ -327,31 +352,46 @@ def _summary(part: Part, *, new: bool) -> pa.Table:
     )
 
 
-_LISTED: Final = pa.schema([("shard", pa.binary()), ("rows", pa.int64()), ("refused", pa.int64())])
+_LISTED: Final = pa.schema(
+    [
+        ("shard", pa.binary()),
+        ("rows", pa.int64()),
+        ("refused", pa.int64()),
+        ("sizes_others", pa.bool_()),
+    ]
+)
 
 
 def _listed(job: BulkJob, origin: Origin) -> Iterator[pa.Table]:
     """Yield the shards; one that the output has carries its numbers, and no files."""
     store = Store(job.output)
-    for shard in cut(open_source(job.source).entries(), origin.shard_images):
-        part = store.part("image", shard.part)
+    sized = origin.shard_images > 0
+    shards = cut(
+        open_source(job.source).entries(), lambda: origin.shard_images or _shard_images(store)
+    )
+    for number, shard in enumerate(shards):
         row: dict[str, Any] = {"shard": pickle.dumps(shard), "rows": None, "refused": None}
+        part = store.part("image", shard.part) if sized or number else None
         if part is not None and part.rows == len(shard.entries) and part.unread == 0:
             there = pickle.dumps(Shard(shard.part, ()))
             row = {"shard": there, "rows": part.rows, "refused": part.refused}
+        row["sizes_others"] = not sized and number == 0
         yield pa.Table.from_pylist([row], schema=_LISTED)
+
+
+def _shard_images(store: Store) -> int:
+    """Wait until the actor with the first shard has measured how many images others may have."""
+    while (origin := store.origin()) is None or not origin.shard_images:
+        time.sleep(_POLL_S)
+    return origin.shard_images
+
+
+def _write_origin(store: Store, origin: Origin) -> None:
+    store.write_json(ORIGIN_NAME, {name: getattr(origin, name) for name in origin.__slots__})
 
 
 def _count(source: str) -> int:
     return sum(1 for _ in open_source(source).entries())
-
-
-def _seconds(job: BulkJob, load: Load, network: str) -> float:
-    entries = tuple(islice(open_source(job.source).entries(), _TIMED_IMAGES))
-    if not entries:
-        raise UnreadableFileError(NO_IMAGES)
-    with Predictor(job, load, network) as predictor:
-        return predictor.seconds(Shard("", entries))
 
 
 def _division(job: BulkJob, card: Card, index: int, count: int) -> dict[Level, Part]:
@@ -379,11 +419,13 @@ def _typed_errors() -> Iterator[None]:
 class _Report:
     """Progress: a bar with the time left, and without a terminal a line a minute.
 
-    The number of files is known once a task has counted them, which goes on meanwhile.
+    The number of files is known once a task has counted them. It starts after the first images, so
+    that it does not delay the start of the actors.
     """
 
-    def __init__(self, counting: "ray.ObjectRef[int]") -> None:
-        self._counting = counting
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._counting: Any = None
         self._bar: tqdm[Any] = progress((), 0)
         self._done = 0
         self._began = self._logged = time.monotonic()
@@ -397,6 +439,7 @@ class _Report:
     def advance(self, images: int) -> None:
         """Note that `images` more are done."""
         self._done += images
+        self._counting = self._counting or _remote(_count).remote(self._source)
         if not self._bar.total and ray.wait([self._counting], timeout=0)[0]:
             self._bar.total = ray.get(self._counting)
         self._bar.update(images)
@@ -404,6 +447,10 @@ class _Report:
         if self._bar.disable and now - self._logged >= _LOG_EVERY_S:
             self._logged = now
             _log.info("%s", self._line(now - self._began))
+
+    def files(self) -> int:
+        """Return the number of files of the source; 0 if none was done."""
+        return ray.get(self._counting) if self._counting else 0
 
     def _line(self, took_s: float) -> str:
         total = self._bar.total

@@ -6,14 +6,18 @@ added or changed therefore changes its own shard, and no shard after it.
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from mammoscope.bulk.sources import Entry
 
 MOST_SECONDS: Final = 20.0
 """Work in a shard at most, in seconds of one actor: what a killed worker loses."""
+
+FIRST_IMAGES: Final = 6
+"""Images in the first shard, whose time decides the size of the others."""
 
 _MOST_IMAGES: Final = 5000
 """Images in a shard at most, however fast the engine is."""
@@ -35,18 +39,27 @@ class Shard:
     entries: tuple[Entry, ...]
 
 
-def images_in(image_s: float) -> int:
-    """Return how many images of `image_s` seconds each a shard has at most."""
-    return max(1, min(_MOST_IMAGES, int(MOST_SECONDS / max(image_s, 1e-6))))
+def images_in(image_s: float, shard_s: float = MOST_SECONDS) -> int:
+    """Return how many images of `image_s` seconds each a shard of `shard_s` seconds has at most."""
+    return max(1, min(_MOST_IMAGES, int(shard_s / max(image_s, 1e-6))))
 
 
-def cut(entries: Iterable[Entry], most: int) -> Iterator[Shard]:
-    """Yield shards of at most `most` files, half as many on average if there are many files."""
+def cut(entries: Iterable[Entry], most: Callable[[], int]) -> Iterator[Shard]:
+    """Yield the first `FIRST_IMAGES` files as a shard, then shards of at most `most` files.
+
+    These have half as many on average if there are many files. `most` is asked once, when a file
+    comes after the first shard.
+    """
+    remaining = iter(entries)
+    if first := list(islice(remaining, FIRST_IMAGES)):
+        yield _shard(first)
     gathered: list[Entry] = []
-    for entry in entries:
+    limit = 0
+    for entry in remaining:
+        limit = limit or most()
         gathered.append(entry)
-        ends = zlib.crc32(entry.name.encode("utf-8", "surrogateescape")) % max(most // 2, 1) == 0
-        if ends or len(gathered) == most:
+        ends = zlib.crc32(entry.name.encode("utf-8", "surrogateescape")) % max(limit // 2, 1) == 0
+        if ends or len(gathered) == limit:
             yield _shard(gathered)
             gathered = []
     if gathered:

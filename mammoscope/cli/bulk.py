@@ -72,10 +72,8 @@ def run(args: argparse.Namespace) -> int:
     card.threshold(args.operating_point)
 
     from mammoscope.bulk.predictor import BulkJob
-    from mammoscope.bulk.running import on_ray, predict_in_bulk
-    from mammoscope.bulk.sources import open_source
+    from mammoscope.bulk.running import check, on_ray, predict_in_bulk
 
-    open_source(args.source)
     job = BulkJob(
         source=_absolute(args.source),
         output=_absolute(args.output),
@@ -84,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
         key=read_or_make(_key_file(args)),
         identifiers=args.identifiers,
     )
+    check(job, card)
     with on_ray(args.address):
         result = predict_in_bulk(job, card)
     print(

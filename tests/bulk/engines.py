@@ -8,7 +8,7 @@ from mammoscope.bulk.predictor import Parts
 from mammoscope.model.prediction import Prediction
 from tests.fake_engine import FakeEngine, FakeReader
 
-IMAGE_S = 0.2
+IMAGE_S = 0.1
 
 
 class SlowEngine(FakeEngine):

@@ -18,12 +18,11 @@ import pyarrow.parquet
 import pytest
 import ray
 
-from mammoscope.bulk import running
+from mammoscope.__main__ import main
 from mammoscope.bulk.predictor import BulkJob
 from mammoscope.bulk.running import actors, on_ray, predict_in_bulk
 from mammoscope.model.artifact.folder import load_artifact
-from tests.bulk.engines import slow
-from tests.bulk.s3 import s3_server
+from tests.bulk.engines import IMAGE_S, slow
 from tests.fake_engine import CARD, encoded
 
 # Ray's own warnings, and the sockets and processes that it leaves to be collected.
@@ -32,15 +31,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 ROOT = Path(__file__).resolve().parents[2]
 KEY = bytes(range(32))
 FILES = 60
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[dict[str, str]]:
-    """An S3 server, whose address Ray's workers inherit."""
-    with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        yield environment
+SHARD_S = 0.5
+MOST = int(SHARD_S / (IMAGE_S / 2))
+"""Images in a shard at most, however fast the machine is: an actor predicts two at a time."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +60,13 @@ def images(tmp_path: Path) -> Path:
 def job(images: Path, tmp_path: Path) -> BulkJob:
     (tmp_path / "pids").mkdir()
     return BulkJob(
-        str(images), str(tmp_path / "out"), tmp_path / "pids", "default", KEY, identifiers=True
+        source=str(images),
+        output=str(tmp_path / "out"),
+        model=tmp_path / "pids",
+        operating_point="default",
+        key=KEY,
+        identifiers=True,
+        shard_s=SHARD_S,
     )
 
 
@@ -78,11 +77,11 @@ def logits(output: str | Path) -> dict[str, float | None]:
 
 
 def killing_once(job: BulkJob, killed: list[int]) -> threading.Thread:
-    """A thread that kills a busy actor once there is a part; its process is added to `killed`."""
+    """A thread that kills a busy actor after the first shard; its process is added to `killed`."""
     out = Path(job.output)
 
     def kill() -> None:
-        while not list(out.glob("level=image/part-*")):
+        while len(list(out.glob("level=image/part-*"))) < 2:
             time.sleep(0.05)
         busy = max(job.model.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         os.kill(int(busy.name), signal.SIGKILL)
@@ -91,11 +90,7 @@ def killing_once(job: BulkJob, killed: list[int]) -> threading.Thread:
     return threading.Thread(target=kill)
 
 
-def test_a_killed_actor_loses_nothing(
-    ray_address: str, job: BulkJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Many shards, however fast the machine is.
-    monkeypatch.setattr(running, "images_in", lambda image_s: 8)
+def test_a_killed_actor_loses_nothing(ray_address: str, job: BulkJob) -> None:
     killed: list[int] = []
     killer = killing_once(job, killed)
     killer.start()
@@ -111,20 +106,22 @@ def test_a_killed_actor_loses_nothing(
     assert found["bad.png"] is None
     manifest = json.loads((Path(job.output) / "_manifest.json").read_text())
     assert manifest["files"] == manifest["rows"] == sum(p["rows"] for p in manifest["parts"])
-    assert len(manifest["parts"]) > FILES // 8
+    assert json.loads((Path(job.output) / "_origin.json").read_text())["shard_images"] <= MOST
+    assert len(manifest["parts"]) > FILES // MOST
     resumed_after_changes(job, found)
 
 
 def resumed_after_changes(job: BulkJob, before: dict[str, float | None]) -> None:
-    """The same command computes nothing; after a change, the shard of the changed file."""
+    """The same command computes the shards of changed files, and no others."""
     parts = {path: path.stat().st_mtime_ns for path in Path(job.output).glob("level=image/*")}
-    assert predict_in_bulk(job, CARD, load=slow).predicted == 0
-    assert parts == {p: p.stat().st_mtime_ns for p in Path(job.output).glob("level=image/*")}
     (Path(job.source) / "bad.png").write_bytes(encoded(grey=255))
     (Path(job.source) / "000.png").unlink()
     result = predict_in_bulk(job, CARD, load=slow)
     assert (result.files, result.refused) == (FILES - 1, 0)
     assert 0 < result.predicted < FILES // 2
+    kept = [path for path in parts if path.exists()]
+    assert len(kept) > len(parts) // 2
+    assert all(path.stat().st_mtime_ns == parts[path] for path in kept)
     after = logits(job.output)
     assert after == {k: v for k, v in before.items() if k != "000.png"} | {"bad.png": 1.0}
 
@@ -143,62 +140,68 @@ def test_ray_listens_on_the_loopback_interface_only_for_people(ray_address: str)
     assert bound == {"127.0.0.1"}
 
 
-def command(address: str, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "mammoscope", "bulk", *words, "--address", address],
+def command(address: str, *words: object) -> list[str]:
+    return ["bulk", *map(str, words), "--address", address]
+
+
+@pytest.mark.usefixtures("s3")
+def test_the_command_predicts_from_s3_to_s3(
+    ray_address: str,
+    phantom_folder: Path,
+    compiled_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files, _ = pyarrow.fs.FileSystem.from_uri("s3://bulk?allow_bucket_creation=true")
+    files.create_dir("bulk")
+    pyarrow.fs.copy_files(str(phantom_folder), "bulk/images", destination_filesystem=files)
+    words = ["s3://bulk/images", "--output", "s3://bulk/out", "--model", compiled_folder]
+    assert main(command(ray_address, *words)) == 2
+    assert "--id-key FILE" in capsys.readouterr().err
+    words += ["--id-key", tmp_path / "key", "--identifiers"]
+    first = subprocess.run(
+        [sys.executable, "-m", "mammoscope", *command(ray_address, *words)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
         timeout=400,
     )
-
-
-def test_the_command_predicts_from_s3_to_s3(
-    ray_address: str,
-    s3: dict[str, str],
-    phantom_folder: Path,
-    compiled_folder: Path,
-    tmp_path: Path,
-) -> None:
-    files, _ = pyarrow.fs.FileSystem.from_uri("s3://bulk?allow_bucket_creation=true")
-    files.create_dir("bulk")
-    pyarrow.fs.copy_files(str(phantom_folder), "bulk/images", destination_filesystem=files)
-    words = ["s3://bulk/images", "--output", "s3://bulk/out", "--model", str(compiled_folder)]
-    refused = command(ray_address, *words)
-    assert refused.returncode == 2
-    assert "--id-key FILE" in refused.stderr
-    words += ["--id-key", str(tmp_path / "key"), "--identifiers"]
-    first = command(ray_address, *words)
     assert first.returncode == 0, first.stderr
     assert first.stdout == (
         "6 images, of which 0 were refused and 0 were there already; 0 breasts, 0 patients.\n"
     )
     table = pyarrow.parquet.read_table("bulk/out/level=image", filesystem=files)
     assert isinstance(table, pa.Table)
-    engine_version = load_artifact(compiled_folder).require_card().version
-    assert set(table["model_version"].to_pylist()) == {engine_version}
+    card = load_artifact(compiled_folder).require_card()
+    assert set(table["model_version"].to_pylist()) == {card.version}
     names = [path.name for path in phantom_folder.iterdir() if path.suffix in (".png", ".jpg")]
     assert sorted(table["file"].to_pylist()) == sorted(names)
-    again = command(ray_address, *words)
-    assert "6 were there already" in again.stdout
+    key = (tmp_path / "key").read_bytes()
+    job = BulkJob("s3://bulk/images", "s3://bulk/out", compiled_folder, "default", key, True)
+    again = predict_in_bulk(job, card)
+    assert (again.files, again.predicted) == (6, 0)
     (tmp_path / "other").write_bytes(bytes(32))
-    other = command(ray_address, *words, "--id-key", str(tmp_path / "other"))
-    assert other.returncode == 1
-    assert "results of another key" in other.stderr
+    assert main(command(ray_address, *words, "--id-key", tmp_path / "other")) == 1
+    assert "results of another key" in capsys.readouterr().err
 
 
-def test_errors_of_the_source_are_those_of_predict(ray_address: str, tmp_path: Path) -> None:
+def test_errors_of_the_source_are_those_of_predict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are reported before Ray starts, or here: before the address is tried."""
     (tmp_path / "empty").mkdir()
-    for source in ("empty", "missing"):
-        ended = command(ray_address, str(tmp_path / source), "--output", str(tmp_path / "out"))
-        assert ended.returncode == 1
-        assert "Traceback" not in ended.stderr
-        assert "images" in ended.stderr or "nothing at SOURCE" in ended.stderr
+    for source in ("empty", "missing", "missing/*.png"):
+        words = (tmp_path / source, "--output", tmp_path / "out")
+        assert main(command("127.0.0.1:1", *words)) == 1
+        error = capsys.readouterr().err
+        assert "images" in error or "nothing at SOURCE" in error
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1", "nonsense", "127.0.0.1:99999"])
-def test_no_cluster_at_the_address(tmp_path: Path, images: Path, address: str) -> None:
-    ended = command(address, str(images), "--output", str(tmp_path / "out"))
-    assert ended.returncode == 2
-    assert "No Ray cluster answers" in ended.stderr
+def test_no_cluster_at_the_address(
+    tmp_path: Path, images: Path, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(address, images, "--output", tmp_path / "out")) == 2
+    assert "No Ray cluster answers" in capsys.readouterr().err

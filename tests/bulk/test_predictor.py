@@ -50,7 +50,7 @@ def job(archive: Path, compiled_folder: Path, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="module")
 def rows(job: BulkJob) -> list[dict[str, Any]]:
     """Rows of all levels, as any reader of Parquet sees them."""
-    shards = list(cut(open_source(job.source).entries(), 6))
+    shards = list(cut(open_source(job.source).entries(), lambda: 6))
     assert len(shards) > 1
     with Predictor(job) as predictor:
         for shard in shards:

@@ -4,7 +4,6 @@ import io
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -18,7 +17,6 @@ from mammoscope.errors import MetadataError, UnreadableFileError, UsageError
 from mammoscope.imaging.image_files import walk_images
 from mammoscope.settings.service import ReadingLimits
 from mammoscope.studies import Placement
-from tests.bulk.s3 import s3_server
 
 DICOM = bytes(128) + b"DICM" + bytes(8)
 FILES = {
@@ -73,19 +71,16 @@ def test_every_source_finds_the_images_of_a_folder(archives: dict[str, str], kin
 
 
 @pytest.fixture(scope="module")
-def bucket(tree: Path) -> Iterator[str]:
-    with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        files, _ = pyarrow.fs.FileSystem.from_uri("s3://archive?allow_bucket_creation=true")
-        files.create_dir("archive")
-        pyarrow.fs.copy_files(str(tree), "archive/tree", destination_filesystem=files)
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            archive.writestr("inside.jpg", b"zipped")
-        with files.open_output_stream("archive/files.zip") as stream:
-            stream.write(packed.getvalue())
-        yield "s3://archive"
+def bucket(tree: Path, s3: None) -> str:
+    files, _ = pyarrow.fs.FileSystem.from_uri("s3://archive?allow_bucket_creation=true")
+    files.create_dir("archive")
+    pyarrow.fs.copy_files(str(tree), "archive/tree", destination_filesystem=files)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("inside.jpg", b"zipped")
+    with files.open_output_stream("archive/files.zip") as stream:
+        stream.write(packed.getvalue())
+    return "s3://archive"
 
 
 def test_s3_finds_the_images_of_a_folder(bucket: str) -> None:
