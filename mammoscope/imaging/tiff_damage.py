@@ -7,8 +7,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import imagecodecs
-
 from mammoscope.errors import CorruptImageError
 from mammoscope.imaging.jpeg_damage import damage as jpeg_damage
 
@@ -98,6 +96,8 @@ def _inflate(part: bytes, size: int) -> None:
 
 def _unpack(part: bytes, size: int) -> None:
     """Refuse a part that does not unpack to its size, or to one byte more as padding."""
+    import imagecodecs  # takes a moment, and such files are rare
+
     try:
         length = len(imagecodecs.packbits_decode(part))
     except imagecodecs.PackbitsError as err:
