@@ -15,7 +15,7 @@ from mammoscope.imaging.network_input import display_of
 from mammoscope.imaging.reading import read_file
 from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
-from mammoscope.system.files import replacing
+from mammoscope.system.files import is_folder, replacing
 from mammoscope.system.progress import phase
 
 _CANNOT_WRITE: Final = "The heat map cannot be written: no permission or no space left."
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """
     output: Path = args.output
     _check_output(output, args.file)
-    if args.file.is_dir():
+    if is_folder(args.file):
         raise UnreadableFileError(f"{shown(args.file)} is a folder; give one image.")
     artifact = load_artifact(args.model)
     mammogram = read_file(args.file)

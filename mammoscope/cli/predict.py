@@ -42,6 +42,7 @@ from mammoscope.studies import (
     to_rows,
 )
 from mammoscope.system.cpus import available_processors
+from mammoscope.system.files import is_folder
 from mammoscope.system.progress import phase, progress
 
 _log: Final = logging.getLogger(__name__)
@@ -186,7 +187,8 @@ def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool
 
         return predict_image(engine, str(path), read, placement, args.operating_point)
 
-    found = [each for path in args.paths for each in find_study(path)]
+    # An image given twice, as in a folder and by its name, must not count twice.
+    found = list(dict.fromkeys(each for path in args.paths for each in find_study(path)))
     bar = progress(map_ahead(work, found), len(found))
     study = aggregate(list(bar), engine.card, args.operating_point)
     try:
@@ -212,12 +214,8 @@ def find_images(paths: Sequence[Path]) -> Iterator[Source]:
     A folder that cannot be listed, or has no images, is yielded with the error.
     """
     for path in paths:
-        try:
-            is_folder = path.is_dir()
-        except OSError:
-            is_folder = False  # the error is reported when it is read as a file
-        if not is_folder:
-            yield path
+        if not is_folder(path):
+            yield path  # an error is reported when it is read as a file
             continue
         found = False
         for outcome in _walk(path):

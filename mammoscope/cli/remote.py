@@ -25,6 +25,7 @@ from mammoscope.errors import (
 from mammoscope.imaging.image_files import walk_images
 from mammoscope.model.prediction import AGES_YEARS
 from mammoscope.studies import find_study
+from mammoscope.system.files import is_folder
 
 _WIDTH: Final = 44
 _LONGEST_WAIT_S: Final = 86_400
@@ -109,7 +110,7 @@ def sources(arguments: list[str]) -> Iterator[str | Path]:
     for argument in arguments:
         if is_url(argument):
             yield argument
-        elif (path := Path(argument)).is_dir():
+        elif is_folder(path := Path(argument)):
             # A folder that has no images or cannot be listed is reported like a refused file.
             unlisted: list[OSError] = []
             found = list(walk_images(path, unlisted.append))
@@ -189,8 +190,9 @@ def ask_one_by_one(client: Client, arguments: argparse.Namespace) -> int:
 def ask_about_study(client: Client, arguments: argparse.Namespace) -> int:
     """Send a study and print the result; return the number of refusals."""
     try:
-        images = [each for path in arguments.images for each in find_study(Path(path))]
-        study = client.study(images)
+        # An image given twice, as in a folder and by its name, must not count twice.
+        given = (each for path in arguments.images for each in find_study(Path(path)))
+        study = client.study(list(dict.fromkeys(given)))
     except ServerUnreachableError:
         raise
     except MammoscopeError as err:

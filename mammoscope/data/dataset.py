@@ -8,6 +8,7 @@ train while reading.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -148,8 +149,8 @@ def read_dataset(
     metadata
         CSV file with columns ``file`` and ``patient_id`` and, if known, ``laterality``, ``view``,
         ``age``, ``density``, ``BIRADS``, ``invasive``, ``implant``, ``site_id``, ``machine_id``.
-        None uses `METADATA_NAME` in `root`, if it exists. ``file`` is a file's name, or its path
-        below the folder if names repeat.
+        None uses `METADATA_NAME` in `root`, if it exists, in upper or lower case. ``file`` is a
+        file's name, or its path below the folder if names repeat.
     labels
         Names of the folders used instead of ``0/`` and ``1/``, as in ``benign, malignant``.
 
@@ -168,7 +169,7 @@ def read_dataset(
     found, ignored = _locate(root, labels)
     if not found:
         raise EmptyDatasetError(_what_is_there(ignored, labels)).at(root)
-    table = metadata or (root / METADATA_NAME if (root / METADATA_NAME).is_file() else None)
+    table = metadata or _table_in(root)
     files = [PurePosixPath(each.path.relative_to(root).as_posix()) for each in found]
     rows = _match_table(table, found, files, labels) if table else {}
     names = Counter(file.name for file in files)
@@ -207,11 +208,11 @@ class _Found:
 
 def _locate(root: Path, labels: tuple[str, str]) -> tuple[list[_Found], dict[str, int]]:
     """Find split and label of each image, and count unlabelled images by folder."""
-    names = [name.casefold() for name in labels]
+    names = [_plain(name) for name in labels]
     found: list[_Found] = []
     unlabelled: list[Path] = []
     for path in walk_images(root, _cannot_be_listed):
-        folders = [part.casefold() for part in path.relative_to(root).parts[:-1]]
+        folders = [_plain(part) for part in path.relative_to(root).parts[:-1]]
         split = _SPLIT_FOLDERS.get(folders[0], "") if folders else ""
         name = next(iter(folders[1:] if split else folders), "")
         if name in names:
@@ -227,6 +228,11 @@ def _locate(root: Path, labels: tuple[str, str]) -> tuple[list[_Found], dict[str
     return found, dict(sorted(Counter(folders).items()))
 
 
+def _plain(folder: str) -> str:
+    """Ignore case, and whether letters such as é are composed, in a folder's name."""
+    return unicodedata.normalize("NFC", folder).casefold()
+
+
 def _cannot_be_listed(error: OSError) -> NoReturn:
     raise DatasetNotFoundError("A folder of the data set cannot be listed.") from error
 
@@ -240,6 +246,12 @@ def _what_is_there(ignored: Mapping[str, int], labels: tuple[str, str]) -> str:
             *describe_ignored(ignored),
         )
     )
+
+
+def _table_in(root: Path) -> Path | None:
+    """Return the metadata table in a data set's folder, however its name is capitalised."""
+    found = sorted(each for each in root.iterdir() if each.name.casefold() == METADATA_NAME)
+    return next((each for each in found if each.name == METADATA_NAME), next(iter(found), None))
 
 
 def _is_folder(path: Path) -> bool:
@@ -307,7 +319,7 @@ def _match_table(
 
 def _example(found: _Found, file: PurePosixPath, row: Row | None, *, is_unique: bool) -> Example:
     named = _KAGGLE_NAME.match(file.name)
-    patient = row.text("patient_id") if row else (named["patient"] if named else "")
+    patient = row.patient() if row else (named["patient"] if named else "")
     image = (row.text("image_id") if row else "") or (named["image"] if named else file.stem)
     below = "/".join(file.parts[2 if found.split else 1 :])
     return Example(

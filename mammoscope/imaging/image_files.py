@@ -8,20 +8,29 @@ from typing import Final
 
 from mammoscope.imaging.dicom import is_dicom
 
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom")
+IMAGE_SUFFIXES: Final = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".dcm", ".dicom",
+)  # fmt: skip
 """File name suffixes of images, in lower case."""
 
+_DICOM_SUFFIXES: Final = frozenset({"", ".dc3", ".dic", ".ima", ".img", ".mg"})
+"""Other suffixes of DICOM files, in lower case; files of other kinds have them too."""
+
 _HEAD_BYTES: Final = 132
-_NOT_IMAGES: Final = frozenset({"__macosx", "dicomdir", "thumbs.db"})
-"""Files that systems and DICOM media add, in lower case; hidden files are skipped too."""
+_NOT_IMAGES: Final = frozenset(
+    {"#recycle", "$recycle.bin", "@eadir", "__macosx", "dicomdir", "thumbs.db"}
+)
+"""Files and folders that systems, network storage and DICOM media add, such as small copies of
+images and deleted images; in lower case. Hidden ones are skipped too."""
 
 
 def walk_images(folder: Path, on_error: Callable[[OSError], object]) -> Iterator[Path]:
     """Yield the images in a folder and all its subfolders.
 
-    An image has one of `IMAGE_SUFFIXES`, or is a DICOM file whose name has no suffix or ends in a
-    number, as in archives. Hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and ``DICOMDIR``
-    are skipped. Symbolic links are followed unless they lead back to a parent folder.
+    An image has one of `IMAGE_SUFFIXES`, or is a DICOM file whose name has no suffix, another
+    suffix of DICOM files, or ends in a number, as in archives. Hidden files and folders,
+    ``__MACOSX``, ``Thumbs.db``, ``DICOMDIR``, folders of network storage and pipes are skipped.
+    Symbolic links are followed unless they lead back to a parent folder.
 
     Parameters
     ----------
@@ -53,15 +62,30 @@ def _walk(
             path = folder / entry.name
             if is_left_out(entry.name):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 folders.append(path)
-            elif is_image(path, partial(_head, path)):
+            elif not _is_pipe(entry) and is_image(path, partial(_head, path)):
                 yield path
     except OSError as err:
         err.filename = err.filename or str(folder)
         on_error(err)
     for each in folders:
         yield from _walk(each, on_error, here)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself or to an inaccessible place; its name decides
+        return False
+
+
+def _is_pipe(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a pipe, socket or device; reading one may block forever."""
+    try:
+        return not entry.is_file() and bool(entry.stat())
+    except OSError:  # a broken link; the error is reported when it is read
+        return False
 
 
 def is_left_out(name: str) -> bool:
@@ -83,14 +107,13 @@ def is_image(path: PurePath, head: Callable[[int], bytes]) -> bool:
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         return True
-    return (not suffix or suffix[1:].isdigit()) and is_dicom(head(_HEAD_BYTES))
+    is_likely = suffix in _DICOM_SUFFIXES or suffix[1:].isdigit()
+    return is_likely and is_dicom(head(_HEAD_BYTES))
 
 
 def _head(path: Path, count: int) -> bytes:
-    """Return the first bytes of a regular file; none of any other."""
+    """Return the first bytes of a file; none if it cannot be read."""
     try:
-        if not path.is_file():  # reading a pipe would block forever
-            return b""
         with path.open("rb") as stream:
             return stream.read(count)
     except OSError:

@@ -15,9 +15,13 @@ DAMAGED: Final = (
     "The JPEG's compressed data are damaged; part of the image may be displaced or missing."
 )
 
-_CORRUPT: Final = "Corrupt JPEG data"
+_CORRUPT: Final = (
+    "Corrupt JPEG data",
+    "Invalid JPEG file structure",
+    "Unsupported marker type",
+)
 _DECODED: Final = "extraneous bytes before marker"
-"""Start of libjpeg's warnings of damage, and the warning after which decoding was complete."""
+"""Start of libjpeg's messages about damage, and the warning after which decoding was complete."""
 
 _BLANK_RUN: Final = bytes(64)
 """More zeros than any block can take, whatever its coefficients."""

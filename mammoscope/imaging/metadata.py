@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from mammoscope.errors import MetadataError
 from mammoscope.imaging.mammogram import Laterality, View
 
 FILE: Final = "file"
+_MISSING: Final = frozenset({"nan", "n/a", "<na>", "nat", "none", "null"})
+"""Words, in lower case, that programs write for a missing value."""
 _AGES_YEARS: Final = (0.0, 130.0)
 _LONGEST_SHOWN: Final = 40
 _COLUMNS: Final = ("patient_id", "image_id", "site_id", "machine_id", "birads")
@@ -56,6 +59,19 @@ class Row:
     def text(self, column: str) -> str:
         """Return the value of a column; empty if missing."""
         return self.values.get(column, "")
+
+    def patient(self) -> str:
+        """Return the patient's identifier; empty if unknown.
+
+        Raises
+        ------
+        MetadataError
+            If it is a word for a missing value: it would make one patient of many.
+        """
+        text = self.text("patient_id")
+        if text.lower() in _MISSING:
+            self.refuse("patient_id", "an identifier, or empty if the patient is unknown")
+        return text
 
     def laterality(self) -> Laterality | None:
         """Return the side of the body; None if unknown."""
@@ -230,15 +246,16 @@ def match_rows(rows: Iterable[Row], files: Sequence[PurePosixPath]) -> dict[Pure
             raise MetadataError(
                 f"Rows {first[named]} and {row.number} of the metadata table name the same file."
             )
-        by_name.setdefault(named.name, []).append((named, row))
-    names = Counter(file.name for file in files)
+        by_name.setdefault(composed(named.name), []).append((named, row))
+    names = Counter(composed(file.name) for file in files)
     matched = {}
     for file in files:
-        found = by_name.get(file.name, [])
+        name = composed(file.name)
+        found = by_name.get(name, [])
         ends = [(named, row) for named, row in found if ends_alike(named, file)]
         if ends:
             matched[file] = max(ends, key=lambda each: len(each[0].parts))[1]
-        elif len(found) == 1 and names[file.name] == 1:
+        elif len(found) == 1 and names[name] == 1:
             matched[file] = found[0][1]
     return matched
 
@@ -246,7 +263,15 @@ def match_rows(rows: Iterable[Row], files: Sequence[PurePosixPath]) -> dict[Pure
 def ends_alike(one: PurePosixPath, other: PurePosixPath) -> bool:
     """Whether the shorter of two paths is the end of the longer one."""
     shared = min(len(one.parts), len(other.parts))
-    return shared > 0 and one.parts[-shared:] == other.parts[-shared:]
+    return shared > 0 and all(
+        composed(ours) == composed(theirs)
+        for ours, theirs in zip(one.parts[-shared:], other.parts[-shared:], strict=True)
+    )
+
+
+def composed(name: str) -> str:
+    """Return a name with composed letters: some file systems and archives split ä into a and ¨."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _decoded(path: Path) -> str:

@@ -10,7 +10,7 @@ images are shrunk before their samples become floating-point numbers.
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,10 +31,10 @@ from mammoscope.errors import (
     UnreadableFileError,
     UnsupportedImageError,
 )
+from mammoscope.imaging import jpeg_damage, png_damage, tiff_damage
 from mammoscope.imaging.arrays import Grey
 from mammoscope.imaging.dicom import Pseudonyms, is_dicom
 from mammoscope.imaging.grey_range import LEAST_OCCUPIED, on_occupied_range, widened
-from mammoscope.imaging.jpeg_damage import damage
 from mammoscope.imaging.mammogram import LEFT_TO_AREA, Mammogram, SourceFacts, reduction_for, shrink
 from mammoscope.settings.service import ReadingLimits
 
@@ -145,16 +145,28 @@ def read(
         mammogram = read_dicom(data, limits, needed=needed, pseudonyms=pseudonyms)
     elif data.startswith(_SIGNATURES):
         with _typed_errors(), _opened(data) as image:
+            tags = getattr(image, "tag_v2", {})
             mammogram = _read_opened(image, limits, needed)
-            if mammogram.source.format == "JPEG":
-                damaged = damage(data, cmyk=mammogram.source.mode == "CMYK")
-                mammogram = replace(mammogram, warnings=(*mammogram.warnings, *damaged))
+            damaged = _damage(data, mammogram.source, tags)
+            mammogram = replace(mammogram, warnings=(*mammogram.warnings, *damaged))
     else:
         raise UnsupportedImageError(f"The bytes are not a {_ALLOWED_WORDS} image.")
     if mammogram.pixels.size < mammogram.source.width * mammogram.source.height:
         again = partial(read, data, limits, pseudonyms=pseudonyms)
         return replace(mammogram, read_fully=again)
     return mammogram
+
+
+def _damage(data: bytes, source: SourceFacts, tags: Mapping[int, Any]) -> tuple[str, ...]:
+    """Return warnings about damage that Pillow has not noticed."""
+    match source.format:
+        case "JPEG":
+            return jpeg_damage.damage(data, cmyk=source.mode == "CMYK")
+        case "TIFF":
+            return tiff_damage.damage(data, tags)
+        case _:
+            png_damage.require_intact(data)
+            return ()
 
 
 def require_size(data: bytes, limits: ReadingLimits) -> None:

@@ -22,6 +22,8 @@ _BLOCK_BYTES: Final = 64 * 1024
 _BLANK_LINE: Final = re.compile(rb"\r\n\r\n|\r\r|\n\n")
 _OTHER: Final = re.compile(rb"[\x80-\xff]+\\?")
 """Bytes of non-ASCII encodings. In GBK and Shift JIS, a backslash may be part of a letter."""
+_LAST_BACKSLASHES: Final = re.compile(rb'\\+(?="[ \t]*(?:;|[\r\n]|$))')
+"""Backslashes at the end of a file name, which would hide its closing quotation mark."""
 _UNKNOWN: Final = "\N{REPLACEMENT CHARACTER}".encode()
 
 
@@ -86,13 +88,18 @@ class FormParser(FormDataParser):
 
 
 class _Decoder(MultipartDecoder):
-    """Decodes a form; invalid UTF-8 in part headers becomes replacement characters."""
+    """Decodes a form; invalid UTF-8 in part headers becomes replacement characters.
+
+    File names never matter to an upload, so they must not make it unreadable.
+    """
 
     def next_event(self) -> Event:
         if self.state is State.PART and (end := _BLANK_LINE.search(self.buffer)):
             head = bytes(self.buffer[: end.start()])
             try:
                 head.decode()
+                readable = head
             except UnicodeDecodeError:
-                self.buffer[: end.start()] = _OTHER.sub(_UNKNOWN, head)
+                readable = _OTHER.sub(_UNKNOWN, head)
+            self.buffer[: end.start()] = _LAST_BACKSLASHES.sub(b"", readable)
         return super().next_event()

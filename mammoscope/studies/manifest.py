@@ -1,6 +1,6 @@
 """Find the images of a study, and read a manifest that assigns them to patients."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -8,7 +8,8 @@ from typing import Final
 from mammoscope.errors import MetadataError, UnreadableFileError
 from mammoscope.imaging.image_files import IMAGE_SUFFIXES, walk_images
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.imaging.metadata import FILE, Row, ends_alike, file_of, read_table
+from mammoscope.imaging.metadata import FILE, Row, composed, ends_alike, file_of, read_table
+from mammoscope.system.files import is_folder
 
 _MANIFEST_SUFFIX: Final = ".csv"
 
@@ -39,14 +40,14 @@ def find_study(path: Path) -> Iterator[tuple[Path, Placement]]:
     Raises
     ------
     MetadataError
-        If a manifest cannot be read, lacks the column ``file``, has an invalid value, or names the
-        end of several files' paths.
+        If a manifest cannot be read, lacks the column ``file``, has an invalid value, names no
+        file, one file twice, or the end of several files' paths.
     UnreadableFileError
         If a folder has no images or cannot be listed.
     """
-    if path.suffix.lower() == _MANIFEST_SUFFIX and path.is_file():
-        yield from place_rows(read_table(path, (FILE,)), path.parent)
-    elif path.is_dir():
+    if path.suffix.lower() == _MANIFEST_SUFFIX and _is(Path.is_file, path):
+        yield from _placed(path)
+    elif is_folder(path):
         found = False
         for file in walk_images(path, _cannot_be_listed):
             found = True
@@ -57,6 +58,28 @@ def find_study(path: Path) -> Iterator[tuple[Path, Placement]]:
             ).at(path)
     else:
         yield path, Placement()
+
+
+def _placed(manifest: Path) -> Iterator[tuple[Path, Placement]]:
+    """Yield the images of a manifest, each once."""
+    rows = read_table(manifest, (FILE,))
+    if not rows:
+        raise MetadataError("The manifest names no images.").at(manifest)
+    first: dict[Path, int] = {}
+    for row, (path, placement) in zip(rows, place_rows(rows, manifest.parent), strict=True):
+        if first.setdefault(path, row.number) != row.number:
+            raise MetadataError(
+                f"Rows {first[path]} and {row.number} of the manifest name the same file."
+            ).at(manifest)
+        yield path, placement
+
+
+def _is(kind: Callable[[Path], bool], path: Path) -> bool:
+    """Whether a path is of a kind; not if its name is too long or a folder is inaccessible."""
+    try:
+        return kind(path)
+    except OSError:  # the error is reported when it is read as a file
+        return False
 
 
 def _cannot_be_listed(error: OSError) -> None:
@@ -82,9 +105,9 @@ def place_rows(rows: Iterable[Row], folder: Path) -> Iterator[tuple[Path, Placem
     """
     below: list[Path] | None = None
     for row in rows:
-        placement = Placement(row.text("patient_id") or None, row.laterality(), row.view())
+        placement = Placement(row.patient() or None, row.laterality(), row.view())
         path = folder / file_of(row)
-        if not path.exists():
+        if not _is(Path.exists, path):
             if below is None:
                 below = list(walk_images(folder, _cannot_be_listed))
             path = _only_one(row, folder, below) or path
@@ -97,7 +120,7 @@ def _only_one(row: Row, folder: Path, below: list[Path]) -> Path | None:
     found = [
         path
         for path in below
-        if path.name == named.name
+        if composed(path.name) == composed(named.name)
         and ends_alike(named, PurePosixPath(path.relative_to(folder).as_posix()))
     ]
     if len(found) > 1:

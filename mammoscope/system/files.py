@@ -19,6 +19,14 @@ PARTIAL: Final = ".partial"
 """Suffix of the temporary names of `replacing`; a killed process leaves such a file."""
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; not if it is inaccessible or too long for a name."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def json_text(content: Any) -> str:
     """Return the text of a JSON file: indented by two, strict (no NaN), with a final newline."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"

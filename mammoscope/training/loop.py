@@ -8,6 +8,8 @@ The loop uses Keras 3 only, so it runs on TensorFlow, JAX and PyTorch.
 
 import json
 import math
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +111,8 @@ class Loop:
         Raises
         ------
         RunError
-            If the checkpoint does not fit the network, or the loss is no longer finite.
+            If the checkpoint is damaged or does not fit the network, or the loss is no longer
+            finite.
         StorageError
             If a checkpoint cannot be written.
         """
@@ -268,9 +271,15 @@ class Loop:
     def _read_checkpoint(self) -> dict[str, Any] | None:
         if not self.checkpoint.is_file():
             return None
-        with np.load(self.checkpoint) as stored:
-            arrays = dict(stored)
-        self.history = json.loads(str(arrays.pop("history")))
+        try:
+            with np.load(self.checkpoint) as stored:
+                arrays = dict(stored)
+            self.history = json.loads(str(arrays.pop("history")))
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as err:
+            raise RunError(
+                "The run's checkpoint is damaged or cannot be read; start the training over in "
+                "another folder."
+            ) from err
         return arrays
 
     def _restore(self, arrays: dict[str, Any]) -> None:

@@ -99,7 +99,8 @@ def check_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
     stored_path = output / CONFIG_NAME
     try:
         if not stored_path.exists():
-            if output.is_dir() and any(each.name != LOCK_NAME for each in output.iterdir()):
+            # The lock, what a killed training left, and what systems put into folders are hidden.
+            if output.is_dir() and not all(each.name.startswith(".") for each in output.iterdir()):
                 raise RunError("The output folder is not empty and has no run.")
             return False
     except OSError as err:

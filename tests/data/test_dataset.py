@@ -1,5 +1,7 @@
 import os
 import shutil
+import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,8 @@ def test_a_row_without_patient_leaves_the_patient_unknown(folder: Path):
         ("file,patient_id,laterality\n{all},1,lefft\n", "Row 2, column laterality: 'lefft'"),
         ("file,patient_id,age\n{all},1,old\n", "Row 2, column age: 'old' is not allowed"),
         ("file,patient_id,age\n{all},1,nan\n", "Row 2, column age: 'nan'"),
+        ("file,patient_id\n{all},nan\n", "Row 2, column patient_id: 'nan'"),
+        ("file,patient_id\n{all},NULL\n", "Row 2, column patient_id: 'NULL'"),
         ("file,patient_id,age\n{all},1,-inf\n", "Row 2, column age: '-inf'"),
         ("file,patient_id,age\n{all},1,612\n", "from 0 to 130"),
         ("file;patient_id;age\n{all};1;nan\n", "Row 2, column age: 'nan'"),
@@ -226,6 +230,68 @@ def test_system_files_are_not_images(phantom_folder: Path, tmp_path: Path):
         "a.jpg", "b.jpg", "IM0001", "1.2.840.1", *names,
     }  # fmt: skip
     assert dataset.ignored == {}
+
+
+@pytest.mark.parametrize("name", ["a.IMA", "1.2.840.113619.MG", "a.dic", "a.dc3", "a.img"])
+def test_dicom_files_may_have_other_suffixes(tmp_path: Path, name: str):
+    for folder in ("0", "1"):
+        write_phantom_study(tmp_path / folder, seed=1)
+    found = len(read_dataset(tmp_path).examples)
+    file = next((tmp_path / "0").iterdir())
+    (tmp_path / "1" / f"disk {name}").write_text("another kind of file with this suffix")
+    file.rename(file.with_name(name))
+    dataset = read_dataset(tmp_path)
+    assert len(dataset.examples) == found
+    assert name in {each.path.name for each in dataset.examples}
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.JPE", "a.Jpeg"])
+def test_jpeg_files_may_have_other_suffixes(phantom_folder: Path, tmp_path: Path, name: str):
+    copies(phantom_folder, tmp_path, f"0/{name}", "1/b.jpg")
+    assert [each.path.name for each in read_dataset(tmp_path).examples] == [name, "b.jpg"]
+
+
+@pytest.mark.parametrize(("disk", "typed"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_names_match_however_their_letters_are_composed(
+    phantom_folder: Path, tmp_path: Path, disk: str, typed: str
+):
+    places = (unicodedata.normalize(disk, name) for name in ("bénin/é.jpg", "malin/b.jpg"))
+    copies(phantom_folder, tmp_path, *places)
+    table = unicodedata.normalize(typed, "file,patient_id\né.jpg,1\nb.jpg,2\n")
+    (tmp_path / "metadata.csv").write_text(table)
+    dataset = read_dataset(tmp_path, labels=(unicodedata.normalize(typed, "bénin"), "malin"))
+    assert [(each.label, each.patient_id) for each in dataset.examples] == [(0, "1"), (1, "2")]
+
+
+def test_the_table_is_found_however_its_name_is_capitalised(folder: Path):
+    (folder / "Metadata.CSV").write_text("file,patient_id\n")
+    with pytest.raises(MetadataError, match="no row"):
+        read_dataset(folder)
+    (folder / "Metadata.CSV").unlink()
+    (folder / "metadata.csv").symlink_to("moved.csv")
+    with pytest.raises(MetadataError, match="cannot be read"):
+        read_dataset(folder)
+
+
+@pytest.mark.parametrize("folder", ["@eaDir/a.jpg", "#recycle", "$RECYCLE.BIN/S-1-5"])
+def test_thumbnails_and_deleted_files_of_storage_are_left_out(
+    phantom_folder: Path, tmp_path: Path, folder: str
+):
+    copies(phantom_folder, tmp_path, "0/a.jpg", "1/b.jpg", f"0/{folder}/thumbnail.jpg")
+    dataset = read_dataset(tmp_path)
+    assert [each.path.name for each in dataset.examples] == ["a.jpg", "b.jpg"]
+    assert dataset.ignored == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_pipes_and_links_to_themselves_hide_no_images(phantom_folder: Path, tmp_path: Path):
+    copies(phantom_folder, tmp_path, "0/a.jpg", "0/z.jpg", "1/b.jpg")
+    for name in ("pipe", "pipe.jpg"):
+        os.mkfifo(tmp_path / "0" / name)
+    (tmp_path / "0" / "loop").symlink_to("loop")
+    (tmp_path / "0" / "missing").symlink_to("nowhere")
+    dataset = read_dataset(tmp_path)
+    assert [each.path.name for each in dataset.examples] == ["a.jpg", "z.jpg", "b.jpg"]
 
 
 def test_folders_without_a_data_set_are_refused(tmp_path: Path):

@@ -3,6 +3,7 @@
 import io
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,14 @@ from mammoscope.__main__ import main
 from mammoscope.errors import ImageError, NotAMammogramError
 from mammoscope.imaging.mammogram import Laterality, Mammogram, SourceFacts, View
 from mammoscope.imaging.preprocessing import preprocess
-from mammoscope.imaging.quality import LEAST_NECK, discrepancies, measure, require_mammogram
+from mammoscope.imaging.quality import (
+    LEAST_NECK,
+    MOST_CUT,
+    discrepancies,
+    measure,
+    reasons,
+    require_mammogram,
+)
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 
@@ -273,6 +281,37 @@ def test_mosaics_and_rotated_images_are_refused_or_get_a_warning(real_dataset: P
     with capsys.disabled():
         sys.stdout.write(f" {len(passed)} of {len(images)} passed: {passed}")
     assert len(passed) <= MOST_ARRANGED * len(images)
+
+
+def film(pixels: np.ndarray, grey: float) -> np.ndarray:
+    """A scan of film: the background is grey and grainy."""
+    grain = np.random.default_rng(int(1000 * grey)).normal(0, 0.02, pixels.shape)
+    return np.clip(np.maximum(pixels, grey) + grain, 0, 1).astype(np.float32)
+
+
+def test_stacked_films_are_cut_and_refused():
+    """The grey and the grain of the film change along one row; the films themselves pass."""
+    phantoms = views(8)
+    for one, other in zip(phantoms[::2], phantoms[1::2], strict=True):
+        films = film(one, 0.05), film(other, 0.2)
+        for each in films:
+            assert refusal(mammogram(each)) is None
+            assert measure(mammogram(each), preprocess(mammogram(each), SIZE)).cut < MOST_CUT / 2
+        stacked = np.vstack(films)
+        for pixels in (stacked, 1 - stacked, square(stacked)):
+            shown = mammogram(pixels)
+            assert measure(shown, preprocess(shown, SIZE)).cut > MOST_CUT
+            assert refusal(shown)
+
+
+def test_a_cut_is_refused_only_where_the_breast_has_a_neck():
+    """The parts of some detectors differ in grey, too, but they show one breast."""
+    shown = mammogram(views(1)[0])
+    seen = measure(shown, preprocess(shown, SIZE))
+    assert reasons(replace(seen, cut=0.9, neck=1.0)) == ()
+    assert reasons(replace(seen, cut=0.2, neck=0.5)) == ()
+    (reason,) = reasons(replace(seen, cut=0.9, neck=0.5))
+    assert "more than one breast" in reason
 
 
 def test_upright_phantoms_are_not_mistaken_for_mosaics_or_rotated():

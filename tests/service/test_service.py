@@ -596,7 +596,17 @@ def test_file_names_may_have_any_encoding(client: FlaskClient, name: str, encodi
     assert len(study.json["images"]) == 1
 
 
-@given(name=st.binary(max_size=60).filter(lambda name: not set(name) & set(b'\r\n"\\')))
+@pytest.mark.parametrize("ending", [b"", b"; size=5", b"\r\nContent-Type: image/png"])
+@pytest.mark.parametrize("name", [rb"scan\%s" % (b"\\" * n) for n in range(3)] + [rb"a\"b\"c.png"])
+def test_backslashes_do_not_hide_the_end_of_a_file_name(
+    client: FlaskClient, name: bytes, ending: bytes
+) -> None:
+    request = form_of(name)
+    request["data"] = request["data"].replace(b'"\r\n\r\n', b'"' + ending + b"\r\n\r\n", 1)
+    assert client.post("/predict", **request).status_code == 200
+
+
+@given(name=st.binary(max_size=60).filter(lambda name: not set(name) & set(b'\r\n"')))
 def test_any_byte_in_a_file_name_is_accepted(name: bytes) -> None:
     client = app_with(SETTINGS, FakeEngine()).test_client()
     assert client.post("/predict", **form_of(name)).status_code == 200
@@ -624,6 +634,13 @@ def test_compressed_bodies_are_refused_by_their_encoding(
     problem = assert_problem(answer, 415, "unsupported_media_type")
     assert encoding.rsplit(", ", maxsplit=1)[-1] in problem["detail"]
     assert_good(client)
+
+
+@pytest.mark.parametrize("age", ["1" + 400 * "0", "-1" + 400 * "0", "1e999", "1" * 4300])
+def test_ages_beyond_floating_point_are_refused(client: FlaskClient, age: str) -> None:
+    body = f'{{"url": "http://127.0.0.1:9/", "age": {age}}}'
+    answer = client.post("/predict", data=body, content_type="application/json")
+    assert "a number of years" in assert_problem(answer, 400, "invalid_request")["detail"]
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import math
+import unicodedata
 
 import pytest
 
 from mammoscope.__main__ import main
 from mammoscope.errors import MetadataError, UnreadableFileError
 from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.imaging.reading import file_bytes
 from mammoscope.model.artifact.card import Card, CardLevel, CardOperatingPoint
 from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.calibration import Calibration
@@ -249,6 +251,49 @@ def test_score_study_of_a_manifest(tmp_path, capsys, loaded_once):
     assert [each["patient"] for each in answer["patients"]] == ["woman 7"]
     assert answer["patients"][0]["missing_views"] == []
     assert [each["laterality"] for each in answer["breasts"]] == ["R", "L"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("file\n", "names no images"),
+        ("file,patient_id\na.png,1\na.png,2\n", "Rows 2 and 3"),
+        ("file,patient_id\na.png,1\n./a.png,1\n", "Rows 2 and 3"),
+        ("file,patient_id\na.png,nan\n", "column patient_id: 'nan'"),
+        ("file,patient_id\na.png,N/A\n", "column patient_id: 'N/A'"),
+    ],
+)
+def test_manifests_that_would_change_a_result_unnoticed_are_refused(tmp_path, text, problem):
+    path = tmp_path / "manifest.csv"
+    path.write_text(text)
+    with pytest.raises(MetadataError, match=problem):
+        list(find_study(path))
+
+
+def test_an_image_given_twice_counts_once(tmp_path, capsys, loaded_once):
+    first, *_ = write_phantoms(tmp_path, 2)
+    arguments = ["predict", "--study", "--json", "-", "--model", str(MODEL), str(tmp_path)]
+    assert main([*arguments, str(first)]) == 0
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".csv"])
+def test_a_path_that_is_too_long_is_reported_as_a_file(tmp_path, suffix):
+    (given,) = find_study(tmp_path / ("x" * 5000 + suffix))
+    with pytest.raises(UnreadableFileError):
+        file_bytes(given[0])
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(f"file\n{'x' * 5000}.png\n")
+    (listed,) = find_study(manifest)
+    assert listed[0].name == f"{'x' * 5000}.png"
+
+
+def test_names_match_however_their_letters_are_composed(tmp_path):
+    (image, *_) = write_phantoms(tmp_path / "sub", 1)
+    there = image.rename(image.with_name(unicodedata.normalize("NFD", "brüst.png")))
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("file\n" + unicodedata.normalize("NFC", "brüst.png"))
+    assert [path for path, _ in find_study(manifest)] == [there]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,17 @@ def test_a_folder_with_other_content_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("name", [".DS_Store", ".config.json.ab12.partial"])
+def test_hidden_files_of_systems_and_killed_trainings_are_no_content(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("x")
+    assert not check_run(CONFIG, tmp_path, resume=False)
+    with open_run(CONFIG, tmp_path, resume=False) as is_complete:
+        assert not is_complete
+    assert (tmp_path / name).exists() is not name.endswith(".partial")
+
+
 HOLD = """
 import sys
 from pathlib import Path

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mammoscope.errors import RunError
 from mammoscope.model.artifact.folder import load_artifact, sha256_of
 from mammoscope.settings.training import TrainConfig
 
@@ -49,6 +50,20 @@ def finished(phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) ->
     epochs = [line for line in answer.stdout.splitlines() if line.startswith("Epoch ")]
     assert [line.split(":")[0] for line in epochs] == [f"Epoch {n} of 3" for n in (1, 2, 3)]
     return output
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, -1, -100])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, kept: int):
+    """For example by a full disk of the machine that it was copied to."""
+    from mammoscope.training.loop import Loop
+
+    whole = tmp_path / "whole.npz"
+    np.savez(whole, history=np.array("[]"), weight_0=np.zeros(100))
+    checkpoint = tmp_path / "checkpoint.npz"
+    checkpoint.write_bytes(whole.read_bytes()[:kept])
+    loop = Loop(None, TrainConfig.from_preset("smoke", {}), None, None, checkpoint)
+    with pytest.raises(RunError, match="damaged"):
+        loop.run(lambda history: None)
 
 
 def test_a_run_writes_its_full_record(finished: Path):

@@ -27,6 +27,7 @@ from mammoscope.errors import (
     FetchTooLargeError,
     UrlNotAllowedError,
 )
+from mammoscope.service.content_encoding import compression
 from mammoscope.service.fetching.addresses import is_public, resolve_addresses
 from mammoscope.service.fetching.deadline import Deadline
 from mammoscope.service.fetching.target import PORTS, Target, parse, redirected
@@ -86,8 +87,13 @@ def fetch(
     with Deadline(settings.fetch_timeout_s) as deadline:
         hop = _Hop(settings, deadline, resolve, tls or _public_authorities(), hold)
         try:
-            for _ in range(settings.fetch_max_redirects + 1):
-                answer = hop.get(url)
+            for redirects in range(settings.fetch_max_redirects + 1):
+                try:
+                    answer = hop.get(url)
+                except UrlNotAllowedError as err:
+                    if not redirects:
+                        raise
+                    raise UrlNotAllowedError(f"The other server redirects. {err}") from err
                 if isinstance(answer, bytes):
                     deadline.remaining_s()  # a body cut off at the deadline looks complete
                     return answer
@@ -112,7 +118,7 @@ def _public_authorities() -> ssl.SSLContext:
 
 
 def _as_browsers_do(location: str) -> str:
-    """Decode a Location, which may be raw UTF-8 or contain blanks, like browsers do.
+    """Decode a Location, which may have raw UTF-8, blanks, tabs and backslashes, like browsers do.
 
     References
     ----------
@@ -123,7 +129,8 @@ def _as_browsers_do(location: str) -> str:
         text = raw.decode()
     except UnicodeDecodeError:
         text = quote(raw, safe=string.printable)
-    return text.replace(" ", "%20")
+    path, mark, query = text.replace("\t", "").partition("#")[0].partition("?")
+    return (path.replace("\\", "/") + mark + query.replace("\\", "%5C")).replace(" ", "%20")
 
 
 class _Response(http.client.HTTPResponse):
@@ -233,9 +240,10 @@ class _Hop:
             raise FetchFailedError(
                 f"The other server answered with status {response.status} instead of an image."
             )
-        if response.getheader("Content-Encoding", "identity").lower() != "identity":
+        if encoding := compression(response.getheader("Content-Encoding", "")):
             raise FetchFailedError(
-                "The other server compressed its answer, which is not supported."
+                f"The other server's answer has the Content-Encoding {encoding}; only uncompressed "
+                "images are supported."
             )
         if response.headers.get_content_type() == "text/html":
             raise FetchFailedError("The other server answered with a web page, not an image.")
