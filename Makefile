@@ -102,7 +102,7 @@ sizing: environment  ## pods and cost for a rate of requests, and for a million 
 	$(BIN)/python -m benchmarks.sizing $(ARGS)
 
 .PHONY: image
-image:  ## build the container image mammoscope:VERSION with Docker or buildah [TARGET=train|bulk]
+image:  ## build the container image mammoscope:VERSION with Docker or buildah [TARGET=train|bulk|archive]
 	@.ci/image.sh '$(or $(TARGET),serve)'
 
 .PHONY: test-container
