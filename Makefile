@@ -69,6 +69,11 @@ bench-bulk:  ## bulk prediction on Ray compared with predict [ARGS="--images 200
 	@$(environment) packages bulk
 	exec $(BIN)/python -m benchmarks.bulk $(ARGS)
 
+.PHONY: bench-archive
+bench-archive:  ## the archive worker compared with predict, with Orthanc [ARGS="--studies 20"]
+	@$(environment) packages archive dev-packages
+	exec $(BIN)/python -m benchmarks.archive $(ARGS)
+
 .PHONY: bench-page
 bench-page:  ## the page in a browser: time to paint, layout shift, long tasks, size [ARGS="--json FILE"]
 	@$(environment) packages dev-packages
