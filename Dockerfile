@@ -1,6 +1,7 @@
 # The service: docker build --tag mammoscope:0.1.0 .
 # Training:    docker build --tag mammoscope-train:0.1.0 --target train .
 # Bulk:        docker build --tag mammoscope-bulk:0.1.0 --target bulk .
+# Archive:     docker build --tag mammoscope-archive:0.1.0 --target archive .
 #
 # The base is an argument, for mirrors, for other Debian images with Python 3.11 and for digests:
 # --build-arg BASE=python:3.11-slim@sha256:...
@@ -137,6 +138,38 @@ USER 10001:10001
 HEALTHCHECK NONE
 ENTRYPOINT ["dumb-init", "--"]
 CMD ["ray", "--help"]
+
+
+FROM packages AS archive-packages
+RUN /opt/pipenv/bin/pipenv requirements --hash --categories archive >archive.txt \
+    && /opt/mammoscope/bin/python -m pip install --quiet --no-compile --no-deps --require-hashes \
+        --requirement archive.txt
+
+
+# The worker of an archive (PACS), and the other commands of `mammoscope archive`.
+FROM ${BASE} AS archive
+ARG BASE
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Mammoscope, archive" \
+      org.opencontainers.image.description="Reports mammography studies of a PACS. Research software, not a medical device." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE}"
+ENV PATH=/opt/mammoscope/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONPATH=/app \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp
+WORKDIR /app
+COPY --from=archive-packages /opt/mammoscope /opt/mammoscope
+COPY --from=assembled /app ./
+USER 10001:10001
+# The worker answers no requests; the manifests ask whether its port of metrics is open.
+HEALTHCHECK NONE
+ENTRYPOINT ["dumb-init", "--single-child", "--", "python", "-m", "mammoscope"]
+CMD ["archive", "--help"]
 
 
 # The default of `docker build .`. It comes last, because some builders build all earlier stages: with

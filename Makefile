@@ -69,6 +69,11 @@ bench-bulk:  ## bulk prediction on Ray compared with predict [ARGS="--images 200
 	@$(environment) packages bulk
 	exec $(BIN)/python -m benchmarks.bulk $(ARGS)
 
+.PHONY: bench-archive
+bench-archive:  ## the archive worker compared with predict, with Orthanc [ARGS="--studies 20"]
+	@$(environment) packages archive dev-packages
+	exec $(BIN)/python -m benchmarks.archive $(ARGS)
+
 .PHONY: bench-page
 bench-page:  ## the page in a browser: time to paint, layout shift, long tasks, size [ARGS="--json FILE"]
 	@$(environment) packages dev-packages
@@ -102,7 +107,7 @@ sizing: environment  ## pods and cost for a rate of requests, and for a million 
 	$(BIN)/python -m benchmarks.sizing $(ARGS)
 
 .PHONY: image
-image:  ## build the container image mammoscope:VERSION with Docker or buildah [TARGET=train|bulk]
+image:  ## build the container image mammoscope:VERSION with Docker or buildah [TARGET=train|bulk|archive]
 	@.ci/image.sh '$(or $(TARGET),serve)'
 
 .PHONY: test-container

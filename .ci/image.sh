@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds a target of the Dockerfile, with Docker if its engine runs, else with buildah.
 #
-# Usage: [BASE=IMAGE@sha256:DIGEST] .ci/image.sh serve|train|bulk
+# Usage: [BASE=IMAGE@sha256:DIGEST] .ci/image.sh serve|train|bulk|archive
 #
 # BASE replaces the Dockerfile's base. Releases give it with its digest, which a label of the image
 # records. buildah takes the base from the machine or a registry. If neither has it, debootstrap makes
@@ -10,15 +10,15 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly target=${1:?"Usage: .ci/image.sh serve|train|bulk"}
+readonly target=${1:?"Usage: .ci/image.sh serve|train|bulk|archive"}
 base=${BASE:-$(awk -F= '/^ARG BASE=/ { print $2; exit }' Dockerfile)}
 version=$(awk -F'"' '/^__version__ = / { print $2; exit }' mammoscope/__init__.py)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 case $target in
     serve) name=mammoscope ;;
-    train | bulk) name=mammoscope-$target ;;
+    train | bulk | archive) name=mammoscope-$target ;;
     *)
-        echo "The Dockerfile has the targets serve, train and bulk, not $target." >&2
+        echo "The Dockerfile has the targets serve, train, bulk and archive, not $target." >&2
         exit 2
         ;;
 esac

@@ -6,12 +6,10 @@ of the driver with many small files, compared with few, with an engine that does
 """
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +17,7 @@ import numpy as np
 
 from benchmarks import report
 from benchmarks.environments import ROOT
+from benchmarks.starting import command_s
 from mammoscope.bulk.predictor import BulkJob, Parts
 from mammoscope.imaging.display_image import DisplayImage, DisplayOptions, make_display_image
 from mammoscope.imaging.mammogram import SourceFacts
@@ -104,19 +103,6 @@ def drive(files: int) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
-def seconds(*words: str) -> float:
-    """Return the seconds of a command of ``mammoscope``."""
-    began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "mammoscope", *words],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env={key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"},
-    )
-    return time.perf_counter() - began
-
-
 def compared(images: int, files: int) -> dict[str, Any]:
     """Measure, and return the results; images per second count whole commands, with their start."""
     with tempfile.TemporaryDirectory() as folder:
@@ -126,11 +112,11 @@ def compared(images: int, files: int) -> dict[str, Any]:
             path.unlink()
         one.mkdir()
         (one / paths[0].name).write_bytes(paths[0].read_bytes())
-        seconds("predict", str(one))  # compiles the network
-        single = {"predict": seconds("predict", str(one))}
-        whole = {"predict": seconds("predict", str(many))}
+        command_s("predict", str(one))  # compiles the network
+        single = {"predict": command_s("predict", str(one))}
+        whole = {"predict": command_s("predict", str(many))}
         for name, source, times in (("one", one, single), ("many", many, whole)):
-            times["bulk"] = seconds("bulk", str(source), "--output", f"{folder}/out-{name}")
+            times["bulk"] = command_s("bulk", str(source), "--output", f"{folder}/out-{name}")
     rates = {name: images / took for name, took in whole.items()}
     few = files // _FEWER
     return {

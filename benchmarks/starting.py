@@ -1,8 +1,10 @@
-"""Start a worker in one of the environments and read its result."""
+"""Start workers in the environments and commands of the package, and read their results."""
 
 import json
 import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,23 @@ def run_worker(python: Path, worker: str, *arguments: str, answers: bool = True)
         raise WorkerFailedError(f"{worker} ended with {result.returncode}: {last}")
     answer: dict[str, Any] = json.loads(result.stdout.splitlines()[-1]) if answers else {}
     return answer
+
+
+def command_s(*words: str, **environment: str) -> float:
+    """Run a command of ``mammoscope``; returns the seconds from its start to its end.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If the command fails.
+    """
+    inherited = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "mammoscope", *words],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={**inherited, **environment},
+    )
+    return time.perf_counter() - began

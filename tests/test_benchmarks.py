@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import bulk, comparison, engine, train
+from benchmarks import archive, bulk, comparison, engine, train
 from benchmarks.comparison import Seen
 from benchmarks.contenders import ALL, OTHERS, OURS, REFERENCES, Network
 from benchmarks.environments import PEERS, ROOT, locked_requirements
@@ -561,6 +561,22 @@ def test_multiply_adds_are_counted_from_the_graph():
     model = openvino.Model([result], [image])
     convolution, depthwise, product = 4 * 4 * 4 * 27, 4 * 4 * 4 * 9, 64 * 10
     assert multiply_adds(model) == convolution + depthwise + product
+
+
+def test_the_archive_worker_is_compared_with_predict():
+    results = {
+        "machine": machine(),
+        "studies": 4,
+        "predict": {"elapsed_s": 4.0, "cpu_s": 6.0, "orthanc_s": 0.0},
+        "worker": {"elapsed_s": 8.0, "cpu_s": 10.0, "orthanc_s": 2.0},
+        "share": 4 / 6,
+        "cpu_share": 0.6,
+        "missing_reports": -1,  # one was doubled
+    }
+    assert [bar.verdict for bar in archive.bars(results)] == ["met", "missed"]
+    assert "predict takes 0.60 of the worker's processor time" in archive.text(results)
+    taken = archive.Taken(8.0, 10.0, 2.0).without(archive.Taken(3.0, 4.0, 0.5))
+    assert taken == (5.0, 6.0, 1.5)
 
 
 def test_bulk_is_compared_with_predict():

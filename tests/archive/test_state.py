@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from mammoscope.archive.results import ResultObject
 from mammoscope.archive.state import LeaseLostError, Sighting, Stage, State
@@ -298,3 +299,19 @@ os.kill(os.getpid(), signal.SIGKILL)
         claim = claimed(state)
         assert claim.stage is Stage.PREDICTED
         assert state.results(claim) == RESULTS
+
+
+def test_the_password_may_stand_in_a_service_file(
+    postgresql_state: str, key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = make_url(postgresql_state)
+    services = tmp_path / "pg_service.conf"
+    services.write_text(
+        f"[mammoscope]\nhost={address.host}\nport={address.port}\nuser={address.username}\n"
+        f"dbname={address.database}\npassword=not-asked-for\n"
+    )
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    with State("postgresql:///?service=mammoscope", key_file) as state:
+        assert note(state)
+    with State(postgresql_state, key_file) as state:
+        assert claimed(state).study_uid == STUDY

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mammoscope.errors import ConfigurationError
 from mammoscope.settings.service import ENVIRONMENT_PREFIX, ServiceSettings
+from tests.deployment.agreement_archive import archive_disagreements
 from tests.deployment.agreement_metrics import METRICS, metrics_disagreements
 from tests.deployment.objects import (
     Object,
@@ -49,13 +50,13 @@ def disagreements(objects: list[Object], get_paths: set[str], user: int) -> list
     found += [*_scaling(objects), *_ray(objects)]
     for each in running:
         told = [
-            *([] if each.is_of_ray else _probes(each, get_paths)),
+            *([] if each.is_of_ray or each.is_of_archive else _probes(each, get_paths)),
             *([] if each.is_of_ray else _ports(objects, each)),
             *_volumes(objects, each),
             *_resources(each),
             *_security(each, user),
             *_sources(objects, each),
-            *_settings(objects, each),
+            *(archive_disagreements if each.is_of_archive else _settings)(objects, each),
             *_parts(each),
         ]
         found += [f"{each.name}: {sentence}" for sentence in told]
@@ -171,13 +172,19 @@ def _scaling(objects: list[Object]) -> Iterator[str]:
             if least - budget["spec"]["maxUnavailable"] < 1:
                 yield "the PodDisruptionBudget lets the last pod go"
     for each in of_kind(objects, "Deployment"):
-        if bounds and "replicas" in each["spec"]:
-            yield "the Deployment sets replicas that an autoscaler owns"
-        if not bounds and "replicas" not in each["spec"]:
-            yield "nobody says how many replicas there are"
-        update = each["spec"]["strategy"]["rollingUpdate"]
-        if update["maxUnavailable"] != 0 or update["maxSurge"] < 1:
-            yield "a rolling update takes pods away before others are there"
+        yield from _replicas(each, scaled=bool(bounds))
+
+
+def _replicas(deployment: Object, *, scaled: bool) -> Iterator[str]:
+    spec = deployment["spec"]
+    if scaled and "replicas" in spec:
+        yield "the Deployment sets replicas that an autoscaler owns"
+    if not scaled and "replicas" not in spec:
+        yield "nobody says how many replicas there are"
+    # Recreate is for pods with a claim of their own, which agreement_archive checks.
+    update = spec["strategy"].get("rollingUpdate")
+    if update and (update["maxUnavailable"] != 0 or update["maxSurge"] < 1):
+        yield "a rolling update takes pods away before others are there"
 
 
 def _ray(objects: list[Object]) -> Iterator[str]:

@@ -16,14 +16,17 @@ from tests.fake_engine import app_with
 
 @pytest.fixture(scope="session")
 def with_components(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """kube-config with additional overlays: the base with each component without an overlay."""
+    """kube-config with additional overlays: each component alone, with what it changes."""
     folder = tmp_path_factory.mktemp("manifests") / "kube-config"
     shutil.copytree(MANIFESTS, folder)
-    for name in ("keys", "offline"):
+    alone = dict.fromkeys(("keys", "offline"), "base")
+    alone |= {f"archive-{name}": "archive" for name in ("listener", "monitoring", "postgresql")}
+    for name, changed in alone.items():
         overlay = folder / "overlays" / name
         overlay.mkdir()
         (overlay / "kustomization.yaml").write_text(
-            f"kind: Kustomization\nresources: [../../base]\ncomponents: [../../components/{name}]\n"
+            f"kind: Kustomization\nresources: [../../{changed}]\n"
+            f"components: [../../components/{name}]\n"
         )
     return folder
 

@@ -1,5 +1,6 @@
 """Rendered Kubernetes objects, and those that run pods."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -48,6 +49,11 @@ class Workload:
     def is_of_ray(self) -> bool:
         """Whether KubeRay starts it, with Ray's ports and Ray's probes."""
         return bool(self.source["kind"] == "RayCluster")
+
+    @property
+    def is_of_archive(self) -> bool:
+        """Whether it is the worker of an archive, which answers no requests."""
+        return bool(re.fullmatch(r"(.*/)?mammoscope-archive:.*", self.container["image"]))
 
     @property
     def ports(self) -> dict[str, int]:

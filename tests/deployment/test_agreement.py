@@ -154,6 +154,77 @@ def test_wrong_ray_clusters_are_detected(
     assert disagreements(objects, get_paths, user)
 
 
+def _archive_settings(objects: list[Object]) -> Any:
+    return next(each for each in objects if each["kind"] == "ConfigMap")["data"]
+
+
+def _without(objects: list[Object], kind: str) -> None:
+    objects.remove(next(each for each in objects if each["kind"] == kind))
+
+
+ARCHIVE_BREAKAGES: dict[str, Break] = {
+    "unknown setting": lambda o: _archive_settings(o).update(MAMMOSCOPE_ARCHIVE_PORT="1"),
+    "no door": lambda o: [
+        _archive_settings(o).pop(f"MAMMOSCOPE_ARCHIVE_{name}") for name in ("DICOMWEB", "LISTEN")
+    ],
+    "key in the queue's place": lambda o: _archive_settings(o).update(
+        MAMMOSCOPE_ARCHIVE_KEY_FILE="/spool/key"
+    ),
+    "queue in the pod": lambda o: _archive_settings(o).update(
+        MAMMOSCOPE_ARCHIVE_STATE="sqlite:////state/archive.db"
+    ),
+    "no password": lambda o: _archive_settings(o).pop("PGSERVICEFILE"),
+    "images in the pod": lambda o: _archive_settings(o).update(
+        MAMMOSCOPE_ARCHIVE_SPOOL="/tmp/spool"  # noqa: S108 a mount
+    ),
+    "images of two pods": lambda o: spec_of(o, "Deployment").update(replicas=2),
+    "pods at once": lambda o: spec_of(o, "Deployment").update(
+        strategy={"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    ),
+    "shared claim": lambda o: spec_of(o, "PersistentVolumeClaim").update(
+        accessModes=["ReadWriteOnce"]
+    ),
+    "no claim": lambda o: _without(o, "PersistentVolumeClaim"),
+    "listens elsewhere": lambda o: _archive_settings(o).update(
+        MAMMOSCOPE_ARCHIVE_LISTEN="MAMMOSCOPE@104"
+    ),
+    "metrics elsewhere": lambda o: _archive_settings(o).update(
+        MAMMOSCOPE_ARCHIVE_METRICS_BIND="0.0.0.0:9697"
+    ),
+    "anybody sends": lambda o: spec_of(o, "NetworkPolicy")["ingress"][0].pop("from"),
+    "nobody sends": lambda o: spec_of(o, "NetworkPolicy")["ingress"].pop(0),
+    "no Service": lambda o: _without(o, "Service"),
+    "metrics unreachable": lambda o: spec_of(o, "NetworkPolicy")["ingress"].pop(1),
+    "PACS unreachable": lambda o: spec_of(o, "NetworkPolicy")["egress"].pop(1),
+    "another port": lambda o: _archive_settings(o).update(
+        MAMMOSCOPE_ARCHIVE_SEND_TO="PACS@pacs.example.org:104"
+    ),
+    "database unreachable": lambda o: spec_of(o, "NetworkPolicy")["egress"].pop(2),
+    "open to all": lambda o: spec_of(o, "NetworkPolicy")["egress"][1].pop("to"),
+    "no probe": lambda o: container_of(o).pop("livenessProbe"),
+    "links": lambda o: pod_of(o).pop("enableServiceLinks"),
+    "root": lambda o: pod_of(o)["securityContext"].update(runAsUser=0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("breakage", ARCHIVE_BREAKAGES)
+def test_wrong_archive_workers_are_detected(
+    rendered: dict[str, list[Object]], get_paths: set[str], user: int, breakage: str
+) -> None:
+    objects = copy.deepcopy(rendered["overlays/archive"])
+    ARCHIVE_BREAKAGES[breakage](objects)
+    assert disagreements(objects, get_paths, user)
+
+
+def test_two_workers_never_own_an_sqlite_queue_each(
+    rendered: dict[str, list[Object]], get_paths: set[str], user: int
+) -> None:
+    objects = copy.deepcopy(rendered["archive"])
+    spec_of(objects, "Deployment").update(replicas=2)
+    assert disagreements(objects, get_paths, user)
+    assert spec_of(rendered["overlays/archive-postgresql"], "Deployment")["replicas"] == 2
+
+
 def test_workers_have_the_memory_that_actors_claim() -> None:
     from mammoscope.bulk import running
 

@@ -23,7 +23,8 @@ from tests.deployment.objects import Object, workloads
 
 
 def test_images_match_the_dockerfile(rendered: dict[str, list[Object]]) -> None:
-    targets = {"mammoscope": "serve", "mammoscope-train": "train", "mammoscope-bulk": "bulk"}
+    targets = {"mammoscope": "serve", "mammoscope-train": "train", "mammoscope-bulk": "bulk",
+               "mammoscope-archive": "archive"}  # fmt: skip
     stages = dict(re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)[::-1])
     assert set(targets.values()) <= set(re.findall(r" AS (\S+)$", DOCKERFILE, re.MULTILINE))
     assert stages["serve"] == "default"
@@ -70,6 +71,18 @@ def test_the_ray_job_runs_a_command_that_exists(rendered: dict[str, list[Object]
         assert any(path.startswith(each) for each in mounted)
 
 
+def test_the_archive_runs_a_command_that_exists(rendered: dict[str, list[Object]]) -> None:
+    from mammoscope.__main__ import parser
+    from mammoscope.cli.archive_worker import run_worker
+
+    program = entry("archive")
+    assert program[: len(INIT)] == INIT
+    for name in ("archive", "overlays/archive", "overlays/archive-listener"):
+        (worker,) = workloads(rendered[name])
+        assert worker.container["command"] == program[:-2]
+        assert parser().parse_args(worker.container["args"]).run is run_worker
+
+
 def test_image_starts_the_same_command_as_make_serve() -> None:
     command = entry("serve")[len(INIT) :]
     assert command[0] == "gunicorn"
@@ -108,6 +121,7 @@ def test_images_have_labels() -> None:
         ("serve", "Mammoscope"),
         ("train", "Mammoscope, training"),
         ("bulk", "Mammoscope, bulk prediction"),
+        ("archive", "Mammoscope, archive"),
     )
     for target, title in titles:
         labels = dict(
@@ -154,10 +168,10 @@ def test_build_context_has_only_copied_files() -> None:
 def test_docs_deploy_what_exists() -> None:
     folder = ROOT / "docs" / "deployment"
     docs = "\n".join(page.read_text("utf-8") for page in sorted(folder.glob("*.md")))
-    named = set(re.findall(r"kube-config/[a-z./]*[a-z]|kube-config/", docs))
+    named = set(re.findall(r"kube-config/[a-z./-]*[a-z]|kube-config/", docs))
     assert named
     assert all((ROOT / name).exists() for name in named)
-    table = set(re.findall(r"^\| `([a-z./]+)` \|", docs, re.MULTILINE))
+    table = set(re.findall(r"^\| `([a-z./-]+)` \|", docs, re.MULTILINE))
     optional = {f"components/{name}" for name in ("keda", "monitoring")}  # in observed
     components = {f"components/{path.name}" for path in (MANIFESTS / "components").iterdir()}
     assert table >= {*deployables(), *components} - optional - {"base"}
@@ -165,7 +179,7 @@ def test_docs_deploy_what_exists() -> None:
     tags = set(re.findall(r"(?:--tag|load docker-image|/tmp) (mammoscope\S*)", docs))
     assert tags == {
         f"{name}:{PROJECT['version']}"
-        for name in ("mammoscope", "mammoscope-train", "mammoscope-bulk")
+        for name in ("mammoscope", "mammoscope-train", "mammoscope-bulk", "mammoscope-archive")
     }
     service = yaml.safe_load((MANIFESTS / "base" / "service.yaml").read_text("utf-8"))
     assert f"service/mammoscope {service['spec']['ports'][0]['port']}:" in docs

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mammoscope.errors import MammoscopeError
+from mammoscope.archive.monitoring import Monitoring
+from mammoscope.archive.state import Stage, State
+from mammoscope.errors import ArchiveUnreachableError, MammoscopeError
 from mammoscope.service.app import monitoring_of
 from mammoscope.settings.service import ServiceSettings
 from tests.deployment.manifests import MANIFESTS, ROOT, spec_of
@@ -142,3 +144,49 @@ def test_drift_alert_agrees_with_the_docs(alerts: list[Object]) -> None:
     limit = drift["expr"].rpartition("> ")[2]
     assert f"alert on more than {limit} for an hour" in text
     assert drift["for"] == "1h"
+
+
+@pytest.fixture(scope="module")
+def archive_alerts(rendered: dict[str, list[Object]]) -> list[Object]:
+    groups = spec_of(rendered["overlays/archive"], "PrometheusRule")["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+@pytest.fixture(scope="module")
+def archive_told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[str]]]:
+    """The archive worker's samples, their labels, and the labels' values."""
+    state_file = tmp_path_factory.mktemp("archive") / "state.db"
+    found: dict[str, dict[str, set[str]]] = {}
+    with State(f"sqlite:///{state_file}", None) as state:
+        monitoring = Monitoring(state)
+        monitoring.finished(Stage.STORED, 1.0)
+        monitoring.waited(ArchiveUnreachableError.code)
+        for family in monitoring.registry.collect():
+            for sample in family.samples:
+                labels = found.setdefault(sample.name, {})
+                for name, value in sample.labels.items():
+                    labels.setdefault(name, set()).add(value)
+    return found
+
+
+def test_archive_alerts_use_metrics_that_the_worker_exposes(
+    archive_alerts: list[Object], archive_told: dict[str, dict[str, set[str]]]
+) -> None:
+    queries = [rule["expr"] for rule in archive_alerts]
+    wrong = {query: told for query in queries if (told := unknown(query, archive_told))}
+    assert wrong == {}
+    families = {re.sub(r"_(bucket|sum|count|created|total)$", "", name) for name in archive_told}
+    own = {name for name in families if name.startswith("mammoscope_")}
+    assert len(own) == 4
+    assert {name for name in own if not any(name in query for query in queries)} == set()
+    assert unknown('mammoscope_archive_studies{stage="lost"}', archive_told)
+
+
+def test_docs_explain_every_alert(alerts: list[Object], archive_alerts: list[Object]) -> None:
+    page = (ROOT / "docs" / "deployment" / "operations.md").read_text("utf-8")
+    explained = set(
+        re.findall(r"\w+", " ".join(re.findall(r"^\| ([\w, ]+) \|", page, re.MULTILINE)))
+    )
+    named = {rule["alert"].removeprefix("Mammoscope") for rule in (*alerts, *archive_alerts)}
+    assert named <= explained
+    assert all(rule["annotations"].keys() == {"summary", "description"} for rule in archive_alerts)

@@ -16,7 +16,8 @@ from tests.deployment.objects import Object, merged, quantity, workloads
 
 SCHEMAS = ("1.33.0", "1.37.0")
 WITHOUT_SCHEMA = {
-    "InferenceService", "PrometheusRule", "RayCluster", "RayJob", "ScaledObject", "ServiceMonitor",
+    "InferenceService", "PodMonitor", "PrometheusRule", "RayCluster", "RayJob", "ScaledObject",
+    "ServiceMonitor",
 }  # fmt: skip
 """Kinds defined by operators, which kubernetes-validate does not support."""
 
