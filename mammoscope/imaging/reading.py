@@ -244,7 +244,9 @@ def _typed_errors() -> Iterator[None]:
     except UnidentifiedImageError as err:
         raise CorruptImageError(f"The bytes start like {_PILLOW_WORDS} but are truncated.") from err
     except Image.DecompressionBombError as err:
-        raise ImageTooLargeError("The image has more pixels than allowed.") from err
+        # The exception does not tell its size.
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ImageTooLargeError(f"The image has more than {most} pixels.") from err
     except MemoryError as err:
         raise DecodingLimitError("Reading the image needs more memory than allowed.") from err
     # Decoders raise many types of exceptions; no list of them would be complete.

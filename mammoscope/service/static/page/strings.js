@@ -12,12 +12,12 @@ export const words = {
   nav: { label: "Pages", images: "Images", model: "The model", api: "API" },
   skip: "Skip to the worklist",
   privacy:
-    "Images go to this server alone, which predicts and stores nothing. The page keeps them until " +
-    "it is closed.",
+    "Images go to this server alone. It predicts, and stores nothing. The page keeps them until it is " +
+    "closed.",
 
   intake: {
     region: "Add images",
-    welcome: "Look at mammograms, with a second opinion you can question",
+    welcome: "See what a network says about mammograms, and why",
     lead: "Drop mammograms here: files, a folder or a zip. JPEG, PNG, TIFF and DICOM.",
     drop: "Drop files, a folder or a zip",
     files: "Choose files",
@@ -169,13 +169,18 @@ export const words = {
 
   verdict: {
     region: "Verdict",
-    none: "The verdict on an image stands here.",
+    none: "Choose an image to see its verdict.",
     of: { image: "This image", breast: "This breast", patient: "This patient" },
     probability: "Calibrated probability of a cancer",
     interval: (low, high) => `${percent(low)} to ${percent(high)}`,
     intervalNote:
       "95 % interval of the calibration, which was fitted to few patients. It does not cover what " +
       "is uncertain about this image.",
+    from: {
+      breast: "From the mean score of the breast's images, calibrated by breast.",
+      patient:
+        "From the breast with the higher score, calibrated by patient; so the two probabilities differ.",
+    },
     calls: (label, threshold) => `Called “${label}”: the threshold is ${percent(threshold, 1)}.`,
     point: "Operating point",
     age: "Age of the woman in years",

@@ -60,7 +60,7 @@ function Part({ title, decided, level }) {
       <span class=${`tag ${decided.label === "tumour" ? "above" : "below"}`}>${words.labels[decided.label]}</span>
     </p>
     <${Bar} decided=${decided} level=${level} />
-    <p class="faint small">${text.probability}. ${text.calls(words.labels[decided.label], decided.threshold)}
+    <p class="faint small">${text.probability}. ${text.from[level]} ${text.calls(words.labels[decided.label], decided.threshold)}
       ${range && ` ${text.intervalNote}`}</p>
     ${model && html`<${Meaning} decided=${decided} level=${level} aged=${aged} />`}
   </section>`;
