@@ -33,9 +33,11 @@ from mammoscope.model.engine import Engine
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE, Prediction
 from mammoscope.studies import (
     COLUMNS,
+    PATIENT_WARNINGS,
     Placement,
     RefusedImage,
     StudyImage,
+    StudyResult,
     aggregate,
     find_study,
     predict_image,
@@ -202,10 +204,19 @@ def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool
         raise
     except OSError as err:
         raise StorageError("The result cannot be written: no space left or no permission.") from err
+    _warn_of_patients(study)
     refused = sum(isinstance(each, RefusedImage) for each in study.images)
     if not study.patients and refused < len(study.images):
         sys.stderr.write(f"mammoscope: {UNKNOWN_PATIENT}\n")
     return int(refused > 0 or not study.images)
+
+
+def _warn_of_patients(study: StudyResult) -> None:
+    """Repeat warnings that concern the results of breasts and patients, too."""
+    given = {each for image in study.images for each in getattr(image, "warnings", ())}
+    for warning in PATIENT_WARNINGS:
+        if warning in given:
+            sys.stderr.write(f"mammoscope: {warning}\n")
 
 
 def find_images(paths: Sequence[Path]) -> Iterator[Source]:

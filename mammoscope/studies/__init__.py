@@ -1,6 +1,7 @@
 """Aggregate the images of a study into results for each breast and each patient."""
 
 from mammoscope.studies.grouping import aggregate, predict_image, predicted_image
+from mammoscope.studies.identity import PATIENT_WARNINGS
 from mammoscope.studies.manifest import Placement, find_study
 from mammoscope.studies.results import (
     COLUMNS,
@@ -16,6 +17,7 @@ from mammoscope.studies.results import (
 
 __all__ = [
     "COLUMNS",
+    "PATIENT_WARNINGS",
     "BreastResult",
     "PatientResult",
     "Placement",

@@ -23,6 +23,9 @@ _TOGETHER: Final = (
     "The images of this study name several patients; the study counts as one patient."
 )
 
+PATIENT_WARNINGS: Final = (_APART, _NAMELESS, _TOGETHER)
+"""Warnings of images whose patient the study decides."""
+
 
 def settle_patients(images: Sequence[StudyImage]) -> tuple[StudyImage, ...]:
     """Tell patients apart by their studies if patient IDs do not.

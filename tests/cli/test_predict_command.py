@@ -11,6 +11,7 @@ from PIL import Image
 
 from mammoscope.__main__ import main
 from mammoscope.imaging.pool import PoolLimits, ReadingPool
+from tests.dicom_objects import changed, mammogram_object
 
 
 def deep_png() -> bytes:
@@ -50,3 +51,18 @@ def test_a_file_beyond_the_limits_is_refused_alone(
     assert errors == ["decoding_limit"]
     assert sum("probability" in each for each in answers) == 3
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("patients", [("a", "a"), ("a", "b")])
+def test_two_patients_in_a_study_are_warned_about(
+    patients: tuple[str, str],
+    artifact_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for view, patient in zip(("CC", "MLO"), patients, strict=True):
+        data = changed(mammogram_object(seed=1, view=view), PatientID=patient)
+        (tmp_path / f"{view}.dcm").write_bytes(data)
+    assert main(["predict", "--study", str(tmp_path), "--model", str(artifact_folder)]) == 0
+    told = capsys.readouterr().err
+    assert ("name several patients" in told) == (len(set(patients)) > 1)
