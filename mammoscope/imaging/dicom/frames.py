@@ -7,7 +7,7 @@ therefore follows from Rows and Columns, which the limits have already accepted.
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import imagecodecs
@@ -39,6 +39,13 @@ _PADDING: Final = b"\0 \xff"
 _SIGNS_CONTRADICT: Final = (
     "The DICOM object and its compressed data disagree about the sign of pixel values."
 )
+
+_MANY_OTHER_BITS: Final = (
+    "Many of the DICOM object's pixels have more bits than Bits Stored says; only those that it "
+    "says were read."
+)
+_MOST_OVERLAID: Final = 0.25
+"""Share of pixels with other bits that overlays may have: they mark a few lines and letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,8 @@ def _frame(decoded: _Decoded, layout: Layout, *, lossy: bool) -> Frame:
         # Values above the maximum come from lossy compression, not from other bits.
         unsigned[(samples > most) & (samples <= most + most // 2)] = most
     values = _with_sign(unsigned, layout.stored) if layout.signed else unsigned
+    if not lossy and _other_bits(decoded.words, samples >> below, values, most):
+        decoded = replace(decoded, warnings=(*decoded.warnings, _MANY_OTHER_BITS))
     if decoded.signed is None or decoded.signed == layout.signed:
         return Frame(decoded.words, values, decoded.reduction, warnings=decoded.warnings)
     bits = min(decoded.precision, layout.stored)
@@ -170,6 +179,17 @@ def _frame(decoded: _Decoded, layout: Layout, *, lossy: bool) -> Frame:
     return Frame(
         decoded.words, values, decoded.reduction, otherwise, (*decoded.warnings, _SIGNS_CONTRADICT)
     )
+
+
+def _other_bits(
+    words: Words, samples: npt.NDArray[np.int32], values: npt.NDArray[np.int32], most: int
+) -> bool:
+    """Whether bits above the stored ones are too many for overlays.
+
+    The sign of stored values may be extended into them.
+    """
+    other = (samples > most) & (samples != (values & (len(samples) - 1)))
+    return bool(other[words[::4, ::4]].mean() > _MOST_OVERLAID)
 
 
 def _native(part: Part10, layout: Layout) -> _Decoded:

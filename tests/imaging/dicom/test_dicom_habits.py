@@ -61,6 +61,22 @@ def test_overlays_in_unused_bits_are_ignored_in_every_syntax(phantoms, name, bit
         assert np.array_equal(read(shifted).pixels, read(data).pixels)
 
 
+@pytest.mark.parametrize("name", [each for each in LOSSLESS if each != "big-endian"])
+def test_more_bits_than_declared_are_warned_about(phantoms, name):
+    for phantom in phantoms:
+        data = with_words(encode_phantom(phantom), stored(phantom, 16), name)
+        (warning,) = read(data).warnings
+        assert "more bits than Bits Stored" in warning
+        assert not read(changed(data, BitsStored=16, HighBit=15)).warnings
+
+
+def test_extended_signs_are_no_other_bits(phantoms):
+    for phantom in phantoms:
+        words = (stored(phantom).astype(np.int16) - 2048).view(np.uint16)
+        data = with_words(encode_phantom(phantom), words, "explicit")
+        assert not read(changed(data, PixelRepresentation=1)).warnings
+
+
 @pytest.mark.parametrize("name", ["jpeg-2000", "htj2k", "jpeg-ls", "explicit"])
 def test_overlays_do_not_blend_into_reduced_images(name):
     config = PhantomConfig(seed=5, height=2100, width=1800)
