@@ -272,7 +272,7 @@ class Loop:
         if not self.checkpoint.is_file():
             return None
         try:
-            with np.load(self.checkpoint) as stored:
+            with self.checkpoint.open("rb") as file, np.load(file) as stored:
                 arrays = dict(stored)
             self.history = json.loads(str(arrays.pop("history")))
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as err:
