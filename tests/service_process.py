@@ -55,7 +55,9 @@ class ServiceProcess:
 
     @property
     def log(self) -> str:
-        return self._log.read_text()
+        """Whole lines that the service has written; it may be writing the next one."""
+        text = self._log.read_text()
+        return text[: text.rfind("\n") + 1]
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""
