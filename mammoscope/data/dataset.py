@@ -8,7 +8,6 @@ train while reading.
 """
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from mammoscope.errors import (
 )
 from mammoscope.imaging.image_files import IMAGE_SUFFIXES, walk_images
 from mammoscope.imaging.mammogram import Laterality, View
-from mammoscope.imaging.metadata import Row, match_rows, read_table
+from mammoscope.imaging.metadata import Row, composed, match_rows, read_table
 
 SPLITS: Final = ("train", "valid", "test")
 LABELS: Final = (0, 1)
@@ -230,7 +229,7 @@ def _locate(root: Path, labels: tuple[str, str]) -> tuple[list[_Found], dict[str
 
 def _plain(folder: str) -> str:
     """Ignore case, and whether letters such as é are composed, in a folder's name."""
-    return unicodedata.normalize("NFC", folder).casefold()
+    return composed(folder).casefold()
 
 
 def _cannot_be_listed(error: OSError) -> NoReturn:

@@ -169,7 +169,8 @@ def _frame(decoded: _Decoded, layout: Layout, *, lossy: bool) -> Frame:
         # Values above the maximum come from lossy compression, not from other bits.
         unsigned[(samples > most) & (samples <= most + most // 2)] = most
     values = _with_sign(unsigned, layout.stored) if layout.signed else unsigned
-    if not lossy and _other_bits(decoded.words, samples >> below, values, most):
+    may_have_others = decoded.precision > layout.stored and not lossy
+    if may_have_others and _other_bits(decoded.words, samples >> below, values, most):
         decoded = replace(decoded, warnings=(*decoded.warnings, _MANY_OTHER_BITS))
     if decoded.signed is None or decoded.signed == layout.signed:
         return Frame(decoded.words, values, decoded.reduction, warnings=decoded.warnings)

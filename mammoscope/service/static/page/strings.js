@@ -17,7 +17,7 @@ export const words = {
 
   intake: {
     region: "Add images",
-    welcome: "See what a network says about mammograms, and why",
+    welcome: "See what a network says about mammograms, and where it looks",
     lead: "Drop mammograms here: files, a folder or a zip. JPEG, PNG, TIFF and DICOM.",
     drop: "Drop files, a folder or a zip",
     files: "Choose files",
