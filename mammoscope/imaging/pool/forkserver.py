@@ -8,6 +8,8 @@ with the process id, or it receives ``kill`` and a process id.
 All processes end with the service, because they then read end of file.
 """
 
+# ruff: noqa: E402 - one import is prevented first
+
 import gc
 import os
 import resource
@@ -15,6 +17,12 @@ import signal
 import socket
 import sys
 from typing import Final
+
+# pydicom would import it to download sample files, and these processes would hold 10 MB more.
+sys.modules["requests"] = None  # type: ignore[assignment]
+
+# pydicom would import it to download sample files, and these processes would hold 10 MB more.
+sys.modules["requests"] = None  # type: ignore[assignment]
 
 import cv2
 import PIL.Image

@@ -265,3 +265,14 @@ def test_display_images_are_those_of_the_same_process(
     )
     with pytest.raises(UnsupportedImageError):
         pool.read_display(b"no image", options)
+
+
+def test_reading_processes_hold_no_http_client() -> None:
+    module = "mammoscope.imaging.pool.forkserver"
+    program = f"import sys, {module}; print(*(n for n, m in sys.modules.items() if m is not None))"
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    loaded = set(result.stdout.split())
+    assert {"cv2", "pydicom"} <= loaded
+    assert loaded.isdisjoint({"requests", "urllib3"})
