@@ -18,6 +18,7 @@ from pydicom import uid
 
 from mammoscope.errors import CorruptImageError, UnsupportedImageError
 from mammoscope.imaging.arrays import Words
+from mammoscope.imaging.dicom import lossless_jpeg
 from mammoscope.imaging.dicom.codestreams import (
     Codestream,
     jpeg_2000_header,
@@ -300,7 +301,11 @@ def _jpeg(data: bytes, layout: Layout, factor: int) -> _Decoded:
         return _Decoded(
             _whole(words, layout, reduction), 8, reduction=reduction, warnings=damage(data)
         )
-    return _Decoded(np.asarray(imagecodecs.jpeg_decode(data)), header.precision)
+    words = np.asarray(imagecodecs.jpeg_decode(data))
+    if header.lossless:
+        lossless_jpeg.require_intact(data, words)
+        return _Decoded(words, header.precision)
+    return _Decoded(words, header.precision, warnings=damage(data))
 
 
 def _jpeg_ls(data: bytes, layout: Layout, _factor: int) -> _Decoded:

@@ -26,7 +26,7 @@ from tests.dicom_objects import changed, mammogram_object
 
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 
-PACKAGES = {"dcmtk": ("dcmconv", "dcmdrle", "dcmdjpeg", "dcmdjpls", "dcm2pnm"),
+PACKAGES = {"dcmtk": ("dcmconv", "dcmcjpeg", "dcmdrle", "dcmdjpeg", "dcmdjpls", "dcm2pnm"),
             "libgdcm-tools": ("gdcmconv",)}  # fmt: skip
 
 DCMTK = {
@@ -171,6 +171,18 @@ def test_stored_values_of_pydicoms_files_agree(native, path):
             ours(data)
         return
     hold_equal(data, native, DCMTK.get(syntax, "gdcmconv"))
+
+
+@pytest.mark.parametrize("predictor", range(1, 8))
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_lossless_jpeg_of_dcmtk_is_read(tmp_path, bits, predictor):
+    require("dcmtk")
+    source, target = tmp_path / "source.dcm", tmp_path / "target.dcm"
+    source.write_bytes(mammogram_object(Encoding("explicit", bits)))
+    subprocess.run(["dcmcjpeg", "+el", "+sv", str(predictor), source, target], check=True)
+    found = ours(target.read_bytes())
+    assert found.syntax == uid.JPEGLossless
+    assert np.array_equal(found.values, ours(source.read_bytes()).values)
 
 
 def test_there_are_files_of_most_syntaxes():
