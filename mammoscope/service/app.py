@@ -79,6 +79,7 @@ def create_app(settings: ServiceSettings, engine: Engine, reader: Reader) -> Fla
     keys = authorization.install(app, settings)
     if keys is not None:
         monitoring.watch_keys(keys.unreadable_s)
+    app.before_request(openapi.require_known_parameters)
     app.register_blueprint(page_routes.blueprint(settings))
     app.register_blueprint(status_routes.blueprint(settings, engine, readiness))
     app.register_blueprint(predict_routes.blueprint(predictor))

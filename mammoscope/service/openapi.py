@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flask import Blueprint, Flask, Response, current_app, render_template
+from flask import Blueprint, Flask, Response, current_app, render_template, request
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from mammoscope.errors import InvalidRequestError
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.prediction import AGES_YEARS, RESEARCH_USE_NOTICE
 from mammoscope.service import problems, schemas
@@ -139,6 +140,24 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 }
 """All endpoints except static files, in the order of the document; a test checks that none is
 missing."""
+
+
+def require_known_parameters() -> None:
+    """Refuse a query parameter that the requested operation would ignore.
+
+    Raises
+    ------
+    InvalidRequestError
+        If there is one, and the operation takes a body.
+    """
+    operation = OPERATIONS.get(request.endpoint or "")
+    if operation is None or not operation.takes:
+        return
+    if set(request.args) - set(operation.query):
+        allowed = ", ".join(operation.query) or "none"
+        raise InvalidRequestError(
+            f"The request has an unknown query parameter; allowed here: {allowed}."
+        )
 
 
 def describe(app: Flask, *, keys: bool) -> dict[str, Any]:

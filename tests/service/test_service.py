@@ -249,6 +249,19 @@ def test_unexpected_exception_reveals_nothing(
     assert_good(client)
 
 
+@pytest.mark.parametrize(
+    "path", ["/predict", "/studies", "/display", "/v2/models/mammoscope/infer"]
+)
+def test_an_unknown_query_parameter_is_refused(client: FlaskClient, path: str) -> None:
+    response = client.post(f"{path}?operating_point=screening", **upload(IMAGE))
+    problem = assert_problem(response, 400, "invalid_request")
+    assert "unknown query parameter; allowed here: " in problem["detail"]
+
+
+def test_pages_ignore_query_parameters_that_they_do_not_know(client: FlaskClient) -> None:
+    assert client.get("/?utm_source=mail").status_code == 200
+
+
 BOUNDARY_TRUNCATED = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc'
 
 REFUSALS: dict[str, tuple[dict[str, Any], int, str]] = {
