@@ -92,6 +92,7 @@ def test_wheel_contains_the_package_and_the_model(wheel: Path) -> None:
         *packaged,
         "mammoscope/_model/model.keras",
         "mammoscope/_model/card.json",
+        "mammoscope/_model/MODEL_CARD.md",
     }
     assert "mammoscope/py.typed" in names
 

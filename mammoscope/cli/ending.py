@@ -10,7 +10,7 @@ from typing import Final
 
 from mammoscope.cli.extras import explain_missing
 from mammoscope.cli.output import shown
-from mammoscope.errors import MammoscopeError, UsageError
+from mammoscope.errors import MammoscopeError, StorageError, UsageError
 from mammoscope.system.interrupts import EXIT_INTERRUPTED
 
 EXIT_REFUSED: Final = 1
@@ -51,8 +51,15 @@ def ended(name: str, work: Callable[[], int]) -> int:
 
 
 def described(error: MammoscopeError) -> str:
-    """Return the message of an error, after the path that it is about."""
-    return str(error) if error.path is None else f"{shown(error.path)}: {error}"
+    """Return the message of an error, after the path that it is about.
+
+    If the system would not write something, its reason follows.
+    """
+    message = str(error) if error.path is None else f"{shown(error.path)}: {error}"
+    cause = error.__cause__
+    if isinstance(error, StorageError) and isinstance(cause, OSError) and cause.errno:
+        return f"{message} The system says: {os.strerror(cause.errno)}."
+    return message
 
 
 class _OutputEndedError(Exception):

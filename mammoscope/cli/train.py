@@ -25,7 +25,7 @@ from mammoscope.settings.training import (
 )
 from mammoscope.system.interrupts import EXIT_INTERRUPTED, quitting_on_ctrl_c
 from mammoscope.system.progress import phase
-from mammoscope.training.run_folder import RunPaths, check_run
+from mammoscope.training.run_folder import RunPaths, check_run, has_epochs
 
 _PACKAGES: Final = ("tensorflow", "sklearn", "matplotlib")
 """Packages that training needs besides those of the service."""
@@ -138,7 +138,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         train(config, paths, partial(print, flush=True), resume=resume)
     except KeyboardInterrupt:
-        print("\nStopped. Completed epochs are kept; continue with --resume.", file=sys.stderr)
+        left = (
+            "Completed epochs are kept; continue with --resume."
+            if has_epochs(output)
+            else "No epoch was completed; run the same command to start again."
+        )
+        print(f"\nStopped. {left}", file=sys.stderr)
         return EXIT_INTERRUPTED
     print(f"The model is in {output}.")
     return 0

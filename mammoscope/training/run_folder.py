@@ -105,8 +105,7 @@ def check_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
             return False
     except OSError as err:
         raise StorageError("The output folder cannot be listed.") from err
-    begun = (CARD_NAME, HISTORY_NAME, CHECKPOINT_NAME)
-    if not any((output / name).exists() for name in begun):
+    if not has_epochs(output):
         return False
     if not resume:
         raise RunError("The output folder has a run; continue it with --resume.")
@@ -124,6 +123,11 @@ def check_run(config: TrainConfig, output: Path, *, resume: bool) -> bool:
             f"The run in the output folder was started with other values of {', '.join(differing)}."
         )
     return (output / CARD_NAME).exists()
+
+
+def has_epochs(output: Path) -> bool:
+    """Whether a run in the folder has completed an epoch."""
+    return any((output / name).exists() for name in (CARD_NAME, HISTORY_NAME, CHECKPOINT_NAME))
 
 
 def write_json(path: Path, content: object) -> None:

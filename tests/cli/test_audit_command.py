@@ -195,7 +195,7 @@ def test_broken_metadata_is_refused(copy: Path, tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_the_json_but_not_the_report(copy: Path) -> None:
     result = start("audit", copy, "--json", "/dev/full")
-    assert_refused(result, "JSON file cannot be written")
+    assert_refused(result, "The system says: No space left on device.")
     assert "Verdict" in result.stdout
 
 
@@ -245,8 +245,12 @@ def test_a_json_file_without_permission_is_refused(dataset: Path, open_folder: P
     before = start(*words, hidden / "new" / "audit.json", code=AS_NOBODY)
     assert_refused(before, "cannot be entered")
     after = start(*words, open_folder / "audit.json", code=AS_NOBODY)
-    assert_refused(after, "cannot be written")
+    assert_refused(after, "The system says: Permission denied.")
     assert "Verdict" in after.stdout
+
+
+def test_a_folder_as_json_file_is_refused(copy: Path, tmp_path: Path) -> None:
+    assert_refused(start("audit", copy, "--json", tmp_path), "The system says: Is a directory.")
 
 
 def test_a_file_without_permission_is_listed(open_folder: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -235,6 +236,23 @@ def test_ctrl_c_during_an_import_exits_silently(
     words = [word.format(tmp_path=tmp_path) for word in line]
     finished = ran(*words, *[phantom_dataset] * (line[-1] == "--data"), env=environment)
     assert (finished.returncode, finished.stdout, finished.stderr) == (130, b"", b"")
+
+
+def test_ctrl_c_before_the_first_epoch_is_over_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    phantom_dataset: Path,
+) -> None:
+    def train(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    run = ModuleType("mammoscope.training.training_run")
+    run.train = train  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, run.__name__, run)
+    line = ["train", "--preset", "smoke", "--data", str(phantom_dataset)]
+    assert main([*line, "--output", str(tmp_path / "run")]) == 130
+    assert "No epoch was completed; run the same command" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", [["test.py", "--server", "http://127.0.0.1:1"]])

@@ -630,3 +630,8 @@ class TestEvaluation:
 
 def test_interval_json_has_no_nan():
     assert Interval(0.5, float("nan"), 1.0).to_json() == {"value": 0.5, "low": None, "high": 1.0}
+
+
+def test_intervals_with_negative_ends_have_no_dash_before_a_minus_sign():
+    assert str(Interval(0.5, 0.25, 0.75)) == "0.500 (0.250–0.750)"
+    assert str(Interval(0.5, -0.25, 0.75)) == "0.500 (-0.250 to 0.750)"
