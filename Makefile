@@ -167,19 +167,32 @@ test-fast: lint  ## lint, then the unit tests: under 3 minutes
 	$(BIN)/pytest $(unit_tests) $(ARGS)
 
 # Keras supports one backend per process: most tests use OpenVINO, training tests use TensorFlow
-# (tests/conftest.py sets it). Both run at the same time, since each mostly uses one processor. The
-# output of the training tests comes at the end.
+# (tests/conftest.py sets it). Two processes run at the same time, since each mostly uses one
+# processor; the second runs the training tests, then those of the folders below, which makes both
+# take about as long. The output of the second comes at the end.
+training_tests = $$(grep --recursive --include='test_*.py' --files-with-matches 'mark\.training' tests)
+after_training := tests/cli tests/imaging
+
 .PHONY: test
 test: lint  ## lint, then the tests, except attacks that need an idle machine
 	@.ci/tools.sh moto .moto
-	@log=$$(mktemp)
-	$(BIN)/pytest -m training >"$$log" 2>&1 &
-	training=$$!
-	trap 'kill "$$training" 2>/dev/null || true; rm -f "$$log"' EXIT
+	# Tests start hundreds of processes, which compile the package anew where Python may not store it.
+	$(BIN)/python -m compileall -q mammoscope
+	log=$$(mktemp)
+	set -m  # a process group, which can be stopped as a whole
+	{
+		failed=0
+		$(BIN)/pytest -m training $(training_tests) || failed=1
+		$(BIN)/pytest $(after_training) || failed=1
+		exit "$$failed"
+	} >"$$log" 2>&1 &
+	second=$$!
+	set +m
+	trap 'kill -- -"$$second" 2>/dev/null || true; rm -f "$$log"' EXIT
 	failed=0
-	$(BIN)/pytest || failed=1
-	echo "Tests of training:"
-	wait "$$training" || failed=1
+	$(BIN)/pytest $(addprefix --ignore=,$(after_training)) || failed=1
+	echo "Tests of training, of commands and of imaging:"
+	wait "$$second" || failed=1
 	cat "$$log"
 	exit "$$failed"
 

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
+_GRACE_S: Final = 20.0
+"""Time for a server to stop by itself; what is left then is killed."""
+
 _MARK: Final = "BENCHMARK_PROCESS"
 """Environment variable that marks processes which a server started and left running."""
 
@@ -60,7 +63,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         family = self.family()
         self._process.terminate()
-        if not self._gone(family, within_s=20.0):
+        if not self._gone(family, within_s=_GRACE_S):
             for pid in {*family, *self.family()}:
                 _kill(pid)
             self._gone(family, within_s=10.0)

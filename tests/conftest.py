@@ -7,6 +7,7 @@ training carry the marker `training` and run in a pytest of their own (``pytest 
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -22,6 +23,9 @@ REAL_DATASET = Path(__file__).resolve().parents[2] / "shared" / "dataset"
 MODEL = Path(__file__).resolve().parents[1] / "model"
 """The released model."""
 
+SMOKE = ("--preset", "smoke", "--batch-size", "16", "--validation-fraction", "0.34")
+STAGES = (*SMOKE, "--head", "logit_map")
+"""One epoch of the head alone, then two of the whole network."""
 
 _NOT_DONE = "NOT DONE: "
 
@@ -121,6 +125,26 @@ def real_dataset(request: pytest.FixtureRequest) -> Path:
         return REAL_DATASET
     folder: Path = request.getfixturevalue("phantom_dataset")
     return folder
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train a small network in the place of Inception v3, in this process and in its children."""
+    from mammoscope.model import networks
+    from tests.training.small_network import SMALL, train
+
+    monkeypatch.setitem(networks._BACKBONES, "inceptionv3", SMALL)
+    monkeypatch.setattr("mammoscope.cli.trainings._train", train)
+
+
+@pytest.fixture(scope="session")
+def small_run(phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished training of a small network. Do not write to it."""
+    output = tmp_path_factory.mktemp("runs") / "small"
+    where = ("--data", str(phantom_dataset), "--output", str(output))
+    command = [sys.executable, "-m", "tests.training.small_network", "train", *STAGES, *where]
+    subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[1])
+    return output
 
 
 @pytest.fixture(scope="session")

@@ -268,7 +268,13 @@ time.sleep(600)
 """
 
 
-def test_server_finds_and_stops_detached_processes(tmp_path: Path):
+@pytest.fixture
+def little_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill at once what a stopped server leaves running."""
+    monkeypatch.setattr("benchmarks.processes._GRACE_S", 1.0)
+
+
+def test_server_finds_and_stops_detached_processes(tmp_path: Path, little_grace: None):
     log = tmp_path / "log"
     with Server([sys.executable, "-c", FAMILY], tmp_path, {}, log) as server:
         deadline = time.monotonic() + 60
@@ -281,7 +287,7 @@ def test_server_finds_and_stops_detached_processes(tmp_path: Path):
     assert all(proportional_set_size(pid) == 0 for pid in family)
 
 
-def test_processor_time_is_that_of_all_processes(tmp_path: Path):
+def test_processor_time_is_that_of_all_processes(tmp_path: Path, little_grace: None):
     busy = (
         "import os, time\n"
         "while time.process_time() < 0.5: pass\n"

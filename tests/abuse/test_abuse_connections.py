@@ -222,7 +222,7 @@ def test_an_unread_log_does_not_stop_the_service(tmp_path: Path, compiled_folder
     )
     try:
         with requests.Session() as session:
-            for _ in range(4_000):  # lines of 200 bytes, into a pipe of 64 kB
+            for _ in range(3_000):  # lines of 200 bytes, for a pipe of 64 kB and a queue of 2,000
                 assert session.get(f"{service.process.address}/healthz", timeout=PATIENCE_S).ok
         assert service.predict() == 200
         told = requests.get(f"http://{metrics}/metrics", timeout=PATIENCE_S).text

@@ -271,16 +271,16 @@ def test_training_checks_before_it_imports_tensorflow(tmp_path: Path, phantom_fo
     other.mkdir()
     (other / "notes.txt").write_text("x")
     program = (
-        "import sys; from mammoscope.__main__ import main; "
-        "print(main(['train', *sys.argv[1:]]), 'tensorflow' in sys.modules, 'keras' in sys.modules)"
+        "import sys; from mammoscope.__main__ import main\n"
+        "for data, output in zip(sys.argv[1::2], sys.argv[2::2]):\n"
+        "    print(main(['train', '--data', data, '--output', output]))\n"
+        "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
     )
-    for data, output in (
-        (tmp_path / "nothing", "run"),
-        (tmp_path / "empty", "run"),
-        (one_class, "run"),
-        (ROOT / "tests", other),
-    ):
-        finished = ran("-c", program, "--data", data, "--output", tmp_path / output)
-        assert finished.stdout.split() == [b"1", b"False", b"False"], finished
-        assert len(finished.stderr.splitlines()) == 1
-    assert not (tmp_path / "run").exists()
+    run = tmp_path / "run"
+    finished = ran(
+        "-c", program, tmp_path / "nothing", run, tmp_path / "empty", run, one_class, run,
+        ROOT / "tests", other,
+    )  # fmt: skip
+    assert finished.stdout.split() == [*[b"1"] * 4, b"False", b"False"], finished
+    assert len(finished.stderr.splitlines()) == 4
+    assert not run.exists()

@@ -98,7 +98,7 @@ def test_a_run_with_folds_becomes_one_run_per_fold():
 
 @pytest.mark.training
 def test_unfinished_runs_are_trained_and_a_failure_does_not_stop_the_others(
-    plan: Path, phantom_dataset: Path, tmp_path: Path, capfd
+    plan: Path, phantom_dataset: Path, tmp_path: Path, capfd, small_network
 ):
     folds = tmp_path / "folds.csv"
     assert main(["dev", "folds", "--data", str(phantom_dataset), "--output", str(folds)]) == 0
@@ -123,7 +123,7 @@ def test_unfinished_runs_are_trained_and_a_failure_does_not_stop_the_others(
     names = {path.name for path in (tmp_path / "records").iterdir()}
     assert names == {"first", "whole"}
     network = json.loads((tmp_path / "records" / "first" / "network.json").read_text())
-    assert network["multiply_adds"] > 1e8
+    assert network["multiply_adds"] > 1e5
     with (tmp_path / "records" / "whole" / "fold-1" / "split.csv").open() as stream:
         parts = {row["patient"]: row["part"] for row in csv.DictReader(stream)}
     assert set(parts.values()) == {"train", "validation", "test"}
@@ -164,11 +164,12 @@ def test_missing_data_folders_are_reported(phantom_dataset: Path, capsys):
 
 
 @pytest.mark.training
-@pytest.mark.timeout(1800)  # seven trainings, each in its own process
 def test_the_released_model_is_rebuilt_at_phantom_size(
-    phantom_dataset: Path, tmp_path: Path, capfd
+    phantom_dataset: Path, tmp_path: Path, capfd, small_network
 ):
     import keras
+
+    from tests.training.small_network import SMALL
 
     small = {"input_size": [96, 96], "epochs": 1, "batch_size": 16, "validation_fraction": 0.34,
              "precision": "float32"}  # fmt: skip
@@ -181,8 +182,8 @@ def test_the_released_model_is_rebuilt_at_phantom_size(
         )
     )
     weights = tmp_path / "inception.weights.h5"
-    keras.applications.InceptionV3(
-        include_top=False, weights=None, input_shape=(96, 96, 3)
+    SMALL.build(
+        include_top=False, weights=None, input_shape=(96, 96, 3), name="backbone"
     ).save_weights(weights)
     command = [
         "dev", "trainings", recipes, "--data", phantom_dataset, "--data",

@@ -67,8 +67,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.timeout(1800)  # two trainings, one process each
-def test_runs_of_folds_start_from_lesion_maps(films, phantom_dataset, tmp_path, capsys):
+def test_runs_of_folds_start_from_lesion_maps(
+    films, phantom_dataset, tmp_path, capsys, small_network
+):
     (tmp_path / "plan.toml").write_text(PLAN)
     table = tmp_path / "folds.csv"
     assert main(["dev", "folds", "--data", str(phantom_dataset), "--output", str(table)]) == 0

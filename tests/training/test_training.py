@@ -1,4 +1,8 @@
-"""The real loop on phantoms: TensorFlow, two epochs, killed and resumed."""
+"""The real loop on phantoms: TensorFlow, two epochs, killed and resumed.
+
+`finished` is a run of Inception v3, as users train it. What is around the network is tested with a
+small one: see `tests.training.small_network`.
+"""
 
 import csv
 import json
@@ -8,31 +12,53 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mammoscope.__main__ import main
 from mammoscope.errors import RunError
 from mammoscope.model.artifact.folder import load_artifact, sha256_of
 from mammoscope.settings.training import TrainConfig
+from tests.conftest import SMOKE, STAGES
 
 pytestmark = pytest.mark.training
 
 ROOT = Path(__file__).resolve().parents[2]
-SMOKE = ("--preset", "smoke", "--batch-size", "16", "--validation-fraction", "0.34")
-STAGES = (*SMOKE, "--head", "logit_map")
-"""One epoch of the head alone, then two of the whole network."""
+
+TRAIN = (str(ROOT / "train.py"),)
+TRAIN_SMALL = ("-m", "tests.training.small_network", "train")
+
+Train = Callable[..., tuple[int, str, str]]
+"""Trains in this process; returns the exit status, stdout and stderr."""
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
-
-
-def run(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+def run(program: tuple[str, ...], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Train in a process."""
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=500, check=False, **options
+        [sys.executable, *program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+        cwd=ROOT,
     )
+
+
+@pytest.fixture
+def train(small_network: None, capfd: pytest.CaptureFixture[str]) -> Train:
+    """Train the small network in this process, where TensorFlow has been started already."""
+
+    def train_it(*arguments: object) -> tuple[int, str, str]:
+        try:
+            status = main(["train", *map(str, arguments)])
+        except SystemExit as end:  # argparse's
+            status = int(str(end.code))
+        return status, *capfd.readouterr()
+
+    return train_it
 
 
 def record(folder: Path) -> list[dict]:
@@ -44,7 +70,7 @@ def record(folder: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def finished(phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("runs") / "whole"
-    answer = run(*STAGES, "--data", phantom_dataset, "--output", output)
+    answer = run(TRAIN, *STAGES, "--data", phantom_dataset, "--output", output)
     assert answer.returncode == 0, answer.stderr
     assert f"The model is in {output}" in answer.stdout
     epochs = [line for line in answer.stdout.splitlines() if line.startswith("Epoch ")]
@@ -114,7 +140,9 @@ def test_the_card_matches_the_model_and_describes_the_training(finished: Path):
     assert (finished / "model.keras").stat().st_size <= 50_000_000
 
 
-def test_the_saved_model_opens_with_plain_keras_and_scores_as_recorded(finished: Path):
+def test_the_saved_model_opens_with_plain_keras_and_scores_as_recorded(
+    finished: Path, phantom_dataset: Path
+):
     import keras
 
     from mammoscope.data.dataset import read_dataset
@@ -126,7 +154,7 @@ def test_the_saved_model_opens_with_plain_keras_and_scores_as_recorded(finished:
         rows = list(csv.DictReader(stream))[:4]
     data = json.loads((finished / "card.json").read_text())["training"]
     assert data["config"]["backbone"] == "inceptionv3"
-    images = {e.path.name: e.path for e in read_dataset(_data_of(finished)).examples}
+    images = {e.path.name: e.path for e in read_dataset(phantom_dataset).examples}
     batch = np.stack([preprocess(read_file(images[row["file"]]), (96, 96)).pixels for row in rows])[
         ..., None
     ]
@@ -134,64 +162,68 @@ def test_the_saved_model_opens_with_plain_keras_and_scores_as_recorded(finished:
     assert logits == pytest.approx([float(row["logit"]) for row in rows], abs=1e-3)
 
 
-def _data_of(finished: Path) -> Path:
-    return Path((finished / "data-folder").read_text())
+KILLED = """
+import os, signal, sys
+from mammoscope.__main__ import main
+from mammoscope.training import training_run
+from tests.training.small_network import use_small_network
 
+write, epochs = training_run.write_json, int(sys.argv[1])
 
-@pytest.fixture(scope="module", autouse=True)
-def _remember_data(finished: Path, phantom_dataset: Path) -> None:
-    (finished / "data-folder").write_text(str(phantom_dataset))
+def write_and_die(path, content):
+    write(path, content)
+    if path.name == "history.json" and len(content) == epochs:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+training_run.write_json = write_and_die
+use_small_network()
+main(["train", *sys.argv[2:]])
+"""
 
 
 def kill_after(epochs: int, output: Path, *arguments: object) -> None:
-    """Start a run and kill it once its history has this many epochs."""
-    with subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 400
-        while time.monotonic() < deadline and process.poll() is None:
-            if (output / "history.json").exists() and len(record(output)) >= epochs:
-                break
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
+    """Start a run that is killed once its history has this many epochs."""
+    killed = run(("-c", KILLED, str(epochs)), *arguments)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(record(output)) == epochs
 
 
 def test_a_killed_run_resumes_with_the_same_result(
-    finished: Path, phantom_dataset: Path, tmp_path: Path
+    small_run: Path, phantom_dataset: Path, tmp_path: Path, train: Train
 ):
     """Killed between two stages, then within one; that a seed repeats a run is shown as well."""
     output = tmp_path / "killed"
     arguments = (*STAGES, "--data", phantom_dataset, "--output", output)
     kill_after(1, output, *arguments)
-    refused = run(*arguments)
-    assert refused.returncode == 1
-    assert "--resume" in refused.stderr
-    other = run(*arguments, "--resume", "--drop-rate", "0.1")
-    assert other.returncode == 1
-    assert "drop_rate" in other.stderr
+    status, _, refusal = train(*arguments)
+    assert status == 1
+    assert "--resume" in refusal
+    status, _, refusal = train(*arguments, "--resume", "--drop-rate", "0.1")
+    assert status == 1
+    assert "drop_rate" in refusal
     kill_after(2, output, *arguments, "--resume")
     early = tmp_path / "early"
     shutil.copytree(output, early)
-    stopped = run(
-        *STAGES, "--data", phantom_dataset, "--output", early, "--resume", "--stop-after", 2
-    )
-    assert stopped.returncode == 0, stopped.stderr
-    assert record(early) == record(finished)[:2]
+    stop = ("--resume", "--stop-after", 2)
+    status, _, errors = train(*STAGES, "--data", phantom_dataset, "--output", early, *stop)
+    assert status == 0, errors
+    assert record(early) == record(small_run)[:2]
     assert json.loads((early / "config.json").read_text())["stop_after"] == 2
     assert load_artifact(early).card is not None
-    answer = run(*arguments, "--resume")
+    answer = run(TRAIN_SMALL, *arguments, "--resume")
     assert answer.returncode == 0, answer.stderr
-    assert record(output) == record(finished)
-    assert sha256_of(output / "model.keras") == sha256_of(finished / "model.keras")
+    assert record(output) == record(small_run)
+    assert sha256_of(output / "model.keras") == sha256_of(small_run / "model.keras")
 
 
-def test_equal_weights_make_equal_files(finished: Path, tmp_path: Path):
+def test_equal_weights_make_equal_files(small_run: Path, tmp_path: Path):
     import keras
 
     from mammoscope.training.packing import save_network
 
-    released = (finished / "model.keras").read_bytes()
+    released = (small_run / "model.keras").read_bytes()
     for copy in (tmp_path / "first.keras", tmp_path / "second.keras"):
-        network = keras.saving.load_model(finished / "model.keras")  # at other memory addresses
+        network = keras.saving.load_model(small_run / "model.keras")  # at other memory addresses
         save_network(network, copy)
         assert copy.read_bytes() == released
     kernel = network.get_layer("score").trainable_weights[0]
@@ -201,18 +233,19 @@ def test_equal_weights_make_equal_files(finished: Path, tmp_path: Path):
     assert {path.name for path in tmp_path.iterdir()} == {"first.keras", "second.keras"}
 
 
-def test_one_training_at_a_time_in_a_folder(phantom_dataset: Path, tmp_path: Path):
+def test_one_training_at_a_time_in_a_folder(phantom_dataset: Path, tmp_path: Path, train: Train):
     """A second training is refused; tests/training/test_run_folder.py kills the first."""
     output = tmp_path / "run"
-    arguments = (*SMOKE, "--epochs", 50, "--data", phantom_dataset, "--output", output)
+    arguments = (*SMOKE, "--epochs", 5000, "--data", phantom_dataset, "--output", output)
     plan = tmp_path / "plan.toml"
-    settings = "batch_size = 16\nvalidation_fraction = 0.34\nepochs = 50\n"
+    settings = "batch_size = 16\nvalidation_fraction = 0.34\nepochs = 5000\n"
     plan.write_text(f'[[run]]\nname = "run"\npreset = "smoke"\n{settings}')
-    with subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL) as first:
+    begin = [sys.executable, *TRAIN_SMALL, *map(str, arguments)]
+    with subprocess.Popen(begin, stderr=subprocess.DEVNULL, cwd=ROOT) as first:
         deadline = time.monotonic() + 100
         while not (output / "config.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        second = run(*arguments, "--resume")
+        second = train(*arguments, "--resume")
         queue = subprocess.run(
             [sys.executable, "-m", "mammoscope", "dev", "trainings", plan, "--data",
              phantom_dataset, "--runs", tmp_path, "--records", tmp_path / "records"],
@@ -220,27 +253,29 @@ def test_one_training_at_a_time_in_a_folder(phantom_dataset: Path, tmp_path: Pat
         )  # fmt: skip
         assert first.poll() is None
         first.kill()
-    for refused in (second, queue):
-        assert refused.returncode == 1
-        assert "Another training is running in the output folder" in refused.stderr
-        assert "Traceback" not in refused.stderr
+    for status, _, refusal in (second, (queue.returncode, queue.stdout, queue.stderr)):
+        assert status == 1
+        assert "Another training is running in the output folder" in refusal
+        assert "Traceback" not in refusal
 
 
 def test_resuming_a_complete_run_refits_the_cards_levels(
-    finished: Path, phantom_dataset: Path, tmp_path: Path
+    small_run: Path, phantom_dataset: Path, tmp_path: Path, train: Train
 ):
     """As for a run that ended before cards knew levels; nothing else changes."""
     output = tmp_path / "complete"
-    shutil.copytree(finished, output)
+    shutil.copytree(small_run, output)
     whole = json.loads((output / "card.json").read_text())
     assert set(whole["levels"]) == {"breast", "patient"}
     bare = json.loads(json.dumps(whole))
     bare["levels"] = {}
     del bare["metrics"]["validation"]["rules"]
     (output / "card.json").write_text(json.dumps(bare))
-    answer = run(*STAGES, "--data", phantom_dataset, "--output", output, "--resume")
-    assert answer.returncode == 0, answer.stderr
-    assert "complete" in answer.stdout
+    status, printed, errors = train(
+        *STAGES, "--data", phantom_dataset, "--output", output, "--resume"
+    )
+    assert status == 0, errors
+    assert "complete" in printed
     renewed = json.loads((output / "card.json").read_text())
     for level, fitted in whole["levels"].items():
         assert renewed["levels"][level]["calibration"] == pytest.approx(
@@ -252,21 +287,21 @@ def test_resuming_a_complete_run_refits_the_cards_levels(
 
 
 def test_a_run_is_distilled_from_earlier_runs(
-    finished: Path, phantom_dataset: Path, tmp_path: Path
+    small_run: Path, phantom_dataset: Path, tmp_path: Path, train: Train
 ):
     """By a teacher that is certain of tumours everywhere, and nothing by the labels."""
     teacher = tmp_path / "teacher"
-    shutil.copytree(finished, teacher)
+    shutil.copytree(small_run, teacher)
     card = json.loads((teacher / "card.json").read_text())
     card["calibration"] = {"slope": 1e-6, "intercept": 6.0}
     (teacher / "card.json").write_text(json.dumps(card))
     output = tmp_path / "taught"
-    answer = run(
+    status, _, errors = train(
         *STAGES, "--head-epochs", "0", "--epochs", "2", "--learning-rate", "1e-3",
         "--augmentation", "none", "--ema-momentum", "0", "--data", phantom_dataset,
         "--output", output, "--teachers", teacher, "--teacher-share", "1", "--smoothing", "2",
     )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
+    assert status == 0, errors
     with (output / "validation_scores.csv").open() as stream:
         logits = [float(row["logit"]) for row in csv.DictReader(stream)]
     assert min(logits) > 0
@@ -275,7 +310,7 @@ def test_a_run_is_distilled_from_earlier_runs(
 
 
 def test_a_teacher_gets_images_as_in_its_training(
-    finished: Path, phantom_dataset: Path, tmp_path: Path
+    small_run: Path, phantom_dataset: Path, tmp_path: Path, small_network: None
 ):
     """Without smoothing, though the network that it teaches has some."""
     import keras
@@ -286,8 +321,8 @@ def test_a_teacher_gets_images_as_in_its_training(
     from mammoscope.training.loop import predict
     from mammoscope.training.teachers import teacher_answers
 
-    stored = TrainConfig.from_record((finished / "config.json").read_bytes())
-    config = stored.model_copy(update={"smoothing": 3, "teachers": (str(finished),)})
+    stored = TrainConfig.from_record((small_run / "config.json").read_bytes())
+    config = stored.model_copy(update={"smoothing": 3, "teachers": (str(small_run),)})
 
     def load(its: TrainConfig) -> keras.Model:
         network = build_network(its)
@@ -297,8 +332,8 @@ def test_a_teacher_gets_images_as_in_its_training(
     examples = read_dataset(phantom_dataset).split("train")[:6]
     learned = preprocess_examples(examples, config, tmp_path, "train")
     answers = teacher_answers(learned, (), config, load)
-    alone = predict(keras.saving.load_model(finished / "model.keras"), learned.pixels)
-    calibration = load_artifact(finished).card.calibration
+    alone = predict(keras.saving.load_model(small_run / "model.keras"), learned.pixels)
+    calibration = load_artifact(small_run).card.calibration
     expected = [calibration.probability(float(logit)) for logit in alone]
     assert answers == pytest.approx(expected, abs=1e-3)
     assert np.ptp(alone) > 0
@@ -315,10 +350,11 @@ def test_a_teacher_gets_images_as_in_its_training(
     ],
 )
 def test_invalid_teachers_are_refused(
-    finished: Path, phantom_dataset: Path, tmp_path: Path, damage: str, message: str
-):
+    small_run: Path, phantom_dataset: Path, tmp_path: Path, train: Train, *,
+    damage: str, message: str,
+):  # fmt: skip
     teacher = tmp_path / "teacher"
-    shutil.copytree(finished, teacher)
+    shutil.copytree(small_run, teacher)
     split = (teacher / "split.csv").read_text()
     if damage == "none there":
         (teacher / "config.json").unlink()
@@ -332,13 +368,13 @@ def test_invalid_teachers_are_refused(
         (teacher / "split.csv").unlink()
     else:
         (teacher / "split.csv").write_text(split.replace(",validation,", ",train,", 1))
-    answer = run(
+    status, _, errors = train(
         *STAGES, "--data", phantom_dataset, "--output", tmp_path / "run", "--teachers", teacher
     )
-    assert answer.returncode == 1
-    assert message in answer.stderr
-    assert str(tmp_path) not in answer.stderr
-    assert "Traceback" not in answer.stderr
+    assert status == 1
+    assert message in errors
+    assert str(tmp_path) not in errors
+    assert "Traceback" not in errors
 
 
 REMOVED = sorted(
@@ -348,16 +384,15 @@ REMOVED = sorted(
 )
 
 
-def test_runs_with_removed_features_are_not_resumed(phantom_dataset: Path, tmp_path: Path, capsys):
-    from mammoscope.__main__ import main
-
+def test_runs_with_removed_features_are_not_resumed(
+    phantom_dataset: Path, tmp_path: Path, train: Train
+):
     assert len(REMOVED) > 5
     for record in REMOVED:
         output = tmp_path / record.name
         shutil.copytree(record, output)
-        options = ("--data", phantom_dataset, "--output", output, "--resume")
-        assert main(["train", *map(str, options)]) == 1
-        error = capsys.readouterr().err
+        status, _, error = train("--data", phantom_dataset, "--output", output, "--resume")
+        assert status == 1
         assert "no longer supports" in error
         assert error.count("\n") == 1
 
@@ -381,6 +416,7 @@ INTERRUPTED_AMID_BATCHES = """
 import itertools, os, signal, sys, time
 from mammoscope.__main__ import main
 from mammoscope.training import batches
+from tests.training.small_network import use_small_network
 
 augmented, made = batches.augmented, itertools.count(1)
 
@@ -391,6 +427,7 @@ def slow(*arguments):
     return augmented(*arguments)
 
 batches.augmented = slow
+use_small_network()
 sys.exit(main(["train", *sys.argv[1:]]))
 """
 
@@ -398,14 +435,7 @@ sys.exit(main(["train", *sys.argv[1:]]))
 def test_ctrl_c_stops_at_once_and_keeps_completed_epochs(phantom_dataset: Path, tmp_path: Path):
     output = tmp_path / "interrupted"
     arguments = (*SMOKE, "--batch-size", "4", "--epochs", "50", "--data", phantom_dataset)
-    answer = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_AMID_BATCHES, *map(str, arguments), "--output", output],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=ROOT,
-    )
+    answer = run(("-c", INTERRUPTED_AMID_BATCHES), *arguments, "--output", output)
     assert answer.returncode == 130, answer.stderr
     assert "continue with --resume" in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -426,8 +456,9 @@ def test_ctrl_c_stops_at_once_and_keeps_completed_epochs(phantom_dataset: Path, 
     ],
 )
 def test_bad_input_is_reported_in_one_line(
-    prepare_folder: str, status: int, message: str, phantom_dataset: Path, tmp_path: Path
-):
+    phantom_dataset: Path, tmp_path: Path, train: Train, *,
+    prepare_folder: str, status: int, message: str,
+):  # fmt: skip
     data = tmp_path / "data"
     output = tmp_path / "run"
     options: list[str] = []
@@ -451,19 +482,21 @@ def test_bad_input_is_reported_in_one_line(
         options = ["--weights", "elsewhere.h5"]
     elif prepare_folder == "full disk":
         output = Path("/dev/full/run")
-    answer = run(*SMOKE, "--data", data, "--output", output, *options)
-    assert answer.returncode == status
-    assert message in answer.stderr
-    assert "Traceback" not in answer.stderr
+    ended, _, errors = train(*SMOKE, "--data", data, "--output", output, *options)
+    assert ended == status
+    assert message in errors
+    assert "Traceback" not in errors
 
 
-def test_a_run_with_unavailable_weights_is_started_over(phantom_dataset: Path, tmp_path: Path):
+def test_a_run_with_unavailable_weights_is_started_over(
+    phantom_dataset: Path, tmp_path: Path, train: Train
+):
     where = ("--data", phantom_dataset, "--output", tmp_path / "run")
     for options in (["--weights", "a.h5"], ["--weights", "b.keras", "--seed", "7"]):
-        answer = run(*SMOKE, *where, *options)
-        assert answer.returncode == 1
-        assert "has a run" not in answer.stderr
-        assert "must be imagenet" in answer.stderr
+        status, _, errors = train(*SMOKE, *where, *options)
+        assert status == 1
+        assert "has a run" not in errors
+        assert "must be imagenet" in errors
     assert (tmp_path / "run").is_dir()
 
 
@@ -531,7 +564,7 @@ def test_every_backbone_builds_with_every_head(backbone: str):
 
 
 @pytest.mark.parametrize("head", ["mean", "logit_map"])
-def test_a_run_starts_from_an_earlier_runs_head(head: str, tmp_path: Path):
+def test_a_run_starts_from_an_earlier_runs_head(head: str, tmp_path: Path, small_network: None):
     from mammoscope.model.networks import build_network, load_weights
 
     earlier = build_network(TrainConfig.from_preset("smoke", {"head": head}))

@@ -1,5 +1,6 @@
 """An image has the same score in every container and syntax."""
 
+import hashlib
 import io
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file
 from mammoscope.model.artifact.folder import load_artifact
-from mammoscope.model.engine import Engine, load_engine
+from mammoscope.model.engine import Engine, Scores, load_engine
 from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_image
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from tests.conftest import MODEL
@@ -28,9 +29,19 @@ def engine() -> Engine:
     """The released network in float32, on any CPU.
 
     Reading is what is held here. What computing in bfloat16 adds where a CPU does is held by
-    `compile`, and told by the card.
+    `compile`, and told by the card. Equal network inputs are given to the network once.
     """
-    return load_engine(replace(load_artifact(MODEL), precision="float32"))
+    loaded = load_engine(replace(load_artifact(MODEL), precision="float32"))
+    infer, known = loaded.infer, {}
+
+    def remembered(pixels: np.ndarray) -> Scores:
+        key = (pixels.shape, hashlib.sha256(pixels).digest())
+        if key not in known:
+            known[key] = infer(pixels)
+        return known[key]
+
+    loaded.infer = remembered
+    return loaded
 
 
 def probability(engine: Engine, data: bytes, needed: tuple[int, int] | None = None) -> float:
