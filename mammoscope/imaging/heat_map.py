@@ -185,7 +185,7 @@ def _mixtures() -> Pixels:
     every = np.arange(256, dtype=np.uint8)
     colours = cv2.applyColorMap(every[:, None], COLOURS)[:, :, ::-1]
     mixed = (1.0 - OPACITY) * every[None, :, None] + np.float32(OPACITY) * colours
-    return np.rint(mixed).astype(np.uint8).reshape(-1, 3)
+    return np.asarray(np.rint(mixed), np.uint8).reshape(-1, 3)
 
 
 def _steps(heat: Float, low: float, high: float) -> Pixels:
@@ -194,4 +194,4 @@ def _steps(heat: Float, low: float, high: float) -> Pixels:
         scaled = np.clip((heat - low) / (high - low), 0.0, 1.0)
     else:
         scaled = np.full_like(heat, 0.5)
-    return np.rint(scaled * 255.0).astype(np.uint8)
+    return np.asarray(np.rint(scaled * 255.0), np.uint8)
