@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 import structlog
 
+from mammoscope.archive.commitment import Commit
 from mammoscope.archive.dicomweb import DicomWeb, FoundStudy
 from mammoscope.archive.results import (
     RefusedSource,
@@ -72,11 +73,14 @@ class Doors(NamedTuple):
         Received images, or None.
     send
         Sends results.
+    commit
+        Waits for the archive's commitment to them; None asks for none.
     """
 
     archive: DicomWeb | None
     spool: Spool | None
     send: Send
+    commit: Commit | None = None
 
 
 class Predictor(NamedTuple):
@@ -126,6 +130,7 @@ class Worker:
         self._archive: Final = doors.archive
         self._spool: Final = doors.spool
         self._send: Final = doors.send
+        self._commit: Final = doors.commit
         self._engine: Final = predictor.engine
         self._reader: Final = predictor.reader
         self._watcher: Final = watcher
@@ -319,7 +324,7 @@ class Worker:
             )
             self._state.keep_results(claim, results, self.model_version)
         results = self._state.results(claim)
-        store_results(claim.study_uid, results, self._send, self._archive)
+        store_results(claim.study_uid, results, self._send, self._archive, self._commit)
         self._state.finish(claim, results[0].sop_instance_uid)
         self._clean(claim)
         return Stage.STORED
