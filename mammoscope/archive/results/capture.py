@@ -67,7 +67,7 @@ def encode_capture(image: Reported, decided: Decided, series_uid: UID, number: i
     """
     picture = draw_capture(image, decided)
     frame = encode_frame(picture, JPEGBaseline8Bit, 8, 8, _COLOURS, 0, 0)
-    result = copy_of(_template(decided.card.version), series_uid, number)
+    result = copy_of(_template(decided.card.version), image.origin, series_uid, number)
     set_pixels(result, picture.shape, frame)
     result.DateOfSecondaryCapture = result.InstanceCreationDate
     result.TimeOfSecondaryCapture = result.InstanceCreationTime

@@ -141,12 +141,13 @@ def encoded(result: Dataset) -> bytes:
     return stream.getvalue()
 
 
-def copy_of(template: bytes, series_uid: UID, number: int) -> FileDataset:
-    """Return a new object of a series, with the elements of an encoded one.
+def copy_of(template: bytes, origin: Origin, series_uid: UID, number: int) -> FileDataset:
+    """Return a new object of the source's study, with the elements of an encoded one.
 
     Elements that stay as they are, most of them, are neither parsed nor encoded again.
     """
     result = dcmread(io.BytesIO(template))
+    result.StudyInstanceUID = origin.reference.StudyInstanceUID
     result.SeriesInstanceUID = series_uid
     result.SOPInstanceUID = new_uid()
     result.InstanceNumber = number

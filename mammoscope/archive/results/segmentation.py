@@ -54,7 +54,7 @@ def encode_heat_map(image: Reported, card: Card, series_uid: UID, number: int) -
         Number of this one in the series, from 1.
     """
     values, block = probability_map(image, card)
-    result = copy_of(_template(card.version, card.sha256), series_uid, number)
+    result = copy_of(_template(card.version, card.sha256), image.origin, series_uid, number)
     set_pixels(result, values.shape, encode_frame(values, JPEGLSLossless, 8, 8, "MONOCHROME2"))
     result.PatientOrientation = image.origin.orientation
     cells = " x ".join(map(str, image.source.prediction.logit_map.shape))
