@@ -1,6 +1,7 @@
 """DICOM objects for tests: a small valid mammogram, and changes to one."""
 
 import io
+from functools import cache
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -11,6 +12,7 @@ from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 AMBIGUOUS = {"PixelPaddingValue": "US", "PixelPaddingRangeLimit": "US"}
 
 
+@cache
 def mammogram_object(encoding: Encoding | None = None, **config) -> bytes:
     """A phantom's DICOM file, 256 x 208 pixels by default."""
     wanted = {"seed": 3, "height": 256, "width": 208, **config}

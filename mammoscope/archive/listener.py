@@ -1,25 +1,25 @@
 """The door that listens: a storage SCP (C-STORE, C-ECHO) that puts images into the spool."""
 
 import io
-import logging
-import ssl
 import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
 from pydicom import dcmread
-from pydicom.uid import UID, AllTransferSyntaxes
+from pydicom.uid import AllTransferSyntaxes
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.presentation import build_context
 
+from mammoscope.archive.commitment import COMMITMENT, Commitments
 from mammoscope.archive.dicomweb import is_source
+from mammoscope.archive.peer import VERIFICATION
 from mammoscope.archive.spool import Spool
 from mammoscope.archive.state import Sighting, State
+from mammoscope.archive.tls import receiving_context
 from mammoscope.errors import ConfigurationError, StateError, StorageError
 from mammoscope.settings.archive import ArchiveSettings, parse_dicom_address
 
-_VERIFICATION: Final = UID("1.2.840.10008.1.1")
 _SUCCESS: Final = 0x0000
 _OUT_OF_RESOURCES: Final = 0xA700
 _CANNOT_UNDERSTAND: Final = 0xC000
@@ -32,8 +32,6 @@ _IDLE_S: Final = 60.0
 _HEADER: Final = ["StudyInstanceUID", "SOPInstanceUID", "Modality"]
 
 _log = structlog.get_logger(__name__)
-
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs patients' UIDs
 
 
 class Listener:
@@ -53,6 +51,8 @@ class Listener:
         Receives their studies.
     enter
         Enters a sighting into the state; returns whether it makes work.
+    commitments
+        Takes the archive's reports of Storage Commitment; None refuses them.
 
     Raises
     ------
@@ -66,6 +66,7 @@ class Listener:
         spool: Spool,
         state: State,
         enter: Callable[[Sighting], bool],
+        commitments: Commitments | None = None,
     ) -> None:
         if settings.listen is None:
             raise ConfigurationError("The AE title and port to listen on are missing.")
@@ -82,13 +83,19 @@ class Listener:
             build_context(each.abstract_syntax or "", [*AllTransferSyntaxes])
             for each in AllStoragePresentationContexts
         ]
+        handlers: list[Any] = [(evt.EVT_C_STORE, self._store)]
+        if commitments is not None:
+            reports = build_context(COMMITMENT)
+            reports.scu_role = reports.scp_role = True  # the archive is the SCP
+            contexts.append(reports)
+            handlers.append((evt.EVT_N_EVENT_REPORT, commitments.report))
         try:
             self._server: Any = entity.start_server(
                 (address.host, address.port),
                 block=False,
-                ssl_context=_tls(settings),
-                evt_handlers=[(evt.EVT_C_STORE, self._store)],
-                contexts=[*contexts, build_context(_VERIFICATION)],
+                ssl_context=receiving_context(settings.listen_certificate, settings.listen_ca_file),
+                evt_handlers=handlers,
+                contexts=[*contexts, build_context(VERIFICATION)],
             )
         except OSError as err:
             raise ConfigurationError(
@@ -139,21 +146,3 @@ def _identity(data: bytes) -> tuple[str, str, str]:
         if not study or not instance:
             raise ValueError("no UID")
         return study, instance, str(header.get("Modality") or "")
-
-
-def _tls(settings: ArchiveSettings) -> ssl.SSLContext | None:
-    if settings.listen_certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.listen_certificate)
-        if settings.listen_ca_file is not None:
-            context.load_verify_locations(settings.listen_ca_file)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except OSError as err:  # ssl.SSLError is one
-        raise ConfigurationError(
-            "The certificates for listening cannot be read; give PEM files, the key with its "
-            "certificate."
-        ) from err
-    return context

@@ -1,34 +1,33 @@
 """Store results in the archive: by STOW-RS or C-STORE, never without a check."""
 
 import io
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pydicom import dcmread
-from pynetdicom import AE
 from pynetdicom.presentation import build_context
 
+from mammoscope.archive.commitment import Commit
 from mammoscope.archive.dicomweb import DicomWeb
+from mammoscope.archive.peer import Peer
 from mammoscope.archive.results import ResultObject
 from mammoscope.errors import ArchiveRefusedError, ArchiveUnreachableError
-from mammoscope.settings.archive import parse_dicom_address
 
-_OWN_TITLE: Final = "MAMMOSCOPE"
-_TIMEOUT_S: Final = 60.0
 _WARNINGS: Final = range(0xB000, 0xC000)
 _OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)
 
 Send = Callable[[str, Sequence[ResultObject]], None]
 """Sends objects of a study, or raises ArchiveError."""
 
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs patients' UIDs
-
 
 def store_results(
-    study_uid: str, results: Sequence[ResultObject], send: Send, archive: DicomWeb | None
+    study_uid: str,
+    results: Sequence[ResultObject],
+    send: Send,
+    archive: DicomWeb | None,
+    commit: Commit | None = None,
 ) -> None:
-    """Send the results that the archive does not have, and check that it lists all.
+    """Send the results that the archive does not have, and check that it keeps all.
 
     Parameters
     ----------
@@ -40,22 +39,25 @@ def store_results(
         `send_by_stow` or `send_by_c_store`.
     archive
         What lists the archive's instances; without it, the archive's answers are believed.
+    commit
+        Waits for the archive's commitment to all results, also those that it lists already.
 
     Raises
     ------
     ArchiveUnreachableError
         If the archive does not answer.
     ArchiveRefusedError
-        If it refuses an object, or does not list it.
+        If it refuses an object, does not list it or does not commit to it.
     """
     missing = _missing(study_uid, results, archive)
-    if not missing:
-        return
-    send(study_uid, missing)
-    if archive is not None and (left := _missing(study_uid, missing, archive)):
+    if missing:
+        send(study_uid, missing)
+    if missing and archive is not None and (left := _missing(study_uid, missing, archive)):
         raise ArchiveRefusedError(
             f"The archive accepted {len(missing)} objects but does not list {len(left)} of them."
         )
+    if commit is not None:
+        commit(results)
 
 
 def send_by_stow(archive: DicomWeb) -> Send:
@@ -67,28 +69,14 @@ def send_by_stow(archive: DicomWeb) -> Send:
     return send
 
 
-def send_by_c_store(address: str, calling_title: str = _OWN_TITLE) -> Send:
-    """Return a function that sends by C-STORE to ``AET@HOST:PORT``."""
-    title, host, port = parse_dicom_address(address)
+def send_by_c_store(peer: Peer) -> Send:
+    """Return a function that sends by C-STORE."""
 
     def send(_study_uid: str, results: Sequence[ResultObject]) -> None:
-        entity = AE(ae_title=calling_title)
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _TIMEOUT_S
         kinds = {(result.sop_class_uid, result.transfer_syntax_uid) for result in results}
-        association = entity.associate(
-            host, port, [build_context(*kind) for kind in sorted(kinds)], ae_title=title
-        )
-        if association.is_rejected:
-            raise ArchiveUnreachableError(
-                "The archive refuses the association; it may not know this AE title."
-            )
-        if not association.is_established:
-            raise ArchiveUnreachableError("The archive does not answer at its DICOM port.")
-        try:
+        with peer.associated([build_context(*kind) for kind in sorted(kinds)]) as association:
             for result in results:
                 _require_stored(association, result)
-        finally:
-            association.release()
 
     return send
 

@@ -4,13 +4,14 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from typing import Final, NamedTuple, Protocol
 
 import structlog
 
+from mammoscope.archive.commitment import Commit
 from mammoscope.archive.dicomweb import DicomWeb, FoundStudy
 from mammoscope.archive.results import (
     RefusedSource,
@@ -45,6 +46,9 @@ _IDLE_S: Final = 0.5
 
 _MOST_DOUBLINGS: Final = 20
 
+_AT_ONCE: Final = 2
+"""Studies at once: one is encoded and sent while the next is predicted."""
+
 _WAITS: Final = (ArchiveUnreachableError, StateError, StorageError)
 """Errors that are no study's fault: the worker waits, and no attempt counts."""
 
@@ -69,11 +73,14 @@ class Doors(NamedTuple):
         Received images, or None.
     send
         Sends results.
+    commit
+        Waits for the archive's commitment to them; None asks for none.
     """
 
     archive: DicomWeb | None
     spool: Spool | None
     send: Send
+    commit: Commit | None = None
 
 
 class Predictor(NamedTuple):
@@ -94,7 +101,7 @@ class Watcher(Protocol):
 
 
 class Worker:
-    """Takes studies from the queue, one at a time.
+    """Takes studies from the queue, two at once.
 
     Parameters
     ----------
@@ -123,10 +130,13 @@ class Worker:
         self._archive: Final = doors.archive
         self._spool: Final = doors.spool
         self._send: Final = doors.send
+        self._commit: Final = doors.commit
         self._engine: Final = predictor.engine
         self._reader: Final = predictor.reader
         self._watcher: Final = watcher
         self._stop: Final = threading.Event()
+        self._searching: Final = threading.Lock()
+        self._window, self._next_search = Window(), 0.0
         self._unlisted = 0
         """Studies of the last search whose images the archive did not list."""
         self._threads = ThreadPoolExecutor(available_processors() + 1, "predict")
@@ -141,7 +151,7 @@ class Worker:
         self._threads.shutdown()
 
     def stop(self) -> None:
-        """Let `run` return after the current study."""
+        """Let `run` return after the current studies."""
         self._stop.set()
 
     def enter(self, sighting: Sighting) -> bool:
@@ -166,17 +176,29 @@ class Worker:
         ArchiveRefusedError
             With `until_idle`: if the archive did not list the images of a study.
         """
-        next_search, failures, failing_since = 0.0, 0, 0.0
+        self._window, self._next_search = window, 0.0
+        with ThreadPoolExecutor(_AT_ONCE, "study") as threads:
+            try:
+                for ended in as_completed(
+                    [threads.submit(self._work, until_idle=until_idle) for _ in range(_AT_ONCE)]
+                ):
+                    ended.result()
+            except BaseException:
+                self.stop()
+                raise
+        if until_idle and not self._stop.is_set():
+            self._require_all_listed()
+
+    def _work(self, *, until_idle: bool) -> None:
+        """Work on one study after another, until `stop` or until nothing is left."""
+        failures, failing_since = 0, 0.0
         while not self._stop.is_set():
             try:
-                if self._archive is not None and time.monotonic() >= next_search:
-                    self.search(window)
-                    next_search = time.monotonic() + self._settings.poll_s
+                searched = self._search_if_due()
                 worked = self._work_on_one()
                 failures = 0
                 if not worked:
-                    if until_idle and not self._state.pending():
-                        self._require_all_listed()
+                    if until_idle and searched and not self._state.pending():
                         return
                     self._stop.wait(_IDLE_S)
             except _WAITS as err:
@@ -188,6 +210,18 @@ class Worker:
                 self._watcher.waited(err.code)
                 _log.warning("waiting", code=err.code, reason=str(err), seconds=round(delay_s, 1))
                 self._stop.wait(delay_s)
+
+    def _search_if_due(self) -> bool:
+        """Search, if it is time; returns False while another thread searches."""
+        if not self._searching.acquire(blocking=False):
+            return False
+        try:
+            if self._archive is not None and time.monotonic() >= self._next_search:
+                self.search(self._window)
+                self._next_search = time.monotonic() + self._settings.poll_s
+        finally:
+            self._searching.release()
+        return True
 
     def _require_all_listed(self) -> None:
         if self._unlisted:
@@ -290,7 +324,7 @@ class Worker:
             )
             self._state.keep_results(claim, results, self.model_version)
         results = self._state.results(claim)
-        store_results(claim.study_uid, results, self._send, self._archive)
+        store_results(claim.study_uid, results, self._send, self._archive, self._commit)
         self._state.finish(claim, results[0].sop_instance_uid)
         self._clean(claim)
         return Stage.STORED

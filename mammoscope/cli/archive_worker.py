@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from mammoscope.archive.dicomweb import DicomWeb
     from mammoscope.archive.monitoring import Monitoring
+    from mammoscope.archive.peer import Peer
     from mammoscope.archive.state import Stage, State
     from mammoscope.archive.storing import Send
     from mammoscope.archive.worker import Worker
@@ -188,12 +189,13 @@ def run_push(args: argparse.Namespace) -> int:
         If the archive does not store an object.
     """
     from mammoscope.archive.folders import read_objects
+    from mammoscope.archive.peer import Peer
     from mammoscope.archive.storing import store_results
 
     settings = _settings(args, "dicomweb", "send_to")
     with ExitStack() as opened:
         archive = opened.enter_context(_dicomweb(settings)) if settings.dicomweb else None
-        send = _sender(settings, archive)
+        send = _sender(Peer(settings) if settings.send_to else None, archive)
         number = 0
         for study_uid, objects in read_objects(args.paths):
             store_results(study_uid, objects, send, archive)
@@ -235,7 +237,9 @@ def _progress(state: "State", monitoring: "Monitoring") -> Iterator[_Progress]:
 def _worker(
     model: Path, settings: ArchiveSettings, state: "State", watcher: _Progress
 ) -> "Iterator[Worker]":
+    from mammoscope.archive.commitment import Commitments
     from mammoscope.archive.listener import Listener
+    from mammoscope.archive.peer import Peer
     from mammoscope.archive.spool import Spool
     from mammoscope.archive.worker import Doors, Predictor, Worker
     from mammoscope.imaging.pool import ReadingPool
@@ -252,11 +256,16 @@ def _worker(
         spool = None
         if settings.listen is not None:
             spool = opened.enter_context(Spool(settings.spool, settings.spool_bytes))
-        doors = Doors(archive, spool, _sender(settings, archive))
+        peer = Peer(settings) if settings.send_to else None
+        commitments = None
+        if peer is not None and settings.commitment_s:
+            commitments = Commitments(peer, settings.commitment_s)
+        commit = commitments.require if commitments else None
+        doors = Doors(archive, spool, _sender(peer, archive), commit)
         worker = Worker(settings, state, doors, predictor, watcher)
         opened.callback(worker.close)
         if spool is not None:
-            listener = Listener(settings, spool, state, worker.enter)
+            listener = Listener(settings, spool, state, worker.enter, commitments)
             opened.callback(listener.close)
             listener.enter_again()
         yield worker
@@ -321,11 +330,11 @@ def _dicomweb(settings: ArchiveSettings) -> "Iterator[DicomWeb]":
         archive.close()
 
 
-def _sender(settings: ArchiveSettings, archive: "DicomWeb | None") -> "Send":
+def _sender(peer: "Peer | None", archive: "DicomWeb | None") -> "Send":
     from mammoscope.archive.storing import send_by_c_store, send_by_stow
 
-    if settings.send_to is not None:
-        return send_by_c_store(settings.send_to)
+    if peer is not None:
+        return send_by_c_store(peer)
     if archive is None:
         raise ConfigurationError("Give --dicomweb URL or --send-to AET@HOST:PORT.")
     return send_by_stow(archive)

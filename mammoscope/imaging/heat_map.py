@@ -4,6 +4,7 @@ The logit map covers the preprocessed image, which is cropped, stretched and som
 This module reverses these steps, so that every cell covers its tissue in the source image.
 """
 
+import functools
 from typing import Final
 
 import cv2
@@ -35,6 +36,8 @@ _LAYER_SIDE: Final = 384
 _BAND_ROWS: Final = 512
 """Rows drawn at a time, to limit memory for the largest images."""
 
+_ALL: Final = (slice(None), slice(None))
+
 
 def cell_centres(cells: int, length: int) -> FloatArray:
     """Centre of each cell's receptive field along one axis of the preprocessed image, in pixels.
@@ -57,7 +60,9 @@ def cell_centres(cells: int, length: int) -> FloatArray:
     return np.asarray(first + step * np.arange(cells), dtype=np.float64)
 
 
-def heat_map(logit_map: Float, preprocessed: Preprocessed) -> tuple[Float, Mask]:
+def heat_map(
+    logit_map: Float, preprocessed: Preprocessed, every: tuple[slice, slice] = _ALL
+) -> tuple[Float, Mask]:
     """Map a logit map to the geometry of the source image's crop.
 
     Parameters
@@ -66,18 +71,21 @@ def heat_map(logit_map: Float, preprocessed: Preprocessed) -> tuple[Float, Mask]
         float32 (h, w), of a `Prediction`.
     preprocessed
         The preprocessed image.
+    every
+        Rows and columns of the crop to compute; by default all.
 
     Returns
     -------
     tuple
-        Heat float32 and breast bool, both of the size of ``preprocessed.box``. The heat is
-        interpolated between cell centres and constant beyond the outermost.
+        Heat float32 and breast bool, both of the size of ``preprocessed.box``, or of its part
+        `every`. The heat is interpolated between cell centres and constant beyond the outermost.
     """
     top, left, bottom, right = preprocessed.box
-    rows = _preprocessed_positions(bottom - top, preprocessed.pixels.shape[0])
+    rows = _preprocessed_positions(bottom - top, preprocessed.pixels.shape[0])[every[0]]
     columns = _preprocessed_positions(right - left, preprocessed.pixels.shape[1])
     if preprocessed.mirrored:
         columns = columns[::-1]
+    columns = columns[every[1]]
     across = _interpolation(columns, cell_centres(logit_map.shape[1], preprocessed.pixels.shape[1]))
     down = _interpolation(rows, cell_centres(logit_map.shape[0], preprocessed.pixels.shape[0]))
     heat = down @ logit_map.astype(np.float32) @ across.T
@@ -108,12 +116,13 @@ def overlay(display: Pixels, logit_map: Float, preprocessed: Preprocessed) -> Co
     low, high = heat_range(heat, breast)
     drawn = np.repeat(display[:, :, None], 3, axis=2)
     top, left, bottom, right = preprocessed.box
-    crop = drawn[top:bottom, left:right]
+    crop, grey = drawn[top:bottom, left:right], display[top:bottom, left:right]
     for first in range(0, crop.shape[0], _BAND_ROWS):
         band = slice(first, first + _BAND_ROWS)
-        colours = _colours(heat[band], low, high)
-        mixed = (1.0 - OPACITY) * crop[band] + np.float32(OPACITY) * colours
-        crop[band] = np.where(breast[band, :, None], np.rint(mixed).astype(np.uint8), crop[band])
+        places = np.left_shift(_steps(heat[band], low, high), 8, dtype=np.intp)
+        places |= grey[band]
+        mixed = _mixtures().take(places, axis=0)
+        crop[band] = cv2.copyTo(mixed, breast[band].astype(np.uint8), crop[band])
     return drawn
 
 
@@ -166,10 +175,23 @@ def _interpolation(positions: FloatArray, centres: FloatArray) -> Float:
 
 def _colours(heat: Float, low: float, high: float) -> Colours:
     """uint8 (H, W, 3), red, green, blue; the middle colour if all heat is equal."""
+    coloured = cv2.applyColorMap(_steps(heat, low, high), COLOURS)
+    return np.asarray(coloured[:, :, ::-1], dtype=np.uint8)
+
+
+@functools.cache
+def _mixtures() -> Pixels:
+    """uint8 (65536, 3): every step of colour over every grey, the grey in the lower 8 bits."""
+    every = np.arange(256, dtype=np.uint8)
+    colours = cv2.applyColorMap(every[:, None], COLOURS)[:, :, ::-1]
+    mixed = (1.0 - OPACITY) * every[None, :, None] + np.float32(OPACITY) * colours
+    return np.asarray(np.rint(mixed), np.uint8).reshape(-1, 3)
+
+
+def _steps(heat: Float, low: float, high: float) -> Pixels:
+    """uint8 (H, W): 0 for the least heat, 255 for the greatest, the middle if all are equal."""
     if high - low > _EVEN * max(abs(low), abs(high)):
         scaled = np.clip((heat - low) / (high - low), 0.0, 1.0)
     else:
         scaled = np.full_like(heat, 0.5)
-    steps = np.rint(scaled * 255.0).astype(np.uint8)
-    coloured = cv2.applyColorMap(steps, COLOURS)
-    return np.asarray(coloured[:, :, ::-1], dtype=np.uint8)
+    return np.asarray(np.rint(scaled * 255.0), np.uint8)

@@ -118,6 +118,17 @@ class ArchiveSettings(Frozen):
     send_to: Address | None = None
     """AE title, host and port that results are sent to by C-STORE; None for STOW-RS."""
 
+    send_certificate: Path | None = None
+    """Client certificate and its key (PEM, in one file) to send by TLS."""
+
+    send_ca_file: Path | None = None
+    """Certificates (PEM) that sign that of the archive, which must be valid for its host; None for
+    the usual ones. Without this and `send_certificate`, results are sent without TLS."""
+
+    commitment_s: Annotated[float, Field(ge=0.0)] = 0.0
+    """Seconds to wait for the archive's Storage Commitment to results sent by C-STORE; 0 does not
+    ask for it."""
+
     quiet_s: Annotated[float, Field(ge=0.0)] = 60.0
     """Seconds without a new image after which a study counts as complete."""
 
@@ -208,4 +219,10 @@ def require_a_door(settings: ArchiveSettings) -> None:
     if settings.dicomweb is None and settings.send_to is None:
         raise ConfigurationError(
             "The worker cannot store results: give --dicomweb URL or --send-to AET@HOST:PORT."
+        )
+    about_sending = settings.send_certificate or settings.send_ca_file or settings.commitment_s
+    if about_sending and settings.send_to is None:
+        raise ConfigurationError(
+            f"{ARCHIVE_PREFIX}SEND_CERTIFICATE, {ARCHIVE_PREFIX}SEND_CA_FILE and "
+            f"{ARCHIVE_PREFIX}COMMITMENT_S are about C-STORE: give --send-to AET@HOST:PORT as well."
         )

@@ -13,6 +13,7 @@ import pytest
 
 from mammoscope.imaging.pool import ReadingPool
 from mammoscope.model.engine import Engine, load_engine
+from tests.archive.doors import Door
 from tests.archive.servers import PATIENCE_S, Orthanc, command, free_port, wait_for
 
 
@@ -100,3 +101,8 @@ def reader() -> Iterator[ReadingPool]:
 def engine(reader: ReadingPool, compiled_folder: Path) -> Engine:
     """The small network; its reader was started before its threads."""
     return load_engine(compiled_folder)
+
+
+@pytest.fixture
+def door(tmp_path: Path, engine: Engine, reader: ReadingPool) -> Door:
+    return Door(tmp_path, engine, reader)

@@ -65,10 +65,17 @@ def start(environment: dict[str, str], *command: str) -> subprocess.Popen[bytes]
     )
 
 
-def run(environment: dict[str, str], *command: str) -> tuple[int, str]:
-    process = start(environment, *command)
-    _, log = process.communicate(timeout=PATIENCE_S)
+def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """Exit status and log; a worker that hangs would work on the studies of other tests."""
+    try:
+        _, log = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
     return process.returncode, log.decode()
+
+
+def run(environment: dict[str, str], *command: str) -> tuple[int, str]:
+    return ended(start(environment, *command))
 
 
 def test_a_worker_killed_at_each_step_reports_each_study_once(
@@ -103,8 +110,8 @@ def test_two_workers_share_a_queue_in_postgresql(
     workers = [start(shared, "mammoscope") for _ in range(2)]
     wait_for(lambda: orthanc.instances("SR"))
     workers[0].kill()
-    logs = [process.communicate(timeout=PATIENCE_S)[1].decode() for process in workers]
-    assert workers[1].returncode == 0, logs[1]
+    _, (status, log) = map(ended, workers)
+    assert status == 0, log
     assert reports(orthanc) == {study_uid_of(images[0]): 1 for images in studies}
 
 

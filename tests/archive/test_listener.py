@@ -5,10 +5,6 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from contextlib import AbstractContextManager
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
@@ -16,52 +12,10 @@ import trustme
 from mammoscope.archive.spool import Spool
 from mammoscope.archive.state import Stage
 from mammoscope.errors import ConfigurationError, StorageError
-from mammoscope.imaging.pool import ReadingPool
-from mammoscope.model.engine import Engine
-from tests.archive.servers import Orthanc, command, free_port, wait_for
+from tests.archive.doors import TITLE
+from tests.archive.servers import Orthanc, command, wait_for
 from tests.archive.studies import changed, study, study_uid_of
-from tests.archive.workers import Running, worker
 from tests.full_disk import FullDisk
-
-TITLE = "MAMMOSCOPE"
-
-
-class Door:
-    """A worker that listens, and dcmtk's storescu."""
-
-    def __init__(self, folder: Path, engine: Engine, reader: ReadingPool) -> None:
-        self.port = free_port()
-        self._folder = folder
-        self._worker = partial(
-            worker, folder, engine, reader, listen=f"{TITLE}@127.0.0.1:{self.port}"
-        )
-
-    def opened(self, **settings: Any) -> AbstractContextManager[Running]:
-        if "dicomweb" not in settings:
-            settings.setdefault("send_to", "PACS@127.0.0.1:1")
-        return self._worker(**settings)
-
-    def send(self, *files: bytes, options=(), called=TITLE, calling="SENDER") -> int:
-        """Send files; returns the sender's exit status."""
-        paths = []
-        for number, file in enumerate(files):
-            paths.append(self._folder / f"sent-{number}.dcm")
-            paths[-1].write_bytes(file)
-        titles = ["-aec", called, "-aet", calling]
-        return subprocess.run(
-            [command("storescu"), *options, *titles, "127.0.0.1", str(self.port), *paths],
-            capture_output=True,
-            check=False,
-        ).returncode
-
-    def images(self) -> list[Path]:
-        """The images in the spool."""
-        return list(self._folder.glob("spool/*/*.dcm"))
-
-
-@pytest.fixture
-def door(tmp_path, engine, reader) -> Door:
-    return Door(tmp_path, engine, reader)
 
 
 def reports(orthanc: Orthanc) -> Counter[str]:

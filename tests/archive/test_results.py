@@ -297,6 +297,22 @@ def test_objects_belong_to_the_patient_and_study_of_their_images():
         assert found.file_meta.TransferSyntaxUID == result.transfer_syntax_uid
 
 
+def test_each_object_is_about_its_own_image():
+    encodings = Encoding(), Encoding(), Encoding("jpeg-2000"), Encoding()
+    images = [
+        mammogram_object(encoding, laterality=side, view=view)
+        for encoding, (side, view) in zip(encodings, VIEWS, strict=True)
+    ]
+    _, *objects = encode_results(sources(images), Engine.card)
+    every = {str(parsed(data).SOPInstanceUID) for data in images}
+    for number, result in enumerate(objects):
+        own = str(parsed(images[number // 2]).SOPInstanceUID)
+        text = str(parsed(result.data))
+        assert {uid for uid in every if uid in text} == {own}
+        assert parsed(result.data).InstanceNumber == number // 2 + 1
+        assert parsed(result.data).pixel_array.any()
+
+
 def test_nothing_of_a_patient_enters_the_log(caplog, capsys):
     caplog.set_level(logging.DEBUG)
     data = changed(SMALL, PatientID="4711", PatientName="Doe^Jane", PatientBirthDate="nonsense")

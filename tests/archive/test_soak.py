@@ -131,12 +131,15 @@ def _ends(environment: dict[str, str], orthanc: Orthanc, chance: random.Random |
          "--from", "2020-01-01", "--to", "2020-01-31"],
         cwd=ROOT, env=environment, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    if chance is not None:
-        wait_for(lambda: process.poll() is not None or _reports(orthanc) > before)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(chance.uniform(0.05, 3.0))
-        process.kill()
-    status = process.wait()
+    try:
+        if chance is not None:
+            wait_for(lambda: process.poll() is not None or _reports(orthanc) > before)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(chance.uniform(0.05, 3.0))
+            process.kill()
+        status = process.wait()
+    finally:
+        process.kill()  # it would work on the studies of other tests
     assert status in (0, -signal.SIGKILL)
     return status == 0
 

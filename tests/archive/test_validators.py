@@ -20,13 +20,16 @@ NO_LIMITS = [f"-Djdk.xml.xpath{each}Limit=0" for each in ("ExprOp", "ExprGrp", "
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Results for three images of other syntaxes and a refused one, with a predecessor."""
-    encodings = [Encoding(), Encoding("jpeg-2000"), Encoding("big-endian"), Encoding("implicit")]
+    """Results for two images of other syntaxes and a refused one, with a predecessor.
+
+    PixelMed's time grows with the number of images.
+    """
+    encodings = [Encoding("big-endian"), Encoding("jpeg-2000"), Encoding("implicit")]
     images = [
         mammogram_object(encoding, laterality=side, view=view)
-        for encoding, (side, view) in zip(encodings, VIEWS, strict=True)
+        for encoding, (side, view) in zip(encodings, VIEWS, strict=False)
     ]
-    images[3] = changed(images[3], NumberOfFrames=2)
+    images[2] = changed(images[2], NumberOfFrames=2)
     earlier = ReportReference("1.2.840.10008.5.1.4.1.1.88.33", "2.25.1", "2.25.2")
     folder = tmp_path_factory.mktemp("results")
     paths = []

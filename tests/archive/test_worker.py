@@ -9,7 +9,7 @@ from sqlalchemy import event
 
 from mammoscope.archive.state import Stage
 from mammoscope.errors import ArchiveRefusedError, ArchiveUnreachableError
-from tests.archive.servers import Orthanc, free_port, wait_for
+from tests.archive.servers import PATIENCE_S, Orthanc, free_port, wait_for
 from tests.archive.studies import changed, header, study, study_uid_of, uid_of
 from tests.archive.workers import worker
 
@@ -153,6 +153,22 @@ def test_the_worker_waits_for_an_archive_that_is_down(orthanc, tmp_path, engine,
         orthanc.start()
         thread.join()
         assert running.watcher.stages == [Stage.STORED]
+    assert set(reports(orthanc).values()) == {1}
+
+
+def test_a_study_is_predicted_while_another_is_sent(orthanc, tmp_path, engine, reader) -> None:
+    for seed in range(2):
+        orthanc.store(*study(seed, views=1))
+    with worker(tmp_path, engine, reader, dicomweb=orthanc.dicomweb) as running:
+        both = threading.Barrier(2)
+        send = running.worker._send
+
+        def send_when_both_are_predicted(*given: object) -> None:
+            both.wait(PATIENCE_S)
+            send(*given)
+
+        running.worker._send = send_when_both_are_predicted
+        assert running.run() == [Stage.STORED] * 2
     assert set(reports(orthanc).values()) == {1}
 
 

@@ -7,8 +7,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from mammoscope.archive.commitment import Commitments
 from mammoscope.archive.dicomweb import DicomWeb
 from mammoscope.archive.listener import Listener
+from mammoscope.archive.peer import Peer
 from mammoscope.archive.spool import Spool
 from mammoscope.archive.state import Stage, State
 from mammoscope.archive.storing import send_by_c_store, send_by_stow
@@ -62,18 +64,22 @@ def worker(folder: Path, engine: Engine, reader: ReadingPool, **settings: Any) -
             opened.callback(archive.close)
         if chosen.listen:
             spool = opened.enter_context(Spool(chosen.spool, chosen.spool_bytes))
+        commitments = None
         if chosen.send_to:
-            send = send_by_c_store(chosen.send_to)
+            peer = Peer(chosen)
+            send = send_by_c_store(peer)
+            if chosen.commitment_s:
+                commitments = Commitments(peer, chosen.commitment_s)
         else:
             assert archive is not None
             send = send_by_stow(archive)
         watcher = Watcher()
-        made = Worker(
-            chosen, state, Doors(archive, spool, send), Predictor(engine, reader), watcher
-        )
+        commit = commitments.require if commitments else None
+        doors = Doors(archive, spool, send, commit)
+        made = Worker(chosen, state, doors, Predictor(engine, reader), watcher)
         opened.callback(made.close)
         if spool is not None:
-            listener = Listener(chosen, spool, state, made.enter)
+            listener = Listener(chosen, spool, state, made.enter, commitments)
             opened.callback(listener.close)
             listener.enter_again()
         yield Running(made, state, watcher, listener)

@@ -77,6 +77,16 @@ def test_settings_come_from_the_environment_and_options_take_precedence(monkeypa
     assert ServiceSettings.from_environment(environment) == ServiceSettings()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SEND_CA_FILE", "ca.pem"), ("SEND_CERTIFICATE", "a"), ("COMMITMENT_S", "9")],
+)
+def test_settings_of_sending_need_an_address(name, value, monkeypatch, capsys) -> None:
+    monkeypatch.setenv(f"MAMMOSCOPE_ARCHIVE_{name}", value)
+    assert main(["archive", "worker", "--dicomweb", "http://pacs"]) != 0
+    assert "give --send-to" in capsys.readouterr().err
+
+
 def test_an_unknown_setting_is_refused(capsys, monkeypatch) -> None:
     monkeypatch.setenv("MAMMOSCOPE_ARCHIVE_POLLS", "7")
     assert main(["archive", "status"]) == 1

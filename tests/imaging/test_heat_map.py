@@ -121,6 +121,18 @@ def test_mirroring_the_image_mirrors_the_overlay(seed, cells):
     assert (np.abs(drawn[:, ::-1] - mirrored).max(axis=2) > 2).mean() < 0.01
 
 
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 50), first=st.integers(0, 6), step=st.integers(1, 7))
+def test_a_part_of_the_heat_map_is_that_of_the_whole(seed, first, step):
+    preprocessed = preprocess(mammogram(phantom(seed)), SIZE)
+    logits = np.random.default_rng(seed).normal(size=CELLS).astype(np.float32)
+    every = np.s_[first::step, first // 2 :: step]
+    heat, breast = heat_map(logits, preprocessed)
+    part, part_of_breast = heat_map(logits, preprocessed, every)
+    np.testing.assert_allclose(part, heat[every], atol=1e-5)
+    np.testing.assert_array_equal(part_of_breast, breast[every])
+
+
 def test_outside_the_breast_the_image_is_unchanged():
     shown = mammogram(phantom(1))
     preprocessed = preprocess(shown, SIZE)

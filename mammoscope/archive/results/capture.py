@@ -6,6 +6,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+from highdicom.frame import encode_frame
 from highdicom.sc import SCImage
 from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
@@ -19,12 +20,17 @@ from mammoscope.archive.results.objects import (
     Decided,
     Reported,
     ResultObject,
+    copy_of,
+    encoded,
     equipment,
     finished,
     new_uid,
+    refer,
+    set_pixels,
 )
-from mammoscope.imaging.arrays import Colours
+from mammoscope.imaging.arrays import Colours, Pixels
 from mammoscope.imaging.heat_map import COLOURS, heat_map, heat_range, overlay
+from mammoscope.imaging.preprocessing import Preprocessed
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
 
 _HEIGHT: Final = 768
@@ -32,6 +38,7 @@ _HEIGHT: Final = 768
 
 _LEAST_WIDTH: Final = 640
 
+_COLOURS: Final = "YBR_FULL_422"
 _TEXT: Final = 18
 _MARGIN: Final = 12
 _SCALE_HEIGHT: Final = 16
@@ -59,36 +66,46 @@ def encode_capture(image: Reported, decided: Decided, series_uid: UID, number: i
         Number of this one in the series, from 1.
     """
     picture = draw_capture(image, decided)
+    frame = encode_frame(picture, JPEGBaseline8Bit, 8, 8, _COLOURS, 0, 0)
+    result = copy_of(_template(decided.card.version), image.origin, series_uid, number)
+    set_pixels(result, picture.shape, frame)
+    result.DateOfSecondaryCapture = result.InstanceCreationDate
+    result.TimeOfSecondaryCapture = result.InstanceCreationTime
+    result.LossyImageCompressionRatio = round(picture.nbytes / len(result.PixelData), 2)
+    refer(result.SourceImageSequence[0], image.origin)
+    return finished(result, image.origin)
+
+
+@functools.lru_cache(maxsize=1)
+def _template(model_version: str) -> bytes:
+    """Return the picture of a model without an image: highdicom takes long to make one."""
     result = SCImage(
-        pixel_array=picture,
-        photometric_interpretation="YBR_FULL_422",
+        pixel_array=np.zeros((8, 8, 3), np.uint8),
+        photometric_interpretation=_COLOURS,
         bits_allocated=8,
         coordinate_system="PATIENT",
         patient_orientation=("A", "F"),  # highdicom demands one; removed below
-        study_instance_uid=image.origin.reference.StudyInstanceUID,
-        series_instance_uid=series_uid,
+        study_instance_uid=new_uid(),
+        series_instance_uid=new_uid(),
         series_number=CAPTURE_SERIES,
         series_description=_DESCRIPTION,
         sop_instance_uid=new_uid(),
-        instance_number=number,
+        instance_number=1,
         transfer_syntax_uid=JPEGBaseline8Bit,
-        **equipment(decided.card.version),
+        **equipment(model_version),
     )
     # The text is not part of the body, and hanging protocols must not take this for a view.
     result.PatientOrientation = []
     result.Laterality = ""
     result.BurnedInAnnotation = "NO"
     result.LossyImageCompression = "01"
-    result.LossyImageCompressionRatio = round(picture.nbytes / len(result.PixelData), 2)
     result.LossyImageCompressionMethod = "ISO_10918_1"
     result.DerivationDescription = f"Heat map drawn over the mammogram. {RESEARCH_USE_NOTICE}"
     result.ImageComments = RESEARCH_USE_NOTICE
     source = Dataset()
-    source.ReferencedSOPClassUID = image.origin.reference.SOPClassUID
-    source.ReferencedSOPInstanceUID = image.origin.reference.SOPInstanceUID
     source.PurposeOfReferenceCodeSequence = [codes.item(codes.SOURCE_IMAGE)]
     result.SourceImageSequence = [source]
-    return finished(result, image.origin)
+    return encoded(result)
 
 
 def draw_capture(image: Reported, decided: Decided) -> Colours:
@@ -100,62 +117,70 @@ def draw_capture(image: Reported, decided: Decided) -> Colours:
         uint8 (H, W, 3), red, green, blue.
     """
     found = image.source.prediction
-    shown = _overlaid(image)
-    height, breast_width = shown.shape[:2]
+    display, preprocessed = _shrunk(image)
+    height, breast_width = display.shape
     width = max(_LEAST_WIDTH, breast_width)
-    head = _text_lines([f"{DEVICE} {image.name}: RESEARCH USE ONLY"], width, _AMBER)
     percent = f"{100 * found.probability:.1f} % (threshold {100 * found.threshold:.1f} %"
-    facts = _text_lines(
-        [
-            *_wrapped(_SCALE, width),
-            f"Probability of cancer {percent}, operating point {decided.operating_point})",
-            f"Model {decided.card.version}, software {__version__}",
-            *_wrapped(RESEARCH_USE_NOTICE, width),
-        ],
-        width,
-        _WHITE,
-    )
+    facts = [
+        *_wrapped(_SCALE, width),
+        f"Probability of cancer {percent}, operating point {decided.operating_point})",
+        f"Model {decided.card.version}, software {__version__}",
+        *_wrapped(RESEARCH_USE_NOTICE, width),
+    ]
     body = np.zeros((height, width, 3), np.uint8)
-    left = width - breast_width if found.preprocessed.chest_wall == "right" else 0
-    body[:, left : left + breast_width] = shown
-    return np.vstack([head, body, _colour_scale(image, decided, width), facts])
+    left = width - breast_width if preprocessed.chest_wall == "right" else 0
+    body[:, left : left + breast_width] = overlay(display, found.logit_map, preprocessed)
+    heats = heat_range(*heat_map(found.logit_map, preprocessed))
+    least, greatest = map(decided.card.calibration.probability, heats)
+    return np.vstack(
+        [
+            _gap(width),
+            _text_line(f"{DEVICE} {image.name}: RESEARCH USE ONLY", width, _AMBER),
+            _gap(width),
+            body,
+            _colour_scale(least, greatest, width),
+            _gap(width),
+            *(_text_line(fact, width, _WHITE) for fact in facts),
+            _gap(width),
+        ]
+    )
 
 
-def _overlaid(image: Reported) -> Colours:
-    """Draw the heat map over the image at the picture's size."""
-    found, display = image.source.prediction, image.source.display
+def _shrunk(image: Reported) -> tuple[Pixels, Preprocessed]:
+    """Return the image at the picture's size, and how it was preprocessed from that size."""
+    display, preprocessed = image.source.display, image.source.prediction.preprocessed
     scale = _HEIGHT / display.shape[0]
     size = (max(1, round(display.shape[1] * scale)), _HEIGHT)
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     resized = np.asarray(cv2.resize(display, size, interpolation=way), np.uint8)
-    top, left, bottom, right = (round(edge * scale) for edge in found.preprocessed.box)
+    top, left, bottom, right = (round(edge * scale) for edge in preprocessed.box)
     box = (top, left, max(bottom, top + 1), min(max(right, left + 1), size[0]))
-    return overlay(resized, found.logit_map, replace(found.preprocessed, box=box))
+    return resized, replace(preprocessed, box=box)
 
 
-def _colour_scale(image: Reported, decided: Decided, width: int) -> Colours:
+def _colour_scale(least: float, greatest: float, width: int) -> Colours:
     """Draw the colours from least to greatest heat, with their probabilities."""
-    found = image.source.prediction
-    low, high = heat_range(*heat_map(found.logit_map, found.preprocessed))
-    calibration = decided.card.calibration
     steps = np.linspace(0, 255, width - 2 * _MARGIN).astype(np.uint8)
     colours = cv2.applyColorMap(steps[None], COLOURS)[:, :, ::-1]
     bar = np.zeros((_MARGIN + _SCALE_HEIGHT, width, 3), np.uint8)
     bar[_MARGIN:, _MARGIN : width - _MARGIN] = colours
-    least, greatest = (f"{100 * calibration.probability(heat):.1f} %" for heat in (low, high))
     canvas = Image.new("RGB", (width, _TEXT + _MARGIN))
     draw = ImageDraw.Draw(canvas)
-    draw.text((_MARGIN, _MARGIN // 2), least, _WHITE, _font())
-    draw.text((width - _MARGIN, _MARGIN // 2), greatest, _WHITE, _font(), anchor="ra")
+    draw.text((_MARGIN, _MARGIN // 2), f"{100 * least:.1f} %", _WHITE, _font())
+    right = (width - _MARGIN, _MARGIN // 2)
+    draw.text(right, f"{100 * greatest:.1f} %", _WHITE, _font(), anchor="ra")
     return np.vstack([bar, np.asarray(canvas, np.uint8)])
 
 
-def _text_lines(lines: list[str], width: int, colour: tuple[int, int, int]) -> Colours:
-    step = _TEXT + _MARGIN // 2
-    canvas = Image.new("RGB", (width, step * len(lines) + _MARGIN))
-    draw = ImageDraw.Draw(canvas)
-    for number, line in enumerate(lines):
-        draw.text((_MARGIN, _MARGIN // 2 + number * step), line, colour, _font())
+def _gap(width: int) -> Colours:
+    return np.zeros((_MARGIN // 2, width, 3), np.uint8)
+
+
+@functools.lru_cache(maxsize=64)
+def _text_line(line: str, width: int, colour: tuple[int, int, int]) -> Colours:
+    """Draw a line; most are the same in all pictures."""
+    canvas = Image.new("RGB", (width, _TEXT + _MARGIN // 2))
+    ImageDraw.Draw(canvas).text((_MARGIN, 0), line, colour, _font())
     return np.asarray(canvas, np.uint8)
 
 
@@ -164,6 +189,7 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(_TEXT)
 
 
+@functools.lru_cache(maxsize=64)
 def _wrapped(text: str, width: int) -> list[str]:
     """Break a text into lines that fit."""
     lines = [""]

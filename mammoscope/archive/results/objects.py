@@ -3,9 +3,13 @@
 import io
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
-from pydicom.dataset import Dataset
+from pydicom import dcmread
+from pydicom.charset import convert_encodings
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
 from mammoscope import __version__
@@ -130,18 +134,59 @@ def evidence(origin: Origin) -> Dataset:
     return image
 
 
+def encoded(result: Dataset) -> bytes:
+    """Return an object as a DICOM file."""
+    stream = io.BytesIO()
+    result.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def copy_of(template: bytes, origin: Origin, series_uid: UID, number: int) -> FileDataset:
+    """Return a new object of the source's study, with the elements of an encoded one.
+
+    Elements that stay as they are, most of them, are neither parsed nor encoded again.
+    """
+    result = dcmread(io.BytesIO(template))
+    result.StudyInstanceUID = origin.reference.StudyInstanceUID
+    result.SeriesInstanceUID = series_uid
+    result.SOPInstanceUID = new_uid()
+    result.InstanceNumber = number
+    now = datetime.now()  # noqa: DTZ005 - (0008,0201) Timezone Offset is the study's
+    result.InstanceCreationDate = result.ContentDate = now.date()
+    result.InstanceCreationTime = result.ContentTime = now.time()
+    result.ContributingEquipmentSequence[0].ContributionDateTime = now
+    return result
+
+
+def set_pixels(result: Dataset, shape: tuple[int, ...], frame: bytes) -> None:
+    """Set the one frame of an object, compressed, and its rows and columns."""
+    result.Rows, result.Columns = shape[:2]
+    result.PixelData = encapsulate([frame])
+
+
+def refer(item: Dataset, origin: Origin) -> None:
+    """Let a reference to an image be one to the source image."""
+    item.ReferencedSOPClassUID = origin.reference.SOPClassUID
+    item.ReferencedSOPInstanceUID = origin.reference.SOPInstanceUID
+
+
 def finished(result: Dataset, origin: Origin) -> ResultObject:
     """Copy patient and study from the source image, and encode the object."""
     for keyword in COPIED:
         if keyword in origin.copied:
             result.add(origin.copied[keyword])
-    stream = io.BytesIO()
-    result.save_as(stream, enforce_file_format=True)
+    if "SpecificCharacterSet" in result:
+        # Elements of a template that were not parsed are ASCII, so they hold in any set.
+        result.set_original_encoding(
+            result.original_encoding[0],
+            result.original_encoding[1],
+            convert_encodings(result.SpecificCharacterSet),
+        )
     return ResultObject(
         sop_class_uid=str(result.SOPClassUID),
         sop_instance_uid=str(result.SOPInstanceUID),
         series_instance_uid=str(result.SeriesInstanceUID),
         study_instance_uid=str(result.StudyInstanceUID),
         transfer_syntax_uid=str(result.file_meta.TransferSyntaxUID),
-        data=stream.getvalue(),
+        data=encoded(result),
     )

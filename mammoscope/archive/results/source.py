@@ -1,10 +1,10 @@
 """The images of a study with their predictions, and what results copy from their headers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
@@ -199,12 +199,10 @@ def read_origin(data: bytes) -> Origin:
         found = part.elements
         if part.media_storage_class and not _text(found, "SOPClassUID"):
             found.SOPClassUID = part.media_storage_class
-        reference, copied = Dataset(), Dataset()
+        reference = Dataset()
         for keyword in _REFERENCED:
             setattr(reference, keyword, _text(found, keyword))
-        for keyword in COPIED:
-            if keyword in found and (value := _writable(found, keyword)) is not None:
-                copied.add(value)
+        copied = _copied(found)
         turned = Header(found, little_endian=part.little_endian).texts(_ORIENTATION)
     if any(not reference[keyword].value for keyword in _REFERENCED):
         raise CorruptImageError(
@@ -218,16 +216,29 @@ def _text(elements: Dataset, keyword: str) -> str:
     return str(elements.get(keyword) or "").strip(" \0")
 
 
-def _writable(elements: Dataset, keyword: str) -> DataElement | None:
-    """Return an element if its value can be read and written again, else None."""
-    alone = Dataset()
+def _copied(elements: Dataset) -> Dataset:
+    """Return the elements to copy whose values can be read and written again."""
     try:
-        if "SpecificCharacterSet" in elements:
-            alone.SpecificCharacterSet = elements.SpecificCharacterSet
-        alone.add(elements[keyword])
-        target = DicomBytesIO()
-        target.is_implicit_VR, target.is_little_endian = False, True
-        write_dataset(target, alone)
+        return _checked(elements, COPIED)
     except Exception:  # noqa: BLE001 - whatever malformed values lead to
-        return None
-    return alone[keyword]
+        copied = Dataset()
+    for keyword in COPIED:
+        with suppress(Exception):
+            copied.update(_checked(elements, [keyword]))
+    return copied
+
+
+def _checked(elements: Dataset, keywords: Sequence[str]) -> Dataset:
+    """Return some of the elements; raises whatever pydicom raises if one cannot be written."""
+    found = Dataset()
+    for keyword in keywords:
+        if keyword in elements:
+            found.add(elements[keyword])
+    alone = Dataset()
+    alone.update(found)
+    if "SpecificCharacterSet" in elements:
+        alone.SpecificCharacterSet = elements.SpecificCharacterSet
+    target = DicomBytesIO()
+    target.is_implicit_VR, target.is_little_endian = False, True
+    write_dataset(target, alone)
+    return found
