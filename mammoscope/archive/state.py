@@ -49,6 +49,9 @@ class Stage(StrEnum):
 
 PENDING: Final = (Stage.RECEIVED, Stage.PREDICTED)
 
+_PREPARING: Final = 0x4D414D4D
+"""Number of the lock under which tables are made in PostgreSQL."""
+
 
 class LeaseLostError(Exception):
     """Another worker has the study now, or its images have changed; the work is given up."""
@@ -499,6 +502,9 @@ class State:
         """Make missing tables, and check schema and key."""
         check = self.hash("check", "key")
         with self._transaction() as connection:
+            if self._engine.dialect.name == "postgresql":
+                # Two workers that start at once would both make the tables, and one would fail.
+                connection.execute(select(func.pg_advisory_xact_lock(_PREPARING)))
             metadata.create_all(connection)
             for name, value in (("schema", str(SCHEMA)), ("key", check)):
                 connection.execute(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from mammoscope.errors import (
     NotAMammogramError,
     StateError,
 )
+from tests.archive.servers import PATIENCE_S
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 IMAGES = [f"{STUDY}.{number}" for number in range(4)]
@@ -26,6 +28,7 @@ RESULTS = [
     for data in (b"DICM Doe^Jane \x00\xff", bytes(range(256)) * 99)
 ]
 LEASE_S = 30.0
+WORKERS = 8
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -315,3 +318,17 @@ def test_the_password_may_stand_in_a_service_file(
         assert note(state)
     with State(postgresql_state, key_file) as state:
         assert claimed(state).study_uid == STUDY
+
+
+def test_workers_that_start_at_once_share_a_new_state(
+    postgresql_state: str, key_file: Path
+) -> None:
+    at_once = threading.Barrier(WORKERS)
+
+    def start(_: int) -> int:
+        at_once.wait(PATIENCE_S)
+        with State(postgresql_state, key_file) as state:
+            return state.pending()
+
+    with ThreadPoolExecutor(WORKERS) as threads:
+        assert list(threads.map(start, range(WORKERS))) == [0] * WORKERS
