@@ -8,23 +8,36 @@ with quitting_on_ctrl_c():
     import logging
     import sys
     from collections.abc import Sequence
+    from typing import Final
 
     from mammoscope import __doc__ as package_doc
     from mammoscope import __version__, cli
     from mammoscope.cli.ending import ended
 
+_DEV: Final = "dev"
+"""Command with the maintainers' commands below it."""
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+
+def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser of the command that `words` begin with; else, of all commands.
+
+    The modules of other commands are not imported, which takes longer than many commands run.
+    """
     made = argparse.ArgumentParser(
         prog="mammoscope", description=(package_doc or "").splitlines()[0]
     )
     made.add_argument("--version", action="version", version=f"mammoscope {__version__}")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
-    _add_commands(commands, cli.COMMANDS)
-    purpose = "maintainer commands"
-    dev = commands.add_parser("dev", help=purpose, description=f"Run {purpose}.")
-    _add_commands(dev.add_subparsers(required=True, metavar="COMMAND"), cli.DEV_COMMANDS)
+    first, second = [*words[:2], "", ""][:2]
+    if first != _DEV:
+        _add_commands(commands, [first] if first in cli.COMMANDS else cli.COMMANDS)
+    if first not in cli.COMMANDS:
+        purpose = "maintainer commands"
+        dev = commands.add_parser(_DEV, help=purpose, description=f"Run {purpose}.")
+        _add_commands(
+            dev.add_subparsers(required=True, metavar="COMMAND"),
+            [second] if first == _DEV and second in cli.DEV_COMMANDS else cli.DEV_COMMANDS,
+        )
     return made
 
 
@@ -38,7 +51,8 @@ def _add_commands(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 fine, 1 refused, 2 usage error, 130 interrupted."""
     with quitting_on_ctrl_c():
-        options = parser().parse_args(_renamed(sys.argv[1:] if arguments is None else arguments))
+        words = _renamed(sys.argv[1:] if arguments is None else arguments)
+        options = parser(words).parse_args(words)
     logging.basicConfig(format="mammoscope: %(message)s")
     logging.getLogger("mammoscope").setLevel(logging.INFO)
     return ended("mammoscope", lambda: int(options.run(options)))

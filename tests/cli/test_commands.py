@@ -241,6 +241,24 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"mammoscope {__version__}\n"
 
 
+def test_a_command_does_not_import_the_others() -> None:
+    program = (
+        "import contextlib, sys; from mammoscope.__main__ import main\n"
+        "for words in ['dev', 'folds'], ['phantoms']:\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        main([*words, '--help'])\n"
+        "print(*sys.modules)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    imported = set(ran.stdout.splitlines()[-1].split())
+    for names in (cli.COMMANDS, cli.DEV_COMMANDS):
+        found = {name for name in names if f"mammoscope.cli.{name}" in imported}
+        assert len(found) == 1, found
+    assert imported.isdisjoint({"flask", "sklearn", "tensorflow", "openvino"})
+
+
 @pytest.mark.parametrize("old", cli.RENAMED)
 def test_old_names_work_with_a_notice(old: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
