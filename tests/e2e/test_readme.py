@@ -56,10 +56,19 @@ def folder(tmp_path: Path, phantom_folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment with the command ``mammoscope``, whether the package is installed or not."""
+    """An environment with the command ``mammoscope``, whether the package is installed or not.
+
+    `mammoscope train` trains a small network: tests/training trains that of the preset.
+    """
     bin_folder = tmp_path_factory.mktemp("bin")
     command = bin_folder / "mammoscope"
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m mammoscope "$@"\n')
+    python, root = shlex.quote(sys.executable), shlex.quote(str(ROOT))
+    command.write_text(
+        "#!/bin/sh\n"
+        f'[ "$1" != train ] || export PYTHONPATH={root}\n'
+        f'[ "$1" != train ] || exec {python} -m tests.training.small_network "$@"\n'
+        f'exec {python} -m mammoscope "$@"\n'
+    )
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
     kept = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
     path = os.pathsep.join([str(bin_folder), str(Path(sys.executable).parent), kept["PATH"]])
