@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
 """One round at most."""
 
-INPUTS = 1000
+INPUTS = 500
 
 
 @pytest.mark.skipif(
