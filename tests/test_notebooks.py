@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -133,12 +134,17 @@ augmentation = "flips"
 
 
 @pytest.mark.training
-def test_the_notebooks_run_on_phantoms(phantom_dataset: Path, tmp_path: Path):
-    """All four with one set of tiny trainings, in reading order."""
+def test_the_notebooks_run_on_phantoms(phantom_dataset: Path, small_run: Path, tmp_path: Path):
+    """All four in reading order; the second trains its run, the third finds its runs finished."""
     import papermill
 
     (tmp_path / "plan.toml").write_text(PLAN)
     runs, records = tmp_path / "runs", tmp_path / "records"
+    config = json.loads((small_run / "config.json").read_text())
+    for name, augmentation in (("tuning-baseline", "none"), ("tuning-flips", "flips")):
+        shutil.copytree(small_run, runs / name)
+        stored = json.dumps({**config, "augmentation": augmentation})
+        (runs / name / "config.json").write_text(stored)
     places = {"DATA": phantom_dataset, "RECORDS": records}
     training = {**places, "PLAN": tmp_path / "plan.toml", "RUNS": runs, "TRAIN": True}
     for name, parameters in {
