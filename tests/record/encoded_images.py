@@ -1,7 +1,7 @@
 """The images of the record: phantoms in every format, and refused images."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -116,7 +116,8 @@ def _lettered(pixels: Grey) -> Grey:
     return cv2.putText(pixels.copy(), "R", (60, 340), cv2.FONT_HERSHEY_SIMPLEX, 4, 255, 8)
 
 
-def accepted() -> dict[str, bytes]:
+@cache
+def accepted() -> Mapping[str, bytes]:
     """Return encoded mammograms by name."""
     made: dict[str, Callable[[], bytes]] = {
         f"{name}, {kind}": partial(make, name)
