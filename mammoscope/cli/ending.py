@@ -29,25 +29,29 @@ def ended(name: str, work: Callable[[], int]) -> int:
         with _standard_output_may_end():
             status = work()
             sys.stdout.flush()
-    except UsageError as err:
-        sys.stderr.write(f"{name}: {described(err)}\n")
-        return EXIT_USAGE
-    except MammoscopeError as err:
-        sys.stderr.write(f"{name}: {described(err)}\n")
-        return EXIT_REFUSED
-    except _OutputEndedError as err:
-        if str(err):
-            sys.stderr.write(f"{name}: {err}\n")
-        return EXIT_REFUSED
-    except ModuleNotFoundError as err:
-        if (sentence := explain_missing(err)) is None:
-            raise
-        sys.stderr.write(f"{name}: {sentence}\n")
-        return EXIT_REFUSED
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{name}: stopped.\n")
         return EXIT_INTERRUPTED
+    except (MammoscopeError, _OutputEndedError, OSError, ModuleNotFoundError) as err:
+        sentence = _explained(err)
+        if sentence is None:
+            raise
+        if sentence:
+            sys.stderr.write(f"{name}: {sentence}\n")
+        return EXIT_USAGE if isinstance(err, UsageError) else EXIT_REFUSED
     return status
+
+
+def _explained(error: Exception) -> str | None:
+    """Return what is said of an error, which may be nothing; None if it is unexpected."""
+    if isinstance(error, MammoscopeError):
+        return described(error)
+    if isinstance(error, ModuleNotFoundError):
+        return explain_missing(error)
+    if isinstance(error, OSError):
+        too_long = error.errno == errno.ENAMETOOLONG
+        return "a path is longer than the system allows." if too_long else None
+    return str(error)
 
 
 def described(error: MammoscopeError) -> str:

@@ -238,6 +238,30 @@ def test_ctrl_c_during_an_import_exits_silently(
     assert (finished.returncode, finished.stdout, finished.stderr) == (130, b"", b"")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "predict --model {} a.png",
+        "explain a.png --model {} --output map.png",
+        "compile --model {}",
+        "key name --file {}",
+        "dev card --model {} --test test.json",
+        "dev compare {} {}",
+        "dev experiments {}",
+        "bulk {} --output out",
+        "predict --model {}/model a.png",
+    ],
+)
+def test_a_path_that_is_too_long_is_reported(
+    line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = [word.replace("{}", str(tmp_path / ("x" * 5000))) for word in line.split()]
+    assert main(words) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("mammoscope")
+    assert len(said) < 300
+
+
 def test_ctrl_c_before_the_first_epoch_is_over_says_so(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
