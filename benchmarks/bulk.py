@@ -88,7 +88,8 @@ def driver_bytes(files: int) -> int:
 
 def drive(files: int) -> None:
     """Predict `files` files with the stub, and print this process's peak memory in bytes."""
-    from mammoscope.bulk.running import on_ray, predict_in_bulk
+    from mammoscope.bulk.cluster import on_ray
+    from mammoscope.bulk.running import predict_in_bulk
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "images"

@@ -6,9 +6,7 @@ of files.
 """
 
 import logging
-import os
 import pickle
-import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,7 +27,7 @@ from mammoscope.bulk.levels import aggregate_division, divisions
 from mammoscope.bulk.predictor import BulkJob, Parts, Predictor, load_parts
 from mammoscope.bulk.shards import Shard, cut, images_in
 from mammoscope.bulk.sources import NO_IMAGES, open_source
-from mammoscope.errors import MammoscopeError, StorageError, UnreadableFileError, UsageError
+from mammoscope.errors import MammoscopeError, StorageError, UnreadableFileError
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.model.artifact.card import Card
 from mammoscope.system.progress import progress
@@ -43,17 +41,8 @@ ACTOR_MEMORY_BYTES: Final = 3 << 29
 """
 
 _SMALL_TASK_CPUS: Final = 0.1
-_OBJECT_STORE_BYTES: Final = 128 << 20
-"""For lists of files only; images never go through Ray's object store."""
-
 _POLL_S: Final = 0.1
 _LOG_EVERY_S: Final = 60.0
-_LOOPBACK: Final = "127.0.0.1"
-_ANSWER_S: Final = 10.0
-_NO_CLUSTER: Final = (
-    "No Ray cluster answers at --address; give HOST:PORT of its head, or auto on one of its "
-    "machines."
-)
 
 _log: Final = logging.getLogger(__name__)
 
@@ -81,56 +70,6 @@ class BulkResult:
     predicted: int
     breasts: int
     patients: int
-
-
-@contextmanager
-def on_ray(address: str | None) -> Iterator[None]:
-    """Start Ray on this machine until the end, or connect to a cluster.
-
-    A started Ray has its dashboard and job API on the loopback interface, and sends no statistics.
-
-    Raises
-    ------
-    UsageError
-        If no cluster answers at the address.
-    """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # Ray's own lines, which mean nothing to users of the command; its log files have them too.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is not None:
-        _require_answer(address)
-    try:
-        if address is None:
-            ray.init(
-                address="local",
-                include_dashboard=True,
-                dashboard_host=_LOOPBACK,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                **quiet,
-            )
-        else:
-            ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as err:
-        if address is None:
-            raise
-        raise UsageError(_NO_CLUSTER) from err
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _require_answer(address: str) -> None:
-    """Refuse an address where nothing listens; Ray itself would try for minutes."""
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
-    except (OSError, ValueError, OverflowError) as err:
-        raise UsageError(_NO_CLUSTER) from err
 
 
 def check(job: BulkJob, card: Card) -> None:

@@ -71,8 +71,9 @@ def run(args: argparse.Namespace) -> int:
     card = load_artifact(model).require_card()
     card.threshold(args.operating_point)
 
+    from mammoscope.bulk.cluster import on_ray
     from mammoscope.bulk.predictor import BulkJob
-    from mammoscope.bulk.running import check, on_ray, predict_in_bulk
+    from mammoscope.bulk.running import check, predict_in_bulk
 
     job = BulkJob(
         source=_absolute(args.source),

@@ -1,4 +1,4 @@
-"""Train the runs of a recipe file, one after another.
+"""Train the runs of a recipe file, one after another or side by side on a Ray cluster.
 
 Train each run of a recipe file in a separate process, and copy its record. Finished runs are
 skipped and stopped runs are continued, so the command can be run again at any time. If a run fails,
@@ -8,11 +8,12 @@ it is reported, runs that need it fail too, and the others continue.
 import argparse
 import multiprocessing
 import os
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from mammoscope.cli.arguments import Subparsers, add_command
 from mammoscope.cli.extras import require
@@ -26,6 +27,8 @@ from mammoscope.training.run_folder import RunPaths
 _PLAN: Final = Path("recipes") / "experiments.toml"
 _CACHE: Final = "cache"
 _INTERRUPTED: Final = 130
+_LOST_MACHINES: Final = 3
+"""How often a run is continued on another machine."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -61,6 +64,12 @@ def add_parser(subparsers: Subparsers) -> None:
         "--only", metavar="NAME", nargs="+", help="names of runs to train; * matches any text"
     )
     parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="train the runs side by side on a running Ray cluster, or auto for that of this "
+        "machine; folders are shared",
+    )
+    parser.add_argument(
         "--list", action="store_true", help="print the state of each run without training"
     )
 
@@ -79,8 +88,8 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     UsageError, ConfigurationError
-        If the recipe file cannot be used or has no run that matches ``--only``, or the folder of a
-        run's data is missing.
+        If the recipe file cannot be used or has no run that matches ``--only``, the folder of a
+        run's data is missing, or no cluster answers.
     StorageError
         If a record cannot be written.
     """
@@ -100,8 +109,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"The runs need the data {', '.join(missing)}; give each folder with --data NAME=DIR."
         )
-    require("tensorflow")
-    failed = [each.name for each in planned if not _finish(each, folders, args)]
+    if args.address is None:
+        require("tensorflow")
+        failed = [each.name for each in planned if not _finish(each, folders, args)]
+    else:
+        failed = _finish_on_cluster(planned, args)
     if failed:
         print(f"Failed: {', '.join(failed)}.", file=sys.stderr)
     return 1 if failed else 0
@@ -137,6 +149,59 @@ def _finish(planned: PlannedRun, data: Mapping[str, Path], args: argparse.Namesp
         record = copy_record(folder, data[planned.data], (args.records / planned.name).parent)
         print(f"{planned.name}: the record is in {record}.", flush=True)
     return True
+
+
+def _finish_on_cluster(planned: Sequence[PlannedRun], args: argparse.Namespace) -> list[str]:
+    """Finish each run on a machine of the cluster; return the names of those that failed."""
+    require("ray")
+    import ray
+
+    from mammoscope.bulk.cluster import on_ray
+
+    with on_ray(args.address):
+        task = ray.remote(**_claim(ray.nodes()), max_retries=_LOST_MACHINES)(_command)
+        runs: dict[str, Any] = {}
+        for each in planned:
+            # A run that is not waited for is finished, or its failure is the command's answer.
+            needed = [runs[name] for name in each.needs if name in runs]
+            runs[each.name] = task.remote(_words(each, args), *needed)
+        names = {run: name for name, run in runs.items()}
+        failed = []
+        while names:
+            (run,), _ = ray.wait(list(names))
+            name = names.pop(run)
+            status, printed, errors = ray.get(run)
+            print(printed, end="", flush=True)
+            print(errors, end="", file=sys.stderr)
+            if status:
+                failed.append(name)
+    return [each.name for each in planned if each.name in failed]
+
+
+def _claim(nodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return what a run claims: all processors of a machine, or a GPU and its share of them."""
+    sizes = [each["Resources"] for each in nodes if each["Alive"] and "CPU" in each["Resources"]]
+    gpus = [each for each in sizes if "GPU" in each]
+    cpus = min((each["CPU"] / each.get("GPU", 1) for each in gpus or sizes), default=1)
+    return {"num_cpus": cpus, "num_gpus": int(bool(gpus))}
+
+
+def _words(planned: PlannedRun, args: argparse.Namespace) -> list[str]:
+    """Return the words of the command that finishes one run, with paths for any folder."""
+    options = {name: getattr(args, name) for name in ("runs", "records", "imagenet", "folds")}
+    return [
+        *("dev", "trainings", str(args.plan.absolute()), "--only", planned.name),
+        *(f"--data={name}={folder.absolute()}" for name, folder in args.data),
+        *(f"--{name}={path.absolute()}" for name, path in options.items() if path is not None),
+    ]
+
+
+def _command(words: Sequence[str], *_: object) -> tuple[int, str, str]:
+    """Run a command on a machine of the cluster; return its status, output and errors."""
+    ended = subprocess.run(  # noqa: S603 this package's own command
+        [sys.executable, "-m", "mammoscope", *words], capture_output=True, text=True, check=False
+    )
+    return ended.returncode, ended.stdout, ended.stderr
 
 
 def _train(planned: PlannedRun, data: Mapping[str, Path], args: argparse.Namespace) -> None:

@@ -19,8 +19,9 @@ import pytest
 import ray
 
 from mammoscope.__main__ import main
+from mammoscope.bulk.cluster import on_ray
 from mammoscope.bulk.predictor import BulkJob
-from mammoscope.bulk.running import actors, on_ray, predict_in_bulk
+from mammoscope.bulk.running import actors, predict_in_bulk
 from mammoscope.model.artifact.folder import load_artifact
 from tests.bulk.engines import IMAGE_S, slow
 from tests.fake_engine import CARD, encoded

@@ -92,6 +92,7 @@ LINES: dict[str, int | str] = {
     "--json robustness.json": 0,
     "dev trainings recipes.toml --data dataset --runs runs --records records "
     "--imagenet weights.h5 --folds folds.csv --only backbone-inceptionv3": NEEDS_TRAIN,
+    "dev trainings recipes.toml --data dataset --address auto": NEEDS_BULK,
     "dev trainings --data dataset --list recipes.toml": 0,
 }
 

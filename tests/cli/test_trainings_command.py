@@ -3,17 +3,21 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from mammoscope.__main__ import main
+from mammoscope.cli.trainings import _claim
 from mammoscope.data.fold_table import read_folds
 from mammoscope.errors import ConfigurationError
 from mammoscope.settings.training import TrainConfig
 from mammoscope.training.recipes import read_plan
 
+ROOT = Path(__file__).resolve().parents[2]
 PLAN = """
 [base.small]
 preset = "smoke"
@@ -130,6 +134,61 @@ def test_unfinished_runs_are_trained_and_a_failure_does_not_stop_the_others(
     left_out = {patient for patient, part in parts.items() if part == "validation"}
     assert left_out == {patient for patient, fold in read_folds(folds).items() if fold == 1}
     assert trainings("--only", "other")[0] == 2
+
+
+@pytest.mark.training
+@pytest.mark.filterwarnings("ignore")  # Ray's own, and what it leaves to be collected
+def test_runs_are_trained_on_a_ray_cluster(
+    plan: Path, phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+):
+    import ray
+
+    from mammoscope.bulk.cluster import on_ray
+
+    plan.write_text(
+        PLAN
+        + """
+[[run]]
+name = "needy"
+base = "small"
+weights = "run:broken"
+"""
+    )
+    monkeypatch.chdir(tmp_path)  # tasks run in other folders
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    words = [
+        "dev", "trainings", "plan.toml", "--data", str(phantom_dataset), "--records", "records",
+        "--only", "first", "broken", "needy",
+    ]  # fmt: skip
+    with on_ray(None):
+        address = ray.get_runtime_context().gcs_address
+        program = [sys.executable, "-m", "mammoscope", *words, "--address", address]
+        ended = subprocess.run(program, check=False)
+    printed = capfd.readouterr()
+    assert ended.returncode == 1
+    assert "first: the record is in" in printed.out
+    assert "no such layer" in printed.err
+    assert "needy: broken must be finished first." in printed.err
+    assert "Failed: broken, needy." in printed.err
+    assert {path.name for path in (tmp_path / "records").iterdir()} == {"first"}
+    assert (tmp_path / "runs" / "first" / "card.json").is_file()
+    assert main([*words, "--address", "127.0.0.1:1"]) == 2
+    assert "No Ray cluster answers" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("nodes", "claim"),
+    [
+        ([{"CPU": 8.0}, {"CPU": 4.0}], (4, 0)),
+        ([{"CPU": 8.0}, {"CPU": 32.0, "GPU": 4.0}], (8, 1)),
+        ([{"memory": 1.0}, {"CPU": 2.0}], (2, 0)),
+    ],
+)
+def test_a_run_claims_a_machine_or_a_gpu(nodes: list[dict], claim: tuple[int, int]):
+    alive = [{"Alive": True, "Resources": node} for node in nodes]
+    dead = {"Alive": False, "Resources": {"CPU": 1.0}}
+    claimed = _claim([*alive, dead])
+    assert (claimed["num_cpus"], claimed["num_gpus"]) == claim
 
 
 RELEASED = Path("recipes/released.toml")
