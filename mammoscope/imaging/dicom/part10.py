@@ -91,6 +91,9 @@ def take_apart(data: bytes, tags: Collection[int], limits: ReadingLimits) -> Par
     data, at, header = _read(data, tags, limits)
     implicit = bool(header.elements.original_encoding[0])  # the actual one: some misstate it
     pixels, encapsulated, word_vr = _find_pixels(data, at, implicit, header.little_endian)
+    if pixels is not None and header.transfer_syntax == DeflatedExplicitVRLittleEndian:
+        end = at + (8 if implicit else 12) + len(pixels)
+        _require_end_or_element(data[end : end + 6])
     return replace(header, pixels=pixels, encapsulated=encapsulated, word_vr=word_vr)
 
 
@@ -192,6 +195,17 @@ def _inflate(deflated: memoryview, max_bytes: int) -> bytes:
     if not inflater.eof:
         raise CorruptImageError("The deflated DICOM file is truncated.")
     return data
+
+
+def _require_end_or_element(rest: bytes) -> None:
+    """Refuse inflated data after whose pixels neither the end nor another element comes.
+
+    The format has no checksum (PS3.5 A.5), and damaged data usually inflate to another length.
+    """
+    tag, vr = rest[:4], rest[4:]
+    follows = int.from_bytes(tag[:2], "little") << 16 | int.from_bytes(tag[2:], "little")
+    if rest and not (follows > _PIXELS and vr.isalpha() and vr.isupper()):
+        raise CorruptImageError("The deflated DICOM file is damaged: its pixels are too long.")
 
 
 def _be_quiet() -> None:

@@ -125,12 +125,34 @@ def peak_bytes(data: bytes, limits: ReadingLimits | None = None) -> int:
         tracemalloc.stop()
 
 
+def _deflated(data: bytes, more: bytes) -> bytes:
+    """The deflated object with `more` behind its pixels."""
+    end = 132 + 12 + parsed(data).file_meta.FileMetaInformationGroupLength
+    body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[end:])
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return data[:end] + packer.compress(body + more) + packer.flush()
+
+
+def test_deflated_data_that_are_longer_than_the_pixels_are_refused(objects):
+    data = objects["deflated"]
+    pixels = read(data).pixels
+    for more in (b"", b"\xfc\xff\xfc\xffOB\0\0\2\0\0\0\0\0", b"\xe1\x7f\x10\0LO\2\0AB"):
+        assert np.array_equal(read(_deflated(data, more)).pixels, pixels)
+    for more in (bytes(2), b"\xff" * 9, b"\x10\0\x10\0PN\2\0AB"):
+        with pytest.raises(CorruptImageError, match="pixels are too long"):
+            read(_deflated(data, more))
+
+
+def test_repeated_bytes_of_deflated_data_are_refused():
+    for seed in range(4):
+        data = mammogram_object(encoding("deflated"), seed=seed)
+        middle = len(data) // 2
+        with pytest.raises(CorruptImageError):
+            read(data[:middle] + data[middle - 200 :])
+
+
 def test_a_deflate_bomb_is_limited(objects):
-    deflated = objects["deflated"]
-    end = 132 + 12 + parsed(deflated).file_meta.FileMetaInformationGroupLength
-    body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated[end:])
-    packer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
-    bomb = deflated[:end] + packer.compress(body + bytes(80_000_000)) + packer.flush()
+    bomb = _deflated(objects["deflated"], bytes(80_000_000))
     assert len(bomb) < 500_000
     assert peak_bytes(bomb, ReadingLimits(max_image_bytes=8_000_000)) < 30_000_000
 
