@@ -494,17 +494,19 @@ def test_uploads_never_touch_a_disk(client: FlaskClient, monkeypatch: pytest.Mon
 
 
 def test_log_line_of_a_request_identifies_nobody(client: FlaskClient, log_lines: LogLines) -> None:
-    client.post("/predict?name=meier", **upload(b"meier", name="meier.jpg"))
+    client.post("/predict?name=meier", **upload(IMAGE))
+    client.post("/predict", **upload(b"meier", name="meier.jpg"))
     client.post("/predict", json={"url": "http://meier@meier.example/meier"})
     client.get("/meier")
     lines = log_lines()
     assert [(line["route"], line["status"], line["code"]) for line in lines] == [
+        ("/predict", 400, "invalid_request"),
         ("/predict", 415, "unsupported_image"),
         ("/predict", 400, "url_not_allowed"),
         (None, 404, "not_found"),
     ]
     assert all(line["level"] == "info" and line["duration_ms"] >= 0 for line in lines)
-    assert len({line["request_id"] for line in lines}) == 3
+    assert len({line["request_id"] for line in lines}) == 4
     assert "meier" not in str(lines)
 
 
@@ -634,7 +636,7 @@ def test_uncompressed_bodies_may_name_an_encoding(client: FlaskClient, encoding:
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "aws-chunked, gzip", "GZIP", "zstd;x=1"])
 @pytest.mark.parametrize(
-    "path", ["/predict", "/studies", "/v2/models/mammoscope/infer", "/predict?json"]
+    "path", ["/predict", "/studies", "/v2/models/mammoscope/infer", "/predict?explain=false"]
 )
 def test_compressed_bodies_are_refused_by_their_encoding(
     client: FlaskClient, path: str, encoding: str

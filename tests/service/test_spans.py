@@ -54,7 +54,7 @@ def attributes(span: Any) -> dict[str, Any]:
 
 def test_a_request_and_its_stages_are_spans(app: Flask, collector: Collector) -> None:
     answer = app.test_client().post(
-        "/predict?name=meier",
+        "/predict?explain=false",
         **upload(IMAGE, name="meier.png"),
         headers={"traceparent": f"00-{TRACE}-{PARENT}-01"},
     )
