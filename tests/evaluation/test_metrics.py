@@ -632,6 +632,6 @@ def test_interval_json_has_no_nan():
     assert Interval(0.5, float("nan"), 1.0).to_json() == {"value": 0.5, "low": None, "high": 1.0}
 
 
-def test_intervals_with_negative_ends_have_no_dash_before_a_minus_sign():
+def test_a_negative_end_has_no_dash_before_its_minus_sign():
     assert str(Interval(0.5, 0.25, 0.75)) == "0.500 (0.250–0.750)"
-    assert str(Interval(0.5, -0.25, 0.75)) == "0.500 (-0.250 to 0.750)"
+    assert str(Interval(-0.5, -0.75, -0.25)) == "-0.500 (-0.750 to -0.250)"

@@ -63,7 +63,7 @@ class Interval(Measured):
             return "–"
         if not np.isfinite(self.low):
             return f"{self.value:.3f}"
-        between = " to " if self.low < 0 else "–"  # a dash before a minus sign is hard to read
+        between = " to " if self.high < 0 else "–"  # a dash before a minus sign is hard to read
         return f"{self.value:.3f} ({self.low:.3f}{between}{self.high:.3f})"
 
 
