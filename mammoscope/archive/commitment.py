@@ -87,7 +87,10 @@ class Commitments:
                 if of_report is association:
                     time.sleep(_REPLY_S)
         except TimeoutError:
-            _warn(f"The archive has sent no report within {self._wait_s:g} seconds.")
+            _warn(
+                f"The archive has sent no report within {self._wait_s:g} seconds. Unless it "
+                "reports on the same association, it needs the worker's --listen address."
+            )
             return
         finally:
             del self._open[transaction]

@@ -315,10 +315,16 @@ def _typed_errors() -> Iterator[None]:
         if status in _NOT_NOW:
             raise ArchiveUnreachableError(
                 f"The archive's DICOMweb server answers {status}: it cannot work now, or does not "
-                "accept the credentials."
+                "accept the credentials, which are set with a token file, or a user name and a "
+                "password file."
             ) from None
         raise ArchiveRefusedError(
-            f"The archive's DICOMweb server refuses a request with {status}."
+            f"The archive's DICOMweb server refuses a request with {status}"
+            + (
+                "; is the URL that of its DICOMweb services?"
+                if status == HTTPStatus.NOT_FOUND
+                else "."
+            )
         ) from None
     except (requests.JSONDecodeError, ValueError, KeyError, TypeError, AttributeError):
         raise ArchiveRefusedError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from mammoscope.errors import ConfigurationError, StorageError
+from mammoscope.settings.service import ARCHIVE_PREFIX
 from mammoscope.system.files import PARTIAL, locked, replacing
 
 _SUFFIX: Final = ".dcm"
@@ -23,14 +24,17 @@ class Spool:
         Made if missing; one worker at a time uses it.
     max_bytes
         Maximum size of all images in bytes.
+    named_with
+        Keyed hash that tells the state's key, with which images are named.
 
     Raises
     ------
     ConfigurationError
-        If the folder cannot be used, or another worker uses it.
+        If the folder cannot be used, another worker uses it, or it has images that were named with
+        another key.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, named_with: str) -> None:
         self._folder: Final = folder
         self._max_bytes: Final = max_bytes
         self._open = ExitStack()
@@ -42,16 +46,26 @@ class Spool:
             self._open.enter_context(locked(folder / "lock", wait=False))
             for left in folder.glob(f"*/.*{PARTIAL}"):  # by a process that was killed
                 left.unlink()
-            name = folder / "id"
-            if not name.exists():
-                with replacing(name) as target:
-                    target.write_text(secrets.token_hex(16), encoding="ascii")
-            self.id: Final = name.read_text(encoding="ascii")
+            if not (folder / "id").exists():
+                _write(folder / "id", secrets.token_hex(16))
+            self.id: Final = (folder / "id").read_text(encoding="ascii")
             self._bytes = sum(path.stat().st_size for path in folder.glob(f"*/*{_SUFFIX}"))
+            self._require_key(folder / "key", named_with)
         except BlockingIOError as err:
             raise ConfigurationError("Another worker uses the spool; give each its own.") from err
         except OSError as err:
             raise ConfigurationError("The spool's folder cannot be written.") from err
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _require_key(self, note: Path, named_with: str) -> None:
+        if self._bytes and note.exists() and note.read_text(encoding="ascii") != named_with:
+            raise ConfigurationError(
+                "The spool has images that were received under another state; work with that state "
+                f"and its key, or set {ARCHIVE_PREFIX}SPOOL to another folder."
+            )
+        _write(note, named_with)
 
     def __enter__(self) -> Self:
         return self
@@ -99,3 +113,8 @@ class Spool:
             freed = sum(path.stat().st_size for path in self.images(study).values())
             shutil.rmtree(self._folder / study, ignore_errors=True)
             self._bytes -= freed
+
+
+def _write(path: Path, content: str) -> None:
+    with replacing(path) as target:
+        target.write_text(content, encoding="ascii")

@@ -134,18 +134,22 @@ class State:
         ``sqlite:///FILE`` or ``postgresql://...``.
     key_file
         The state's key; None for a file beside SQLite's.
+    create
+        Whether to make an SQLite state that does not exist.
 
     Raises
     ------
     ConfigurationError
-        If the URL or the key cannot be used, or the state was made with another key or by a newer
-        version.
+        If the URL or the key cannot be used, the state does not exist, or it was made with another
+        key or by a newer version.
     StateError
         If the database cannot be reached or written.
     """
 
-    def __init__(self, url: str, key_file: Path | None = None) -> None:
+    def __init__(self, url: str, key_file: Path | None = None, *, create: bool = True) -> None:
         parsed = parse_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            _require_place(Path(parsed.database or ""), create=create)
         if key_file is not None:
             key = read_key(key_file)
         elif parsed.get_backend_name() == "sqlite":
@@ -557,6 +561,16 @@ class State:
                 "The worker's state cannot be read or written: no connection, no permission or no "
                 "space left."
             ) from err
+
+
+def _require_place(database: Path, *, create: bool) -> None:
+    if not create and not database.exists():
+        raise ConfigurationError(
+            "There is no state in this file; give --state as the worker has it, or run the command "
+            "in the worker's folder."
+        )
+    if not database.parent.is_dir():
+        raise ConfigurationError("The state's folder does not exist; make it first.")
 
 
 _ENDED: Final[Mapping[str, Any]] = {

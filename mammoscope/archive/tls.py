@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mammoscope.errors import ConfigurationError
+from mammoscope.settings.service import ARCHIVE_PREFIX
 
 
 def receiving_context(certificate: Path | None, ca_file: Path | None) -> ssl.SSLContext | None:
@@ -27,7 +28,7 @@ def receiving_context(certificate: Path | None, ca_file: Path | None) -> ssl.SSL
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with _typed_errors("listening"):
+    with _typed_errors("LISTEN"):
         context.load_cert_chain(certificate)
         if ca_file is not None:
             context.load_verify_locations(ca_file)
@@ -54,7 +55,7 @@ def sending_context(certificate: Path | None, ca_file: Path | None) -> ssl.SSLCo
     """
     if certificate is None and ca_file is None:
         return None
-    with _typed_errors("sending"):
+    with _typed_errors("SEND"):
         context = ssl.create_default_context(cafile=ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if certificate is not None:
@@ -75,11 +76,11 @@ class _ClosedSocket(ssl.SSLSocket):
 
 
 @contextmanager
-def _typed_errors(purpose: str) -> Iterator[None]:
+def _typed_errors(setting: str) -> Iterator[None]:
     try:
         yield
     except OSError as err:  # ssl.SSLError is one
         raise ConfigurationError(
-            f"The certificates for {purpose} cannot be read; give PEM files, the key with its "
-            "certificate."
+            f"A file of {ARCHIVE_PREFIX}{setting}_CERTIFICATE or {ARCHIVE_PREFIX}{setting}_CA_FILE "
+            "cannot be read; give PEM files, the key with its certificate."
         ) from err

@@ -314,6 +314,15 @@ class Worker:
                 return self._leave_out(claim, next(filter(None, reasons), ""))
             sources = self._predict(wanted)
             refusals = [each.refusal for each in sources if isinstance(each, RefusedSource)]
+            if refusals:
+                _log.warning(
+                    "images_refused",
+                    study=claim.id[:12],
+                    refused=len(refusals),
+                    images=len(sources),
+                    code=refusals[0].code,
+                    reason=refusals[0].message,
+                )
             if len(refusals) == len(sources):
                 return self._refuse(claim, refusals[0])
             results = encode_results(
@@ -346,7 +355,10 @@ class Worker:
 
     def _refuse(self, claim: Claim, refusal: Refusal) -> Stage:
         """End the work on a study of which no image can be predicted."""
-        reason = f"No image of the study can be predicted. {refusal.message}"
+        reason = (
+            f"No image of the study can be predicted. {refusal.message} If images were corrected, "
+            "send them again, then retry the study."
+        )
         self._state.fail(claim, ImageError(reason), self.model_version)
         return Stage.FAILED
 

@@ -198,7 +198,7 @@ def _create(folder: Path) -> None:
 
 
 def _cannot_be_listed(error: OSError) -> None:
-    raise UnreadableFileError("A folder cannot be listed.") from error
+    raise UnreadableFileError("The folder cannot be listed.").at(Path(error.filename)) from error
 
 
 def _say_left_out(path: Path, reason: str) -> None:

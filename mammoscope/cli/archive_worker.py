@@ -48,12 +48,10 @@ def add_parsers(subparsers: Subparsers) -> None:
         "--from",
         dest="first",
         metavar="DATE",
-        type=date.fromisoformat,
+        type=_day,
         help="first study date to search, as in 2015-01-31 (default: the last days)",
     )
-    worker.add_argument(
-        "--to", dest="last", metavar="DATE", type=date.fromisoformat, help="last study date"
-    )
+    worker.add_argument("--to", dest="last", metavar="DATE", type=_day, help="last study date")
     worker.add_argument(
         "--until-idle", action="store_true", help="end when no study is left, for cron"
     )
@@ -101,6 +99,8 @@ def run_worker(args: argparse.Namespace) -> int:
     require_a_door(settings)
     if args.last is not None and args.first is None:
         raise UsageError("--to needs --from.")
+    if args.last is not None and args.last < args.first:
+        raise UsageError("--to is earlier than --from.")
 
     from mammoscope.archive.monitoring import Monitoring
     from mammoscope.archive.worker import Window
@@ -116,7 +116,7 @@ def run_worker(args: argparse.Namespace) -> int:
         failed = state.failures()
     if failed:
         sys.stderr.write(
-            f"mammoscope: {len(failed)} failed studies; mammoscope archive status lists them.\n"
+            f"mammoscope: failed studies: {len(failed)}; mammoscope archive status lists them.\n"
         )
     return int(bool(failed))
 
@@ -129,17 +129,19 @@ def run_status(args: argparse.Namespace) -> int:
     ConfigurationError, StateError
         If the state cannot be used.
     """
-    with _state(_settings(args, "state")) as state:
+    with _state(_settings(args, "state"), create=False) as state:
         for stage, number in state.counts().items():
             print(f"{stage:10}  {number:8}")
         print(f"oldest pending study: {state.oldest_s():.0f} s")
         failures = state.failures()
+    # A URL may hold a password.
+    place = f" --state {args.state}" if (args.state or "").startswith("sqlite:") else ""
     for failure in failures:
         name = failure.id[:_SHOWN_DIGITS]
-        print(f"\n{name}  failed after {failure.attempts} attempts [{failure.code}]")
+        print(f"\n{name}  failed, attempts: {failure.attempts} [{failure.code}]")
         if args.uids:
             print(f"  study {failure.study_uid}")
-        print(f"  {failure.reason}\n  try again: mammoscope archive retry {name}")
+        print(f"  {failure.reason}\n  try again: mammoscope archive retry {name}{place}")
     return int(bool(failures))
 
 
@@ -155,9 +157,11 @@ def run_retry(args: argparse.Namespace) -> int:
     """
     if bool(args.ids) == args.all:
         raise UsageError("Give the IDs that mammoscope archive status prints, or --all.")
-    with _state(_settings(args, "state")) as state:
+    with _state(_settings(args, "state"), create=False) as state:
         number = state.retry(None if args.all else args.ids)
-    print(f"{number} studies are queued again")
+    if args.ids and not number:
+        sys.stderr.write("mammoscope: no failed study has this ID; archive status lists them.\n")
+    print(f"studies queued again: {number}")
     return int(not number)
 
 
@@ -255,7 +259,9 @@ def _worker(
         archive = opened.enter_context(_dicomweb(settings)) if settings.dicomweb else None
         spool = None
         if settings.listen is not None:
-            spool = opened.enter_context(Spool(settings.spool, settings.spool_bytes))
+            spool = opened.enter_context(
+                Spool(settings.spool, settings.spool_bytes, state.hash("spool", "key"))
+            )
         peer = Peer(settings) if settings.send_to else None
         commitments = None
         if peer is not None and settings.commitment_s:
@@ -313,10 +319,17 @@ def _settings(args: argparse.Namespace, *names: str) -> ArchiveSettings:
     return ArchiveSettings.from_environment({name: getattr(args, name) for name in names})
 
 
-def _state(settings: ArchiveSettings) -> "State":
+def _state(settings: ArchiveSettings, *, create: bool = True) -> "State":
     from mammoscope.archive.state import State
 
-    return State(settings.state, settings.key_file)
+    return State(settings.state, settings.key_file, create=create)
+
+
+def _day(given: str) -> date:
+    try:
+        return date.fromisoformat(given)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(f"no date as in 2015-01-31: {given}") from err
 
 
 @contextmanager

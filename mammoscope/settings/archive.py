@@ -23,6 +23,8 @@ _ADDRESS: Final = re.compile(
     rf"(?P<title>{_TITLE})@(?:(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>\d{{1,5}})"
 )
 
+_LAST_PORT: Final = 65_535
+
 
 class DicomAddress(NamedTuple):
     """A DICOM node: AE title, host (empty for all addresses of this machine) and port."""
@@ -42,7 +44,7 @@ def parse_dicom_address(given: str) -> DicomAddress:
         backslash (PS3.5 6.2).
     """
     found = _ADDRESS.fullmatch(given)
-    if found is None or not 0 < int(found["port"]) <= 65_535:
+    if found is None or not 0 < int(found["port"]) <= _LAST_PORT:
         raise ValueError("no AET@HOST:PORT")
     return DicomAddress(found["title"], (found["host"] or "").strip("[]"), int(found["port"]))
 
@@ -53,9 +55,20 @@ def _require_address(given: str) -> str:
     except ValueError as err:
         raise PydanticCustomError(
             "address",
-            "must be AET@PORT or AET@HOST:PORT, such as MAMMOSCOPE@11112; got {given}",
+            "must be AET@PORT or AET@HOST:PORT, such as MAMMOSCOPE@11112, with a title of 1 to 16 "
+            "characters and a port of 1 to 65535; got {given}",
             {"given": repr(given)},
         ) from err
+    return given
+
+
+def _require_url(given: str) -> str:
+    if re.fullmatch(r"https?://[^\s@]+", given) is None:
+        raise PydanticCustomError(  # not quoted: it may hold a password
+            "address",
+            "must be an address that begins with http:// or https://, without user and password, "
+            f"which belong into {ARCHIVE_PREFIX}USERNAME and {ARCHIVE_PREFIX}PASSWORD_FILE",
+        )
     return given
 
 
@@ -78,7 +91,7 @@ class ArchiveSettings(Frozen):
     """Secret key of at least 32 bytes that encrypts the state. None for a file beside an SQLite
     state, which is made at the first start; PostgreSQL needs one that all workers share."""
 
-    dicomweb: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
+    dicomweb: Annotated[str, AfterValidator(_require_url)] | None = None
     """Base URL of the archive's DICOMweb services, like http://pacs.example.org/dicom-web."""
 
     token_file: Path | None = None
@@ -162,11 +175,13 @@ class ArchiveSettings(Frozen):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.username is not None and self.password_file is None:
-            raise ValueError("username needs password_file")
+            raise _together(f"{ARCHIVE_PREFIX}USERNAME needs {ARCHIVE_PREFIX}PASSWORD_FILE")
         if self.username is not None and self.token_file is not None:
-            raise ValueError("username and token_file exclude each other")
+            raise _together(
+                f"{ARCHIVE_PREFIX}USERNAME and {ARCHIVE_PREFIX}TOKEN_FILE exclude each other"
+            )
         if self.send_to is not None and not parse_dicom_address(self.send_to).host:
-            raise ValueError("send_to needs a host, as in PACS@pacs.example.org:104")
+            raise _together("--send-to needs a host, as in PACS@pacs.example.org:104")
         return self
 
     @classmethod
@@ -202,6 +217,10 @@ class ArchiveSettings(Frozen):
             return cls.model_validate(values)
         except ValidationError as err:
             raise explain(err, "The archive worker's settings", written) from err
+
+
+def _together(message: str) -> PydanticCustomError:
+    return PydanticCustomError("together", "{message}", {"message": message})
 
 
 def require_a_door(settings: ArchiveSettings) -> None:

@@ -29,7 +29,9 @@ def explain(
     names = written or {}
 
     def told(problem: ErrorDetails) -> str:
-        first, *below = map(str, problem["loc"] or ("value",))
+        if not problem["loc"]:  # about several values together
+            return problem["msg"]
+        first, *below = map(str, problem["loc"])
         key = ".".join((names.get(first, first), *below))
         if problem["type"] == "bind":
             return f"{key} {problem['msg']}"

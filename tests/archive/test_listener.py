@@ -163,7 +163,7 @@ def test_a_full_spool_refuses_for_the_time_being(orthanc, door) -> None:
 
 
 def test_a_full_disk_keeps_no_half_image(tmp_path, monkeypatch) -> None:
-    with Spool(tmp_path / "spool", 1 << 30) as spool:
+    with Spool(tmp_path / "spool", 1 << 30, "key") as spool:
         spool.write("study", "image", b"old")
         disk = FullDisk(monkeypatch)
         for step in range(1, 4):
@@ -176,8 +176,22 @@ def test_a_full_disk_keeps_no_half_image(tmp_path, monkeypatch) -> None:
 
 def test_two_workers_cannot_share_a_spool(tmp_path) -> None:
     with (
-        Spool(tmp_path / "spool", 1),
+        Spool(tmp_path / "spool", 1, "key"),
         pytest.raises(ConfigurationError, match="each its own"),
     ):
-        Spool(tmp_path / "spool", 1)
+        Spool(tmp_path / "spool", 1, "key")
     shutil.rmtree(tmp_path / "spool")
+
+
+def test_a_spool_with_images_of_another_state_is_refused(tmp_path) -> None:
+    folder = tmp_path / "spool"
+    with Spool(folder, 1 << 20, "one") as spool:
+        spool.write("study", "image", b"data")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="received under another state"):
+            Spool(folder, 1 << 20, "two")
+    with Spool(folder, 1 << 20, "one") as spool:
+        assert len(spool.images("study")) == 1
+        spool.remove("study", lambda: False)
+    with Spool(folder, 1 << 20, "two") as spool:
+        spool.write("study", "image", b"data")

@@ -63,7 +63,9 @@ def worker(folder: Path, engine: Engine, reader: ReadingPool, **settings: Any) -
             archive = DicomWeb(chosen, 1 << 26)
             opened.callback(archive.close)
         if chosen.listen:
-            spool = opened.enter_context(Spool(chosen.spool, chosen.spool_bytes))
+            spool = opened.enter_context(
+                Spool(chosen.spool, chosen.spool_bytes, state.hash("spool", "key"))
+            )
         commitments = None
         if chosen.send_to:
             peer = Peer(chosen)

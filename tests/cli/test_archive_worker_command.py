@@ -1,12 +1,13 @@
 """``mammoscope archive``: status, retry and wrong usage; the round trip is in tests/archive."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from mammoscope.__main__ import main
 from mammoscope.archive.state import Sighting, State
-from mammoscope.errors import ArchiveRefusedError
+from mammoscope.errors import ArchiveRefusedError, ConfigurationError
 from mammoscope.settings.archive import ArchiveSettings, parse_dicom_address
 from mammoscope.settings.service import ServiceSettings
 
@@ -35,8 +36,9 @@ def test_status_prints_the_queue_and_how_to_try_again(url, capsys) -> None:
     assert STUDY not in printed
     (command,) = [line for line in printed.splitlines() if "try again" in line]
     words = command.partition("mammoscope ")[2].split()
-    assert main([*words, "--state", url]) == 0
-    assert capsys.readouterr().out == "1 studies are queued again\n"
+    assert words[-2:] == ["--state", url]
+    assert main(words) == 0
+    assert capsys.readouterr().out == "studies queued again: 1\n"
     assert main(["archive", "status", "--state", url]) == 0
 
 
@@ -48,13 +50,34 @@ def test_status_prints_uids_if_asked(url, capsys) -> None:
 def test_retry_needs_studies(url, capsys) -> None:
     assert main(["archive", "retry", "--state", url]) == 2
     assert main(["archive", "retry", "000000", "--state", url]) == 1
+    assert "no failed study has this ID" in capsys.readouterr().err
     assert main(["archive", "retry", "--all", "--state", url]) == 0
+
+
+@pytest.mark.parametrize("command", [["status"], ["retry", "--all"]])
+def test_a_state_that_does_not_exist_is_not_made(command, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for state in ([], ["--state", "sqlite:///other.db"], ["--state", "sqlite:///no/state.db"]):
+        assert main(["archive", *command, *state]) == 1
+        assert "There is no state in this file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    words = ["archive", "worker", "--dicomweb", "http://pacs", "--state", "sqlite:///no/state.db"]
+    assert main(words) == 1
+    assert "The state's folder does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ([], "gets no studies"),
+        (["--from", "2020-13-01"], "no date as in 2015-01-31: 2020-13-01"),
+        (["--dicomweb", "http://pacs", "--to", "2020-01-01"], "--to needs --from"),
+        (
+            ["--dicomweb", "http://pacs", "--from", "2021-01-01", "--to", "2020-12-31"],
+            "--to is earlier than --from",
+        ),
+        (["--dicomweb", "pacs"], "--dicomweb: must be an address that begins with http://"),
+        (["--listen", "A" * 17 + "@104"], "a title of 1 to 16 characters and a port of 1 to"),
         (["--listen", "MAMMOSCOPE@11112"], "cannot store results"),
         (["--listen", "no port"], "AET@PORT"),
         (["--dicomweb", "http://user:secret@pacs/dicom-web"], "--dicomweb"),
@@ -63,7 +86,8 @@ def test_retry_needs_studies(url, capsys) -> None:
     ],
 )
 def test_a_worker_that_cannot_work_says_what_is_missing(options, message, capsys) -> None:
-    assert main(["archive", "worker", *options]) != 0
+    with suppress(SystemExit):  # of the parser
+        assert main(["archive", "worker", *options]) != 0
     printed = capsys.readouterr().err
     assert message in printed
     assert "secret" not in printed
@@ -85,6 +109,24 @@ def test_settings_of_sending_need_an_address(name, value, monkeypatch, capsys) -
     monkeypatch.setenv(f"MAMMOSCOPE_ARCHIVE_{name}", value)
     assert main(["archive", "worker", "--dicomweb", "http://pacs"]) != 0
     assert "give --send-to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"USERNAME": "a"}, "ARCHIVE_USERNAME needs MAMMOSCOPE_ARCHIVE_PASSWORD_FILE"),
+        (
+            {"USERNAME": "a", "PASSWORD_FILE": "b", "TOKEN_FILE": "c"},
+            "ARCHIVE_USERNAME and MAMMOSCOPE_ARCHIVE_TOKEN_FILE exclude each other",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings, message) -> None:
+    environment = {f"MAMMOSCOPE_ARCHIVE_{name}": value for name, value in settings.items()}
+    with pytest.raises(ConfigurationError) as refusal:
+        ArchiveSettings.from_environment({}, environment)
+    assert message in str(refusal.value)
+    assert "value" not in str(refusal.value).lower()
 
 
 def test_an_unknown_setting_is_refused(capsys, monkeypatch) -> None:
