@@ -1,10 +1,11 @@
 """Store results in the archive: by STOW-RS or C-STORE, never without a check."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from pydicom import dcmread
+from pydicom.uid import UID
 from pynetdicom.presentation import build_context
 
 from mammoscope.archive.commitment import Commit
@@ -70,24 +71,34 @@ def send_by_stow(archive: DicomWeb) -> Send:
 
 
 def send_by_c_store(peer: Peer) -> Send:
-    """Return a function that sends by C-STORE."""
+    """Return a function that sends by C-STORE: all kinds of objects, or nothing."""
 
     def send(_study_uid: str, results: Sequence[ResultObject]) -> None:
         kinds = {(result.sop_class_uid, result.transfer_syntax_uid) for result in results}
         with peer.associated([build_context(*kind) for kind in sorted(kinds)]) as association:
+            _require_accepted(association, kinds)
             for result in results:
                 _require_stored(association, result)
 
     return send
 
 
+def _require_accepted(association: Any, kinds: Collection[tuple[str, str]]) -> None:
+    accepted = {
+        (each.abstract_syntax, each.transfer_syntax[0]) for each in association.accepted_contexts
+    }
+    refused = sorted(
+        f"{UID(kind).name} in {UID(syntax).name}" for kind, syntax in {*kinds} - accepted
+    )
+    if refused:
+        raise ArchiveRefusedError(
+            f"The archive's DICOM node does not accept {', '.join(refused)}; nothing was sent."
+        )
+
+
 def _require_stored(association: Any, result: ResultObject) -> None:
     try:
         answer = association.send_c_store(dcmread(io.BytesIO(result.data)))
-    except ValueError as err:  # no presentation context was accepted
-        raise ArchiveRefusedError(
-            "The archive accepts no objects of a result's SOP class and transfer syntax."
-        ) from err
     except RuntimeError as err:
         raise ArchiveUnreachableError("The archive ended the association.") from err
     if "Status" not in answer:

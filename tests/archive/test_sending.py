@@ -34,10 +34,11 @@ class Receiver:
         self._folder = folder
 
     @contextmanager
-    def started(self, *options: object) -> Iterator[None]:
+    def started(self, *options: object, syntaxes: str = "+xa") -> Iterator[None]:
         self._folder.mkdir()
         process = subprocess.Popen(
-            [command("storescp"), *map(str, options), "+xa", "-od", self._folder, str(self.port)],
+            [command("storescp"), *map(str, options), syntaxes, "-od", self._folder,
+             str(self.port)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
@@ -120,6 +121,19 @@ def test_nothing_is_sent_without_trust_in_both_directions(
             running.run()
         assert receiver.files() == []
         assert running.state.counts()[Stage.PREDICTED] == 1
+
+
+def test_an_archive_that_does_not_accept_every_kind_gets_nothing(door, receiver) -> None:
+    uncompressed = "+x="
+    options = {"send_to": receiver.address, "max_attempts": 1}
+    with receiver.started(syntaxes=uncompressed), door.opened(**options) as running:
+        door.send(*study(views=1))
+        assert running.run() == [Stage.FAILED]
+        (failure,) = running.state.failures()
+        assert "Segmentation Storage in JPEG-LS Lossless" in failure.reason
+        assert "Capture Image Storage in JPEG Baseline" in failure.reason
+        assert failure.reason.endswith("; nothing was sent.")
+        assert receiver.files() == []
 
 
 def test_certificates_that_cannot_be_read_are_told(door, tmp_path) -> None:
