@@ -180,6 +180,10 @@ class ArchiveSettings(Frozen):
             raise _together(
                 f"{ARCHIVE_PREFIX}USERNAME and {ARCHIVE_PREFIX}TOKEN_FILE exclude each other"
             )
+        if self.listen_ca_file is not None and self.listen_certificate is None:
+            raise _together(
+                f"{ARCHIVE_PREFIX}LISTEN_CA_FILE needs {ARCHIVE_PREFIX}LISTEN_CERTIFICATE"
+            )
         if self.send_to is not None and not parse_dicom_address(self.send_to).host:
             raise _together("--send-to needs a host, as in PACS@pacs.example.org:104")
         return self

@@ -114,6 +114,7 @@ def test_settings_of_sending_need_an_address(name, value, monkeypatch, capsys) -
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"LISTEN_CA_FILE": "a"}, "LISTEN_CA_FILE needs MAMMOSCOPE_ARCHIVE_LISTEN_CERTIFICATE"),
         ({"USERNAME": "a"}, "ARCHIVE_USERNAME needs MAMMOSCOPE_ARCHIVE_PASSWORD_FILE"),
         (
             {"USERNAME": "a", "PASSWORD_FILE": "b", "TOKEN_FILE": "c"},
