@@ -79,18 +79,26 @@ def check(job: BulkJob, card: Card) -> None:
     ------
     ConfigurationError
         If the output has results of another model, source or key.
+    """
+    _origin(job, card, Store(job.output))
+
+
+def require_images(source: str) -> None:
+    """Refuse a source without images; before a key is made for it.
+
+    Raises
+    ------
     UnreadableFileError, MetadataError
         If the source cannot be listed, or has no images.
     """
-    if next(open_source(job.source).entries(), None) is None:
+    if next(open_source(source).entries(), None) is None:
         raise UnreadableFileError(NO_IMAGES)
-    _origin(job, card, Store(job.output))
 
 
 def predict_in_bulk(job: BulkJob, card: Card, *, load: Load = load_parts) -> BulkResult:
     """Predict all files of a source that the output does not have yet; Ray must be running.
 
-    `check` finds sources without images and outputs with other results sooner.
+    `require_images` and `check` find sources without images and outputs with other results sooner.
 
     Parameters
     ----------

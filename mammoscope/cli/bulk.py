@@ -73,10 +73,12 @@ def run(args: argparse.Namespace) -> int:
 
     from mammoscope.bulk.cluster import on_ray
     from mammoscope.bulk.predictor import BulkJob
-    from mammoscope.bulk.running import check, predict_in_bulk
+    from mammoscope.bulk.running import check, predict_in_bulk, require_images
 
+    source = _absolute(args.source)
+    require_images(source)
     job = BulkJob(
-        source=_absolute(args.source),
+        source=source,
         output=_absolute(args.output),
         model=model,
         operating_point=args.operating_point,

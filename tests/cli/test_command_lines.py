@@ -253,13 +253,15 @@ def test_ctrl_c_during_an_import_exits_silently(
     ],
 )
 def test_a_path_that_is_too_long_is_reported(
-    line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     words = [word.replace("{}", str(tmp_path / ("x" * 5000))) for word in line.split()]
     assert main(words) == 1
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("mammoscope")
     assert len(said) < 300
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_before_the_first_epoch_is_over_says_so(
