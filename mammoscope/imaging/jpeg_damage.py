@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import simplejpeg
 
 from mammoscope.errors import CorruptImageError
+from mammoscope.imaging.jpeg_segments import SCAN, TABLES, huffman_tables, segments
 
 DAMAGED: Final = (
     "The JPEG's compressed data are damaged; part of the image may be displaced or missing."
@@ -32,8 +33,6 @@ _BLANK_RUN: Final = bytes(12)
 _BASELINE: Final = {0xC0, 0xC1}
 _PROGRESSIVE: Final = 0xC2
 _TWELVE_BITS: Final = 12
-_TABLES: Final = 0xC4
-_SCAN: Final = 0xDA
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """The end of a scan: a marker that is no stuffed byte, filler or restart (ITU-T T.81 B.1.1)."""
 
@@ -114,30 +113,23 @@ def _has_blank_run(data: bytes, scan: _Scan) -> bool:
 
 
 def _scans(data: bytes) -> Iterator[_Scan]:
-    at, frame, precision_at = 2, 0, 0
+    frame = precision_at = 0
     first: set[int] = set()
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        segment = data[at + 4 : at + 2 + length]
-        at += 2 + length
+    left = segments(data)
+    while (segment := next(left, None)) is not None:
+        marker, begin, end = segment
         if marker in _BASELINE or marker == _PROGRESSIVE:
-            frame, precision_at = marker, at - length + 2  # B.2.2
-        elif marker == _TABLES:
-            first |= _first_symbols(segment)
-        elif marker == _SCAN:
-            found = _MARKER.search(data, at)
-            end = found.start() if found else len(data)
-            spectral_start = int.from_bytes(segment[-3:-2], "big")  # Ss, B.2.3
-            yield _Scan(at, end, frame, precision_at, spectral_start, frozenset(first))
-            at = end
-
-
-def _first_symbols(tables: bytes) -> set[int]:
-    """First symbols of the AC coefficient tables in a DHT segment (B.2.4.2)."""
-    first: set[int] = set()
-    at = 0
-    while at + 17 < len(tables):
-        if tables[at] >> 4 == 1:
-            first.add(tables[at + 17])
-        at += 17 + sum(tables[at + 1 : at + 17])
-    return first
+            frame, precision_at = marker, begin  # B.2.2
+        elif marker == TABLES:
+            tables = huffman_tables(data[begin:end])
+            first |= {
+                min(codes, key=codes.__getitem__)
+                for name, codes in tables.items()
+                if name >> 4 and codes
+            }
+        elif marker == SCAN:
+            found = _MARKER.search(data, end)
+            after = found.start() if found else len(data)
+            spectral_start = int.from_bytes(data[begin:end][-3:-2], "big")  # Ss, B.2.3
+            yield _Scan(end, after, frame, precision_at, spectral_start, frozenset(first))
+            left = segments(data, after)

@@ -65,20 +65,20 @@ def encode_capture(image: Reported, decided: Decided, series_uid: UID, number: i
     number
         Number of this one in the series, from 1.
     """
-    picture = draw_capture(image, decided)
-    frame = encode_frame(picture, JPEGBaseline8Bit, 8, 8, _COLOURS, 0, 0)
+    drawn = draw_capture(image, decided)
+    frame = encode_frame(drawn, JPEGBaseline8Bit, 8, 8, _COLOURS, 0, 0)
     result = copy_of(_template(decided.card.version), image.origin, series_uid, number)
-    set_pixels(result, picture.shape, frame)
+    set_pixels(result, drawn.shape, frame)
     result.DateOfSecondaryCapture = result.InstanceCreationDate
     result.TimeOfSecondaryCapture = result.InstanceCreationTime
-    result.LossyImageCompressionRatio = round(picture.nbytes / len(result.PixelData), 2)
+    result.LossyImageCompressionRatio = round(drawn.nbytes / len(result.PixelData), 2)
     refer(result.SourceImageSequence[0], image.origin)
     return finished(result, image.origin)
 
 
 @functools.lru_cache(maxsize=1)
 def _template(model_version: str) -> bytes:
-    """Return the picture of a model without an image: highdicom takes long to make one."""
+    """Return a capture by a model, without an image: highdicom takes long to make one."""
     result = SCImage(
         pixel_array=np.zeros((8, 8, 3), np.uint8),
         photometric_interpretation=_COLOURS,
@@ -147,7 +147,7 @@ def draw_capture(image: Reported, decided: Decided) -> Colours:
 
 
 def _shrunk(image: Reported) -> tuple[Pixels, Preprocessed]:
-    """Return the image at the picture's size, and how it was preprocessed from that size."""
+    """Return the image at the capture's size, and how it was preprocessed from that size."""
     display, preprocessed = image.source.display, image.source.prediction.preprocessed
     scale = _HEIGHT / display.shape[0]
     size = (max(1, round(display.shape[1] * scale)), _HEIGHT)
@@ -178,7 +178,7 @@ def _gap(width: int) -> Colours:
 
 @functools.lru_cache(maxsize=64)
 def _text_line(line: str, width: int, colour: tuple[int, int, int]) -> Colours:
-    """Draw a line; most are the same in all pictures."""
+    """Draw a line; most are the same in all captures."""
     canvas = Image.new("RGB", (width, _TEXT + _MARGIN // 2))
     ImageDraw.Draw(canvas).text((_MARGIN, 0), line, colour, _font())
     return np.asarray(canvas, np.uint8)

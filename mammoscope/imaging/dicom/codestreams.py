@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from mammoscope.errors import CorruptImageError
+from mammoscope.imaging.jpeg_segments import segments
 
 # ITU-T T.81 table B.1: DCT-based and lossless frames; the other codes are not frame headers.
 _FRAMES: Final = {0xC0, 0xC1, 0xC2, 0xC3}
 _LOSSLESS: Final = 0xC3
 _JPEG_LS: Final = 0xF7  # ITU-T T.87 C.1.1
-_SCAN: Final = 0xDA
+_FRAME_BYTES: Final = 9
+"""Least content of a frame header: of one component (ITU-T T.81 B.2.2)."""
 _END: Final = b"\xff\xd9"
 
 _START_OF_CODESTREAM: Final = b"\xff\x4f\xff\x51"  # ITU-T T.800 A.4.1, A.5.1
@@ -61,21 +63,12 @@ def jpeg_header(data: bytes) -> Codestream:
     """
     if not data.startswith(b"\xff\xd8"):
         raise CorruptImageError("The DICOM file's JPEG data do not start with a JPEG marker.")
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
+    for marker, begin, end in segments(data):
         if marker in _FRAMES or marker == _JPEG_LS:
-            if length < 11 or at + 10 > len(data):
+            if end - begin < _FRAME_BYTES or begin + _FRAME_BYTES > len(data):
                 break
-            precision, rows, columns, components = struct.unpack_from(">BHHB", data, at + 4)
+            precision, rows, columns, components = struct.unpack_from(">BHHB", data, begin)
             return Codestream(rows, columns, components, precision, lossless=marker == _LOSSLESS)
-        if marker == _SCAN or length < 2:
-            break
-        at += 2 + length
     raise CorruptImageError("The DICOM file's JPEG data have no readable frame header.")
 
 

@@ -17,11 +17,10 @@ import numpy.typing as npt
 
 from mammoscope.errors import CorruptImageError
 from mammoscope.imaging.arrays import Words
+from mammoscope.imaging.jpeg_segments import SCAN, TABLES, huffman_tables, segments
 
 _FILL: Final = 0xFF
 _FRAME: Final = 0xC3
-_TABLES: Final = 0xC4
-_SCAN: Final = 0xDA
 _RESTART_INTERVAL: Final = 0xDD
 _END: Final = b"\xff\xd9"
 _RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
@@ -111,26 +110,19 @@ def require_intact(data: bytes, samples: Words) -> None:
 
 
 def _coding(data: bytes) -> _Coding:
-    at = 2
     precision = restart_interval = 0
-    tables: dict[int, dict[int, int]] = {}
+    tables: dict[int, Mapping[int, int]] = {}
     try:
-        while data[at] == _FILL:
-            marker = data[at + 1]
-            if marker == _FILL:
-                at += 1
-                continue
-            (length,) = struct.unpack_from(">H", data, at + 2)
-            segment = data[at + 4 : at + 2 + length]
-            at += 2 + length
+        for marker, begin, end in segments(data):
+            content = data[begin:end]
             if marker == _FRAME:
-                precision = segment[0]
-            elif marker == _TABLES:
-                tables |= _tables(segment)
+                precision = content[0]
+            elif marker == TABLES:
+                tables |= huffman_tables(content)
             elif marker == _RESTART_INTERVAL:
-                (restart_interval,) = struct.unpack(">H", segment)
-            elif marker == _SCAN:
-                _, _, table, predictor, _, transform = struct.unpack(">6B", segment)
+                (restart_interval,) = struct.unpack(">H", content)
+            elif marker == SCAN:
+                _, _, table, predictor, _, transform = struct.unpack(">6B", content)
                 if predictor not in _PREDICTORS:
                     break
                 return _Coding(
@@ -139,24 +131,11 @@ def _coding(data: bytes) -> _Coding:
                     predictor,
                     restart_interval,
                     tables[table >> 4],
-                    data[at : -len(_END)].rstrip(b"\xff"),
+                    data[end : -len(_END)].rstrip(b"\xff"),
                 )
     except (IndexError, KeyError, struct.error) as err:
         raise CorruptImageError(_DAMAGED) from err
     raise CorruptImageError(_DAMAGED)
-
-
-def _tables(segment: bytes) -> Mapping[int, dict[int, int]]:
-    """Return the length of each category's code, for each table of a DHT segment (B.2.4.2)."""
-    tables = {}
-    at = 0
-    while at < len(segment):
-        counts = segment[at + 1 : at + 17]
-        categories = segment[at + 17 : at + 17 + sum(counts)]
-        lengths = np.repeat(np.arange(1, 17), list(counts))
-        tables[segment[at]] = dict(zip(categories, lengths.tolist(), strict=True))
-        at += 17 + len(categories)
-    return tables
 
 
 def _bits(counts: npt.NDArray[np.int64], code_lengths: Mapping[int, int]) -> int:

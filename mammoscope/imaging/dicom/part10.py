@@ -41,6 +41,8 @@ millions of empty ones would cost minutes and gigabytes."""
 
 _FLOAT_PIXELS: Final = 0x7FE00008
 _PIXELS: Final = 0x7FE00010
+_HEADER_BYTES: Final = {True: 8, False: 12}
+"""Before the value of (7FE0,0010), by whether the VR is implicit (PS3.5 7.1.2, 7.1.3)."""
 _PIXEL_VRS: Final = (b"OB", b"OW", b"UN")
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 
@@ -92,7 +94,7 @@ def take_apart(data: bytes, tags: Collection[int], limits: ReadingLimits) -> Par
     implicit = bool(header.elements.original_encoding[0])  # the actual one: some misstate it
     pixels, encapsulated, word_vr = _find_pixels(data, at, implicit, header.little_endian)
     if pixels is not None and header.transfer_syntax == DeflatedExplicitVRLittleEndian:
-        end = at + (8 if implicit else 12) + len(pixels)
+        end = at + _HEADER_BYTES[implicit] + len(pixels)
         _require_end_or_element(data[end : end + 6])
     return replace(header, pixels=pixels, encapsulated=encapsulated, word_vr=word_vr)
 
@@ -155,12 +157,10 @@ def _find_pixels(
 
     if len(header) < 12 or (number(0, 2) << 16 | number(2, 2)) != _PIXELS:
         return None, False, False
-    start, length, vr = (
-        (at + 8, number(4, 4), b"OW") if implicit else (at + 12, number(8, 4), header[4:6])
-    )
+    length, vr = (number(4, 4), b"OW") if implicit else (number(8, 4), header[4:6])
     if vr not in _PIXEL_VRS:
         raise CorruptImageError("The DICOM file's pixels have an invalid value representation.")
-    value = memoryview(data)[start:]
+    value = memoryview(data)[at + _HEADER_BYTES[implicit] :]
     if length == UNDEFINED_LENGTH:
         return value, True, False
     if length > len(value):
@@ -198,7 +198,7 @@ def _inflate(deflated: memoryview, max_bytes: int) -> bytes:
 
 
 def _require_end_or_element(rest: bytes) -> None:
-    """Refuse inflated data after whose pixels neither the end nor another element comes.
+    """Refuse inflated data in which the pixels are followed by anything but another element.
 
     The format has no checksum (PS3.5 A.5), and damaged data usually inflate to another length.
     """
