@@ -73,7 +73,7 @@ CMD ["predict:app", "--config", "gunicorn.conf.py"]
 
 
 FROM packages AS train-packages
-RUN /opt/pipenv/bin/pipenv requirements --hash --categories training >training.txt \
+RUN /opt/pipenv/bin/pipenv requirements --hash --categories "training distributed" >training.txt \
     && /opt/mammoscope/bin/python -m pip install --quiet --no-compile --no-deps --require-hashes \
         --requirement training.txt
 

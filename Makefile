@@ -134,7 +134,7 @@ audit:  ## components (CycloneDX), licences and known vulnerabilities, into audi
 
 .PHONY: environment
 environment:  ## make .venv with everything: service, tracing, archive, training, bulk prediction, tools
-	@$(environment) packages tracing archive training bulk dev-packages
+	@$(environment) packages tracing archive training distributed bulk dev-packages
 
 .PHONY: lint
 lint: environment  ## style, types, spelling, layers, docs, Dockerfile and manifests
@@ -223,6 +223,11 @@ soak-archive: environment  ## kills and cut connections, then compare the archiv
 	SOAK_STUDIES=$(SOAK_STUDIES) SOAK_FLAT_STUDIES=$(SOAK_FLAT_STUDIES) \
 		$(BIN)/pytest -s tests/archive/test_soak.py --timeout 14400 $(ARGS)
 
+# `make test` does the same with a small network.
+.PHONY: test-distributed
+test-distributed: environment  ## train the preset smoke in one process and in two; compare losses
+	DISTRIBUTED_REAL=1 $(BIN)/pytest -s -m training tests/training/test_distributed_training.py $(ARGS)
+
 .PHONY: format
 format: environment  ## format the code
 	@$(BIN)/ruff check --fix
@@ -232,4 +237,4 @@ format: environment  ## format the code
 lock: environment  ## resolve Pipfile into Pipfile.lock, and the tools of .ci/requirements
 	@.ci/tools.sh pipenv .pipenv
 	PIPENV_IGNORE_VIRTUALENVS=1 PIPENV_VENV_IN_PROJECT=1 $(BIN)/python scripts/lock.py .pipenv/bin/pipenv
-	$(environment) packages tracing archive training bulk dev-packages
+	$(environment) packages tracing archive training distributed bulk dev-packages

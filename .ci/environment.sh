@@ -2,7 +2,7 @@
 # Installs the given categories of Pipfile.lock into .venv; does nothing if they are installed.
 #
 # Usage: PYTHON=python3 .ci/environment.sh CATEGORY...
-#   (packages, tracing, archive, training, bulk, dev-packages)
+#   (packages, tracing, archive, training, distributed, bulk, dev-packages)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -104,7 +104,7 @@ def test_wheel_has_metadata(wheel: Path) -> None:
     assert f"\nVersion: {mammoscope.__version__}\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     extras = set(re.findall(r"^Provides-Extra: (\S+)$", metadata, re.MULTILINE))
-    assert extras == {"archive", "bulk", "train", "tracing", "dev"}
+    assert extras == {"archive", "bulk", "distributed", "train", "tracing", "dev"}
 
 
 def test_installed_command_works_in_any_folder(
@@ -178,6 +178,7 @@ def test_pyproject_and_pipfile_name_the_same_packages() -> None:
         "tracing": PROJECT["optional-dependencies"]["tracing"],
         "archive": PROJECT["optional-dependencies"]["archive"],
         "training": PROJECT["optional-dependencies"]["train"],
+        "distributed": PROJECT["optional-dependencies"]["distributed"],
         "bulk": PROJECT["optional-dependencies"]["bulk"],
         "dev-packages": PROJECT["optional-dependencies"]["dev"],
     }

@@ -32,7 +32,8 @@ MAX_TRACKED_BYTES = 2 * 1024 * 1024
 # Releases differ between the service and TensorFlow; see Pipfile.
 DIFFERS_BY_CATEGORY = {"h5py"}
 TRAINING_ONLY = (
-    "tensorflow", "sklearn", "pandas", "matplotlib", "imagehash", "kagglehub", "ray", "pyarrow",
+    "tensorflow", "jax", "sklearn", "pandas", "matplotlib", "imagehash", "kagglehub", "ray",
+    "pyarrow",
 )  # fmt: skip
 SERVING = [
     "client",
@@ -96,7 +97,8 @@ def _pipfile_hash(pipfile: dict[str, Any]) -> str:
         "name": "pypi",
     }
     names = {"packages": "default", "dev-packages": "develop", "training": "training",
-             "tracing": "tracing", "archive": "archive", "bulk": "bulk"}  # fmt: skip
+             "tracing": "tracing", "archive": "archive", "distributed": "distributed",
+             "bulk": "bulk"}  # fmt: skip
     sections = {
         renamed: {_canonical(name): wish for name, wish in pipfile[category].items()}
         for category, renamed in names.items()
@@ -108,7 +110,7 @@ def _pipfile_hash(pipfile: dict[str, Any]) -> str:
 
 def test_pipfile_names_no_source(pipfile: dict[str, Any]) -> None:
     assert set(pipfile) == {
-        *("packages", "tracing", "archive", "training", "bulk", "dev-packages"),
+        *("packages", "tracing", "archive", "training", "distributed", "bulk", "dev-packages"),
         "pipenv",
     }
 

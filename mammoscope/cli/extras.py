@@ -9,6 +9,7 @@ EXTRAS: Final = {
     "fsspec": "bulk",
     "highdicom": "archive",
     "imagehash": "train",
+    "jax": "distributed",
     "kagglehub": "train",
     "matplotlib": "train",
     "pyarrow": "bulk",

@@ -25,10 +25,11 @@ from mammoscope.settings.training import (
 )
 from mammoscope.system.interrupts import EXIT_INTERRUPTED, quitting_on_ctrl_c
 from mammoscope.system.progress import phase
+from mammoscope.training.processes import EXIT_LOST, Place, on_this_machine, run_together
 from mammoscope.training.run_folder import RunPaths, check_run, has_epochs
 
-_PACKAGES: Final = ("tensorflow", "sklearn", "matplotlib")
-"""Packages that training needs besides those of the service."""
+_PACKAGES: Final = ("sklearn", "matplotlib")
+"""Packages that training needs besides those of the service, and TensorFlow or JAX."""
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -36,6 +37,12 @@ def _size(text: str) -> tuple[int, int]:
     if not (height.isdigit() and width.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in pixels, as in 384x288")
     return int(height), int(width)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+    return int(text)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -60,8 +67,26 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--cache", metavar="DIR", type=Path, help="cache of preprocessed images; default: RUN/cache"
     )
     folders.add_argument("--resume", action="store_true", help="continue a stopped run")
+    _add_processes(parser.add_argument_group("several processes, on JAX"))
     _add_settings(parser.add_argument_group("preset, and changes to it"))
     parser.set_defaults(run=run)
+
+
+def _add_processes(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--processes", type=_positive, metavar="N", help="divide each batch among N processes"
+    )
+    group.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="where process 0 listens, if they are on several machines",
+    )
+    group.add_argument(
+        "--process",
+        type=int,
+        metavar="I",
+        help="number of this process, from 0, with --coordinator",
+    )
 
 
 def _add_settings(group: "argparse._ArgumentGroup") -> None:
@@ -109,7 +134,9 @@ def _add_settings(group: "argparse._ArgumentGroup") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything that does not need TensorFlow, then train; 0, or 130 if interrupted.
+    """Check everything that does not need TensorFlow, then train.
+
+    Returns 0, 130 if interrupted, or 75 if one of several processes was lost.
 
     Raises
     ------
@@ -125,18 +152,28 @@ def run(args: argparse.Namespace) -> int:
     data, output = options.pop("data"), options.pop("output")
     metadata, cache = options.pop("metadata", None), options.pop("cache", output / "cache")
     preset, resume = options.pop("preset"), options.pop("resume", False)
+    count = options.pop("processes", None)
+    places = _places(count, options.pop("coordinator", None), options.pop("process", None))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         config = TrainConfig.from_preset(preset, options)
     except ConfigurationError as err:
         raise UsageError(str(err)) from err
+    if places and config.batch_size % count:
+        raise UsageError(
+            f"The batch size {config.batch_size} cannot be divided among {count} processes; give a "
+            "multiple with --batch-size."
+        )
+    require("jax" if places else "tensorflow")
     _check(config, data, metadata)
     check_run(config, output, resume=resume)
-    with phase("start TensorFlow"), _quiet_native_start(), quitting_on_ctrl_c():
-        from mammoscope.training.training_run import train
-    paths = RunPaths(data, output, cache, metadata)
+    work = partial(_train, config, RunPaths(data, output, cache, metadata), resume=resume)
+    lost = None
     try:
-        train(config, paths, partial(print, flush=True), resume=resume)
+        if places:
+            lost = run_together(places, work)
+        else:
+            work(None)
     except KeyboardInterrupt:
         left = (
             "Completed epochs are kept; continue with --resume."
@@ -145,8 +182,34 @@ def run(args: argparse.Namespace) -> int:
         )
         print(f"\nStopped. {left}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    print(f"The model is in {output}.")
+    if lost is not None:
+        print(f"{lost} Completed epochs are kept; continue with --resume.", file=sys.stderr)
+        return EXIT_LOST
+    if not places or places[0].leads:
+        print(f"The model is in {output}.")
     return 0
+
+
+def _places(count: int | None, coordinator: str | None, number: int | None) -> list[Place]:
+    """Return the places of this machine's processes; none to train in this process."""
+    if coordinator is None and number is None:
+        return on_this_machine(count) if count else []
+    if count is None or coordinator is None or number is None:
+        raise UsageError("--coordinator, --process and --processes must be given together.")
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise UsageError("--coordinator must be HOST:PORT, as in 10.0.0.1:9700.")
+    if not 0 <= number < count:
+        raise UsageError(f"--process must be 0 to {count - 1}, since --processes is {count}.")
+    return [Place(number, count, coordinator)]
+
+
+def _train(config: TrainConfig, paths: RunPaths, place: Place | None, *, resume: bool) -> None:
+    """Train, in this process or one of several."""
+    backend = "JAX" if place else "TensorFlow"
+    with phase(f"start {backend}"), _quiet_native_start(), quitting_on_ctrl_c():
+        from mammoscope.training.training_run import train
+    train(config, paths, partial(print, flush=True), resume=resume, place=place)
 
 
 def _check(config: TrainConfig, data: Path, metadata: Path | None) -> None:

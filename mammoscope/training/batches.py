@@ -22,6 +22,7 @@ from mammoscope.imaging.reading import read_file
 from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
 from mammoscope.training.augmentation import erase, flip, jitter
+from mammoscope.training.processes import Place
 
 Batch = tuple[Pixels, dict[str, npt.NDArray[np.float32]]]
 
@@ -31,6 +32,9 @@ TEACHERS: Final = "teachers"
 WORKERS: Final = 2
 AHEAD: Final = 4
 """Number of batches prepared ahead of the network."""
+
+ALONE: Final = Place(0, 1, "")
+"""The place of a process that trains alone."""
 
 _CHEST_WALLS: Final = ("left", "right")
 
@@ -151,6 +155,11 @@ class Batches(keras.utils.PyDataset):
         Batch size, augmentation and seed are used.
     answers
         Teachers' probabilities, float32 (N,), for the target `TEACHERS`; None without teachers.
+    place
+        The process among several, each of which makes its share of a batch.
+    devices
+        Number of devices of all processes, among which a batch is divided equally. If this is not
+        possible with an epoch's last batch, the batch loses at most ``devices - 1`` images.
     """
 
     def __init__(
@@ -158,6 +167,8 @@ class Batches(keras.utils.PyDataset):
         preprocessed: PreprocessedExamples,
         config: TrainConfig,
         answers: npt.NDArray[np.float32] | None = None,
+        place: Place = ALONE,
+        devices: int = 1,
     ) -> None:
         # With one worker, Keras makes the batches in a TensorFlow thread, which delays or aborts
         # the exit of a process that leaves an epoch early. With more workers it uses Python
@@ -165,6 +176,9 @@ class Batches(keras.utils.PyDataset):
         super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=AHEAD)
         self._preprocessed = preprocessed
         self._config = config
+        self._place = place
+        last = len(preprocessed.examples) % config.batch_size
+        self._usable = len(preprocessed.examples) - last % devices
         labels = np.array([example.label for example in preprocessed.examples], dtype=np.float32)
         self._targets = {"logit": labels}
         if answers is not None:
@@ -175,14 +189,16 @@ class Batches(keras.utils.PyDataset):
         """Shuffle for epoch `number` (0, 1, ...)."""
         self._epoch = number
         rng = np.random.default_rng((self._config.seed, number))
-        self._order = rng.permutation(len(self._preprocessed.examples))
+        order = rng.permutation(len(self._preprocessed.examples))
+        self._order = order[: self._usable]
 
     def __len__(self) -> int:
         return math.ceil(len(self._order) / self._config.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
         size = self._config.batch_size
-        chunk = self._order[index * size : (index + 1) * size]
+        whole = self._order[index * size : (index + 1) * size]
+        chunk = whole[self._place.share(len(whole))]
         return (
             as_input(
                 np.stack(

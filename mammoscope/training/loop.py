@@ -94,6 +94,8 @@ class Loop:
         Images of other patients, evaluated after every epoch.
     checkpoint
         File with the full state after the last completed epoch.
+    writes
+        Whether to write the checkpoint; False in all but one of several processes.
     """
 
     network: keras.Model
@@ -101,6 +103,7 @@ class Loop:
     batches: Batches | LesionBatches
     validation: PreprocessedExamples
     checkpoint: Path
+    writes: bool = True
     history: History = field(default_factory=list)
     _learner: Any = None
     _stage: str = ""
@@ -130,7 +133,8 @@ class Loop:
                     stored = None
                 while self.done < min(stage.first_epoch + stage.epochs, self._last):
                     self.history.append(self._epoch(stage, bar))
-                    self._write_checkpoint()
+                    if self.writes:
+                        self._write_checkpoint()
                     after_epoch(self.history)
         self._take_averages()
         return self.history
@@ -147,6 +151,7 @@ class Loop:
 
     def _begin(self, stage: _Stage) -> None:
         choose_trainable(self.network, self.config, stage.trainable_from)
+        self.network.make_predict_function(force=True)  # on JAX, it depends on what is trainable
         logit = self.network.output["logit"]
         outputs = {"logit": logit}
         losses = {
@@ -188,7 +193,19 @@ class Loop:
         )
         optimizer.build(self._learner.trainable_variables)
         optimizer.spare(self.network.get_layer("backbone").trainable_variables)
+        self._build_metrics()
         self._stage = stage.name
+
+    def _build_metrics(self) -> None:
+        """Build the metrics. On JAX, `fit` would take batches for it, and mix up the others."""
+        pixels, answers, *_ = self.batches[0]
+        with keras.StatelessScope():
+            outputs = {
+                name: keras.ops.zeros((len(pixels), *output.shape[1:]))
+                for name, output in self._learner.output.items()
+            }
+            self._learner.compute_loss(pixels, answers, outputs)
+            self._learner.compute_metrics(pixels, answers, outputs)
 
     def _epoch(self, stage: _Stage, bar: Any) -> dict[str, Any]:
         began, worked = monotonic(), process_time()
@@ -204,7 +221,9 @@ class Loop:
             ).history
         trained, worked_on = monotonic(), process_time()
         # At its end, `fit` has replaced the weights by their moving averages. Those are validated,
-        # and training continues from the weights.
+        # and training continues from the weights. On JAX, they are the optimizer's own arrays until
+        # they are set, and predicting would give them away.
+        self.network.set_weights(self.network.get_weights())
         validation = measure(
             self.validation, predict(self.network, self.validation.pixels, "validation")
         )
@@ -232,11 +251,11 @@ class Loop:
             },
         }
 
-    def set_learning_rate(self, stage: _Stage, step: int) -> None:
-        """Set the learning rate for a step of the current epoch."""
+    def learning_rate(self, stage: _Stage, step: int) -> float:
+        """Return the learning rate for a step of the current epoch."""
         steps = len(self.batches)
         done = (self.done - stage.first_epoch) * steps + step
-        self._learner.optimizer.learning_rate = stage.peak_learning_rate * learning_rate_share(
+        return stage.peak_learning_rate * learning_rate_share(
             self.config.schedule if stage.name == "tune" else "constant",
             done / (stage.epochs * steps),
             self.config.warmup_fraction,
@@ -313,7 +332,8 @@ class _Steps(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         del logs
-        self._loop.set_learning_rate(self._stage, batch)
+        # On JAX, `fit` holds the state elsewhere, and `self.model` gets it back before a change.
+        self.model.optimizer.learning_rate = self._loop.learning_rate(self._stage, batch)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         del batch

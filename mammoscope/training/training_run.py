@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -18,15 +19,22 @@ from mammoscope.model.complexity import complexity
 from mammoscope.model.networks import build_network, export_network, load_weights
 from mammoscope.settings.training import TrainConfig
 from mammoscope.system.progress import phase
-from mammoscope.training.batches import Batches, PreprocessedExamples, preprocess_examples
+from mammoscope.training.batches import (
+    ALONE,
+    Batches,
+    PreprocessedExamples,
+    preprocess_examples,
+)
 from mammoscope.training.division import DividedData, divide, read_examples, sentences
 from mammoscope.training.lesions import LesionBatches, PreprocessedFilms, preprocess_films
 from mammoscope.training.loop import Loop, predict
 from mammoscope.training.packing import save_network
+from mammoscope.training.processes import Place
 from mammoscope.training.run_folder import (
     CHECKPOINT_NAME,
     HISTORY_NAME,
     RunPaths,
+    check_run,
     open_run,
     write_json,
     write_text,
@@ -47,7 +55,12 @@ class _Trained:
 
 
 def train(
-    config: TrainConfig, paths: RunPaths, say: Callable[[str], None], *, resume: bool = False
+    config: TrainConfig,
+    paths: RunPaths,
+    say: Callable[[str], None],
+    *,
+    resume: bool = False,
+    place: Place | None = None,
 ) -> None:
     """Train a network and write a model folder to ``paths.output``.
 
@@ -65,6 +78,9 @@ def train(
         hours of training.
     resume
         Whether to resume the run in ``paths.output``.
+    place
+        The process among several that train together, on JAX; all see the same folders, and the
+        first one writes. None trains in this process alone.
 
     Raises
     ------
@@ -81,6 +97,10 @@ def train(
         If a result cannot be written.
     """
     dataset = read_examples(config, paths.data, paths.metadata)
+    if place is not None and not place.leads:
+        if not check_run(config, paths.output, resume=resume):
+            _follow(config, _divided(config, dataset, paths), paths, place)
+        return
     for sentence in describe_ignored(dataset.ignored):
         say(sentence)
     with open_run(config, paths.output, resume=resume) as is_complete:
@@ -88,20 +108,32 @@ def train(
             renew_card(paths.output)
             say("The run is complete; its card was rewritten from its validation scores.")
         else:
-            _train_and_record(config, dataset, paths, say)
+            _train_and_record(config, _divided(config, dataset, paths), paths, say, place)
+
+
+def _divided(config: TrainConfig, dataset: Dataset, paths: RunPaths) -> DividedData:
+    return divide(dataset, config, read_folds(paths.folds) if paths.folds else None)
+
+
+def _follow(config: TrainConfig, divided: DividedData, paths: RunPaths, place: Place) -> None:
+    """Train with the process that leads, and write nothing."""
+    loop, _ = _loop(config, divided, paths, place)
+    loop.run(lambda _: None)
+    _distribution().leave()
 
 
 def _train_and_record(
-    config: TrainConfig, dataset: Dataset, paths: RunPaths, say: Callable[[str], None]
+    config: TrainConfig,
+    divided: DividedData,
+    paths: RunPaths,
+    say: Callable[[str], None],
+    place: Place | None,
 ) -> None:
-    """Divide the data, train, and write the results."""
-    divided = divide(dataset, config, read_folds(paths.folds) if paths.folds else None)
+    """Train, and write the results."""
     for sentence in sentences(divided.facts):
         say(sentence)
     write_json(paths.output / "environment.json", environment(config))
-
-    keras.utils.set_random_seed(config.seed)
-    trained = _train(config, divided, paths, say)
+    trained = _train(config, divided, paths, say, place)
     with tqdm(total=3, desc="save and measure", unit="step", disable=None, leave=False) as bar:
         network = export_network(trained.network, config)
         save_network(network, paths.output / NETWORK_NAME)
@@ -125,7 +157,11 @@ def _train_and_record(
 
 
 def _train(
-    config: TrainConfig, divided: DividedData, paths: RunPaths, say: Callable[[str], None]
+    config: TrainConfig,
+    divided: DividedData,
+    paths: RunPaths,
+    say: Callable[[str], None],
+    place: Place | None,
 ) -> _Trained:
     """Train on some patients, validate on others."""
     split = divided.split
@@ -133,18 +169,7 @@ def _train(
         paths.output,
         {"train": split.train, "validation": split.validation, "test": split.test},
     )
-    learned = _preprocess(split.train, config, paths, "train")
-    validation = _preprocess(split.validation, config, paths, "validation")
-    network = _network(config)
-    answers = (
-        teacher_answers(learned, (*split.validation, *split.test), config, _network)
-        if config.teachers
-        else None
-    )
-    batches: Batches | LesionBatches = Batches(learned, config, answers)
-    if config.learns_lesions:
-        batches = _lesion_batches(learned, config, paths, network)
-    loop = Loop(network, config, batches, validation, paths.output / CHECKPOINT_NAME)
+    loop, learned = _loop(config, divided, paths, place)
 
     def after_epoch(done: History) -> None:
         write_json(paths.output / HISTORY_NAME, done)
@@ -152,11 +177,51 @@ def _train(
             say(_epoch_line(done[-1], config))
 
     history = loop.run(after_epoch)
+    if place is not None:
+        _distribution().leave()
+    validation = loop.validation
     refused = {
         code: learned.refused.get(code, 0) + validation.refused.get(code, 0)
         for code in sorted({*learned.refused, *validation.refused})
     }
-    return _Trained(network, validation, history, refused)
+    return _Trained(loop.network, validation, history, refused)
+
+
+def _loop(
+    config: TrainConfig, divided: DividedData, paths: RunPaths, place: Place | None
+) -> tuple[Loop, PreprocessedExamples]:
+    """Make the loop; return it with the training images."""
+    split = divided.split
+    devices = 1
+    if place is not None and not place.leads:
+        devices = _distribution().join(place, config.batch_size)
+    learned = _preprocess(split.train, config, paths, "train")
+    validation = _preprocess(split.validation, config, paths, "validation")
+    checkpoint = paths.output / CHECKPOINT_NAME
+    if place is not None:
+        if place.leads:  # last, when the others can load the preprocessed images
+            devices = _distribution().join(place, config.batch_size)
+        size = checkpoint.stat().st_size if checkpoint.is_file() else 0
+        _distribution().require_same(learned.pixels, validation.pixels, size)
+    keras.utils.set_random_seed(config.seed)
+    network = _network(config)
+    answers = (
+        teacher_answers(learned, (*split.validation, *split.test), config, _network)
+        if config.teachers
+        else None
+    )
+    batches: Batches | LesionBatches = Batches(learned, config, answers, place or ALONE, devices)
+    if config.learns_lesions:
+        batches = _lesion_batches(learned, config, paths, network)
+    writes = place is None or place.leads
+    return Loop(network, config, batches, validation, checkpoint, writes), learned
+
+
+def _distribution() -> ModuleType:
+    """Return what a training on several processes needs; only then is JAX imported."""
+    from mammoscope.training import distribution
+
+    return distribution
 
 
 def _epoch_line(epoch: Mapping[str, Any], config: TrainConfig) -> str:

@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NEEDS_TRAIN = "needs train"
 NEEDS_ARCHIVE = "needs archive"
 NEEDS_BULK = "needs bulk"
+NEEDS_DISTRIBUTED = "needs distributed"
+NEEDED = (NEEDS_TRAIN, NEEDS_ARCHIVE, NEEDS_BULK, NEEDS_DISTRIBUTED)
 
 # Each command and each option, with what is answered: an exit status, or that the extra is needed.
 LINES: dict[str, int | str] = {
@@ -43,6 +45,9 @@ LINES: dict[str, int | str] = {
     "--stop-after 1 --head-epochs 1 --head mean --trainable-from all --augmentation none "
     "--label-smoothing 0.1 --ema-momentum 0 --teachers run --teacher-share 0.5 "
     "--precision float32 --split patients --validation-fraction 0.2 --seed 1": NEEDS_TRAIN,
+    "train --data dataset --output out --processes 2": NEEDS_DISTRIBUTED,
+    "train --data dataset --output out --processes 2 --process 1 "
+    "--coordinator 127.0.0.1:9700": NEEDS_DISTRIBUTED,
     "evaluate --data dataset --model model --metadata dataset/metadata.csv --split test "
     "--labels 0,1 --json evaluation.json --scores scores.csv": 0,
     "evaluate --data dataset --model model --run run": 0,
@@ -185,7 +190,7 @@ def answers(folder: Path) -> dict[str, tuple[Any, str]]:
 @pytest.mark.parametrize("line", LINES)
 def test_command_without_the_packages_of_extras(line: str, answers) -> None:
     status, told = answers[line]
-    if LINES[line] in (NEEDS_TRAIN, NEEDS_ARCHIVE, NEEDS_BULK):
+    if LINES[line] in NEEDED:
         assert status == 1, told
         (sentence,) = told.splitlines()
         extra = str(LINES[line]).removeprefix("needs ")

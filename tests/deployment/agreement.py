@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mammoscope.errors import ConfigurationError
 from mammoscope.settings.service import ENVIRONMENT_PREFIX, ServiceSettings
+from mammoscope.training.processes import EXIT_LOST
 from tests.deployment.agreement_archive import archive_disagreements
 from tests.deployment.agreement_metrics import METRICS, metrics_disagreements
 from tests.deployment.objects import (
@@ -114,7 +115,9 @@ def _parts(workload: Workload) -> Iterator[str]:
     if spec.get("completionMode") != "Indexed":
         return
     parts = spec["completions"]
-    if f"--shard=$({INDEX})/{parts}" not in arguments:
+    if spec["template"]["spec"].get("subdomain"):
+        yield from _together(workload, arguments)
+    elif f"--shard=$({INDEX})/{parts}" not in arguments:
         yield f"no pod takes its part of {parts}"
     field = given.get(INDEX, {}).get("fieldRef", {}).get("fieldPath")
     if field != "metadata.annotations['batch.kubernetes.io/job-completion-index']":
@@ -126,6 +129,21 @@ def _parts(workload: Workload) -> Iterator[str]:
         yield "a pod that is repeated finds results and refuses to write"
     if not 1 <= spec["parallelism"] <= parts:
         yield f"{spec['parallelism']} pods share {parts} parts"
+
+
+def _together(workload: Workload, arguments: list[str]) -> Iterator[str]:
+    """Sentences about pods that train together: each is a process, and pod 0 coordinates."""
+    spec, name = workload.source["spec"], workload.source["metadata"]["name"]
+    if spec["parallelism"] != spec["completions"]:
+        yield "pods that train together run one after another"
+    coordinator = f"--coordinator={name}-0.{workload.pod['subdomain']}:"
+    if not any(each.startswith(coordinator) for each in arguments):
+        yield f"nobody is told {coordinator}PORT"
+    if not {f"--processes={spec['completions']}", f"--process=$({INDEX})"} <= set(arguments):
+        yield "the pods are not the processes of a training"
+    for rule in spec["podFailurePolicy"]["rules"]:
+        if rule["action"] == "FailJob" and EXIT_LOST in rule["onExitCodes"]["values"]:
+            yield "a pod that lost another one fails the Job"
 
 
 def _port(address: str) -> int:
@@ -235,12 +253,19 @@ def _probes(workload: Workload, get_paths: set[str]) -> Iterator[str]:
 def _ports(objects: list[Object], workload: Workload) -> Iterator[str]:
     ports = workload.ports
     for service in of_kind(objects, "Service"):
-        for port in service["spec"]["ports"]:
+        if not service["spec"].get("ports"):  # only a name
+            if workload.pod.get("subdomain") != service["metadata"]["name"]:
+                yield "no pod has a name of the headless Service"
+            if not service["spec"].get("publishNotReadyAddresses"):
+                yield "pods find each other only once they are ready"
+        for port in service["spec"].get("ports", []):
             if port["targetPort"] not in ports or port["targetPort"] == PROBES:
                 yield f"the Service targets port {port['targetPort']}"
     for policy in of_kind(objects, "NetworkPolicy"):
         for rule in policy["spec"]["ingress"]:
-            if {port["port"] for port in rule["ports"]} - set(ports):
+            among_themselves = rule.get("from") == [{"podSelector": policy["spec"]["podSelector"]}]
+            let_in = {port["port"] for port in rule.get("ports", [])}
+            if not among_themselves and (not let_in or let_in - set(ports)):
                 yield "the NetworkPolicy lets in to another port"
 
 

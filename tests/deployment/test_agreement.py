@@ -238,3 +238,42 @@ def test_incomplete_deployments_are_detected(
     objects = copy.deepcopy(rendered["jobs/score"])
     JOB_BREAKAGES[breakage](spec_of(objects, "Job"))
     assert disagreements(objects, get_paths, user)
+
+
+def _trainer(objects: list[Object]) -> Any:
+    return spec_of(objects, "Job")["template"]["spec"]
+
+
+def _replaced(words: list[str], old: str, new: str) -> None:
+    words[:] = [word.replace(old, new) for word in words]
+
+
+TOGETHER_BREAKAGES: dict[str, Break] = {
+    "more pods": lambda o: spec_of(o, "Job").update(completions=3),
+    "one after another": lambda o: spec_of(o, "Job").update(parallelism=1),
+    "more processes": lambda o: _replaced(
+        _trainer(o)["containers"][0]["args"], "--processes=2", "--processes=3"
+    ),
+    "another coordinator": lambda o: _replaced(
+        _trainer(o)["containers"][0]["args"], "mammoscope-train-0", "mammoscope-train-1"
+    ),
+    "no names": lambda o: _trainer(o).pop("subdomain"),
+    "another Service": lambda o: next(e for e in o if e["kind"] == "Service")["metadata"].update(
+        name="other"
+    ),
+    "names of ready pods": lambda o: spec_of(o, "Service").pop("publishNotReadyAddresses"),
+    "lost pods fail": lambda o: spec_of(o, "Job")["podFailurePolicy"]["rules"][0]["onExitCodes"][
+        "values"
+    ].append(75),
+    "from anywhere": lambda o: spec_of(o, "NetworkPolicy")["ingress"].append({"from": []}),
+    "no index": lambda o: _trainer(o)["containers"][0].pop("env"),
+}
+
+
+@pytest.mark.parametrize("breakage", TOGETHER_BREAKAGES)
+def test_wrong_trainings_on_several_nodes_are_detected(
+    rendered: dict[str, list[Object]], get_paths: set[str], user: int, breakage: str
+) -> None:
+    objects = copy.deepcopy(rendered["jobs/train-parallel"])
+    TOGETHER_BREAKAGES[breakage](objects)
+    assert disagreements(objects, get_paths, user)

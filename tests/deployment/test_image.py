@@ -41,7 +41,7 @@ def test_jobs_run_commands_that_exist(rendered: dict[str, list[Object]]) -> None
 
     words = {"train.py": ["train"], "-m mammoscope": []}
     jobs = [e for objects in rendered.values() for e in workloads(objects) if "Job" in e.name]
-    assert len(jobs) == 2
+    assert len(jobs) == 3
     for job in jobs:
         init, program = job.container["command"][: len(INIT)], job.container["command"][len(INIT) :]
         assert init == INIT

@@ -56,6 +56,8 @@ def train(*arguments: Any) -> None:
     _train(*arguments)
 
 
-if __name__ == "__main__":
+if __name__ in ("__main__", "__mp_main__"):  # here, and in the processes of one training
     use_small_network()
+
+if __name__ == "__main__":
     sys.exit(main())
