@@ -21,10 +21,8 @@ from typing import Final
 # pydicom would import it to download sample files, and these processes would hold 10 MB more.
 sys.modules["requests"] = None  # type: ignore[assignment]
 
-# pydicom would import it to download sample files, and these processes would hold 10 MB more.
-sys.modules["requests"] = None  # type: ignore[assignment]
-
 import cv2
+import numpy.ma  # noqa: F401 NumPy imports it when it first computes a median
 import PIL.Image
 
 import mammoscope.imaging.dicom.mammography  # noqa: F401 forks share what is imported here

@@ -32,6 +32,7 @@ from tests.dicom_objects import mammogram_object
 SIZE = (96, 72)
 OPTIONS = ReadingOptions(SIZE)
 KEY = bytes(range(32))
+ROOT = Path(__file__).resolve().parents[3]
 LIMITS = PoolLimits(memory_bytes=512 << 20, cpu_s=2, wall_s=5.0)
 
 
@@ -227,9 +228,8 @@ def test_processes_end_with_their_parent() -> None:
         "print(pool._forkserver._process.pid, *[p._number for p in processes], flush=True); "
         "time.sleep(600)"
     )
-    root = Path(__file__).resolve().parents[3]
     with subprocess.Popen(
-        [sys.executable, "-c", program], cwd=root, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdout is not None
         started = [int(number) for number in parent.stdout.readline().split()]
@@ -276,3 +276,27 @@ def test_reading_processes_hold_no_http_client() -> None:
     loaded = set(result.stdout.split())
     assert {"cv2", "pydicom"} <= loaded
     assert loaded.isdisjoint({"requests", "urllib3"})
+
+
+def test_reading_imports_nothing_after_the_fork(tmp_path: Path, images: list[bytes]) -> None:
+    """What is imported in a reading process is in memory once for each."""
+    files = [tmp_path / str(number) for number in range(len(images))]
+    for file, data in zip(files, images, strict=True):
+        file.write_bytes(data)
+    program = """
+import sys
+from pathlib import Path
+from PIL import Image
+from mammoscope.imaging.network_input import ReadingOptions, make_network_input
+from mammoscope.imaging.pool import forkserver
+
+Image.preinit()
+before = set(sys.modules)
+for file in sys.argv[1:]:
+    make_network_input(Path(file).read_bytes(), ReadingOptions((96, 72)))
+print(*set(sys.modules) - before)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program, *files], cwd=ROOT, check=True, capture_output=True
+    )
+    assert result.stdout.split() == []
