@@ -7,12 +7,16 @@ import math
 import os
 from pathlib import Path
 
+from mammoscope.system.cpus import ONE_THREAD
+
+os.environ.update(ONE_THREAD)  # the worker forks the processes that read images
+
 from mammoscope.errors import ConfigurationError
-from mammoscope.service import logging_configuration
 from mammoscope.service.keys import ApiKeys
+from mammoscope.service.tracing import logging_configuration
 from mammoscope.service.worker import SPARE_THREADS, PoliteWorker, most_connections
 from mammoscope.settings.service import ServiceSettings
-from mammoscope.system.allocator import return_memory
+from mammoscope.system.allocator import share_memory
 
 try:
     _settings = ServiceSettings.from_environment()
@@ -21,8 +25,6 @@ try:
     worker_connections = most_connections(_settings)
 except ConfigurationError as _error:
     raise SystemExit(f"mammoscope: {_error}") from None
-
-return_memory()
 
 wsgi_app = "mammoscope.service.wsgi:app"
 bind = _settings.bind
@@ -54,3 +56,10 @@ control_socket_disable = True
 # The application logs requests itself, without anything that identifies a person.
 accesslog = None
 logconfig_dict = logging_configuration(_settings.log_level)
+
+
+def pre_fork(_server: object, _worker: object) -> None:
+    """Let the worker share what this process has imported."""
+    from mammoscope.imaging.pool import forkserver  # noqa: F401 brings the decoders
+
+    share_memory()

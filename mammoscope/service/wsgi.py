@@ -6,8 +6,11 @@ when the model is loaded, or why it cannot be loaded.
 
 from mammoscope.imaging.pool import PoolLimits, ReadingPool
 from mammoscope.model.engine import Engine, load_engine
-from mammoscope.service import LoadingEngine, configure_logging, create_app
+from mammoscope.service.app import create_app
+from mammoscope.service.engine_loading import LoadingEngine
+from mammoscope.service.tracing import configure_logging
 from mammoscope.settings.service import ServiceSettings, released_model
+from mammoscope.system.allocator import return_memory
 from mammoscope.system.cpus import available_processors
 
 settings = ServiceSettings.from_environment()
@@ -27,11 +30,14 @@ def make_engine() -> Engine:
 
 
 configure_logging(settings.log_level)
-# Before the engine starts threads: reading processes are forked from a process without threads.
+# Before the engine starts its threads, which a fork would miss. That of the log is not missed,
+# because reading processes do not log.
 reader = ReadingPool(
     available_processors(),
     PoolLimits(
         settings.decoding_memory_bytes, settings.decoding_time_s, 2.0 * settings.decoding_time_s
     ),
+    fork=True,
 )
+return_memory()  # not in the reading processes, where it costs time
 app = create_app(settings, LoadingEngine(make_engine).start(), reader)

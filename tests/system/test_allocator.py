@@ -1,4 +1,4 @@
-"""Memory that threads have freed is returned to the system."""
+"""What this process shares with its forks, and what it returns to the system."""
 
 import subprocess
 import sys
@@ -42,3 +42,28 @@ def test_freed_memory_of_threads_is_returned(how: str, is_small: bool):
         [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True
     )
     assert (float(held.stdout) < 60) == is_small, held.stdout
+
+
+FORKING_PROGRAM = """
+import gc, os, sys
+from mammoscope.system.allocator import share_memory
+
+objects = [[number] for number in range(400_000)]
+if sys.argv[1] == "shared":
+    share_memory()
+if os.fork() == 0:
+    gc.collect()
+    with open("/proc/self/smaps_rollup") as rollup:
+        print(next(int(line.split()[1]) for line in rollup if line.startswith("Private_Dirty:")))
+    sys.stdout.flush()
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.parametrize(("how", "is_small"), [("shared", True), ("default", False)])
+def test_garbage_collection_in_a_fork_copies_no_shared_memory(how: str, is_small: bool):
+    own_kb = subprocess.run(
+        [sys.executable, "-c", FORKING_PROGRAM, how], capture_output=True, text=True, check=True
+    )
+    assert (int(own_kb.stdout) < 15_000) == is_small, own_kb.stdout

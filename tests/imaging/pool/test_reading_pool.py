@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import os
 import signal
 import subprocess
@@ -221,9 +222,11 @@ def not_a_mammogram() -> bytes:
     return stream.getvalue()
 
 
-def test_processes_end_with_their_parent() -> None:
+@pytest.mark.parametrize("fork", [False, True])
+def test_processes_end_with_their_parent(fork: bool) -> None:
     program = (
-        "import time; from mammoscope.imaging.pool import ReadingPool; pool = ReadingPool(2); "
+        "import time; from mammoscope.imaging.pool import ReadingPool; "
+        f"pool = ReadingPool(2, fork={fork}); "
         "processes = [pool._forkserver.fork() for _ in range(2)]; "
         "print(pool._forkserver._process.pid, *[p._number for p in processes], flush=True); "
         "time.sleep(600)"
@@ -239,6 +242,78 @@ def test_processes_end_with_their_parent() -> None:
     while any(is_alive(number) for number in started):
         assert time.monotonic() < deadline, "the processes outlive their parent"
         time.sleep(0.1)
+
+
+FORKING_PROGRAM = """
+import json, logging, os, signal, socket, sys, time
+from pathlib import Path
+
+from mammoscope.system.cpus import ONE_THREAD
+
+os.environ.update(ONE_THREAD)
+
+from mammoscope.imaging.network_input import ReadingOptions
+from mammoscope.imaging.pool import ReadingPool
+
+listener = socket.create_server(("127.0.0.1", 0))
+signal.signal(signal.SIGUSR1, lambda *_: None)
+secret = os.memfd_create("secret")
+image = Path(sys.argv[1]).read_bytes()
+
+def read():
+    return pool.read(image, ReadingOptions((96, 72))).preprocessed.pixels.tolist()
+
+def facts(number):
+    process = Path(f"/proc/{number}")
+    status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+    links = [link.readlink() for link in (process / "fd").iterdir()]
+    return {
+        "is_fork": (process / "cmdline").read_bytes() == Path("/proc/self/cmdline").read_bytes(),
+        "caught": int(status["SigCgt"], 16),
+        "threads": int(status["Threads"]),
+        "files": sorted(str(link).partition(":")[0] for link in links),
+        "session": os.getsid(number) == os.getsid(0),
+    }
+
+pool = ReadingPool(1, fork=True)
+server = pool._forkserver._process
+pixels = [read()]
+first = facts(server.pid)
+reading = facts(pool._pool._idle[0]._number)
+os.kill(pool._pool._idle[0]._number, signal.SIGKILL)
+server.kill()
+os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+try:
+    read()
+except Exception as err:
+    lost = type(err).__name__
+pixels.append(read())
+second = facts(pool._forkserver._process.pid)
+print(json.dumps([pixels, first, reading, lost, second]))
+"""
+
+
+def test_a_forked_pool_has_nothing_of_its_parent(tmp_path: Path, images: list[bytes]) -> None:
+    file = tmp_path / "image"
+    file.write_bytes(images[0])
+    result = subprocess.run(
+        [sys.executable, "-c", FORKING_PROGRAM, file],
+        cwd=ROOT, check=False, capture_output=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr.decode()
+    pixels, server, reading, lost, replacement = json.loads(result.stdout)
+    expected = make_network_input(images[0], OPTIONS).preprocessed.pixels.tolist()
+    assert pixels == [expected, expected]
+    assert lost == "DecodingLimitError"
+    assert server["is_fork"]
+    assert reading["is_fork"]
+    assert not replacement["is_fork"]
+    for each in (server, reading):
+        assert each["threads"] == 1
+        assert not each["caught"] & 1 << (signal.SIGUSR1 - 1)
+        assert not each["session"]
+    assert server["files"] == ["/dev/null", "/dev/null", "pipe", "socket"]
+    assert reading["files"] == ["/dev/null"] * 3 + ["/memfd", "pipe", "pipe"]
 
 
 def is_alive(number: int) -> bool:
