@@ -16,7 +16,7 @@ from mammoscope.service.keys import ApiKeys
 from mammoscope.service.tracing import logging_configuration
 from mammoscope.service.worker import SPARE_THREADS, PoliteWorker, most_connections
 from mammoscope.settings.service import ServiceSettings
-from mammoscope.system.allocator import share_memory
+from mammoscope.system.allocator import release_code, share_memory
 
 try:
     _settings = ServiceSettings.from_environment()
@@ -59,7 +59,8 @@ logconfig_dict = logging_configuration(_settings.log_level)
 
 
 def pre_fork(_server: object, _worker: object) -> None:
-    """Let the worker share what this process has imported."""
+    """Let the worker share what this process has imported, which itself runs little of it."""
     from mammoscope.imaging.pool import forkserver  # noqa: F401 brings the decoders
 
     share_memory()
+    release_code(Path("/"))

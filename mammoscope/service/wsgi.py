@@ -4,13 +4,16 @@ The model is loaded in the background, so that the probes answer from the start.
 when the model is loaded, or why it cannot be loaded.
 """
 
+from pathlib import Path
+
 from mammoscope.imaging.pool import PoolLimits, ReadingPool
+from mammoscope.model.conversion import import_openvino
 from mammoscope.model.engine import Engine, load_engine
 from mammoscope.service.app import create_app
 from mammoscope.service.engine_loading import LoadingEngine
 from mammoscope.service.tracing import configure_logging
 from mammoscope.settings.service import ServiceSettings, released_model
-from mammoscope.system.allocator import return_memory
+from mammoscope.system.allocator import release_code, return_memory
 from mammoscope.system.cpus import available_processors
 
 settings = ServiceSettings.from_environment()
@@ -26,6 +29,7 @@ def make_engine() -> Engine:
         cache=settings.cache,
     )
     engine.card.threshold(settings.operating_point)  # fails now, not at the first request
+    release_code(Path(import_openvino().__file__).parent)  # compiling runs far more than predicting
     return engine
 
 

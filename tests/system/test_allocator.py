@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 PROGRAM = """
@@ -67,3 +69,48 @@ def test_garbage_collection_in_a_fork_copies_no_shared_memory(how: str, is_small
         [sys.executable, "-c", FORKING_PROGRAM, how], capture_output=True, text=True, check=True
     )
     assert (int(own_kb.stdout) < 15_000) == is_small, own_kb.stdout
+
+
+RELEASING_PROGRAM = """
+import re, sys
+from pathlib import Path
+import numpy
+from mammoscope.system.allocator import release_code
+
+def mapped_kb():
+    within, total = False, 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match("[0-9a-f]+-", line):
+            within = "/numpy/" in line
+        elif within and line.startswith("Rss:"):
+            total += int(line.split()[1])
+    return total
+
+matrix = numpy.random.default_rng(0).random((50, 50))
+expected = numpy.linalg.inv(matrix)
+before = mapped_kb()
+release_code(Path(sys.argv[1]))
+print(before, mapped_kb())
+assert (numpy.linalg.inv(matrix) == expected).all()
+"""
+
+
+def test_code_is_mapped_again_when_it_runs(tmp_path: Path):
+    link = tmp_path / "link"
+    link.symlink_to(Path(np.__file__).parent)
+    result = subprocess.run(
+        [sys.executable, "-c", RELEASING_PROGRAM, link], capture_output=True, text=True, check=True
+    )
+    before, after = map(int, result.stdout.split())
+    assert 0 < after < before / 3  # pages that were written to stay
+
+
+def test_code_elsewhere_stays(tmp_path: Path):
+    result = subprocess.run(
+        [sys.executable, "-c", RELEASING_PROGRAM, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, after = map(int, result.stdout.split())
+    assert after == before
