@@ -4,6 +4,7 @@ The model is loaded in the background, so that the probes answer from the start.
 when the model is loaded, or why it cannot be loaded.
 """
 
+import os
 from pathlib import Path
 
 from mammoscope.imaging.pool import PoolLimits, ReadingPool
@@ -14,7 +15,7 @@ from mammoscope.service.engine_loading import LoadingEngine
 from mammoscope.service.tracing import configure_logging
 from mammoscope.settings.service import ServiceSettings, released_model
 from mammoscope.system.allocator import release_code, return_memory
-from mammoscope.system.cpus import available_processors
+from mammoscope.system.cpus import ONE_THREAD, available_processors
 
 settings = ServiceSettings.from_environment()
 
@@ -41,7 +42,7 @@ reader = ReadingPool(
     PoolLimits(
         settings.decoding_memory_bytes, settings.decoding_time_s, 2.0 * settings.decoding_time_s
     ),
-    fork=True,
+    fork=ONE_THREAD.items() <= os.environ.items(),  # with `gunicorn_settings`
 )
 return_memory()  # not in the reading processes, where it costs time
 app = create_app(settings, LoadingEngine(make_engine).start(), reader)
