@@ -5,6 +5,7 @@ The names are gunicorn's. Values that users may change come from `ServiceSetting
 
 import math
 import os
+import sys
 from pathlib import Path
 
 from mammoscope.system.cpus import ONE_THREAD
@@ -62,5 +63,7 @@ def pre_fork(_server: object, _worker: object) -> None:
     """Let the worker share what this process has imported, which itself runs little of it."""
     from mammoscope.imaging.pool import forkserver  # noqa: F401 brings the decoders
 
+    # OpenVINO would import it to convert networks of other frameworks, and hold 6 MB more.
+    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
     share_memory()
     release_code(Path("/"))
