@@ -22,7 +22,7 @@ from mammoscope.imaging.reading import read
 from mammoscope.model.artifact.card import Card
 from mammoscope.model.engine import Engine, OpenVinoEngine, Scores
 from mammoscope.model.prediction import Prediction
-from mammoscope.service import create_app
+from mammoscope.service.app import create_app
 from mammoscope.settings.service import ServiceSettings
 
 CARD = Card(

@@ -5,14 +5,19 @@ The names are gunicorn's. Values that users may change come from `ServiceSetting
 
 import math
 import os
+import sys
 from pathlib import Path
 
+from mammoscope.system.cpus import ONE_THREAD
+
+os.environ.update(ONE_THREAD)  # the worker forks the processes that read images
+
 from mammoscope.errors import ConfigurationError
-from mammoscope.service import logging_configuration
 from mammoscope.service.keys import ApiKeys
+from mammoscope.service.tracing import logging_configuration
 from mammoscope.service.worker import SPARE_THREADS, PoliteWorker, most_connections
 from mammoscope.settings.service import ServiceSettings
-from mammoscope.system.allocator import return_memory
+from mammoscope.system.allocator import release_code, share_memory
 
 try:
     _settings = ServiceSettings.from_environment()
@@ -21,8 +26,6 @@ try:
     worker_connections = most_connections(_settings)
 except ConfigurationError as _error:
     raise SystemExit(f"mammoscope: {_error}") from None
-
-return_memory()
 
 wsgi_app = "mammoscope.service.wsgi:app"
 bind = _settings.bind
@@ -54,3 +57,13 @@ control_socket_disable = True
 # The application logs requests itself, without anything that identifies a person.
 accesslog = None
 logconfig_dict = logging_configuration(_settings.log_level)
+
+
+def pre_fork(_server: object, _worker: object) -> None:
+    """Let the worker share what this process has imported, which itself runs little of it."""
+    from mammoscope.imaging.pool import forkserver  # noqa: F401 brings the decoders
+
+    # OpenVINO would import it to convert networks of other frameworks, and hold 6 MB more.
+    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
+    share_memory()
+    release_code(Path("/"))

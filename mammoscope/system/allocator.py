@@ -1,6 +1,11 @@
-"""Settings of the C library's memory allocator."""
+"""Memory of this process: what it shares with its forks, and what it returns to the system."""
 
 import ctypes
+import gc
+import mmap
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 _M_MMAP_THRESHOLD: Final = -3
@@ -9,6 +14,12 @@ _M_ARENA_MAX: Final = -8
 
 _ARENAS: Final = 2
 _LARGE_BYTES: Final = 1 << 20
+
+_MAPS: Final = Path("/proc/self/smaps")
+_MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)")
+"""First address, end, permissions and file of a mapping."""
+
+_NONE_WRITTEN: Final = re.compile(r"Anonymous: +0 kB")
 
 
 def return_memory() -> None:
@@ -22,3 +33,45 @@ def return_memory() -> None:
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, _ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def share_memory() -> None:
+    """Let forks of this process share its memory for longer; call it before a fork.
+
+    Python's garbage collector writes into every object that it looks at, and a page is copied when
+    it is written to. The objects that exist now are no longer looked at.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def release_code(folder: Path) -> None:
+    """Take libraries out of this process's memory until it uses them again.
+
+    Loading a library maps most of it, and using it most often needs a small part. The system keeps
+    the pages in its cache for as long as it has memory for them. No other thread may be loading one
+    of these libraries.
+
+    Parameters
+    ----------
+    folder
+        The libraries are below this folder.
+    """
+    madvise = ctypes.CDLL(None).madvise
+    for first, end in list(_unchanged(folder.resolve())):
+        madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)
+
+
+def _unchanged(folder: Path) -> Iterator[tuple[int, int]]:
+    """Yield the first address and the end of mappings of files that hold no written page."""
+    first, end, permissions, file = 0, 0, "", ""
+    for line in _MAPS.read_text("utf-8", "replace").splitlines():
+        if found := _MAPPING.fullmatch(line):
+            first, end = int(found[1], 16), int(found[2], 16)
+            permissions, file = found[3], found[4]
+        elif (
+            _NONE_WRITTEN.fullmatch(line)
+            and "w" not in permissions
+            and Path(file).is_relative_to(folder)
+        ):
+            yield first, end

@@ -10,6 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+ONE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+)
+"""Environment variables with which libraries for linear algebra start no threads when NumPy is
+imported. Processes with such threads cannot be forked safely."""
+
 _UNIFIED: Final = "cgroup2"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mammoscope.service import LoadingEngine
+from mammoscope.service.engine_loading import LoadingEngine
 from mammoscope.settings.service import ServiceSettings
 from tests.deployment.manifests import DOCKERFILE, MANIFESTS, deployables, render
 from tests.deployment.objects import Object

@@ -197,6 +197,32 @@ def test_request_in_flight_is_answered_after_sigterm(
     assert service.process.wait(PATIENCE_S) == 0
 
 
+def test_images_are_read_in_forks_of_the_worker(
+    start_service: StartService, artifact_folder: Path, images: list[Path]
+) -> None:
+    service = start_service(model=artifact_folder)
+    service.wait_ready()
+    assert post(service, images[0].read_bytes()).status_code == 200
+    ancestors = [service.process.pid]
+    for _ in ("worker", "forkserver", "reading process"):
+        (child,) = children(ancestors[-1])
+        ancestors.append(child)
+    programs = {Path(f"/proc/{number}/cmdline").read_bytes() for number in ancestors}
+    assert len(programs) == 1
+    for number in ancestors[2:]:
+        files = [str(link.readlink()) for link in Path(f"/proc/{number}/fd").iterdir()]
+        sockets = [name for name in files if name.startswith("socket:")]
+        assert len(sockets) == (number == ancestors[2])  # the forkserver's, to the worker
+
+
+def children(number: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{number}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
 def test_invalid_settings_are_refused(start_service: StartService) -> None:
     service = start_service(request_threads="many")
     assert service.process.wait(PATIENCE_S) != 0

@@ -22,9 +22,9 @@ from mammoscope.errors import ArtifactMismatchError, ArtifactNotFoundError
 from mammoscope.imaging.pool import ReadingPool
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
-from mammoscope.service import LoadingEngine, create_app
-from mammoscope.service.app import monitoring_of, queue_of
+from mammoscope.service.app import create_app, monitoring_of, queue_of
 from mammoscope.service.connection import Connection
+from mammoscope.service.engine_loading import LoadingEngine
 from mammoscope.settings.service import ServiceSettings
 from tests.dicom_objects import changed
 from tests.record import exchange

@@ -16,7 +16,7 @@ from mammoscope.imaging.learned_gate import SIDE, LearnedGate
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, make_network_input
 from mammoscope.model.artifact.folder import load_artifact, write_card
 from mammoscope.model.engine import load_engine
-from mammoscope.service import create_app
+from mammoscope.service.app import create_app
 from mammoscope.settings.service import ServiceSettings
 from tests.fake_engine import assert_problem, upload
 

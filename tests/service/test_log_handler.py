@@ -11,7 +11,7 @@ pytestmark = pytest.mark.abuse("load")
 LINES = 30_000
 PROGRAM = f"""
 import logging, os, sys
-from mammoscope.service import configure_logging
+from mammoscope.service.tracing import configure_logging
 from mammoscope.service.log_handler import dropped_lines
 configure_logging("info")
 log = logging.getLogger("mammoscope.test")

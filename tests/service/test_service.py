@@ -21,8 +21,9 @@ from werkzeug.test import TestResponse
 from mammoscope import errors
 from mammoscope.imaging.reading import read
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
-from mammoscope.service import LoadingEngine, configure_logging
+from mammoscope.service.engine_loading import LoadingEngine
 from mammoscope.service.problems import RETRY_AFTER_S, STATUSES
+from mammoscope.service.tracing import configure_logging
 from mammoscope.settings.service import ServiceSettings
 from tests.dicom_objects import changed, mammogram_object
 from tests.fake_engine import (

@@ -1,30 +1,31 @@
 """The process from which reading processes are forked, and the loop that each of them runs.
 
-``python -m mammoscope.imaging.pool.forkserver FD`` starts a fresh interpreter without threads and
-without the service's sockets. It imports the decoders once; a fork of it is ready in milliseconds
-and shares its memory. Over the socket FD it receives ``fork`` with three descriptors and replies
-with the process id, or it receives ``kill`` and a process id.
+It has no threads and none of the service's sockets. It is a program of its own,
+``python -m mammoscope.imaging.pool.forkserver FD BYTES``, or itself a fork. It imports the decoders
+once; a fork of it is ready in milliseconds and shares its memory. Over the socket FD it receives
+``fork`` with three descriptors and replies with the process id, or it receives ``kill`` and a
+process id.
 
 All processes end with the service, because they then read end of file.
 """
 
 # ruff: noqa: E402 - one import is prevented first
 
-import gc
+import logging
 import os
 import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 # pydicom would import it to download sample files, and these processes would hold 10 MB more.
-sys.modules["requests"] = None  # type: ignore[assignment]
-
-# pydicom would import it to download sample files, and these processes would hold 10 MB more.
-sys.modules["requests"] = None  # type: ignore[assignment]
+_prevented: Final = sys.modules.setdefault("requests", None) is None  # type: ignore[arg-type]
 
 import cv2
+import numpy.ma  # noqa: F401 NumPy imports it when it first computes a median
 import PIL.Image
 
 import mammoscope.imaging.dicom.mammography  # noqa: F401 forks share what is imported here
@@ -38,26 +39,52 @@ from mammoscope.imaging.pool.transport import (
     decode_request,
     encode_answer,
 )
+from mammoscope.system.allocator import share_memory
+
+if _prevented:
+    del sys.modules["requests"]
 
 _HELD_KB_LINE: Final = "VmSize:"
+_STANDARD: Final = (0, 1, 2)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 """Signals sent to whole process groups; the service decides when its reading processes end."""
 
 
-def main() -> int:
+def main() -> None:
+    """Serve as a program."""
+    share_memory()
+    serve(int(sys.argv[1]), int(sys.argv[2]))
+
+
+def serve_in_fork(control: int, memory_bytes: int) -> None:
+    """Serve in a fork, without the files, signal handlers and log of its parent."""
+    os.setsid()
+    logging.disable()
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    for held in list(Path("/proc/self/fd").iterdir()):
+        if int(held.name) not in {*_STANDARD, control}:
+            with suppress(OSError):  # the listing's own
+                os.close(int(held.name))
+    serve(control, memory_bytes)
+
+
+def serve(number: int, memory_bytes: int) -> None:
     """Serve fork requests until the service closes its end of the socket."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    control = socket.socket(fileno=int(sys.argv[1]))
-    memory_bytes = int(sys.argv[2])
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    control = socket.socket(fileno=number)
     cv2.setNumThreads(1)
     PIL.Image.preinit()
-    gc.collect()
-    gc.freeze()  # otherwise collections would copy shared memory
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 64, 3)
         if not message:
-            return 0
+            return
         if message == FORK:
             child = os.fork()
             if child == 0:
@@ -130,4 +157,4 @@ def _address_space_bytes() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

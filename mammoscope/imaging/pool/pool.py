@@ -3,6 +3,7 @@
 import fcntl
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from mammoscope.imaging.pool.transport import (
     decode_answer,
     encode_request,
 )
+from mammoscope.system.allocator import share_memory
+from mammoscope.system.cpus import ONE_THREAD
 from mammoscope.system.fair_pool import FairPool
 
 _POLL_S: Final = 0.05
@@ -37,12 +40,6 @@ _LIMIT_MESSAGE: Final = (
     "Reading this image takes more time or memory than the limits allow. Save it again in a "
     "simple format, such as 8-bit or 16-bit PNG or uncompressed DICOM."
 )
-_THREAD_SETTINGS: Final = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-)
-"""Limit decoders to one thread: processes with threads cannot be forked safely."""
 
 CONTENDED_CPU_SHARE: Final = 0.25
 CONTENDED_WALL_SHARE: Final = 0.5
@@ -83,14 +80,20 @@ class ReadingPool:
         Number of images read at a time, at least 1.
     limits
         Limits for reading one image.
+    fork
+        Whether the processes are forks of this one, which then share the memory of what it has
+        imported. Only for a process in whose environment `mammoscope.system.cpus.ONE_THREAD` was
+        set before NumPy was imported, and in which no library has started threads.
     """
 
-    def __init__(self, processes: int, limits: PoolLimits | None = None) -> None:
+    def __init__(
+        self, processes: int, limits: PoolLimits | None = None, *, fork: bool = False
+    ) -> None:
         self.limits: Final = limits or PoolLimits()
         self.processes: Final = processes
         # None represents a process that is forked when first needed.
         self._pool: FairPool[_Process | None] = FairPool([None] * processes)
-        self._forkserver = _Forkserver(self.limits.memory_bytes)
+        self._forkserver = _Forkserver(self.limits.memory_bytes, fork=fork)
 
     def __enter__(self) -> Self:
         return self
@@ -254,10 +257,10 @@ class _Process:
 class _Forkserver:
     """The process from which reading processes are forked; restarted if it has died."""
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, *, fork: bool) -> None:
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
-        self._start()
+        self._start(_fork if fork else _spawn)
 
     def fork(self) -> _Process:
         """Return a new reading process.
@@ -288,24 +291,10 @@ class _Forkserver:
         self._control.close()
         self._process.wait()
 
-    def _start(self) -> None:
+    def _start(self, start: "_Start") -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        single = dict.fromkeys(_THREAD_SETTINGS, "1")
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 this very interpreter
-                [
-                    sys.executable,
-                    "-m",
-                    "mammoscope.imaging.pool.forkserver",
-                    str(theirs.fileno()),
-                    str(self._memory_bytes),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, **single},
-                start_new_session=True,
-            )
+            self._process = start(theirs.fileno(), self._memory_bytes)
 
     def _ask(self, descriptors: list[int]) -> int:
         with self._lock:
@@ -315,7 +304,7 @@ class _Forkserver:
                 self._control.close()
                 self._process.kill()
                 self._process.wait()
-                self._start()
+                self._start(_spawn)  # by now, this process may have threads
                 return self._fork(descriptors)
 
     def _fork(self, descriptors: list[int]) -> int:
@@ -328,6 +317,50 @@ class _Forkserver:
     def _end(self, number: int) -> None:
         with self._lock, suppress(OSError):  # if the forkserver is gone, so are its forks
             self._control.send(KILL + str(number).encode())
+
+
+def _spawn(control: int, memory_bytes: int) -> subprocess.Popen[bytes]:
+    """Start a forkserver as a new program."""
+    program = [sys.executable, "-m", "mammoscope.imaging.pool.forkserver"]
+    return subprocess.Popen(  # noqa: S603 this very interpreter
+        [*program, str(control), str(memory_bytes)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=[control],
+        env={**os.environ, **ONE_THREAD},
+        start_new_session=True,
+    )
+
+
+class _ForkedProcess:
+    """A fork of this process, with the methods of `subprocess.Popen` that are used here."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid: Final = pid
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        os.waitpid(self.pid, 0)
+
+
+_Start = Callable[[int, int], subprocess.Popen[bytes] | _ForkedProcess]
+"""Starts a forkserver with the number of its socket, and the memory of each reading process."""
+
+
+def _fork(control: int, memory_bytes: int) -> _ForkedProcess:
+    """Start a forkserver as a fork of this process."""
+    from mammoscope.imaging.pool import forkserver  # imports all decoders
+
+    share_memory()
+    child = os.fork()
+    if child == 0:
+        try:
+            forkserver.serve_in_fork(control, memory_bytes)
+        finally:
+            os._exit(1)
+    return _ForkedProcess(child)
 
 
 def _unnamed_file() -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import os
 import signal
 import subprocess
@@ -32,6 +33,7 @@ from tests.dicom_objects import mammogram_object
 SIZE = (96, 72)
 OPTIONS = ReadingOptions(SIZE)
 KEY = bytes(range(32))
+ROOT = Path(__file__).resolve().parents[3]
 LIMITS = PoolLimits(memory_bytes=512 << 20, cpu_s=2, wall_s=5.0)
 
 
@@ -220,16 +222,17 @@ def not_a_mammogram() -> bytes:
     return stream.getvalue()
 
 
-def test_processes_end_with_their_parent() -> None:
+@pytest.mark.parametrize("fork", [False, True])
+def test_processes_end_with_their_parent(fork: bool) -> None:
     program = (
-        "import time; from mammoscope.imaging.pool import ReadingPool; pool = ReadingPool(2); "
+        "import time; from mammoscope.imaging.pool import ReadingPool; "
+        f"pool = ReadingPool(2, fork={fork}); "
         "processes = [pool._forkserver.fork() for _ in range(2)]; "
         "print(pool._forkserver._process.pid, *[p._number for p in processes], flush=True); "
         "time.sleep(600)"
     )
-    root = Path(__file__).resolve().parents[3]
     with subprocess.Popen(
-        [sys.executable, "-c", program], cwd=root, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdout is not None
         started = [int(number) for number in parent.stdout.readline().split()]
@@ -239,6 +242,78 @@ def test_processes_end_with_their_parent() -> None:
     while any(is_alive(number) for number in started):
         assert time.monotonic() < deadline, "the processes outlive their parent"
         time.sleep(0.1)
+
+
+FORKING_PROGRAM = """
+import json, logging, os, signal, socket, sys, time
+from pathlib import Path
+
+from mammoscope.system.cpus import ONE_THREAD
+
+os.environ.update(ONE_THREAD)
+
+from mammoscope.imaging.network_input import ReadingOptions
+from mammoscope.imaging.pool import ReadingPool
+
+listener = socket.create_server(("127.0.0.1", 0))
+signal.signal(signal.SIGUSR1, lambda *_: None)
+secret = os.memfd_create("secret")
+image = Path(sys.argv[1]).read_bytes()
+
+def read():
+    return pool.read(image, ReadingOptions((96, 72))).preprocessed.pixels.tolist()
+
+def facts(number):
+    process = Path(f"/proc/{number}")
+    status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+    links = [link.readlink() for link in (process / "fd").iterdir()]
+    return {
+        "is_fork": (process / "cmdline").read_bytes() == Path("/proc/self/cmdline").read_bytes(),
+        "caught": int(status["SigCgt"], 16),
+        "threads": int(status["Threads"]),
+        "files": sorted(str(link).partition(":")[0] for link in links),
+        "session": os.getsid(number) == os.getsid(0),
+    }
+
+pool = ReadingPool(1, fork=True)
+server = pool._forkserver._process
+pixels = [read()]
+first = facts(server.pid)
+reading = facts(pool._pool._idle[0]._number)
+os.kill(pool._pool._idle[0]._number, signal.SIGKILL)
+server.kill()
+os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+try:
+    read()
+except Exception as err:
+    lost = type(err).__name__
+pixels.append(read())
+second = facts(pool._forkserver._process.pid)
+print(json.dumps([pixels, first, reading, lost, second]))
+"""
+
+
+def test_a_forked_pool_has_nothing_of_its_parent(tmp_path: Path, images: list[bytes]) -> None:
+    file = tmp_path / "image"
+    file.write_bytes(images[0])
+    result = subprocess.run(
+        [sys.executable, "-c", FORKING_PROGRAM, file],
+        cwd=ROOT, check=False, capture_output=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr.decode()
+    pixels, server, reading, lost, replacement = json.loads(result.stdout)
+    expected = make_network_input(images[0], OPTIONS).preprocessed.pixels.tolist()
+    assert pixels == [expected, expected]
+    assert lost == "DecodingLimitError"
+    assert server["is_fork"]
+    assert reading["is_fork"]
+    assert not replacement["is_fork"]
+    for each in (server, reading):
+        assert each["threads"] == 1
+        assert not each["caught"] & 1 << (signal.SIGUSR1 - 1)
+        assert not each["session"]
+    assert server["files"] == ["/dev/null", "/dev/null", "pipe", "socket"]
+    assert reading["files"] == ["/dev/null"] * 3 + ["/memfd", "pipe", "pipe"]
 
 
 def is_alive(number: int) -> bool:
@@ -276,3 +351,27 @@ def test_reading_processes_hold_no_http_client() -> None:
     loaded = set(result.stdout.split())
     assert {"cv2", "pydicom"} <= loaded
     assert loaded.isdisjoint({"requests", "urllib3"})
+
+
+def test_reading_imports_nothing_after_the_fork(tmp_path: Path, images: list[bytes]) -> None:
+    """What is imported in a reading process is in memory once for each."""
+    files = [tmp_path / str(number) for number in range(len(images))]
+    for file, data in zip(files, images, strict=True):
+        file.write_bytes(data)
+    program = """
+import sys
+from pathlib import Path
+from PIL import Image
+from mammoscope.imaging.network_input import ReadingOptions, make_network_input
+from mammoscope.imaging.pool import forkserver
+
+Image.preinit()
+before = set(sys.modules)
+for file in sys.argv[1:]:
+    make_network_input(Path(file).read_bytes(), ReadingOptions((96, 72)))
+print(*set(sys.modules) - before)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program, *files], cwd=ROOT, check=True, capture_output=True
+    )
+    assert result.stdout.split() == []
