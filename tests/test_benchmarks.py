@@ -590,10 +590,12 @@ def test_bulk_is_compared_with_predict():
         "machine": machine(),
         "images": 2000,
         "images_per_s": {"predict": 4.0, "bulk": 3.8},
+        "share_with_start": 0.8,
         "share": 0.95,
         "starting_s": 16.0,
         "files": [10_000, 100_000],
         "driver_bytes": [400 << 20, 404 << 20],
     }
     assert [bar.verdict for bar in bulk.bars(results)] == ["met", "missed", "met"]
-    assert "3.80 images per second with bulk, 4.00 with predict" in bulk.text(results)
+    assert "3.80 images per second with bulk and 4.00 with predict" in bulk.text(results)
+    assert "with it, 0.80 of predict's" in bulk.text(results)

@@ -40,6 +40,9 @@ ACTOR_MEMORY_BYTES: Final = 3 << 29
 """Memory that an actor claims, 1.5 GiB: Python, the engine, its images, and a process that reads.
 """
 
+_SHARDS_AT_HAND: Final = 2
+"""Shards that an actor has: while Ray brings the next one, it is busy with another."""
+
 _SMALL_TASK_CPUS: Final = 0.1
 _POLL_S: Final = 0.1
 _LOG_EVERY_S: Final = 60.0
@@ -204,7 +207,9 @@ def _predict(job: BulkJob, origin: Origin, load: Load) -> tuple[list[tuple[Part,
         fn_constructor_args=(job, load, origin),
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=actors(), max_tasks_in_flight_per_actor=1),
+        compute=ray.data.ActorPoolStrategy(
+            size=actors(), max_tasks_in_flight_per_actor=_SHARDS_AT_HAND
+        ),
         num_cpus=ACTOR_CPUS,
         memory=ACTOR_MEMORY_BYTES,
     )
