@@ -199,7 +199,6 @@ def choose_trainable(network: keras.Model, config: TrainConfig, trainable_from: 
     Frozen batch normalisation keeps its statistics, because batches are too small to estimate them.
     Only a backbone with random weights, which has no statistics yet, also trains its batch
     normalisation.
-    a backbone that starts from random weights, which has no statistics yet, learns them as well.
 
     Parameters
     ----------
