@@ -14,10 +14,6 @@ from mammoscope.errors import UsageError
 _OBJECT_STORE_BYTES: Final = 128 << 20
 """For lists of files only; images never go through Ray's object store."""
 
-_KEEP_IDLE: Final = ("RAY_idle_worker_killing_time_threshold_ms", "60000")
-"""Ray's setting for how long processes without work remain; by default one second, but another one
-takes seconds to start."""
-
 _LOOPBACK: Final = "127.0.0.1"
 _ANSWER_S: Final = 10.0
 _NO_CLUSTER: Final = (
@@ -46,7 +42,8 @@ def on_ray(address: str | None) -> Iterator[None]:
         _require_answer(address)
     try:
         if address is None:
-            os.environ.setdefault(*_KEEP_IDLE)
+            # By default, Ray ends idle processes after one second; starting one takes longer.
+            os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
             ray.init(
                 address="local",
                 include_dashboard=True,

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, get_args
 
-from mammoscope.cli.arguments import add_labels
+from mammoscope.cli.arguments import add_labels, positive
 from mammoscope.cli.extras import require
 from mammoscope.data.dataset import require_both_classes
 from mammoscope.errors import ConfigurationError, UsageError
@@ -24,6 +24,7 @@ from mammoscope.settings.training import (
     TrainConfig,
 )
 from mammoscope.system.interrupts import EXIT_INTERRUPTED, quitting_on_ctrl_c
+from mammoscope.system.listening import parse_bind
 from mammoscope.system.progress import phase
 from mammoscope.training.processes import EXIT_LOST, Place, on_this_machine, run_together
 from mammoscope.training.run_folder import RunPaths, check_run, has_epochs
@@ -37,12 +38,6 @@ def _size(text: str) -> tuple[int, int]:
     if not (height.isdigit() and width.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in pixels, as in 384x288")
     return int(height), int(width)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
-    return int(text)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -74,7 +69,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _add_processes(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
-        "--processes", type=_positive, metavar="N", help="divide each batch among N processes"
+        "--processes", type=positive, metavar="N", help="divide each batch among N processes"
     )
     group.add_argument(
         "--coordinator",
@@ -196,8 +191,11 @@ def _places(count: int | None, coordinator: str | None, number: int | None) -> l
         return on_this_machine(count) if count else []
     if count is None or coordinator is None or number is None:
         raise UsageError("--coordinator, --process and --processes must be given together.")
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
+    try:
+        _, port = parse_bind(coordinator)
+    except ValueError:
+        port = 0
+    if port == 0:
         raise UsageError("--coordinator must be HOST:PORT, as in 10.0.0.1:9700.")
     if not 0 <= number < count:
         raise UsageError(f"--process must be 0 to {count - 1}, since --processes is {count}.")

@@ -23,7 +23,7 @@ _NONE_WRITTEN: Final = re.compile(r"Anonymous: +0 kB")
 
 
 def return_memory() -> None:
-    """Let this process return freed memory to the system; call it before threads start.
+    """Let this process return freed memory to the system; call it before many threads start.
 
     By default, glibc gives each thread an arena of its own, and learns to keep blocks of up to
     32 MiB in them. A service with many threads then holds the bodies of earlier requests many

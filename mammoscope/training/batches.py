@@ -22,7 +22,7 @@ from mammoscope.imaging.reading import read_file
 from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
 from mammoscope.training.augmentation import erase, flip, jitter
-from mammoscope.training.processes import Place
+from mammoscope.training.processes import ALONE, Place
 
 Batch = tuple[Pixels, dict[str, npt.NDArray[np.float32]]]
 
@@ -32,9 +32,6 @@ TEACHERS: Final = "teachers"
 WORKERS: Final = 2
 AHEAD: Final = 4
 """Number of batches prepared ahead of the network."""
-
-ALONE: Final = Place(0, 1, "")
-"""The place of a process that trains alone."""
 
 _CHEST_WALLS: Final = ("left", "right")
 

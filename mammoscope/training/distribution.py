@@ -14,7 +14,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mammoscope.errors import ConfigurationError, RunError
-from mammoscope.training.processes import Place
+from mammoscope.system.listening import parse_bind
+from mammoscope.training.processes import LOOPBACK, Place
 
 _TOGETHER_S: Final = 6 * 3600
 """Time for the others to start, in seconds: process 0 preprocesses all images before it joins."""
@@ -37,14 +38,14 @@ def join(place: Place, batch_size: int) -> int:
             f"Keras runs on {keras.backend.backend()}, but a training on several processes needs "
             "JAX. Set KERAS_BACKEND=jax before Keras is imported."
         )
-    host, _, port = place.coordinator.rpartition(":")
+    host, port = parse_bind(place.coordinator)
     jax.distributed.initialize(
         place.coordinator,
         place.count,
         place.number,
         initialization_timeout=_TOGETHER_S,
         # By default, process 0 would listen on all interfaces even if all are on this machine.
-        coordinator_bind_address=place.coordinator if host == "127.0.0.1" else f"[::]:{port}",
+        coordinator_bind_address=place.coordinator if host == LOOPBACK else f"[::]:{port}",
     )
     keras.distribution.set_distribution(
         # Auto-sharding takes tf.data only; `Batches` divides the batches.

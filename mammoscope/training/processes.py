@@ -22,7 +22,7 @@ sysexits.h."""
 _CONSEQUENCES: Final = (EXIT_LOST, -signal.SIGABRT)
 """Exit codes of processes that lost another one: they notice it, or JAX aborts them."""
 
-_LOOPBACK: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,18 @@ class Place:
         return slice(self.number * each, (self.number + 1) * each)
 
 
+ALONE: Final = Place(0, 1, "")
+"""The place of a process that trains alone."""
+
 Work = Callable[[Place], None]
 
 
 def on_this_machine(count: int) -> list[Place]:
     """Return the places of `count` processes that find each other on the loopback interface."""
     with socket.socket() as free:
-        free.bind((_LOOPBACK, 0))
+        free.bind((LOOPBACK, 0))
         port = free.getsockname()[1]
-    return [Place(number, count, f"{_LOOPBACK}:{port}") for number in range(count)]
+    return [Place(number, count, f"{LOOPBACK}:{port}") for number in range(count)]
 
 
 def run_together(places: Sequence[Place], work: Work) -> str | None:

@@ -19,17 +19,12 @@ from mammoscope.model.complexity import complexity
 from mammoscope.model.networks import build_network, export_network, load_weights
 from mammoscope.settings.training import TrainConfig
 from mammoscope.system.progress import phase
-from mammoscope.training.batches import (
-    ALONE,
-    Batches,
-    PreprocessedExamples,
-    preprocess_examples,
-)
+from mammoscope.training.batches import Batches, PreprocessedExamples, preprocess_examples
 from mammoscope.training.division import DividedData, divide, read_examples, sentences
 from mammoscope.training.lesions import LesionBatches, PreprocessedFilms, preprocess_films
 from mammoscope.training.loop import Loop, predict
 from mammoscope.training.packing import save_network
-from mammoscope.training.processes import Place
+from mammoscope.training.processes import ALONE, Place
 from mammoscope.training.run_folder import (
     CHECKPOINT_NAME,
     HISTORY_NAME,

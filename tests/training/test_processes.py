@@ -79,19 +79,20 @@ def test_a_lost_process_ends_the_others(tmp_path: Path, how: str, message: str) 
     lost = run_together(on_this_machine(2), partial(work.fail, how, tmp_path))
     assert lost is not None
     assert message in lost
-    other = tmp_path / "pid"
-    assert not other.exists() or not Path(f"/proc/{other.read_text()}").exists()
+    assert not Path("/proc", (tmp_path / "pid").read_text()).exists()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--processes 0", "not a number of processes"),
+        ("--processes 0", "0 is not above 0"),
         ("--processes 3", "cannot be divided among 3 processes"),
         ("--coordinator 10.0.0.1:9700", "must be given together"),
         ("--processes 2 --process 0", "must be given together"),
         ("--processes 2 --process 2 --coordinator 10.0.0.1:9700", "--process must be 0 to 1"),
         ("--processes 2 --process 0 --coordinator 10.0.0.1", "must be HOST:PORT"),
+        ("--processes 2 --process 0 --coordinator 10.0.0.1:0", "must be HOST:PORT"),
+        ("--processes 2 --process 0 --coordinator 10.0.0.1:65536", "must be HOST:PORT"),
     ],
 )
 def test_wrong_places_are_refused(

@@ -26,8 +26,11 @@ def refuse(place: Place) -> None:
 def fail(how: str, folder: Path, place: Place) -> None:
     kept.append(multiprocessing.get_context("spawn").Lock())  # as Keras does
     if place.number == 1:
+        while not (folder / "pid").exists():
+            time.sleep(0.01)
         if how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         os._exit(EXIT_LOST if how == "lost" else 7)
-    (folder / "pid").write_text(str(os.getpid()))
+    (folder / "written").write_text(str(os.getpid()))
+    (folder / "written").rename(folder / "pid")
     time.sleep(300)

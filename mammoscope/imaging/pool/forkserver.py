@@ -17,11 +17,9 @@ import resource
 import signal
 import socket
 import sys
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
-# pydicom would import it to download sample files, and these processes would hold 10 MB more.
+# pydicom would import it to download sample files, and these processes would hold more memory.
 _prevented: Final = sys.modules.setdefault("requests", None) is None  # type: ignore[arg-type]
 
 import cv2
@@ -45,7 +43,9 @@ if _prevented:
     del sys.modules["requests"]
 
 _HELD_KB_LINE: Final = "VmSize:"
-_STANDARD: Final = (0, 1, 2)
+_FIRST_OTHER: Final = 3
+"""Descriptor after those of standard input, output and errors."""
+
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 """Signals sent to whole process groups; the service decides when its reading processes end."""
 
@@ -67,10 +67,8 @@ def serve_in_fork(control: int, memory_bytes: int) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
-    for held in list(Path("/proc/self/fd").iterdir()):
-        if int(held.name) not in {*_STANDARD, control}:
-            with suppress(OSError):  # the listing's own
-                os.close(int(held.name))
+    os.closerange(_FIRST_OTHER, control)
+    os.closerange(control + 1, os.sysconf("SC_OPEN_MAX"))
     serve(control, memory_bytes)
 
 
