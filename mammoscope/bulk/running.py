@@ -10,8 +10,10 @@ import pickle
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +27,7 @@ from tqdm import tqdm
 from mammoscope.bulk.dataset import MANIFEST_NAME, ORIGIN_NAME, Level, Origin, Part, Store
 from mammoscope.bulk.levels import aggregate_division, divisions
 from mammoscope.bulk.predictor import BulkJob, Parts, Predictor, load_parts
-from mammoscope.bulk.shards import Shard, cut, images_in
+from mammoscope.bulk.shards import FIRST_IMAGES, Shard, cut, images_in
 from mammoscope.bulk.sources import NO_IMAGES, open_source
 from mammoscope.errors import MammoscopeError, StorageError, UnreadableFileError
 from mammoscope.imaging.dicom import Pseudonyms
@@ -162,6 +164,13 @@ def actors() -> int:
     return max(1, sum(_fitting(node["Resources"]) for node in ray.nodes() if node["Alive"]))
 
 
+def _useful_actors(source: str) -> int:
+    """Return the number of actors that fit, but no more than there may be shards."""
+    most = actors()
+    images = sum(1 for _ in islice(open_source(source).entries(), FIRST_IMAGES + most))
+    return min(most, 1 + max(0, images - FIRST_IMAGES))
+
+
 def _fitting(resources: dict[str, float]) -> int:
     cpus, memory = resources.get("CPU", 0), resources.get("memory", 0)
     return int(min(cpus, memory // ACTOR_MEMORY_BYTES))
@@ -208,7 +217,7 @@ def _predict(job: BulkJob, origin: Origin, load: Load) -> tuple[list[tuple[Part,
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
-            size=actors(), max_tasks_in_flight_per_actor=_SHARDS_AT_HAND
+            size=_useful_actors(job.source), max_tasks_in_flight_per_actor=_SHARDS_AT_HAND
         ),
         num_cpus=ACTOR_CPUS,
         memory=ACTOR_MEMORY_BYTES,
@@ -227,8 +236,11 @@ def _predict(job: BulkJob, origin: Origin, load: Load) -> tuple[list[tuple[Part,
 
 def _aggregate(job: BulkJob, card: Card, files: int) -> dict[Level, list[Part]]:
     count = divisions(files)
-    task = _remote(_division, num_cpus=ACTOR_CPUS)
-    divided = ray.get([task.remote(job, card, index, count) for index in range(count)])
+    if count == 1:  # starting a process for it would take longer
+        divided = [_division(job, card, 0, 1)]
+    else:
+        task = ray.remote(num_cpus=ACTOR_CPUS, max_retries=3)(_division)
+        divided = ray.get([task.remote(job, card, index, count) for index in range(count)])
     store = Store(job.output)
     levels: dict[Level, list[Part]] = {}
     for level in ("breast", "patient"):
@@ -350,10 +362,6 @@ def _division(job: BulkJob, card: Card, index: int, count: int) -> dict[Level, P
     return aggregate_division(Store(job.output), card, job.operating_point, index, count)
 
 
-def _remote(task: Callable[..., Any], *, num_cpus: float = 0) -> Any:
-    return ray.remote(num_cpus=num_cpus, max_retries=3)(task)
-
-
 @contextmanager
 def _typed_errors() -> Iterator[None]:
     """Raise the error of a task or actor itself, without Ray's wrapping."""
@@ -371,13 +379,14 @@ def _typed_errors() -> Iterator[None]:
 class _Report:
     """Progress: a bar with the time left, and without a terminal a line a minute.
 
-    The number of files is known once a task has counted them. It starts after the first images, so
-    that it does not delay the start of the actors.
+    The number of files is known once a thread has counted them. It starts after the first images,
+    so that it does not delay the start of the actors.
     """
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._counting: Any = None
+        self._counter = ThreadPoolExecutor(1)
+        self._counting: Future[int] | None = None
         self._bar: tqdm[Any] = progress((), 0)
         self._done = 0
         self._began = self._logged = time.monotonic()
@@ -386,14 +395,15 @@ class _Report:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._counter.shutdown(wait=False)
         self._bar.close()
 
     def advance(self, images: int) -> None:
         """Note that `images` more are done."""
         self._done += images
-        self._counting = self._counting or _remote(_count).remote(self._source)
-        if not self._bar.total and ray.wait([self._counting], timeout=0)[0]:
-            self._bar.total = ray.get(self._counting)
+        self._counting = self._counting or self._counter.submit(_count, self._source)
+        if not self._bar.total and self._counting.done():
+            self._bar.total = self._counting.result()
         self._bar.update(images)
         now = time.monotonic()
         if self._bar.disable and now - self._logged >= _LOG_EVERY_S:
@@ -402,7 +412,7 @@ class _Report:
 
     def files(self) -> int:
         """Return the number of files of the source; 0 if none was done."""
-        return ray.get(self._counting) if self._counting else 0
+        return self._counting.result() if self._counting else 0
 
     def _line(self, took_s: float) -> str:
         total = self._bar.total
