@@ -19,7 +19,11 @@ from mammoscope.model.artifact.folder import load_artifact
 
 BASELINE: Final = "Keras predict"
 COMPILED: Final = "OpenVINO compiled"
-_PEAKS: Final[Mapping[Precision, str]] = {"bfloat16": "bf16", "float32": "float32"}
+_PEAKS: Final[Mapping[Precision, str]] = {
+    "int8": "int8",
+    "bfloat16": "bf16",
+    "float32": "float32",
+}
 """Name of each served precision in the matrix product measurements."""
 
 

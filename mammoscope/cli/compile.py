@@ -2,9 +2,10 @@
 
 Compile the .keras file of a model folder into the network that is served, and store it in the
 cache. With --output, store it in a folder that a service can read from a read-only volume and
-without Keras. With --data, first choose the precision and record it in the card: bfloat16 if scores
-stay close enough to those in float32. Scores are compared on the training run's validation patients
-if their images are in DIR, else on the split valid, else on all images.
+without Keras. With --data, first choose the precision and record it in the card: 8 bits, for a
+network that was trained for it, or bfloat16 if scores stay close enough to those in float32. Scores
+are compared on the training run's validation patients if their images are in DIR, else on the split
+valid, else on all images.
 """
 
 import argparse
@@ -141,20 +142,27 @@ def _choose_precision(
 def _describe(compiled: CardCompiled) -> Iterator[str]:
     """Yield the comparison of scores, and the chosen precision."""
     found = compiled.comparison
-    yield f"{'':29}{'bfloat16':>10}{'float32':>10}{'allowed':>10}"
+    yield f"{'':29}{found.precision:>10}{'float32':>10}{'allowed':>10}"
     allowed = f"{found.allowed_auc_difference:g}"
     yield f"{'AUC':29}{found.auc_compiled:>10.4f}{found.auc_float:>10.4f}{'± ' + allowed:>10}"
     for title, value, most in (
-        ("largest difference", found.max_difference, f"{found.allowed_difference:g}"),
-        ("95th percentile", found.percentile_95_difference, ""),
-        ("mean difference", found.mean_difference, ""),
+        ("largest difference", found.max_difference, found.allowed_difference),
+        ("95th percentile", found.percentile_95_difference, found.allowed_percentile_95),
+        ("mean difference", found.mean_difference, None),
     ):
-        yield f"{title:29}{value:>10.4f}{'':>10}{most:>10}".rstrip()
-    yield f"{'labels that change':29}{found.labels_changed:>10,}"
+        yield f"{title:29}{value:>10.4f}{'':>10}{_limit(most):>10}".rstrip()
+    most = found.allowed_labels_changed
+    changed = None if most is None else most * found.images
+    changes = f"{found.labels_changed:,}"
+    yield f"{'labels that change':29}{changes:>10}{'':>10}{_limit(changed):>10}".rstrip()
     yield (
         f"Differences are in the probability of each of {found.images:,} images. The card records "
         f"the comparison and the precision, {compiled.precision}."
     )
+
+
+def _limit(most: float | None) -> str:
+    return "" if most is None else f"{most:g}"
 
 
 def _write_folder(artifact: Artifact, output: Path) -> None:

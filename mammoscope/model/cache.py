@@ -10,6 +10,7 @@ A cached network is used only for the same .keras, precision, converter, Keras a
 """
 
 import hashlib
+import json
 import logging
 import mmap
 import os
@@ -57,13 +58,16 @@ class Origin(Frozen):
     source_sha256
         SHA-256 of the .keras file.
     precision
-        ``bfloat16``: weights are stored in 16 bits. ``float32``: in 32 bits.
+        ``bfloat16``: weights are stored in 16 bits; otherwise in 32 bits, for ``int8`` with ranges.
+    ranges_sha256
+        SHA-256 of these ranges as JSON; they are in the card and not in the .keras.
     converter, keras, openvino
         Versions. ``keras`` is None if Keras is not installed.
     """
 
     source_sha256: Sha256
     precision: Precision
+    ranges_sha256: Sha256 | None = None
     converter: int
     keras: str | None
     openvino: str
@@ -71,9 +75,11 @@ class Origin(Frozen):
     @classmethod
     def of(cls, artifact: Artifact) -> Self:
         """Return the origin of an artifact's compiled network, if it were made now."""
+        ranges = json.dumps(artifact.ranges, sort_keys=True).encode()
         return cls(
             source_sha256=artifact.card.sha256 if artifact.card else sha256_of(artifact.network),
             precision=artifact.precision,
+            ranges_sha256=hashlib.sha256(ranges).hexdigest() if artifact.ranges else None,
             converter=CONVERTER_VERSION,
             keras=_version("keras"),
             openvino=_version("openvino") or "",
@@ -247,7 +253,7 @@ def _make(artifact: Artifact, origin: Origin, folder: Path) -> None:
     OSError
         If they cannot be written.
     """
-    network = convert_network(artifact.network)
+    network = convert_network(artifact.network, artifact.ranges)
     try:
         import_openvino().save_model(
             network, folder / _TOPOLOGY_NAME, compress_to_fp16=origin.precision == "bfloat16"

@@ -11,12 +11,14 @@ Increase `mammoscope.model.cache.CONVERTER_VERSION` with every change of the out
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from mammoscope.errors import ArtifactError, ArtifactMismatchError, CompilationError
+from mammoscope.model.fake_quantisation import insert_ranges
 
 DAMAGED: Final = "The network is damaged or of another kind."
 
@@ -30,13 +32,21 @@ _AXES: Final = 4
 Order = tuple[int, ...]
 
 
-def convert_network(network: Path) -> Any:
+def convert_network(network: Path, ranges: Mapping[str, float] | None = None) -> Any:
     """Convert a .keras file to an OpenVINO model that takes one image at a time.
+
+    Parameters
+    ----------
+    network
+        The .keras file.
+    ranges
+        Ends of the ranges of inputs of the backbone's convolutions that compute in 8 bits, by
+        layer.
 
     Raises
     ------
     ArtifactMismatchError
-        If the file is not a network.
+        If the file is not a network, or lacks one of these layers.
     CompilationError
         If Keras is not installed.
     """
@@ -64,9 +74,16 @@ def convert_network(network: Path) -> Any:
         _, *size = model.input(0).partial_shape
         model.reshape([1, *(length.get_length() for length in size)])
         _simplify(model)
+        kernels = {
+            layer.name: layer.get_weights()[0]
+            for layer in (loaded.get_layer("backbone").layers if ranges else ())
+            if layer.name in (ranges or {})
+        }
     # Keras and OpenVINO raise many types of exceptions for a damaged file.
     except Exception as err:
         raise ArtifactMismatchError(DAMAGED) from err
+    if ranges:
+        insert_ranges(model, kernels, ranges)
     return model
 
 

@@ -10,7 +10,7 @@ import pytest
 from mammoscope.__main__ import main
 from mammoscope.evaluation.metrics.assessment import evaluate_scores
 from mammoscope.evaluation.metrics.scored import Scored
-from mammoscope.model.artifact.card import Card, CardComparison, CardCompiled
+from mammoscope.model.artifact.card import Card, CardComparison, CardCompiled, CardQuantisation
 from mammoscope.model.artifact.folder import load_artifact, sha256_of, write_card
 from mammoscope.model.calibration import AgeCalibration
 from mammoscope.model.prediction import RESEARCH_USE_NOTICE
@@ -118,25 +118,25 @@ def test_predictive_values_follow_from_prevalence(model: Path):
     assert "PPV, NPV at 40 %" in text
 
 
+COMPARISON = CardComparison(
+    source="validation",
+    images=300,
+    positives=100,
+    auc_float=0.7057,
+    auc_compiled=0.70593,
+    max_difference=0.0128,
+    percentile_95_difference=0.0062,
+    mean_difference=0.002,
+    labels_changed=4,
+    allowed_auc_difference=0.005,
+    allowed_difference=0.03,
+)
+
+
 def test_precision_and_its_effect_are_in_the_markdown(model: Path):
     found = load_artifact(model).card
     assert "Compiled network" not in render(found)
-    compiled = CardCompiled(
-        precision="bfloat16",
-        comparison=CardComparison(
-            source="validation",
-            images=300,
-            positives=100,
-            auc_float=0.7057,
-            auc_compiled=0.70593,
-            max_difference=0.0128,
-            percentile_95_difference=0.0062,
-            mean_difference=0.002,
-            labels_changed=4,
-            allowed_auc_difference=0.005,
-            allowed_difference=0.03,
-        ),
-    )
+    compiled = CardCompiled(precision="bfloat16", comparison=COMPARISON)
     text = render(found.model_copy(update={"compiled": compiled}))
     assert "The service computes in bfloat16, or in float32" in text
     assert "300 images of validation patients" in text
@@ -145,8 +145,25 @@ def test_precision_and_its_effect_are_in_the_markdown(model: Path):
     assert "| labels that change | 4 | | |" in text
     plain = compiled.model_copy(update={"precision": "float32"})
     text = render(found.model_copy(update={"compiled": plain}))
-    assert "The service computes in float32" in text
+    assert "The service computes in float32, because scores in bfloat16 differ too much." in text
     assert "times as long" not in text
+
+
+def test_training_for_8_bits_is_in_the_markdown(model: Path):
+    found = load_artifact(model).card
+    assert "8 bits" not in render(found)
+    limits = {"allowed_percentile_95": 0.015, "allowed_labels_changed": 0.01}
+    comparison = COMPARISON.model_copy(update={"precision": "int8", **limits})
+    learned = {
+        "quantisation": CardQuantisation(ranges={"conv1": 1.0}, comparison=comparison),
+        "compiled": CardCompiled(precision="int8", comparison=comparison),
+    }
+    text = render(found.model_copy(update=learned))
+    assert "The service computes in int8, or in float32 from the same weights" in text
+    assert "| | int8 | float32 | allowed |" in text
+    assert "| | 8 bits | before | allowed |" in text
+    assert text.count("| 95th percentile of the difference | 0.0062 | | 0.015 |") == 2
+    assert text.count("| labels that change | 4 | | 1 % |") == 2
 
 
 def test_every_table_is_well_formed(model: Path):

@@ -19,7 +19,7 @@ from mammoscope.cli.extras import EXTRAS
 from mammoscope.data.dataset import read_dataset
 from mammoscope.data.split_table import write_split
 from mammoscope.model.artifact.folder import sha256_of
-from mammoscope.model.engine import computes_in_bfloat16
+from mammoscope.model.engine import computes_in
 from mammoscope.settings.service import ServiceSettings
 from mammoscope.settings.training import TrainConfig
 
@@ -66,7 +66,7 @@ LINES: dict[str, int | str] = {
     "compile --model model --output compiled": 0,
     # Without bfloat16, there is nothing to choose, which it says.
     "compile --model model --data dataset --metadata dataset/metadata.csv --labels 0,1": int(
-        not computes_in_bfloat16()
+        not computes_in("bfloat16")
     ),
     "compile --kind x": 2,
     "compile --calibration x": 2,

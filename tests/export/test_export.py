@@ -22,22 +22,17 @@ from mammoscope.errors import (
 )
 from mammoscope.export.comparison_images import PreprocessedImages, read_images
 from mammoscope.export.precision import choose_precision
-from mammoscope.export.score_comparison import (
-    ALLOWED_AUC_DIFFERENCE,
-    ALLOWED_DIFFERENCE,
-    acceptable,
-    compare,
-)
-from mammoscope.model.artifact.card import Card
+from mammoscope.export.score_comparison import LIMITS, Limits, LogitPairs, compare, exceeded
+from mammoscope.model.artifact.card import Card, Precision
 from mammoscope.model.artifact.folder import NETWORK_NAME, load_artifact, sha256_of, write_card
-from mammoscope.model.engine import computes_in_bfloat16, load_engine, score_phantoms
+from mammoscope.model.engine import computes_in, load_engine, score_phantoms
 from tests.conftest import not_done
 
 SIZE = (96, 72)
 ROOT = Path(__file__).resolve().parents[2]
 
 in_bfloat16 = pytest.mark.skipif(
-    not computes_in_bfloat16(), reason=not_done("scores in bfloat16; this CPU has none")
+    not computes_in("bfloat16"), reason=not_done("scores in bfloat16; this CPU has none")
 )
 
 
@@ -96,7 +91,7 @@ def test_bfloat16_is_chosen_if_scores_hardly_change(folder: Path, images: Prepro
     assert served.card.compiled == compiled
     logits = served.infer(images.pixels).logits
     largest = np.abs(1 / (1 + np.exp(-logits)) - 1 / (1 + np.exp(-exact))).max()
-    assert 0 < largest <= ALLOWED_DIFFERENCE
+    assert 0 < largest <= LIMITS["bfloat16"].largest
     assert compiled.comparison.max_difference == pytest.approx(largest, abs=1e-6)
     assert compiled.reference_logits == score_phantoms(served)
     assert len(set(compiled.reference_logits)) == 4
@@ -105,20 +100,25 @@ def test_bfloat16_is_chosen_if_scores_hardly_change(folder: Path, images: Prepro
 
 @in_bfloat16
 def test_float32_is_chosen_if_scores_in_bfloat16_change(
-    folder: Path, images: PreprocessedImages, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    images: PreprocessedImages,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
     exact = load_engine(folder).infer(images.pixels).logits
-    monkeypatch.setattr("mammoscope.export.score_comparison.ALLOWED_DIFFERENCE", 1e-6)
+    limits = {"bfloat16": Limits(auc=0.005, largest=1e-6)}
+    monkeypatch.setattr("mammoscope.export.score_comparison.LIMITS", limits)
     compiled = choose_precision(load_artifact(folder), images)
     assert compiled.precision == "float32"
     assert compiled.comparison.max_difference > 1e-6
+    assert "Scores in bfloat16 differ too much: probability of an image" in caplog.text
     assert load_engine(folder).infer(images.pixels).logits.tolist() == exact.tolist()
 
 
 def test_a_cpu_without_bfloat16_cannot_compare(
     folder: Path, images: PreprocessedImages, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("mammoscope.export.precision.computes_in_bfloat16", lambda: False)
+    monkeypatch.setattr("mammoscope.export.precision.computes_in", lambda _: False)
     before = (folder / "card.json").read_bytes()
     with pytest.raises(ConfigurationError, match="does not compute in bfloat16"):
         choose_precision(load_artifact(folder), images)
@@ -138,29 +138,50 @@ def test_scores_that_are_not_finite_are_refused(images: PreprocessedImages):
     holes[1] = np.nan
     for both in ((holes, numbers), (numbers, holes)):
         with pytest.raises(CompilationError, match="not a finite number"):
-            compare(card, images, *both)
+            compare(card, LogitPairs("images", images.labels, *both), "bfloat16")
 
 
-def test_comparison_agrees_with_a_manual_calculation(images: PreprocessedImages):
-    few = PreprocessedImages(images.pixels[:4], np.array([0, 0, 1, 1]), "images")
+def test_comparison_agrees_with_a_manual_calculation():
+    labels = np.array([0, 0, 1, 1])
     card = Card(version="1", sha256="0" * 64, input_size=SIZE)
     ours = np.array([-2.0, 0.5, 0.4, 2.0], dtype=np.float32)
     theirs = np.array([-2.0, -0.1, 0.4, 2.0], dtype=np.float32)
-    found = compare(card, few, ours, theirs)
+    found = compare(card, LogitPairs("images", labels, ours, theirs), "int8")
     assert (found.images, found.positives, found.labels_changed) == (4, 2, 1)
     assert (found.auc_float, found.auc_compiled) == (0.75, 1.0)
     expected = 1 / (1 + np.exp(-0.5)) - 1 / (1 + np.exp(0.1))
     assert found.max_difference == pytest.approx(expected)
     assert found.mean_difference == pytest.approx(expected / 4)
-    assert not acceptable(found)
-    same = compare(card, few, ours, ours)
+    names = ["AUC", "95th percentile", "probability of an image", "share of labels"]
+    for name, said in zip(names, exceeded(found), strict=True):
+        assert said.startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("precision", "change", "said"),
+    [
+        ("bfloat16", {"max_difference": 0.0301}, "probability of an image: 0.0301 (at most 0.03)"),
+        ("bfloat16", {"auc_compiled": 0.744}, "AUC: 0.0060 (at most 0.005)"),
+        ("int8", {"max_difference": 0.0501}, "probability of an image: 0.0501 (at most 0.05)"),
+        ("int8", {"auc_compiled": 0.744}, "AUC: 0.0060 (at most 0.005)"),
+        (
+            "int8",
+            {"percentile_95_difference": 0.0151},
+            "95th percentile of the probability: 0.0151 (at most 0.015)",
+        ),
+        ("int8", {"labels_changed": 1}, "share of labels: 0.2500 (at most 0.01)"),
+    ],
+)
+def test_each_limit_of_a_precision_counts(
+    precision: Precision, change: dict[str, float], said: str
+):
+    card = Card(version="1", sha256="0" * 64, input_size=SIZE)
+    logits = np.array([-2.0, 0.5, 0.4, 2.0], dtype=np.float32)
+    pairs = LogitPairs("images", np.array([0, 0, 1, 1]), logits, logits)
+    same = compare(card, pairs, precision)
     assert same.max_difference == 0
-    assert acceptable(same)
-    for change in (
-        {"max_difference": ALLOWED_DIFFERENCE * 1.01},
-        {"auc_compiled": 0.75 - ALLOWED_AUC_DIFFERENCE * 1.01},
-    ):
-        assert not acceptable(same.model_copy(update=change))
+    assert exceeded(same) == []
+    assert exceeded(same.model_copy(update=change)) == [said]
 
 
 class TestImages:
@@ -237,7 +258,8 @@ class TestCommand:
         monkeypatch: pytest.MonkeyPatch,
     ):
         # Random weights order a dozen phantoms at random.
-        monkeypatch.setattr("mammoscope.export.score_comparison.ALLOWED_AUC_DIFFERENCE", 0.1)
+        limits = {"bfloat16": Limits(auc=0.1, largest=0.03)}
+        monkeypatch.setattr("mammoscope.export.score_comparison.LIMITS", limits)
         assert compile_model("--model", folder, "--data", phantom_dataset) == 0
         shown = capsys.readouterr().out
         compiled = card_of(folder).compiled
@@ -348,7 +370,7 @@ class TestCommand:
             raise StorageError("The model's card cannot be written.")
 
         monkeypatch.setattr("mammoscope.export.precision.write_card", refuse)
-        monkeypatch.setattr("mammoscope.export.precision.computes_in_bfloat16", lambda: True)
+        monkeypatch.setattr("mammoscope.export.precision.computes_in", lambda _: True)
         assert compile_model("--model", folder, "--data", phantom_dataset) == 1
         assert "cannot be written" in capsys.readouterr().err
 

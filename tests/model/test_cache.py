@@ -33,9 +33,9 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     converted = []
     convert = compiled.convert_network
 
-    def recording(network: Path) -> object:
+    def recording(network: Path, ranges: dict[str, float] | None) -> object:
         converted.append(network)
-        return convert(network)
+        return convert(network, ranges)
 
     monkeypatch.setattr(compiled, "convert_network", recording)
     return converted
@@ -73,12 +73,13 @@ def test_every_part_of_the_origin_changes_the_key(artifact: Artifact):
             {},
             {"source_sha256": "0" * 64},
             {"precision": "bfloat16"},
+            {"ranges_sha256": "0" * 64},
             {"converter": origin.converter + 1},
             {"keras": "0"},
             {"openvino": "0"},
         )
     }
-    assert len(keys) == 6
+    assert len(keys) == 7
 
 
 def test_both_precisions_can_be_cached(artifact: Artifact, tmp_path: Path):
@@ -157,7 +158,7 @@ def test_a_killed_process_leaves_no_incomplete_network(artifact: Artifact, tmp_p
         "from pathlib import Path\n"
         "from mammoscope.model import cache\n"
         "from mammoscope.model.artifact.folder import load_artifact\n"
-        "def die(network):\n"
+        "def die(network, ranges):\n"
         "    os._exit(9)\n"
         "cache.convert_network = die\n"
         "cache.compiled_network(load_artifact(Path(sys.argv[1])), Path(sys.argv[2]))\n"

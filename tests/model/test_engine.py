@@ -18,7 +18,7 @@ from mammoscope.errors import (
     ConfigurationError,
     NoBreastError,
 )
-from mammoscope.export.score_comparison import ALLOWED_DIFFERENCE
+from mammoscope.export.score_comparison import LIMITS
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file
@@ -30,7 +30,7 @@ from mammoscope.model.engine import (
     Engine,
     Execution,
     OpenVinoEngine,
-    computes_in_bfloat16,
+    computes_in,
     load_engine,
     make_engine,
     score_phantoms,
@@ -186,7 +186,7 @@ def test_served_scores_are_within_the_cards_limits(
 ):
     assert engine.card.compiled is not None
     allowed = engine.card.compiled.comparison.allowed_difference
-    assert 0.0 < allowed <= ALLOWED_DIFFERENCE
+    assert 0.0 < allowed <= LIMITS["bfloat16"].largest
     for path in sorted(phantom_folder.iterdir()):
         mammogram = read_file(path)
         served = engine.predict(mammogram).probability
@@ -202,7 +202,7 @@ def on_another_cpu(artifact: Artifact, *logits: float) -> Artifact:
 
 
 @pytest.mark.skipif(
-    not computes_in_bfloat16(), reason=not_done("scores in bfloat16; this CPU has none")
+    not computes_in("bfloat16"), reason=not_done("scores in bfloat16; this CPU has none")
 )
 def test_float32_is_served_on_a_cpu_with_different_scores(
     engine: Engine, inputs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -215,7 +215,7 @@ def test_float32_is_served_on_a_cpu_with_different_scores(
     assert nearly.card.compiled is not None
     assert caplog.text == ""
     with monkeypatch.context() as patch:
-        patch.setattr("mammoscope.model.engine.loading.computes_in_bfloat16", lambda: False)
+        patch.setattr("mammoscope.model.engine.loading.computes_in", lambda _: False)
         without = load_engine(artifact)
     assert without.card.compiled == engine.card.compiled
     in_float32 = without.infer(inputs).logits.tolist()

@@ -16,7 +16,7 @@ from mammoscope.model.conversion import convert_network, import_openvino
 from mammoscope.model.engine import (
     Engine,
     Execution,
-    computes_in_bfloat16,
+    computes_in,
     load_engine,
     make_engine,
 )
@@ -44,7 +44,7 @@ def processor() -> dict[str, Any]:
         "capabilities": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
         **dict(family),
         "openvino": openvino.get_version(),
-        "served": "bfloat16" if computes_in_bfloat16() else "float32",
+        "served": "bfloat16" if computes_in("bfloat16") else "float32",
     }
 
 
@@ -59,7 +59,7 @@ def engines() -> dict[str, Engine]:
     artifact = load_artifact(MODEL)
     network = CompiledNetwork(convert_network(artifact.network))
     made = {IN_FLOAT: make_engine(network, artifact.card, Execution(precision="float32"))}
-    if computes_in_bfloat16():
+    if computes_in("bfloat16"):
         made[SERVED] = served()
     return made
 

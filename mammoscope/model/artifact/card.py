@@ -1,14 +1,14 @@
 """The model card: facts stored with a model."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from mammoscope.errors import ConfigurationError
 from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.model.calibration import AgeCalibration, Calibration
-from mammoscope.settings.frozen import Frozen
+from mammoscope.settings.frozen import Frozen, PositiveFloat
 
 DEFAULT_POINT: Final = "default"
 
@@ -16,7 +16,7 @@ Level = Literal["image", "breast", "patient"]
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Precision = Literal["bfloat16", "float32"]
+Precision = Literal["int8", "bfloat16", "float32"]
 """Precision in which a network computes."""
 
 Deciles = Annotated[tuple[float, ...], Field(min_length=9, max_length=9)]
@@ -45,25 +45,29 @@ class CardLevel(Frozen):
 
 
 class CardComparison(Frozen):
-    """Comparison of a network's scores in bfloat16 with those in float32.
+    """Comparison of a network's scores in int8 or bfloat16 with those in float32.
 
     Parameters
     ----------
+    precision
+        The precision compared with float32.
     source
         Source of the images: ``validation`` patients of the training run, ``images`` of another
         data set, or ``phantoms``.
     images, positives
         Number of scored images, and of those with label 1.
     auc_float, auc_compiled
-        AUC by image, in float32 and in bfloat16.
+        AUC by image, in float32 and in the other precision.
     max_difference, percentile_95_difference, mean_difference
         Absolute differences in the calibrated probability of the same image, in [0, 1].
     labels_changed
         Number of images whose label at the default operating point differs.
-    allowed_auc_difference, allowed_difference
-        Maximum differences at which bfloat16 is served.
+    allowed_auc_difference, allowed_difference, allowed_percentile_95, allowed_labels_changed
+        Maximum differences at which the other precision is served; the last is a share of the
+        images. None does not count.
     """
 
+    precision: Precision = "bfloat16"
     source: Literal["validation", "images", "phantoms"]
     images: Annotated[int, Field(gt=0)]
     positives: int
@@ -75,6 +79,8 @@ class CardComparison(Frozen):
     labels_changed: int
     allowed_auc_difference: float
     allowed_difference: float
+    allowed_percentile_95: float | None = None
+    allowed_labels_changed: float | None = None
 
 
 class CardCompiled(Frozen):
@@ -83,10 +89,11 @@ class CardCompiled(Frozen):
     Parameters
     ----------
     precision
-        ``bfloat16``: the network computes in bfloat16 if the CPU supports it, else in float32 from
-        the same weights. ``float32``: it computes in float32.
+        ``int8``: the network computes in 8 bits; ``bfloat16``: in bfloat16 if the CPU supports it;
+        where it does not, or scores differ, in float32 from the same weights. ``float32``: it
+        computes in float32.
     comparison
-        Comparison of both precisions, on which the choice was based.
+        Comparison with float32, on which the choice was based.
     reference_logits
         Logits of the phantoms of `mammoscope.model.engine.score_phantoms` in this precision. If
         another CPU gives different scores, the network computes in float32 there. Empty if not
@@ -99,6 +106,22 @@ class CardCompiled(Frozen):
     comparison: CardComparison
     reference_logits: tuple[float, ...] = ()
     packages: dict[str, str] = Field(default_factory=dict)
+
+
+class CardQuantisation(Frozen):
+    """What a network learned that was trained to compute in 8 bits.
+
+    Parameters
+    ----------
+    ranges
+        Ends of the ranges, which begin at 0, of the inputs of the backbone's convolutions that
+        compute in 8 bits, by layer.
+    comparison
+        Comparison with the network from which it learned, in float32, on the validation patients.
+    """
+
+    ranges: Annotated[dict[str, PositiveFloat], Field(min_length=1)]
+    comparison: CardComparison
 
 
 def _without_files(compiled: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -153,6 +176,8 @@ class Card(Frozen):
     compiled
         Precision in which the network is served, and the reason. None if not measured; the network
         is then served in float32.
+    quantisation
+        None for a network that was not trained to compute in 8 bits.
     gate
         Refuses images that are no mammograms, beside the rules; None where it was not fitted, and
         the rules are alone.
@@ -173,6 +198,7 @@ class Card(Frozen):
     about: dict[str, Any] = Field(default_factory=dict)
     distributions: dict[str, Deciles] = Field(default_factory=dict)
     compiled: CardCompiled | None = None
+    quantisation: CardQuantisation | None = None
     gate: LearnedGate | None = None
 
     @model_validator(mode="before")
@@ -187,6 +213,12 @@ class Card(Frozen):
             return {**facts, "compiled": _without_files(compiled)}
         except (AttributeError, KeyError, TypeError) as err:
             raise ValueError("the compiled network has no valid description") from err
+
+    @model_validator(mode="after")
+    def _int8_needs_ranges(self) -> Self:
+        if self.compiled and self.compiled.precision == "int8" and not self.quantisation:
+            raise ValueError("a network without ranges cannot compute in 8 bits")
+        return self
 
     def probability(self, logit: float, age: float | None = None) -> tuple[float, bool]:
         """Return the calibrated probability in [0, 1] of a raw logit, and whether the age was used.

@@ -19,9 +19,9 @@ from mammoscope.system.files import write_json
 NETWORK_NAME: Final = "model.keras"
 CARD_NAME: Final = "card.json"
 
-CARD_SCHEMA: Final = 3
+CARD_SCHEMA: Final = 4
 """Schema of the cards that this version writes. Those of schema 1 may name compiled files; those
-before 3 have no gate."""
+before 3 have no gate, and those before 4 no quantisation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,12 @@ class Artifact:
     network: Path
     card: Card | None
     precision: Precision = "float32"
+
+    @property
+    def ranges(self) -> dict[str, float] | None:
+        """Ranges for computing in 8 bits; None in another precision."""
+        quantisation = self.card.quantisation if self.card else None
+        return quantisation.ranges if quantisation and self.precision == "int8" else None
 
     def require_card(self) -> Card:
         """Return the card; raises `ArtifactNotFoundError` if there is none."""

@@ -9,7 +9,7 @@ from mammoscope.model.engine.agreement import score_phantoms
 from mammoscope.model.engine.inference import LOGIT_RANK, OpenVinoEngine
 from mammoscope.model.engine.loading import (
     Execution,
-    computes_in_bfloat16,
+    computes_in,
     load_engine,
     make_engine,
 )
@@ -21,7 +21,7 @@ __all__ = [
     "Execution",
     "OpenVinoEngine",
     "Scores",
-    "computes_in_bfloat16",
+    "computes_in",
     "load_engine",
     "make_engine",
     "score_phantoms",

@@ -13,11 +13,15 @@ from mammoscope.model.cache import CompiledNetwork, compiled_network
 from mammoscope.model.conversion import DAMAGED, import_openvino
 from mammoscope.model.engine.agreement import scores_as_compiled
 from mammoscope.model.engine.inference import OpenVinoEngine
+from mammoscope.model.fake_quantisation import remove_ranges
 from mammoscope.settings.service import PerformanceMode
 from mammoscope.system.cpus import available_processors
 
-_HINTS: Final[dict[Precision, str]] = {"bfloat16": "bf16", "float32": "f32"}
-"""OpenVINO's names of the precisions."""
+_HINTS: Final[dict[Precision, str]] = {"int8": "f32", "bfloat16": "bf16", "float32": "f32"}
+"""OpenVINO's names of the precisions. In ``int8``, what has no range computes in float32."""
+
+_CAPABILITIES: Final[dict[Precision, str]] = {"int8": "INT8", "bfloat16": "BF16"}
+"""OpenVINO's names of what a CPU needs for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Execution:
     threads, performance_mode
         As in `load_engine`.
     precision
-        ``bfloat16`` requires a CPU that supports it.
+        See `computes_in`.
     """
 
     threads: int = 0
@@ -80,15 +84,17 @@ def load_engine(
     network = compiled_network(artifact, cache)
     make = partial(make_engine, network, age_from_dicom=age_from_dicom)
     card = artifact.card or _bare_card(artifact.network, network.model)
-    if artifact.precision == "bfloat16" and computes_in_bfloat16():
-        engine = make(card, Execution(threads, performance_mode, "bfloat16"))
-        if scores_as_compiled(engine):
-            network.release_pages()
-            return engine
-        _log.warning(
-            "The compiled model gives different scores on this CPU; falling back to float."
-        )
-        card = card.model_copy(update={"compiled": None})
+    if artifact.precision != "float32":
+        if computes_in(artifact.precision):
+            engine = make(card, Execution(threads, performance_mode, artifact.precision))
+            if scores_as_compiled(engine):
+                network.release_pages()
+                return engine
+            _log.warning(
+                "The compiled model gives different scores on this CPU; falling back to float."
+            )
+            card = card.model_copy(update={"compiled": None})
+        remove_ranges(network.model)
     engine = make(card, Execution(threads, performance_mode))
     network.release_pages()
     return engine
@@ -118,10 +124,10 @@ def make_engine(
     return OpenVinoEngine(compiled, card, age_from_dicom=age_from_dicom, weights=network.weights)
 
 
-def computes_in_bfloat16() -> bool:
-    """Whether this CPU computes bfloat16 in hardware."""
+def computes_in(precision: Precision) -> bool:
+    """Whether this CPU computes in a precision in hardware."""
     capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "BF16" in capabilities
+    return _CAPABILITIES.get(precision, "FP32") in capabilities
 
 
 def _bare_card(network: Path, model: Any) -> Card:
