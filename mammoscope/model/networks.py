@@ -233,6 +233,21 @@ def choose_trainable(network: keras.Model, config: TrainConfig, trainable_from: 
         learns = learns or layer.name == trainable_from
 
 
+def with_backbone(network: keras.Model, backbone: keras.Model) -> keras.Model:
+    """Return a network with another backbone, and the same layers and weights around it."""
+
+    def rebuilt(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if layer.name == backbone.name:
+            return backbone
+        return layer.__class__.from_config(layer.get_config())
+
+    result = keras.models.clone_model(network, clone_function=rebuilt)
+    for layer in network.layers:
+        if layer.name != backbone.name and layer.get_weights():
+            result.get_layer(layer.name).set_weights(layer.get_weights())
+    return result
+
+
 def export_network(trained: keras.Model, config: TrainConfig) -> keras.Model:
     """Rebuild a trained network in float32."""
     policy = keras.config.dtype_policy()

@@ -104,6 +104,10 @@ class TrainConfig(Frozen):
     """Weight of the teachers' prediction in the loss; the rest is the label's."""
     precision: PrecisionName = "auto"
     """``auto``: bfloat16 if the processor supports it in hardware."""
+    quantised: bool = False
+    """Whether to train for 8 bits: the network in `weights`, the .keras of an earlier run, learns
+    to give its own outputs with quantised weights and activations, without labels; see
+    `mammoscope.training.quantisation`."""
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
@@ -126,6 +130,20 @@ class TrainConfig(Frozen):
     def learns_lesions(self) -> bool:
         """Whether the run trains on films with outlined lesions."""
         return self.layout == "lesions" or self.lesion_share > 0.0
+
+    @model_validator(mode="after")
+    def _quantised_from_a_network(self) -> Self:
+        if not self.quantised:
+            return self
+        if self.weights in ("imagenet", "none") or self.weights.endswith(".h5"):
+            raise ValueError("quantised needs weights, the .keras of an earlier run")
+        if self.backbone != "inceptionv3" or self.channels != "ranks":
+            raise ValueError("quantised supports only backbone inceptionv3 and channels ranks")
+        if self.learns_lesions or self.teachers or self.head_epochs or self.drop_rate:
+            raise ValueError("quantised needs drop_rate 0, and no lesions, teachers or head_epochs")
+        if self.precision == "mixed_bfloat16":
+            raise ValueError("quantised needs precision auto or float32")
+        return self
 
     @model_validator(mode="after")
     def _three_channels_are_flipped_only(self) -> Self:

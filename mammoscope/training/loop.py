@@ -29,6 +29,7 @@ from mammoscope.system.files import replacing
 from mammoscope.system.interrupts import delaying_ctrl_c
 from mammoscope.training.batches import TEACHERS, Batches, PreprocessedExamples, as_input
 from mammoscope.training.lesions import CELLS_WEIGHT, CellCrossEntropy, LesionBatches
+from mammoscope.training.quantisation import RANGE_RATE, Imitation, range_variables
 from mammoscope.training.rates import HeadRate
 from mammoscope.training.schedules import learning_rate_share
 from mammoscope.training.validation import History, measure
@@ -92,6 +93,8 @@ class Loop:
         Training batches.
     validation
         Images of other patients, evaluated after every epoch.
+    teacher
+        For a quantised network: the exact network whose outputs it learns to give.
     checkpoint
         File with the full state after the last completed epoch.
     writes
@@ -104,6 +107,7 @@ class Loop:
     validation: PreprocessedExamples
     checkpoint: Path
     writes: bool = True
+    teacher: keras.Model | None = None
     history: History = field(default_factory=list)
     _learner: Any = None
     _stage: str = ""
@@ -140,6 +144,10 @@ class Loop:
         return self.history
 
     @property
+    def _learns_labels(self) -> bool:
+        return self.config.layout != "lesions" and self.teacher is None
+
+    @property
     def done(self) -> int:
         """Number of completed epochs."""
         return len(self.history)
@@ -154,7 +162,7 @@ class Loop:
         self.network.make_predict_function(force=True)  # on JAX, it depends on what is trainable
         logit = self.network.output["logit"]
         outputs = {"logit": logit}
-        losses = {
+        losses: dict[str, Any] = {
             "logit": keras.losses.BinaryCrossentropy(
                 from_logits=True, label_smoothing=self.config.label_smoothing
             )
@@ -169,9 +177,19 @@ class Loop:
             outputs[CELLS] = self.network.get_layer(CELLS).output
             losses[CELLS] = CellCrossEntropy()
             weights[CELLS] = CELLS_WEIGHT
+        faster = self.config.head_rate if stage.name == "tune" else 1.0
+        spared = self.network.get_layer("backbone").trainable_variables
+        if self.teacher is not None:
+            self.teacher.trainable = False
+            taught = self.teacher(self.network.input)
+            outputs, losses = {"logit": Imitation()(self.network.output, taught)}, {}
+            faster, ranges = RANGE_RATE, range_variables(self.network)
+            spared = [
+                v for v in self.network.trainable_variables if all(v is not r for r in ranges)
+            ]
         self._learner = keras.Model(self.network.input, outputs)
         optimizer = HeadRate(
-            self.config.head_rate if stage.name == "tune" else 1.0,
+            faster,
             learning_rate=stage.peak_learning_rate,
             weight_decay=self.config.weight_decay,
             global_clipnorm=_GRADIENT_NORM,
@@ -181,8 +199,8 @@ class Loop:
         optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
         self._learner.compile(
             optimizer=optimizer,
-            loss=losses,
-            loss_weights=weights,
+            loss=losses or None,
+            loss_weights=weights if losses else None,
             weighted_metrics={
                 "logit": [
                     keras.metrics.BinaryCrossentropy(from_logits=True, name="cross_entropy"),
@@ -192,7 +210,7 @@ class Loop:
             },
         )
         optimizer.build(self._learner.trainable_variables)
-        optimizer.spare(self.network.get_layer("backbone").trainable_variables)
+        optimizer.spare(spared)
         self._build_metrics()
         self._stage = stage.name
 
@@ -204,7 +222,8 @@ class Loop:
                 name: keras.ops.zeros((len(pixels), *output.shape[1:]))
                 for name, output in self._learner.output.items()
             }
-            self._learner.compute_loss(pixels, answers, outputs)
+            if self.teacher is None:  # else the loss is a layer's
+                self._learner.compute_loss(pixels, answers, outputs)
             self._learner.compute_metrics(pixels, answers, outputs)
 
     def _epoch(self, stage: _Stage, bar: Any) -> dict[str, Any]:
@@ -237,8 +256,8 @@ class Loop:
                 name: float(logs.get(f"logit_{metric}", logs.get(metric))[-1])
                 for name, metric in _TRAIN_METRICS.items()
             }
-            # Films alone do not train the label.
-            | ({"loss": float(logs["loss"][-1])} if self.config.layout == "lesions" else {}),
+            # Films alone do not train the label, nor does a teacher.
+            | ({"loss": float(logs["loss"][-1])} if not self._learns_labels else {}),
             "validation": validation,
             "seconds": {
                 "train": round(trained - began, 3),

@@ -1,4 +1,4 @@
-"""An optimizer with larger steps for the head than for the backbone."""
+"""An optimizer with larger steps for some variables than for the backbone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,9 +7,10 @@ import keras
 
 
 class HeadRate(keras.optimizers.AdamW):  # type: ignore[misc, unused-ignore]  # Keras has no types
-    """AdamW with a multiple of its rate for all variables except the backbone's.
+    """AdamW with a multiple of its rate for all variables except some.
 
-    A head that starts from random weights needs larger changes than a pretrained backbone.
+    A head that starts from random weights, or an end of a range, needs larger changes than a
+    pretrained backbone.
 
     Parameters
     ----------
@@ -24,9 +25,9 @@ class HeadRate(keras.optimizers.AdamW):  # type: ignore[misc, unused-ignore]  # 
         self._factor = factor
         self._spared: frozenset[int] = frozenset()
 
-    def spare(self, backbone: Sequence[Any]) -> None:
-        """Record the backbone's variables; call it after the optimizer is built."""
-        self._spared = frozenset(self._get_variable_index(variable) for variable in backbone)
+    def spare(self, variables: Sequence[Any]) -> None:
+        """Record variables that keep the rate; call it after the optimizer is built."""
+        self._spared = frozenset(self._get_variable_index(variable) for variable in variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable."""

@@ -7,7 +7,8 @@ its folds:
 ``data``
     Folder of images to train on: ``folders`` (the default), ``ddsm`` or ``lesions``.
 ``weights``
-    Initial weights as in `TrainConfig`, or ``run:NAME`` for the network of an earlier run.
+    Initial weights as in `TrainConfig`, or ``run:NAME`` for the network of an earlier run. In a run
+    with folds, ``{fold}`` in the name is the number of the fold.
     Names of earlier runs to distil from.
 ``folds``
     Number of folds to train, each as a separate run: ``NAME/fold-1`` and so on.
@@ -130,5 +131,11 @@ def _planned(
     if folds not in range(1, FOLDS + 1):
         raise ConfigurationError(f"The folds of run {name} must be from 1 to {FOLDS}.")
     for fold in range(1, folds + 1):
-        config = TrainConfig.from_preset(preset, {**settings, "fold": fold})
+        config = TrainConfig.from_preset(preset, {**_in_fold(settings, fold), "fold": fold})
         yield PlannedRun(f"{name}/fold-{fold}", config, data)
+
+
+def _in_fold(settings: Mapping[str, Any], fold: int) -> dict[str, Any]:
+    if "weights" not in settings:
+        return dict(settings)
+    return {**settings, "weights": str(settings["weights"]).replace("{fold}", str(fold))}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import keras
 import numpy as np
@@ -21,7 +21,13 @@ from mammoscope.evaluation.metrics.assessment import Evaluation, evaluate_scores
 from mammoscope.evaluation.metrics.calibration_fit import fit_platt_with_age
 from mammoscope.evaluation.metrics.operating import fit_scale
 from mammoscope.evaluation.metrics.scored import Scored
-from mammoscope.model.artifact.card import DEFAULT_POINT, Card, CardOperatingPoint
+from mammoscope.export.score_comparison import LogitPairs, compare
+from mammoscope.model.artifact.card import (
+    DEFAULT_POINT,
+    Card,
+    CardOperatingPoint,
+    CardQuantisation,
+)
 from mammoscope.model.artifact.folder import NETWORK_NAME, load_artifact, sha256_of, write_card
 from mammoscope.model.calibration import AgeCalibration
 from mammoscope.reports.run_figures import write_figures
@@ -33,31 +39,51 @@ from mammoscope.training.validation import scored
 _PACKAGES: Final = ("keras", "tensorflow", "torch", "jax", "numpy", "opencv-python-headless")
 
 
+class Quantised(NamedTuple):
+    """Ends of a quantised network's ranges, and logits of the exact one, float32 (N,)."""
+
+    ranges: dict[str, float]
+    exact_logits: npt.NDArray[np.float32]
+
+
+class Answers(NamedTuple):
+    """Logits of the validation images, float32 (N,); for a quantised network, what else it has."""
+
+    logits: npt.NDArray[np.float32]
+    quantised: Quantised | None = None
+
+
 def write_results(
     output: Path,
     validation: PreprocessedExamples,
-    logits: npt.NDArray[np.float32],
+    answers: Answers,
     facts: dict[str, Any],
     config: TrainConfig,
-) -> None:
+) -> Card:
     """Calibrate on the validation images, and write scores, figures and card.
 
     Parameters
     ----------
     output
         Folder of the run, which already has the network and the history.
-    validation, logits
-        Images of patients that the network was not trained on, and their logits, float32 (N,).
+    validation, answers
+        Images of patients that the network was not trained on, and their logits.
     facts
         The card's facts about the training.
     config
         Input size and crop are used.
+
+    Returns
+    -------
+    Card
+        The card.
 
     Raises
     ------
     StorageError
         If a file cannot be written.
     """
+    logits, quantised = answers
     images = scored(validation, logits)
     scale = fit_scale(images, DEFAULT_POINT)
     calibrated = replace(images, calibration=scale.calibration)
@@ -83,7 +109,14 @@ def write_results(
         },
     )
     ages = [example.facts.age for example in validation.examples]
-    write_card(output, with_curves(with_aggregation(card, calibrated), calibrated, ages))
+    if quantised is not None:
+        pairs = LogitPairs("validation", images.labels, quantised.exact_logits, logits)
+        compared = compare(card, pairs, "int8")
+        learned = CardQuantisation(ranges=quantised.ranges, comparison=compared)
+        card = card.model_copy(update={"quantisation": learned})
+    card = with_curves(with_aggregation(card, calibrated), calibrated, ages)
+    write_card(output, card)
+    return card
 
 
 def renew_card(output: Path) -> None:
@@ -203,6 +236,8 @@ def precision(config: TrainConfig) -> str:
     """Keras' name of the precision that `config` selects on this machine."""
     if config.precision != "auto":
         return config.precision
+    if config.quantised:  # bfloat16 has no more than the levels of 8 bits
+        return "float32"
     try:
         flags = Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import keras
 from tqdm import tqdm
@@ -14,6 +14,7 @@ from mammoscope.data.fold_table import read_folds
 from mammoscope.data.lesions import read_films
 from mammoscope.data.split_table import write_split
 from mammoscope.errors import ConfigurationError
+from mammoscope.export.score_comparison import exceeded
 from mammoscope.model.artifact.folder import NETWORK_NAME
 from mammoscope.model.complexity import complexity
 from mammoscope.model.networks import build_network, export_network, load_weights
@@ -25,6 +26,7 @@ from mammoscope.training.lesions import LesionBatches, PreprocessedFilms, prepro
 from mammoscope.training.loop import Loop, predict
 from mammoscope.training.packing import save_network
 from mammoscope.training.processes import ALONE, Place
+from mammoscope.training.quantisation import fit_ranges, plain, quantise, ranges_of
 from mammoscope.training.run_folder import (
     CHECKPOINT_NAME,
     HISTORY_NAME,
@@ -34,9 +36,19 @@ from mammoscope.training.run_folder import (
     write_json,
     write_text,
 )
-from mammoscope.training.run_outputs import environment, precision, renew_card, write_results
+from mammoscope.training.run_outputs import (
+    Answers,
+    Quantised,
+    environment,
+    precision,
+    renew_card,
+    write_results,
+)
 from mammoscope.training.teachers import teacher_answers
 from mammoscope.training.validation import History
+
+_RANGE_IMAGES: Final = 16
+"""Training images from which the ranges of a quantised network start."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,13 +142,21 @@ def _train_and_record(
     write_json(paths.output / "environment.json", environment(config))
     trained = _train(config, divided, paths, say, place)
     with tqdm(total=3, desc="save and measure", unit="step", disable=None, leave=False) as bar:
-        network = export_network(trained.network, config)
+        if config.quantised:
+            network = plain(trained.network)
+        else:
+            network = export_network(trained.network, config)
         save_network(network, paths.output / NETWORK_NAME)
         write_json(paths.output / HISTORY_NAME, trained.history)
         write_text(paths.output / "summary.txt", _summary(network))
         write_json(paths.output / "network.json", complexity(network))
         bar.update()
         # Measured on the saved network: rounded weights, float32.
+        quantised = None
+        if config.quantised:
+            exact = predict(_network(config), trained.validation.pixels, "exact network")
+            quantised = Quantised(ranges_of(trained.network), exact)
+            network = quantise(network, quantised.ranges)
         logits = predict(network, trained.validation.pixels, "validation")
         bar.update()
         facts = {
@@ -144,11 +164,20 @@ def _train_and_record(
             "data": {**divided.facts, "refused": trained.refused},
             "environment": environment(config),
         }
-        write_results(paths.output, trained.validation, logits, facts, config)
+        card = write_results(
+            paths.output, trained.validation, Answers(logits, quantised), facts, config
+        )
         bar.update()
     (paths.output / CHECKPOINT_NAME).unlink(missing_ok=True)
     last = trained.history[-1]["validation"]
     say(f"Validation: AUC {last['auc']:.3f} by image, {last['breast_auc']:.3f} by breast.")
+    if card.quantisation is not None:
+        failed = "; ".join(exceeded(card.quantisation.comparison))
+        say(
+            f"In 8 bits, scores differ too much from the exact network's: {failed}."
+            if failed
+            else "In 8 bits, scores stay close to the exact network's."
+        )
 
 
 def _train(
@@ -199,7 +228,11 @@ def _loop(
         size = checkpoint.stat().st_size if checkpoint.is_file() else 0
         _distribution().require_same(learned.pixels, validation.pixels, size)
     keras.utils.set_random_seed(config.seed)
-    network = _network(config)
+    network, teacher = _network(config), None
+    if config.quantised:
+        teacher, network = network, quantise(network)
+        some = learned.pixels[:: -(-len(learned.pixels) // _RANGE_IMAGES)]
+        fit_ranges(network, teacher, some)
     answers = (
         teacher_answers(learned, (*split.validation, *split.test), config, _network)
         if config.teachers
@@ -209,7 +242,7 @@ def _loop(
     if config.learns_lesions:
         batches = _lesion_batches(learned, config, paths, network)
     writes = place is None or place.leads
-    return Loop(network, config, batches, validation, checkpoint, writes), learned
+    return Loop(network, config, batches, validation, checkpoint, writes, teacher), learned
 
 
 def _distribution() -> ModuleType:
