@@ -93,12 +93,12 @@ class Loop:
         Training batches.
     validation
         Images of other patients, evaluated after every epoch.
-    teacher
-        For a quantised network: the exact network whose outputs it learns to give.
     checkpoint
         File with the full state after the last completed epoch.
     writes
         Whether to write the checkpoint; False in all but one of several processes.
+    teacher
+        For a quantised network: the exact network whose outputs it learns to give.
     """
 
     network: keras.Model

@@ -9,6 +9,7 @@ its folds:
 ``weights``
     Initial weights as in `TrainConfig`, or ``run:NAME`` for the network of an earlier run. In a run
     with folds, ``{fold}`` in the name is the number of the fold.
+``teachers``
     Names of earlier runs to distil from.
 ``folds``
     Number of folds to train, each as a separate run: ``NAME/fold-1`` and so on.
