@@ -29,9 +29,6 @@ from mammoscope.training.folding import folded
 RANGE_RATE: Final = 100.0
 """Multiple of the learning rate for the ends of ranges, which are much larger than weights."""
 
-_START_QUANTILE: Final = 0.9999
-"""Share of a tensor's values below the end of its range before the training."""
-
 _MAP_WEIGHT: Final = 0.1
 """Weight of the logit map in the loss; its cells differ more than the logit."""
 
@@ -121,7 +118,9 @@ def quantise(network: keras.Model, ranges: Mapping[str, float] | None = None) ->
 
 
 def fit_ranges(quantised: keras.Model, network: keras.Model, pixels: npt.NDArray[np.uint8]) -> None:
-    """Set the ends of ranges to a quantile of what the exact network computes.
+    """Set the ends of ranges to the largest values that the exact network computes.
+
+    Ranges that end at a quantile below that start with larger errors.
 
     Parameters
     ----------
@@ -138,8 +137,7 @@ def fit_ranges(quantised: keras.Model, network: keras.Model, pixels: npt.NDArray
         exact.input, {name: exact.get_layer(name).input for name in of.values()}
     ).predict_on_batch(inputs)
     for quantiser, name in of.items():
-        end = np.quantile(ops.convert_to_numpy(read[name]), _START_QUANTILE)
-        quantiser.end.assign(max(float(end), 1e-6))
+        quantiser.end.assign(max(float(ops.max(read[name])), 1e-6))
 
 
 def ranges_of(quantised: keras.Model) -> dict[str, float]:
