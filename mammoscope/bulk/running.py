@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 
 import pyarrow as pa
@@ -27,7 +28,7 @@ from tqdm import tqdm
 from mammoscope.bulk.dataset import MANIFEST_NAME, ORIGIN_NAME, Level, Origin, Part, Store
 from mammoscope.bulk.levels import aggregate_division, divisions
 from mammoscope.bulk.predictor import BulkJob, Parts, Predictor, load_parts
-from mammoscope.bulk.shards import FIRST_IMAGES, Shard, cut, images_in
+from mammoscope.bulk.shards import FIRST_IMAGES, Shard, cut, images_in, most_shards
 from mammoscope.bulk.sources import NO_IMAGES, open_source
 from mammoscope.errors import MammoscopeError, StorageError, UnreadableFileError
 from mammoscope.imaging.dicom import Pseudonyms
@@ -168,7 +169,7 @@ def _useful_actors(source: str) -> int:
     """Return the number of actors that fit, but no more than there may be shards."""
     most = actors()
     images = sum(1 for _ in islice(open_source(source).entries(), FIRST_IMAGES + most))
-    return min(most, 1 + max(0, images - FIRST_IMAGES))
+    return min(most, most_shards(images))
 
 
 def _fitting(resources: dict[str, float]) -> int:
@@ -354,8 +355,8 @@ def _write_origin(store: Store, origin: Origin) -> None:
     store.write_json(ORIGIN_NAME, {name: getattr(origin, name) for name in origin.__slots__})
 
 
-def _count(source: str) -> int:
-    return sum(1 for _ in open_source(source).entries())
+def _count(source: str, ended: Event) -> int:
+    return sum(1 for _ in takewhile(lambda _: not ended.is_set(), open_source(source).entries()))
 
 
 def _division(job: BulkJob, card: Card, index: int, count: int) -> dict[Level, Part]:
@@ -386,6 +387,7 @@ class _Report:
     def __init__(self, source: str) -> None:
         self._source = source
         self._counter = ThreadPoolExecutor(1)
+        self._ended = Event()
         self._counting: Future[int] | None = None
         self._bar: tqdm[Any] = progress((), 0)
         self._done = 0
@@ -395,13 +397,14 @@ class _Report:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()  # or the process would count to the end before it exits
         self._counter.shutdown(wait=False)
         self._bar.close()
 
     def advance(self, images: int) -> None:
         """Note that `images` more are done."""
         self._done += images
-        self._counting = self._counting or self._counter.submit(_count, self._source)
+        self._counting = self._counting or self._counter.submit(_count, self._source, self._ended)
         if not self._bar.total and self._counting.done():
             self._bar.total = self._counting.result()
         self._bar.update(images)

@@ -44,6 +44,11 @@ def images_in(image_s: float, shard_s: float = MOST_SECONDS) -> int:
     return max(1, min(_MOST_IMAGES, int(shard_s / max(image_s, 1e-6))))
 
 
+def most_shards(images: int) -> int:
+    """Return how many shards `cut` makes of `images` files at most."""
+    return 1 + max(0, images - FIRST_IMAGES)
+
+
 def cut(entries: Iterable[Entry], most: Callable[[], int]) -> Iterator[Shard]:
     """Yield the first `FIRST_IMAGES` files as a shard, then shards of at most `most` files.
 

@@ -11,7 +11,7 @@ Increase `mammoscope.model.cache.CONVERTER_VERSION` with every change of the out
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,17 +74,19 @@ def convert_network(network: Path, ranges: Mapping[str, float] | None = None) ->
         _, *size = model.input(0).partial_shape
         model.reshape([1, *(length.get_length() for length in size)])
         _simplify(model)
-        kernels = {
-            layer.name: layer.get_weights()[0]
-            for layer in (loaded.get_layer("backbone").layers if ranges else ())
-            if layer.name in (ranges or {})
-        }
+        kernels = _kernels(loaded, ranges) if ranges else {}
     # Keras and OpenVINO raise many types of exceptions for a damaged file.
     except Exception as err:
         raise ArtifactMismatchError(DAMAGED) from err
     if ranges:
         insert_ranges(model, kernels, ranges)
     return model
+
+
+def _kernels(network: Any, names: Collection[str]) -> dict[str, Any]:
+    """Return the kernels of some of the backbone's convolutions."""
+    layers = network.get_layer("backbone").layers
+    return {layer.name: layer.get_weights()[0] for layer in layers if layer.name in names}
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:

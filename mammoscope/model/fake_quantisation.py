@@ -70,7 +70,7 @@ def insert_ranges(
 
 
 def remove_ranges(model: Any) -> None:
-    """Remove what `insert_ranges` inserted; the network then computes without quantised inputs."""
+    """Remove what `insert_ranges` inserted; the network then computes in float32."""
     for node in model.get_ordered_ops():
         if node.get_type_name() == _FAKE_QUANTIZE:
             for follower in node.output(0).get_target_inputs():

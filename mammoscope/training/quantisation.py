@@ -2,9 +2,9 @@
 
 Batch normalisation is folded first (see `mammoscope.training.folding`). Then each convolution of
 the backbone quantises its input and its weights, and gradients pass as if nothing was quantised.
-The engine quantises the same tensors (see `mammoscope.model.fake_quantisation`): each has one
-range, whoever reads it, and so have all inputs of a concatenation. The first convolution, which
-reads the image, and the head compute in float32.
+The engine quantises the same tensors (see `mammoscope.model.fake_quantisation`). A tensor has one
+range, however many convolutions read it; the inputs of a concatenation share a range. The first
+convolution, which reads the image, and the head compute in float32.
 
 References
 ----------

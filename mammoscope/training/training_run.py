@@ -53,9 +53,13 @@ _RANGE_IMAGES: Final = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Trained:
-    """A trained network, and images of patients it was not trained on."""
+    """A trained network, and images of patients it was not trained on.
+
+    ``teacher`` is the exact network of a quantised one.
+    """
 
     network: keras.Model
+    teacher: keras.Model | None
     validation: PreprocessedExamples
     history: History
     refused: dict[str, int]
@@ -142,10 +146,10 @@ def _train_and_record(
     write_json(paths.output / "environment.json", environment(config))
     trained = _train(config, divided, paths, say, place)
     with tqdm(total=3, desc="save and measure", unit="step", disable=None, leave=False) as bar:
-        if config.quantised:
-            network = plain(trained.network)
-        else:
+        if trained.teacher is None:
             network = export_network(trained.network, config)
+        else:
+            network = plain(trained.network)
         save_network(network, paths.output / NETWORK_NAME)
         write_json(paths.output / HISTORY_NAME, trained.history)
         write_text(paths.output / "summary.txt", _summary(network))
@@ -153,8 +157,8 @@ def _train_and_record(
         bar.update()
         # Measured on the saved network: rounded weights, float32.
         quantised = None
-        if config.quantised:
-            exact = predict(_network(config), trained.validation.pixels, "exact network")
+        if trained.teacher is not None:
+            exact = predict(trained.teacher, trained.validation.pixels, "exact network")
             quantised = Quantised(ranges_of(trained.network), exact)
             network = quantise(network, quantised.ranges)
         logits = predict(network, trained.validation.pixels, "validation")
@@ -208,7 +212,7 @@ def _train(
         code: learned.refused.get(code, 0) + validation.refused.get(code, 0)
         for code in sorted({*learned.refused, *validation.refused})
     }
-    return _Trained(loop.network, validation, history, refused)
+    return _Trained(loop.network, loop.teacher, validation, history, refused)
 
 
 def _loop(

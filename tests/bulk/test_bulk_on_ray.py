@@ -1,5 +1,6 @@
 """Bulk prediction on a real Ray of two actors: whole, resumed, and with an actor killed."""
 
+import itertools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pyarrow as pa
@@ -21,7 +23,7 @@ import ray
 from mammoscope.__main__ import main
 from mammoscope.bulk.cluster import on_ray
 from mammoscope.bulk.predictor import BulkJob
-from mammoscope.bulk.running import actors, predict_in_bulk
+from mammoscope.bulk.running import _Report, actors, predict_in_bulk
 from mammoscope.model.artifact.folder import load_artifact
 from tests.bulk.engines import IMAGE_S, slow
 from tests.fake_engine import CARD, encoded
@@ -206,3 +208,13 @@ def test_no_cluster_at_the_address(
 ) -> None:
     assert main(command(address, images, "--output", tmp_path / "out")) == 2
     assert "No Ray cluster answers" in capsys.readouterr().err
+
+
+def test_counting_ends_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a command that fails would first count the rest of a million files."""
+    endless = SimpleNamespace(entries=lambda: itertools.repeat(None))
+    monkeypatch.setattr("mammoscope.bulk.running.open_source", lambda _: endless)
+    with _Report("source") as report:
+        report.advance(1)
+    assert report._counting is not None
+    assert report._counting.result(timeout=10) >= 0

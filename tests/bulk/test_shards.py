@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mammoscope.bulk.shards import FIRST_IMAGES, MOST_SECONDS, Shard, cut, images_in
+from mammoscope.bulk.shards import FIRST_IMAGES, MOST_SECONDS, Shard, cut, images_in, most_shards
 from mammoscope.bulk.sources import Entry
 from mammoscope.studies import Placement
 
@@ -29,6 +29,8 @@ def test_every_file_is_in_one_shard(names: list[str], most: int) -> None:
     assert all(1 <= len(shard.entries) <= most for shard in shards[1:])
     assert [shard.part for shard in shards_of(names, most)] == [each.part for each in shards]
     assert len({shard.part for shard in shards}) == len(shards)
+    assert len(shards) <= most_shards(len(names))
+    assert len(shards_of(names, 1)) == (most_shards(len(names)) if names else 0)
 
 
 def test_the_first_shard_is_there_before_others_are_sized() -> None:

@@ -20,7 +20,11 @@ from mammoscope.system.cpus import available_processors
 _HINTS: Final[dict[Precision, str]] = {"int8": "f32", "bfloat16": "bf16", "float32": "f32"}
 """OpenVINO's names of the precisions. In ``int8``, what has no range computes in float32."""
 
-_CAPABILITIES: Final[dict[Precision, str]] = {"int8": "INT8", "bfloat16": "BF16"}
+_CAPABILITIES: Final[dict[Precision, str]] = {
+    "int8": "INT8",
+    "bfloat16": "BF16",
+    "float32": "FP32",
+}
 """OpenVINO's names of what a CPU needs for them."""
 
 
@@ -94,7 +98,8 @@ def load_engine(
                 "The compiled model gives different scores on this CPU; falling back to float."
             )
             card = card.model_copy(update={"compiled": None})
-        remove_ranges(network.model)
+        if artifact.ranges:
+            remove_ranges(network.model)
     engine = make(card, Execution(threads, performance_mode))
     network.release_pages()
     return engine
@@ -127,7 +132,7 @@ def make_engine(
 def computes_in(precision: Precision) -> bool:
     """Whether this CPU computes in a precision in hardware."""
     capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return _CAPABILITIES.get(precision, "FP32") in capabilities
+    return _CAPABILITIES[precision] in capabilities
 
 
 def _bare_card(network: Path, model: Any) -> Card:
