@@ -27,8 +27,8 @@ class Network:
     ----------
     artifact
         The model folder.
-    keras, onnx
-        The same network as .keras and as ONNX.
+    keras, onnx, onnx_int8
+        The same network as .keras and as ONNX, with float32 and with 8-bit convolutions.
     height, width
         Input size in pixels.
     """
@@ -36,6 +36,7 @@ class Network:
     artifact: Path
     keras: Path
     onnx: Path
+    onnx_int8: Path
     height: int
     width: int
 
@@ -64,6 +65,8 @@ class Contender:
         Environment variables; ``{port}`` is replaced.
     field
         Name of the form field with the image.
+    int8
+        Whether it serves the ONNX network in 8 bits.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Contender:
     probability: Callable[[Any], float] = lambda answer: float(answer["probability"])
     variables: Mapping[str, str] = field(default_factory=dict)
     field: str = "image"
+    int8: bool = False
 
     def server(self, network: Network, port: int, log: Path) -> Server:
         """Return the server for `network`, not yet started."""
@@ -82,7 +86,7 @@ class Contender:
             "HEIGHT": str(network.height),
             "WIDTH": str(network.width),
             "KERAS_MODEL": str(network.keras),
-            "ONNX_MODEL": str(network.onnx),
+            "ONNX_MODEL": str(network.onnx_int8 if self.int8 else network.onnx),
             "MAMMOSCOPE_MODEL": str(network.artifact),
             "PORT": str(port),
         }
@@ -144,7 +148,7 @@ def _reference(workers: int) -> Contender:
     )  # fmt: skip
 
 
-def _litserve(name: str, folder: str) -> Contender:
+def _litserve(name: str, folder: str, *, int8: bool = False) -> Contender:
     return Contender(
         name=name,
         python=lambda: peer_python(folder),
@@ -152,10 +156,11 @@ def _litserve(name: str, folder: str) -> Contender:
         folder=PEERS / folder,
         encode=_form,
         field="request",
+        int8=int8,
     )
 
 
-def _bentoml(name: str, folder: str) -> Contender:
+def _bentoml(name: str, folder: str, *, int8: bool = False) -> Contender:
     return Contender(
         name=name,
         python=lambda: peer_python(folder),
@@ -165,6 +170,7 @@ def _bentoml(name: str, folder: str) -> Contender:
         folder=PEERS / folder,
         encode=_form,
         variables={"BENTOML_DO_NOT_TRACK": "True"},
+        int8=int8,
     )  # fmt: skip
 
 
@@ -183,8 +189,10 @@ REFERENCES: Final = (_reference(1), _reference(2))
 OTHERS: Final = (
     _litserve("LitServe, Keras", "litserve"),
     _litserve("LitServe, ONNX Runtime", "litserve-onnx"),
+    _litserve("LitServe, ONNX Runtime int8", "litserve-onnx", int8=True),
     _bentoml("BentoML, Keras", "bentoml"),
     _bentoml("BentoML, ONNX Runtime", "bentoml-onnx"),
+    _bentoml("BentoML, ONNX Runtime int8", "bentoml-onnx", int8=True),
     Contender(
         name="Ray Serve, Keras",
         python=lambda: peer_python("ray"),

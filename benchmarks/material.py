@@ -22,7 +22,9 @@ PATIENTS: Final = 4
 
 
 def network(model: Path) -> Network:
-    """Return the network of a model folder, exported to ONNX if necessary.
+    """Return the network of a model folder, exported to ONNX and quantised if necessary.
+
+    The ranges of the quantised network's activations are those of the phantoms.
 
     Raises
     ------
@@ -31,14 +33,24 @@ def network(model: Path) -> Network:
     """
     artifact = load_artifact(model)
     height, width = artifact.require_card().input_size
-    onnx = ENVIRONMENTS / f"network-{sha256_of(artifact.network)[:12]}.onnx"
+    name = f"network-{sha256_of(artifact.network)[:12]}"
+    onnx, onnx_int8 = ENVIRONMENTS / f"{name}.onnx", ENVIRONMENTS / f"{name}-int8.onnx"
     if not onnx.is_file():
-        python = engine_python("tensorflow")
         print("Exporting the network to ONNX", file=sys.stderr, flush=True)
         partial = onnx.with_suffix(".partial.onnx")
+        python = engine_python("tensorflow")
         run_worker(python, "export", str(artifact.network), str(partial), answers=False)
         partial.replace(onnx)
-    return Network(model.resolve(), artifact.network.resolve(), onnx, height, width)
+    if not onnx_int8.is_file():
+        print("Quantising the network for ONNX Runtime", file=sys.stderr, flush=True)
+        partial = onnx_int8.with_suffix(".partial.onnx")
+        python = engine_python("onnxruntime")
+        with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
+            file = Path(folder) / "images.npy"
+            np.save(file, preprocessed(images(), (height, width)))
+            run_worker(python, "quantise", str(onnx), str(file), str(partial), answers=False)
+        partial.replace(onnx_int8)
+    return Network(model.resolve(), artifact.network.resolve(), onnx, onnx_int8, height, width)
 
 
 def images() -> list[bytes]:

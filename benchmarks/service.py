@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from benchmarks import report
 from benchmarks.comparison import CLIENTS, Seen, summary
 from benchmarks.contenders import ALL, OURS, Contender, Network, image_server
@@ -24,7 +22,7 @@ from benchmarks.environments import (
     versions,
 )
 from benchmarks.load import Request, WrongAnswerError, ask, closed_loop
-from benchmarks.material import images, network, preprocessed
+from benchmarks.material import images, network
 from benchmarks.processes import Server, ServerDiedError
 from benchmarks.starting import run_worker
 from mammoscope.model.artifact.folder import load_artifact
@@ -65,15 +63,14 @@ def run(model: Path, *, seconds: float, rounds: int, only: str = "") -> dict[str
     encoded = images()
     contenders = [c for c in ALL if c is OURS or only.lower() in c.name.lower()]
     seen = {contender.name: Seen() for contender in contenders}
-    raw: list[float] = []
+    one_process: list[float] = []
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mammoscope-")))
         served = network(_compiled(model, work / "model"))
-        np.save(work / "images.npy", preprocessed(encoded, (served.height, served.width)))
         setting = _Setting(served, encoded, _publish(encoded, work, stack), work, seconds)
         for number in range(rounds + 1):
             if number:
-                raw.append(_raw_engine(setting))
+                one_process.append(_one_process(setting))
             for contender in contenders:
                 if seen[contender.name].failure is None:
                     _say(f"round {number} of {rounds}: {contender.name}")
@@ -87,7 +84,12 @@ def run(model: Path, *, seconds: float, rounds: int, only: str = "") -> dict[str
         "seconds": seconds,
         "rounds": rounds,
         "network_served": load_artifact(model).precision,
-        **summary(seen, raw, {c.name: _environment(c, seen[c.name]) for c in contenders}),
+        **summary(
+            seen,
+            one_process,
+            {c.name: _environment(c, seen[c.name]) for c in contenders},
+            processors=facts["processors"],
+        ),
     }
 
 
@@ -188,16 +190,15 @@ def first_answer(server: Server, port: int, request: Request) -> float:
     )
 
 
-def _raw_engine(setting: _Setting) -> float:
+def _one_process(setting: _Setting) -> float:
     answer = run_worker(
         serving_python(),
-        "openvino_engine",
+        "one_process",
         "--network", str(setting.network.artifact),
-        "--images", str(setting.work / "images.npy"),
+        "--images", str(setting.work / "images"),
         "--seconds", str(setting.seconds),
-        "--how", "callers",
     )  # fmt: skip
-    return float(answer["many_per_s"])
+    return float(answer["per_s"])
 
 
 def _environment(contender: Contender, seen: Seen) -> dict[str, Any]:

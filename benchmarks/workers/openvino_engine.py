@@ -1,8 +1,6 @@
 """Mammoscope's own engine, as the service loads it.
 
-``--how float`` computes in float32, whatever the card says. ``--how served`` computes like the
-service. ``--how callers`` does too, but measures only the upper limit for any service: threads that
-call the engine without HTTP, reading and preprocessing.
+``--how float`` computes in float32, whatever the card says, and ``--how served`` like the service.
 """
 
 import inspect
@@ -18,7 +16,6 @@ from benchmarks.workers.timing import (
     engine_results,
     one_at_a_time,
     report,
-    with_callers,
 )
 from mammoscope.model.artifact.folder import Artifact, load_artifact
 from mammoscope.model.engine import load_engine
@@ -36,9 +33,6 @@ def main() -> None:
     def score(pixels: Pixels) -> Logits:
         return engine.infer(pixels[..., 0]).logits
 
-    if options.how == "callers":
-        report(("openvino",), many_per_s=with_callers(score, pixels, options.seconds))
-        return
     results: dict[str, Any] = engine_results(score, pixels, options.seconds, batches=False)
     results["one_s"] = _latency(artifact, pixels, options.seconds) or results["one_s"]
     report(("openvino",), **results)

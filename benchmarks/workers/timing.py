@@ -67,7 +67,11 @@ def engine_results(
         ``one_s``: seconds of each call with one image; ``many_per_s``: images per second by mode;
         ``logits``: logits of all images.
     """
-    many = {f"{CALLERS} callers": with_callers(score, pixels, seconds)}
+
+    def one(number: int) -> Logits:
+        return score(pixels[number % len(pixels)][None])
+
+    many = {f"{CALLERS} callers": with_callers(one, seconds)}
     if batches:
         many[f"batches of {BATCH}"] = _in_batches(score, pixels, seconds)
     return {
@@ -91,14 +95,17 @@ def one_at_a_time(score: Score, pixels: Pixels, seconds: float) -> list[float]:
     return durations
 
 
-def with_callers(score: Score, pixels: Pixels, seconds: float, callers: int = CALLERS) -> float:
-    """Images per second if threads request one each, like the threads of a service."""
+def with_callers(call: Callable[[int], object], seconds: float, callers: int = CALLERS) -> float:
+    """Calls per second if threads make one after another, like the threads of a service.
+
+    `call` gets the number of the call.
+    """
     finished: list[float] = []
     stop, numbers = threading.Event(), count()
 
     def caller() -> None:
         while not stop.is_set():
-            score(pixels[next(numbers) % len(pixels)][None])
+            call(next(numbers))
             finished.append(time.monotonic())
 
     threads = [threading.Thread(target=caller) for _ in range(callers)]
