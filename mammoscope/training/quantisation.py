@@ -26,7 +26,7 @@ from mammoscope.model.networks import with_backbone
 from mammoscope.training.batches import as_input
 from mammoscope.training.folding import folded
 
-RANGE_RATE: Final = 100.0
+RANGE_RATE: Final = 300.0
 """Multiple of the learning rate for the ends of ranges, which are much larger than weights."""
 
 _MAP_WEIGHT: Final = 0.1
