@@ -36,7 +36,7 @@ from mammoscope.settings.frozen import Frozen
 from mammoscope.settings.service import cache_folder
 from mammoscope.system.files import locked, replacing_folder
 
-CONVERTER_VERSION: Final = 1
+CONVERTER_VERSION: Final = 2
 """Version of `mammoscope.model.conversion`; increase it with every change of the output."""
 
 COMPILED_NAME: Final = "compiled"
@@ -58,7 +58,8 @@ class Origin(Frozen):
     source_sha256
         SHA-256 of the .keras file.
     precision
-        ``bfloat16``: weights are stored in 16 bits; otherwise in 32 bits, for ``int8`` with ranges.
+        ``int8``: weights are stored in 8 bits, with ranges; ``bfloat16``: in 16 bits; ``float32``:
+        in 32 bits.
     ranges_sha256
         SHA-256 of these ranges as JSON; they are in the card and not in the .keras.
     converter, keras, openvino

@@ -183,7 +183,9 @@ def test_the_engine_quantises_the_same_tensors_of_inception(tmp_path: Path):
             if weights.get_type_name() == "Constant":
                 without += 1
                 continue
-            assert weights.get_type_name() == "FakeQuantize"
+            assert weights.get_type_name() == "Multiply"
+            integers = weights.input_value(0).get_node().input_value(0)
+            assert integers.get_element_type().to_string() == "i8"
             (end,) = ends_of(read)
             found[end] += 1
     assert without == 2  # the first convolution and the head
@@ -217,8 +219,8 @@ def test_removed_ranges_leave_the_plain_network(exact: keras.Model, tmp_path: Pa
     ours, theirs = (
         core.compile_model(each, "CPU", FLOAT)(pixels) for each in (model, convert_network(path))
     )
-    for name in ("logit", "logit_map"):
-        np.testing.assert_array_equal(ours[name], theirs[name])
+    for name in ("logit", "logit_map"):  # the .keras has each weight rounded to 10 bits
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=2**-10)
 
 
 def test_ranges_of_another_network_are_refused(exact: keras.Model, tmp_path: Path):
