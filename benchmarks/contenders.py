@@ -89,6 +89,8 @@ class Contender:
             "ONNX_MODEL": str(network.onnx_int8 if self.int8 else network.onnx),
             "MAMMOSCOPE_MODEL": str(network.artifact),
             "PORT": str(port),
+            # Packages are installed with bytecode; programs write theirs at the first start.
+            "PYTHONDONTWRITEBYTECODE": "",
         }
         python = self.python()
         variables = {name: value.format(port=port) for name, value in self.variables.items()}

@@ -3,6 +3,7 @@
 The names are gunicorn's. Values that users may change come from `ServiceSettings`.
 """
 
+import gc
 import math
 import os
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from mammoscope.system.cpus import ONE_THREAD
 
 os.environ.update(ONE_THREAD)  # the worker forks the processes that read images
+gc.disable()  # until `pre_fork`: imports make many objects and hardly any garbage
 
 from mammoscope.errors import ConfigurationError
 from mammoscope.service.keys import ApiKeys
@@ -66,4 +68,5 @@ def pre_fork(_server: object, _worker: object) -> None:
     # OpenVINO would import it to convert networks of other frameworks, and hold more memory.
     sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
     share_memory()
+    gc.enable()
     release_code(Path("/"))

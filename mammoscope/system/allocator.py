@@ -39,9 +39,9 @@ def share_memory() -> None:
     """Let forks of this process share its memory for longer; call it before a fork.
 
     Python's garbage collector writes into every object that it looks at, and a page is copied when
-    it is written to. The objects that exist now are no longer looked at.
+    it is written to. The objects that exist now are no longer looked at. Garbage among them stays;
+    collecting it would take longer, and fill gaps that forks then write to.
     """
-    gc.collect()
     gc.freeze()
 
 
