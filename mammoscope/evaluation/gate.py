@@ -189,7 +189,7 @@ def see(mammogram: Mammogram, size: tuple[int, int], gate: LearnedGate | None) -
     except NotAMammogramError:
         return replace(found, refused="learned" if by_rules else "rules")
     few = appearance.scale < LEAST_SCALE[1]
-    said = discrepancies(mammogram, preprocessed, gate)
+    said = discrepancies(mammogram, preprocessed, appearance, gate)
     return replace(found, doubted=len(said) > few, few_pixels=few)
 
 

@@ -147,8 +147,8 @@ def network_input_of(
     """
     began = time.perf_counter()
     preprocessed = preprocess(mammogram, options.size)
-    require_mammogram(mammogram, preprocessed, options.gate)
-    doubts = discrepancies(mammogram, preprocessed, options.gate)
+    appearance = require_mammogram(mammogram, preprocessed, options.gate)
+    doubts = discrepancies(mammogram, preprocessed, appearance, options.gate)
     return NetworkInput(
         preprocessed=preprocessed,
         source=mammogram.source,

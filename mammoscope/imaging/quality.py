@@ -198,8 +198,8 @@ def reasons(appearance: Appearance, *, certain: bool = False) -> tuple[str, ...]
 
 def require_mammogram(
     mammogram: Mammogram, preprocessed: Preprocessed, gate: LearnedGate | None = None
-) -> None:
-    """Refuse images that are not mammograms.
+) -> Appearance:
+    """Refuse images that are not mammograms; return the measurements of those that may be.
 
     Parameters
     ----------
@@ -231,20 +231,25 @@ def require_mammogram(
         raise NotAMammogramError(
             f"The image does not look like a mammogram of one breast: {'; '.join(found)}."
         )
+    return seen
 
 
 def discrepancies(
-    mammogram: Mammogram, preprocessed: Preprocessed, gate: LearnedGate | None = None
+    mammogram: Mammogram,
+    preprocessed: Preprocessed,
+    appearance: Appearance,
+    gate: LearnedGate | None = None,
 ) -> tuple[str, ...]:
-    """Return what a reader should know about an image that passes, in words."""
-    found = tuple(_doubts(mammogram, preprocessed))
+    """Return what a reader should know about an image that passes with `appearance`, in words."""
+    found = tuple(_doubts(mammogram, preprocessed, appearance))
     if gate is not None and gate.doubts(preprocessed):
         return ("The image may not be a mammogram: it does not look like most of them.", *found)
     return found
 
 
-def _doubts(mammogram: Mammogram, preprocessed: Preprocessed) -> Iterator[str]:
-    appearance = measure(mammogram, preprocessed)
+def _doubts(
+    mammogram: Mammogram, preprocessed: Preprocessed, appearance: Appearance
+) -> Iterator[str]:
     if overruled := reasons(appearance):
         yield f"The image may not be a mammogram: {'; '.join(overruled)}."
     if appearance.scale < LEAST_SCALE[1]:

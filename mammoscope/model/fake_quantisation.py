@@ -1,7 +1,7 @@
 """Write learned ranges into an OpenVINO model, which then computes convolutions in 8 bits.
 
-OpenVINO does so if a ``FakeQuantize`` operation stands before a convolution's input, and its weights
-are integers times a step. A network that learned to compute with quantised values
+OpenVINO does so if a ``FakeQuantize`` operation stands before a convolution's input, and its
+weights are integers times a step. A network that learned to compute with quantised values
 (`mammoscope.training.quantisation`) is converted like any other; then its ranges are inserted, or
 removed where 8 bits give other scores.
 

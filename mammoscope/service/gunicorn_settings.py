@@ -3,6 +3,8 @@
 The names are gunicorn's. Values that users may change come from `ServiceSettings`.
 """
 
+# ruff: noqa: E402 - garbage collection is stopped before most imports
+
 import gc
 import math
 import os

@@ -96,8 +96,8 @@ def test_the_learned_gate_overrules_the_rule_of_the_empty_background(released):
     assert not reasons(measure(shown, preprocessed), certain=True)
     with pytest.raises(NotAMammogramError):
         require_mammogram(shown, preprocessed)
-    require_mammogram(shown, preprocessed, released)
-    warned = discrepancies(shown, preprocessed, released)
+    seen = require_mammogram(shown, preprocessed, released)
+    warned = discrepancies(shown, preprocessed, seen, released)
     assert f"The image may not be a mammogram: {'; '.join(why)}." in warned
 
 

@@ -48,7 +48,7 @@ def _answer(data: bytes) -> dict[str, Any]:
         stage = "preparing"
         preprocessed = preprocess(mammogram, SIZE)
         stage = "examining"
-        require_mammogram(mammogram, preprocessed)
+        appearance = require_mammogram(mammogram, preprocessed)
     except ImageError as err:
         return {"refused": err.code, "while": stage, "message": str(err)}
     return {
@@ -59,7 +59,7 @@ def _answer(data: bytes) -> dict[str, Any]:
         "mirrored": preprocessed.mirrored,
         "chest_wall": preprocessed.chest_wall,
         "breast_share": preprocessed.breast_share,
-        "warnings": [*mammogram.warnings, *discrepancies(mammogram, preprocessed)],
+        "warnings": [*mammogram.warnings, *discrepancies(mammogram, preprocessed, appearance)],
     }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -36,6 +36,9 @@ it. Both limits lie between 8-bit steps, so that rounding does not decide."""
 
 _GRAIN: Final = 9
 """Length in pixels of the averages that tell whether a row or column is almost flat."""
+
+_AT_ONCE: Final = 32
+"""Number of rows or columns that are measured at a time, from the edge to the first clear one."""
 
 _OPENING: Final = 7
 """Side of the opening, in search pixels, that separates labels and film edges from the breast."""
@@ -318,26 +321,31 @@ def find_content(pixels: Grey) -> Content:
             raise NoBreastError("The image is blank.")
         left, right = left + int(columns[0]), left + int(columns[-1]) + 1
         if box == (top, left, bottom, right):
-            # Average out noise along rows and columns: its range differs between copies.
-            down = np.ptp(cv2.blur(inner, (min(_GRAIN, right - left), 1)), axis=1)
-            across = np.ptp(cv2.blur(inner, (1, min(_GRAIN, bottom - top))), axis=0)
             ends = (
-                _faint(down), bottom - top - _faint(down[::-1]),
-                _faint(across), right - left - _faint(across[::-1]),
+                _faint(inner, 0), bottom - top - _faint(inner[::-1], 0),
+                _faint(inner, 1), right - left - _faint(inner[:, ::-1], 1),
             )  # fmt: skip
             return Content(slice(top, bottom), slice(left, right), ends)
 
 
-def _faint(ranges: npt.NDArray[np.floating[Any]]) -> float:
-    """Number of leading rows that count as flat, from their ranges of values.
+def _faint(inner: Grey, axis: int) -> float:
+    """Number of leading rows (axis 0) or columns (axis 1) that count as flat.
 
-    A row with `_FRAME_RANGE` counts fully. A row with `_CLEAR_RANGE`, and every row after it, does
-    not count.
+    One whose values have `_FRAME_RANGE` counts fully. One with `_CLEAR_RANGE`, and every one after
+    it, does not count; if there is none, nothing is flat.
     """
-    if ranges.max() < _CLEAR_RANGE:
-        return 0.0
-    clear = (np.maximum.accumulate(ranges) - _FRAME_RANGE) / (_CLEAR_RANGE - _FRAME_RANGE)
-    return float(np.clip(1.0 - clear, 0.0, 1.0).sum(dtype=np.float64))
+    grain = min(_GRAIN, inner.shape[1 - axis])
+    ranges = np.empty(0, np.float32)
+    for begin in range(0, inner.shape[axis], _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        # Average out noise along rows and columns: its range differs between copies.
+        lines = inner[part] if axis == 0 else inner[:, part]
+        smooth = cv2.blur(np.ascontiguousarray(lines), (grain, 1) if axis == 0 else (1, grain))
+        ranges = np.concatenate([ranges, np.ptp(smooth, axis=1 - axis)])
+        if ranges.max() >= _CLEAR_RANGE:
+            clear = (np.maximum.accumulate(ranges) - _FRAME_RANGE) / (_CLEAR_RANGE - _FRAME_RANGE)
+            return float(np.clip(1.0 - clear, 0.0, 1.0).sum(dtype=np.float64))
+    return 0.0
 
 
 def find_breast(small: Grey) -> Mask:
