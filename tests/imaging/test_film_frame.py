@@ -92,7 +92,7 @@ COPIES = {
     "8 bits": (lambda pixels: np.rint(pixels * 255) / 255, 4),
     "stretched": (lambda pixels: cv2.resize(pixels, (640, 640), interpolation=cv2.INTER_AREA), 13),
     "half": (lambda pixels: cv2.resize(pixels, None, fx=0.5, fy=0.5,
-                                       interpolation=cv2.INTER_AREA), 16),
+                                       interpolation=cv2.INTER_AREA), 20),
 }  # fmt: skip
 
 
