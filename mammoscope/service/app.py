@@ -61,7 +61,7 @@ def create_app(settings: ServiceSettings, engine: Engine, reader: Reader) -> Fla
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     queue = RequestQueue(
-        concurrency=settings.request_threads,
+        concurrency=settings.concurrency,
         queue_size=settings.queue_size,
         max_bytes=settings.max_waiting_bytes,
         timeout_s=settings.request_timeout_s,

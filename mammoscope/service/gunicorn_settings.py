@@ -40,7 +40,7 @@ workers = 1
 worker_class = PoliteWorker
 
 # One thread per queue slot, and spare ones for refusals.
-threads = _settings.request_threads + _settings.queue_size + SPARE_THREADS
+threads = _settings.concurrency + _settings.queue_size + SPARE_THREADS
 
 # With sendfile, a thread would wait until the client has received the file.
 sendfile = False

@@ -63,7 +63,7 @@ def most_connections(settings: ServiceSettings) -> int:
         If the limit of descriptors is too low for any.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    slots = settings.request_threads + settings.queue_size
+    slots = settings.concurrency + settings.queue_size
     own = _OWN_FILES + _FILES_A_SLOT * slots
     if limit == resource.RLIM_INFINITY:
         return _MOST_CONNECTIONS

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from mammoscope.errors import ConfigurationError
 from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, explain
+from mammoscope.system.cpus import available_processors
 from mammoscope.system.listening import parse_bind
 
 ENVIRONMENT_PREFIX: Final = "MAMMOSCOPE_"
@@ -99,8 +100,9 @@ class ServiceSettings(ReadingLimits):
     """Whether all threads of the engine share one image (latency), or each computes its own, which
     answers the most images in a given time (throughput)."""
 
-    request_threads: PositiveInt = 8
-    """Maximum number of requests handled at once, each in a thread."""
+    request_threads: Annotated[int, Field(ge=0)] = 0
+    """Maximum number of requests handled at once, each in a thread; 0 means one more than processors
+    of the CPU quota. More would only take turns on the processors."""
 
     queue_size: Annotated[int, Field(ge=0)] = 32
     """Maximum number of requests that wait in addition; more are refused with 429."""
@@ -183,6 +185,11 @@ class ServiceSettings(ReadingLimits):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Minimum severity of logged events."""
+
+    @property
+    def concurrency(self) -> int:
+        """Maximum number of requests handled at once."""
+        return self.request_threads or available_processors() + 1
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:

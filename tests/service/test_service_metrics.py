@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mammoscope.service.app import monitoring_of, queue_of
 from mammoscope.settings.service import ServiceSettings
+from mammoscope.system.cpus import available_processors
 from mammoscope.system.side_listener import listen
 from tests.fake_engine import CARD, IMAGE, FakeEngine, app_with, upload
 
@@ -56,7 +57,7 @@ def test_stages_and_probabilities(app: Flask, value: Read) -> None:
 
 
 def test_queue_and_readiness(app: Flask, value: Read) -> None:
-    assert value("mammoscope_places") == 8 + 32
+    assert value("mammoscope_places") == available_processors() + 1 + 32
     assert value("mammoscope_places_taken") == 0
     assert value("mammoscope_queue_waiting") == 0
     assert value("mammoscope_ready") == 1
