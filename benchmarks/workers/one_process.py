@@ -7,6 +7,7 @@ from benchmarks.workers.timing import arguments, report, with_callers
 from mammoscope.imaging.network_input import ReadingOptions, make_network_input
 from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import load_engine
+from mammoscope.system.cpus import available_processors
 
 
 def main() -> None:
@@ -20,7 +21,8 @@ def main() -> None:
         read = make_network_input(encoded[number % len(encoded)], reading)
         engine.infer(read.preprocessed.pixels[None])
 
-    report(("openvino",), per_s=with_callers(predict, options.seconds))
+    callers = available_processors() + 1  # as the service
+    report(("openvino",), per_s=with_callers(predict, options.seconds, callers))
 
 
 if __name__ == "__main__":
