@@ -44,7 +44,7 @@ def on_ray(address: str | None) -> Iterator[None]:
         if address is None:
             # Its metrics, which nobody collects from a Ray that ends with the command.
             os.environ.setdefault("RAY_enable_metrics_collection", "0")
-            # It would look for new log files twice a second, to copy them to a driver that shows none.
+            # It would look for new log files twice a second, for a driver that shows none.
             os.environ.setdefault("LOG_NAME_UPDATE_INTERVAL_S", "10")
             # By default, Ray ends idle processes after one second; starting one takes longer.
             os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")

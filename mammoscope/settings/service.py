@@ -101,8 +101,8 @@ class ServiceSettings(ReadingLimits):
     answers the most images in a given time (throughput)."""
 
     request_threads: Annotated[int, Field(ge=0)] = 0
-    """Maximum number of requests handled at once, each in a thread; 0 means one more than processors
-    of the CPU quota. More would only take turns on the processors."""
+    """Maximum number of requests handled at once, each in a thread; 0 means one more than
+    processors of the CPU quota. More would only take turns on the processors."""
 
     queue_size: Annotated[int, Field(ge=0)] = 32
     """Maximum number of requests that wait in addition; more are refused with 429."""
