@@ -40,7 +40,7 @@ def share_memory() -> None:
 
     Python's garbage collector writes into every object that it looks at, and a page is copied when
     it is written to. The objects that exist now are no longer looked at. Garbage among them stays;
-    collecting it would take longer, and fill gaps that forks then write to.
+    collecting it would take longer, and leave gaps into which forks then write.
     """
     gc.freeze()
 
