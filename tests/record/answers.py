@@ -39,6 +39,7 @@ SETTINGS: dict[str, Any] = {
     "max_image_bytes": CAP,
     "max_study_images": 4,
     "max_study_bytes": 1_000_000,
+    "request_threads": 8,  # the default depends on the machine
 }
 INFER = "/v2/models/mammoscope/infer"
 SECRET = "mammoscope_record"  # noqa: S105 of a file made for this record
