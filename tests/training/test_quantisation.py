@@ -339,7 +339,8 @@ def test_the_network_is_served_in_8_bits(
     fallen_back = load_engine(model)
     assert fallen_back.card.compiled is None
     assert "falling back to float" in caplog.text
-    np.testing.assert_allclose(fallen_back.infer(chosen.pixels).logits, exact, atol=1e-6)
+    # But for the rounding of weights in the .keras to 10 bits.
+    np.testing.assert_allclose(fallen_back.infer(chosen.pixels).logits, exact, atol=1e-4)
 
 
 def test_8_bits_that_missed_a_limit_are_not_served(
