@@ -1,4 +1,4 @@
-"""The service's work without HTTP, the upper limit for any service.
+"""The service's work without HTTP.
 
 Threads read, preprocess and predict encoded images, as the service does, in one process.
 """
@@ -7,7 +7,7 @@ from benchmarks.workers.timing import arguments, report, with_callers
 from mammoscope.imaging.network_input import ReadingOptions, make_network_input
 from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import load_engine
-from mammoscope.system.cpus import available_processors
+from mammoscope.settings.service import ServiceSettings
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
         read = make_network_input(encoded[number % len(encoded)], reading)
         engine.infer(read.preprocessed.pixels[None])
 
-    callers = available_processors() + 1  # as the service
+    callers = ServiceSettings().concurrency
     report(("openvino",), per_s=with_callers(predict, options.seconds, callers))
 
 
