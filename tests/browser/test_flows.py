@@ -355,3 +355,18 @@ def test_scores_are_those_of_the_service(
     expected = [*result["breasts"], *result["patients"]]
     for score, each in zip(scores, expected, strict=True):
         assert float(score.split()[0]) == pytest.approx(100 * each["probability"], abs=0.51)
+
+
+def test_an_age_is_typed_while_answers_come(open_page: Open, study: list[Path]) -> None:
+    page = open_page()
+    add(page, study[0])
+    done(page, 1)
+    told = page.locator(".part.image .figure strong")
+    without = told.inner_text()
+    age = page.get_by_label("Age of the woman")
+    age.press_sequentially("70")
+    add(page, study[1])
+    done(page, 2)
+    expect(age).to_have_value("70")
+    age.press("Tab")
+    expect(told).not_to_have_text(without)

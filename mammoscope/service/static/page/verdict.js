@@ -116,6 +116,7 @@ function Hundred({ count, good }) {
   </svg>`;
 }
 
+// The age has no `value`: the page is drawn again while the age is typed, which would reset it.
 function Settings() {
   const { model, age, point, prevalence } = state;
   if (!model) return null;
@@ -135,7 +136,7 @@ function Settings() {
       </select>
     </label>
     <label>${text.age}
-      <input type="number" name="age" min=${low} max=${high} value=${age ?? ""} onChange=${ageOf} disabled=${!model.age_calibration} />
+      <input type="number" name="age" min=${low} max=${high} defaultValue=${age ?? ""} onChange=${ageOf} disabled=${!model.age_calibration} />
     </label>
     <p class="faint small">${model.age_calibration ? text.ageUsed : text.ageNone}</p>
     <label class="slide">${text.prevalence}: ${words.percent(prevalence, 1)}
