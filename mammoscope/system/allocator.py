@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+_M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 """Parameters of mallopt(3) in glibc."""
 
 _ARENAS: Final = 2
 _LARGE_BYTES: Final = 1 << 20
+_KEPT_LARGE_BYTES: Final = 8 << 20
+_KEPT_BYTES: Final = 16 << 20
+"""Room for the arrays of one image of 640 x 640 pixels, and of reduced larger ones."""
 
 _MAPS: Final = Path("/proc/self/smaps")
 _MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)")
@@ -29,10 +33,23 @@ def return_memory() -> None:
     32 MiB in them. A service with many threads then holds the bodies of earlier requests many
     times. Other C libraries are left as they are.
     """
+    _set({_M_ARENA_MAX: _ARENAS, _M_MMAP_THRESHOLD: _LARGE_BYTES})
+
+
+def keep_memory() -> None:
+    """Let this process and its forks keep a little freed memory for what they allocate next.
+
+    By default, glibc returns most of what is freed at the end of its heap. The system must then
+    provide and clear these pages again for the next array, image after image.
+    """
+    _set({_M_TRIM_THRESHOLD: _KEPT_BYTES, _M_MMAP_THRESHOLD: _KEPT_LARGE_BYTES})
+
+
+def _set(parameters: dict[int, int]) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_ARENA_MAX, _ARENAS)
-        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        for name, value in parameters.items():
+            mallopt(name, value)
 
 
 def share_memory() -> None:

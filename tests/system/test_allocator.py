@@ -46,6 +46,32 @@ def test_freed_memory_of_threads_is_returned(how: str, is_small: bool):
     assert (float(held.stdout) < 60) == is_small, held.stdout
 
 
+KEEPING_PROGRAM = """
+import resource, sys
+from mammoscope.system.allocator import keep_memory
+
+if sys.argv[1] == "kept":
+    keep_memory()
+
+def work():
+    arrays = [b"." * (2 << 20) for _ in range(4)]
+
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.parametrize(("how", "is_small"), [("kept", True), ("default", False)])
+def test_arrays_of_one_image_after_another_use_the_same_memory(how: str, is_small: bool):
+    faults = subprocess.run(
+        [sys.executable, "-c", KEEPING_PROGRAM, how], capture_output=True, text=True, check=True
+    )
+    assert (int(faults.stdout) < 100) == is_small, faults.stdout
+
+
 FORKING_PROGRAM = """
 import gc, os, sys
 from mammoscope.system.allocator import share_memory

@@ -37,7 +37,7 @@ from mammoscope.imaging.pool.transport import (
     decode_request,
     encode_answer,
 )
-from mammoscope.system.allocator import share_memory
+from mammoscope.system.allocator import keep_memory, share_memory
 
 if _prevented:
     del sys.modules["requests"]
@@ -78,6 +78,7 @@ def serve(number: int, memory_bytes: int) -> None:
         signal.signal(each, signal.SIG_IGN)
     control = socket.socket(fileno=number)
     cv2.setNumThreads(1)
+    keep_memory()
     PIL.Image.preinit()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 64, 3)
