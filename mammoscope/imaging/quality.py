@@ -19,6 +19,7 @@ from mammoscope.imaging.arrays import Grey, Mask
 from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.imaging.preprocessing import Preprocessed
+from mammoscope.imaging.preprocessing.objects import objects
 from mammoscope.imaging.preprocessing.outline import (
     EDGE,
     LEAST_CHEST_WALL,
@@ -315,11 +316,14 @@ def _emptiness(background: Grey) -> float:
 
 def _texture(small: Grey, inside: Mask) -> tuple[float, float]:
     """Relative contrast of fine texture, and its distribution over the finest two octaves."""
-    finer, coarser = (cv2.GaussianBlur(small, (0, 0), sigma) for sigma in (1.0, 2.0))
-    all_contrast = float(small[inside].std())
-    fine = float((small - coarser)[inside].std())
-    finest = float((small - finer)[inside].var())
-    next_octave = float((finer - coarser)[inside].var())
+    tissue, finer, coarser = (
+        image[inside]
+        for image in (small, *(cv2.GaussianBlur(small, (0, 0), sigma) for sigma in (1.0, 2.0)))
+    )
+    all_contrast = float(tissue.std())
+    fine = float((tissue - coarser).std())
+    finest = float((tissue - finer).var())
+    next_octave = float((finer - coarser).var())
     smallest = 1e-9  # keeps the logarithm finite for an image with a single grey value
     detail = float(np.log((next_octave + smallest) / (finest + smallest)))
     return fine / max(all_contrast, 1e-3), detail
@@ -328,7 +332,7 @@ def _texture(small: Grey, inside: Mask) -> tuple[float, float]:
 def _edges(small: Grey, inside: Mask) -> float:
     """Ratio of the steepest edges' gradient to the median gradient."""
     across, down = (cv2.Sobel(small, cv2.CV_32F, *axis) for axis in ((1, 0), (0, 1)))
-    median, steepest = np.quantile(np.hypot(across, down)[inside], (0.5, 0.99))
+    median, steepest = np.quantile(cv2.magnitude(across, down)[inside], (0.5, 0.99))
     return float(steepest / max(median, 1e-4))
 
 
@@ -363,9 +367,8 @@ def _others(small: Grey, breast: Mask) -> float:
     # The opening removes labels and film edges, which are thinner.
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_LABEL, _LABEL))
     opened = cv2.morphologyEx(others, cv2.MORPH_OPEN, kernel)
-    count, _, facts, _ = cv2.connectedComponentsWithStats(opened)
-    largest = float(facts[1:, cv2.CC_STAT_AREA].max()) if count > 1 else 0.0
-    return largest / float(breast.sum())
+    _, areas = objects(np.asarray(opened, np.uint8), connectivity=8)
+    return float(areas.max(initial=0)) / float(breast.sum())
 
 
 def _neck(breast: Mask) -> float:
@@ -384,14 +387,15 @@ def _neck(breast: Mask) -> float:
 
 def _position(breast: Mask) -> dict[str, Any]:
     """Measure how a breast with its chest wall on the left touches the edges."""
-    rows, columns = breast.any(axis=1), breast.any(axis=0)
+    rows, columns = breast.sum(axis=1), breast.sum(axis=0)
     upper, lower = (float(edge.any(axis=0).sum()) for edge in (breast[:EDGE], breast[-EDGE:]))
-    down, across = np.nonzero(breast)
-    from_edge = min(float(down.mean()), len(breast) - 1 - float(down.mean()))
+    down, across = (
+        float(counts @ np.arange(len(counts)) / rows.sum()) for counts in (rows, columns)
+    )
     return {
-        "upright": float(breast[:, :EDGE].any(axis=1).sum() / rows.sum()),
-        "vertical_edge": max(upper, lower) / float(columns.sum()),
-        "centred_down": from_edge < float(across.mean()),
+        "upright": float(breast[:, :EDGE].any(axis=1).sum() / np.count_nonzero(rows)),
+        "vertical_edge": max(upper, lower) / float(np.count_nonzero(columns)),
+        "centred_down": min(down, len(breast) - 1 - down) < across,
     }
 
 

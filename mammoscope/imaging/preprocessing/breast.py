@@ -17,6 +17,7 @@ from mammoscope.imaging.preprocessing.background import (
 )
 from mammoscope.imaging.preprocessing.film_frame import without_film_frame
 from mammoscope.imaging.preprocessing.film_marks import without_film_edges, without_painted_blocks
+from mammoscope.imaging.preprocessing.objects import objects
 from mammoscope.imaging.preprocessing.outline import outline_of
 from mammoscope.imaging.preprocessing.resampling import Ends, resampled
 
@@ -311,21 +312,37 @@ def find_content(pixels: Grey) -> Content:
     while True:
         box = (top, left, bottom, right)
         inner = pixels[top:bottom, left:right]
-        rows = np.flatnonzero(np.ptp(inner, axis=1) > _FRAME_RANGE)
-        if rows.size == 0:
-            raise NoBreastError("The image is blank.")
-        top, bottom = top + int(rows[0]), top + int(rows[-1]) + 1
+        top, bottom = top + _flat(inner, 0), bottom - _flat(inner[::-1], 0)
         inner = pixels[top:bottom, left:right]
-        columns = np.flatnonzero(np.ptp(inner, axis=0) > _FRAME_RANGE)
-        if columns.size == 0:
-            raise NoBreastError("The image is blank.")
-        left, right = left + int(columns[0]), left + int(columns[-1]) + 1
+        left, right = left + _flat(inner, 1), right - _flat(inner[:, ::-1], 1)
         if box == (top, left, bottom, right):
             ends = (
                 _faint(inner, 0), bottom - top - _faint(inner[::-1], 0),
                 _faint(inner, 1), right - left - _faint(inner[:, ::-1], 1),
             )  # fmt: skip
             return Content(slice(top, bottom), slice(left, right), ends)
+
+
+def _flat(inner: Grey, axis: int) -> int:
+    """Number of leading rows (axis 0) or columns (axis 1) that are flat.
+
+    Raises
+    ------
+    NoBreastError
+        If all are.
+    """
+    for begin, lines in _from_edge(inner, axis):
+        clear = np.flatnonzero(np.ptp(lines, axis=1 - axis) > _FRAME_RANGE)
+        if clear.size:
+            return begin + int(clear[0])
+    raise NoBreastError("The image is blank.")
+
+
+def _from_edge(inner: Grey, axis: int) -> Iterator[tuple[int, Grey]]:
+    """Yield the rows (axis 0) or columns (axis 1), `_AT_ONCE` at a time, and the first's number."""
+    for begin in range(0, inner.shape[axis], _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        yield begin, inner[part] if axis == 0 else inner[:, part]
 
 
 def _faint(inner: Grey, axis: int) -> float:
@@ -336,10 +353,8 @@ def _faint(inner: Grey, axis: int) -> float:
     """
     grain = min(_GRAIN, inner.shape[1 - axis])
     ranges = np.empty(0, np.float32)
-    for begin in range(0, inner.shape[axis], _AT_ONCE):
-        part = slice(begin, begin + _AT_ONCE)
+    for _, lines in _from_edge(inner, axis):
         # Average out noise along rows and columns: its range differs between copies.
-        lines = inner[part] if axis == 0 else inner[:, part]
         smooth = cv2.blur(np.ascontiguousarray(lines), (grain, 1) if axis == 0 else (1, grain))
         ranges = np.concatenate([ranges, np.ptp(smooth, axis=1 - axis)])
         if ranges.max() >= _CLEAR_RANGE:
@@ -361,11 +376,10 @@ def find_breast(small: Grey) -> Mask:
     opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel)[
         _OPENING:-_OPENING, _OPENING:-_OPENING
     ]
-    count, labels, facts, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
-    if count < 2:
+    labels, areas = objects(np.asarray(opened, np.uint8), connectivity=4)
+    if areas.size == 0:
         raise NoBreastError("Nothing in the image stands out from its background.")
-    largest = 1 + int(np.argmax(facts[1:, cv2.CC_STAT_AREA]))
-    breast = np.asarray(labels == largest, dtype=np.bool_)
+    breast = np.asarray(labels == 1 + int(np.argmax(areas)), dtype=np.bool_)
     if breast.mean() < _SMALLEST_BREAST:
         raise NoBreastError("Nothing in the image is large enough to be a breast.")
     if not _stands_out(small, breast):

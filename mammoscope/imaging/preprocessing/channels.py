@@ -51,12 +51,14 @@ def ranks(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
     low, high = (float(v) for v in np.percentile(values, _PERCENTILES))
     if high - low < SMALLEST_CONTRAST / 10:
         raise NoBreastError("The brightest object in the image has no structure.")
-    bins = np.clip((stretched - low) * (_RANK_BINS / (high - low)), 0, _RANK_BINS - 1)
+    bins = np.clip((values - low) * (_RANK_BINS / (high - low)), 0, _RANK_BINS - 1)
     bins = bins.astype(np.int32)
-    counts = np.bincount(bins[inside], minlength=_RANK_BINS)
+    counts = np.bincount(bins, minlength=_RANK_BINS)
     shares = (np.cumsum(counts) - 0.5 * counts) / values.size
     levels = np.rint(1.0 + 254.0 * shares).astype(np.uint8)
-    return np.where(inside, levels[bins], np.uint8(0))
+    ranked = np.zeros(inside.shape, np.uint8)
+    ranked[inside] = levels[bins]
+    return ranked
 
 
 def window(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:

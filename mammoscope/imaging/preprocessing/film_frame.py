@@ -8,9 +8,10 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from mammoscope.errors import NoBreastError
-from mammoscope.imaging.arrays import Grey
+from mammoscope.imaging.arrays import Grey, Mask
 from mammoscope.imaging.preprocessing.background import background_is_bright, stretch_contrast
 
 # The shares below were measured on the 2,987 images of the Kaggle set and 819 films of DDSM.
@@ -60,14 +61,18 @@ def without_film_frame(pixels: Grey) -> tuple[int, int, int, int]:
         return 0, height, 0, width
     sides = (upright, upright[::-1], upright.T, upright.T[::-1])
     brightest = float(upright.max())
-    shares, broad, narrow = zip(*(_frame(side, brightest) for side in sides), strict=True)
+    edges = [_edge(side, brightest) for side in sides]
+    shares = [float(ends.mean()) for _, ends in edges]
     if max(shares) < _LONGEST:
         return 0, height, 0, width
-    framed = [share >= _OTHERS for share in shares]
-    deepest = max(depth for depth, found in zip(broad, framed, strict=True) if found)
+    broad = [
+        int(np.quantile(depths[ends], _SKEW)) + 1 if share >= _OTHERS else None
+        for (depths, ends), share in zip(edges, shares, strict=True)
+    ]
+    deepest = max(depth for depth in broad if depth is not None)
     top, bottom, left, right = (
-        depth if found else min(least, deepest)
-        for depth, least, found in zip(broad, narrow, framed, strict=True)
+        min(int(np.quantile(depths, _COVERED)), deepest) if depth is None else depth
+        for (depths, _), depth in zip(edges, broad, strict=True)
     )
     return top, height - bottom, left, width - right
 
@@ -80,11 +85,11 @@ def _upright(pixels: Grey) -> Grey:
     return 1.0 - pixels if background_is_bright(stretch_contrast(view)) else pixels
 
 
-def _frame(side: Grey, brightest: float) -> tuple[float, int, int]:
-    """Share of the first row from which a frame extends, and its width there and everywhere."""
+def _edge(side: Grey, brightest: float) -> tuple[npt.NDArray[np.intp], Mask]:
+    """Bright pixels from each pixel of the first row, and whether a frame ends after them."""
     most, blend = int(_BROADEST * len(side)), max(_BLEND[0], len(side) // _BLEND[1])
     if most == 0:
-        return 0.0, 0, 0
+        return np.zeros(side.shape[1], np.intp), np.zeros(side.shape[1], np.bool_)
     strip = cv2.blur(np.ascontiguousarray(side[: most + blend]), (_GRAIN, 1))
     film = np.vstack([strip[:most] < _BRIGHT * brightest, np.ones_like(strip[:1], np.bool_)])
     depths = np.argmax(film, axis=0)
@@ -92,7 +97,4 @@ def _frame(side: Grey, brightest: float) -> tuple[float, int, int]:
     before = np.maximum(depths - blend, 0)[None]
     inside, frame = (np.take_along_axis(strip, rows, axis=0) for rows in (beyond, before))
     ends = (depths > 0) & (depths < most) & (inside.min(axis=0) < _BRIGHT * frame[0])
-    covered = int(np.quantile(depths, _COVERED))
-    if not ends.any():
-        return 0.0, 0, covered
-    return float(ends.mean()), int(np.quantile(depths[ends], _SKEW)) + 1, covered
+    return depths, ends

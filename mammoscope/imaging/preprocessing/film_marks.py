@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from mammoscope.imaging.arrays import Grey, Mask
+from mammoscope.imaging.preprocessing.objects import objects
 
 # The values below were chosen on 2,049 films of DDSM.
 
@@ -72,10 +73,8 @@ def without_film_edges(breast: Mask) -> Mask | None:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, side)
     # Outside the image counts as empty: a strip is thin also where it touches the image's edge.
     thick = cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    count, labels, facts, _ = cv2.connectedComponentsWithStats(
-        cv2.dilate(thick, kernel), connectivity=4
-    )
-    if count < 2:
+    labels, areas = objects(np.asarray(cv2.dilate(thick, kernel), np.uint8), connectivity=4)
+    if areas.size == 0:
         return None
-    largest = labels == 1 + int(np.argmax(facts[1:, cv2.CC_STAT_AREA]))
+    largest = labels == 1 + int(np.argmax(areas))
     return (cv2.dilate(largest.astype(np.uint8), kernel) > 0) & breast
