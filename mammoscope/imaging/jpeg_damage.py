@@ -6,8 +6,11 @@ decodes them again, at an eighth of the size, which takes a small part of the ti
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import simplejpeg
 
 from mammoscope.errors import CorruptImageError
@@ -48,8 +51,42 @@ class _Scan(NamedTuple):
     first_symbols: frozenset[int]
 
 
-def damage(data: bytes, *, cmyk: bool = False) -> tuple[str, ...]:
+class Thumbnail(NamedTuple):
+    """What an eighth of a JPEG's size shows.
+
+    Parameters
+    ----------
+    complaint
+        What libjpeg says of the data, or an empty text.
+    is_grey
+        Whether a JPEG of three components has no colour.
+    """
+
+    complaint: str
+    is_grey: bool = False
+
+
+def thumbnail(data: bytes, layout: str = "L") -> Thumbnail:
+    """Decode a JPEG of 8 bits at an eighth of its size; `layout` is Pillow's name of its mode."""
+    if layout == "RGB":
+        with suppress(ValueError):
+            colours = _decode(data, "RGB")
+            return Thumbnail("", is_grey=bool((colours == colours[..., :1]).all()))
+        # Whatever the trouble, it is described for the grey of the image.
+    try:
+        _decode(data, "CMYK" if layout == "CMYK" else "GRAY")
+    except ValueError as err:
+        return Thumbnail(str(err))
+    return Thumbnail("")
+
+
+def damage(data: bytes, layout: str = "L", *, seen: Thumbnail | None = None) -> tuple[str, ...]:
     """Return warnings about a JPEG of 8 or 12 bits that was decoded; none if it is intact.
+
+    Parameters
+    ----------
+    data, layout, seen
+        Arguments of `thumbnail`, and its result if it is known.
 
     Raises
     ------
@@ -64,9 +101,9 @@ def damage(data: bytes, *, cmyk: bool = False) -> tuple[str, ...]:
         # simplejpeg decodes 8 bits only. The coded data have the same syntax (F.1.2.1, F.1.2.2).
         at = scans[-1].precision_at
         data = data[:at] + b"\x08" + data[at + 1 :]
-    said = _complaint(data, cmyk=cmyk)
+    said = (seen or thumbnail(data, layout)).complaint
     if not said:
-        return (DAMAGED,) if scans and _has_data_left(data, scans[-1], cmyk=cmyk) else ()
+        return (DAMAGED,) if scans and _has_data_left(data, scans[-1], layout) else ()
     if not said.startswith(_CORRUPT):
         return ()  # a warning about markers, or a layout that simplejpeg does not decode
     if _DECODED in said:
@@ -74,19 +111,16 @@ def damage(data: bytes, *, cmyk: bool = False) -> tuple[str, ...]:
     raise CorruptImageError(DAMAGED)
 
 
-def _complaint(data: bytes, *, cmyk: bool) -> str:
-    """Return what libjpeg says of the data, or an empty text."""
-    try:
-        simplejpeg.decode_jpeg(
-            data, colorspace="CMYK" if cmyk else "GRAY", fastdct=True, fastupsample=True,
-            min_height=1, min_width=1, min_factor=8, strict=True,
-        )  # fmt: skip
-    except ValueError as err:
-        return str(err)
-    return ""
+def _decode(data: bytes, colorspace: str) -> npt.NDArray[np.uint8]:
+    """Decode to uint8 (H, W, channels) at an eighth of the size; ValueError says what is wrong."""
+    decoded: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
+        data, colorspace=colorspace, fastdct=True, fastupsample=True,
+        min_height=1, min_width=1, min_factor=8, strict=True,
+    )  # fmt: skip
+    return decoded
 
 
-def _has_data_left(data: bytes, scan: _Scan, *, cmyk: bool) -> bool:
+def _has_data_left(data: bytes, scan: _Scan, layout: str) -> bool:
     """Whether the whole image was decoded before the data ended, as after a loss of blocks.
 
     libjpeg does not mention up to eight bytes that it has read ahead. So the last byte is left out:
@@ -96,7 +130,9 @@ def _has_data_left(data: bytes, scan: _Scan, *, cmyk: bool) -> bool:
         return False
     coded = data[: scan.end].rstrip(b"\xff")
     shorter = coded.removesuffix(b"\xff\0") if coded.endswith(b"\xff\0") else coded[:-1]
-    return _TOO_SHORT not in _complaint(shorter + data[scan.end :], cmyk=cmyk)
+    # Without colours: only the message counts.
+    layout = "CMYK" if layout == "CMYK" else "L"
+    return _TOO_SHORT not in thumbnail(shorter + data[scan.end :], layout).complaint
 
 
 def _has_blank_run(data: bytes, scan: _Scan) -> bool:

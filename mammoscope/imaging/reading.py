@@ -146,8 +146,10 @@ def read(
     elif data.startswith(_SIGNATURES):
         with _typed_errors(), _opened(data) as image:
             tags = getattr(image, "tag_v2", {})
-            mammogram = _read_opened(image, limits, needed)
-            damaged = _damage(data, mammogram.source, tags)
+            _check_header(image, limits)
+            seen = jpeg_damage.thumbnail(data, image.mode) if image.format == "JPEG" else None
+            mammogram = _decode(image, needed, is_grey=seen is not None and seen.is_grey)
+            damaged = _damage(data, mammogram.source, tags, seen)
             mammogram = replace(mammogram, warnings=(*mammogram.warnings, *damaged))
     else:
         raise UnsupportedImageError(f"The bytes are not a {_ALLOWED_WORDS} image.")
@@ -157,11 +159,16 @@ def read(
     return mammogram
 
 
-def _damage(data: bytes, source: SourceFacts, tags: Mapping[int, Any]) -> tuple[str, ...]:
-    """Return warnings about damage that Pillow has not noticed."""
+def _damage(
+    data: bytes,
+    source: SourceFacts,
+    tags: Mapping[int, Any],
+    seen: jpeg_damage.Thumbnail | None,
+) -> tuple[str, ...]:
+    """Return warnings about damage that Pillow has not noticed; `seen` is that of a JPEG."""
     match source.format:
         case "JPEG":
-            return jpeg_damage.damage(data, cmyk=source.mode == "CMYK")
+            return jpeg_damage.damage(data, source.mode, seen=seen)
         case "TIFF":
             return tiff_damage.damage(data, tags)
         case _:
@@ -188,7 +195,8 @@ def require_size(data: bytes, limits: ReadingLimits) -> None:
 def read_image(image: Image.Image, limits: ReadingLimits | None = None) -> Mammogram:
     """Read an image that Pillow has opened; otherwise like `read`."""
     with _typed_errors():
-        return _read_opened(image, limits or ReadingLimits(), None)
+        _check_header(image, limits or ReadingLimits())
+        return _decode(image, None)
 
 
 def read_file(
@@ -281,11 +289,6 @@ def _tiff_sample_type(data: bytes) -> str | None:
     return f"{kind} of {bits} bits" if 0 < bits <= _MOST_BITS else None
 
 
-def _read_opened(image: Image.Image, limits: ReadingLimits, needed: Size | None) -> Mammogram:
-    _check_header(image, limits)
-    return _decode(image, needed)
-
-
 def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels or max(width, height) > limits.max_dimension:
@@ -303,12 +306,14 @@ def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
         )
 
 
-def _decode(image: Image.Image, needed: Size | None) -> Mammogram:
+def _decode(image: Image.Image, needed: Size | None, *, is_grey: bool = False) -> Mammogram:
+    """Decode an image; of a JPEG that `is_grey`, colours are not decoded."""
     layout, size, bits = image.mode, image.size, _SAMPLE_BITS[image.mode]
     kind = image.format or ""
     factor = _reduction(image, needed) if needed is not None else 1
-    if (drafted := factor // LEFT_TO_AREA) > 1:
-        image.draft(None, (size[0] // drafted, size[1] // drafted))
+    drafted = max(1, factor // LEFT_TO_AREA)
+    if drafted > 1 or is_grey:
+        image.draft("L" if is_grey else None, (size[0] // drafted, size[1] // drafted))
     deep_colour = bits == 8 and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
     image.load()
     drafted = round(max(size) / max(image.size))

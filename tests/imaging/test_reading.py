@@ -53,6 +53,34 @@ def test_grey_images_of_every_layout_read_alike(grey, pixels, mode):
     assert np.abs(mammogram.pixels - pixels).max() <= 1 / 255
 
 
+@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 2}, {"progressive": True}])
+@pytest.mark.parametrize("needed", [None, (50, 40)])
+def test_the_colours_of_a_grey_jpeg_are_not_needed(options, needed):
+    drawn = draw_phantom(PhantomConfig(seed=3, height=1300, width=1100)).pixels
+    plain = Image.fromarray(np.rint(drawn * 255).astype(np.uint8)).convert("RGB")
+    data = encode(plain, "JPEG", **options)
+    with Image.open(io.BytesIO(data)) as image:
+        coloured = np.asarray(image)
+    assert (coloured == coloured[..., :1]).all()
+    mammogram = read(data, needed=needed)
+    assert mammogram.source.mode == "RGB"
+    assert mammogram.warnings == ()
+    grey_data = encode(Image.fromarray(coloured[..., 0]), "PNG")
+    expected = read(grey_data, needed=needed).pixels
+    assert mammogram.pixels.shape == expected.shape
+    # Reduced, a JPEG is decoded at a part of its size.
+    assert np.abs(mammogram.pixels - expected).max() <= (0 if needed is None else 0.1)
+
+
+def test_a_small_coloured_mark_keeps_the_grey_of_its_colours(grey):
+    marked = np.asarray(grey.convert("RGB")).copy()
+    marked[100:116, 80:96] = (255, 255, 0)
+    data = encode(Image.fromarray(marked), "JPEG", subsampling=0, quality=100)
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(image.convert("L"), np.float32) / 255
+    assert (read(data).pixels == expected).all()
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_16_bit_images_keep_their_depth(deep, pixels, kind):
     mammogram = read(encode(deep, kind))
