@@ -37,20 +37,22 @@ def network(model: Path) -> Network:
     onnx, onnx_int8 = ENVIRONMENTS / f"{name}.onnx", ENVIRONMENTS / f"{name}-int8.onnx"
     if not onnx.is_file():
         print("Exporting the network to ONNX", file=sys.stderr, flush=True)
-        partial = onnx.with_suffix(".partial.onnx")
-        python = engine_python("tensorflow")
-        run_worker(python, "export", str(artifact.network), str(partial), answers=False)
-        partial.replace(onnx)
+        _make(onnx, "tensorflow", "export", artifact.network)
     if not onnx_int8.is_file():
         print("Quantising the network for ONNX Runtime", file=sys.stderr, flush=True)
-        partial = onnx_int8.with_suffix(".partial.onnx")
-        python = engine_python("onnxruntime")
         with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
             file = Path(folder) / "images.npy"
             np.save(file, preprocessed(images(), (height, width)))
-            run_worker(python, "quantise", str(onnx), str(file), str(partial), answers=False)
-        partial.replace(onnx_int8)
+            _make(onnx_int8, "onnxruntime", "quantise", onnx, file)
     return Network(model.resolve(), artifact.network.resolve(), onnx, onnx_int8, height, width)
+
+
+def _make(onnx: Path, environment: str, worker: str, *arguments: Path) -> None:
+    """Let a worker write a network; one that fails leaves none."""
+    partial = onnx.with_suffix(".partial.onnx")
+    words = [str(each) for each in (*arguments, partial)]
+    run_worker(engine_python(environment), worker, *words, answers=False)
+    partial.replace(onnx)
 
 
 def images() -> list[bytes]:
