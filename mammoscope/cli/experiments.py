@@ -89,20 +89,21 @@ def describe(run: "Run", name_width: int) -> Iterator[str]:
     history = run.history
     height, width = run.config["input_size"]
     minutes = 0.0
-    best = max(range(len(history)), key=lambda index: history[index]["validation"]["auc"])
+    # A run on all folds is validated at its end only.
+    best = max(range(len(history)), key=lambda index: history[index]["validation"].get("auc", 0.0))
     for index, entry in enumerate(history):
         minutes += sum(entry["seconds"].values()) / 60
         is_last = index == len(history) - 1
         if index not in (0, best) and not is_last:
             continue
         found = entry["validation"]
-        area = f"{found['auc']:.3f}"
+        area = _cell(found.get("auc"))
         if is_last and run.measured:
             area = cell(run.interval("auc"))
         learned = entry["train"]["auc"] if entry["train"] else None
         yield (
             f"{run.name:{name_width}}{f'{height}x{width}':10}{entry['epoch']:>6}"
-            f"{_cell(learned):>7}  {area:21}{_cell(found['breast_auc']):>7}"
+            f"{_cell(learned):>7}  {area:21}{_cell(found.get('breast_auc')):>7}"
             f"{_cell(found.get('within_machine_auc')):>8}{minutes:>9.1f}"
         )
     default = {**_REMOVED, **TrainConfig().model_dump(mode="json")}

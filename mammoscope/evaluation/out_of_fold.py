@@ -9,7 +9,7 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class FoldScores:
     name
         Name of the fold's record.
     digests
-        SHA-256 of each image's file, in order.
+        SHA-256 of each image's file, in order; in a run's own folder, the file's name.
     scored
         The images in that order.
     thresholds
@@ -55,8 +55,10 @@ class FoldScores:
 Folds = Sequence[FoldScores]
 
 
-def read_fold_scores(run: Path) -> list[FoldScores]:
+def read_fold_scores(run: Path, key: Literal["sha256", "file"] = "sha256") -> list[FoldScores]:
     """Read all folds for which a run has scores, in order.
+
+    Published records name an image by its SHA-256, a run's own folder by its file: `key`.
 
     Raises
     ------
@@ -66,17 +68,17 @@ def read_fold_scores(run: Path) -> list[FoldScores]:
     tables = sorted(run.glob(f"fold-*/{SCORES_NAME}"))
     if not tables:
         raise RunError(f"The run {run.name} has no scores of a fold (fold-*/{SCORES_NAME}).")
-    return [_read(table) for table in tables]
+    return [_read(table, key) for table in tables]
 
 
-def _read(table: Path) -> FoldScores:
+def _read(table: Path, key: str) -> FoldScores:
     try:
-        with table.open(newline="", encoding="utf-8") as stream:
-            rows = sorted(csv.DictReader(stream), key=lambda row: row["sha256"])
+        with table.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+            rows = sorted(csv.DictReader(stream), key=lambda row: row[key])
         scored = scored_of(rows)
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as err:
         raise RunError(f"The scores of {table.parent.name} are damaged.") from err
-    return FoldScores(table.parent.name, tuple(row["sha256"] for row in rows), scored)
+    return FoldScores(table.parent.name, tuple(row[key] for row in rows), scored)
 
 
 def folds_in_common(runs: Sequence[Folds]) -> list[list[FoldScores]]:
@@ -118,6 +120,24 @@ def average_runs(runs: Sequence[Folds]) -> list[FoldScores]:
     return [
         fold.with_logits(np.mean(each, axis=0))
         for fold, each in zip(runs[0], zip(*log_odds, strict=True), strict=True)
+    ]
+
+
+def on_one_scale(run: Folds) -> list[FoldScores]:
+    """Bring the logits of all folds to the scale of a network trained on the patients of all.
+
+    Each fold is calibrated on the others. The result is the logits that give these probabilities
+    with one calibration, fitted to all folds.
+
+    Raises
+    ------
+    RunError
+        If there is only one fold.
+    """
+    together = _fit_platt(run)
+    return [
+        fold.with_logits((own.log_odds(fold.scored.logits) - together.intercept) / together.slope)
+        for fold, own in _fitted(run, _fit_platt)
     ]
 
 

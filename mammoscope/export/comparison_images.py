@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,13 @@ from mammoscope.data.dataset import Dataset, Example, require_both_classes
 from mammoscope.data.split_table import read_split
 from mammoscope.errors import EmptyDatasetError, ImageError, MetadataError
 from mammoscope.evaluation.evaluate import map_ahead
+from mammoscope.export.score_comparison import Source
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
 from mammoscope.system.progress import progress
 
 _PURPOSE: Final = "the comparison of scores"
-
-Source = Literal["validation", "images"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -41,6 +41,10 @@ LIMITS: Final[Mapping[Precision, Limits]] = {
 }
 
 
+Source = Literal["validation", "images"]
+"""Images of patients that a training run did not train on, or any images of a folder."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LogitPairs:
     """Logits of the same N images in both precisions.
@@ -55,7 +59,7 @@ class LogitPairs:
         float32 (N,): logits in float32 and in the other precision.
     """
 
-    source: Literal["validation", "images"]
+    source: Source
     labels: npt.NDArray[np.int64]
     exact: Float
     rounded: Float

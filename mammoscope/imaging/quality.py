@@ -332,7 +332,8 @@ def _texture(small: Grey, inside: Mask) -> tuple[float, float]:
 def _edges(small: Grey, inside: Mask) -> float:
     """Ratio of the steepest edges' gradient to the median gradient."""
     across, down = (cv2.Sobel(small, cv2.CV_32F, *axis) for axis in ((1, 0), (0, 1)))
-    median, steepest = np.quantile(cv2.magnitude(across, down)[inside], (0.5, 0.99))
+    gradient = np.hypot(across[inside], down[inside])
+    median, steepest = np.quantile(gradient, (0.5, 0.99))
     return float(steepest / max(median, 1e-4))
 
 

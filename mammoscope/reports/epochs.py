@@ -31,8 +31,9 @@ def draw_curves(history: History) -> Figure:
         panels, ("loss", "accuracy", "auc"), ("Loss (log-loss)", "Accuracy", "AUC"), strict=True
     ):
         for side, colour, marker in (("train", ORANGE, "s"), ("validation", BLUE, "o")):
-            values = [entry[side][measure] for entry in history]
-            axes.plot(epochs, values, color=colour, marker=marker, label=side)
+            values = [entry[side].get(measure, np.nan) for entry in history]
+            if np.isfinite(values).any():  # a run on all folds is not validated by epoch
+                axes.plot(epochs, values, color=colour, marker=marker, label=side)
         axes.set_title(title)
         _epoch_axis(axes, history)
     for key, colour, marker, label in (

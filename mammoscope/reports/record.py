@@ -19,7 +19,8 @@ SCORES_NAME: Final = "validation_scores.csv"
 
 History = Sequence[Mapping[str, Any]]
 """One dictionary per epoch: epoch, stage, seconds {train, validation}, and train and validation
-with loss, accuracy, auc (validation also breast_auc and within_machine_auc, if known)."""
+with loss, accuracy, auc (validation also breast_auc and within_machine_auc, if known; empty in a
+run on all folds)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

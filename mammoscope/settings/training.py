@@ -70,6 +70,10 @@ class TrainConfig(Frozen):
     fold: PositiveInt | None = None
     """Fold of the committed table whose patients are used for validation; None uses a share
     `validation_fraction` of the patients."""
+    calibrated_on: str | None = None
+    """Folder of a run with folds that was trained like this one. This network is trained on the
+    patients of all folds, and calibrated and measured with that run's predictions, each for a
+    patient that its network was not trained on."""
     head: HeadName = "mean"
     trainable_from: str = "all"
     """Backbone layer after which convolutions are trainable; or ``all``, ``none``, or ``auto``: the
@@ -116,6 +120,14 @@ class TrainConfig(Frozen):
             raise ValueError("epochs and head_epochs are both 0, so nothing would be trained")
         if self.teachers and self.epochs == 0:
             raise ValueError("teachers need epochs, but epochs is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _nobody_is_left_for_validation(self) -> Self:
+        if self.calibrated_on is not None and (
+            self.fold is not None or self.layout != "folders" or self.schedule == "plateau"
+        ):
+            raise ValueError("calibrated_on needs no fold, layout folders, and no schedule plateau")
         return self
 
     @model_validator(mode="after")
@@ -168,6 +180,7 @@ class TrainConfig(Frozen):
             **self.to_record(),
             "weights": Path(self.weights).name,
             "teachers": [Path(teacher).name for teacher in self.teachers],
+            "calibrated_on": None if self.calibrated_on is None else Path(self.calibrated_on).name,
         }
 
     @classmethod

@@ -66,12 +66,16 @@ def divide(
     leaked = shared_patients(pool, published_test)
     kind = "published" if published_test else "by patient, no published test folder"
     test = published_test
-    if leaked and config.split == "patients" and config.fold is None:
+    in_folds = config.fold is not None or config.calibrated_on is not None
+    if leaked and config.split == "patients" and not in_folds:
         kind = "divided anew by patient"
         pool, test = split_off(dataset.examples, _TEST_FRACTION, config.seed)
     leaky = bool(leaked) and config.split == "published"
     if config.layout == "lesions":
         split = PatientSplit(dataset.split("train"), dataset.split("heldout"))
+    elif config.calibrated_on is not None:
+        kind = f"patients of all folds, measured by {Path(config.calibrated_on).name}"
+        split = PatientSplit(pool, (), test)
     elif config.fold is None:
         train_part, validation = split_off(pool, config.validation_fraction, config.seed)
         split = PatientSplit(train_part, validation, () if leaky else test)
@@ -94,7 +98,7 @@ def divide(
                 }
                 for name, part in (
                     ("train", split.train),
-                    ("validation", split.validation),
+                    ("validation", split.validation or pool),
                     ("test", test),
                 )
             },

@@ -92,7 +92,7 @@ class Loop:
     batches
         Training batches.
     validation
-        Images of other patients, evaluated after every epoch.
+        Images of other patients, evaluated after every epoch; none in a run on all folds.
     checkpoint
         File with the full state after the last completed epoch.
     writes
@@ -243,9 +243,10 @@ class Loop:
         # and training continues from the weights. On JAX, they are the optimizer's own arrays until
         # they are set, and predicting would give them away.
         self.network.set_weights(self.network.get_weights())
-        validation = measure(
-            self.validation, predict(self.network, self.validation.pixels, "validation")
-        )
+        validation: dict[str, float] = {}
+        if self.validation.examples:
+            logits = predict(self.network, self.validation.pixels, "validation")
+            validation = measure(self.validation, logits)
         self._learner.set_weights(steps.weights)
         return {
             "epoch": number + 1,
@@ -278,7 +279,11 @@ class Loop:
             self.config.schedule if stage.name == "tune" else "constant",
             done / (stage.epochs * steps),
             self.config.warmup_fraction,
-            [e["validation"]["loss"] for e in self.history if e["stage"] == stage.name],
+            [
+                e["validation"]["loss"]
+                for e in self.history
+                if e["stage"] == stage.name and e["validation"]
+            ],
         )
 
     def _take_averages(self) -> None:

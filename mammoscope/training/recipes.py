@@ -1,7 +1,7 @@
 """Recipes: TOML files that list trainings, read into one configuration per run.
 
 ``[base.NAME]`` has a preset and the changes shared by several runs. Each ``[[run]]`` has a
-``name``, a ``base`` or a ``preset``, and its own changes. Four keys of a run set its sources and
+``name``, a ``base`` or a ``preset``, and its own changes. Five keys of a run set its sources and
 its folds:
 
 ``data``
@@ -11,6 +11,8 @@ its folds:
     with folds, ``{fold}`` in the name is the number of the fold.
 ``teachers``
     Names of earlier runs to distil from.
+``calibrated_on``
+    Name of an earlier run with folds; see `TrainConfig`.
 ``folds``
     Number of folds to train, each as a separate run: ``NAME/fold-1`` and so on.
 """
@@ -45,10 +47,11 @@ class PlannedRun:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the runs whose network this run starts from or distils."""
-        weights = self.config.weights
+        """Names of the runs whose networks or predictions this run uses."""
+        weights, folds = self.config.weights, self.config.calibrated_on
         first = (weights.removeprefix(_RUN),) if weights.startswith(_RUN) else ()
-        return (*first, *self.config.teachers)
+        measured = [f"{folds}/fold-{fold}" for fold in range(1, FOLDS + 1)] if folds else []
+        return (*first, *self.config.teachers, *measured)
 
     @property
     def folders(self) -> set[DataName]:
@@ -62,6 +65,8 @@ class PlannedRun:
         }
         if self.config.weights.startswith(_RUN):
             changes["weights"] = str(runs / self.config.weights.removeprefix(_RUN) / NETWORK_NAME)
+        if self.config.calibrated_on is not None:
+            changes["calibrated_on"] = str(runs / self.config.calibrated_on)
         return self.config.model_copy(update=changes)
 
 

@@ -40,14 +40,14 @@ _PACKAGES: Final = ("keras", "tensorflow", "torch", "jax", "numpy", "opencv-pyth
 
 
 class Quantised(NamedTuple):
-    """Ends of a quantised network's ranges, and logits of the exact one, float32 (N,)."""
+    """Ends of a quantised network's ranges, and its logits beside the exact network's."""
 
     ranges: dict[str, float]
-    exact_logits: npt.NDArray[np.float32]
+    pairs: LogitPairs
 
 
 class Answers(NamedTuple):
-    """Logits of the validation images, float32 (N,); for a quantised network, what else it has."""
+    """Logits for patients not trained on, float32 (N,); what else a quantised network has."""
 
     logits: npt.NDArray[np.float32]
     quantised: Quantised | None = None
@@ -110,8 +110,7 @@ def write_results(
     )
     ages = [example.facts.age for example in validation.examples]
     if quantised is not None:
-        pairs = LogitPairs("validation", images.labels, quantised.exact_logits, logits)
-        compared = compare(card, pairs, "int8")
+        compared = compare(card, quantised.pairs, "int8")
         learned = CardQuantisation(ranges=quantised.ranges, comparison=compared)
         card = card.model_copy(update={"quantisation": learned})
     card = with_curves(with_aggregation(card, calibrated), calibrated, ages)

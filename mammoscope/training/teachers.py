@@ -63,7 +63,7 @@ def teacher_answers(
     """
     patients = {example.patient_id for example in kept_away}
     folders = [Path(folder) for folder in config.teachers]
-    smoothings = [_require_alike(folder, config).smoothing for folder in folders]
+    smoothings = [require_alike(folder, config).smoothing for folder in folders]
     for folder in folders:
         if patients & _patients(folder):
             raise LeakageError(
@@ -82,17 +82,22 @@ def teacher_answers(
     return (1.0 / (1.0 + np.exp(-log_odds / len(folders)))).astype(np.float32)
 
 
-def _require_alike(folder: Path, config: TrainConfig) -> TrainConfig:
+def require_alike(folder: Path, config: TrainConfig) -> TrainConfig:
+    """Return the configuration of an earlier run, which must have the same kind of network.
+
+    Raises
+    ------
+    RunError
+        If it is not a run, or its network is of another kind.
+    """
     try:
         teacher = TrainConfig.from_record((folder / CONFIG_NAME).read_bytes())
     except OSError as err:
-        raise RunError(f"The teacher {folder.name} is not the folder of a training run.") from err
+        raise RunError(f"{folder.name} is not the folder of a training run.") from err
     except ConfigurationError as err:
-        raise RunError(f"The teacher {folder.name} cannot be used. {err}") from err
+        raise RunError(f"The run {folder.name} cannot be used. {err}") from err
     if other := [name for name in _SAME if getattr(teacher, name) != getattr(config, name)]:
-        raise RunError(
-            f"The teacher {folder.name} differs from the new network in {', '.join(other)}."
-        )
+        raise RunError(f"The run {folder.name} differs from the new network in {', '.join(other)}.")
     return teacher
 
 

@@ -3,10 +3,13 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 import keras
+import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from mammoscope.data.dataset import Dataset, Example, describe_ignored, require_both_classes
@@ -14,7 +17,7 @@ from mammoscope.data.fold_table import read_folds
 from mammoscope.data.lesions import read_films
 from mammoscope.data.split_table import write_split
 from mammoscope.errors import ConfigurationError
-from mammoscope.export.score_comparison import exceeded
+from mammoscope.export.score_comparison import LogitPairs, Source, exceeded
 from mammoscope.model.artifact.folder import NETWORK_NAME
 from mammoscope.model.complexity import complexity
 from mammoscope.model.networks import build_network, export_network, load_weights
@@ -22,6 +25,7 @@ from mammoscope.settings.training import TrainConfig
 from mammoscope.system.progress import phase
 from mammoscope.training.batches import Batches, PreprocessedExamples, preprocess_examples
 from mammoscope.training.division import DividedData, divide, read_examples, sentences
+from mammoscope.training.fold_logits import fold_logits
 from mammoscope.training.lesions import LesionBatches, PreprocessedFilms, preprocess_films
 from mammoscope.training.loop import Loop, predict
 from mammoscope.training.packing import save_network
@@ -45,7 +49,7 @@ from mammoscope.training.run_outputs import (
     write_results,
 )
 from mammoscope.training.teachers import teacher_answers
-from mammoscope.training.validation import History
+from mammoscope.training.validation import History, measure
 
 _RANGE_IMAGES: Final = 16
 """Training images from which the ranges of a quantised network start."""
@@ -53,13 +57,16 @@ _RANGE_IMAGES: Final = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Trained:
-    """A trained network, and images of patients it was not trained on.
+    """A trained network, its training images, and images of patients it was not trained on.
 
-    ``teacher`` is the exact network of a quantised one.
+    ``teacher`` is the exact network of a quantised one. ``fold_logits`` are for the training
+    images, if the network is measured with a run's folds.
     """
 
     network: keras.Model
     teacher: keras.Model | None
+    learned: PreprocessedExamples
+    fold_logits: npt.NDArray[np.float32] | None
     validation: PreprocessedExamples
     history: History
     refused: dict[str, int]
@@ -155,25 +162,17 @@ def _train_and_record(
         write_text(paths.output / "summary.txt", _summary(network))
         write_json(paths.output / "network.json", complexity(network))
         bar.update()
-        # Measured on the saved network: rounded weights, float32.
-        quantised = None
-        if trained.teacher is not None:
-            exact = predict(trained.teacher, trained.validation.pixels, "exact network")
-            quantised = Quantised(ranges_of(trained.network), exact)
-            network = quantise(network, quantised.ranges)
-        logits = predict(network, trained.validation.pixels, "validation")
+        images, answers = _answers(network, trained)
         bar.update()
         facts = {
             "config": config.described(),
             "data": {**divided.facts, "refused": trained.refused},
             "environment": environment(config),
         }
-        card = write_results(
-            paths.output, trained.validation, Answers(logits, quantised), facts, config
-        )
+        card = write_results(paths.output, images, answers, facts, config)
         bar.update()
     (paths.output / CHECKPOINT_NAME).unlink(missing_ok=True)
-    last = trained.history[-1]["validation"]
+    last = measure(images, answers.logits)
     say(f"Validation: AUC {last['auc']:.3f} by image, {last['breast_auc']:.3f} by breast.")
     if card.quantisation is not None:
         failed = "; ".join(exceeded(card.quantisation.comparison))
@@ -182,6 +181,27 @@ def _train_and_record(
             if failed
             else "In 8 bits, scores stay close to the exact network's."
         )
+
+
+def _answers(network: keras.Model, trained: _Trained) -> tuple[PreprocessedExamples, Answers]:
+    """Return images, and logits of networks that were not trained on their patients.
+
+    They are measured on the saved network: rounded weights, float32.
+    """
+    logits = trained.fold_logits
+    images = trained.validation if logits is None else trained.learned
+    quantised = None
+    if trained.teacher is not None:
+        ranges = ranges_of(trained.network)
+        exact = predict(trained.teacher, images.pixels, "exact network")
+        rounded = predict(quantise(network, ranges), images.pixels, "8 bits")
+        labels = np.array([each.label for each in images.examples])
+        source: Source = "validation" if logits is None else "images"
+        quantised = Quantised(ranges, LogitPairs(source, labels, exact, rounded))
+        logits = rounded if logits is None else logits
+    if logits is None:
+        logits = predict(network, images.pixels, "validation")
+    return images, Answers(logits, quantised)
 
 
 def _train(
@@ -198,6 +218,9 @@ def _train(
         {"train": split.train, "validation": split.validation, "test": split.test},
     )
     loop, learned = _loop(config, divided, paths, place)
+    by_folds = None
+    if config.calibrated_on is not None:
+        by_folds = fold_logits(learned, Path(config.calibrated_on), config)
 
     def after_epoch(done: History) -> None:
         write_json(paths.output / HISTORY_NAME, done)
@@ -212,7 +235,7 @@ def _train(
         code: learned.refused.get(code, 0) + validation.refused.get(code, 0)
         for code in sorted({*learned.refused, *validation.refused})
     }
-    return _Trained(loop.network, loop.teacher, validation, history, refused)
+    return _Trained(loop.network, loop.teacher, learned, by_folds, validation, history, refused)
 
 
 def _loop(
@@ -260,11 +283,15 @@ def _epoch_line(epoch: Mapping[str, Any], config: TrainConfig) -> str:
     """Describe the results of an epoch in one line."""
     total = config.head_epochs + config.epochs
     validation = epoch["validation"]
+    measured = ""
+    if validation:
+        measured = (
+            f" validation loss {validation['loss']:.3f}, AUC {validation['auc']:.3f} by image, "
+            f"{validation['breast_auc']:.3f} by breast;"
+        )
     return (
         f"Epoch {epoch['epoch']} of {min(total, config.stop_after or total)}: "
-        f"loss {epoch['train']['loss']:.3f}; validation loss {validation['loss']:.3f}, "
-        f"AUC {validation['auc']:.3f} by image, {validation['breast_auc']:.3f} by breast; "
-        f"{sum(epoch['seconds'].values()):.0f} s."
+        f"loss {epoch['train']['loss']:.3f};{measured} {sum(epoch['seconds'].values()):.0f} s."
     )
 
 
@@ -275,7 +302,8 @@ def _preprocess(
         films = read_films(paths.data, examples[0].split)
         return preprocess_films(films, config, paths.cache)
     preprocessed = preprocess_examples(examples, config, paths.cache, f"preprocess {name}")
-    require_both_classes(preprocessed.examples, name)
+    if examples:  # a run on all folds has none for validation
+        require_both_classes(preprocessed.examples, name)
     return preprocessed
 
 
