@@ -8,6 +8,7 @@ from mammoscope.imaging.network_input import ReadingOptions, make_network_input
 from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import load_engine
 from mammoscope.settings.service import ServiceSettings
+from mammoscope.system.allocator import keep_memory
 
 
 def main() -> None:
@@ -21,6 +22,7 @@ def main() -> None:
         read = make_network_input(encoded[number % len(encoded)], reading)
         engine.infer(read.preprocessed.pixels[None])
 
+    keep_memory()  # as the processes that read images
     callers = ServiceSettings().concurrency
     report(("openvino",), per_s=with_callers(predict, options.seconds, callers))
 

@@ -72,7 +72,7 @@ def thumbnail(data: bytes, layout: str = "L") -> Thumbnail:
         with suppress(ValueError):
             colours = _decode(data, "RGB")
             return Thumbnail("", is_grey=bool((colours == colours[..., :1]).all()))
-        # Whatever the trouble, it is described for the grey of the image.
+        # libjpeg's message about the grey image is the one that counts.
     try:
         _decode(data, "CMYK" if layout == "CMYK" else "GRAY")
     except ValueError as err:
