@@ -1,7 +1,7 @@
 """Add measured results to a model's card, and render the card as Markdown.
 
-Add the results of evaluate and robustness to card.json, and write MODEL_CARD.md from it. Results
-that are not given do not change.
+Add the results of evaluate, robustness and dev compare to card.json, and write MODEL_CARD.md from
+it. Results that are not given do not change.
 """
 
 import argparse
@@ -55,6 +55,26 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--robustness", metavar="JSON", type=Path, help="result of robustness --json"
     )
+    # The lists are not the options' defaults, because the help would show them.
+    parser.set_defaults(external=[], folds=[])
+    parser.add_argument(
+        "--external",
+        metavar="NAME=JSON",
+        type=_named,
+        action="append",
+        default=argparse.SUPPRESS,
+        help="result of evaluate --json on another data set, whose labels [external] of --about "
+        "explains; may be repeated",
+    )
+    parser.add_argument(
+        "--folds",
+        metavar="JSON",
+        type=Path,
+        action="append",
+        default=argparse.SUPPRESS,
+        help="result of dev compare --json with the model's run by fold as the second; may be "
+        "repeated for one with --age",
+    )
     parser.add_argument(
         "--reference", metavar="RUN", type=Path, help="folder of a run with the reference preset"
     )
@@ -65,7 +85,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "--about",
         metavar="TOML",
         type=Path,
-        help="statements that no command can measure: name, [statements], [published], [claim]",
+        help="statements that no command can measure: name, [statements], [external], [published], "
+        "[claim]",
     )
 
 
@@ -84,24 +105,8 @@ def run(args: argparse.Namespace) -> int:
     """
     card = load_artifact(args.model).require_card()
     card = _with_validation(card, args)
-    metrics: dict[str, Any] = dict(card.metrics)
-    about = card.about
-    if args.about is not None:
-        about = _toml(args.about)
-    if args.test is not None:
-        metrics["test"] = _results(args.test, card)
-    if args.robustness is not None:
-        metrics["robustness"] = _results(args.robustness, card)
-    reference: dict[str, Any] = dict(metrics.get("reference", {}))
-    if args.reference is not None:
-        other = load_artifact(args.reference).require_card()
-        reference["validation"] = other.metrics.get("validation")
-        if args.reference_test is not None:
-            reference["test"] = _results(args.reference_test, other)
-    if "published" in about:
-        reference["published"] = about["published"]
-    if reference:
-        metrics["reference"] = reference
+    about = card.about if args.about is None else _toml(args.about)
+    metrics = _with_results(card, args, about)
     changed = card.model_copy(update={"metrics": metrics, "about": about})
     write_card(args.model, changed)
     try:
@@ -126,14 +131,61 @@ def _with_validation(card: Card, args: argparse.Namespace) -> Card:
     return card
 
 
+def _with_results(card: Card, args: argparse.Namespace, about: dict[str, Any]) -> dict[str, Any]:
+    """Return the card's metrics with the given results."""
+    metrics: dict[str, Any] = dict(card.metrics)
+    if args.test is not None:
+        metrics["test"] = _results(args.test, card)
+    if args.robustness is not None:
+        metrics["robustness"] = _results(args.robustness, card)
+    for name, path in args.external:
+        metrics["external"] = {**metrics.get("external", {}), name: _results(path, card)}
+    for path in args.folds:
+        found = _compared(path, card)
+        metrics["folds_with_age" if found.get("with_age") else "folds"] = found
+    reference: dict[str, Any] = dict(metrics.get("reference", {}))
+    if args.reference is not None:
+        other = load_artifact(args.reference).require_card()
+        reference["validation"] = other.metrics.get("validation")
+        if args.reference_test is not None:
+            reference["test"] = _results(args.reference_test, other)
+    if "published" in about:
+        reference["published"] = about["published"]
+    if reference:
+        metrics["reference"] = reference
+    return metrics
+
+
 def _results(path: Path, card: Card) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-        version = found["model_version"]
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise ArtifactNotFoundError("A result file is missing or damaged.") from err
-    if version != card.version:
+    found = _json(path)
+    if found.get("model_version") != card.version:
         raise ArtifactMismatchError("A result file was measured on another model.")
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as err:
+        raise ArtifactNotFoundError("A result file is missing or damaged.") from err
+    if not isinstance(found, dict):
+        raise ArtifactNotFoundError("A result file is missing or damaged.")
+    return found
+
+
+def _named(argument: str) -> tuple[str, Path]:
+    name, separator, path = argument.partition("=")
+    if not (name and separator and path):
+        raise argparse.ArgumentTypeError(f"{argument!r} is not a name and a file, as in NAME=JSON")
+    return name, Path(path)
+
+
+def _compared(path: Path, card: Card) -> dict[str, Any]:
+    """Read a comparison of the model's run by fold with another."""
+    found = _json(path)
+    run = card.metrics.get("validation", {}).get("by_folds")
+    if run is None or run not in str(found.get("second")).split(","):
+        raise ArtifactMismatchError("A comparison by fold is not of the run of this model.")
     return found
 
 

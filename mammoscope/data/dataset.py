@@ -144,10 +144,12 @@ def read_dataset(
     ----------
     root
         Folder with any of ``train/``, ``valid/`` and ``test/``, each with ``0/`` and ``1/``; or
-        folder with ``0/`` and ``1/``. Images in other folders are counted as ignored.
+        folder with ``0/`` and ``1/``. Images in other folders are counted as ignored. A folder
+        without label folders needs the column ``label`` in its table.
     metadata
         CSV file with columns ``file`` and ``patient_id`` and, if known, ``laterality``, ``view``,
-        ``age``, ``density``, ``BIRADS``, ``invasive``, ``implant``, ``site_id``, ``machine_id``.
+        ``age``, ``density``, ``BIRADS``, ``invasive``, ``implant``, ``site_id``, ``machine_id``,
+        ``label`` (0 or 1, or one of `labels`).
         None uses `METADATA_NAME` in `root`, if it exists, in upper or lower case. ``file`` is a
         file's name, or its path below the folder if names repeat.
     labels
@@ -165,15 +167,18 @@ def read_dataset(
     """
     if not _is_folder(root):
         raise DatasetNotFoundError("The folder does not exist.").at(root)
+    table = metadata or _table_in(root)
+    rows = read_table(table, _REQUIRED_COLUMNS) if table else ()
     found, ignored = _locate(root, labels)
+    if not found and any(row.text("label") for row in rows):
+        found, ignored = _labelled_by(rows, root, labels), {}
     if not found:
         raise EmptyDatasetError(_what_is_there(ignored, labels)).at(root)
-    table = metadata or _table_in(root)
     files = [PurePosixPath(each.path.relative_to(root).as_posix()) for each in found]
-    rows = _match_table(table, found, files, labels) if table else {}
+    matched = _match_table(rows, found, files, labels) if table else {}
     names = Counter(file.name for file in files)
     examples = tuple(
-        _example(each, file, rows.get(file), is_unique=names[file.name] == 1)
+        _example(each, file, matched.get(file), is_unique=names[file.name] == 1)
         for each, file in zip(found, files, strict=True)
     )
     return Dataset(root=root, examples=examples, has_metadata=table is not None, ignored=ignored)
@@ -227,6 +232,31 @@ def _locate(root: Path, labels: tuple[str, str]) -> tuple[list[_Found], dict[str
     return found, dict(sorted(Counter(folders).items()))
 
 
+def _labelled_by(rows: Sequence[Row], root: Path, labels: tuple[str, str]) -> list[_Found]:
+    """Find the label of each image in the table."""
+    paths = list(walk_images(root, _cannot_be_listed))
+    files = [PurePosixPath(path.relative_to(root).as_posix()) for path in paths]
+    matched = _matched(rows, files)
+    found = [
+        _Found("", _label(matched[file], labels), path)
+        for path, file in zip(paths, files, strict=True)
+    ]
+    return sorted(found, key=lambda each: (each.label, each.path))
+
+
+def _label(row: Row, labels: tuple[str, str]) -> int:
+    given = row.text("label").casefold()
+    for label in LABELS:
+        if given in _spellings(label, labels):
+            return label
+    named = "" if labels == LABEL_FOLDERS else f", {labels[0]} or {labels[1]}"
+    return row.refuse("label", f"0 or 1{named}")
+
+
+def _spellings(label: int, labels: tuple[str, str]) -> tuple[str, ...]:
+    return str(label), f"{label}.0", labels[label].casefold()
+
+
 def _plain(folder: str) -> str:
     """Ignore case, and whether letters such as é are composed, in a folder's name."""
     return composed(folder).casefold()
@@ -241,7 +271,8 @@ def _what_is_there(ignored: Mapping[str, int], labels: tuple[str, str]) -> str:
     return " ".join(
         (
             f"The folder has no images in {zero}/ and {one}/, nor in {zero}/ and {one}/ below "
-            f"train/, valid/ or test/; image files end in {', '.join(IMAGE_SUFFIXES)}.",
+            "train/, valid/ or test/, and no table with the column label; image files end in "
+            f"{', '.join(IMAGE_SUFFIXES)}.",
             *describe_ignored(ignored),
         )
     )
@@ -293,26 +324,33 @@ def breast_ids(examples: Sequence[Example], chest_walls: Sequence[str | None]) -
 
 
 def _match_table(
-    table: Path, found: Sequence[_Found], files: Sequence[PurePosixPath], labels: tuple[str, str]
+    rows: Sequence[Row],
+    found: Sequence[_Found],
+    files: Sequence[PurePosixPath],
+    labels: tuple[str, str],
 ) -> dict[PurePosixPath, Row]:
     """Return the row for each file; also validates rows about other images."""
-    rows = read_table(table, _REQUIRED_COLUMNS)
     for row in rows:
         _facts(row)
+    matched = _matched(rows, files)
+    for each, file in zip(found, files, strict=True):
+        given = matched[file].text("label")
+        if given and given.casefold() not in _spellings(each.label, labels):
+            raise MetadataError(
+                f"{matched[file].cell('label')} contradicts the label of the image's folder, "
+                f"which is {each.label}."
+            )
+    return matched
+
+
+def _matched(rows: Sequence[Row], files: Sequence[PurePosixPath]) -> dict[PurePosixPath, Row]:
+    """Return the row for each file."""
     matched = match_rows(rows, files)
     if missing := len(files) - len(matched):
         raise MetadataError(
             f"The metadata table does not list every image of the data set: {missing} of "
             f"{len(files)} images have no row."
         )
-    for each, file in zip(found, files, strict=True):
-        given = matched[file].text("label")
-        allowed = (str(each.label), f"{each.label}.0", labels[each.label].casefold())
-        if given and given.casefold() not in allowed:
-            raise MetadataError(
-                f"{matched[file].cell('label')} contradicts the label of the image's folder, "
-                f"which is {each.label}."
-            )
     return matched
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mammoscope.data.dataset import Facts
 from mammoscope.evaluation.metrics.assessment import MIN_PER_CLASS
-from mammoscope.evaluation.metrics.intervals import CONFIDENCE, RESAMPLES
+from mammoscope.evaluation.metrics.intervals import CONFIDENCE, RESAMPLES, Interval, Measured
 from mammoscope.evaluation.metrics.measures import Curve, Measures
 from mammoscope.evaluation.metrics.operating import rates_at
 from mammoscope.evaluation.out_of_fold import Folds, FoldScores
@@ -31,27 +31,23 @@ class Groups:
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
+class Paired(Measured):
     """A measure of two runs, averaged over the folds.
 
     Parameters
     ----------
     first, second
-        Values of the two runs.
+        The two runs, with 95 % intervals from resamples of patients within folds.
     difference
-        Second minus first.
+        Second minus first, on the same resamples.
     error
-        Standard error of the difference, from resamples of patients within folds.
-    low, high
-        Ends of its 95 % interval.
+        Standard error of the difference.
     """
 
-    first: float
-    second: float
-    difference: float
+    first: Interval
+    second: Interval
+    difference: Interval
     error: float
-    low: float
-    high: float
 
 
 def groups_of(run: Folds, facts: Mapping[str, Facts]) -> list[Groups]:
@@ -103,8 +99,8 @@ def _large(groups: Sequence[Masks], run: Folds) -> list[Masks]:
 
 
 def compare_folds(
-    first: Folds,
-    second: Folds,
+    first: Sequence[Folds],
+    second: Sequence[Folds],
     groups: Sequence[Groups],
     *,
     resamples: int = RESAMPLES,
@@ -115,12 +111,13 @@ def compare_folds(
     Parameters
     ----------
     first, second
-        The same folds of both runs. If they are calibrated, calibration error and operating points
-        are measured, too.
+        The same folds of both runs, for each seed that a run was trained with. If they are
+        calibrated, calibration error and operating points are measured, too.
     groups
         Groups of each fold.
     resamples
-        Number of resamples of patients, with replacement and within their fold.
+        Number of resamples of patients, with replacement and within their fold. They also resample
+        the seeds of a run that has several.
     seed
         Seed of the resampling.
 
@@ -130,26 +127,53 @@ def compare_folds(
         By the measure's name; ``image``, the AUC by image, is the primary endpoint.
     """
     rng = np.random.default_rng(seed)
-    found: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
-    for one, other, of in zip(first, second, groups, strict=True):
-        count = int(one.scored.patients.max()) + 1
+    found: dict[str, list[list[FloatArray]]] = {}
+    for number, of in enumerate(groups):
+        sides = [[run[number] for run in side] for side in (first, second)]
+        count = int(sides[0][0].scored.patients.max()) + 1
         drawn = rng.multinomial(count, np.full(count, 1.0 / count), size=resamples)
         # The first row is the original sample.
         times = np.concatenate([np.ones((1, count)), drawn])
-        measured = _measure(other, of, times)
-        for name, values in _measure(one, of, times).items():
-            found.setdefault(name, []).append((values, measured[name]))
+        measured = [
+            _mean_of_seeds([_measure(fold, of, times) for fold in side], rng) for side in sides
+        ]
+        for name in measured[0]:
+            found.setdefault(name, []).append([each[name] for each in measured])
     return {name: _paired(*np.mean(pairs, axis=0)) for name, pairs in found.items()}
+
+
+def _mean_of_seeds(
+    runs: Sequence[Mapping[str, FloatArray]], rng: np.random.Generator
+) -> dict[str, FloatArray]:
+    """Average the values (1 + resamples,) of runs with different seeds.
+
+    Resamples draw one seed fewer than there are, with replacement: drawing all would make means of
+    so few vary too little (J. N. K. Rao, C. F. J. Wu, "Resampling inference with complex survey
+    data", J. Am. Stat. Assoc. 83, 1988).
+    """
+    seeds = len(runs)
+    if seeds == 1:
+        return dict(runs[0])
+    resamples = next(iter(runs[0].values())).size - 1
+    drawn = rng.multinomial(seeds - 1, np.full(seeds, 1.0 / seeds), size=resamples)
+    shares = np.concatenate([np.full((1, seeds), 1.0 / seeds), drawn / (seeds - 1)])
+    return {
+        name: np.sum([share * run[name] for share, run in zip(shares.T, runs, strict=True)], axis=0)
+        for name in runs[0]
+    }
 
 
 def _paired(first: FloatArray, second: FloatArray) -> Paired:
     """Compare the values (1 + resamples,) of two runs."""
     difference = second - first
+    error = float(np.nanstd(difference[1:]))
+    return Paired(_interval(first), _interval(second), _interval(difference), error)
+
+
+def _interval(values: FloatArray) -> Interval:
     tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.nanquantile(difference[1:], [tail, 1.0 - tail])
-    error = np.nanstd(difference[1:])
-    values = (first[0], second[0], difference[0], error, low, high)
-    return Paired(*(float(value) for value in values))
+    low, high = np.nanquantile(values[1:], [tail, 1.0 - tail])
+    return Interval(float(values[0]), float(low), float(high))
 
 
 def _measure(fold: FoldScores, groups: Groups, times: FloatArray) -> dict[str, FloatArray]:

@@ -77,9 +77,9 @@ def _choose(dataset: Dataset, run: Path) -> tuple[Sequence[Example], Source]:
     validation = [each for each in dataset.examples if parts.get(each.name) == "validation"]
     if validation:
         return validation, "validation"
-    if "valid" in dataset.splits:
-        return dataset.split("valid"), "images"
-    return dataset.examples, "images"
+    chosen = dataset.split("valid") if "valid" in dataset.splits else dataset.examples
+    learned = all(parts.get(each.name) == "train" for each in chosen)
+    return chosen, "training" if learned else "images"
 
 
 def _preprocess(examples: Sequence[Example], size: tuple[int, int]) -> tuple[list[Example], Pixels]:

@@ -41,8 +41,8 @@ LIMITS: Final[Mapping[Precision, Limits]] = {
 }
 
 
-Source = Literal["validation", "images"]
-"""Images of patients that a training run did not train on, or any images of a folder."""
+Source = Literal["validation", "training", "images"]
+"""Images of patients that a training run did not train on, that it did, or of another data set."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

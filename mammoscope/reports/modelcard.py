@@ -22,7 +22,6 @@ SCREENING_PREVALENCE: Final = 0.02
 _MEASURES: Final = {
     "auc": "AUC by image",
     "breast.auc": "AUC by breast",
-    "patient.auc": "AUC by patient",
     "within_machine": "mean AUC within scanners",
     "auprc": "AUPRC",
     "sensitivity_at_specificity_90": "sensitivity at specificity 0.90",
@@ -50,10 +49,13 @@ _RULES: Final = {
 }
 _COMPARED: Final = {
     "validation": "images of validation patients",
+    "training": "images of its training patients",
     "images": "images of other data",
     "phantoms": "phantoms",
 }
-_WITH_AGE: Final = ("auc", "breast.auc", "patient.auc", "accuracy", "log_loss", "ece")
+_WITH_AGE: Final = ("auc", "breast.auc", "accuracy", "log_loss", "ece")
+_OUT_OF_FOLD: Final = "all patients out of fold (scored by networks trained without them)"
+_EXTERNAL: Final = ("auc", "breast.auc", "within_machine", "auprc", "brier", "ece")
 
 
 def render(card: Card) -> str:
@@ -85,6 +87,9 @@ def render(card: Card) -> str:
         predictive=_predictive_values,
         prevalences=_prevalences(card),
         compared=_COMPARED,
+        validated=_validated(card),
+        fitted_on=_fitted_on(card),
+        external={name: _MEASURES[name] for name in _EXTERNAL},
     )
 
 
@@ -93,12 +98,26 @@ def _columns(card: Card) -> dict[str, Mapping[str, Any]]:
     reference = card.metrics.get("reference", {})
     found = {
         "test": card.metrics.get("test"),
-        "validation": card.metrics.get("validation"),
+        _validated(card): card.metrics.get("validation"),
         "reference preset, test": reference.get("test"),
         "reference preset, validation": reference.get("validation"),
         "as the reference project published": reference.get("published"),
     }
     return {title: result for title, result in found.items() if result}
+
+
+def _validated(card: Card) -> str:
+    """Title of the results on patients that the measured network was not trained on."""
+    return "out of fold" if _is_by_folds(card) else "validation"
+
+
+def _fitted_on(card: Card) -> str:
+    return _OUT_OF_FOLD if _is_by_folds(card) else "validation patients"
+
+
+def _is_by_folds(card: Card) -> bool:
+    """Whether the network was trained on the patients of all folds, and those of folds measured."""
+    return bool(card.metrics.get("validation", {}).get("by_folds"))
 
 
 def _prevalences(card: Card) -> list[float]:

@@ -196,7 +196,7 @@ def _answers(network: keras.Model, trained: _Trained) -> tuple[PreprocessedExamp
         exact = predict(trained.teacher, images.pixels, "exact network")
         rounded = predict(quantise(network, ranges), images.pixels, "8 bits")
         labels = np.array([each.label for each in images.examples])
-        source: Source = "validation" if logits is None else "images"
+        source: Source = "validation" if logits is None else "training"
         quantised = Quantised(ranges, LogitPairs(source, labels, exact, rounded))
         logits = rounded if logits is None else logits
     if logits is None:

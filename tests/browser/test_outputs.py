@@ -148,6 +148,23 @@ def test_model_card(open_page: Open, colours: str) -> None:
     assert accessible(page) == []
 
 
+def test_model_card_of_a_network_measured_by_folds(open_page: Open) -> None:
+    page = open_page()
+
+    def by_folds(route: Route) -> None:
+        answer = route.fetch()
+        content = answer.json()
+        content["metrics"]["validation"]["by_folds"] = "by-fold"
+        route.fulfill(response=answer, json=content)
+
+    page.route("**/model", by_folds)
+    page.goto(page.url + "model/card")
+    expect(page.locator("main")).to_contain_text("a network trained without this patient")
+    expect(page.locator("main")).not_to_contain_text("The model was chosen")
+    roc = page.locator(".plot").nth(1).locator("svg")
+    expect(roc).to_have_attribute("aria-label", re.compile("AUC out of fold 0"))
+
+
 def test_model_card_of_an_older_version(open_page: Open) -> None:
     page = open_page()
 

@@ -174,6 +174,84 @@ def test_every_table_is_well_formed(model: Path):
     assert not any("undefined" in line.lower() for line in lines)
 
 
+def compared_folds(path: Path, second: str = "by-fold", *, with_age: bool = False) -> Path:
+    """A result of dev compare --json."""
+    side = {"value": 0.61, "low": 0.55, "high": 0.66}
+    pair = {
+        "first": side,
+        "second": {**side, "value": 0.67},
+        "difference": {"value": 0.06, "low": 0.01, "high": 0.11},
+        "error": 0.025,
+    }
+    content = {
+        "first": "baseline",
+        "second": second,
+        "folds": ["fold-1", "fold-2"],
+        "with_age": with_age,
+        "measures": {"image": pair, "breast": pair},
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def measured_by_folds(folder: Path) -> Path:
+    model = model_folder(folder, "ours-1", 1)
+    found = load_artifact(model).card
+    validation = {**found.metrics["validation"], "by_folds": "by-fold"}
+    write_card(model, found.model_copy(update={"metrics": {"validation": validation}}))
+    return model
+
+
+def test_a_model_measured_by_folds_says_so(tmp_path: Path):
+    model = measured_by_folds(tmp_path / "model")
+    text = render(load_artifact(model).card)
+    assert "| | out of fold |" in text
+    assert "fitted on all patients out of fold" in text
+    assert "| default | out of fold |" in text
+    assert "validation patients" not in text
+    seeds = compared_folds(tmp_path / "folds.json", "by-fold,by-fold-2")
+    aged = compared_folds(tmp_path / "aged.json", with_age=True)
+    assert card("--model", model, "--folds", seeds, "--folds", aged) == 0
+    lines = (model / "MODEL_CARD.md").read_text().splitlines()
+    assert "| | `baseline` | `by-fold,by-fold-2` | difference |" in lines
+    row = "0.610 (0.550 to 0.660) | 0.670 (0.550 to 0.660) | 0.060 (0.010 to 0.110) |"
+    assert f"| image | {row}" in lines
+    assert f"| image, with age | {row}" in lines
+    test_every_table_is_well_formed(model)
+
+
+def test_comparisons_of_other_runs_are_refused(model: Path, tmp_path: Path, capsys):
+    other = compared_folds(tmp_path / "other.json", "by-fold")
+    assert card("--model", model, "--folds", other) == 1
+    assert "not of the run of this model" in capsys.readouterr().err
+    own = measured_by_folds(tmp_path / "own")
+    assert card("--model", own, "--folds", compared_folds(tmp_path / "a.json", "another")) == 1
+    assert card("--model", own, "--folds", other) == 0
+
+
+def test_results_on_other_data_sets_have_their_own_columns(model: Path, tmp_path: Path, capsys):
+    about = tmp_path / "about.toml"
+    about.write_text('[external]\nThere = "a mass that looks malignant"\n')
+    there = results(tmp_path / "there.json", "ours-1", {**measured(5), "patients_known": False})
+    here = results(tmp_path / "here.json", "ours-1", {**measured(6), "patients_known": True})
+    status = card(
+        "--model", model, "--about", about, "--external", f"There={there}",
+        "--external", f"Here={here}",
+    )  # fmt: skip
+    assert status == 0
+    lines = (model / "MODEL_CARD.md").read_text().splitlines()
+    assert "| | There | Here |" in lines
+    assert "| meaning of label 1 | a mass that looks malignant | – |" in lines
+    assert "| images, with label 1 | 200, 100 | 200, 100 |" in lines
+    assert "| patients | unknown | 200 |" in lines
+    test_every_table_is_well_formed(model)
+    other = results(tmp_path / "other.json", "theirs-1", measured(5))
+    assert card("--model", model, "--external", f"Here={other}") == 1
+    assert "another model" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        card("--model", model, "--external", str(there))
+
+
 def test_results_of_another_model_are_refused(model: Path, tmp_path: Path, capsys):
     before = (model / "card.json").read_bytes()
     other = results(tmp_path / "test.json", "theirs-1", measured(5))

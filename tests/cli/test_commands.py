@@ -77,9 +77,10 @@ LINES: dict[str, int | str] = {
     "phantoms made_exams --exams --count 1": 0,
     "explain image.jpg --output map.png --model model --operating-point default": 0,
     "dev card --model model --validation-scores s.csv --test t.json --robustness r.json "
-    "--reference run --reference-test t.json --about about.toml": 1,
+    "--external There=t.json --folds f.json --reference run --reference-test t.json "
+    "--about about.toml": 1,
     "dev card --model model --curves s.csv --data dataset --labels 0,1": 1,
-    "dev compare folds folds --data dataset --labels 0,1 --folds 1 2 --age": 0,
+    "dev compare folds folds --data dataset --labels 0,1 --folds 1 2 --age --json pairs.json": 0,
     "dev distributions --data dataset --model model --sample 2 --seed 1 --labels 0,1": 0,
     "dev experiments records --all": NEEDS_TRAIN,
     "dev folds --data dataset --labels 0,1 --output folds.csv": NEEDS_TRAIN,

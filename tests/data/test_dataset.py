@@ -189,6 +189,48 @@ def test_a_table_names_files_by_their_paths(phantom_folder: Path, tmp_path: Path
         read_dataset(tmp_path)
 
 
+def labelled_table(folder: Path, labels: list[str]) -> list[Path]:
+    """Move all images into one folder, and write their labels into a table."""
+    images = sorted(folder.glob("[01]/*"))
+    (folder / "all").mkdir()
+    moved = sorted(path.rename(folder / "all" / path.name) for path in images)
+    rows = [f"{path.name},,{label}" for path, label in zip(moved, labels, strict=True)]
+    (folder / "metadata.csv").write_text("\n".join(["file,patient_id,label", *rows]) + "\n")
+    return moved
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["0", "1", "1", "0"], ("0", "1")),
+        (["0.0", "1.0", "1.0", "0.0"], ("0", "1")),
+        (["benign", "Malignant", "1", "0"], ("benign", "malignant")),
+    ],
+)
+def test_a_table_may_have_the_labels(folder: Path, labels: list[str], names: tuple[str, str]):
+    images = labelled_table(folder, labels)
+    dataset = read_dataset(folder, labels=names)
+    assert [each.label for each in dataset.examples] == [0, 0, 1, 1]
+    assert [each.path for each in dataset.examples] == [images[i] for i in (0, 3, 1, 2)]
+    assert dataset.splits == ()
+    assert not dataset.ignored
+
+
+def test_a_table_with_labels_must_have_one_for_each_image(folder: Path):
+    labelled_table(folder, ["0", "1", "", "0"])
+    with pytest.raises(MetadataError, match="column label: '' is not allowed; it must be 0 or 1"):
+        read_dataset(folder)
+    with pytest.raises(MetadataError, match="0 or 1, benign or malignant"):
+        read_dataset(folder, labels=("benign", "malignant"))
+    text = (folder / "metadata.csv").read_text().splitlines()
+    (folder / "metadata.csv").write_text("\n".join(text[:-2]) + "\n")
+    with pytest.raises(MetadataError, match="2 of 4 images have no row"):
+        read_dataset(folder)
+    (folder / "metadata.csv").write_text("file,patient_id\nimage-0.png,\n")
+    with pytest.raises(EmptyDatasetError, match="no table with the column label"):
+        read_dataset(folder)
+
+
 def test_folders_with_other_names_are_read(phantom_folder: Path, tmp_path: Path):
     places = (
         "TRAIN/Benign/woman/a.jpg", "TRAIN/malignant/b.jpg", "val/benign/a.jpg",

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from mammoscope.__main__ import main
 from mammoscope.data.dataset import read_dataset
 from mammoscope.evaluation.metrics.calibration_fit import fit_platt, fit_platt_with_age
+from mammoscope.evaluation.metrics.intervals import Interval
 from mammoscope.evaluation.metrics.operating import measure_points
 from mammoscope.evaluation.metrics.scored import Scored
 from mammoscope.evaluation.out_of_fold import (
@@ -41,7 +43,8 @@ def compared(
     pairs: list[tuple[Scored, Scored]], groups: Groups, resamples: int = 200
 ) -> dict[str, Paired]:
     sides = [[FoldScores("a", (), scored) for scored in side] for side in zip(*pairs, strict=True)]
-    return compare_folds(*sides, [groups] * len(pairs), resamples=resamples)
+    first, second = ([side] for side in sides)
+    return compare_folds(first, second, [groups] * len(pairs), resamples=resamples)
 
 
 HALF = np.arange(240) % 8 < 4
@@ -52,18 +55,19 @@ def test_aucs_are_means_over_folds_and_machines():
     pairs = [(scores(1, 0.3), scores(2, 1.0)), (scores(3, 0.3), scores(4, 1.0))]
     found = compared(pairs, HALVES)
     image = [np.mean([roc_auc_score(p[i].labels, p[i].logits) for p in pairs]) for i in (0, 1)]
-    assert (found["image"].first, found["image"].second) == pytest.approx(image)
-    assert found["image"].difference == pytest.approx(image[1] - image[0])
+    assert (found["image"].first.value, found["image"].second.value) == pytest.approx(image)
+    difference = found["image"].difference
+    assert difference.value == pytest.approx(image[1] - image[0])
     breasts = [pair[1].by_breast() for pair in pairs]
     expected = np.mean([roc_auc_score(b.labels, b.logits) for b in breasts])
-    assert found["breast"].second == pytest.approx(expected)
+    assert found["breast"].second.value == pytest.approx(expected)
     inside = [
         roc_auc_score(p[1].labels[mask], p[1].logits[mask]) for p in pairs for mask in (HALF, ~HALF)
     ]
-    assert found["within machines"].second == pytest.approx(np.mean(inside))
-    assert found["some"].second == pytest.approx(np.mean(inside[::2]))
-    assert found["image"].low < found["image"].difference < found["image"].high
-    assert found["image"].low > 0
+    assert found["within machines"].second.value == pytest.approx(np.mean(inside))
+    assert found["some"].second.value == pytest.approx(np.mean(inside[::2]))
+    assert 0 < difference.low < difference.value < difference.high
+    assert found["image"].second.low < image[1] < found["image"].second.high
 
 
 def test_scales_of_folds_have_no_effect_and_equal_runs_have_no_difference():
@@ -72,7 +76,7 @@ def test_scales_of_folds_have_no_effect_and_equal_runs_have_no_difference():
     same = compared([(first, second), (first, first)], HALVES)
     assert compared([(first, moved), (first, first)], HALVES) == same
     for pair in compared([(first, first)], HALVES).values():
-        assert (pair.difference, pair.error, pair.low, pair.high) == (0, 0, 0, 0)
+        assert (pair.difference, pair.error) == (Interval(0, 0, 0), 0)
 
 
 def test_images_of_a_patient_are_resampled_together():
@@ -88,6 +92,21 @@ def test_images_of_a_patient_are_resampled_together():
     assert set(again) == {"image", "breast"}
 
 
+def test_seeds_are_averaged_and_widen_the_interval():
+    base, seeds = scores(0, 0.5), [scores(seed, skill) for seed, skill in ((1, 0.2), (2, 1.2))]
+    fold = [FoldScores("a", (), base)]
+    runs = [[FoldScores("a", (), each)] for each in seeds]
+    alone = [compare_folds([fold], [run], [HALVES])["image"] for run in runs]
+    both = compare_folds([fold], runs, [HALVES])["image"]
+    values = [each.second.value for each in alone]
+    assert both.second.value == pytest.approx(np.mean(values))
+    assert both.difference.value == pytest.approx(np.mean(values) - both.first.value)
+    # The mean of two varies by patient, and by half the variance of a seed: d squared by 4.
+    patients = np.mean([each.error**2 for each in alone])
+    noise = (values[1] - values[0]) ** 2 / 4
+    assert both.error == pytest.approx(np.sqrt(patients + noise), rel=0.05)
+
+
 def test_calibration_and_thresholds_come_from_the_other_folds():
     run = [FoldScores(str(seed), (), scores(seed, 1.0)) for seed in (1, 2, 3)]
     calibrated = calibrate_folds(run)
@@ -98,12 +117,13 @@ def test_calibration_and_thresholds_come_from_the_other_folds():
     again = calibrate_folds(moved)
     assert again[0].thresholds == calibrated[0].thresholds
     assert again[1].thresholds != calibrated[1].thresholds
-    found = compare_folds(calibrated, again, [HALVES] * 3, resamples=50)
+    found = compare_folds([calibrated], [again], [HALVES] * 3, resamples=50)
     points = [measure_points(fold.thresholds, fold.scored) for fold in calibrated]
     for rate in ("sensitivity", "specificity"):
         value = np.mean([getattr(each["high_sensitivity"], rate).value for each in points])
-        assert found[f"high_sensitivity/{rate}"].first == pytest.approx(value)
-    assert 0 < found["calibration error"].first < found["calibration error"].second
+        assert found[f"high_sensitivity/{rate}"].first.value == pytest.approx(value)
+    error = found["calibration error"]
+    assert 0 < error.first.value < error.second.value
 
 
 def write(record: Path, dataset: Path, seed: int, skill: float = 3.0) -> None:
@@ -167,6 +187,28 @@ def test_a_mean_and_an_age_are_calibrated_by_the_other_folds(phantom_dataset, tm
     assert add_age(first, facts)[0].scored.logits == pytest.approx(
         fitted.log_odds(first[0].scored.logits, ages[0])
     )
+
+
+def test_the_command_averages_seeds_and_writes_json(phantom_dataset, tmp_path, capsys):
+    for name, skill in (("a", 0.5), ("b", 0.5), ("c", 1.5)):
+        for number in (1, 2):
+            write(tmp_path / name / f"fold-{number}", phantom_dataset, number, skill)
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    report = tmp_path / "report.json"
+    assert main(["dev", "compare", a, f"{b},{c}", "--json", str(report)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "fold-1, fold-2: b,c less a"
+    content = json.loads(report.read_text())
+    assert content["folds"] == ["fold-1", "fold-2"]
+    assert (content["first"], content["second"], content["with_age"]) == ("a", "b,c", False)
+    image = content["measures"]["image"]
+    values = [image[side]["value"] for side in ("first", "second")]
+    assert printed[2].split()[1:3] == [f"{value:.3f}" for value in values]
+    alone = [read_fold_scores(Path(run)) for run in (b, c)]
+    areas = [[roc_auc_score(f.scored.labels, f.scored.logits) for f in run] for run in alone]
+    assert image["second"]["value"] == pytest.approx(np.mean(areas))
+    assert main(["dev", "compare", a, b, "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["measures"]["image"]["difference"]["value"] == 0
 
 
 def test_runs_on_different_images_are_refused(phantom_dataset, tmp_path, capsys):

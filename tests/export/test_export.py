@@ -208,6 +208,16 @@ class TestImages:
         assert found.source == "validation"
         assert found.labels.tolist() == [example.label for example in dataset.split("train")]
 
+    def test_training_patients_are_named_as_such(self, phantom_dataset: Path, tmp_path: Path):
+        dataset = read_dataset(phantom_dataset)
+        lines = [
+            f"{e.path.name},{e.label},{e.patient_id},train" for e in dataset.split("train", "valid")
+        ]
+        (tmp_path / "split.csv").write_text("\n".join(["file,label,patient_id,part", *lines]))
+        found = read_images(dataset, tmp_path / NETWORK_NAME, SIZE)
+        assert found.source == "training"
+        assert found.labels.tolist() == [example.label for example in dataset.split("valid")]
+
     @pytest.mark.parametrize(
         "table", ["", "file,patient_id,part\nother.jpg,1,validation\n", "name\nx\n"]
     )

@@ -124,6 +124,7 @@ def test_probabilities_are_those_of_the_other_folds(runs: Path):
         ours = [float(measured[name]["logit"]) for name in fold.digests]
         np.testing.assert_allclose(ours, moved.scored.logits, atol=1e-4)
     labels = np.array([int(row["label"]) for row in measured.values()])
+    assert card.metrics["validation"]["by_folds"] == "by-fold"
     probabilities = np.array([float(row["probability"]) for row in measured.values()])
     assert probabilities.mean() == pytest.approx(labels.mean(), abs=0.02)
     facts = card.training["data"]
@@ -135,7 +136,7 @@ def test_a_quantised_network_is_compared_on_the_images_it_learned(runs: Path):
     card = load_artifact(runs / "all-quantised").require_card()
     assert card.quantisation is not None
     compared = card.quantisation.comparison
-    assert compared.source == "images"
+    assert compared.source == "training"
     assert compared.images == len(rows_of(runs / "all"))
     exact, rounded = (
         load_artifact(runs / name).require_card().calibration for name in ("all", "all-quantised")

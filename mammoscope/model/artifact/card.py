@@ -52,8 +52,8 @@ class CardComparison(Frozen):
     precision
         The precision compared with float32.
     source
-        Source of the images: ``validation`` patients of the training run, ``images`` of another
-        data set, or ``phantoms``.
+        Source of the images: ``validation`` patients of the training run, its ``training``
+        patients, ``images`` of another data set, or ``phantoms``.
     images, positives
         Number of scored images, and of those with label 1.
     auc_float, auc_compiled
@@ -68,7 +68,7 @@ class CardComparison(Frozen):
     """
 
     precision: Precision = "bfloat16"
-    source: Literal["validation", "images", "phantoms"]
+    source: Literal["validation", "training", "images", "phantoms"]
     images: Annotated[int, Field(gt=0)]
     positives: int
     auc_float: float
@@ -117,7 +117,8 @@ class CardQuantisation(Frozen):
         Ends of the ranges, which begin at 0, of the inputs of the backbone's convolutions that
         compute in 8 bits, by layer.
     comparison
-        Comparison with the network from which it learned, in float32, on the validation patients.
+        Comparison with the network from which it learned, in float32, on the validation patients;
+        on the training patients of a run without.
     """
 
     ranges: Annotated[dict[str, PositiveFloat], Field(min_length=1)]
@@ -167,8 +168,10 @@ class Card(Frozen):
     training
         Configuration, data, split and environment of the run.
     metrics
-        Measured results: ``validation``, ``test``, ``robustness``, and ``reference`` with those of
-        the reference recipe.
+        Measured results: ``validation`` (with ``by_folds``, the run whose networks were measured,
+        if the model itself learned from these patients), ``test``, ``robustness``, ``folds`` and
+        ``folds_with_age`` (that run compared with another), ``external`` by data set, and
+        ``reference`` with those of the reference recipe.
     about
         What no command measures: intended use, data and licences, limits.
     distributions

@@ -50,7 +50,7 @@ function Results({ model, test }) {
   return html`<section>
     <h2>${curvesOf(model) ? text.resultsBoth : text.results}</h2>
     <p>${text.measured(test)}</p>
-    ${curvesOf(model) && html`<p><span class="swatch curve" /> ${text.validation(model.metrics.validation)} <span class="swatch test" /> ${text.testDots}</p>`}
+    ${curvesOf(model) && html`<p><span class="swatch curve" /> ${(isByFolds(model) ? text.folds : text.validation)(model.metrics.validation)} <span class="swatch test" /> ${text.testDots}</p>`}
     <div class="plots">
       <${Separation} test=${test} />
       <${Roc} model=${model} test=${test} />
@@ -88,6 +88,9 @@ function band(xs, low, high, scaleY) {
 
 // Curves of the validation images; cards of older versions have none.
 const curvesOf = (model) => model.metrics?.validation?.curves ?? null;
+
+// Whether the networks of a run's folds were measured: the model itself learned from all patients.
+const isByFolds = (model) => Boolean(model.metrics?.validation?.by_folds);
 
 function Plot({ title, explain, x, y, label, ticksY = UNIT, scaleY = (v) => v, children }) {
   return html`<figure class="plot">
@@ -138,7 +141,7 @@ function Roc({ model, test }) {
   const validation = model.metrics?.validation?.auc;
   const label = points
     .map(([name, { sensitivity, specificity }]) => `${words.points[name] ?? name}: ${text.pair(figure(sensitivity), figure(specificity))}`)
-    .concat(roc && validation ? [text.validationAuc(figure(validation))] : [])
+    .concat(roc && validation ? [(isByFolds(model) ? text.foldsAuc : text.validationAuc)(figure(validation))] : [])
     .join("; ");
   return html`<${Plot}
     title=${roc ? text.rocCurve : text.roc} explain=${roc ? `${text.rocCurveExplain} ${text.rocExplain}` : text.rocExplain}

@@ -284,9 +284,14 @@ export const words = {
       `Curves, bands and binned points are of the ${validation.images} images of ` +
       `${validation.patients} validation patients. The model was chosen and its ` +
       "probabilities were fitted on them, so the model looks better here than on other patients.",
+    foldsAuc: (auc) => `AUC out of fold ${auc}`,
+    folds: (validation) =>
+      `Curves, bands and binned points are of ${validation.images} images of ${validation.patients} ` +
+      "patients, out of fold: each image was scored by a network trained without this patient. " +
+      "The network of this page learned from all of them.",
     testDots: "Operating points and the calibration line are of the test patients.",
     reliability: "Are the probabilities right?",
-    reliabilityBins: "Each point is a tenth of the validation images, with its 95 % interval.",
+    reliabilityBins: "Each point is a tenth of the images, with its 95 % interval.",
     reliabilityExplain:
       "The line is what is observed where the model says a probability, from the calibration slope " +
       "and intercept on test patients. On the diagonal both agree.",
