@@ -249,6 +249,17 @@ def _stretched(mammogram: Mammogram, rng: np.random.Generator) -> Mammogram:
     return _like(mammogram, cv2.resize(mammogram.pixels, size, interpolation=method))
 
 
+def _shrunk(width: float, height: float) -> Callable[[Mammogram, np.random.Generator], Mammogram]:
+    """Return a change that resamples to these shares of the sides, as viewers make copies."""
+
+    def shrink(mammogram: Mammogram, _: np.random.Generator) -> Mammogram:
+        rows, columns = mammogram.pixels.shape
+        size = (max(1, round(columns * width)), max(1, round(rows * height)))
+        return _like(mammogram, cv2.resize(mammogram.pixels, size, interpolation=cv2.INTER_AREA))
+
+    return shrink
+
+
 def _recompressed(mammogram: Mammogram, _: np.random.Generator) -> Mammogram:
     eight_bit = np.rint(mammogram.pixels * 255.0).astype(np.uint8)
     return _saved(eight_bit, "JPEG", quality=JPEG_QUALITY)
@@ -291,6 +302,8 @@ CHANGES: Final[Mapping[str, Callable[[Mammogram, np.random.Generator], Mammogram
     f"padding by {PADDING:.0%}, black": _padded(0.0),
     f"padding by {PADDING:.0%}, white": _padded(1.0),
     f"shift by up to {SHIFT:.0%}": _shifted,
+    "half the width": _shrunk(0.5, 1.0),
+    "half of both sides": _shrunk(0.5, 0.5),
 }
 """Changes that do not concern the patient, by name."""
 
