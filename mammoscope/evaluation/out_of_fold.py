@@ -113,13 +113,24 @@ def average_runs(runs: Sequence[Folds]) -> list[FoldScores]:
     """
     if len(runs) == 1:
         return list(runs[0])
-    log_odds = [
-        [calibration.log_odds(fold.scored.logits) for fold, calibration in _fitted(run, _fit_platt)]
-        for run in runs
-    ]
+    log_odds = [calibrated_log_odds(run) for run in runs]
     return [
-        fold.with_logits(np.mean(each, axis=0))
-        for fold, each in zip(runs[0], zip(*log_odds, strict=True), strict=True)
+        of_runs[0].with_logits(np.mean([fold.scored.logits for fold in of_runs], axis=0))
+        for of_runs in zip(*log_odds, strict=True)
+    ]
+
+
+def calibrated_log_odds(run: Folds) -> list[FoldScores]:
+    """Return the log-odds of each fold, calibrated on the others.
+
+    Raises
+    ------
+    RunError
+        If there is only one fold.
+    """
+    return [
+        fold.with_logits(calibration.log_odds(fold.scored.logits))
+        for fold, calibration in _fitted(run, _fit_platt)
     ]
 
 
@@ -136,8 +147,8 @@ def on_one_scale(run: Folds) -> list[FoldScores]:
     """
     together = _fit_platt(run)
     return [
-        fold.with_logits((own.log_odds(fold.scored.logits) - together.intercept) / together.slope)
-        for fold, own in _fitted(run, _fit_platt)
+        fold.with_logits((fold.scored.logits - together.intercept) / together.slope)
+        for fold in calibrated_log_odds(run)
     ]
 
 

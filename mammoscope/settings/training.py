@@ -70,10 +70,11 @@ class TrainConfig(Frozen):
     fold: PositiveInt | None = None
     """Fold of the committed table whose patients are used for validation; None uses a share
     `validation_fraction` of the patients."""
-    calibrated_on: str | None = None
-    """Folder of a run with folds that was trained like this one. This network is trained on the
-    patients of all folds, and calibrated and measured with that run's predictions, each for a
-    patient that its network was not trained on."""
+    calibrated_on: tuple[str, ...] = ()
+    """Folders of runs with folds. This network is trained on the patients of all folds, and
+    calibrated and measured with those runs' predictions, each for a patient that its network was
+    not trained on: with those of one run that was trained like this one, or with the mean of
+    several, from which this one learns as its `teachers`."""
     head: HeadName = "mean"
     trainable_from: str = "all"
     """Backbone layer after which convolutions are trainable; or ``all``, ``none``, or ``auto``: the
@@ -103,7 +104,9 @@ class TrainConfig(Frozen):
     augmentation: AugmentationName = "flips"
     teachers: tuple[str, ...] = ()
     """Folders of training runs to distil from: the network is trained on their mean prediction in
-    addition to the labels. They must have the same kind of network and the same split."""
+    addition to the labels. They must have the same kind of network and the same split. With
+    `calibrated_on`, they are runs with folds and may have other kinds of networks: an image's
+    prediction comes from networks that were not trained on its patient."""
     teacher_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
     """Weight of the teachers' prediction in the loss; the rest is the label's."""
     precision: PrecisionName = "auto"
@@ -124,7 +127,7 @@ class TrainConfig(Frozen):
 
     @model_validator(mode="after")
     def _nobody_is_left_for_validation(self) -> Self:
-        if self.calibrated_on is not None and (
+        if self.calibrated_on and (
             self.fold is not None or self.layout != "folders" or self.schedule == "plateau"
         ):
             raise ValueError("calibrated_on needs no fold, layout folders, and no schedule plateau")
@@ -132,11 +135,18 @@ class TrainConfig(Frozen):
 
     @model_validator(mode="after")
     def _lesions_need_cells(self) -> Self:
-        if self.learns_lesions and (self.head != "lesions" or self.teachers):
-            raise ValueError("outlined lesions need head lesions, and no teachers")
+        if self.learns_lesions and self.head != "lesions":
+            raise ValueError("outlined lesions need head lesions")
+        if self.layout == "lesions" and self.teachers:
+            raise ValueError("layout lesions has no labels, and so no teachers")
         if self.head == "lesions" and self.backbone != "inceptionv3":
             raise ValueError("head lesions supports only the cells of inceptionv3")
         return self
+
+    @property
+    def measured_by(self) -> str | None:
+        """Names of the runs in `calibrated_on`, as ``mammoscope dev compare`` names their mean."""
+        return "+".join(Path(run).name for run in self.calibrated_on) or None
 
     @property
     def learns_lesions(self) -> bool:
@@ -180,7 +190,7 @@ class TrainConfig(Frozen):
             **self.to_record(),
             "weights": Path(self.weights).name,
             "teachers": [Path(teacher).name for teacher in self.teachers],
-            "calibrated_on": None if self.calibrated_on is None else Path(self.calibrated_on).name,
+            "calibrated_on": [Path(run).name for run in self.calibrated_on],
         }
 
     @classmethod

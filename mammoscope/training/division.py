@@ -66,15 +66,15 @@ def divide(
     leaked = shared_patients(pool, published_test)
     kind = "published" if published_test else "by patient, no published test folder"
     test = published_test
-    in_folds = config.fold is not None or config.calibrated_on is not None
+    in_folds = config.fold is not None or bool(config.calibrated_on)
     if leaked and config.split == "patients" and not in_folds:
         kind = "divided anew by patient"
         pool, test = split_off(dataset.examples, _TEST_FRACTION, config.seed)
     leaky = bool(leaked) and config.split == "published"
     if config.layout == "lesions":
         split = PatientSplit(dataset.split("train"), dataset.split("heldout"))
-    elif config.calibrated_on is not None:
-        kind = f"patients of all folds, measured by {Path(config.calibrated_on).name}"
+    elif config.calibrated_on:
+        kind = f"patients of all folds, measured by {config.measured_by}"
         split = PatientSplit(pool, (), test)
     elif config.fold is None:
         train_part, validation = split_off(pool, config.validation_fraction, config.seed)

@@ -21,6 +21,7 @@ from mammoscope.model.networks import CELLS
 from mammoscope.settings.training import TrainConfig
 from mammoscope.training.batches import (
     AHEAD,
+    TEACHERS,
     WORKERS,
     PreprocessedExamples,
     as_input,
@@ -122,6 +123,8 @@ class LesionBatches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
         Batch size, share of films, augmentation of images and seed are used.
     grid
         Rows and columns of the network's maps.
+    answers
+        Teachers' probabilities for the images, float32 (N,); None without teachers.
     """
 
     def __init__(
@@ -130,9 +133,11 @@ class LesionBatches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
         films: PreprocessedFilms,
         config: TrainConfig,
         grid: tuple[int, int],
+        answers: npt.NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__(workers=WORKERS, use_multiprocessing=False, max_queue_size=AHEAD)
         self._images, self._films, self._config, self._grid = images, films, config, grid
+        self._answers = answers
         share = config.lesion_share if images else 1.0
         self._films_each = max(1, round(share * config.batch_size))
         self._images_each = config.batch_size - self._films_each
@@ -169,11 +174,17 @@ class LesionBatches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
             cells.append(cell_targets(boxes, self._config.input_size, self._grid))
         blank = np.zeros((len(images), *self._grid, 2), dtype=np.float32)
         is_image = np.repeat(np.array([1.0, 0.0], dtype=np.float32), [len(images), len(films)])
-        logits = np.array([*labels, *[0] * len(films)], dtype=np.float32)[:, None]
+        targets = {"logit": labels}
+        if self._answers is not None:
+            targets[TEACHERS] = self._answers[images].tolist()
+        of_images = {
+            name: np.array([*values, *[0] * len(films)], dtype=np.float32)[:, None]
+            for name, values in targets.items()
+        }
         return (
             as_input(np.stack(pixels)),
-            {"logit": logits, CELLS: np.concatenate([blank, np.stack(cells)])},
-            {"logit": is_image, CELLS: 1.0 - is_image},
+            {**of_images, CELLS: np.concatenate([blank, np.stack(cells)])},
+            {**dict.fromkeys(of_images, is_image), CELLS: 1.0 - is_image},
         )
 
 

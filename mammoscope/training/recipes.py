@@ -10,9 +10,9 @@ its folds:
     Initial weights as in `TrainConfig`, or ``run:NAME`` for the network of an earlier run. In a run
     with folds, ``{fold}`` in the name is the number of the fold.
 ``teachers``
-    Names of earlier runs to distil from.
+    Names of earlier runs to distil from; with ``calibrated_on``, of runs with folds.
 ``calibrated_on``
-    Name of an earlier run with folds; see `TrainConfig`.
+    Names of earlier runs with folds; see `TrainConfig`.
 ``folds``
     Number of folds to train, each as a separate run: ``NAME/fold-1`` and so on.
 """
@@ -48,10 +48,12 @@ class PlannedRun:
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the runs whose networks or predictions this run uses."""
-        weights, folds = self.config.weights, self.config.calibrated_on
-        first = (weights.removeprefix(_RUN),) if weights.startswith(_RUN) else ()
-        measured = [f"{folds}/fold-{fold}" for fold in range(1, FOLDS + 1)] if folds else []
-        return (*first, *self.config.teachers, *measured)
+        config = self.config
+        first = (config.weights.removeprefix(_RUN),) if config.weights.startswith(_RUN) else ()
+        if not config.calibrated_on:
+            return (*first, *config.teachers)
+        by_fold = dict.fromkeys((*config.teachers, *config.calibrated_on))
+        return (*first, *(f"{run}/fold-{fold}" for run in by_fold for fold in range(1, FOLDS + 1)))
 
     @property
     def folders(self) -> set[DataName]:
@@ -61,12 +63,11 @@ class PlannedRun:
     def config_in(self, runs: Path) -> TrainConfig:
         """Return the configuration with the paths of other runs, whose folders are in `runs`."""
         changes: dict[str, Any] = {
-            "teachers": tuple(str(runs / teacher) for teacher in self.config.teachers)
+            name: tuple(str(runs / run) for run in getattr(self.config, name))
+            for name in ("teachers", "calibrated_on")
         }
         if self.config.weights.startswith(_RUN):
             changes["weights"] = str(runs / self.config.weights.removeprefix(_RUN) / NETWORK_NAME)
-        if self.config.calibrated_on is not None:
-            changes["calibrated_on"] = str(runs / self.config.calibrated_on)
         return self.config.model_copy(update=changes)
 
 

@@ -104,7 +104,7 @@ def write_results(
         metrics={
             "validation": {
                 **measured.to_json(),
-                "by_folds": config.described()["calibrated_on"],
+                "by_folds": config.measured_by,
                 "with_age": with_age.to_json() if with_age else None,
             }
         },

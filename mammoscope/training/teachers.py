@@ -61,14 +61,9 @@ def teacher_answers(
     RunError
         If a teacher's folder is not a complete run with the same kind of network.
     """
-    patients = {example.patient_id for example in kept_away}
     folders = [Path(folder) for folder in config.teachers]
     smoothings = [require_alike(folder, config).smoothing for folder in folders]
-    for folder in folders:
-        if patients & _patients(folder):
-            raise LeakageError(
-                f"The teacher {folder.name} was trained on validation or test patients of this run."
-            )
+    require_not_learned(kept_away, folders)
     log_odds = np.zeros(len(learned.examples), np.float64)
     for folder, smoothing in zip(folders, smoothings, strict=True):
         artifact = load_artifact(folder)
@@ -99,6 +94,22 @@ def require_alike(folder: Path, config: TrainConfig) -> TrainConfig:
     if other := [name for name in _SAME if getattr(teacher, name) != getattr(config, name)]:
         raise RunError(f"The run {folder.name} differs from the new network in {', '.join(other)}.")
     return teacher
+
+
+def require_not_learned(kept_away: Sequence[Example], teachers: Sequence[Path]) -> None:
+    """Refuse teachers that were trained on a patient of `kept_away`.
+
+    Raises
+    ------
+    LeakageError
+        If there is one.
+    """
+    patients = {example.patient_id for example in kept_away}
+    for folder in teachers:
+        if patients & _patients(folder):
+            raise LeakageError(
+                f"The teacher {folder.name} was trained on validation or test patients of this run."
+            )
 
 
 def _patients(folder: Path) -> set[str]:

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -25,7 +24,7 @@ from mammoscope.settings.training import TrainConfig
 from mammoscope.system.progress import phase
 from mammoscope.training.batches import Batches, PreprocessedExamples, preprocess_examples
 from mammoscope.training.division import DividedData, divide, read_examples, sentences
-from mammoscope.training.fold_logits import fold_logits
+from mammoscope.training.fold_logits import fold_answers, fold_logits
 from mammoscope.training.lesions import LesionBatches, PreprocessedFilms, preprocess_films
 from mammoscope.training.loop import Loop, predict
 from mammoscope.training.packing import save_network
@@ -218,9 +217,7 @@ def _train(
         {"train": split.train, "validation": split.validation, "test": split.test},
     )
     loop, learned = _loop(config, divided, paths, place)
-    by_folds = None
-    if config.calibrated_on is not None:
-        by_folds = fold_logits(learned, Path(config.calibrated_on), config)
+    by_folds = fold_logits(learned, config) if config.calibrated_on else None
 
     def after_epoch(done: History) -> None:
         write_json(paths.output / HISTORY_NAME, done)
@@ -260,14 +257,16 @@ def _loop(
         teacher, network = network, quantise(network)
         some = learned.pixels[:: -(-len(learned.pixels) // _RANGE_IMAGES)]
         fit_ranges(network, teacher, some)
-    answers = (
-        teacher_answers(learned, (*split.validation, *split.test), config, _network)
-        if config.teachers
-        else None
-    )
+    answers = None
+    if config.teachers:
+        kept_away = (*split.validation, *split.test)
+        if config.calibrated_on:
+            answers = fold_answers(learned, kept_away, config)
+        else:
+            answers = teacher_answers(learned, kept_away, config, _network)
     batches: Batches | LesionBatches = Batches(learned, config, answers, place or ALONE, devices)
     if config.learns_lesions:
-        batches = _lesion_batches(learned, config, paths, network)
+        batches = _lesion_batches(learned, config, paths, network, answers)
     writes = place is None or place.leads
     return Loop(network, config, batches, validation, checkpoint, writes, teacher), learned
 
@@ -308,7 +307,11 @@ def _preprocess(
 
 
 def _lesion_batches(
-    learned: PreprocessedExamples, config: TrainConfig, paths: RunPaths, network: keras.Model
+    learned: PreprocessedExamples,
+    config: TrainConfig,
+    paths: RunPaths,
+    network: keras.Model,
+    answers: npt.NDArray[np.float32] | None,
 ) -> LesionBatches:
     """Batches of films only, or of images and films."""
     grid = network.output["logit_map"].shape[1:3]
@@ -317,7 +320,7 @@ def _lesion_batches(
     if paths.lesions is None:
         raise ConfigurationError("The run also needs a folder of films with outlined lesions.")
     films = preprocess_films(read_films(paths.lesions, "train"), config, paths.cache)
-    return LesionBatches(learned, films, config, grid)
+    return LesionBatches(learned, films, config, grid, answers)
 
 
 def _network(config: TrainConfig) -> keras.Model:

@@ -113,6 +113,7 @@ def preprocessed(films: Path, tmp_path: Path):
 
 
 def test_batches_have_their_share_of_films_and_flip_boxes(films, tmp_path):
+    from mammoscope.training.batches import TEACHERS
     from mammoscope.training.lesions import LesionBatches, flipped_film
 
     some = preprocessed(films, tmp_path)
@@ -131,6 +132,15 @@ def test_batches_have_their_share_of_films_and_flip_boxes(films, tmp_path):
     again = LesionBatches(some, some, config, (14, 7))
     again.begin_epoch(3)
     assert np.array_equal(again[0][0], pixels)
+    answers = np.linspace(0, 1, 16, dtype=np.float32)
+    taught = LesionBatches(some, some, config, (14, 7), answers)
+    taught.begin_epoch(3)
+    _, with_teachers, their_weights = taught[0]
+    assert with_teachers["logit"].tolist() == targets["logit"].tolist()
+    assert set(with_teachers[TEACHERS][:6, 0]) <= set(answers)
+    assert their_weights[TEACHERS].tolist() == weights["logit"].tolist()
+    asked = np.concatenate([taught[i][1][TEACHERS][:-2, 0] for i in range(3)])
+    assert sorted(asked) == sorted(answers)
     films_alone = LesionBatches(None, some, config, (14, 7))
     seen = np.concatenate([films_alone[i][0] for i in range(len(films_alone))])
     assert len(seen) == 16
