@@ -203,11 +203,15 @@ def describe_ignored(ignored: Mapping[str, int]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """An image with the label and split of its folders; ``split`` is empty without splits."""
+    """An image with the label and split of its folders; ``split`` is empty without splits.
+
+    ``below`` is its path below these folders.
+    """
 
     split: str
     label: int
     path: Path
+    below: str
 
 
 def _locate(root: Path, labels: tuple[str, str]) -> tuple[list[_Found], dict[str, int]]:
@@ -216,11 +220,13 @@ def _locate(root: Path, labels: tuple[str, str]) -> tuple[list[_Found], dict[str
     found: list[_Found] = []
     unlabelled: list[Path] = []
     for path in walk_images(root, _cannot_be_listed):
-        folders = [_plain(part) for part in path.relative_to(root).parts[:-1]]
+        parts = path.relative_to(root).parts
+        folders = [_plain(part) for part in parts[:-1]]
         split = _SPLIT_FOLDERS.get(folders[0], "") if folders else ""
         name = next(iter(folders[1:] if split else folders), "")
         if name in names:
-            found.append(_Found(split, names.index(name), path))
+            below = "/".join(parts[2 if split else 1 :])
+            found.append(_Found(split, names.index(name), path, below))
         else:
             unlabelled.append(path)
     if any(each.split for each in found):
@@ -238,7 +244,7 @@ def _labelled_by(rows: Sequence[Row], root: Path, labels: tuple[str, str]) -> li
     files = [PurePosixPath(path.relative_to(root).as_posix()) for path in paths]
     matched = _matched(rows, files)
     found = [
-        _Found("", _label(matched[file], labels), path)
+        _Found("", _label(matched[file], labels), path, str(file))
         for path, file in zip(paths, files, strict=True)
     ]
     return sorted(found, key=lambda each: (each.label, each.path))
@@ -358,13 +364,12 @@ def _example(found: _Found, file: PurePosixPath, row: Row | None, *, is_unique: 
     named = _KAGGLE_NAME.match(file.name)
     patient = row.patient() if row else (named["patient"] if named else "")
     image = (row.text("image_id") if row else "") or (named["image"] if named else file.stem)
-    below = "/".join(file.parts[2 if found.split else 1 :])
     return Example(
         path=found.path,
         label=found.label,
         split=found.split,
         # Equal names in two folders are two images, and so two patients.
-        patient_id=patient or f"{found.split}/{found.label}/{below}",
+        patient_id=patient or f"{found.split}/{found.label}/{found.below}",
         image_id=image,
         patient_known=bool(patient),
         facts=_facts(row) if row else Facts(),

@@ -214,6 +214,10 @@ def test_a_table_may_have_the_labels(folder: Path, labels: list[str], names: tup
     assert [each.path for each in dataset.examples] == [images[i] for i in (0, 3, 1, 2)]
     assert dataset.splits == ()
     assert not dataset.ignored
+    assert len({each.patient_id for each in dataset.examples}) == 4
+    for image in images:  # nor does the folder's depth matter
+        image.rename(folder / image.name)
+    assert len({each.patient_id for each in read_dataset(folder, labels=names).examples}) == 4
 
 
 def test_a_table_with_labels_must_have_one_for_each_image(folder: Path):
