@@ -131,7 +131,9 @@ class Predictor:
             content, image = None, _refused(entry, MammoscopeError(_INTERNAL))
         placed = entry.placement.patient
         facts = image.to_json()
-        if not self._job.identifiers:
+        if self._job.identifiers:
+            facts["file"] = _in_utf8(entry.name)
+        else:
             facts["file"] = self._pseudonyms.of("file", entry.name)
             content = content and self._pseudonyms.of("content", content)
             facts["patient"] = (placed and self._pseudonyms.of("patient", placed)) or image.patient
@@ -147,6 +149,11 @@ class Predictor:
         return predict_image(
             self._engine, entry.name, read, entry.placement, self._job.operating_point
         )
+
+
+def _in_utf8(name: str) -> str:
+    """Return a name as text, with escapes for bytes that are not UTF-8; a column has only text."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _go_on() -> None:

@@ -30,7 +30,7 @@ from mammoscope.bulk.levels import aggregate_division, divisions
 from mammoscope.bulk.predictor import BulkJob, Parts, Predictor, load_parts
 from mammoscope.bulk.shards import FIRST_IMAGES, Shard, cut, images_in, most_shards
 from mammoscope.bulk.sources import NO_IMAGES, open_source
-from mammoscope.errors import MammoscopeError, StorageError, UnreadableFileError
+from mammoscope.errors import MammoscopeError, StorageError, UnreadableFileError, UsageError
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.model.artifact.card import Card
 from mammoscope.system.progress import progress
@@ -45,6 +45,9 @@ ACTOR_MEMORY_BYTES: Final = 3 << 29
 
 _SHARDS_AT_HAND: Final = 2
 """Shards that an actor has: while Ray brings the next one, it is busy with another."""
+
+_PRIVATE: Final = "memory://"
+"""URLs of what other processes do not see."""
 
 _SMALL_TASK_CPUS: Final = 0.1
 _POLL_S: Final = 0.1
@@ -76,6 +79,24 @@ class BulkResult:
     predicted: int
     breasts: int
     patients: int
+
+
+def has_results(output: str) -> bool:
+    """Return whether a run can be continued there.
+
+    Raises
+    ------
+    ConfigurationError
+        If there are other files.
+    UsageError
+        If processes cannot share it, or the URL cannot be used.
+    """
+    if output.startswith(_PRIVATE):
+        raise UsageError(
+            "memory:// belongs to one process, and the results would be lost; use a path, or s3, "
+            "gs or az."
+        )
+    return Store(output).origin() is not None
 
 
 def check(job: BulkJob, card: Card) -> None:

@@ -73,16 +73,22 @@ def run(args: argparse.Namespace) -> int:
 
     from mammoscope.bulk.cluster import on_ray
     from mammoscope.bulk.predictor import BulkJob
-    from mammoscope.bulk.running import check, predict_in_bulk, require_images
+    from mammoscope.bulk.running import check, has_results, predict_in_bulk, require_images
 
-    source = _absolute(args.source)
+    source, output = _absolute(args.source), _absolute(args.output)
+    key_file = _key_file(args)
     require_images(source)
+    if has_results(output) and not key_file.exists():
+        raise UsageError(
+            "OUT has results, but the key of their pseudonyms is missing. Put OUT.key back beside "
+            "it, or name the key's file with --id-key. Without the key, name another OUT."
+        )
     job = BulkJob(
         source=source,
-        output=_absolute(args.output),
+        output=output,
         model=model,
         operating_point=args.operating_point,
-        key=read_or_make(_key_file(args)),
+        key=read_or_make(key_file),
         identifiers=args.identifiers,
     )
     check(job, card)

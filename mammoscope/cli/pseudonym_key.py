@@ -38,7 +38,10 @@ def read_or_make(key_file: Path) -> bytes:
     except FileExistsError:
         return read(key_file)
     except OSError as err:
-        raise UsageError("The file of --id-key cannot be created; name another one.") from err
+        raise UsageError(
+            "The key for pseudonyms cannot be created: its folder does not exist or cannot be "
+            "written to. Create the folder, or name another file with --id-key."
+        ) from err
     with open(descriptor, "wb") as stream:  # noqa: PTH123 a descriptor, no path
         stream.write(key := Pseudonyms.new_key())
     return key

@@ -311,6 +311,26 @@ def require_both_classes(examples: Iterable[Example], purpose: str) -> None:
         raise SingleClassError(f"The images for {purpose} need labels 0 and 1; found: {held}.")
 
 
+def require_both_kinds_of_patients(examples: Iterable[Example], purpose: str) -> None:
+    """Refuse examples whose patients all have a tumour, or all have none.
+
+    Raises
+    ------
+    SingleClassError
+        If so; `purpose` names the use of the examples in the message.
+    """
+    labels: dict[str, int] = {}
+    for example in examples:
+        known = labels.get(example.patient_id, 0)
+        labels[example.patient_id] = max(known, example.label)
+    if len(set(labels.values())) < len(LABELS):
+        what = "a tumour" if 1 in labels.values() else "no tumour"
+        raise SingleClassError(
+            f"All patients for {purpose} have {what}, so nothing could be measured by patient; add "
+            "images of other patients, or change --validation-fraction or --seed."
+        )
+
+
 def breast_ids(examples: Sequence[Example], chest_walls: Sequence[str | None]) -> list[str]:
     """Return an identifier of each image's breast.
 

@@ -6,6 +6,8 @@ is that of one process but for rounding. Import this before Keras computes anyth
 """
 
 import hashlib
+import os
+import socket
 from typing import Any, Final
 
 import jax
@@ -39,6 +41,8 @@ def join(place: Place, batch_size: int) -> int:
             "JAX. Set KERAS_BACKEND=jax before Keras is imported."
         )
     host, port = parse_bind(place.coordinator)
+    if place.leads:
+        _require_free(host, port)
     jax.distributed.initialize(
         place.coordinator,
         place.count,
@@ -60,23 +64,37 @@ def join(place: Place, batch_size: int) -> int:
     return devices
 
 
-def require_same(*facts: Any) -> None:
+def _require_free(host: str, port: int) -> None:
+    """Refuse a port on which another program listens; JAX would crash."""
+    everywhere = host != LOOPBACK
+    dual = everywhere and socket.has_dualstack_ipv6()
+    try:
+        socket.create_server(
+            ("" if everywhere else host, port),
+            family=socket.AF_INET6 if dual else socket.AF_INET,
+            dualstack_ipv6=dual,
+        ).close()
+    except OSError as err:
+        raise RunError(
+            f"Process 0 cannot listen on port {port}: {os.strerror(err.errno or 0)}. Give all processes "
+            "another port in --coordinator."
+        ) from err
+
+
+def require_same(refusal: str, *facts: Any) -> None:
     """Compare facts with those of the other processes.
 
     Raises
     ------
     RunError
-        If they differ.
+        If they differ; its message is `refusal`.
     """
     digest = hashlib.sha256()
     for fact in facts:
         digest.update(fact.tobytes() if isinstance(fact, np.ndarray) else repr(fact).encode())
     words = np.frombuffer(digest.digest(), dtype=np.int32)
     if (multihost_utils.process_allgather(words).reshape(-1, words.size) != words).any():
-        raise RunError(
-            "The processes have different images or checkpoints; give all of them the same data "
-            "and the same output folder, on storage that they share."
-        )
+        raise RunError(refusal)
 
 
 def leave() -> None:

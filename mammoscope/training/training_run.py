@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from mammoscope.data.dataset import Dataset, Example, describe_ignored, require_both_classes
+from mammoscope.data.dataset import (
+    Dataset,
+    Example,
+    describe_ignored,
+    require_both_classes,
+    require_both_kinds_of_patients,
+)
 from mammoscope.data.fold_table import read_folds
 from mammoscope.data.lesions import read_films
 from mammoscope.data.split_table import write_split
@@ -52,6 +58,14 @@ from mammoscope.training.validation import History, measure
 
 _RANGE_IMAGES: Final = 16
 """Training images from which the ranges of a quantised network start."""
+
+_DIFFERENT_OPTIONS: Final = (
+    "The processes were started with different options; give all of them the same."
+)
+_DIFFERENT_INPUTS: Final = (
+    "The processes have different images or checkpoints; give all of them the same data and the "
+    "same output folder, on storage that they share."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -250,7 +264,8 @@ def _loop(
         if place.leads:  # last, when the others can load the preprocessed images
             devices = _distribution().join(place, config.batch_size)
         size = checkpoint.stat().st_size if checkpoint.is_file() else 0
-        _distribution().require_same(learned.pixels, validation.pixels, size)
+        _distribution().require_same(_DIFFERENT_OPTIONS, config.described())
+        _distribution().require_same(_DIFFERENT_INPUTS, learned.pixels, validation.pixels, size)
     keras.utils.set_random_seed(config.seed)
     network, teacher = _network(config), None
     if config.quantised:
@@ -303,6 +318,7 @@ def _preprocess(
     preprocessed = preprocess_examples(examples, config, paths.cache, f"preprocess {name}")
     if examples:  # a run on all folds has none for validation
         require_both_classes(preprocessed.examples, name)
+        require_both_kinds_of_patients(preprocessed.examples, name)
     return preprocessed
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ import ray
 
 from mammoscope.__main__ import main
 from mammoscope.bulk.cluster import on_ray
+from mammoscope.bulk.dataset import ORIGIN_NAME, Origin, Store
 from mammoscope.bulk.predictor import BulkJob
 from mammoscope.bulk.running import _Report, actors, predict_in_bulk
 from mammoscope.model.artifact.folder import load_artifact
@@ -200,6 +202,27 @@ def test_errors_of_the_source_are_those_of_predict(
         error = capsys.readouterr().err
         assert "images" in error or "nothing at SOURCE" in error
         assert not (tmp_path / "out").exists()
+
+
+def test_outputs_that_cannot_be_used_are_refused_before_ray_starts(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refusal(output: object, *more: object) -> str:
+        assert main(command("127.0.0.1:1", images, "--output", output, *more)) == 2
+        return capsys.readouterr().err
+
+    assert "its folder does not exist" in refusal(tmp_path / "missing" / "out")
+    key = tmp_path / "key"
+    assert "belongs to one process" in refusal("memory://out", "--id-key", key)
+    origin = Origin("1", "0" * 64, "default", 0.5, False, "source", "key", 6)
+    output = tmp_path / "out"
+    Store(str(output)).write_json(ORIGIN_NAME, asdict(origin))
+    assert "the key of their pseudonyms is missing" in refusal(output)
+    assert not (tmp_path / "out.key").exists()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "notes.txt").touch()
+    assert main(command("127.0.0.1:1", images, "--output", tmp_path / "foreign")) == 1
+    assert not (tmp_path / "foreign.key").exists()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1", "nonsense", "127.0.0.1:99999"])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,22 @@ def test_rows_are_those_of_predict(
 
 def repr_of(row: dict[str, Any]) -> str:
     return repr(sorted((key, value or None) for key, value in row.items()))
+
+
+def test_names_that_are_no_text_are_written_as_text(
+    phantom_folder: Path, compiled_folder: Path, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    image = min(phantom_folder.glob("*.jpg"))
+    shutil.copy(image, os.fsencode(images) + b"/a\xff\xc3\xa9.jpg")
+    job = BulkJob(str(images), str(tmp_path / "out"), compiled_folder, "default", KEY, True)
+    with Predictor(job) as predictor:
+        (shard,) = cut(open_source(job.source).entries(), lambda: 6)
+        part = predictor.predict(shard)
+    assert (part.rows, part.refused) == (1, 0)
+    table = pyarrow.parquet.read_table(tmp_path / "out" / "level=image" / part.name)
+    assert table["file"].to_pylist() == ["a\\xff\N{LATIN SMALL LETTER E WITH ACUTE}.jpg"]
 
 
 def test_equal_files_are_two_rows_with_one_content(rows: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from mammoscope.data.dataset import (
     describe_ignored,
     read_dataset,
     require_both_classes,
+    require_both_kinds_of_patients,
 )
 from mammoscope.data.split_table import read_split, write_split
 from mammoscope.errors import (
@@ -378,6 +379,17 @@ def test_a_single_class_is_refused(folder: Path):
     examples = [example for example in read_dataset(folder).examples if example.label == 0]
     with pytest.raises(SingleClassError, match="found: 0"):
         require_both_classes(examples, "training")
+
+
+def test_patients_of_a_single_class_are_refused(phantom_dataset: Path):
+    examples = read_dataset(phantom_dataset).examples
+    require_both_kinds_of_patients(examples, "validation")
+    sick = {each.patient_id for each in examples if each.label == 1}
+    assert any(each.label == 0 for each in examples if each.patient_id in sick)
+    for kind, said in ((True, "have a tumour"), (False, "have no tumour")):
+        alike = [each for each in examples if (each.patient_id in sick) is kind]
+        with pytest.raises(SingleClassError, match=f"All patients for validation {said}"):
+            require_both_kinds_of_patients(alike, "validation")
 
 
 def test_breasts_are_told_apart_by_side(phantom_dataset: Path, folder: Path):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -114,3 +115,33 @@ def test_two_processes_train_as_one_and_resume_on_two_machines(
     assert together == pytest.approx(expected, abs=TOLERANCE)
     assert np.ptp(losses(output)[::2]) > 0.05  # the network changed
     assert json.loads((output / "environment.json").read_text())["backend"] == "jax"
+
+
+def test_a_port_in_use_is_named(phantom_dataset: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        launch = start(
+            phantom_dataset, tmp_path / "run", "--processes", PROCESSES, "--process", 0,
+            "--coordinator", f"127.0.0.1:{port}",
+        )  # fmt: skip
+        _, errors = launch.communicate(timeout=200)
+    assert launch.returncode == 1
+    assert f"Process 0 cannot listen on port {port}: Address already in use." in errors
+
+
+def test_other_options_are_refused_before_the_first_epoch(
+    phantom_dataset: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    launches = [
+        start(
+            phantom_dataset, output, "--processes", place.count, "--process", place.number,
+            "--coordinator", place.coordinator, "--label-smoothing", 0.1 * place.number,
+        )
+        for place in on_this_machine(PROCESSES)
+    ]  # fmt: skip
+    answers = [launch.communicate(timeout=500) for launch in launches]
+    assert launches[0].returncode == 1, answers
+    assert launches[1].returncode in (1, EXIT_LOST), answers
+    assert any("were started with different options" in errors for _, errors in answers)
+    assert not (output / "history.json").exists()
