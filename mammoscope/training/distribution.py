@@ -76,8 +76,8 @@ def _require_free(host: str, port: int) -> None:
         ).close()
     except OSError as err:
         raise RunError(
-            f"Process 0 cannot listen on port {port}: {os.strerror(err.errno or 0)}. Give all processes "
-            "another port in --coordinator."
+            f"Process 0 cannot listen on port {port}: {os.strerror(err.errno or 0)}. Give all "
+            "processes another port in --coordinator."
         ) from err
 
 
