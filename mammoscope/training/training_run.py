@@ -259,6 +259,8 @@ def _loop(
         devices = _distribution().join(place, config.batch_size)
     learned = _preprocess(split.train, config, paths, "train")
     validation = _preprocess(split.validation, config, paths, "validation")
+    if measured := (learned if config.calibrated_on else validation).examples:
+        require_both_kinds_of_patients(measured, "validation")
     checkpoint = paths.output / CHECKPOINT_NAME
     if place is not None:
         if place.leads:  # last, when the others can load the preprocessed images
@@ -318,7 +320,6 @@ def _preprocess(
     preprocessed = preprocess_examples(examples, config, paths.cache, f"preprocess {name}")
     if examples:  # a run on all folds has none for validation
         require_both_classes(preprocessed.examples, name)
-        require_both_kinds_of_patients(preprocessed.examples, name)
     return preprocessed
 
 
