@@ -286,7 +286,10 @@ def _what_is_there(ignored: Mapping[str, int], labels: tuple[str, str]) -> str:
 
 def _table_in(root: Path) -> Path | None:
     """Return the metadata table in a data set's folder, however its name is capitalised."""
-    found = sorted(each for each in root.iterdir() if each.name.casefold() == METADATA_NAME)
+    try:
+        found = sorted(each for each in root.iterdir() if each.name.casefold() == METADATA_NAME)
+    except OSError as err:
+        _cannot_be_listed(err)
     return next((each for each in found if each.name == METADATA_NAME), next(iter(found), None))
 
 
