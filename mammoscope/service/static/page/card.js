@@ -111,7 +111,6 @@ function Separation({ test }) {
   const bars = [
     [text.level.image, test.auc],
     [text.level.breast, test.breast?.auc],
-    [text.level.patient, test.patient?.auc],
     [text.level.age, test.with_age?.auc],
   ].filter(([, auc]) => auc);
   const label = bars.map(([name, auc]) => `${name}: ${figure(auc)}`).join("; ");
