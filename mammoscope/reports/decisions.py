@@ -37,7 +37,7 @@ def draw_decision_curve(scores: Scores, *, resamples: int = RESAMPLES) -> Figure
     Parameters
     ----------
     scores
-        Scores of validation images.
+        Scores of held-out images.
     resamples
         Number of bootstrap resamples of patients.
     """
@@ -61,7 +61,7 @@ def draw_decision_curve(scores: Scores, *, resamples: int = RESAMPLES) -> Figure
         ylim=(-0.1, 1.1 * max(everybody.max(), 0.05)),
         xlabel="threshold probability",
         ylabel="net benefit per image",
-        title="Decision curve on validation images",
+        title="Decision curve on held-out patients",
     )
     axes.legend()
     return figure
@@ -74,7 +74,7 @@ def draw_confusion_matrices(scores: Scores, thresholds: Mapping[str, float]) -> 
     Parameters
     ----------
     scores
-        Scores of validation images.
+        Scores of held-out images.
     thresholds
         Threshold probability by name of the operating point.
     """
@@ -117,8 +117,8 @@ def draw_operating_points(parts: Mapping[str, Mapping[str, Any]]) -> Figure:
     Parameters
     ----------
     parts
-        Results by split (validation, test), in the form of the card: for each operating point,
-        ``sensitivity`` and ``specificity``.
+        Results by the kind of patients, such as test, in the form of the card: for each operating
+        point, ``sensitivity`` and ``specificity``.
     """
     names = list(dict.fromkeys(name for part in parts.values() for name in part))
     figure = new_figure(7.2, 0.9 + 0.45 * len(names))
@@ -182,7 +182,7 @@ def draw_scores(scores: Scores, marked: Sequence[int] = ()) -> Figure:
     Parameters
     ----------
     scores
-        Scores of validation images.
+        Scores of held-out images.
     marked
         Indices of the images to mark with a, b, c ...
     """

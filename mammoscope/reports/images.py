@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from mammoscope.reports import comparison, data, decisions
 from mammoscope.reports.epochs import draw_curves
+from mammoscope.reports.modelcard import validated
 from mammoscope.reports.performance import draw_reliability, draw_roc
 from mammoscope.reports.record import Run, read_runs
 from mammoscope.reports.style import save_figures
@@ -94,7 +95,8 @@ def _of_study(records: Path) -> _Drawings:
 
 def _of_model(card: Mapping[str, Any], run: Run | None) -> _Drawings:
     points = card["operating_points"]
-    measured = {"validation": {name: point["measured"] for name, point in points.items()}}
+    fitted = {name: point["measured"] for name, point in points.items()}
+    measured = {validated(card["metrics"]): fitted}
     if "test" in card["metrics"]:
         measured["test"] = card["metrics"]["test"]["operating_points"]
     drawings: _Drawings = {"operating-points": lambda: decisions.draw_operating_points(measured)}

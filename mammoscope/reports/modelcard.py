@@ -87,7 +87,7 @@ def render(card: Card) -> str:
         predictive=_predictive_values,
         prevalences=_prevalences(card),
         compared=_COMPARED,
-        validated=_validated(card),
+        validated=validated(card.metrics),
         fitted_on=_fitted_on(card),
         external={name: _MEASURES[name] for name in _EXTERNAL},
     )
@@ -98,7 +98,7 @@ def _columns(card: Card) -> dict[str, Mapping[str, Any]]:
     reference = card.metrics.get("reference", {})
     found = {
         "test": card.metrics.get("test"),
-        _validated(card): card.metrics.get("validation"),
+        validated(card.metrics): card.metrics.get("validation"),
         "reference preset, test": reference.get("test"),
         "reference preset, validation": reference.get("validation"),
         "as the reference project published": reference.get("published"),
@@ -106,18 +106,18 @@ def _columns(card: Card) -> dict[str, Mapping[str, Any]]:
     return {title: result for title, result in found.items() if result}
 
 
-def _validated(card: Card) -> str:
-    """Title of the results on patients that the measured network was not trained on."""
-    return "out of fold" if _is_by_folds(card) else "validation"
+def validated(metrics: Mapping[str, Any]) -> str:
+    """Title of a card's results on patients that the measured network was not trained on."""
+    return "out of fold" if _is_by_folds(metrics) else "validation"
 
 
 def _fitted_on(card: Card) -> str:
-    return _OUT_OF_FOLD if _is_by_folds(card) else "validation patients"
+    return _OUT_OF_FOLD if _is_by_folds(card.metrics) else "validation patients"
 
 
-def _is_by_folds(card: Card) -> bool:
+def _is_by_folds(metrics: Mapping[str, Any]) -> bool:
     """Whether the network was trained on the patients of all folds, and those of folds measured."""
-    return bool(card.metrics.get("validation", {}).get("by_folds"))
+    return bool(metrics.get("validation", {}).get("by_folds"))
 
 
 def _prevalences(card: Card) -> list[float]:

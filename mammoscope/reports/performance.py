@@ -23,7 +23,7 @@ def draw_reliability(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
     Parameters
     ----------
     scores
-        Scores of validation images.
+        Scores of held-out images.
     resamples
         Number of bootstrap resamples of patients, for the 95 % intervals.
     """
@@ -77,7 +77,7 @@ def draw_roc(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
     Parameters
     ----------
     scores
-        Scores of validation images of both classes.
+        Scores of held-out images of both classes.
     resamples
         Number of bootstrap resamples of patients, for the band.
     """
@@ -104,7 +104,7 @@ def draw_roc(scores: Scores, *, resamples: int = RESAMPLES) -> Figure:
         lw=0,
         label="95 % band, resampled patients",
     )
-    axes.plot(false_rate, true_rate, color=BLUE, label="validation, by image")
+    axes.plot(false_rate, true_rate, color=BLUE, label="held-out patients, by image")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="1 – specificity", ylabel="sensitivity")
     axes.set_aspect("equal")
     axes.set_title(f"ROC; AUC {area}")

@@ -115,7 +115,7 @@ def test_reliability_shows_observed_shares(scores):
 
 def test_roc_curve_lies_in_its_band(scores):
     axes = draw_roc(scores, resamples=200).axes[0]
-    line = next(each for each in axes.lines if each.get_label() == "validation, by image")
+    line = next(each for each in axes.lines if each.get_label() == "held-out patients, by image")
     false_rate, true_rate, _ = roc_curve(scores.labels, scores.logits, drop_intermediate=False)
     np.testing.assert_allclose(line.get_xdata(), false_rate)
     np.testing.assert_allclose(line.get_ydata(), true_rate)
