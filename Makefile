@@ -157,10 +157,12 @@ docs:  ## build the documentation into docs/_build
 	$(sphinx)
 	echo "The documentation is in docs/_build/index.html."
 
-# Tests that need neither a separate process nor many images; the excluded files take most of the time.
+# Tests that need neither a separate process nor many images; the excluded files take most of the time,
+# or wait for timeouts.
 unit_tests := $(addprefix tests/,data evaluation imaging model phantoms service settings studies system) \
 	$(addprefix --ignore=tests/,evaluation/test_robustness.py imaging/dicom/test_dicom_equality.py \
-	imaging/dicom/test_dicom_memory.py imaging/test_quality.py model/test_engine.py)
+	imaging/dicom/test_dicom_memory.py imaging/test_quality.py model/test_engine.py \
+	system/test_side_listener.py)
 
 .PHONY: test-fast
 test-fast: lint  ## lint, then the unit tests: under 3 minutes
