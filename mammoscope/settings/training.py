@@ -159,18 +159,12 @@ class TrainConfig(Frozen):
             return self
         if self.weights in ("imagenet", "none") or self.weights.endswith(".h5"):
             raise ValueError("quantised needs weights, the .keras of an earlier run")
-        if self.backbone != "inceptionv3" or self.channels != "ranks":
-            raise ValueError("quantised supports only backbone inceptionv3 and channels ranks")
+        if self.backbone != "inceptionv3":
+            raise ValueError("quantised supports only backbone inceptionv3")
         if self.learns_lesions or self.teachers or self.head_epochs or self.drop_rate:
             raise ValueError("quantised needs drop_rate 0, and no lesions, teachers or head_epochs")
         if self.precision == "mixed_bfloat16":
             raise ValueError("quantised needs precision auto or float32")
-        return self
-
-    @model_validator(mode="after")
-    def _three_channels_are_flipped_only(self) -> Self:
-        if self.channels == "three" and self.augmentation not in ("none", "flips"):
-            raise ValueError("channels three needs augmentation none or flips")
         return self
 
     @field_validator("input_size")

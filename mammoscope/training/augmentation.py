@@ -44,7 +44,7 @@ def erase(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     Parameters
     ----------
     pixels
-        uint8 (H, W), as returned by `mammoscope.imaging.preprocessing.preprocess`.
+        uint8 (H, W) or (H, W, 3), as returned by `mammoscope.imaging.preprocessing.preprocess`.
     rng
         Source of randomness: equal states give equal images.
 
@@ -55,8 +55,8 @@ def erase(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     flipped = flip(pixels, rng)
     if rng.random() < 0.5:
         return flipped
-    height, width = flipped.shape
-    where = np.zeros(flipped.shape, dtype=np.bool_)
+    height, width = flipped.shape[:2]
+    where = np.zeros((height, width), dtype=np.bool_)
     for _ in range(int(rng.integers(_ERASED_SQUARES[0], _ERASED_SQUARES[1] + 1))):
         side = max(1, round(min(height, width) * float(rng.uniform(*_ERASED_SIDE))))
         top = int(rng.integers(0, height - side + 1))
@@ -70,23 +70,22 @@ def jitter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
     The crop moves by a few pixels, a low pass blurs as other resampling does, the image shrinks to
     fewer rows and columns and grows again, and the grey values get noise, each with probability
-    0.5. A network trained this way gives all copies of an image
-    nearly the same score.
+    0.5. A network trained this way gives all copies of an image nearly the same score.
 
     Parameters
     ----------
     pixels
-        uint8 (H, W), as returned by `mammoscope.imaging.preprocessing.preprocess`.
+        uint8 (H, W) or (H, W, 3), as returned by `mammoscope.imaging.preprocessing.preprocess`.
     rng
         Source of randomness: equal states give equal images.
 
     Returns
     -------
     ndarray
-        uint8 (H, W); beyond the image, its edges are repeated.
+        uint8 of the same shape; beyond the image, its edges are repeated.
     """
     changed: npt.NDArray[Any] = np.ascontiguousarray(erase(pixels, rng))
-    height, width = changed.shape
+    height, width = changed.shape[:2]
     if rng.random() < 0.5:
         scale = 1.0 + rng.uniform(-_JITTER_SCALE, _JITTER_SCALE, size=2)
         shift = rng.uniform(-_JITTER_SHIFT_PX, _JITTER_SHIFT_PX, size=2)

@@ -78,6 +78,21 @@ def test_jitter_changes_images_as_little_as_copies_differ():
     assert np.median(coarse) < 4
 
 
+def test_three_channels_move_together():
+    pixels = preprocessed_phantom((96, 72))
+    three = np.stack([pixels] * 3, axis=-1)
+    for change in (flip, erase, jitter):
+        for seed in range(20):
+            changed = change(three, np.random.default_rng(seed))
+            assert changed.shape == three.shape
+            if change is jitter:  # each channel has its own noise, of a few levels
+                spread = np.ptp(changed.astype(int), axis=-1)
+                assert np.percentile(spread, 99) < 40
+            else:
+                alone = change(pixels, np.random.default_rng(seed))
+                assert (changed == alone[..., None]).all()
+
+
 def test_jitter_takes_detail_as_smaller_copies_do():
     noise = np.random.default_rng(0).integers(1, 256, (256, 160), dtype=np.uint8)
 

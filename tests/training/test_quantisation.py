@@ -364,7 +364,6 @@ def test_8_bits_that_missed_a_limit_are_not_served(
     [
         ({"weights": "imagenet"}, "the .keras of an earlier run"),
         ({"weights": "none"}, "the .keras of an earlier run"),
-        ({"channels": "three"}, "channels ranks"),
         ({"drop_rate": 0.5}, "drop_rate 0"),
         ({"head_epochs": 1}, "head_epochs"),
         ({"precision": "mixed_bfloat16"}, "precision auto or float32"),

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from mammoscope.imaging.arrays import Pixels
 
 MIDDLE_RANK: Final = 128
-"""Grey value of erased tissue: preprocessed pixels are ranks from 1 to 255, and 0 outside."""
+"""Value of erased tissue in every channel: each has values from 1 to 255 inside the breast, and 0
+outside."""
 
 
 def erase_tissue(pixels: Pixels, where: npt.NDArray[np.bool_]) -> Pixels:
@@ -17,13 +18,14 @@ def erase_tissue(pixels: Pixels, where: npt.NDArray[np.bool_]) -> Pixels:
     Parameters
     ----------
     pixels
-        uint8 (H, W), as returned by `preprocess`.
+        uint8 (H, W) or (H, W, 3), as returned by `preprocess`.
     where
         bool (H, W): the region.
 
     Returns
     -------
     ndarray
-        uint8 (H, W), a new array.
+        uint8 of the same shape, a new array.
     """
-    return np.where(where & (pixels > 0), np.uint8(MIDDLE_RANK), pixels)
+    region = where if pixels.ndim == where.ndim else where[..., None]
+    return np.where(region & (pixels > 0), np.uint8(MIDDLE_RANK), pixels)
