@@ -29,8 +29,8 @@ class Network:
         The model folder.
     keras, onnx, onnx_int8
         The same network as .keras and as ONNX, with float32 and with 8-bit convolutions.
-    height, width
-        Input size in pixels.
+    height, width, channels
+        Size of the input in pixels, and number of its channels.
     """
 
     artifact: Path
@@ -39,6 +39,7 @@ class Network:
     onnx_int8: Path
     height: int
     width: int
+    channels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class Contender:
         places = {
             "HEIGHT": str(network.height),
             "WIDTH": str(network.width),
+            "CHANNELS": str(network.channels),
             "KERAS_MODEL": str(network.keras),
             "ONNX_MODEL": str(network.onnx_int8 if self.int8 else network.onnx),
             "MAMMOSCOPE_MODEL": str(network.artifact),

@@ -31,6 +31,7 @@ from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import Engine, load_engine
 from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_phantom
 from mammoscope.phantoms.drawing import Phantom, PhantomConfig, draw_phantom
+from mammoscope.settings.training import ChannelsName
 
 SIZES = ((1914, 2294), (2560, 3328), (3328, 4096))
 """Width and height of common detectors, in pixels."""
@@ -50,7 +51,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     sizes = [SIZES[index] for index in args.size or range(len(SIZES))]
-    needed = _input_size(args.model)
+    needed, channels = _input(args.model)
     # Forked before OpenVINO starts threads, which do not survive a fork.
     rows = []
     for size in sizes:
@@ -62,7 +63,8 @@ def main() -> int:
                 for mode in MODES
             }
             preprocessed = [
-                preprocess(read(data, needed=wanted), needed).pixels for wanted in (None, needed)
+                preprocess(read(data, needed=wanted), needed, channels=channels).pixels
+                for wanted in (None, needed)
             ]
             rows.append((name, size, len(data), costs, np.stack(preprocessed)))
             print(f"measured {name} at {size[0]} x {size[1]}", file=sys.stderr, flush=True)
@@ -108,9 +110,10 @@ def _encoded(phantom: Phantom, name: str) -> bytes:
     return encode_phantom(phantom, Encoding(name, bits=12 if 12 in bits else bits[-1]))
 
 
-def _input_size(model: Path) -> tuple[int, int]:
+def _input(model: Path) -> tuple[tuple[int, int], ChannelsName]:
+    """Return size and channels of the network's input."""
     card = load_artifact(model).card
-    return card.input_size if card else (704, 416)
+    return (card.input_size, card.channels) if card else ((704, 416), "ranks")
 
 
 def _reader(mode: str, data: bytes, needed: tuple[int, int]) -> Callable[[], object]:
@@ -159,7 +162,7 @@ def cost_in_a_process(work: Callable[[], object], frame: int) -> dict[str, float
 
 
 def _network_ms(engine: Engine) -> float:
-    pixels = np.zeros((1, *engine.card.input_size), np.uint8)
+    pixels = np.zeros((1, *engine.card.input_shape), np.uint8)
     engine.infer(pixels)
     times = []
     for _ in range(REPEATS):

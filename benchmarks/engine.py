@@ -85,7 +85,7 @@ def run(model: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
         file = Path(folder) / "images.npy"
-        np.save(file, preprocessed(images(), (served.height, served.width)))
+        np.save(file, preprocessed(images(), load_artifact(model).require_card()))
         for _ in range(rounds):
             for engine in _ENGINES:
                 if engine.name in failures:

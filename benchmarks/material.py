@@ -14,6 +14,7 @@ from benchmarks.environments import ENVIRONMENTS, engine_python
 from benchmarks.starting import run_worker
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.artifact.folder import load_artifact, sha256_of
 from mammoscope.phantoms.drawing import write_phantom_dataset
 
@@ -32,7 +33,8 @@ def network(model: Path) -> Network:
         If the model has no card, which gives the input size.
     """
     artifact = load_artifact(model)
-    height, width = artifact.require_card().input_size
+    card = artifact.require_card()
+    height, width, channels = (*card.input_shape, 1)[:3]
     name = f"network-{sha256_of(artifact.network)[:12]}"
     onnx, onnx_int8 = ENVIRONMENTS / f"{name}.onnx", ENVIRONMENTS / f"{name}-int8.onnx"
     if not onnx.is_file():
@@ -42,9 +44,11 @@ def network(model: Path) -> Network:
         print("Quantising the network for ONNX Runtime", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
             file = Path(folder) / "images.npy"
-            np.save(file, preprocessed(images(), (height, width)))
+            np.save(file, preprocessed(images(), card))
             _make(onnx_int8, "onnxruntime", "quantise", onnx, file)
-    return Network(model.resolve(), artifact.network.resolve(), onnx, onnx_int8, height, width)
+    return Network(
+        model.resolve(), artifact.network.resolve(), onnx, onnx_int8, height, width, channels
+    )
 
 
 def _make(onnx: Path, environment: str, worker: str, *arguments: Path) -> None:
@@ -61,6 +65,9 @@ def images() -> list[bytes]:
         return [p.read_bytes() for p in write_phantom_dataset(Path(folder), patients=PATIENTS)]
 
 
-def preprocessed(encoded: Sequence[bytes], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Preprocess images like the service, to uint8 (N, H, W, 1)."""
-    return np.stack([preprocess(read(data), size).pixels for data in encoded])[..., None]
+def preprocessed(encoded: Sequence[bytes], card: Card) -> npt.NDArray[np.uint8]:
+    """Preprocess images like the service, to uint8 (N, H, W, 1) or (N, H, W, 3)."""
+    made = [
+        preprocess(read(data), card.input_size, channels=card.channels).pixels for data in encoded
+    ]
+    return np.stack(made).reshape(len(made), *card.input_size, -1)

@@ -81,7 +81,7 @@ def main() -> None:
     rows = [row for name, data in images() for row in measure(name, data, engine, options.rounds)]
     print("\n".join(table(rows)))
     with ReadingPool(1) as pool:
-        options_of_model = ReadingOptions(engine.card.input_size, gate=engine.card.gate)
+        options_of_model = engine.card.reading_options()
         pool_rows = [
             measure_pool(name, data, pool, options_of_model, options.rounds)
             for name, data in images()
@@ -121,7 +121,9 @@ def measure(name: str, data: bytes, engine: Engine, rounds: int) -> list[Row]:
     for repetition in range(rounds + 1):
         for way, needed in ways.items():
             decode, mammogram = _timed(partial(read, data, needed=needed))
-            preprocessing, preprocessed = _timed(partial(preprocess, mammogram, size))
+            preprocessing, preprocessed = _timed(
+                partial(preprocess, mammogram, size, channels=engine.card.channels)
+            )
             infer, scores = _timed(partial(engine.infer, preprocessed.pixels[None]))
             if repetition:  # the first one is a warm-up
                 times[way].append([decode, preprocessing, infer])

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import absl.logging
 import hypothesis
@@ -150,21 +151,31 @@ def small_run(phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder as written by training, with a network of one layer. Do not write to it."""
+    return _write_artifact(tmp_path_factory.mktemp("model"), "ranks")
+
+
+@pytest.fixture(scope="session")
+def three_channels_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with a network of three channels. Do not write to it."""
+    return _write_artifact(tmp_path_factory.mktemp("model"), "three")
+
+
+def _write_artifact(folder: Path, channels: Literal["ranks", "three"]) -> Path:
     import keras
 
     from mammoscope.model.artifact.card import Card
     from mammoscope.model.artifact.folder import CARD_NAME, NETWORK_NAME, sha256_of, write_card
 
-    pixels = keras.Input((96, 72, 1), dtype="uint8")
+    pixels = keras.Input((96, 72, 3 if channels == "three" else 1), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(pixels)
     drawn = keras.initializers.GlorotUniform(seed=0)
     logit_map = keras.layers.Conv2D(1, 8, strides=8, kernel_initializer=drawn)(scaled)
     logit = keras.layers.Flatten()(keras.layers.GlobalAveragePooling2D()(logit_map))
-    folder = tmp_path_factory.mktemp("model")
     network = keras.Model(pixels, {"logit": logit, "logit_map": logit_map})
     network.save(folder / NETWORK_NAME)
     digest = sha256_of(folder / NETWORK_NAME)
-    write_card(folder, Card(version="tiny-1", sha256=digest, input_size=(96, 72)))
+    card = Card(version="tiny-1", sha256=digest, input_size=(96, 72), channels=channels)
+    write_card(folder, card)
     assert (folder / CARD_NAME).is_file()
     return folder
 

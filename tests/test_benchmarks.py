@@ -374,7 +374,7 @@ def test_open_inference_protocol():
 
 def test_port_is_put_into_arguments_and_variables(tmp_path: Path):
     network = Network(
-        tmp_path, tmp_path / "a.keras", tmp_path / "a.onnx", tmp_path / "b.onnx", 704, 416
+        tmp_path, tmp_path / "a.keras", tmp_path / "a.onnx", tmp_path / "b.onnx", 704, 416, 1
     )
     echo = OURS.__class__(
         name="echo",
@@ -392,7 +392,7 @@ def test_port_is_put_into_arguments_and_variables(tmp_path: Path):
 
 
 def test_peers_in_8_bits_get_that_network(tmp_path: Path):
-    network = Network(tmp_path, tmp_path / "a.keras", tmp_path / "a", tmp_path / "b", 704, 416)
+    network = Network(tmp_path, tmp_path / "a.keras", tmp_path / "a", tmp_path / "b", 704, 416, 1)
     echo = replace(
         INT8[0],
         python=lambda: Path(sys.executable),

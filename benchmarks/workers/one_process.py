@@ -4,7 +4,7 @@ Threads read, preprocess and predict encoded images, as the service does, in one
 """
 
 from benchmarks.workers.timing import arguments, report, with_callers
-from mammoscope.imaging.network_input import ReadingOptions, make_network_input
+from mammoscope.imaging.network_input import make_network_input
 from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import load_engine
 from mammoscope.settings.service import ServiceSettings
@@ -16,7 +16,7 @@ def main() -> None:
     options = arguments()
     encoded = [path.read_bytes() for path in sorted(options.images.iterdir())]
     engine = load_engine(load_artifact(options.network))
-    reading = ReadingOptions(engine.card.input_size, gate=engine.card.gate)
+    reading = engine.card.reading_options()
 
     def predict(number: int) -> None:
         read = make_network_input(encoded[number % len(encoded)], reading)

@@ -31,7 +31,7 @@ def main() -> None:
     engine = load_engine(artifact)
 
     def score(pixels: Pixels) -> Logits:
-        return engine.infer(pixels[..., 0]).logits
+        return engine.infer(pixels).logits
 
     results: dict[str, Any] = engine_results(score, pixels, options.seconds, batches=False)
     results["one_s"] = _latency(artifact, pixels, options.seconds) or results["one_s"]
@@ -44,7 +44,7 @@ def _latency(artifact: Artifact, pixels: Pixels, seconds: float) -> list[float] 
         return None
     options: dict[str, Any] = {"performance_mode": "latency"}
     engine = load_engine(artifact, **options)
-    return one_at_a_time(lambda p: engine.infer(p[..., 0]).logits, pixels, seconds)
+    return one_at_a_time(lambda p: engine.infer(p).logits, pixels, seconds)
 
 
 if __name__ == "__main__":

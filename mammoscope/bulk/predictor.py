@@ -12,7 +12,7 @@ from mammoscope.bulk.sources import Entry, open_source
 from mammoscope.errors import ArtifactMismatchError, ImageError, MammoscopeError
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
-from mammoscope.imaging.network_input import NetworkInput, Reader, ReadingOptions
+from mammoscope.imaging.network_input import NetworkInput, Reader
 from mammoscope.imaging.pool import ReadingPool
 from mammoscope.model.engine import Engine
 from mammoscope.studies import Placement, Refusal, RefusedImage, StudyImage, predict_image
@@ -96,9 +96,7 @@ class Predictor:
         self._source: Final = open_source(job.source)
         self._store: Final = Store(job.output)
         self._pseudonyms: Final = Pseudonyms(job.key)
-        self._options: Final = ReadingOptions(
-            self._engine.card.input_size, pseudonym_key=job.key, gate=self._engine.card.gate
-        )
+        self._options: Final = self._engine.card.reading_options(pseudonym_key=job.key)
 
     def __enter__(self) -> Self:
         return self

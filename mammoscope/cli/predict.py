@@ -25,7 +25,7 @@ from mammoscope.errors import (
 from mammoscope.evaluation.evaluate import map_ahead
 from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.image_files import IMAGE_SUFFIXES, walk_images
-from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
+from mammoscope.imaging.network_input import NetworkInput
 from mammoscope.imaging.pool import ReadingPool
 from mammoscope.imaging.reading import file_bytes
 from mammoscope.model.artifact.folder import load_artifact
@@ -175,11 +175,8 @@ def _predict_files(
 
 def _predict_study(args: argparse.Namespace, engine: Engine, reader: ReadingPool) -> int:
     """Predict by image, breast and patient; 0, or 1 if an image was refused or none found."""
-    options = ReadingOptions(
-        engine.card.input_size,
-        pseudonym_key=pseudonym_key.read(args.id_key) if args.id_key else Pseudonyms.new_key(),
-        gate=engine.card.gate,
-    )
+    key = pseudonym_key.read(args.id_key) if args.id_key else Pseudonyms.new_key()
+    options = engine.card.reading_options(pseudonym_key=key)
 
     def work(found: tuple[Path, Placement]) -> StudyImage:
         path, placement = found
@@ -276,7 +273,7 @@ def _predict(
     outputs: Outputs,
 ) -> int:
     """Predict, and write the results; returns the number of refused images."""
-    options = ReadingOptions(engine.card.input_size, gate=engine.card.gate)
+    options = engine.card.reading_options()
 
     def work(found: Source) -> tuple[Path, Outcome]:
         if isinstance(found, tuple):

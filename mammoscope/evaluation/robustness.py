@@ -216,8 +216,8 @@ def _erase(
 ) -> tuple[float, tuple[float, ...]]:
     """Change of the logit after erasing the hottest cells, and after each draw of random ones."""
     preprocessed, logit_map = prediction.preprocessed, prediction.logit_map
-    owners = _owners(logit_map.shape, preprocessed.pixels.shape)
-    tissue = preprocessed.pixels > 0
+    owners = _owners(logit_map.shape, preprocessed.ranks.shape)
+    tissue = preprocessed.ranks > 0
     areas = np.bincount(owners.ravel(), minlength=logit_map.size)
     breast = np.bincount(owners[tissue], minlength=logit_map.size)
     # Cells that are mostly background have little tissue to erase.

@@ -16,6 +16,7 @@ from mammoscope.export.score_comparison import Source
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
+from mammoscope.model.artifact.card import Card
 from mammoscope.system.progress import progress
 
 _PURPOSE: Final = "the comparison of scores"
@@ -28,7 +29,7 @@ class PreprocessedImages:
     Parameters
     ----------
     pixels
-        uint8 (N, H, W).
+        uint8 (N, H, W) or (N, H, W, 3).
     labels
         int64 (N,), 0 or 1.
     source
@@ -40,7 +41,7 @@ class PreprocessedImages:
     source: Source
 
 
-def read_images(dataset: Dataset, network: Path, size: tuple[int, int]) -> PreprocessedImages:
+def read_images(dataset: Dataset, network: Path, card: Card) -> PreprocessedImages:
     """Read and preprocess images of a data set.
 
     If the training run's split table lies next to the network and lists the images, the run's
@@ -53,8 +54,8 @@ def read_images(dataset: Dataset, network: Path, size: tuple[int, int]) -> Prepr
         Labelled images.
     network
         The .keras file.
-    size
-        Height and width of the preprocessed images in pixels.
+    card
+        Its input size and channels are used.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def read_images(dataset: Dataset, network: Path, size: tuple[int, int]) -> Prepr
     """
     chosen, source = _choose(dataset, network.parent)
     require_both_classes(chosen, _PURPOSE)
-    kept, pixels = _preprocess(chosen, size)
+    kept, pixels = _preprocess(chosen, card)
     require_both_classes(kept, _PURPOSE)
     return PreprocessedImages(pixels, np.array([each.label for each in kept]), source)
 
@@ -82,12 +83,14 @@ def _choose(dataset: Dataset, run: Path) -> tuple[Sequence[Example], Source]:
     return chosen, "training" if learned else "images"
 
 
-def _preprocess(examples: Sequence[Example], size: tuple[int, int]) -> tuple[list[Example], Pixels]:
-    """Return the accepted examples and their preprocessed images uint8 (N, H, W)."""
+def _preprocess(examples: Sequence[Example], card: Card) -> tuple[list[Example], Pixels]:
+    """Return the accepted examples and their preprocessed images, as the network takes them."""
+    size = card.input_size
 
     def one(example: Example) -> Pixels | None:
         try:
-            return preprocess(read_file(example.path, needed=size), size).pixels
+            mammogram = read_file(example.path, needed=size)
+            return preprocess(mammogram, size, channels=card.channels).pixels
         except ImageError:
             return None
 

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
-"""Preprocessed images: uint8 (N, H, W) or (H, W) in [0, 255], at the network's input size."""
+"""Preprocessed images: uint8 (N, H, W) or (H, W) in [0, 255], at the network's input size. With
+three channels, they have one more axis."""
 
 Grey = npt.NDArray[np.float32]
 """Grey values of an image: float32 (H, W) in [0, 1]; 0 is black."""

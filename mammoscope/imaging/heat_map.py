@@ -81,15 +81,15 @@ def heat_map(
         `every`. The heat is interpolated between cell centres and constant beyond the outermost.
     """
     top, left, bottom, right = preprocessed.box
-    rows = _preprocessed_positions(bottom - top, preprocessed.pixels.shape[0])[every[0]]
-    columns = _preprocessed_positions(right - left, preprocessed.pixels.shape[1])
+    rows = _preprocessed_positions(bottom - top, preprocessed.ranks.shape[0])[every[0]]
+    columns = _preprocessed_positions(right - left, preprocessed.ranks.shape[1])
     if preprocessed.mirrored:
         columns = columns[::-1]
     columns = columns[every[1]]
-    across = _interpolation(columns, cell_centres(logit_map.shape[1], preprocessed.pixels.shape[1]))
-    down = _interpolation(rows, cell_centres(logit_map.shape[0], preprocessed.pixels.shape[0]))
+    across = _interpolation(columns, cell_centres(logit_map.shape[1], preprocessed.ranks.shape[1]))
+    down = _interpolation(rows, cell_centres(logit_map.shape[0], preprocessed.ranks.shape[0]))
     heat = down @ logit_map.astype(np.float32) @ across.T
-    inside = preprocessed.pixels > 0
+    inside = preprocessed.ranks > 0
     breast = inside[_nearest(rows, inside.shape[0])][:, _nearest(columns, inside.shape[1])]
     return heat, breast
 

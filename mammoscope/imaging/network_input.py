@@ -17,10 +17,11 @@ from mammoscope.imaging.dicom import Pseudonyms
 from mammoscope.imaging.display_image import DisplayImage, DisplayOptions
 from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.imaging.mammogram import Exposure, Laterality, Mammogram, SourceFacts, View
-from mammoscope.imaging.preprocessing import Preprocessed, preprocess
+from mammoscope.imaging.preprocessing import Preprocessed, pixels_shape, preprocess
 from mammoscope.imaging.quality import discrepancies, require_mammogram
 from mammoscope.imaging.reading import read
 from mammoscope.settings.service import ReadingLimits
+from mammoscope.settings.training import ChannelsName
 
 _WHITE: Final = np.float32(255.0)
 
@@ -66,6 +67,8 @@ class ReadingOptions:
     ----------
     size
         Height and width of the network's input in pixels.
+    channels
+        As in `mammoscope.imaging.preprocessing.preprocess`.
     limits
         Maximum image size.
     pseudonym_key
@@ -78,10 +81,16 @@ class ReadingOptions:
     """
 
     size: tuple[int, int]
+    channels: ChannelsName = "ranks"
     limits: ReadingLimits = field(default_factory=ReadingLimits)
     pseudonym_key: bytes | None = None
     display: bool = False
     gate: LearnedGate | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the preprocessed pixels: (H, W) or (H, W, 3)."""
+        return pixels_shape(self.size, self.channels)
 
 
 class Reader(Protocol):
@@ -146,7 +155,7 @@ def network_input_of(
         If the image does not look like a mammogram.
     """
     began = time.perf_counter()
-    preprocessed = preprocess(mammogram, options.size)
+    preprocessed = preprocess(mammogram, options.size, channels=options.channels)
     appearance = require_mammogram(mammogram, preprocessed, options.gate)
     doubts = discrepancies(mammogram, preprocessed, appearance, options.gate)
     return NetworkInput(

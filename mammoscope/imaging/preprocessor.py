@@ -16,19 +16,25 @@ from PIL import Image
 from mammoscope.errors import UrlNotAllowedError
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file, read_image
+from mammoscope.settings.training import ChannelsName
 
 
 class MammogramPreprocessor(BasePreprocessor):  # type: ignore[misc]  # the base has no types
-    """Turns images into network inputs, uint8 (1, H, W, 1), as training and service do.
+    """Turns images into network inputs, as training and service do.
+
+    They are uint8 (1, H, W, 1) or (1, H, W, 3).
 
     Parameters
     ----------
     target_size
         Height and width of the network's input in pixels.
+    channels
+        As in `mammoscope.imaging.preprocessing.preprocess`; the model's card has both.
     """
 
-    def __init__(self, target_size: tuple[int, int]) -> None:
+    def __init__(self, target_size: tuple[int, int], channels: ChannelsName = "ranks") -> None:
         super().__init__(target_size)
+        self.channels = channels
 
     def convert_to_tensor(self, img: Image.Image) -> npt.NDArray[np.uint8]:
         """Preprocess an image that Pillow has opened; raises `ImageError`."""
@@ -55,4 +61,5 @@ class MammogramPreprocessor(BasePreprocessor):  # type: ignore[misc]  # the base
 
     def preprocess(self, X: Any) -> npt.NDArray[np.uint8]:  # noqa: N803 - the base's name
         """Preprocess a `Mammogram` and add batch and channel axes."""
-        return preprocess(X, self.target_size).pixels[None, :, :, None]
+        pixels = preprocess(X, self.target_size, channels=self.channels).pixels
+        return pixels.reshape(1, *self.target_size, -1)

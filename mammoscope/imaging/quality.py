@@ -217,7 +217,7 @@ def require_mammogram(
     """
     seen = measure(mammogram, preprocessed)
     if seen.scale < LEAST_SCALE[0]:
-        height, width = preprocessed.pixels.shape
+        height, width = preprocessed.ranks.shape
         raise NotAMammogramError(
             f"The breast has too few pixels: {seen.scale:.2f} per side for each pixel of the "
             f"network's {width} x {height} input; at least {LEAST_SCALE[0]} are needed. Send the "
@@ -404,4 +404,4 @@ def _scale(mammogram: Mammogram, preprocessed: Preprocessed) -> float:
     """Source pixels per pixel of the network's input, along a side of the crop."""
     top, left, bottom, right = preprocessed.box
     pixels = (bottom - top) * (right - left) * mammogram.reduction**2
-    return math.sqrt(pixels / preprocessed.pixels.size)
+    return math.sqrt(pixels / preprocessed.ranks.size)

@@ -87,7 +87,7 @@ def layers_of(image: NetworkInput, prediction: Prediction) -> Layers:
     top, left, bottom, right = made.box
     heat, breast = heat_map.heat_map(prediction.logit_map, made)
     return Layers(
-        preprocessed=base64.b64encode(_png(made.pixels)).decode("ascii"),
+        preprocessed=base64.b64encode(_png(made.ranks)).decode("ascii"),
         heat=base64.b64encode(_png(heat_map.layer(prediction.logit_map, made))).decode("ascii"),
         heat_range=heat_map.heat_range(heat, breast),
         box=(top / height, left / width, bottom / height, right / width),

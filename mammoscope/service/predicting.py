@@ -9,7 +9,7 @@ from flask import request
 from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.display_image import DisplayImage, DisplayOptions
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.network_input import NetworkInput, Reader, ReadingOptions
+from mammoscope.imaging.network_input import NetworkInput, Reader
 from mammoscope.model.artifact.card import DEFAULT_POINT, Card
 from mammoscope.model.engine import Engine, Scores
 from mammoscope.model.prediction import Prediction
@@ -108,9 +108,8 @@ class Predictor:
         DeadlineExceededError, ClientGoneError
             If the request was cancelled or its deadline has passed.
         """
-        card = self.card
-        options = ReadingOptions(
-            card.input_size, self.settings, pseudonym_key, display=display, gate=card.gate
+        options = self.card.reading_options(
+            self.settings, pseudonym_key=pseudonym_key, display=display
         )
         with self._monitoring.stage("read"):
             return self._reader.read(data, options, slot.check)
@@ -146,6 +145,6 @@ class Predictor:
         return prediction
 
     def infer(self, pixels: Pixels, /) -> Scores:
-        """Run the network on preprocessed images, uint8 (N, H, W)."""
+        """Run the network on preprocessed images, uint8 (N, H, W) or (N, H, W, 3)."""
         with self._monitoring.stage("infer"):
             return self._engine.infer(pixels)

@@ -4,6 +4,7 @@ The model takes either ``image``, encoded images as BYTES, or ``pixels``, UINT8 
 `mammoscope.imaging.preprocessing`.
 """
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -52,14 +53,13 @@ def blueprint(predictor: Predictor, readiness: Readiness) -> Blueprint:
     @routes.get("/models/<name>")
     def metadata(name: str) -> dict[str, Any]:
         _require_name(name)
-        height, width = predictor.card.input_size
         return {
             "name": name,
             "versions": [predictor.card.version],
             "platform": "openvino",
             "inputs": [
                 {"name": IMAGE, "datatype": "BYTES", "shape": [-1]},
-                {"name": PIXELS, "datatype": "UINT8", "shape": [-1, height, width]},
+                {"name": PIXELS, "datatype": "UINT8", "shape": [-1, *predictor.card.input_shape]},
             ],
             "outputs": [
                 {"name": output, "datatype": datatype, "shape": shape}
@@ -113,8 +113,7 @@ def _require_name(name: str) -> None:
 
 def _max_values(predictor: Predictor) -> int:
     """Maximum number of pixel values in a request."""
-    height, width = predictor.card.input_size
-    return predictor.settings.max_study_images * height * width
+    return predictor.settings.max_study_images * math.prod(predictor.card.input_shape)
 
 
 def _requested_outputs(asked: InferenceRequest) -> dict[str, bool]:
@@ -128,18 +127,18 @@ def _only_input(asked: InferenceRequest, predictor: Predictor) -> Array | list[b
     if len(asked.inputs) != 1:
         raise InvalidRequestError(f'There must be one input, "{IMAGE}" or "{PIXELS}".')
     ((name, given),) = asked.inputs.items()
-    height, width = predictor.card.input_size
+    shape = predictor.card.input_shape
     if name == IMAGE:
         fits = isinstance(given, list)
     elif name == PIXELS:
-        fits = not isinstance(given, list) and given.shape[1:] == (height, width)
+        fits = not isinstance(given, list) and given.shape[1:] == shape
     else:
         fits = False
     most = predictor.settings.max_study_images
     if not fits or not 0 < len(given) <= most:
         raise InvalidRequestError(
-            f'The input must be "{IMAGE}", BYTES [N], or "{PIXELS}", UINT8 [N, {height}, {width}], '
-            f"with N from 1 to {most}."
+            f'The input must be "{IMAGE}", BYTES [N], or "{PIXELS}", UINT8 '
+            f"[N, {', '.join(map(str, shape))}], with N from 1 to {most}."
         )
     return given
 

@@ -55,8 +55,7 @@ class TrainConfig(Frozen):
     """Whether to crop to the breast. False keeps the whole image, to measure the effect of
     cropping; such a network cannot be served."""
     channels: ChannelsName = "ranks"
-    """Grey values as ranks only, or as ranks, a linear window and local contrast. The service does
-    not support networks with three channels."""
+    """Ranks of grey values only, or three channels: ranks, a linear window, local contrast."""
     layout: Literal["folders", "ddsm", "ddsm-cancers", "lesions"] = "folders"
     """How the folder names images: see `mammoscope.data.dataset`, `mammoscope.data.ddsm` and
     `mammoscope.data.lesions`."""

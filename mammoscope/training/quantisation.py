@@ -127,7 +127,7 @@ def fit_ranges(quantised: keras.Model, network: keras.Model, pixels: npt.NDArray
     quantised, network
         Result and argument of `quantise`.
     pixels
-        Preprocessed images, uint8 (N, H, W).
+        Preprocessed images, uint8 (N, H, W) or (N, H, W, 3).
     """
     exact = folded(network.get_layer("backbone"))
     before = network.layers[[layer.name for layer in network.layers].index("backbone") - 1]

@@ -96,6 +96,7 @@ def write_results(
         version=f"{__version__}+{digest[:8]}",
         sha256=digest,
         input_size=config.input_size,
+        channels=config.channels,
         crop=config.crop,
         calibration=scale.calibration,
         age_calibration=age_calibration,

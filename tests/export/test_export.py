@@ -29,6 +29,7 @@ from mammoscope.model.engine import computes_in, load_engine, score_phantoms
 from tests.conftest import not_done
 
 SIZE = (96, 72)
+CARD = Card(version="tiny-1", sha256="0" * 64, input_size=SIZE)
 ROOT = Path(__file__).resolve().parents[2]
 
 in_bfloat16 = pytest.mark.skipif(
@@ -72,7 +73,7 @@ def folder(drawn: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def images(phantom_dataset: Path) -> PreprocessedImages:
-    return read_images(read_dataset(phantom_dataset), phantom_dataset / NETWORK_NAME, SIZE)
+    return read_images(read_dataset(phantom_dataset), phantom_dataset / NETWORK_NAME, CARD)
 
 
 def card_of(folder: Path) -> Card:
@@ -187,7 +188,7 @@ def test_each_limit_of_a_precision_counts(
 class TestImages:
     def test_the_split_valid_is_used(self, phantom_dataset: Path, tmp_path: Path):
         dataset = read_dataset(phantom_dataset)
-        found = read_images(dataset, tmp_path / NETWORK_NAME, SIZE)
+        found = read_images(dataset, tmp_path / NETWORK_NAME, CARD)
         assert found.pixels.shape == (len(dataset.split("valid")), *SIZE)
         assert found.pixels.dtype == np.uint8
         assert found.labels.tolist() == [example.label for example in dataset.split("valid")]
@@ -204,7 +205,7 @@ class TestImages:
             for e in dataset.split(split)
         ]
         (tmp_path / "split.csv").write_text("\n".join(lines))
-        found = read_images(dataset, tmp_path / NETWORK_NAME, SIZE)
+        found = read_images(dataset, tmp_path / NETWORK_NAME, CARD)
         assert found.source == "validation"
         assert found.labels.tolist() == [example.label for example in dataset.split("train")]
 
@@ -214,7 +215,7 @@ class TestImages:
             f"{e.path.name},{e.label},{e.patient_id},train" for e in dataset.split("train", "valid")
         ]
         (tmp_path / "split.csv").write_text("\n".join(["file,label,patient_id,part", *lines]))
-        found = read_images(dataset, tmp_path / NETWORK_NAME, SIZE)
+        found = read_images(dataset, tmp_path / NETWORK_NAME, CARD)
         assert found.source == "training"
         assert found.labels.tolist() == [example.label for example in dataset.split("valid")]
 
@@ -225,14 +226,14 @@ class TestImages:
         self, phantom_dataset: Path, tmp_path: Path, table: str
     ):
         (tmp_path / "split.csv").write_text(table)
-        found = read_images(read_dataset(phantom_dataset), tmp_path / NETWORK_NAME, SIZE)
+        found = read_images(read_dataset(phantom_dataset), tmp_path / NETWORK_NAME, CARD)
         assert found.source == "images"
 
     def test_all_images_of_a_folder_without_splits_are_used(
         self, phantom_dataset: Path, tmp_path: Path
     ):
         dataset = read_dataset(phantom_dataset / "valid")
-        found = read_images(dataset, tmp_path / "none", SIZE)
+        found = read_images(dataset, tmp_path / "none", CARD)
         assert len(found.pixels) == len(found.labels) == len(dataset.examples)
 
     def test_refused_images_are_left_out(self, phantom_dataset: Path, tmp_path: Path):
@@ -242,15 +243,15 @@ class TestImages:
             source = next((phantom_dataset / "valid" / label).iterdir())
             (data / label / source.name).write_bytes(source.read_bytes())
             (data / label / "broken.jpg").write_bytes(b"no image")
-        assert len(read_images(read_dataset(data), tmp_path / "none", SIZE).pixels) == 2
+        assert len(read_images(read_dataset(data), tmp_path / "none", CARD).pixels) == 2
         for path in (data / "1").iterdir():
             path.write_bytes(b"no image")
         with pytest.raises(SingleClassError):
-            read_images(read_dataset(data), tmp_path / "none", SIZE)
+            read_images(read_dataset(data), tmp_path / "none", CARD)
         for path in (data / "0").iterdir():
             path.write_bytes(b"no image")
         with pytest.raises(EmptyDatasetError):
-            read_images(read_dataset(data), tmp_path / "none", SIZE)
+            read_images(read_dataset(data), tmp_path / "none", CARD)
 
 
 class TestCommand:

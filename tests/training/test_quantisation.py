@@ -317,7 +317,7 @@ def test_the_network_is_served_in_8_bits(
 ):
     artifact = load_artifact(model)
     card = artifact.require_card()
-    chosen = read_images(read_dataset(phantom_dataset), artifact.network, card.input_size)
+    chosen = read_images(read_dataset(phantom_dataset), artifact.network, card)
     compiled = choose_precision(artifact, chosen)
     assert compiled.precision == "int8"
     assert compiled.comparison.precision == "int8"
@@ -353,7 +353,7 @@ def test_8_bits_that_missed_a_limit_are_not_served(
     learned = card.quantisation.model_copy(update={"comparison": worse})
     write_card(model, card.model_copy(update={"quantisation": learned}))
     artifact = load_artifact(model)
-    chosen = read_images(read_dataset(phantom_dataset), artifact.network, card.input_size)
+    chosen = read_images(read_dataset(phantom_dataset), artifact.network, card)
     with contextlib.suppress(ConfigurationError):  # without bfloat16, there is nothing to choose
         assert choose_precision(artifact, chosen).precision != "int8"
     assert "95th percentile of the probability: 0.0160 (at most 0.015)" in caplog.text

@@ -7,7 +7,8 @@ import numpy as np
 import onnxruntime
 from PIL.Image import Image
 
-HEIGHT, WIDTH = int(os.environ["HEIGHT"]), int(os.environ["WIDTH"])
+HEIGHT, WIDTH, CHANNELS = (int(os.environ[name]) for name in ("HEIGHT", "WIDTH", "CHANNELS"))
+MODE = {1: "L", 3: "RGB"}[CHANNELS]
 
 
 @bentoml.service(workers=len(os.sched_getaffinity(0)))
@@ -21,6 +22,7 @@ class Mammogram:
 
     @bentoml.api
     def predict(self, image: Image) -> dict:
-        pixels = np.asarray(image.convert("L").resize((WIDTH, HEIGHT)))[None, :, :, None]
+        image = image.convert(MODE).resize((WIDTH, HEIGHT))
+        pixels = np.asarray(image).reshape(1, HEIGHT, WIDTH, CHANNELS)
         logit = float(self.session.run(["logit"], {"pixels": pixels})[0][0, 0])
         return {"probability": float(1 / (1 + np.exp(-logit)))}

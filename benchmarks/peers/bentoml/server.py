@@ -6,7 +6,8 @@ import bentoml
 import numpy as np
 from PIL.Image import Image
 
-HEIGHT, WIDTH = int(os.environ["HEIGHT"]), int(os.environ["WIDTH"])
+HEIGHT, WIDTH, CHANNELS = (int(os.environ[name]) for name in ("HEIGHT", "WIDTH", "CHANNELS"))
+MODE = {1: "L", 3: "RGB"}[CHANNELS]
 
 
 @bentoml.service
@@ -18,6 +19,7 @@ class Mammogram:
 
     @bentoml.api
     def predict(self, image: Image) -> dict:
-        pixels = np.asarray(image.convert("L").resize((WIDTH, HEIGHT)))[None, :, :, None]
+        image = image.convert(MODE).resize((WIDTH, HEIGHT))
+        pixels = np.asarray(image).reshape(1, HEIGHT, WIDTH, CHANNELS)
         logit = float(self.model.predict(pixels, verbose=0)["logit"][0, 0])
         return {"probability": float(1 / (1 + np.exp(-logit)))}

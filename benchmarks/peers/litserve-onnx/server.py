@@ -9,7 +9,8 @@ import onnxruntime
 from fastapi import UploadFile
 from PIL import Image
 
-HEIGHT, WIDTH = int(os.environ["HEIGHT"]), int(os.environ["WIDTH"])
+HEIGHT, WIDTH, CHANNELS = (int(os.environ[name]) for name in ("HEIGHT", "WIDTH", "CHANNELS"))
+MODE = {1: "L", 3: "RGB"}[CHANNELS]
 
 
 class MammogramAPI(ls.LitAPI):
@@ -21,8 +22,8 @@ class MammogramAPI(ls.LitAPI):
         )
 
     def decode_request(self, request: UploadFile):
-        image = Image.open(io.BytesIO(request.file.read())).convert("L").resize((WIDTH, HEIGHT))
-        return np.asarray(image)[None, :, :, None]
+        image = Image.open(io.BytesIO(request.file.read())).convert(MODE).resize((WIDTH, HEIGHT))
+        return np.asarray(image).reshape(1, HEIGHT, WIDTH, CHANNELS)
 
     def predict(self, x):
         return self.session.run(["logit"], {"pixels": x})[0]

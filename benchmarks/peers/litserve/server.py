@@ -8,7 +8,8 @@ import numpy as np
 from fastapi import UploadFile
 from PIL import Image
 
-HEIGHT, WIDTH = int(os.environ["HEIGHT"]), int(os.environ["WIDTH"])
+HEIGHT, WIDTH, CHANNELS = (int(os.environ[name]) for name in ("HEIGHT", "WIDTH", "CHANNELS"))
+MODE = {1: "L", 3: "RGB"}[CHANNELS]
 
 
 class MammogramAPI(ls.LitAPI):
@@ -18,8 +19,8 @@ class MammogramAPI(ls.LitAPI):
         self.model = keras.saving.load_model(os.environ["KERAS_MODEL"], compile=False)
 
     def decode_request(self, request: UploadFile):
-        image = Image.open(io.BytesIO(request.file.read())).convert("L").resize((WIDTH, HEIGHT))
-        return np.asarray(image)[None, :, :, None]
+        image = Image.open(io.BytesIO(request.file.read())).convert(MODE).resize((WIDTH, HEIGHT))
+        return np.asarray(image).reshape(1, HEIGHT, WIDTH, CHANNELS)
 
     def predict(self, x):
         return self.model.predict(x, verbose=0)["logit"]

@@ -13,7 +13,8 @@ from mlserver.codecs import Base64Codec, NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 from PIL import Image
 
-HEIGHT, WIDTH = int(os.environ["HEIGHT"]), int(os.environ["WIDTH"])
+HEIGHT, WIDTH, CHANNELS = (int(os.environ[name]) for name in ("HEIGHT", "WIDTH", "CHANNELS"))
+MODE = {1: "L", 3: "RGB"}[CHANNELS]
 
 
 class Mammogram(MLModel):
@@ -25,8 +26,9 @@ class Mammogram(MLModel):
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         (data,) = self.decode(payload.inputs[0], default_codec=Base64Codec)
-        image = Image.open(io.BytesIO(data)).convert("L").resize((WIDTH, HEIGHT))
-        logit = self.model.predict(np.asarray(image)[None, :, :, None], verbose=0)["logit"]
+        image = Image.open(io.BytesIO(data)).convert(MODE).resize((WIDTH, HEIGHT))
+        pixels = np.asarray(image).reshape(1, HEIGHT, WIDTH, CHANNELS)
+        logit = self.model.predict(pixels, verbose=0)["logit"]
         probability = 1 / (1 + np.exp(-logit.astype("float64")))
         return InferenceResponse(
             model_name=self.name,

@@ -8,7 +8,8 @@ from PIL import Image
 from ray import serve
 from starlette.requests import Request
 
-HEIGHT, WIDTH = int(os.environ["HEIGHT"]), int(os.environ["WIDTH"])
+HEIGHT, WIDTH, CHANNELS = (int(os.environ[name]) for name in ("HEIGHT", "WIDTH", "CHANNELS"))
+MODE = {1: "L", 3: "RGB"}[CHANNELS]
 
 
 @serve.deployment
@@ -21,7 +22,8 @@ class Mammogram:
     async def __call__(self, request: Request) -> dict:
         async with request.form() as form:
             image = Image.open(io.BytesIO(await form["image"].read()))
-        pixels = np.asarray(image.convert("L").resize((WIDTH, HEIGHT)))[None, :, :, None]
+        image = image.convert(MODE).resize((WIDTH, HEIGHT))
+        pixels = np.asarray(image).reshape(1, HEIGHT, WIDTH, CHANNELS)
         logit = float(self.model.predict(pixels, verbose=0)["logit"][0, 0])
         return {"probability": float(1 / (1 + np.exp(-logit)))}
 

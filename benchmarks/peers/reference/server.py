@@ -11,16 +11,16 @@ import numpy as np
 from flask import Flask, jsonify, request
 from keras_image_helper.base import BasePreprocessor
 
-HEIGHT, WIDTH = int(os.environ["HEIGHT"]), int(os.environ["WIDTH"])
+HEIGHT, WIDTH, CHANNELS = (int(os.environ[name]) for name in ("HEIGHT", "WIDTH", "CHANNELS"))
 
 
-class GreyPreprocessor(BasePreprocessor):
+class Preprocessor(BasePreprocessor):
     def preprocess(self, X):  # noqa: N803 the base's name
-        return X[..., :1].astype("uint8")
+        return X[..., :CHANNELS].astype("uint8")
 
 
 model = keras.saving.load_model(os.environ["KERAS_MODEL"], compile=False)
-preprocessor = GreyPreprocessor(target_size=(WIDTH, HEIGHT))
+preprocessor = Preprocessor(target_size=(WIDTH, HEIGHT))
 app = Flask("mammogram")
 
 

@@ -151,10 +151,8 @@ def predict_source(
     ConfigurationError
         If the card has no such operating point.
     """
-    card = engine.card
-    options = ReadingOptions(card.input_size, display=True, gate=card.gate)
     try:
-        image = read(data, options)
+        image = read(data, engine.card.reading_options(display=True))
         prediction = engine.predict(image, operating_point=operating_point)
     except ImageError as err:
         return RefusedSource(data, Refusal(code=err.code, message=str(err)))

@@ -5,6 +5,7 @@ that is validated by type; pixels are raw bytes of a requested shape. The servic
 """
 
 import json
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -110,6 +111,7 @@ def encode_request(request: ReadingRequest) -> bytes:
         key = options.pseudonym_key
         plain |= {
             "size": options.size,
+            "channels": options.channels,
             "pseudonym_key": None if key is None else key.hex(),
             "display": options.display,
             "gate": None if options.gate is None else options.gate.model_dump(),
@@ -128,6 +130,7 @@ def decode_request(line: bytes) -> ReadingRequest:
     key, gate = plain["pseudonym_key"], plain["gate"]
     options = ReadingOptions(
         size=(height, width),
+        channels=plain["channels"],
         limits=limits,
         pseudonym_key=None if key is None else bytes.fromhex(key),
         display=plain["display"],
@@ -191,7 +194,7 @@ def answer_bytes(header: bytes, request: ReadingRequest) -> tuple[int, int]:
     if isinstance(options, DisplayOptions):
         most = 2 * options.limits.max_pixels
     else:
-        most = options.size[0] * options.size[1] + 5 * SEARCH_SIZE**2
+        most = math.prod(options.shape) + 5 * SEARCH_SIZE**2
         most += options.limits.max_pixels
     if text > _MAX_JSON_BYTES or pixels > most:
         raise BrokenAnswerError
@@ -218,7 +221,7 @@ def decode_answer(text: bytes, pixels: bytearray, request: ReadingRequest) -> Ou
         facts = _FACTS.validate_json(text)
         arrays = _Arrays(pixels)
         preprocessed = Preprocessed(
-            pixels=arrays.take(request.options.size, np.uint8),
+            pixels=arrays.take(request.options.shape, np.uint8),
             inverted=facts.inverted,
             mirrored=facts.mirrored,
             chest_wall=facts.chest_wall,
@@ -249,10 +252,9 @@ class _Arrays:
         self._buffer = buffer
         self._offset = 0
 
-    def take(self, shape: tuple[int, int], kind: type[np.generic]) -> Any:
+    def take(self, shape: tuple[int, ...], kind: type[np.generic]) -> Any:
         """Return the next array, read-only."""
-        count = shape[0] * shape[1]
-        made = np.frombuffer(self._buffer, kind, count, self._offset).reshape(shape)
+        made = np.frombuffer(self._buffer, kind, math.prod(shape), self._offset).reshape(shape)
         self._offset += made.nbytes
         made.setflags(write=False)
         return made

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mammoscope.imaging.arrays import Grey, Mask
+from mammoscope.imaging.arrays import Grey, Mask, Pixels
 from mammoscope.imaging.mammogram import Mammogram, reduction_for, shrink
 from mammoscope.imaging.preprocessing.breast import (
     SEARCH_SIZE,
@@ -42,6 +42,9 @@ There, area grows with depth to the power of 3/2."""
 
 _LOW_PASS: Final = np.array([0.25, 0.5, 0.25])
 """Binomial. The finest grain of an image read at a reduced size depends on the codec."""
+
+_GREY: Final = 2
+"""Axes of an array without channels."""
 
 _DILATION: Final = 5
 """Side of the dilation, in search pixels, that restores the skin line."""
@@ -82,6 +85,16 @@ class Preprocessed:
     breast_share: float
     search_copy: Grey
     breast: Mask
+
+    @property
+    def ranks(self) -> Pixels:
+        """The channel of ranks alone, uint8 (H, W)."""
+        return self.pixels if self.pixels.ndim == _GREY else self.pixels[..., 0]
+
+
+def pixels_shape(size: tuple[int, int], channels: ChannelsName) -> tuple[int, ...]:
+    """Return the shape of the pixels made by `preprocess`: `size`, or (H, W, 3)."""
+    return (*size, 3) if channels == "three" else size
 
 
 class _Form(NamedTuple):

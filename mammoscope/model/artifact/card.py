@@ -7,8 +7,12 @@ from pydantic import Field, model_validator
 
 from mammoscope.errors import ConfigurationError
 from mammoscope.imaging.learned_gate import LearnedGate
+from mammoscope.imaging.network_input import ReadingOptions
+from mammoscope.imaging.preprocessing import pixels_shape
 from mammoscope.model.calibration import AgeCalibration, Calibration
 from mammoscope.settings.frozen import Frozen, PositiveFloat
+from mammoscope.settings.service import ReadingLimits
+from mammoscope.settings.training import ChannelsName
 
 DEFAULT_POINT: Final = "default"
 
@@ -156,6 +160,8 @@ class Card(Frozen):
         SHA-256 of the .keras file, in hexadecimal.
     input_size
         Height and width in pixels of the preprocessed image.
+    channels
+        Channels of the preprocessed image, as in `mammoscope.imaging.preprocessing.preprocess`.
     crop
         Whether the preprocessed image is cropped to the breast. `load_artifact` refuses other
         models.
@@ -189,6 +195,7 @@ class Card(Frozen):
     version: str
     sha256: Sha256
     input_size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+    channels: ChannelsName = "ranks"
     crop: bool = True
     calibration: Calibration = Calibration()
     age_calibration: AgeCalibration | None = None
@@ -222,6 +229,28 @@ class Card(Frozen):
         if self.compiled and self.compiled.precision == "int8" and not self.quantisation:
             raise ValueError("a network without ranges cannot compute in 8 bits")
         return self
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of a preprocessed image: (H, W), or (H, W, 3) of three channels."""
+        return pixels_shape(self.input_size, self.channels)
+
+    def reading_options(
+        self,
+        limits: ReadingLimits | None = None,
+        *,
+        pseudonym_key: bytes | None = None,
+        display: bool = False,
+    ) -> ReadingOptions:
+        """Return how to read an image for this network; see `ReadingOptions`."""
+        return ReadingOptions(
+            self.input_size,
+            self.channels,
+            limits or ReadingLimits(),
+            pseudonym_key=pseudonym_key,
+            display=display,
+            gate=self.gate,
+        )
 
     def probability(self, logit: float, age: float | None = None) -> tuple[float, bool]:
         """Return the calibrated probability in [0, 1] of a raw logit, and whether the age was used.

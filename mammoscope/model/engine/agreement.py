@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammoscope.imaging.mammogram import Laterality, View
+from mammoscope.model.artifact.card import Card
 from mammoscope.model.engine.protocol import Engine
 from mammoscope.phantoms.drawing import MIN_SIDE, PhantomConfig, draw_phantom
 
@@ -24,7 +25,7 @@ _VIEWS: Final = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)
 
 def score_phantoms(engine: Engine) -> tuple[float, ...]:
     """Logits of a few phantoms, always the same for a given input size."""
-    return tuple(engine.infer(_draw(engine.card.input_size)).logits.tolist())
+    return tuple(engine.infer(_draw(engine.card)).logits.tolist())
 
 
 def scores_as_compiled(engine: Engine) -> bool:
@@ -42,9 +43,9 @@ def scores_as_compiled(engine: Engine) -> bool:
     )
 
 
-def _draw(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Phantoms uint8 (N, H, W); for an input too small for a phantom, a part of it."""
-    height, width = size
+def _draw(card: Card) -> npt.NDArray[np.uint8]:
+    """Phantoms as input, the same in each channel; for a small input, a part of each phantom."""
+    height, width = card.input_size
     drawn = [
         draw_phantom(
             PhantomConfig(
@@ -59,4 +60,5 @@ def _draw(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
         ).pixels[:height, :width]
         for seed in _SEEDS
     ]
-    return np.round(np.stack(drawn) * 255).astype(np.uint8)
+    grey = np.round(np.stack(drawn) * 255).astype(np.uint8)
+    return grey if card.channels == "ranks" else np.repeat(grey[..., None], 3, axis=-1)

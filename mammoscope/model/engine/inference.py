@@ -10,7 +10,7 @@ import numpy as np
 from mammoscope.errors import ArtifactMismatchError
 from mammoscope.imaging.arrays import Float, Pixels
 from mammoscope.imaging.mammogram import Mammogram
-from mammoscope.imaging.network_input import NetworkInput, ReadingOptions, network_input_of
+from mammoscope.imaging.network_input import NetworkInput, network_input_of
 from mammoscope.model.artifact.card import DEFAULT_POINT, Card
 from mammoscope.model.engine.protocol import Scores
 from mammoscope.model.prediction import AGES_YEARS, Prediction
@@ -33,8 +33,8 @@ class OpenVinoEngine:
     Parameters
     ----------
     compiled
-        An OpenVINO compiled model with uint8 input (N, H, W, 1) and outputs of rank 2 (logit)
-        and 4 (logit map).
+        An OpenVINO compiled model with uint8 input (N, H, W, 1) or (N, H, W, 3) and outputs of
+        rank 2 (logit) and 4 (logit map).
     card
         The network's card.
     age_from_dicom
@@ -45,7 +45,7 @@ class OpenVinoEngine:
     Raises
     ------
     ArtifactMismatchError
-        If the inputs or outputs are different, or do not match the card's size.
+        If the inputs or outputs are different, or do not match the card.
     """
 
     def __init__(
@@ -56,14 +56,16 @@ class OpenVinoEngine:
         age_from_dicom: bool = False,
         weights: Any = None,
     ) -> None:
-        height, width = card.input_size
-        shape = compiled.input(0).partial_shape
-        if list(shape)[1:] != [height, width, 1]:
-            raise ArtifactMismatchError("The network's input size differs from that in its card.")
+        shape = (*card.input_shape, 1)[: _MAP_RANK - 1]
+        if list(compiled.input(0).partial_shape)[1:] != list(shape):
+            raise ArtifactMismatchError(
+                "The network's input size or channels differ from those in its card."
+            )
         ranks = {len(output.partial_shape): output for output in compiled.outputs}
         if set(ranks) != {LOGIT_RANK, _MAP_RANK}:
             raise ArtifactMismatchError("The network's outputs are not a logit and a logit map.")
         self.card: Final = card
+        self._shape: Final = shape
         self._weights = weights
         self._age_from_dicom: Final = age_from_dicom
         self._logit = ranks[LOGIT_RANK]
@@ -84,19 +86,21 @@ class OpenVinoEngine:
         Parameters
         ----------
         pixels
-            uint8 (N, H, W), as returned by `mammoscope.imaging.preprocessing.preprocess`.
+            uint8 (N, H, W) or (N, H, W, 3), as returned by
+            `mammoscope.imaging.preprocessing.preprocess`.
         """
+        batches = pixels.reshape(len(pixels), 1, *self._shape)
         answers = []
         # Results are read in the order of submission; the oldest request is free first.
         with self._running() as running:
-            for image in pixels:
+            for batch in batches:
                 # Callers that hold a request must not wait for another: they could deadlock.
                 request = self._requests.take_idle() if running else self._requests.take()
                 if request is None:
                     answers.append(self._read(running[0]))
                     request = running.popleft()
                 running.append(request)
-                request.start_async([image[None, :, :, None]])
+                request.start_async([batch])
             answers += [self._read(request) for request in running]
         return Scores(
             np.array([logit for logit, _ in answers], dtype=np.float32),
@@ -134,8 +138,7 @@ class OpenVinoEngine:
         """
         threshold = self.card.threshold(operating_point)
         if isinstance(image, Mammogram):
-            options = ReadingOptions(self.card.input_size, gate=self.card.gate)
-            image = network_input_of(image, options)
+            image = network_input_of(image, self.card.reading_options())
         began = time.perf_counter()
         scores = self.infer(image.preprocessed.pixels[None])
         stage_s = {**image.stage_s, "infer": time.perf_counter() - began}

@@ -142,4 +142,5 @@ def _bare_card(network: Path, model: Any) -> Card:
         version=f"sha256:{digest[:12]}",
         sha256=digest,
         input_size=(shape[1].get_length(), shape[2].get_length()),
+        channels="three" if shape[3].get_length() == 3 else "ranks",
     )

@@ -42,5 +42,5 @@ class Engine(Protocol):
         ...
 
     def infer(self, pixels: Pixels, /) -> Scores:
-        """Run the network on preprocessed images, uint8 (N, H, W)."""
+        """Run the network on preprocessed images, uint8 (N, H, W) or (N, H, W, 3)."""
         ...

@@ -28,6 +28,7 @@ from mammoscope.imaging.network_input import ReadingOptions, make_network_input
 from mammoscope.imaging.pool import PoolLimits, ReadingPool
 from mammoscope.imaging.pool import pool as pool_module
 from mammoscope.imaging.preprocessing import Preprocessed
+from mammoscope.settings.training import ChannelsName
 from tests.dicom_objects import mammogram_object
 
 SIZE = (96, 72)
@@ -70,9 +71,12 @@ def numbers(pool: ReadingPool) -> list[int]:
     return [process._number for process in pool._pool._idle if process is not None]
 
 
-def test_results_equal_those_in_the_same_process(pool: ReadingPool, images: list[bytes]) -> None:
+@pytest.mark.parametrize("channels", ["ranks", "three"])
+def test_results_equal_those_in_the_same_process(
+    pool: ReadingPool, images: list[bytes], channels: ChannelsName
+) -> None:
     for data in images:
-        options = ReadingOptions(SIZE, pseudonym_key=KEY, display=True)
+        options = ReadingOptions(SIZE, channels, pseudonym_key=KEY, display=True)
         here, there = make_network_input(data, options), pool.read(data, options)
         for name in ("source", "laterality", "view", "exposure", "warnings"):
             assert getattr(there, name) == getattr(here, name)
