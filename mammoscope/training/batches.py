@@ -35,7 +35,7 @@ AHEAD: Final = 4
 
 _CHEST_WALLS: Final = ("left", "right")
 
-_CACHE_FORMAT: Final = 2
+_CACHE_FORMAT: Final = 3
 """Increase this whenever the result of `mammoscope.imaging.preprocessing` changes."""
 
 

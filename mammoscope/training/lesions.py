@@ -34,7 +34,7 @@ CELLS_WEIGHT: Final = 10.0
 the 6 cells whose mean is its logit; a film, a few of its 196, because the others are soon
 learned."""
 
-_CACHE_FORMAT: Final = 1
+_CACHE_FORMAT: Final = 2
 """Increase this whenever the result of `mammoscope.data.lesions.preprocess_film` changes."""
 
 _ByOutput = dict[str, npt.NDArray[np.float32]]
