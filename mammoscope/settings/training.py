@@ -16,7 +16,7 @@ CONFIG_SCHEMA: Final = 2
 
 BackboneName = Literal["inceptionv3", "resnet101v2", "xception"]
 ScheduleName = Literal["constant", "cosine", "exponential", "cyclical", "plateau"]
-AugmentationName = Literal["none", "flips", "erasing", "jitter"]
+AugmentationName = Literal["none", "flips", "erasing", "copies", "jitter"]
 PrecisionName = Literal["auto", "float32", "mixed_bfloat16"]
 SplitName = Literal["patients", "published"]
 HeadName = Literal["mean", "logit_map", "lesions"]
@@ -110,9 +110,12 @@ class TrainConfig(Frozen):
     """Weight of the teachers' prediction in the loss; the rest is the label's."""
     precision: PrecisionName = "auto"
     """``auto``: bfloat16 if the processor supports it in hardware."""
+    imitation: bool = False
+    """Whether the network in `weights`, the .keras of an earlier run, learns to give the outputs
+    for augmented images that it gave for the images, without labels. With augmentation ``copies``,
+    its scores depend less on how a copy was made."""
     quantised: bool = False
-    """Whether to train for 8 bits: the network in `weights`, the .keras of an earlier run, learns
-    to give its own outputs with quantised weights and activations, without labels; see
+    """Whether to train for 8 bits: as `imitation`, with quantised weights and activations; see
     `mammoscope.training.quantisation`."""
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -152,17 +155,25 @@ class TrainConfig(Frozen):
         """Whether the run trains on films with outlined lesions."""
         return self.layout == "lesions" or self.lesion_share > 0.0
 
+    @property
+    def imitates(self) -> bool:
+        """Whether an earlier network's outputs are learned instead of labels."""
+        return self.imitation or self.quantised
+
     @model_validator(mode="after")
-    def _quantised_from_a_network(self) -> Self:
-        if not self.quantised:
+    def _imitates_a_network(self) -> Self:
+        if not self.imitates:
             return self
+        name = "quantised" if self.quantised else "imitation"
         if self.weights in ("imagenet", "none") or self.weights.endswith(".h5"):
-            raise ValueError("quantised needs weights, the .keras of an earlier run")
-        if self.backbone != "inceptionv3":
-            raise ValueError("quantised supports only backbone inceptionv3")
+            raise ValueError(f"{name} needs weights, the .keras of an earlier run")
         if self.learns_lesions or self.teachers or self.head_epochs or self.drop_rate:
-            raise ValueError("quantised needs drop_rate 0, and no lesions, teachers or head_epochs")
-        if self.precision == "mixed_bfloat16":
+            raise ValueError(f"{name} needs drop_rate 0, and no lesions, teachers or head_epochs")
+        if self.augmentation in ("erasing", "jitter"):
+            raise ValueError(f"{name} needs an augmentation that keeps all tissue")
+        if self.quantised and self.backbone != "inceptionv3":
+            raise ValueError("quantised supports only backbone inceptionv3")
+        if self.quantised and self.precision == "mixed_bfloat16":
             raise ValueError("quantised needs precision auto or float32")
         return self
 

@@ -15,18 +15,18 @@ _ERASED_SQUARES: Final = (1, 4)
 _ERASED_SIDE: Final = (0.06, 0.14)
 """Minimum and maximum side of such a square, as a share of the image's shorter side."""
 
-_JITTER_SHIFT_PX: Final = 3.0
-_JITTER_SCALE: Final = 0.03
+_SHIFT_PX: Final = 3.0
+_SCALE: Final = 0.03
 """Maximum shift of each crop edge: two steps of the search copy's grid."""
 
-_JITTER_BLUR_PX: Final = (0.3, 0.6)
+_BLUR_PX: Final = (0.3, 0.6)
 """Minimum and maximum standard deviation of the blur, similar to that of other resampling."""
 
-_JITTER_SHRINK: Final = 0.5
+_SHRINK: Final = 0.5
 """Smallest share of rows and columns that a copy keeps; more are refused, or shown with a warning.
 """
 
-_JITTER_NOISE: Final = 4.0
+_NOISE: Final = 4.0
 """Maximum standard deviation of the noise; ranks have 255 levels."""
 
 
@@ -65,8 +65,8 @@ def erase(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return erase_tissue(flipped, where)
 
 
-def jitter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Flip, erase, and imitate the differences between copies of an image.
+def copy(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Flip, and imitate the differences between copies of an image.
 
     The crop moves by a few pixels, a low pass blurs as other resampling does, the image shrinks to
     fewer rows and columns and grows again, and the grey values get noise, each with probability
@@ -84,11 +84,20 @@ def jitter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     ndarray
         uint8 of the same shape; beyond the image, its edges are repeated.
     """
-    changed: npt.NDArray[Any] = np.ascontiguousarray(erase(pixels, rng))
+    return _as_copy(flip(pixels, rng), rng)
+
+
+def jitter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Erase tissue as `erase` does, and change the image as `copy` does."""
+    return _as_copy(erase(pixels, rng), rng)
+
+
+def _as_copy(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    changed: npt.NDArray[Any] = np.ascontiguousarray(pixels)
     height, width = changed.shape[:2]
     if rng.random() < 0.5:
-        scale = 1.0 + rng.uniform(-_JITTER_SCALE, _JITTER_SCALE, size=2)
-        shift = rng.uniform(-_JITTER_SHIFT_PX, _JITTER_SHIFT_PX, size=2)
+        scale = 1.0 + rng.uniform(-_SCALE, _SCALE, size=2)
+        shift = rng.uniform(-_SHIFT_PX, _SHIFT_PX, size=2)
         changed = cv2.warpAffine(
             changed,
             np.column_stack([np.diag(scale), shift]),
@@ -97,14 +106,16 @@ def jitter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
             borderMode=cv2.BORDER_REPLICATE,
         )
     if rng.random() < 0.5:
-        changed = cv2.GaussianBlur(changed, (0, 0), float(rng.uniform(*_JITTER_BLUR_PX)))
+        changed = cv2.GaussianBlur(changed, (0, 0), float(rng.uniform(*_BLUR_PX)))
     if rng.random() < 0.5:
-        rows, columns = rng.uniform(_JITTER_SHRINK, 1.0, size=2)
+        rows, columns = rng.uniform(_SHRINK, 1.0, size=2)
+        if rng.random() < 0.5:  # most copies keep the proportions
+            rows = columns
         size = (max(1, round(width * columns)), max(1, round(height * rows)))
         small = cv2.resize(changed, size, interpolation=cv2.INTER_AREA)
         changed = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
     if rng.random() < 0.5:
-        noise = rng.normal(0.0, rng.uniform(0.0, _JITTER_NOISE), changed.shape)
+        noise = rng.normal(0.0, rng.uniform(0.0, _NOISE), changed.shape)
         # 0 means outside the breast and stays 0.
         changed = np.where(changed > 0, np.clip(np.rint(changed + noise), 1, 255), 0)
     return np.asarray(changed, dtype=np.uint8)

@@ -21,10 +21,15 @@ from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read_file
 from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
-from mammoscope.training.augmentation import erase, flip, jitter
+from mammoscope.training.augmentation import copy, erase, flip, jitter
 from mammoscope.training.processes import ALONE, Place
 
-Batch = tuple[Pixels, dict[str, npt.NDArray[np.float32]]]
+CLEAN: Final = "clean"
+"""Name of the input for images without the changes of copies; the other one is `PIXELS`."""
+
+PIXELS: Final = "pixels"
+
+Batch = tuple[Pixels | dict[str, Pixels], dict[str, npt.NDArray[np.float32]]]
 
 TEACHERS: Final = "teachers"
 """Name of the logit's second target, in runs with teachers."""
@@ -36,6 +41,9 @@ AHEAD: Final = 4
 _CHEST_WALLS: Final = ("left", "right")
 
 _CACHE_FORMAT: Final = 3
+
+_WITHOUT_COPIES: Final = "flips"
+"""Augmentation that flips the same images as ``copies`` does."""
 """Increase this whenever the result of `mammoscope.imaging.preprocessing` changes."""
 
 
@@ -142,7 +150,7 @@ class Batches(keras.utils.PyDataset):
     """Shuffled, augmented batches, determined by seed and epoch.
 
     An item is a tuple of pixels, as `as_input` makes them, and of targets float32 (B, 1) by name of
-    the output.
+    the output. For imitation, the pixels are a dict: `PIXELS` augmented, `CLEAN` at most flipped.
 
     Parameters
     ----------
@@ -196,16 +204,18 @@ class Batches(keras.utils.PyDataset):
         size = self._config.batch_size
         whole = self._order[index * size : (index + 1) * size]
         chunk = whole[self._place.share(len(whole))]
-        return (
-            as_input(
-                np.stack(
-                    [
-                        augmented(self._preprocessed.pixels[i], self._config, self._epoch, int(i))
-                        for i in chunk
-                    ]
-                )
-            ),
-            {name: values[chunk][:, None] for name, values in self._targets.items()},
+        targets = {name: values[chunk][:, None] for name, values in self._targets.items()}
+        pixels = self._made(chunk, self._config)
+        if not self._config.imitates:
+            return pixels, targets
+        flipped = self._config.model_copy(update={"augmentation": _WITHOUT_COPIES})
+        clean = self._made(chunk, flipped) if self._config.augmentation == "copies" else pixels
+        return {PIXELS: pixels, CLEAN: clean}, targets
+
+    def _made(self, chunk: npt.NDArray[np.int64], config: TrainConfig) -> Pixels:
+        images = self._preprocessed.pixels
+        return as_input(
+            np.stack([augmented(images[i], config, self._epoch, int(i)) for i in chunk])
         )
 
 
@@ -224,5 +234,7 @@ def augmented(pixels: Pixels, config: TrainConfig, epoch: int, index: int) -> Pi
             return flip(pixels, rng)
         case "erasing":
             return erase(pixels, rng)
+        case "copies":
+            return copy(pixels, rng)
         case "jitter":
             return jitter(pixels, rng)

@@ -27,7 +27,14 @@ from mammoscope.model.networks import CELLS, choose_trainable
 from mammoscope.settings.training import TrainConfig
 from mammoscope.system.files import replacing
 from mammoscope.system.interrupts import delaying_ctrl_c
-from mammoscope.training.batches import TEACHERS, Batches, PreprocessedExamples, as_input
+from mammoscope.training.batches import (
+    CLEAN,
+    PIXELS,
+    TEACHERS,
+    Batches,
+    PreprocessedExamples,
+    as_input,
+)
 from mammoscope.training.lesions import CELLS_WEIGHT, CellCrossEntropy, LesionBatches
 from mammoscope.training.quantisation import RANGE_RATE, Imitation, range_variables
 from mammoscope.training.rates import HeadRate
@@ -98,7 +105,7 @@ class Loop:
     writes
         Whether to write the checkpoint; False in all but one of several processes.
     teacher
-        For a quantised network: the exact network whose outputs it learns to give.
+        For imitation: the earlier network whose outputs this one learns to give.
     """
 
     network: keras.Model
@@ -161,6 +168,7 @@ class Loop:
         choose_trainable(self.network, self.config, stage.trainable_from)
         self.network.make_predict_function(force=True)  # on JAX, it depends on what is trainable
         logit = self.network.output["logit"]
+        inputs: Any = self.network.input
         outputs = {"logit": logit}
         losses: dict[str, Any] = {
             "logit": keras.losses.BinaryCrossentropy(
@@ -181,13 +189,15 @@ class Loop:
         spared = self.network.get_layer("backbone").trainable_variables
         if self.teacher is not None:
             self.teacher.trainable = False
-            taught = self.teacher(self.network.input)
+            clean = keras.Input(self.network.input.shape[1:], dtype="uint8", name=CLEAN)
+            inputs = {PIXELS: self.network.input, CLEAN: clean}
+            taught = self.teacher(clean)
             outputs, losses = {"logit": Imitation()(self.network.output, taught)}, {}
             faster, ranges = RANGE_RATE, range_variables(self.network)
             spared = [
                 v for v in self.network.trainable_variables if all(v is not r for r in ranges)
             ]
-        self._learner = keras.Model(self.network.input, outputs)
+        self._learner = keras.Model(inputs, outputs)
         optimizer = HeadRate(
             faster,
             learning_rate=stage.peak_learning_rate,
@@ -217,9 +227,10 @@ class Loop:
     def _build_metrics(self) -> None:
         """Build the metrics. On JAX, `fit` would take batches for it, and mix up the others."""
         pixels, answers, *_ = self.batches[0]
+        count = len(answers["logit"])
         with keras.StatelessScope():
             outputs = {
-                name: keras.ops.zeros((len(pixels), *output.shape[1:]))
+                name: keras.ops.zeros((count, *output.shape[1:]))
                 for name, output in self._learner.output.items()
             }
             if self.teacher is None:  # else the loss is a layer's

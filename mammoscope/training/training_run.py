@@ -72,12 +72,12 @@ _DIFFERENT_INPUTS: Final = (
 class _Trained:
     """A trained network, its training images, and images of patients it was not trained on.
 
-    ``teacher`` is the exact network of a quantised one. ``fold_logits`` are for the training
+    ``exact`` is the exact network of a quantised one. ``fold_logits`` are for the training
     images, if the network is measured with a run's folds.
     """
 
     network: keras.Model
-    teacher: keras.Model | None
+    exact: keras.Model | None
     learned: PreprocessedExamples
     fold_logits: npt.NDArray[np.float32] | None
     validation: PreprocessedExamples
@@ -166,7 +166,7 @@ def _train_and_record(
     write_json(paths.output / "environment.json", environment(config))
     trained = _train(config, divided, paths, say, place)
     with tqdm(total=3, desc="save and measure", unit="step", disable=None, leave=False) as bar:
-        if trained.teacher is None:
+        if trained.exact is None:
             network = export_network(trained.network, config)
         else:
             network = plain(trained.network)
@@ -204,9 +204,9 @@ def _answers(network: keras.Model, trained: _Trained) -> tuple[PreprocessedExamp
     logits = trained.fold_logits
     images = trained.validation if logits is None else trained.learned
     quantised = None
-    if trained.teacher is not None:
+    if trained.exact is not None:
         ranges = ranges_of(trained.network)
-        exact = predict(trained.teacher, images.pixels, "exact network")
+        exact = predict(trained.exact, images.pixels, "exact network")
         rounded = predict(quantise(network, ranges), images.pixels, "8 bits")
         labels = np.array([each.label for each in images.examples])
         source: Source = "validation" if logits is None else "training"
@@ -246,7 +246,8 @@ def _train(
         code: learned.refused.get(code, 0) + validation.refused.get(code, 0)
         for code in sorted({*learned.refused, *validation.refused})
     }
-    return _Trained(loop.network, loop.teacher, learned, by_folds, validation, history, refused)
+    exact = loop.teacher if config.quantised else None
+    return _Trained(loop.network, exact, learned, by_folds, validation, history, refused)
 
 
 def _loop(
@@ -269,9 +270,11 @@ def _loop(
         _distribution().require_same(_DIFFERENT_OPTIONS, config.described())
         _distribution().require_same(_DIFFERENT_INPUTS, learned.pixels, validation.pixels, size)
     keras.utils.set_random_seed(config.seed)
-    network, teacher = _network(config), None
-    if config.quantised:
-        teacher, network = network, quantise(network)
+    teacher = _network(config) if config.imitates else None
+    if teacher is None or not config.quantised:
+        network = _network(config)
+    else:
+        network = quantise(teacher)
         some = learned.pixels[:: -(-len(learned.pixels) // _RANGE_IMAGES)]
         fit_ranges(network, teacher, some)
     answers = None
