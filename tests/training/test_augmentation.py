@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
-from mammoscope.training.augmentation import erase, flip, jitter
+from mammoscope.training.augmentation import copy, erase, flip, jitter
 from mammoscope.training.schedules import learning_rate_share
 
 
@@ -24,7 +24,7 @@ def pixels():
     return preprocessed_phantom((128, 96))
 
 
-@pytest.mark.parametrize("change", [flip, erase, jitter])
+@pytest.mark.parametrize("change", [flip, erase, copy, jitter])
 def test_equal_states_give_equal_images(change, pixels):
     before = pixels.copy()
     first, again, *others = (
@@ -57,6 +57,24 @@ def test_erasing_removes_only_tissue_in_half_of_the_cases(pixels):
     assert max(shares) < 0.15
 
 
+def test_copies_flip_as_flips_do(pixels):
+    for seed in range(100):
+        changed = copy(pixels, np.random.default_rng(seed)).astype(float)
+        flipped = flip(pixels, np.random.default_rng(seed)).astype(float)
+        differences = [np.abs(changed - each).mean() for each in (flipped, flipped[::-1])]
+        assert differences[0] < 0.7 * differences[1]
+
+
+def test_copies_erase_nothing():
+    even = np.full((128, 96), 200, np.uint8)
+    for seed in range(100):
+        changed = copy(even, np.random.default_rng(seed)).astype(float)
+        # Only noise is left, which is gone in the mean of a square's pixels.
+        assert cv2.blur(changed, (8, 8)).min() > 190
+    erased = (erase(even, np.random.default_rng(seed)).astype(float) for seed in range(100))
+    assert min(cv2.blur(each, (8, 8)).min() for each in erased) < 130
+
+
 def test_jitter_changes_images_as_little_as_copies_differ():
     pixels = preprocessed_phantom((299, 299))  # its shifts are in pixels of this size
     same, moved, coarse = [], [], []
@@ -81,11 +99,11 @@ def test_jitter_changes_images_as_little_as_copies_differ():
 def test_three_channels_move_together():
     pixels = preprocessed_phantom((96, 72))
     three = np.stack([pixels] * 3, axis=-1)
-    for change in (flip, erase, jitter):
+    for change in (flip, erase, copy, jitter):
         for seed in range(20):
             changed = change(three, np.random.default_rng(seed))
             assert changed.shape == three.shape
-            if change is jitter:  # each channel has its own noise, of a few levels
+            if change in (copy, jitter):  # each channel has its own noise, of a few levels
                 spread = np.ptp(changed.astype(int), axis=-1)
                 assert np.percentile(spread, 99) < 40
             else:

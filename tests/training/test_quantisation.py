@@ -367,6 +367,8 @@ def test_8_bits_that_missed_a_limit_are_not_served(
         ({"drop_rate": 0.5}, "drop_rate 0"),
         ({"head_epochs": 1}, "head_epochs"),
         ({"precision": "mixed_bfloat16"}, "precision auto or float32"),
+        ({"augmentation": "jitter"}, "keeps all tissue"),
+        ({"quantised": False, "imitation": True, "drop_rate": 0.5}, "imitation needs drop_rate 0"),
     ],
 )
 def test_settings_that_do_not_go_together(changes: dict[str, Any], said: str):
