@@ -34,7 +34,7 @@ def network(model: Path) -> Network:
     """
     artifact = load_artifact(model)
     card = artifact.require_card()
-    height, width, channels = (*card.input_shape, 1)[:3]
+    height, width, channels = card.tensor_shape
     name = f"network-{sha256_of(artifact.network)[:12]}"
     onnx, onnx_int8 = ENVIRONMENTS / f"{name}.onnx", ENVIRONMENTS / f"{name}-int8.onnx"
     if not onnx.is_file():

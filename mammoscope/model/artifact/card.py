@@ -235,6 +235,11 @@ class Card(Frozen):
         """Shape of a preprocessed image: (H, W), or (H, W, 3) of three channels."""
         return pixels_shape(self.input_size, self.channels)
 
+    @property
+    def tensor_shape(self) -> tuple[int, int, int]:
+        """Height, width and number of channels of the network's input."""
+        return (*self.input_size, 3 if self.channels == "three" else 1)
+
     def reading_options(
         self,
         limits: ReadingLimits | None = None,

@@ -56,8 +56,7 @@ class OpenVinoEngine:
         age_from_dicom: bool = False,
         weights: Any = None,
     ) -> None:
-        shape = (*card.input_shape, 1)[: _MAP_RANK - 1]
-        if list(compiled.input(0).partial_shape)[1:] != list(shape):
+        if list(compiled.input(0).partial_shape)[1:] != list(card.tensor_shape):
             raise ArtifactMismatchError(
                 "The network's input size or channels differ from those in its card."
             )
@@ -65,7 +64,6 @@ class OpenVinoEngine:
         if set(ranks) != {LOGIT_RANK, _MAP_RANK}:
             raise ArtifactMismatchError("The network's outputs are not a logit and a logit map.")
         self.card: Final = card
-        self._shape: Final = shape
         self._weights = weights
         self._age_from_dicom: Final = age_from_dicom
         self._logit = ranks[LOGIT_RANK]
@@ -89,7 +87,7 @@ class OpenVinoEngine:
             uint8 (N, H, W) or (N, H, W, 3), as returned by
             `mammoscope.imaging.preprocessing.preprocess`.
         """
-        batches = pixels.reshape(len(pixels), 1, *self._shape)
+        batches = pixels.reshape(len(pixels), 1, *self.card.tensor_shape)
         answers = []
         # Results are read in the order of submission; the oldest request is free first.
         with self._running() as running:
