@@ -79,13 +79,14 @@ def run(model: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
     """
     facts = report.machine()
     served = network(model)
-    precision = load_artifact(model).precision
+    artifact = load_artifact(model)
+    precision = artifact.precision
     limits = run_worker(serving_python(), "limits", str(served.onnx), str(seconds))
     found: dict[str, list[dict[str, Any]]] = {engine.name: [] for engine in _ENGINES}
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:
         file = Path(folder) / "images.npy"
-        np.save(file, preprocessed(images(), load_artifact(model).require_card()))
+        np.save(file, preprocessed(images(), artifact.require_card()))
         for _ in range(rounds):
             for engine in _ENGINES:
                 if engine.name in failures:

@@ -22,7 +22,7 @@ from mammoscope.cli.arguments import (
     read_labelled,
 )
 from mammoscope.errors import ArtifactNotFoundError, StorageError, UsageError
-from mammoscope.model.artifact.card import Card, CardCompiled
+from mammoscope.model.artifact.card import CardCompiled
 from mammoscope.model.artifact.folder import CARD_NAME, NETWORK_NAME, Artifact, load_artifact
 from mammoscope.settings.service import model_path
 from mammoscope.system.files import replacing_files
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     if artifact.card is None:
         raise ArtifactNotFoundError("Only a model with a card can be compiled.")
     if args.data is not None:
-        compiled = _choose_precision(artifact, artifact.card, args)
+        compiled = _choose_precision(artifact, args)
         print("\n".join(_describe(compiled)))
         artifact = load_artifact(model)
     if args.output is not None:
@@ -126,13 +126,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _choose_precision(artifact: Artifact, card: Card, args: argparse.Namespace) -> CardCompiled:
+def _choose_precision(artifact: Artifact, args: argparse.Namespace) -> CardCompiled:
     # Imported here, because the service's environment has no scikit-learn.
     from mammoscope.export.comparison_images import read_images
     from mammoscope.export.precision import choose_precision
 
     dataset = read_labelled(args.data, args.metadata, args.labels)
-    images = read_images(dataset, artifact.network, card)
+    images = read_images(dataset, artifact.network, artifact.require_card())
     return choose_precision(artifact, images)
 
 

@@ -24,10 +24,9 @@ from mammoscope.system.files import replacing
 from mammoscope.training.augmentation import copy, erase, flip, jitter
 from mammoscope.training.processes import ALONE, Place
 
-CLEAN: Final = "clean"
-"""Name of the input for images without the changes of copies; the other one is `PIXELS`."""
-
 PIXELS: Final = "pixels"
+CLEAN: Final = "clean"
+"""Names of a batch's images in imitation: as augmented, and without the changes of copies."""
 
 Batch = tuple[Pixels | dict[str, Pixels], dict[str, npt.NDArray[np.float32]]]
 
@@ -41,10 +40,10 @@ AHEAD: Final = 4
 _CHEST_WALLS: Final = ("left", "right")
 
 _CACHE_FORMAT: Final = 3
+"""Increase this whenever the result of `mammoscope.imaging.preprocessing` changes."""
 
 _WITHOUT_COPIES: Final = "flips"
 """Augmentation that flips the same images as ``copies`` does."""
-"""Increase this whenever the result of `mammoscope.imaging.preprocessing` changes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -238,7 +238,8 @@ class Card(Frozen):
     @property
     def tensor_shape(self) -> tuple[int, int, int]:
         """Height, width and number of channels of the network's input."""
-        return (*self.input_size, 3 if self.channels == "three" else 1)
+        height, width, *channels = self.input_shape
+        return height, width, channels[0] if channels else 1
 
     def reading_options(
         self,
