@@ -118,7 +118,7 @@ function Separation({ test }) {
     <h3>${text.auc}</h3>
     <svg viewBox="0 0 300 300" role="img" aria-label=${label}>
       <line class="chance" x1="155" x2="155" y1="20" y2="270" />
-      ${bars.map(([name, auc], at) => html`<${Whisker} name=${name} auc=${auc} y=${50 + 60 * at} />`)}
+      ${bars.map(([name, auc], at) => html`<${Whisker} name=${name} auc=${auc} y=${60 + 80 * at} />`)}
       ${[0, 0.5, 1].map((tick) => html`<text x=${20 + 270 * tick} y="290" text-anchor="middle">${tick}</text>`)}
     </svg>
     <figcaption>${text.aucExplain}</figcaption>
