@@ -82,9 +82,10 @@ def build_network(config: TrainConfig) -> keras.Model:
     channels = 3 if config.channels == "three" else 1
     pixels = keras.Input((height, width, channels), dtype="uint8", name="pixels")
     scaled = layers.Rescaling(1.0 / 127.5, offset=-1.0, dtype="float32", name="scale")(pixels)
-    for number in range(config.smoothing):
+    passes = [(2, 2)] * config.smoothing + [(1, 2)] * config.smoothing_width
+    for number, neighbours in enumerate(passes):
         smooth = layers.AveragePooling2D(
-            2, strides=1, padding="same", dtype="float32", name=f"smooth_{number}"
+            neighbours, strides=1, padding="same", dtype="float32", name=f"smooth_{number}"
         )
         scaled = smooth(scaled)
     if channels == 1:

@@ -62,15 +62,19 @@ def teacher_answers(
         If a teacher's folder is not a complete run with the same kind of network.
     """
     folders = [Path(folder) for folder in config.teachers]
-    smoothings = [require_alike(folder, config).smoothing for folder in folders]
+    configs = [require_alike(folder, config) for folder in folders]
     require_not_learned(kept_away, folders)
     log_odds = np.zeros(len(learned.examples), np.float64)
-    for folder, smoothing in zip(folders, smoothings, strict=True):
+    for folder, its in zip(folders, configs, strict=True):
         artifact = load_artifact(folder)
         if artifact.card is None:
             raise RunError(f"The teacher {folder.name} has no card.")
         calibration = artifact.card.calibration
-        own = {"weights": str(artifact.network), "smoothing": smoothing}
+        own = {
+            "weights": str(artifact.network),
+            "smoothing": its.smoothing,
+            "smoothing_width": its.smoothing_width,
+        }
         network = load(config.model_copy(update=own))
         logits = predict(network, learned.pixels, f"teacher {folder.name}")
         log_odds += calibration.slope * logits + calibration.intercept

@@ -580,18 +580,20 @@ def test_a_run_starts_from_an_earlier_runs_head(head: str, tmp_path: Path, small
     assert np.ptp(logits[0]) > 0
 
 
-def test_smoothing_is_a_binomial_low_pass_inside_the_network():
+@pytest.mark.parametrize(("times", "rows"), [(2, 0), (0, 2)])
+def test_smoothing_is_a_binomial_low_pass_inside_the_network(times: int, rows: int):
     import keras
 
     from mammoscope.model.networks import build_network
 
-    network = build_network(TrainConfig.from_preset("smoke", {"smoothing": 2}))
+    smoothing = {"smoothing": times, "smoothing_width": rows}
+    network = build_network(TrainConfig.from_preset("smoke", smoothing))
     smoothed = keras.Model(network.input, network.get_layer("smooth_1").output)
     pixels = np.full((2, 96, 96, 1), 40, np.uint8)
     pixels[1, 50, 60] = 200
     flat, peak = keras.ops.convert_to_numpy(smoothed(pixels))[..., 0]
     assert flat == pytest.approx(40 / 127.5 - 1, abs=1e-5)  # to the very edge
-    binomial = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    binomial = np.outer([1, 2, 1] if times else [0, 0, 4], [1, 2, 1]) / 16
     assert (peak - flat)[48:51, 58:61] == pytest.approx(binomial * 160 / 127.5, abs=1e-5)
     assert np.abs(peak - flat).sum() == pytest.approx(160 / 127.5, rel=1e-4)
 
