@@ -70,11 +70,22 @@ def insert_ranges(
 
 
 def remove_ranges(model: Any) -> None:
-    """Remove what `insert_ranges` inserted; the network then computes in float32."""
+    """Remove what `insert_ranges` inserted; the network then computes in float32.
+
+    The kernels become float32 again. OpenVINO gave wrong scores for integers without ranges.
+    """
+    from openvino import opset13
+
     for node in model.get_ordered_ops():
         if node.get_type_name() == _FAKE_QUANTIZE:
             for follower in node.output(0).get_target_inputs():
                 follower.replace_source_output(node.input_value(0))
+        if node.get_type_name() == "Convolution":
+            product = node.input_value(1).get_node()
+            if product.get_type_name() == "Multiply":
+                convert, steps = (product.input_value(index).get_node() for index in (0, 1))
+                kernel = convert.input_value(0).get_node().data.astype(np.float32) * steps.data
+                node.input(1).replace_source_output(opset13.constant(kernel).output(0))
     model.validate_nodes_and_infer_types()
 
 
