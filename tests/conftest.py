@@ -4,6 +4,7 @@ Keras takes one backend a process. The service's is OpenVINO, training's is Tens
 training carry the marker `training` and run in a pytest of their own (``pytest -m training``).
 """
 
+import csv
 import os
 import shutil
 import signal
@@ -116,6 +117,24 @@ def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("phantom-dataset")
     write_phantom_dataset(folder, patients=12, metadata=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantoms as films with outlined lesions, for training and held out. Do not write to it."""
+    from mammoscope.phantoms.drawing import write_phantoms
+
+    folder = tmp_path_factory.mktemp("films")
+    names = [path.name for path in write_phantoms(folder, 24)]
+    columns = ("file", "patient", "side", "view", "pathology", "x0", "y0", "x1", "y1", "use")
+    with (folder / "lesions.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        for number, name in enumerate(names):
+            pathology = ("MALIGNANT", "BENIGN")[number % 2]
+            use = "train" if number < 16 else "heldout"
+            writer.writerow((name, name, "L", "CC", pathology, 0.3, 0.3, 0.6, 0.6, use))
     return folder
 
 

@@ -116,7 +116,7 @@ def rows(text: str) -> dict[str, list[str]]:
             "docs/experiments/released-model.md",
             (
                 "test",
-                "validation",
+                "out of fold",
                 "reference preset, test",
                 "as the reference project published",
             ),

@@ -43,7 +43,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=_data,
         action="append",
         required=True,
-        help="folder of images; repeat for each data set of the runs: folders, ddsm, lesions",
+        help="folder of images; repeat for each data set of the runs: folders, lesions",
     )
     parser.add_argument(
         "--runs", metavar="DIR", type=Path, default=Path("runs"), help="folder for all runs"

@@ -1,4 +1,4 @@
-"""Films with outlined lesions, for training before the data set's labels are used.
+"""Films with outlined lesions, for training before the data set and beside it.
 
 The table ``lesions.csv`` has a row for each box: file, patient, side, view, pathology, x0, y0, x1
 and y1 as fractions of the film's width and height, and ``use``. Runs train on films of use

@@ -1,1 +1,1 @@
-"""Choose the precision in which a model is served: bfloat16 only if its scores hardly change."""
+"""Choose the precision in which a model is served: fewer bits only if scores hardly change."""

@@ -50,7 +50,7 @@ _RULES: Final = {
 _COMPARED: Final = {
     "validation": "images of validation patients",
     "training": "images of its training patients",
-    "images": "images of other data",
+    "images": "images given to `mammoscope compile`",
     "phantoms": "phantoms",
 }
 _WITH_AGE: Final = ("auc", "breast.auc", "accuracy", "log_loss", "ece")

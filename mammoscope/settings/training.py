@@ -21,7 +21,7 @@ PrecisionName = Literal["auto", "float32", "mixed_bfloat16"]
 SplitName = Literal["patients", "published"]
 HeadName = Literal["mean", "logit_map", "lesions"]
 ChannelsName = Literal["ranks", "three"]
-PresetName = Literal["default", "reference", "smoke", "ddsm"]
+PresetName = Literal["default", "reference", "smoke"]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -36,6 +36,7 @@ _HARMLESS: Final[Mapping[str, Container[Any]]] = {
 _REMOVED: Final[Mapping[str, Container[Any]]] = {
     "head": ("depths", "mean_max"),
     "augmentation": ("light", "strong"),
+    "layout": ("ddsm", "ddsm-cancers"),
 }
 """Removed values of settings."""
 
@@ -56,9 +57,8 @@ class TrainConfig(Frozen):
     cropping; such a network cannot be served."""
     channels: ChannelsName = "ranks"
     """Ranks of grey values only, or three channels: ranks, a linear window, local contrast."""
-    layout: Literal["folders", "ddsm", "ddsm-cancers", "lesions"] = "folders"
-    """How the folder names images: see `mammoscope.data.dataset`, `mammoscope.data.ddsm` and
-    `mammoscope.data.lesions`."""
+    layout: Literal["folders", "lesions"] = "folders"
+    """How the folder names images: see `mammoscope.data.dataset` and `mammoscope.data.lesions`."""
     labels: tuple[str, str] = ("0", "1")
     """Names of the folders of label 0 and label 1 in the layout ``folders``."""
     smoothing: Annotated[int, Field(ge=0, le=4)] = 0
@@ -275,14 +275,5 @@ PRESETS: Final[Mapping[PresetName, Mapping[str, Any]]] = {
         "label_smoothing": 0.05,
         "ema_momentum": 0.99,
         "precision": "float32",
-    },
-    # Warm-up on DDSM images: an outlined malignant lesion against the same woman's other images.
-    "ddsm": {
-        "layout": "ddsm-cancers",
-        "learning_rate": 5e-5,
-        "warmup_fraction": 0.1,
-        "epochs": 5,
-        "weight_decay": 1e-4,
-        "validation_fraction": 0.1,
     },
 }

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from mammoscope.data.dataset import Dataset, read_dataset
-from mammoscope.data.ddsm import read_ddsm
 from mammoscope.data.lesions import read_lesions
 from mammoscope.data.splitting import PatientSplit, leave_out, shared_patients, split_off
 from mammoscope.errors import EmptyDatasetError
@@ -31,11 +30,9 @@ def read_examples(config: TrainConfig, data: Path, metadata: Path | None = None)
     DatasetError
         If they cannot be listed.
     """
-    if config.layout == "folders":
-        return read_dataset(data, metadata, config.labels)
     if config.layout == "lesions":
         return read_lesions(data)
-    return read_ddsm(data, cancers_only=config.layout == "ddsm-cancers")
+    return read_dataset(data, metadata, config.labels)
 
 
 def divide(

@@ -5,7 +5,7 @@
 its folds:
 
 ``data``
-    Folder of images to train on: ``folders`` (the default), ``ddsm`` or ``lesions``.
+    Folder of images to train on: ``folders`` (the default) or ``lesions``.
 ``weights``
     Initial weights as in `TrainConfig`, or ``run:NAME`` for the network of an earlier run. In a run
     with folds, ``{fold}`` in the name is the number of the fold.
@@ -28,7 +28,7 @@ from mammoscope.errors import ConfigurationError
 from mammoscope.model.artifact.folder import NETWORK_NAME
 from mammoscope.settings.training import PresetName, TrainConfig
 
-DataName = Literal["folders", "ddsm", "lesions"]
+DataName = Literal["folders", "lesions"]
 
 _IMAGENET: Final = "imagenet"
 _RUN: Final = "run:"

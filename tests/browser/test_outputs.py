@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
+from mammoscope.model.artifact.folder import load_artifact
 from tests.browser.conftest import PHONE, accessible, add, done, shown
 from tests.conftest import MODEL
 from tests.service_process import ServiceProcess
@@ -121,7 +122,8 @@ def test_prevalence_and_operating_point(four: Page) -> None:
     label = four.locator(".part.image .tag")
     expect(label).to_have_text("tumour")
     four.get_by_label("Operating point").select_option("high sensitivity")
-    expect(four.locator(".part.image")).to_contain_text("the threshold is 22.4 %")
+    threshold = load_artifact(MODEL).require_card().threshold("high_sensitivity")
+    expect(four.locator(".part.image")).to_contain_text(f"the threshold is {100 * threshold:.1f} %")
     four.get_by_label("Age of the woman").fill("300")
     four.get_by_label("Age of the woman").press("Tab")
     assert not four.get_by_label("Age of the woman").evaluate("(field) => field.validity.valid")

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from mammoscope.model.artifact.folder import load_artifact
 from tests.browser.conftest import add, done, shown
+from tests.conftest import MODEL
 
 Open = Callable[..., Page]
 
@@ -129,8 +131,10 @@ def test_dialogs_and_the_model_card(open_page: Open, study: list[Path]) -> None:
     nodes = tree(page)
     assert [node for node in nodes if node.role in NAMED and not node.name.strip()] == []
     plots = [node.name for node in of(nodes, "image")]
-    assert any("sensitivity" in name and "AUC on validation patients" in name for name in plots)
-    assert any("of 53 images" in name for name in plots)
+    assert any("sensitivity" in name and "AUC out of fold" in name for name in plots)
+    validation = load_artifact(MODEL).require_card().metrics["validation"]
+    images = validation["curves"]["reliability"][0]["images"]
+    assert any(f"of {images} images" in name for name in plots)
     page.get_by_role("link", name="Images").click()
     add(page, study[0])
     done(page, 1)

@@ -136,7 +136,7 @@ def test_what_the_network_saw(one: Page) -> None:
     canvas = one.locator(".network canvas")
     expect(canvas).to_be_visible()
     size = canvas.evaluate("(canvas) => [canvas.width, canvas.height]")
-    assert size == [299, 299]
+    assert size == [288, 512]
     assert max(grey(canvas, 0.1, 0.5)) > 0
 
 

@@ -64,9 +64,9 @@ LINES: dict[str, int | str] = {
     "archive report made_studies --output results --model model "
     "--operating-point default": NEEDS_ARCHIVE,
     "compile --model model --output compiled": 0,
-    # Without bfloat16, there is nothing to choose, which it says.
+    # Without either, there is nothing to choose, which it says.
     "compile --model model --data dataset --metadata dataset/metadata.csv --labels 0,1": int(
-        not computes_in("bfloat16")
+        not (computes_in("bfloat16") or computes_in("int8"))
     ),
     "compile --kind x": 2,
     "compile --calibration x": 2,

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,6 +13,7 @@ from mammoscope.__main__ import main
 from mammoscope.cli.trainings import _claim
 from mammoscope.data.fold_table import read_folds
 from mammoscope.errors import ConfigurationError
+from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.settings.training import TrainConfig
 from mammoscope.training.recipes import read_plan
 
@@ -93,11 +93,11 @@ def test_a_plan_with_a_mistake_is_refused(text: str, plan: Path):
 
 
 def test_a_run_with_folds_becomes_one_run_per_fold():
-    planned = read_plan(Path("recipes/folds.toml"))[:5]
+    planned = read_plan(RELEASED)[:5]
     assert [run.name for run in planned] == [f"folds-flips/fold-{k}" for k in range(1, 6)]
     assert [run.config.fold for run in planned] == [1, 2, 3, 4, 5]
-    (flips,) = (run for run in read_plan(RELEASED) if run.name == "flips")
-    assert {run.config.model_copy(update={"fold": None}) for run in planned} == {flips.config}
+    (same,) = {run.config.model_copy(update={"fold": None}) for run in planned}
+    assert same == TrainConfig.from_preset("default", {"stop_after": 8})
 
 
 @pytest.mark.training
@@ -196,48 +196,45 @@ RELEASED = Path("recipes/released.toml")
 
 def test_the_recipe_of_the_released_model_agrees_with_its_records():
     planned = read_plan(RELEASED, Path("inception_v3_notop.weights.h5"))
-    assert len(planned) == 7
     for run in planned:
         record = Path("model/experiments") / run.name / "config.json"
         recorded = TrainConfig.from_record(record.read_bytes()).described()
         assert run.config_in(Path("runs")).described() == recorded, run.name
-        assert (run.data == "ddsm") is (run.config.layout != "folders")
+        assert (run.data == "lesions") is (run.config.layout == "lesions")
     card = json.loads(Path("model/card.json").read_text())
     recorded = TrainConfig.from_record(json.dumps(card["training"]["config"]).encode())
     assert planned[-1].config_in(Path("runs")).described() == recorded.described()
 
 
-def test_the_recipe_for_folds_matches_the_records():
-    planned = read_plan(Path("recipes/folds.toml"), Path("inception_v3_notop.weights.h5"))
-    records = {run: Path("model/experiments") / run.name / "config.json" for run in planned}
-    recorded = {run: path for run, path in records.items() if path.is_file()}
-    assert recorded
-    for run, path in recorded.items():
-        described = TrainConfig.from_record(path.read_bytes()).described()
-        assert run.config_in(Path("runs")).described() == described, run.name
-
-
 def test_missing_data_folders_are_reported(phantom_dataset: Path, capsys):
     assert main(["dev", "trainings", str(RELEASED), "--data", str(phantom_dataset)]) == 2
-    assert "ddsm; give each folder with --data NAME=DIR" in capsys.readouterr().err
+    assert "lesions; give each folder with --data NAME=DIR" in capsys.readouterr().err
 
 
 @pytest.mark.training
 def test_the_released_model_is_rebuilt_at_phantom_size(
-    phantom_dataset: Path, tmp_path: Path, capfd, small_network
+    films: Path, tmp_path: Path, capfd, small_network
 ):
-    import keras
-
+    """Of the three runs by fold, only that with three channels teaches the student here."""
+    from mammoscope.phantoms.drawing import write_phantom_dataset
     from tests.training.small_network import SMALL
 
-    small = {"input_size": [96, 96], "epochs": 1, "batch_size": 16, "validation_fraction": 0.34,
-             "precision": "float32"}  # fmt: skip
-    runs = [{**run, **small} for run in tomllib.loads(RELEASED.read_text())["run"]]
-    recipes = tmp_path / "released.toml"
-    recipes.write_text(
+    images, folds = tmp_path / "images", tmp_path / "folds.csv"
+    write_phantom_dataset(images, patients=30, metadata=True)
+    assert main(["dev", "folds", "--data", str(images), "--output", str(folds)]) == 0
+    plan = tomllib.loads(RELEASED.read_text())
+    small = {"input_size": [96, 96], "epochs": 1, "batch_size": 16, "precision": "float32"}
+    names = ("channels-maps", "folds-channels", "student-channels", "student-copies",
+             "student-width", "student-quantised")  # fmt: skip
+    runs = [{**run, **small} for run in plan["run"] if run["name"] in names]
+    for run in runs:
+        run |= {key: ["folds-channels"] for key in ("teachers", "calibrated_on") if key in run}
+    recipe = tmp_path / "released.toml"
+    tables = [("[base.lesions]", plan["base"]["lesions"]), *(("[[run]]", run) for run in runs)]
+    recipe.write_text(
         "\n".join(
-            "[[run]]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in run.items())
-            for run in runs
+            f"{title}\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in table.items())
+            for title, table in tables
         )
     )
     weights = tmp_path / "inception.weights.h5"
@@ -245,45 +242,20 @@ def test_the_released_model_is_rebuilt_at_phantom_size(
         include_top=False, weights=None, input_shape=(96, 96, 3), name="backbone"
     ).save_weights(weights)
     command = [
-        "dev", "trainings", recipes, "--data", phantom_dataset, "--data",
-        f"ddsm={ddsm_phantoms(phantom_dataset, tmp_path / 'ddsm')}", "--imagenet", weights,
+        "dev", "trainings", recipe, "--data", images, "--data", f"lesions={films}",
+        "--imagenet", weights, "--folds", folds,
         "--runs", tmp_path / "runs", "--records", tmp_path / "records",
     ]  # fmt: skip
-    needy = [*command, "--only", "ddsm-fine-tuning"]
+    needy = [*command, "--only", "student-channels"]
     assert main([str(part) for part in needy]) == 1
-    assert "ddsm-cancers must be finished first" in capfd.readouterr().err
+    assert "channels-maps, folds-channels/fold-1, " in capfd.readouterr().err
     assert main([str(part) for part in command]) == 0
-    names = {run["name"] for run in runs}
-    assert {path.name for path in (tmp_path / "records").iterdir()} == names
+    assert {path.name for path in (tmp_path / "records").iterdir()} == set(names)
     capfd.readouterr()
     assert main([str(part) for part in (*command, "--list")]) == 0
-    assert capfd.readouterr().out.split()[1::2] == ["finished"] * 7
-    card = json.loads((tmp_path / "runs" / "released" / "card.json").read_text())
-    assert card["training"]["config"]["smoothing"] == 2
-    networks = [
-        keras.saving.load_model(tmp_path / "runs" / name / "model.keras")
-        for name in ("smoothed", "released")
-    ]
-    # The last run starts from the network before it and leaves its backbone as it is.
-    kept = [network.get_layer("backbone").get_weights() for network in networks]
-    assert all((ours == theirs).all() for ours, theirs in zip(*kept, strict=True))
-
-
-def ddsm_phantoms(dataset: Path, folder: Path) -> Path:
-    """Phantoms in the layout of the DDSM images: women with a mass in one breast."""
-    rows = ["file,case,scanner,laterality,view,outlined,pathology,lesion"]
-    (folder / "cancers").mkdir(parents=True)
-    with (dataset / "metadata.csv").open() as stream:
-        facts = {row["image_id"]: row for row in csv.DictReader(stream)}
-    images = sorted((dataset / "train").rglob("*.jpg")) + sorted((dataset / "valid").rglob("*.jpg"))
-    for path in images:
-        row = facts[path.name.split("_")[1]]
-        shutil.copy(path, folder / "cancers" / path.name)
-        outlined = int(path.parent.name)
-        pathology = "MALIGNANT" if outlined else ""
-        rows.append(
-            f"cancers/{path.name},{row['patient_id']},A,{row['laterality']},{row['view']},"
-            f"{outlined},{pathology},"
-        )
-    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
-    return folder
+    assert capfd.readouterr().out.split()[1::2] == ["finished"] * 10
+    card = load_artifact(tmp_path / "runs" / names[-1]).require_card()
+    assert card.metrics["validation"]["by_folds"] == "folds-channels"
+    assert card.training["config"]["smoothing"] == 2
+    assert card.quantisation is not None
+    assert card.quantisation.comparison.source == "training"

@@ -23,7 +23,7 @@ from mammoscope.model.artifact.folder import load_artifact, sha256_of
 from mammoscope.model.calibration import decades_from_centre, sigmoid
 from tests.conftest import MODEL
 
-RELEASED_SCORES = MODEL / "experiments" / "released" / "validation_scores.csv"
+RELEASED_SCORES = MODEL / "experiments" / "student-quantised" / "validation_scores.csv"
 PATIENTS, VIEWS = 150, 4
 LOGITS = np.array([-1.0, 2.0, 4.0])
 

@@ -19,6 +19,7 @@ from mammoscope.errors import (
     NoBreastError,
 )
 from mammoscope.export.score_comparison import LIMITS
+from mammoscope.imaging.heat_map import heat_map
 from mammoscope.imaging.mammogram import Mammogram, SourceFacts
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file
@@ -35,6 +36,7 @@ from mammoscope.model.engine import (
     make_engine,
     score_phantoms,
 )
+from mammoscope.phantoms.drawing import PhantomConfig, draw_phantom
 from tests.conftest import not_done
 from tests.dicom_objects import changed, mammogram_object
 
@@ -155,7 +157,9 @@ def float_engine() -> Engine:
 def inputs(engine: Engine, phantom_folder: Path) -> np.ndarray:
     return np.stack(
         [
-            preprocess(read_file(path), engine.card.input_size).pixels
+            preprocess(
+                read_file(path), engine.card.input_size, channels=engine.card.channels
+            ).pixels
             for path in sorted(phantom_folder.iterdir())
         ]
     )
@@ -163,7 +167,8 @@ def inputs(engine: Engine, phantom_folder: Path) -> np.ndarray:
 
 def test_scores_equal_those_of_keras_on_tensorflow(float_engine: Engine, inputs, tmp_path: Path):
     """The reference runs in a separate process, because Keras has one backend per process."""
-    np.save(tmp_path / "inputs.npy", inputs[..., None])
+    shape = float_engine.card.tensor_shape
+    np.save(tmp_path / "inputs.npy", inputs.reshape(len(inputs), *shape))
     program = (
         "import os; os.environ.update(KERAS_BACKEND='tensorflow', TF_CPP_MIN_LOG_LEVEL='3')\n"
         "import json, keras, numpy, sys\n"
@@ -186,7 +191,7 @@ def test_served_scores_are_within_the_cards_limits(
 ):
     assert engine.card.compiled is not None
     allowed = engine.card.compiled.comparison.allowed_difference
-    assert 0.0 < allowed <= LIMITS["bfloat16"].largest
+    assert allowed == LIMITS[engine.card.compiled.precision].largest
     for path in sorted(phantom_folder.iterdir()):
         mammogram = read_file(path)
         served = engine.predict(mammogram).probability
@@ -202,10 +207,15 @@ def on_another_cpu(artifact: Artifact, *logits: float) -> Artifact:
 
 
 @pytest.mark.skipif(
-    not computes_in("bfloat16"), reason=not_done("scores in bfloat16; this CPU has none")
+    not computes_in(load_artifact(MODEL).precision),
+    reason=not_done("scores in the released precision, which this CPU lacks"),
 )
 def test_float32_is_served_on_a_cpu_with_different_scores(
-    engine: Engine, inputs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    engine: Engine,
+    float_engine: Engine,
+    inputs,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     artifact = load_artifact(MODEL)
     expected = score_phantoms(engine)
@@ -220,6 +230,7 @@ def test_float32_is_served_on_a_cpu_with_different_scores(
     assert without.card.compiled == engine.card.compiled
     in_float32 = without.infer(inputs).logits.tolist()
     assert in_float32 != engine.infer(inputs).logits.tolist()
+    assert in_float32 == pytest.approx(float_engine.infer(inputs).logits, abs=5e-3)
     assert caplog.text == ""
     for logits in (
         (*expected[:3], expected[3] + (0.5 if expected[3] < 0 else -0.5)),
@@ -311,6 +322,22 @@ def test_the_age_in_a_dicom_file_is_used_only_if_allowed(setting, said, given, y
     assert answer.age_used == (years is not None)
     log_odds = 0.0 if years is None else 0.05 * (years - 60)
     assert answer.probability == pytest.approx(1 / (1 + np.exp(-log_odds)))
+
+
+def test_the_heat_map_points_at_masses(engine: Engine):
+    """Of phantoms, which the network never saw."""
+    hits, chances = [], []
+    for seed in range(2000, 2032):
+        phantom = draw_phantom(PhantomConfig(seed=seed, mass=True, height=1024, width=832))
+        source = SourceFacts("PNG", 832, 1024, 8, "L", 0.0)
+        prediction = engine.predict(Mammogram(phantom.pixels, source))
+        heat, breast = heat_map(prediction.logit_map, prediction.preprocessed)
+        top, left, bottom, right = prediction.preprocessed.box
+        mass = phantom.lesion_mask[top:bottom, left:right]
+        hits.append(mass[np.unravel_index(np.where(breast, heat, -np.inf).argmax(), heat.shape)])
+        chances.append((mass & breast).sum() / breast.sum())
+    assert np.mean(hits) > 10 * np.mean(chances)
+    assert np.mean(hits) > 0.5
 
 
 def test_predictions_are_calibrated_scores(engine: Engine, phantom_folder: Path):

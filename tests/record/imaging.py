@@ -12,8 +12,8 @@ from mammoscope.imaging.reading import read
 from tests.record.encoded_images import PHANTOMS, accepted, phantom, refused
 from tests.record.keeping import NETWORK, Entries, sha256
 
-SIZE = (299, 299)
-"""Input of the released model."""
+SIZE = (512, 288)
+"""Input of the released model, which has three channels."""
 
 _ROUNDING_ENCODER = "htj2k-lossy"
 """Files of this syntax differ with the processor that writes them."""
@@ -46,7 +46,7 @@ def _answer(data: bytes) -> dict[str, Any]:
     try:
         mammogram = read(data, needed=SIZE, pseudonyms=Pseudonyms(_KEY))
         stage = "preparing"
-        preprocessed = preprocess(mammogram, SIZE)
+        preprocessed = preprocess(mammogram, SIZE, channels="three")
         stage = "examining"
         appearance = require_mammogram(mammogram, preprocessed)
     except ImageError as err:

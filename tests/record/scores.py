@@ -26,17 +26,17 @@ from tests.record.keeping import NETWORK, ROOT, Entries, sha256
 
 MODEL = ROOT / "model"
 
-SERVED, IN_FLOAT = "as served, in bfloat16", "model.keras, in float32"
+SERVED, IN_FLOAT = "as served", "model.keras, in float32"
 
 ALLOWED = {SERVED: 0.01, IN_FLOAT: 0.001}
-"""Differences of the probability between processors of another kind. In bfloat16 they round at
+"""Differences of the probability between processors of another kind. With few bits they round at
 other places; `mammoscope.model.engine.agreement` allows as much."""
 
 
 def processor() -> dict[str, Any]:
     """Return the facts that determine the last bits of the network's scores."""
     openvino = import_openvino()
-    core = openvino.Core()
+    core, precision = openvino.Core(), load_artifact(MODEL).precision
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     family = re.findall(r"^(cpu family|model)\s*: (\d+)$", cpuinfo, re.MULTILINE)[:2]
     return {
@@ -44,7 +44,7 @@ def processor() -> dict[str, Any]:
         "capabilities": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
         **dict(family),
         "openvino": openvino.get_version(),
-        "served": "bfloat16" if computes_in("bfloat16") else "float32",
+        "served": precision if computes_in(precision) else "float32",
     }
 
 
@@ -55,11 +55,11 @@ def served() -> Engine:
 
 
 def engines() -> dict[str, Engine]:
-    """Return the released model in float32, and as served if this processor has bfloat16."""
+    """Return the released model in float32, and as served if this processor has its precision."""
     artifact = load_artifact(MODEL)
     network = CompiledNetwork(convert_network(artifact.network))
     made = {IN_FLOAT: make_engine(network, artifact.card, Execution(precision="float32"))}
-    if computes_in("bfloat16"):
+    if computes_in(artifact.precision):
         made[SERVED] = served()
     return made
 

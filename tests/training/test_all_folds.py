@@ -237,7 +237,7 @@ def test_folds_of_other_images_are_refused(runs: Path, images: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "other", [{"fold": 1}, {"layout": "ddsm"}, {"schedule": "plateau"}], ids=str
+    "other", [{"fold": 1}, {"layout": "lesions"}, {"schedule": "plateau"}], ids=str
 )
 def test_what_needs_other_patients_cannot_be_combined(other: dict[str, object]):
     with pytest.raises(ConfigurationError, match="calibrated_on needs no fold"):

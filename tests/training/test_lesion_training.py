@@ -49,24 +49,6 @@ folds = 1
 """
 
 
-@pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phantoms for both uses, each with a box."""
-    from mammoscope.phantoms.drawing import write_phantoms
-
-    folder = tmp_path_factory.mktemp("films")
-    names = [path.name for path in write_phantoms(folder, 24)]
-    columns = ("file", "patient", "side", "view", "pathology", "x0", "y0", "x1", "y1", "use")
-    with (folder / "lesions.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(columns)
-        for number, name in enumerate(names):
-            pathology = ("MALIGNANT", "BENIGN")[number % 2]
-            use = "train" if number < 16 else "heldout"
-            writer.writerow((name, name, "L", "CC", pathology, 0.3, 0.3, 0.6, 0.6, use))
-    return folder
-
-
 def test_runs_of_folds_start_from_lesion_maps(
     films, phantom_dataset, tmp_path, capsys, small_network
 ):
