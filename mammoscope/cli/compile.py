@@ -163,13 +163,27 @@ def _limit(most: float | None) -> str:
 
 
 def _write_folder(artifact: Artifact, output: Path) -> None:
-    """Write .keras, card and compiled network to a folder, which may be the model's own."""
-    from mammoscope.model.cache import write_compiled
+    """Write .keras, card and compiled network to a folder, which may be the model's own.
+
+    Raises
+    ------
+    UsageError
+        If the folder has another model that was not written here, such as a training run.
+    StorageError
+        If the folder cannot be written to.
+    """
+    from mammoscope.model.cache import COMPILED_NAME, write_compiled
 
     source = artifact.network.parent
     try:
         output.mkdir(parents=True, exist_ok=True)
         if not output.samefile(source):
+            there = [name for name in (NETWORK_NAME, CARD_NAME) if (output / name).exists()]
+            if there and not (output / COMPILED_NAME).exists():
+                raise UsageError(
+                    f"The output folder has the {' and '.join(there)} of a model that was not "
+                    "compiled into it, and they would be replaced. Choose another folder."
+                )
             with replacing_files(output) as work:
                 shutil.copyfile(artifact.network, work / NETWORK_NAME)
                 shutil.copyfile(source / CARD_NAME, work / CARD_NAME)

@@ -328,6 +328,17 @@ class TestCommand:
         assert answer.stderr == ""
         assert not (tmp_path / "cache").exists()
 
+    def test_another_model_is_not_replaced(
+        self, folder: Path, tmp_path: Path, compile_model, capsys: pytest.CaptureFixture[str]
+    ):
+        run = tmp_path / "run"
+        run.mkdir()
+        for name in (NETWORK_NAME, "card.json"):
+            (run / name).write_text("of another model")
+        assert compile_model("--model", folder, "--output", run) == 2
+        assert "model.keras and card.json of a model" in capsys.readouterr().err
+        assert {path.read_text() for path in run.iterdir()} == {"of another model"}
+
     def test_a_model_can_be_compiled_into_its_own_folder(self, folder: Path, compile_model):
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
         assert compile_model("--model", folder, "--output", folder) == 0
