@@ -9,6 +9,7 @@ valid, else on all images.
 """
 
 import argparse
+import filecmp
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -179,7 +180,11 @@ def _write_folder(artifact: Artifact, output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
         if not output.samefile(source):
             there = [name for name in (NETWORK_NAME, CARD_NAME) if (output / name).exists()]
-            if there and not (output / COMPILED_NAME).exists():
+            # The same network may be left by a call that failed: it can be tried again.
+            same = NETWORK_NAME in there and filecmp.cmp(
+                output / NETWORK_NAME, artifact.network, shallow=False
+            )
+            if there and not same and not (output / COMPILED_NAME).exists():
                 raise UsageError(
                     f"The output folder has the {' and '.join(there)} of a model that was not "
                     "compiled into it, and they would be replaced. Choose another folder."

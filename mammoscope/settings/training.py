@@ -65,7 +65,7 @@ class TrainConfig(Frozen):
     """Number of times the network averages 2 x 2 neighbours first. This binomial low pass makes
     scores depend less on how a copy of the image was resampled."""
     smoothing_width: Annotated[int, Field(ge=0, le=4)] = 0
-    """Number of times it then averages 1 x 2 neighbours, for copies of less width than height."""
+    """Number of times it then averages 1 x 2 neighbours: a low pass for copies of reduced width."""
     split: SplitName = "patients"
     validation_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.2
     fold: PositiveInt | None = None

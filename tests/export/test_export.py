@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -338,6 +339,16 @@ class TestCommand:
         assert compile_model("--model", folder, "--output", run) == 2
         assert "model.keras and card.json of a model" in capsys.readouterr().err
         assert {path.read_text() for path in run.iterdir()} == {"of another model"}
+
+    def test_a_folder_that_was_left_unfinished_is_completed(
+        self, folder: Path, tmp_path: Path, compile_model
+    ):
+        left = tmp_path / "left"
+        left.mkdir()
+        for name in (NETWORK_NAME, "card.json"):
+            shutil.copyfile(folder / name, left / name)
+        assert compile_model("--model", folder, "--output", left) == 0
+        assert (left / "compiled").is_dir()
 
     def test_a_model_can_be_compiled_into_its_own_folder(self, folder: Path, compile_model):
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
