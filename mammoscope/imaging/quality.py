@@ -28,6 +28,7 @@ from mammoscope.imaging.preprocessing.outline import (
     MOST_OPPOSITE,
     outline_of,
 )
+from mammoscope.imaging.quantiles import quantiles
 
 # The limits leave a wide margin around the values measured on 529 images of the Kaggle set's
 # training split, given at each limit, so that other scanners pass as well. `mammoscope dev quality`
@@ -333,7 +334,7 @@ def _edges(small: Grey, inside: Mask) -> float:
     """Ratio of the steepest edges' gradient to the median gradient."""
     across, down = (cv2.Sobel(small, cv2.CV_32F, *axis) for axis in ((1, 0), (0, 1)))
     gradient = np.hypot(across[inside], down[inside])
-    median, steepest = np.quantile(gradient, (0.5, 0.99))
+    median, steepest = quantiles(gradient, (0.5, 0.99))
     return float(steepest / max(median, 1e-4))
 
 

@@ -38,8 +38,9 @@ it. Both limits lie between 8-bit steps, so that rounding does not decide."""
 _GRAIN: Final = 9
 """Length in pixels of the averages that tell whether a row or column is almost flat."""
 
-_AT_ONCE: Final = 32
-"""Number of rows or columns that are measured at a time, from the edge to the first clear one."""
+_AT_FIRST: Final = 4
+"""Number of rows or columns that are measured first, from the edge to the first clear one; then
+twice as many at a time."""
 
 _OPENING: Final = 7
 """Side of the opening, in search pixels, that separates labels and film edges from the breast."""
@@ -339,10 +340,12 @@ def _flat(inner: Grey, axis: int) -> int:
 
 
 def _from_edge(inner: Grey, axis: int) -> Iterator[tuple[int, Grey]]:
-    """Yield the rows (axis 0) or columns (axis 1), `_AT_ONCE` at a time, and the first's number."""
-    for begin in range(0, inner.shape[axis], _AT_ONCE):
-        part = slice(begin, begin + _AT_ONCE)
+    """Yield rows (axis 0) or columns (axis 1), more and more at a time, and the first's number."""
+    begin, count = 0, _AT_FIRST
+    while begin < inner.shape[axis]:
+        part = slice(begin, begin + count)
         yield begin, inner[part] if axis == 0 else inner[:, part]
+        begin, count = begin + count, 2 * count
 
 
 def _faint(inner: Grey, axis: int) -> float:

@@ -15,20 +15,21 @@ import numpy.typing as npt
 from mammoscope.errors import NoBreastError
 from mammoscope.imaging.arrays import Grey, Mask
 from mammoscope.imaging.preprocessing.background import SMALLEST_CONTRAST
+from mammoscope.imaging.quantiles import quantiles
 
-_PERCENTILES: Final = (1.0, 99.5)
-"""Percentiles of the grey values inside the breast; values beyond them are clipped."""
+_ENDS: Final = (0.01, 0.995)
+"""Quantiles of the grey values inside the breast; values beyond them are clipped."""
 
 _RANK_BINS: Final = 1024
 """Number of grey levels before ranking: more than the 255 ranks, but coarser than noise."""
 
 _SKIN: Final = 0.05
-"""Diameter, as a share of the height, by which the breast is eroded before the window's percentiles
+"""Diameter, as a share of the height, by which the breast is eroded before the window's quantiles
 are computed, because the brightness of the skin line depends on the scanner."""
 
 _MUSCLE: Final = (0.5, 0.6)
 """Height and width, as shares of the box, of the corner at chest wall and top that is excluded from
-the window's percentiles. It contains the pectoral muscle of most oblique views, by eye."""
+the window's quantiles. It contains the pectoral muscle of most oblique views, by eye."""
 
 _NEIGHBOURHOOD: Final = 0.04
 """Standard deviation, as a share of the height, of the neighbourhood for local contrast."""
@@ -53,7 +54,7 @@ def ranks(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
         If the breast has no structure.
     """
     values = stretched[inside]
-    low, high = (float(v) for v in np.percentile(values, _PERCENTILES))
+    low, high = quantiles(values, _ENDS).tolist()
     if high - low < SMALLEST_CONTRAST / 10:
         raise NoBreastError("The brightest object in the image has no structure.")
     bins = np.clip((values - low) * (_RANK_BINS / (high - low)), 0, _RANK_BINS - 1)
@@ -79,9 +80,9 @@ def window(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
     # The breast continues beyond the edges of the box.
     core = np.asarray(cv2.erode(inside.astype(np.uint8), kernel, borderValue=(1.0,)), np.bool_)
     tissue = core & _outside_muscle(height, width)
-    low, high = np.percentile(stretched[tissue if tissue.any() else inside], _PERCENTILES)
+    low, high = quantiles(stretched[tissue if tissue.any() else inside], _ENDS)
     share = np.clip((stretched - low) / max(float(high - low), np.finfo(np.float32).tiny), 0.0, 1.0)
-    return np.where(inside, np.rint(1.0 + 254.0 * share), 0.0).astype(np.uint8)
+    return np.asarray(np.rint(1.0 + 254.0 * share).astype(np.uint8) * inside)
 
 
 @lru_cache(maxsize=4)
@@ -111,7 +112,7 @@ def contrast(stretched: Grey, inside: Mask) -> npt.NDArray[np.uint8]:
     share = np.maximum(around(part), least)
     mean = around(stretched * part) / share
     spread = np.sqrt(np.maximum(around((stretched - mean) ** 2 * part) / share, 0.0))
-    typical = float(np.median(spread[inside]))
+    (typical,) = quantiles(spread[inside], (0.5,)).tolist()
     deviations = (stretched - mean) / np.maximum(spread, max(typical / 2.0, least))
     levels = 128.0 + 127.0 * np.clip(deviations / _STEEPEST, -1.0, 1.0)
-    return np.where(inside, np.rint(levels), 0.0).astype(np.uint8)
+    return np.rint(levels).astype(np.uint8) * inside

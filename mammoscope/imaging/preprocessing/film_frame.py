@@ -88,9 +88,9 @@ def _upright(pixels: Grey) -> Grey:
 def _edge(side: Grey, brightest: float) -> tuple[npt.NDArray[np.intp], Mask]:
     """Bright pixels from each pixel of the first row, and whether a frame ends after them."""
     most, blend = int(_BROADEST * len(side)), max(_BLEND[0], len(side) // _BLEND[1])
-    if most == 0:
+    if most == 0 or (_smooth(side[:1]) >= _BRIGHT * brightest).mean() < _OTHERS:
         return np.zeros(side.shape[1], np.intp), np.zeros(side.shape[1], np.bool_)
-    strip = cv2.blur(np.ascontiguousarray(side[: most + blend]), (_GRAIN, 1))
+    strip = _smooth(side[: most + blend])
     film = np.vstack([strip[:most] < _BRIGHT * brightest, np.ones_like(strip[:1], np.bool_)])
     depths = np.argmax(film, axis=0)
     beyond = np.minimum(depths[None] + np.arange(1, blend + 1)[:, None], len(strip) - 1)
@@ -98,3 +98,7 @@ def _edge(side: Grey, brightest: float) -> tuple[npt.NDArray[np.intp], Mask]:
     inside, frame = (np.take_along_axis(strip, rows, axis=0) for rows in (beyond, before))
     ends = (depths > 0) & (depths < most) & (inside.min(axis=0) < _BRIGHT * frame[0])
     return depths, ends
+
+
+def _smooth(rows: Grey) -> Grey:
+    return np.asarray(cv2.blur(np.ascontiguousarray(rows), (_GRAIN, 1)), np.float32)

@@ -180,7 +180,7 @@ def _preprocess(source: Grey, form: _Form, *, reduced: bool) -> Preprocessed:
     preprocessed = ranks(stretched, inside)
     if form.channels == "three":
         others = (window(stretched, inside), contrast(stretched, inside))
-        preprocessed = np.stack([preprocessed, *others], axis=-1)
+        preprocessed = np.asarray(cv2.merge([preprocessed, *others]), np.uint8)
     for array in (preprocessed, found.small, found.breast):
         array.setflags(write=False)
     return Preprocessed(
