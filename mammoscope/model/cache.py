@@ -36,7 +36,7 @@ from mammoscope.settings.frozen import Frozen
 from mammoscope.settings.service import cache_folder
 from mammoscope.system.files import locked, replacing_folder
 
-CONVERTER_VERSION: Final = 2
+CONVERTER_VERSION: Final = 3
 """Version of `mammoscope.model.conversion`; increase it with every change of the output."""
 
 COMPILED_NAME: Final = "compiled"

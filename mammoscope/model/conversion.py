@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from mammoscope.errors import ArtifactError, ArtifactMismatchError, CompilationError
+from mammoscope.model.average_pooling import merge_averages
 from mammoscope.model.fake_quantisation import insert_ranges
 
 DAMAGED: Final = "The network is damaged or of another kind."
@@ -74,6 +75,7 @@ def convert_network(network: Path, ranges: Mapping[str, float] | None = None) ->
         _, *size = model.input(0).partial_shape
         model.reshape([1, *(length.get_length() for length in size)])
         _simplify(model)
+        merge_averages(model)
         kernels = _kernels(loaded, ranges) if ranges else {}
     # Keras and OpenVINO raise many types of exceptions for a damaged file.
     except Exception as err:
