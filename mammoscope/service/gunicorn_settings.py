@@ -65,8 +65,6 @@ logconfig_dict = logging_configuration(_settings.log_level)
 
 def pre_fork(_server: object, _worker: object) -> None:
     """Let the worker share what this process has imported, which itself runs little of it."""
-    from mammoscope.imaging.pool import forkserver  # noqa: F401 brings the decoders
-
     # OpenVINO would import it to convert networks of other frameworks, and hold more memory.
     sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
     share_memory()

@@ -2,16 +2,15 @@
 
 It has no threads and none of the service's sockets. It is a program of its own,
 ``python -m mammoscope.imaging.pool.forkserver FD BYTES``, or itself a fork. It imports the decoders
-once; a fork of it is ready in milliseconds and shares its memory. Over the socket FD it receives
-``fork`` with three descriptors and replies with the process id, or it receives ``kill`` and a
-process id.
+once, while the service starts; a fork of it is ready in milliseconds and shares its memory. Over
+the socket FD it receives ``fork`` with three descriptors and replies with the process id, or it
+receives ``kill`` and a process id.
 
 All processes end with the service, because they then read end of file.
 """
 
 # ruff: noqa: E402 - one import is prevented first
 
-import logging
 import os
 import resource
 import signal
@@ -20,7 +19,7 @@ import sys
 from typing import Final
 
 # pydicom would import it to download sample files, and these processes would hold more memory.
-_prevented: Final = sys.modules.setdefault("requests", None) is None  # type: ignore[arg-type]
+sys.modules.setdefault("requests", None)  # type: ignore[arg-type]
 
 import cv2
 import numpy.ma  # noqa: F401 NumPy imports it when it first computes a median
@@ -39,12 +38,7 @@ from mammoscope.imaging.pool.transport import (
 )
 from mammoscope.system.allocator import keep_memory, share_memory
 
-if _prevented:
-    del sys.modules["requests"]
-
 _HELD_KB_LINE: Final = "VmSize:"
-_FIRST_OTHER: Final = 3
-"""Descriptor after those of standard input, output and errors."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 """Signals sent to whole process groups; the service decides when its reading processes end."""
@@ -52,28 +46,12 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
 def main() -> None:
     """Serve as a program."""
-    share_memory()
     serve(int(sys.argv[1]), int(sys.argv[2]))
-
-
-def serve_in_fork(control: int, memory_bytes: int) -> None:
-    """Serve in a fork, without the files, signal handlers and log of its parent."""
-    os.setsid()
-    logging.disable()
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        if callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_DFL)
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 0)
-    os.dup2(nowhere, 1)
-    os.closerange(_FIRST_OTHER, control)
-    os.closerange(control + 1, os.sysconf("SC_OPEN_MAX"))
-    serve(control, memory_bytes)
 
 
 def serve(number: int, memory_bytes: int) -> None:
     """Serve fork requests until the service closes its end of the socket."""
+    share_memory()
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     control = socket.socket(fileno=number)

@@ -1,6 +1,7 @@
 """The service's side of the pool: take a process, send it an image, receive its answer."""
 
 import fcntl
+import logging
 import os
 import select
 import signal
@@ -48,6 +49,9 @@ mammography detectors take less; this limits the delay by images designed to be 
 
 _PIPE_BYTES: Final = 1 << 20
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_FIRST_OTHER: Final = 3
+"""Descriptor after those of standard input, output and errors."""
+
 _F_SETPIPE_SZ: Final = 1031
 """fcntl(2), Linux: large enough for an answer, so that the process can continue at once."""
 
@@ -351,16 +355,33 @@ _Start = Callable[[int, int], subprocess.Popen[bytes] | _ForkedProcess]
 
 def _fork(control: int, memory_bytes: int) -> _ForkedProcess:
     """Start a forkserver as a fork of this process."""
-    from mammoscope.imaging.pool import forkserver  # imports all decoders
-
     share_memory()
     child = os.fork()
     if child == 0:
         try:
-            forkserver.serve_in_fork(control, memory_bytes)
+            _leave_parent(control)
+            # Imports all decoders, while the parent continues.
+            from mammoscope.imaging.pool import forkserver
+
+            forkserver.serve(control, memory_bytes)
         finally:
             os._exit(1)
     return _ForkedProcess(child)
+
+
+def _leave_parent(control: int) -> None:
+    """Leave the files, signal handlers, group and log of the parent."""
+    os.setsid()
+    logging.disable()
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    os.closerange(_FIRST_OTHER, control)
+    os.closerange(control + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _unnamed_file() -> int:

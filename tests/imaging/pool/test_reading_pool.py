@@ -293,7 +293,7 @@ except Exception as err:
     lost = type(err).__name__
 pixels.append(read())
 second = facts(pool._forkserver._process.pid)
-print(json.dumps([pixels, first, reading, lost, second]))
+print(json.dumps([pixels, first, reading, lost, second, "pydicom" in sys.modules]))
 """
 
 
@@ -305,10 +305,11 @@ def test_a_forked_pool_has_nothing_of_its_parent(tmp_path: Path, images: list[by
         cwd=ROOT, check=False, capture_output=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr.decode()
-    pixels, server, reading, lost, replacement = json.loads(result.stdout)
+    pixels, server, reading, lost, replacement, has_decoders = json.loads(result.stdout)
     expected = make_network_input(images[0], OPTIONS).preprocessed.pixels.tolist()
     assert pixels == [expected, expected]
     assert lost == "DecodingLimitError"
+    assert not has_decoders  # the forkserver imports them, while its parent continues
     assert server["is_fork"]
     assert reading["is_fork"]
     assert not replacement["is_fork"]
