@@ -27,8 +27,13 @@ _TITLES: Final = {
 _WITH_AGE: Final = ("auc", "auprc", "accuracy", "balanced_accuracy", "log_loss", "ece")
 """Measures that are also given with the age."""
 
+_LEARNED: Final = frozenset({"train", "valid"})
+"""Splits that training merges and learns from, or divides again."""
+
 _FACTS: Final = {"look": "scanner group"}
 """Printed names of facts, if they differ from the keys of the JSON result."""
+
+_POINTS_HEADER: Final = f"{'Operating point':22}{'from':8}{'sensitivity':21}specificity"
 
 
 def describe(assessment: Assessment) -> Iterator[str]:
@@ -56,7 +61,7 @@ def describe(assessment: Assessment) -> Iterator[str]:
         yield from _describe_age(assessment.with_age)
     if found.operating_points:
         yield ""
-        yield f"{'Operating point':22}{'from':8}{'sensitivity':21}specificity"
+        yield _POINTS_HEADER
         yield from _points(found.operating_points)
         for level, points in found.level_points.items():
             yield f"By {level}"
@@ -74,6 +79,11 @@ def _warnings(assessment: Assessment) -> Iterator[str]:
         yield (
             "LEAKY: the model was trained on a published split whose test folder shares its "
             "patients. Use the result only to compare models trained in the same way."
+        )
+    if assessment.split in _LEARNED:
+        yield (
+            "A model trained on this folder has learned from its splits train and valid. Only its "
+            "split test shows how good such a model is for other patients."
         )
     if assessment.shared_patients:
         yield (
@@ -114,4 +124,6 @@ def _describe_age(found: Evaluation) -> Iterator[str]:
     for name in _WITH_AGE:
         cells = (level[name] for level in (found.image, found.breast, found.patient))
         yield f"  {_TITLES[name]:32}{' '.join(f'{cell!s:20}' for cell in cells)}".rstrip()
-    yield from _points(found.operating_points)
+    if found.operating_points:
+        yield _POINTS_HEADER
+        yield from _points(found.operating_points)

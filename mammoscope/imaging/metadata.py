@@ -138,7 +138,8 @@ def read_table(path: Path, required: Sequence[str]) -> tuple[Row, ...]:
     """Read a metadata table.
 
     Columns are separated by commas, semicolons or tabs. The text is UTF-8, or UTF-16 with a byte
-    order mark. Case, spaces, hyphens and underscores in column names are ignored.
+    order mark. Case, spaces, hyphens and underscores in column names are ignored, and ``patient``
+    means ``patient_id`` if there is no such column.
 
     Parameters
     ----------
@@ -201,6 +202,8 @@ def rows_of(
         names no file.
     """
     header = [_column(name, required) for name in names]
+    if "patient_id" not in header and "patient" not in required:
+        header = ["patient_id" if name == "patient" else name for name in header]
     missing = [name for name in required if name not in header]
     if missing:
         raise MetadataError(

@@ -144,7 +144,7 @@ def read(
 
         mammogram = read_dicom(data, limits, needed=needed, pseudonyms=pseudonyms)
     elif data.startswith(_SIGNATURES):
-        with _typed_errors(), _opened(data) as image:
+        with _typed_errors(limits), _opened(data) as image:
             tags = getattr(image, "tag_v2", {})
             _check_header(image, limits)
             seen = jpeg_damage.thumbnail(data, image.mode) if image.format == "JPEG" else None
@@ -194,8 +194,9 @@ def require_size(data: bytes, limits: ReadingLimits) -> None:
 
 def read_image(image: Image.Image, limits: ReadingLimits | None = None) -> Mammogram:
     """Read an image that Pillow has opened; otherwise like `read`."""
-    with _typed_errors():
-        _check_header(image, limits or ReadingLimits())
+    limits = limits or ReadingLimits()
+    with _typed_errors(limits):
+        _check_header(image, limits)
         return _decode(image, None)
 
 
@@ -239,7 +240,7 @@ def file_bytes(path: Path, limits: ReadingLimits | None = None) -> bytes:
 
 
 @contextmanager
-def _typed_errors() -> Iterator[None]:
+def _typed_errors(limits: ReadingLimits) -> Iterator[None]:
     """Convert any exception of Pillow's decoders into an `ImageError`."""
     try:
         # Pillow warns of decompression bombs by its own limit; ours is checked instead. Its other
@@ -252,9 +253,9 @@ def _typed_errors() -> Iterator[None]:
     except UnidentifiedImageError as err:
         raise CorruptImageError(f"The bytes start like {_PILLOW_WORDS} but are truncated.") from err
     except Image.DecompressionBombError as err:
-        # The exception does not tell its size.
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise ImageTooLargeError(f"The image has more than {most} pixels.") from err
+        # The exception does not tell width and height.
+        size = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels"
+        raise _too_large(size, limits) from err
     except MemoryError as err:
         raise DecodingLimitError("Reading the image needs more memory than allowed.") from err
     # Decoders raise many types of exceptions; no list of them would be complete.
@@ -292,10 +293,7 @@ def _tiff_sample_type(data: bytes) -> str | None:
 def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels or max(width, height) > limits.max_dimension:
-        raise ImageTooLargeError(
-            f"The image has {width} x {height} pixels; at most {limits.max_pixels} in total and "
-            f"{limits.max_dimension} per side are allowed."
-        )
+        raise _too_large(f"{width} x {height} pixels", limits)
     if getattr(image, "n_frames", 1) > 1:
         raise UnsupportedImageError("The image has several frames or pages; only one is allowed.")
     if image.mode not in _SAMPLE_BITS:
@@ -304,6 +302,13 @@ def _check_header(image: Image.Image, limits: ReadingLimits) -> None:
         raise UnsupportedImageError(
             "The TIFF's samples are signed 8-bit integers; only unsigned ones are supported."
         )
+
+
+def _too_large(size: str, limits: ReadingLimits) -> ImageTooLargeError:
+    return ImageTooLargeError(
+        f"The image has {size}; at most {limits.max_pixels} in total and {limits.max_dimension} "
+        "per side are allowed."
+    )
 
 
 def _decode(image: Image.Image, needed: Size | None, *, is_grey: bool = False) -> Mammogram:

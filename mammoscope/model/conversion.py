@@ -79,7 +79,7 @@ def convert_network(network: Path, ranges: Mapping[str, float] | None = None) ->
         kernels = _kernels(loaded, ranges) if ranges else {}
     # Keras and OpenVINO raise many types of exceptions for a damaged file.
     except Exception as err:
-        raise ArtifactMismatchError(DAMAGED) from err
+        raise ArtifactMismatchError(DAMAGED).at(network) from err
     if ranges:
         insert_ranges(model, kernels, ranges)
     return model

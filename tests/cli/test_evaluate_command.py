@@ -158,6 +158,13 @@ class TestEvaluate:
         assert json.loads(report.read_text())["leaky_training"] is True
         assert "LEAKY" in capsys.readouterr().out
 
+    @pytest.mark.parametrize(("split", "is_learned"), [("train", True), ("test", False)])
+    def test_splits_that_training_learns_from_are_named(self, folder, capsys, split, is_learned):
+        assert evaluate("--data", folder, "--split", split) == 0
+        assert ("has learned from its splits train and valid" in capsys.readouterr().out) is (
+            is_learned
+        )
+
     def test_a_split_must_be_chosen_if_there_is_no_test(self, folder, capsys):
         shutil.rmtree(folder / "test")
         assert evaluate("--data", folder) == 2

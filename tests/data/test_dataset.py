@@ -76,6 +76,17 @@ def test_a_table_names_the_patients(folder: Path, tmp_path: Path):
     assert (facts.age, facts.density, facts.birads, facts.invasive) == (61.5, "B", 1, None)
 
 
+@pytest.mark.parametrize(
+    ("header", "values", "patient"),
+    [("file,Patient", "{name},7", "7"), ("file,patient,patient_id", "{name},7,8", "8")],
+)
+def test_patient_means_patient_id_if_there_is_no_such_column(
+    folder: Path, header: str, values: str, patient: str
+):
+    table_of(folder, header, values)
+    assert {example.patient_id for example in read_dataset(folder).examples} == {patient}
+
+
 def test_a_row_without_patient_leaves_the_patient_unknown(folder: Path):
     names = sorted(path.name for path in folder.rglob("image-*"))
     (folder / "metadata.csv").write_text(

@@ -180,6 +180,16 @@ def test_missing_files_are_named(folder: Path, tmp_path: Path):
     assert load_artifact(folder / "model.keras").card is None
 
 
+@pytest.mark.parametrize("content", ["", "{}"])
+def test_a_damaged_card_is_named(folder: Path, content: str):
+    path = folder / "card.json"
+    path.write_text(content)
+    with pytest.raises(ArtifactMismatchError) as refused:
+        load_artifact(folder)
+    assert refused.value.path == path
+    assert str(path) not in str(refused.value)  # a service does not tell it
+
+
 def test_an_unwritable_card_is_reported(folder: Path):
     card = load_artifact(folder).card
     assert card is not None

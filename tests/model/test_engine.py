@@ -361,10 +361,13 @@ def test_a_blank_image_is_refused(engine: Engine):
         engine.predict(blank)
 
 
-def test_a_network_without_card_is_scored_uncalibrated(tmp_path: Path, phantom_folder: Path):
+def test_a_network_without_card_is_scored_uncalibrated(
+    tmp_path: Path, phantom_folder: Path, caplog: pytest.LogCaptureFixture
+):
     network = tmp_path / "bare.keras"
     network.write_bytes((MODEL / "model.keras").read_bytes())
     bare = load_engine(network)
+    assert "not calibrated" in caplog.text
     assert bare.card.version.startswith("sha256:")
     assert bare.card.calibration.slope == 1
     assert bare.predict(read_file(min(phantom_folder.iterdir()))).threshold == 0.5

@@ -89,12 +89,14 @@ def load_artifact(path: Path) -> Artifact:
         # A .keras file that happens to be in another model's folder has no card.
         if not is_folder and network.name != NETWORK_NAME:
             return Artifact(network, None)
-        raise ArtifactMismatchError("The card belongs to another network (sha256 differs).")
+        raise ArtifactMismatchError("The card belongs to another network (sha256 differs).").at(
+            path
+        )
     if not card.crop:
         raise ArtifactMismatchError(
             "The network was trained on whole images, for comparison. Only networks trained on "
             "images cropped to the breast can be served."
-        )
+        ).at(path)
     return Artifact(network, card, card.compiled.precision if card.compiled else "float32")
 
 
@@ -133,8 +135,10 @@ def _read_card(path: Path) -> Card:
         schema.require_known(content.pop(schema.KEY, None), CARD_SCHEMA, "card")
         return Card.model_validate(content)
     except OSError as err:
-        raise ArtifactNotFoundError("The model's card cannot be read.") from err
+        raise ArtifactNotFoundError("The model's card cannot be read.").at(path) from err
     except schema.SchemaError as err:
-        raise ArtifactMismatchError(str(err)) from err
+        raise ArtifactMismatchError(str(err)).at(path) from err
     except (ValueError, TypeError, AttributeError) as err:
-        raise ArtifactMismatchError("The model's card is damaged or of another kind.") from err
+        raise ArtifactMismatchError("The model's card is damaged or of another kind.").at(
+            path
+        ) from err

@@ -88,6 +88,8 @@ def load_engine(
     network = compiled_network(artifact, cache)
     make = partial(make_engine, network, age_from_dicom=age_from_dicom)
     card = artifact.card or _bare_card(artifact.network, network.model)
+    if artifact.card is None:
+        _log.warning("The model has no card: its probabilities are not calibrated.")
     if artifact.precision != "float32":
         if computes_in(artifact.precision):
             engine = make(card, Execution(threads, performance_mode, artifact.precision))
