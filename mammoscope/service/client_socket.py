@@ -1,5 +1,6 @@
 """A client's socket that never blocks a thread while sending."""
 
+import math
 import socket
 import time
 from contextlib import suppress
@@ -15,7 +16,7 @@ LEAST_BYTES_PER_S: Final = 16 * 1024
 class ClientSocket(socket.socket):
     """A socket that keeps unsent data, and measures how fast the client sends.
 
-    One thread reads and sends; another may read the attributes and call `stop_reading`.
+    One thread reads and sends; another asks `is_slow`, and may call `stop_reading`.
 
     Attributes
     ----------
@@ -23,16 +24,19 @@ class ClientSocket(socket.socket):
         Bytes received of a request's head.
     began
         Time of the first byte of the request, in seconds of the monotonic clock.
+    read_by
+        Time of the monotonic clock, in seconds, by which a body must have arrived.
     unsent
         Data that the client has not yet accepted; the owner of the socket sends it.
     too_slow
-        Whether reading was stopped because the body arrived too slowly.
+        Whether reading was stopped because the body arrived too slowly or too late.
     """
 
     def __init__(self, family: int, kind: int, fileno: int) -> None:
         super().__init__(family, kind, fileno=fileno)
         self.head = bytearray()
         self.began = time.monotonic()
+        self.read_by = math.inf
         self.unsent = bytearray()
         self.too_slow = False
         self._received = 0
@@ -63,9 +67,9 @@ class ClientSocket(socket.socket):
         self._reading_since = time.monotonic()
 
     def is_slow(self, now: float) -> bool:
-        """Whether a thread waits for a body that arrives below the minimum rate."""
+        """Whether a thread waits for a body below the minimum rate, or after `read_by`."""
         allowed_s = BODY_GRACE_S + self._received / LEAST_BYTES_PER_S
-        return self._is_reading and now >= self._reading_since + allowed_s
+        return self._is_reading and now >= min(self._reading_since + allowed_s, self.read_by)
 
     def stop_reading(self) -> None:
         """End the reading of a slow body; an answer can still be sent."""

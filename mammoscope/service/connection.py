@@ -1,13 +1,15 @@
 """The client's connection: whether it is still open, and how to stop reading from it."""
 
+import math
 import select
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final
+
+from mammoscope.service.client_socket import ClientSocket
 
 _SOCKET_KEY: Final = "gunicorn.socket"
 """Key of the connection in gunicorn's WSGI environment."""
@@ -56,20 +58,19 @@ class Connection:
             self._environ["wsgi.input"] = _CountedBody(self._environ["wsgi.input"], hold)
 
     @contextmanager
-    def reading(self, seconds: float) -> Iterator[None]:
-        """End the reading of the body after `seconds`; an answer can still be sent."""
-        timer = threading.Timer(max(seconds, 0.0), self._stop_reading)
-        timer.daemon = True
-        timer.start()
+    def reading(self, deadline: float) -> Iterator[None]:
+        """Let the server end the reading of the body at a time of the monotonic clock.
+
+        An answer can still be sent.
+        """
+        if not isinstance(self._socket, ClientSocket):
+            yield
+            return
+        self._socket.read_by = deadline
         try:
             yield
         finally:
-            timer.cancel()
-
-    def _stop_reading(self) -> None:
-        if self._socket is not None:
-            with suppress(OSError):  # closed by the client in the meantime
-                self._socket.shutdown(socket.SHUT_RD)
+            self._socket.read_by = math.inf
 
 
 class _CountedBody:

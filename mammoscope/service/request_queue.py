@@ -199,7 +199,7 @@ class Slot:
             If the body is not complete by then.
         """
         try:
-            with self._connection.reading(self._deadline - time.monotonic()):
+            with self._connection.reading(self._deadline):
                 yield
         except (RequestError, BadRequest) as err:  # raised as if the body had ended early
             if self._connection.too_slow or time.monotonic() >= self._deadline:

@@ -17,6 +17,7 @@ from mammoscope import errors
 from mammoscope.imaging.mammogram import Mammogram
 from mammoscope.model.prediction import Prediction
 from mammoscope.service.app import monitoring_of, queue_of
+from mammoscope.service.client_socket import ClientSocket
 from mammoscope.service.connection import Connection
 from mammoscope.service.request_queue import RequestQueue
 from mammoscope.settings.service import ServiceSettings
@@ -208,21 +209,44 @@ def test_requests_of_disconnected_clients_are_cancelled(engine: HeldEngine, unre
 
 
 def test_upload_ends_at_the_deadline() -> None:
+    """As in the worker: one thread reads the body, and another looks for slow clients."""
     app = service(FakeEngine(), request_timeout_s=0.4)
-    ours, theirs = socket.socketpair()
-    with ours, theirs, ours.makefile("rb") as body:
+    pair, theirs = socket.socketpair()
+    ours = ClientSocket(pair.family, pair.type, pair.detach())
+    began = time.monotonic()
+    with ours, theirs:
         theirs.sendall(IMAGE[:50])  # and nothing more
-        answer = app.test_client().post(
-            "/predict",
-            content_type="image/png",
+        asking = Asking(
+            app,
+            1,
+            {"content_type": "image/png"},
             environ_overrides={
-                "wsgi.input": body,
+                "wsgi.input": Received(ours),
                 "CONTENT_LENGTH": str(len(IMAGE)),
                 "gunicorn.socket": ours,
             },
         )
+        wait_until(lambda: ours.is_slow(time.monotonic()))
+        assert time.monotonic() - began >= 0.3
+        ours.stop_reading()
+        (answer,) = asking.finish()
         assert_problem(answer, 408, "upload_timeout")
     assert queue_of(app).slots_taken == 0
+
+
+class Received(io.RawIOBase):
+    """A body as gunicorn reads it, by ``recv``."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, block: Any) -> int:
+        data = self.connection.recv(len(block))
+        block[: len(data)] = data
+        return len(data)
 
 
 def test_first_come_first_served() -> None:

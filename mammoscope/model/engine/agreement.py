@@ -7,8 +7,8 @@ The card therefore stores the logits of a few phantoms.
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from mammoscope.imaging.arrays import Pixels
 from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.model.artifact.card import Card
 from mammoscope.model.engine.protocol import Engine
@@ -25,17 +25,17 @@ _VIEWS: Final = (View.CRANIO_CAUDAL, View.MEDIO_LATERAL_OBLIQUE)
 
 def score_phantoms(engine: Engine) -> tuple[float, ...]:
     """Logits of a few phantoms, always the same for a given input size."""
-    return tuple(engine.infer(_draw(engine.card)).logits.tolist())
+    return tuple(engine.infer(draw_phantoms(engine.card)).logits.tolist())
 
 
-def scores_as_compiled(engine: Engine) -> bool:
+def scores_as_compiled(engine: Engine, phantoms: Pixels) -> bool:
     """Whether phantoms score as recorded in the card; True if the card has no record."""
     compiled = engine.card.compiled
     if compiled is None or not compiled.reference_logits:
         return True
     ours, theirs = (
         [engine.card.calibration.probability(logit) for logit in logits]
-        for logits in (score_phantoms(engine), compiled.reference_logits)
+        for logits in (engine.infer(phantoms).logits.tolist(), compiled.reference_logits)
     )
     # NaN counts as a disagreement.
     return len(ours) == len(theirs) and bool(
@@ -43,7 +43,7 @@ def scores_as_compiled(engine: Engine) -> bool:
     )
 
 
-def _draw(card: Card) -> npt.NDArray[np.uint8]:
+def draw_phantoms(card: Card) -> Pixels:
     """Phantoms as input, the same in each channel; for a small input, a part of each phantom."""
     height, width = card.input_size
     drawn = [

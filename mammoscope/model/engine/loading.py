@@ -1,6 +1,7 @@
 """Load a model folder into an inference engine."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from mammoscope.model.artifact.card import Card, Precision
 from mammoscope.model.artifact.folder import Artifact, load_artifact, sha256_of
 from mammoscope.model.cache import CompiledNetwork, compiled_network
 from mammoscope.model.conversion import DAMAGED, import_openvino
-from mammoscope.model.engine.agreement import scores_as_compiled
+from mammoscope.model.engine.agreement import draw_phantoms, scores_as_compiled
 from mammoscope.model.engine.inference import OpenVinoEngine
 from mammoscope.model.fake_quantisation import remove_ranges
 from mammoscope.settings.service import PerformanceMode
@@ -92,8 +93,10 @@ def load_engine(
         _log.warning("The model has no card: its probabilities are not calibrated.")
     if artifact.precision != "float32":
         if computes_in(artifact.precision):
-            engine = make(card, Execution(threads, performance_mode, artifact.precision))
-            if scores_as_compiled(engine):
+            with ThreadPoolExecutor(1) as beside:  # compiling leaves processors idle
+                phantoms = beside.submit(draw_phantoms, card)
+                engine = make(card, Execution(threads, performance_mode, artifact.precision))
+            if scores_as_compiled(engine, phantoms.result()):
                 network.release_pages()
                 return engine
             _log.warning(
