@@ -15,6 +15,9 @@ _M_ARENA_MAX: Final = -8
 
 _ARENAS: Final = 2
 _LARGE_BYTES: Final = 1 << 20
+_SERVICE_KEPT_BYTES: Final = 2 << 20
+"""Room for the arrays of an answer."""
+
 _KEPT_LARGE_BYTES: Final = 8 << 20
 _KEPT_BYTES: Final = 16 << 20
 """Room for the arrays of one image of 640 x 640 pixels, and of reduced larger ones."""
@@ -27,13 +30,19 @@ _NONE_WRITTEN: Final = re.compile(r"Anonymous: +0 kB")
 
 
 def return_memory() -> None:
-    """Let this process return freed memory to the system; call it before many threads start.
+    """Let this process return most freed memory to the system; call it before many threads start.
 
     By default, glibc gives each thread an arena of its own, and learns to keep blocks of up to
     32 MiB in them. A service with many threads then holds the bodies of earlier requests many
     times. Other C libraries are left as they are.
     """
-    _set({_M_ARENA_MAX: _ARENAS, _M_MMAP_THRESHOLD: _LARGE_BYTES})
+    _set(
+        {
+            _M_ARENA_MAX: _ARENAS,
+            _M_MMAP_THRESHOLD: _LARGE_BYTES,
+            _M_TRIM_THRESHOLD: _SERVICE_KEPT_BYTES,
+        }
+    )
 
 
 def keep_memory() -> None:

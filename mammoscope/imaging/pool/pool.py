@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+import numpy as np
+
 from mammoscope.errors import DecodingLimitError, StorageError
 from mammoscope.imaging.display_image import DisplayImage, DisplayOptions
 from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
@@ -24,6 +26,7 @@ from mammoscope.imaging.pool.transport import (
     KILL,
     LENGTH,
     BrokenAnswerError,
+    Bytes,
     Outcome,
     ReadingRequest,
     answer_bytes,
@@ -213,14 +216,14 @@ class _Process:
             _write_file(self._shared, data)
             os.write(self._requests, encode_request(request))
             header = self._receive(LENGTH.size, deadline, check)
-            text_bytes, pixel_bytes = answer_bytes(bytes(header), request)
+            text_bytes, pixel_bytes = answer_bytes(header.tobytes(), request)
             text = self._receive(text_bytes, deadline, check)
             pixels = self._receive(pixel_bytes, deadline, check)
         except (BrokenAnswerError, BrokenPipeError) as err:
             raise DecodingLimitError(_LIMIT_MESSAGE) from err
         self.usable = True
         try:
-            return decode_answer(bytes(text), pixels, request)
+            return decode_answer(text.tobytes(), pixels, request)
         except BrokenAnswerError as err:
             self.usable = False
             raise DecodingLimitError(_LIMIT_MESSAGE) from err
@@ -241,9 +244,9 @@ class _Process:
         for descriptor in (self._requests, self._answers, self._shared):
             os.close(descriptor)
 
-    def _receive(self, count: int, deadline: float, check: Callable[[], None]) -> bytearray:
-        received = bytearray(count)
-        view = memoryview(received)
+    def _receive(self, count: int, deadline: float, check: Callable[[], None]) -> Bytes:
+        received = np.empty(count, np.uint8)
+        view = received.data
         while view:
             ready, _, _ = select.select([self._answers], [], [], _POLL_S)
             if not ready:

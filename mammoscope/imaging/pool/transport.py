@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from mammoscope import errors
@@ -24,6 +25,9 @@ from mammoscope.imaging.network_input import NetworkInput, ReadingOptions
 from mammoscope.imaging.preprocessing import Preprocessed
 from mammoscope.imaging.preprocessing.breast import SEARCH_SIZE
 from mammoscope.settings.service import ReadingLimits
+
+Bytes = npt.NDArray[np.uint8]
+"""Received bytes, uint8 (n,)."""
 
 FORK: Final = b"fork"
 KILL: Final = b"kill "
@@ -201,7 +205,7 @@ def answer_bytes(header: bytes, request: ReadingRequest) -> tuple[int, int]:
     return text, pixels
 
 
-def decode_answer(text: bytes, pixels: bytearray, request: ReadingRequest) -> Outcome:
+def decode_answer(text: bytes, pixels: Bytes, request: ReadingRequest) -> Outcome:
     """Return the network input or display image from a reading process's answer.
 
     Raises
@@ -212,7 +216,7 @@ def decode_answer(text: bytes, pixels: bytearray, request: ReadingRequest) -> Ou
         If the answer does not match `request`.
     """
     try:
-        if not pixels:
+        if not pixels.size:
             raise _refusal(json.loads(text))
         if isinstance(request.options, DisplayOptions):
             shown = _DISPLAY_FACTS.validate_json(text)
@@ -248,7 +252,7 @@ def decode_answer(text: bytes, pixels: bytearray, request: ReadingRequest) -> Ou
 class _Arrays:
     """Consecutive arrays in one buffer."""
 
-    def __init__(self, buffer: bytearray) -> None:
+    def __init__(self, buffer: Bytes) -> None:
         self._buffer = buffer
         self._offset = 0
 
