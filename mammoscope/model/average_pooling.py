@@ -15,8 +15,7 @@ import numpy.typing as npt
 def merge_averages(model: Any) -> None:
     """Replace averages of neighbours by a convolution of each channel, with the same result.
 
-    An average that leaves out the pixels beyond the edge is one of pixels that repeat the edge,
-    if it is of two pixels along a side.
+    If two neighbours are averaged, leaving out pixels beyond the edge equals repeating the edge.
 
     Parameters
     ----------

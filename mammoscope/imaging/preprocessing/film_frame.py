@@ -88,7 +88,7 @@ def _upright(pixels: Grey) -> Grey:
 def _edge(side: Grey, brightest: float) -> tuple[npt.NDArray[np.intp], Mask]:
     """Bright pixels from each pixel of the first row, and whether a frame ends after them."""
     most, blend = int(_BROADEST * len(side)), max(_BLEND[0], len(side) // _BLEND[1])
-    # Most sides are told apart by their first row.
+    # A frame covers the first row, which most sides without a frame show at once.
     if most == 0 or (_smooth(side[:1]) >= _BRIGHT * brightest).mean() < _OTHERS:
         return np.zeros(side.shape[1], np.intp), np.zeros(side.shape[1], np.bool_)
     strip = _smooth(side[: most + blend])
