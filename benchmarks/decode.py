@@ -31,7 +31,7 @@ from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.model.engine import Engine, load_engine
 from mammoscope.phantoms.dicom import SYNTAXES, Encoding, encode_phantom
 from mammoscope.phantoms.drawing import Phantom, PhantomConfig, draw_phantom
-from mammoscope.settings.training import ChannelsName
+from mammoscope.settings.channels import ChannelsName
 
 SIZES = ((1914, 2294), (2560, 3328), (3328, 4096))
 """Width and height of common detectors, in pixels."""

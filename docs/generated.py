@@ -11,7 +11,7 @@ from mammoscope import errors
 from mammoscope.__main__ import parser
 from mammoscope.service.problems import STATUSES
 from mammoscope.settings.archive import ArchiveSettings
-from mammoscope.settings.frozen import Frozen
+from mammoscope.settings.frozen import Frozen, descriptions
 from mammoscope.settings.service import ARCHIVE_PREFIX, ENVIRONMENT_PREFIX, ServiceSettings
 from mammoscope.settings.training import PresetName, TrainConfig
 
@@ -20,9 +20,10 @@ def settings_table(settings: type[Frozen], prefix: str) -> Iterator[str]:
     """Yield a row for each setting of the service or the archive worker."""
     yield "| Setting | Default | Meaning |"
     yield "| --- | --- | --- |"
+    described = descriptions(settings)
     for name, field in settings.model_fields.items():
         default = f"`{_value(field.default)}`" if field.default or field.default == 0 else "not set"
-        yield f"| `{prefix}{name.upper()}` | {default} | {field.description} |"
+        yield f"| `{prefix}{name.upper()}` | {default} | {described[name]} |"
 
 
 def presets_table() -> Iterator[str]:

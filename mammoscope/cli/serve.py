@@ -12,6 +12,7 @@ from typing import Final
 
 from mammoscope.cli.arguments import DEFAULT_MODEL
 from mammoscope.errors import ConfigurationError
+from mammoscope.settings.frozen import descriptions
 from mammoscope.settings.service import ENVIRONMENT_PREFIX, ServiceSettings
 from mammoscope.system.listening import listen_on, parse_bind
 
@@ -44,11 +45,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _settings() -> Iterator[str]:
     """Yield the lines of the help for each setting."""
+    described = descriptions(ServiceSettings)
     for name, field in ServiceSettings.model_fields.items():
         default = "not set" if field.default is None else json.dumps(field.default).strip('"')
         yield f"  {ENVIRONMENT_PREFIX}{name.upper()} ({default})"
         yield textwrap.fill(
-            field.description or "", _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
+            described[name], _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
         )
 
 

@@ -20,7 +20,7 @@ from mammoscope.imaging.arrays import Boxes
 from mammoscope.imaging.mammogram import View
 from mammoscope.imaging.preprocessing import Preprocessed, preprocess
 from mammoscope.imaging.reading import read_file
-from mammoscope.settings.training import ChannelsName
+from mammoscope.settings.channels import ChannelsName
 
 MALIGNANT: Final = 0
 BENIGN: Final = 1

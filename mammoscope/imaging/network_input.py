@@ -20,8 +20,8 @@ from mammoscope.imaging.mammogram import Exposure, Laterality, Mammogram, Source
 from mammoscope.imaging.preprocessing import Preprocessed, pixels_shape, preprocess
 from mammoscope.imaging.quality import discrepancies, require_mammogram
 from mammoscope.imaging.reading import read
+from mammoscope.settings.channels import ChannelsName
 from mammoscope.settings.service import ReadingLimits
-from mammoscope.settings.training import ChannelsName
 
 _WHITE: Final = np.float32(255.0)
 

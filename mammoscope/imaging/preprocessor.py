@@ -16,7 +16,7 @@ from PIL import Image
 from mammoscope.errors import UrlNotAllowedError
 from mammoscope.imaging.preprocessing import preprocess
 from mammoscope.imaging.reading import read, read_file, read_image
-from mammoscope.settings.training import ChannelsName
+from mammoscope.settings.channels import ChannelsName
 
 
 class MammogramPreprocessor(BasePreprocessor):  # type: ignore[misc]  # the base has no types

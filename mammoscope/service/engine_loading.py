@@ -30,10 +30,15 @@ class LoadingEngine:
     ----------
     make
         Loads the engine; called once.
+    loaded
+        Called when the engine is loaded and already used.
     """
 
-    def __init__(self, make: Callable[[], Engine]) -> None:
+    def __init__(
+        self, make: Callable[[], Engine], loaded: Callable[[], None] = lambda: None
+    ) -> None:
         self._make = make
+        self._after_loading = loaded
         self._engine: Future[Engine] = Future()
 
     def start(self) -> Self:
@@ -93,3 +98,4 @@ class LoadingEngine:
             seconds = round(time.monotonic() - started, 3)
             _log.info("model_ready", model_version=engine.card.version, seconds=seconds)
             self._engine.set_result(engine)
+            self._after_loading()

@@ -30,8 +30,12 @@ def make_engine() -> Engine:
         cache=settings.cache,
     )
     engine.card.threshold(settings.operating_point)  # fails now, not at the first request
-    release_code(Path(import_openvino().__file__).parent)  # compiling runs far more than predicting
     return engine
+
+
+def release_compiler() -> None:
+    """Release the code with which OpenVINO compiled the network: predicting runs little of it."""
+    release_code(Path(import_openvino().__file__).parent)
 
 
 configure_logging(settings.log_level)
@@ -45,4 +49,4 @@ reader = ReadingPool(
     fork=ONE_THREAD.items() <= os.environ.items(),  # with `gunicorn_settings`
 )
 return_memory()  # not in the reading processes, where it costs time
-app = create_app(settings, LoadingEngine(make_engine).start(), reader)
+app = create_app(settings, LoadingEngine(make_engine, release_compiler).start(), reader)

@@ -1,7 +1,11 @@
 """Common base of settings and cards: immutable, validated, with one message for all errors."""
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Mapping
-from typing import Annotated, Any
+from itertools import pairwise
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -42,17 +46,21 @@ def explain(
 
 
 class Frozen(BaseModel):
-    """Validated, immutable values; an unknown key is an error.
+    """Validated, immutable values; an unknown key is an error."""
 
-    The docstring below a field is its description.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def descriptions(settings: type[Frozen]) -> dict[str, str]:
+    """Return the docstring below each field, on one line.
+
+    pydantic can read them too, but only at each import, where it takes longer than all else.
     """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
-    )
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Put each description on one line, however its docstring is wrapped."""
-        for field in cls.model_fields.values():
-            field.description = " ".join((field.description or "").split())
+    found = {}
+    for kind in reversed(settings.__mro__[: settings.__mro__.index(Frozen)]):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+        for field, text in pairwise(ast.iter_child_nodes(tree.body[0])):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(words))):
+                    found[name] = " ".join(words.split())
+    return found

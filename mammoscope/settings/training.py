@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mammoscope.errors import ConfigurationError
+from mammoscope.settings.channels import ChannelsName
 from mammoscope.settings.frozen import Frozen, PositiveFloat, PositiveInt, explain
 from mammoscope.system import schema
 
@@ -20,7 +21,6 @@ AugmentationName = Literal["none", "flips", "erasing", "copies", "jitter"]
 PrecisionName = Literal["auto", "float32", "mixed_bfloat16"]
 SplitName = Literal["patients", "published"]
 HeadName = Literal["mean", "logit_map", "lesions"]
-ChannelsName = Literal["ranks", "three"]
 PresetName = Literal["default", "reference", "smoke"]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]

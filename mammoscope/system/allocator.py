@@ -4,7 +4,6 @@ import ctypes
 import gc
 import mmap
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +22,11 @@ _KEPT_BYTES: Final = 16 << 20
 """Room for the arrays of one image of 640 x 640 pixels, and of reduced larger ones."""
 
 _MAPS: Final = Path("/proc/self/smaps")
-_MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)")
-"""First address, end, permissions and file of a mapping."""
-
-_NONE_WRITTEN: Final = re.compile(r"Anonymous: +0 kB")
+_UNCHANGED: Final = re.compile(
+    r"^([0-9a-f]+)-([0-9a-f]+) [r-]-\S\S \S+ \S+ \S+ +(/.*)\n(?:[A-Z].*\n)*?Anonymous: +0 kB$",
+    re.MULTILINE,
+)
+"""First address, end and file of a mapping that is not writable and holds no written page."""
 
 
 def return_memory() -> None:
@@ -84,20 +84,8 @@ def release_code(folder: Path) -> None:
         The libraries are below this folder.
     """
     madvise = ctypes.CDLL(None).madvise
-    for first, end in list(_unchanged(folder.resolve())):
-        madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)
-
-
-def _unchanged(folder: Path) -> Iterator[tuple[int, int]]:
-    """Yield the first address and the end of mappings of files that hold no written page."""
-    first, end, permissions, file = 0, 0, "", ""
-    for line in _MAPS.read_text("utf-8", "replace").splitlines():
-        if found := _MAPPING.fullmatch(line):
-            first, end = int(found[1], 16), int(found[2], 16)
-            permissions, file = found[3], found[4]
-        elif (
-            _NONE_WRITTEN.fullmatch(line)
-            and "w" not in permissions
-            and Path(file).is_relative_to(folder)
-        ):
-            yield first, end
+    libraries = folder.resolve()
+    for found in _UNCHANGED.finditer(_MAPS.read_text("utf-8", "replace")):
+        first, end = int(found[1], 16), int(found[2], 16)
+        if Path(found[3]).is_relative_to(libraries):
+            madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)

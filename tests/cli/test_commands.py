@@ -343,6 +343,9 @@ def test_the_help_of_serve_lists_every_setting(capsys: pytest.CaptureFixture[str
     printed = capsys.readouterr().out
     for name in ServiceSettings.model_fields:
         assert f"  MAMMOSCOPE_{name.upper()} (" in printed
+    words = " ".join(printed.split())
+    assert "MAX_PIXELS (50000000) Maximum width x height in pixels. MAMMO" in words  # inherited
+    assert "(throughput) Whether all threads of the engine share one image (latency), or" in words
 
 
 @pytest.mark.parametrize("command", ["serve", "predict"])

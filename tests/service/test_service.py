@@ -542,7 +542,10 @@ def test_service_is_ready_once_the_engine_is() -> None:
         release.wait(10)
         return FakeEngine()
 
-    client = app_with(SETTINGS, LoadingEngine(make).start()).test_client()
+    ready: list[int] = []
+    engine = LoadingEngine(make, lambda: ready.append(client.get("/readyz").status_code))
+    client = app_with(SETTINGS, engine).test_client()
+    engine.start()
     assert client.get("/healthz").status_code == 200
     assert_problem(client.get("/readyz"), 503, "not_ready")
     waiting = client.post("/predict", **upload(IMAGE))
@@ -552,6 +555,7 @@ def test_service_is_ready_once_the_engine_is() -> None:
     wait_until(lambda: client.get("/readyz").status_code == 200)
     assert_good(client)
     assert client.get("/model").status_code == 200
+    wait_until(lambda: ready == [200])
 
 
 @pytest.mark.parametrize(

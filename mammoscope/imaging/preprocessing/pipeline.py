@@ -25,7 +25,7 @@ from mammoscope.imaging.preprocessing.breast import (
 from mammoscope.imaging.preprocessing.channels import contrast, ranks, window
 from mammoscope.imaging.preprocessing.outline import chest_wall_of
 from mammoscope.imaging.preprocessing.resampling import Ends, resampled
-from mammoscope.settings.training import ChannelsName
+from mammoscope.settings.channels import ChannelsName
 
 _DETECTOR_SIDE: Final = 1200
 """Minimum side in pixels of an image treated as a detector's; the smallest in use have 1914 x 2294.

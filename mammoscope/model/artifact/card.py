@@ -10,9 +10,9 @@ from mammoscope.imaging.learned_gate import LearnedGate
 from mammoscope.imaging.network_input import ReadingOptions
 from mammoscope.imaging.preprocessing import pixels_shape
 from mammoscope.model.calibration import AgeCalibration, Calibration
+from mammoscope.settings.channels import ChannelsName
 from mammoscope.settings.frozen import Frozen, PositiveFloat
 from mammoscope.settings.service import ReadingLimits
-from mammoscope.settings.training import ChannelsName
 
 DEFAULT_POINT: Final = "default"
 

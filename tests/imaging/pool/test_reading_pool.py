@@ -28,7 +28,7 @@ from mammoscope.imaging.network_input import ReadingOptions, make_network_input
 from mammoscope.imaging.pool import PoolLimits, ReadingPool
 from mammoscope.imaging.pool import pool as pool_module
 from mammoscope.imaging.preprocessing import Preprocessed
-from mammoscope.settings.training import ChannelsName
+from mammoscope.settings.channels import ChannelsName
 from tests.dicom_objects import mammogram_object
 
 SIZE = (96, 72)
