@@ -12,7 +12,7 @@ from typing import Final, Self, TextIO
 from mammoscope.cli.arguments import DEFAULT_MODEL, add_labels, read_labelled
 from mammoscope.cli.extras import require
 from mammoscope.cli.output import require_folder, say, shown, write_json
-from mammoscope.data.dataset import SPLITS, Dataset, require_both_classes
+from mammoscope.data.dataset import ALL_SPLITS, SPLITS, Dataset, require_both_classes
 from mammoscope.data.scanner_groups import Appearance
 from mammoscope.data.split_table import read_split
 from mammoscope.errors import EmptyDatasetError, StorageError
@@ -31,8 +31,6 @@ from mammoscope.model.artifact.folder import load_artifact
 from mammoscope.settings.service import model_path
 from mammoscope.system.files import replacing
 from mammoscope.system.progress import phase, progress
-
-ALL_SPLITS: Final = "all"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -114,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
             )
             return 2
         dataset = restrict_to_test_part(dataset, args.training_run)
-    split = ALL_SPLITS if args.training_run is not None else choose_split(dataset, args.split)
+    split = choose_split(dataset, args.split)
     if split is None:
         return 2
     examples = dataset.examples if split in ("", ALL_SPLITS) else dataset.split(split)
@@ -157,7 +155,7 @@ def _others(dataset: Dataset, split: str) -> list[Appearance]:
 
 
 def restrict_to_test_part(dataset: Dataset, run: Path) -> Dataset:
-    """Keep the images of a training run's test part.
+    """Keep the images of a training run's test part, as split ``test``.
 
     Raises
     ------
@@ -165,7 +163,9 @@ def restrict_to_test_part(dataset: Dataset, run: Path) -> Dataset:
         If the run has no readable split.csv, or the folder has none of its test images.
     """
     names = {row.file for row in read_split(run) if row.part == "test"}
-    kept = tuple(example for example in dataset.examples if example.name in names)
+    kept = tuple(
+        replace(example, split="test") for example in dataset.examples if example.name in names
+    )
     if not kept:
         raise EmptyDatasetError("The folder has no images of the training run's test part.")
     return replace(dataset, examples=kept)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from mammoscope.cli.arguments import HelpFormatter, add_labels, add_model, positive, read_labelled
-from mammoscope.cli.evaluate import ALL_SPLITS, choose_split
+from mammoscope.cli.evaluate import choose_split
 from mammoscope.cli.output import require_folder, say, write_json
-from mammoscope.data.dataset import SPLITS, Example
+from mammoscope.data.dataset import ALL_SPLITS, SPLITS, Example
 from mammoscope.evaluation.robustness import (
     ERASED,
     RANDOM_DRAWS,

@@ -25,6 +25,7 @@ from mammoscope.imaging.mammogram import Laterality, View
 from mammoscope.imaging.metadata import Row, composed, match_rows, read_table
 
 SPLITS: Final = ("train", "valid", "test")
+ALL_SPLITS: Final = "all"
 LABELS: Final = (0, 1)
 LABEL_FOLDERS: Final = ("0", "1")
 """Default names of the folders with the images of label 0 and of label 1."""

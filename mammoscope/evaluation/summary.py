@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from mammoscope.data.dataset import ALL_SPLITS
 from mammoscope.evaluation.evaluate import Assessment
 from mammoscope.evaluation.metrics.assessment import MIN_PER_CLASS, Evaluation
 from mammoscope.evaluation.metrics.intervals import RESAMPLES
@@ -27,8 +28,8 @@ _TITLES: Final = {
 _WITH_AGE: Final = ("auc", "auprc", "accuracy", "balanced_accuracy", "log_loss", "ece")
 """Measures that are also given with the age."""
 
-_LEARNED: Final = frozenset({"train", "valid"})
-"""Splits that training merges and learns from, or divides again."""
+_LEARNED: Final = frozenset({"train", "valid", ALL_SPLITS})
+"""Splits with images that training learns from: it merges train and valid."""
 
 _FACTS: Final = {"look": "scanner group"}
 """Printed names of facts, if they differ from the keys of the JSON result."""

@@ -97,7 +97,7 @@ def _known(kind: type[_Word], word: str | None) -> _Word | None:
 
 
 def aggregate(images: Sequence[StudyImage], card: Card, operating_point: str) -> StudyResult:
-    """Group images by patient and breast; each image of an unknown patient forms its own group.
+    """Group images by patient and breast; those of unknown patients are in no group.
 
     First, `settle_patients` decides which patient each image belongs to.
 

@@ -143,6 +143,8 @@ class TestEvaluate:
         (run / "split.csv").write_text("\n".join(["file,label,patient_id,part", *lines]))
         assert evaluate("--data", folder, "--run", run, "--json", report) == 0
         assert json.loads(report.read_text())["images"] == len(chosen) // 2
+        assert json.loads(report.read_text())["split"] == "test"
+        assert "has learned from" not in capsys.readouterr().out
         assert evaluate("--data", folder, "--run", run, "--split", "test") == 2
         (run / "split.csv").write_text("file,patient_id,part\nelsewhere.jpg,1,test\n")
         assert evaluate("--data", folder, "--run", run) == 1
@@ -158,7 +160,9 @@ class TestEvaluate:
         assert json.loads(report.read_text())["leaky_training"] is True
         assert "LEAKY" in capsys.readouterr().out
 
-    @pytest.mark.parametrize(("split", "is_learned"), [("train", True), ("test", False)])
+    @pytest.mark.parametrize(
+        ("split", "is_learned"), [("train", True), ("all", True), ("test", False)]
+    )
     def test_splits_that_training_learns_from_are_named(self, folder, capsys, split, is_learned):
         assert evaluate("--data", folder, "--split", split) == 0
         assert ("has learned from its splits train and valid" in capsys.readouterr().out) is (
