@@ -2,8 +2,6 @@
 
 import math
 import select
-import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,20 +24,19 @@ class Connection:
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self._environ: Final = environ
-        # A TLS connection can neither be inspected nor half closed.
+        # Not if the server wraps it for TLS: it could neither be inspected nor half closed.
         found = environ.get(_SOCKET_KEY)
-        plain = isinstance(found, socket.socket) and not isinstance(found, ssl.SSLSocket)
-        self._socket: Final[socket.socket | None] = found if plain else None
+        self._socket: Final = found if isinstance(found, ClientSocket) else None
 
     @property
     def began(self) -> float:
         """Time of the request's first byte, in seconds of the monotonic clock; at most now."""
-        return getattr(self._socket, "began", time.monotonic())
+        return time.monotonic() if self._socket is None else self._socket.began
 
     @property
     def too_slow(self) -> bool:
         """Whether the server has stopped reading the body because it arrived too slowly."""
-        return getattr(self._socket, "too_slow", False)
+        return self._socket is not None and self._socket.too_slow
 
     def is_open(self) -> bool:
         """Whether the client has not closed its side; use it after reading the body.
@@ -63,7 +60,7 @@ class Connection:
 
         An answer can still be sent.
         """
-        if not isinstance(self._socket, ClientSocket):
+        if self._socket is None:
             yield
             return
         self._socket.read_by = deadline

@@ -149,10 +149,16 @@ def test_requests_beyond_the_queue_are_refused_and_probes_answered(engine: HeldE
     assert_good(client)
 
 
+def connected() -> tuple[ClientSocket, socket.socket]:
+    """The service's socket and the client's."""
+    ours, theirs = socket.socketpair()
+    return ClientSocket(ours.family, ours.type, ours.detach()), theirs
+
+
 def test_a_body_counts_towards_the_memory_limit_as_it_arrives() -> None:
     app = service(FakeEngine(), max_waiting_bytes=len(IMAGE) + 1000)
     queue = queue_of(app)
-    ours, theirs = socket.socketpair()
+    ours, theirs = connected()
     with ours, theirs, ours.makefile("rb") as body:
         stalled = Asking(
             app,
@@ -194,7 +200,7 @@ def test_requests_of_disconnected_clients_are_cancelled(engine: HeldEngine, unre
     queue = queue_of(app)
     working = Asking(app, 2)
     wait_until(lambda: engine.at_work == 2)
-    ours, theirs = socket.socketpair()
+    ours, theirs = connected()
     with ours, theirs:
         left = Asking(app, 1, environ_overrides={"gunicorn.socket": ours})
         wait_until(lambda: queue.waiting == 1)
@@ -211,8 +217,7 @@ def test_requests_of_disconnected_clients_are_cancelled(engine: HeldEngine, unre
 def test_upload_ends_at_the_deadline() -> None:
     """As in the worker: one thread reads the body, and another looks for slow clients."""
     app = service(FakeEngine(), request_timeout_s=0.4)
-    pair, theirs = socket.socketpair()
-    ours = ClientSocket(pair.family, pair.type, pair.detach())
+    ours, theirs = connected()
     began = time.monotonic()
     with ours, theirs:
         theirs.sendall(IMAGE[:50])  # and nothing more
