@@ -87,6 +87,15 @@ def test_drawings_load_nothing_and_have_descriptions() -> None:
         assert addresses == ["http://www.w3.org/2000/svg"]
 
 
+def test_every_image_is_on_a_page() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    text = "".join(page.read_text("utf-8") for page in pages)
+    unused = [
+        each.name for each in (ROOT / "images").iterdir() if f"images/{each.name}" not in text
+    ]
+    assert unused == []
+
+
 def test_readme_is_short() -> None:
     assert len(README.encode()) <= MAX_README_BYTES
 

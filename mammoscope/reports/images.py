@@ -1,4 +1,4 @@
-"""The figures of the documentation, drawn from the committed records."""
+"""The figures of README and the documentation, drawn from the committed records."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 
 from mammoscope.reports import comparison, data, decisions
-from mammoscope.reports.epochs import draw_curves
 from mammoscope.reports.modelcard import validated
 from mammoscope.reports.performance import draw_reliability, draw_roc
 from mammoscope.reports.record import Run, read_runs
@@ -65,11 +64,8 @@ def find_released(runs: tuple[Run, ...], card: Mapping[str, Any]) -> Run | None:
 def _of_dataset(found: Mapping[str, Any]) -> _Drawings:
     return {
         "data-counts": lambda: data.draw_counts(found),
-        "data-classes": lambda: data.draw_classes(found),
-        "data-sizes": lambda: data.draw_sizes(found["sizes"]),
         "data-inverted": lambda: data.draw_inverted(found["inverted"]),
         "data-leakage": lambda: data.draw_leakage(found["leakage"]),
-        "data-shortcuts": lambda: data.draw_shortcuts(found["shortcuts"]),
     }
 
 
@@ -79,17 +75,14 @@ def _of_study(records: Path) -> _Drawings:
     if backbones:
         drawings |= {
             "backbones-epochs": lambda: comparison.draw_epochs_of(backbones),
-            "backbones-roc": lambda: comparison.draw_rocs(backbones),
             "backbones-auc": lambda: comparison.draw_areas(backbones),
             "backbones-work": lambda: comparison.draw_costs(backbones),
         }
     tuned = read_runs(records, TUNING)
     baseline = next((run for run in tuned if run.name == BASELINE), None)
-    if baseline is not None:
-        others = [run for run in tuned if run is not baseline]
-        drawings["tuning-epochs"] = lambda: comparison.draw_epochs_of([baseline])
-        if others:
-            drawings["tuning-differences"] = lambda: comparison.draw_differences(baseline, others)
+    others = [run for run in tuned if run is not baseline]
+    if baseline is not None and others:
+        drawings["tuning-differences"] = lambda: comparison.draw_differences(baseline, others)
     return drawings
 
 
@@ -105,11 +98,8 @@ def _of_model(card: Mapping[str, Any], run: Run | None) -> _Drawings:
     if run is None or run.scores is None:
         return drawings
     scores = run.scores
-    thresholds = {name: point["threshold"] for name, point in points.items()}
     return drawings | {
-        "curves": lambda: draw_curves(run.history),
         "roc": lambda: draw_roc(scores),
         "reliability": lambda: draw_reliability(scores),
         "decision-curve": lambda: decisions.draw_decision_curve(scores),
-        "confusion": lambda: decisions.draw_confusion_matrices(scores, thresholds),
     }

@@ -279,7 +279,6 @@ def test_the_documented_figures_are_drawn_from_the_records(records, tmp_path, ca
         main(["dev", "figures", "--model", str(model), "--output", str(tmp_path / "images")]) == 0
     )
     assert {path.stem for path in (tmp_path / "images").iterdir()} == {
-        "confusion", "curves", "decision-curve", "operating-points", "reliability", "roc",
-        "tuning-differences", "tuning-epochs",
+        "decision-curve", "operating-points", "reliability", "roc", "tuning-differences",
     }  # fmt: skip
     assert main(["dev", "figures", "--model", str(tmp_path / "nowhere")]) == 1
