@@ -86,20 +86,21 @@ def submission(
         If a body of unknown length is too large.
     InvalidRequestError
         If the body does not have exactly one image, or is incomplete; or if the age is not an
-        adult's age in years.
+        adult's age in years, or given twice.
     FetchError
         If the image at the URL cannot be fetched.
     ServiceBusyError
         If `hold` cannot reserve memory for the image.
     """
+    image, url, age = b"", None, None
     try:
         if request.mimetype == "application/json":
             request.max_content_length = _MAX_JSON_BYTES
             url, age = _named(whole_body(request))
         elif request.mimetype == "multipart/form-data":
-            return _form(request)
+            image, age = _form(request)
         elif request.mimetype.startswith("image/") or request.mimetype == DICOM_TYPE:
-            return Submission(bytes(whole_body(request)), _age(request.args.get(AGE_FIELD)))
+            image = bytes(whole_body(request))
         else:
             raise UnsupportedMediaTypeError(
                 "The Content-Type must be application/json with a url, multipart/form-data with "
@@ -107,7 +108,8 @@ def submission(
             )
     except OSError as err:  # broken connection or chunked encoding
         raise InvalidRequestError("The body is incomplete.") from err
-    return Submission(fetch(url, settings, hold=hold), age)
+    years = _age(*request.args.getlist(AGE_FIELD), age)
+    return Submission(image if url is None else fetch(url, settings, hold=hold), years)
 
 
 def study_submission(request: Request, settings: ServiceSettings) -> list[UploadedImage]:
@@ -229,7 +231,7 @@ def whole_body(request: Request) -> bytearray:
     return data
 
 
-def _named(body: bytearray) -> tuple[str, float | None]:
+def _named(body: bytearray) -> tuple[str, object]:
     """Return URL and age from a JSON body."""
     try:
         content = json.loads(body)
@@ -242,33 +244,37 @@ def _named(body: bytearray) -> tuple[str, float | None]:
     url = content["url"]
     if not isinstance(url, str):
         raise InvalidRequestError('"url" must be a string.')
-    return url, _age(content.get(AGE_FIELD))
+    return url, content.get(AGE_FIELD)
 
 
-def _form(request: Request) -> Submission:
+def _form(request: Request) -> tuple[bytes, str | None]:
+    """Return image and age from a form."""
     require_plain(request)
     files = list(request.files.items(multi=True))
     fields = list(request.form.items(multi=True))
     if len(files) != 1 or [name for name, _ in fields] not in ([], [AGE_FIELD]):
         raise InvalidRequestError(
             f'The form must have exactly one file, "{FILE_FIELD}", and no other fields except '
-            f'"{AGE_FIELD}"; received {len(files)} files and {len(fields)} fields.'
+            f'"{AGE_FIELD}"; received files: {len(files)}, fields: {len(fields)}.'
         )
     name, file = files[0]
     if name != FILE_FIELD:
         raise InvalidRequestError(f'Send the image in the form field "{FILE_FIELD}".')
     data: bytes = file.read()
-    return Submission(data, _age(fields[0][1] if fields else None))
+    return data, fields[0][1] if fields else None
 
 
-def _age(given: object) -> float | None:
+def _age(*given: object) -> float | None:
     """Return the age in years; None if not given."""
-    if given is None or given == "":
+    ages = [each for each in given if each is not None and each != ""]
+    if not ages:
         return None
+    if len(ages) > 1:
+        raise InvalidRequestError(f'"{AGE_FIELD}" must be given once.')
     low, high = AGES_YEARS
     try:
         # In Python, JSON's true is a number.
-        years = math.nan if isinstance(given, bool) else float(given)  # type: ignore[arg-type]
+        years = math.nan if isinstance(ages[0], bool) else float(ages[0])  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):  # integers in JSON have no largest value
         years = math.nan
     if not low <= years <= high:

@@ -154,10 +154,12 @@ def test_age_is_read_from_form_json_and_query(
         {"json": {"url": f"{image_server}/a.png", "age": 57.5}},
         {"json": {"url": f"{image_server}/a.png"}},
         {"data": IMAGE, "content_type": "image/png", "query_string": {"age": "58"}},
+        {**upload(IMAGE), "query_string": {"age": "59"}},
+        {"json": {"url": f"{image_server}/a.png"}, "query_string": {"age": "60"}},
     ]
     for content in requests:
         assert client.post("/predict", **content).status_code == 200
-    assert engine.ages == [57.0, None, 57.5, None, 58.0]
+    assert engine.ages == [57.0, None, 57.5, None, 58.0, 59.0, 60.0]
 
 
 def test_operating_point_comes_from_the_settings(engine: FakeEngine) -> None:
@@ -279,6 +281,16 @@ REFUSALS: dict[str, tuple[dict[str, Any], int, str]] = {
     "age of a child": (upload(IMAGE, age="7"), 400, "invalid_request"),
     "age that is no number": (upload(IMAGE, age="nan"), 400, "invalid_request"),
     "two ages": (upload(IMAGE, age=["50", "60"]), 400, "invalid_request"),
+    "ages in query and form": (
+        {**upload(IMAGE, age="50"), "query_string": {"age": "50"}},
+        400,
+        "invalid_request",
+    ),
+    "age of a child in the query": (
+        {**upload(IMAGE), "query_string": {"age": "7"}},
+        400,
+        "invalid_request",
+    ),
     "true as age": ({"json": {"url": "http://a/", "age": True}}, 400, "invalid_request"),
     "list as age": ({"json": {"url": "http://a/", "age": [50]}}, 400, "invalid_request"),
     "text in place of the file": (
