@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise EmptyDatasetError("The folder has no records.")
     from mammoscope.reports.images import BACKBONES, TUNING
     from mammoscope.reports.record import read_run
+    from mammoscope.reports.tables import measured_by_folds
 
     records = [
         record
@@ -66,12 +67,18 @@ def run(args: argparse.Namespace) -> int:
     width = max((len(record.name) for record in records), default=0) + 2
     columns = f"{'train':>7}  {'by image':21}{'breast':>7}{'within':>8}{'minutes':>9}"
     print(f"{'experiment':{width}}{'input':10}{'epoch':>6}{columns}")
+    by_folds = []
     for record in records:
         try:
-            lines = list(describe(read_run(record), width))
+            one = read_run(record)
+            lines = list(describe(one, width))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as err:
             raise RunError("A record is damaged.") from err
         print("\n".join(lines))
+        if one.by_folds:
+            by_folds.append(one.name)
+    if by_folds:
+        print(textwrap.fill(measured_by_folds(by_folds), 96))
     if len(records) < len(found):
         left_out = len(found) - len(records)
         print(f"{left_out} backbone and tuning runs are not shown; --all lists them.")

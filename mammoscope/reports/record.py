@@ -63,7 +63,8 @@ class Run:
     history
         One entry per epoch; see `History`.
     measured
-        Measures of the finished network on the validation images; empty for an unfinished run.
+        Measures of the finished network on the validation images, but see `by_folds`; empty for an
+        unfinished run.
     network
         ``parameters`` and ``multiply_adds``, if they were counted.
     model_version
@@ -79,6 +80,14 @@ class Run:
     network: Mapping[str, int] = field(default_factory=dict)
     model_version: str = ""
     scores: Scores | None = None
+
+    @property
+    def by_folds(self) -> bool:
+        """Whether the measures are those of other runs' networks by fold, from their mean.
+
+        A run on all folds has no patients left to measure its own network.
+        """
+        return bool(self.config.get("calibrated_on"))
 
     def interval(self, *path: str) -> Interval | None:
         """Return a validation measure, such as ``"breast", "auc"``; None if unknown."""

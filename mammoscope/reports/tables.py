@@ -1,5 +1,6 @@
 """Tables of runs, as HTML and Markdown."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -53,14 +54,24 @@ class Table:
 
 def tabulate_performance(runs: Sequence[Run]) -> Table:
     """Tabulate the finished networks' validation measures, with intervals by patient."""
+    others = [run.name for run in runs if run.by_folds]
     return Table.of(
         [
             {"run": run.name, "input": _size(run)}
             | {title: cell(run.interval(*path)) for title, path in _MEASURES.items()}
             for run in runs
         ],
-        "Measured on images of validation patients, none of whom the run was trained on. Brackets "
-        "show 95 % intervals from bootstrap resamples of patients.",
+        "Measured on images of validation patients, none of whom the measured network was trained "
+        "on. Brackets show 95 % intervals from bootstrap resamples of patients."
+        + (f" {measured_by_folds(others)}" if others else ""),
+    )
+
+
+def measured_by_folds(names: Sequence[str]) -> str:
+    """Return a sentence on the figures of runs that are measured by fold."""
+    return (
+        f"Figures of {', '.join(names)}: out of fold, of the mean of the networks from which the "
+        "run has its calibration, not of its own."
     )
 
 
@@ -91,7 +102,7 @@ def tabulate_epochs(runs: Sequence[Run]) -> Table:
 
 
 _KINDS: Final[Mapping[str, Callable[[npt.NDArray[np.float64]], float]]] = {
-    "mean": lambda values: float(np.nanmean(values)),
+    "mean": lambda values: float(np.nanmean(values)) if np.isfinite(values).any() else math.nan,
     "final": lambda values: float(values[-1]),
 }
 

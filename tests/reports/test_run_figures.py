@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,9 @@ def test_tables_agree_with_the_records(records):
     assert changes.rows[2][2].startswith("+0.")
     table = tabulate_performance([baseline])
     assert table.rows[0][4] == "–"  # the scanners are unknown
+    assert "not of its own" not in table.note
+    by_folds = replace(baseline, config={**baseline.config, "calibrated_on": ["folds"]})
+    assert "Figures of baseline: out of fold" in tabulate_performance([by_folds]).note
     assert str(table).count("\n") >= 3
     assert table._repr_html_().count("<tr>") == 2
 
