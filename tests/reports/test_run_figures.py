@@ -151,7 +151,7 @@ def test_tables_agree_with_the_records(records):
     assert table.rows[0][4] == "–"  # the scanners are unknown
     assert "not of its own" not in table.note
     by_folds = replace(baseline, config={**baseline.config, "calibrated_on": ["folds"]})
-    assert "Figures of baseline: out of fold" in tabulate_performance([by_folds]).note
+    assert "Figures of tuning-baseline: out of fold" in tabulate_performance([by_folds]).note
     assert str(table).count("\n") >= 3
     assert table._repr_html_().count("<tr>") == 2
 
