@@ -110,6 +110,26 @@ def test_a_gate_that_does_not_vouch_overrules_nothing(released):
         require_mammogram(shown, preprocessed, unsure)
 
 
+@pytest.mark.parametrize("radius", [0.2, 0.235])
+def test_an_overexposed_implant_belongs_to_the_breast(radius):
+    rows, columns = np.mgrid[:640, :520] / 640
+    breast = ((rows - 0.5) / 0.5) ** 2 + (columns / 0.68) ** 2 < 1
+    implant = ((rows - 0.55) / radius) ** 2 + (columns / (1.6 * radius)) ** 2 < 1
+    random = np.random.default_rng(0)
+    texture = cv2.GaussianBlur(random.normal(0, 0.1, rows.shape), (0, 0), 4)
+    tissue = 0.5 + 0.4 * cv2.GaussianBlur(breast.astype(float), (0, 0), 40) + texture
+    background = np.abs(random.normal(0.03, 0.01, rows.shape))
+    pixels = np.where(breast, np.minimum(tissue, 0.96), background)
+    expected = preprocess(mammogram(pixels), SIZE)
+    for shown, inverted in (
+        (np.where(implant, 1.0, pixels), False),
+        (np.where(implant, 0.0, 1.0 - pixels), True),
+    ):
+        found = preprocess(mammogram(shown), SIZE)
+        assert found.inverted == inverted
+        assert np.abs(np.subtract(found.box, expected.box)).max() <= 10
+
+
 def test_a_black_background_is_not_painted():
     assert without_painted_blocks(np.float32(cv2.resize(film(1) - 0.2, (256, 256)).clip(0))) is None
 

@@ -1,6 +1,7 @@
 """Find the breast on a small square copy of the image, the search copy."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -152,7 +153,7 @@ def seek(
         small = 1.0 - small
     breast = find_breast(small)
     if not whole and not outline_of(breast).is_of_a_breast:
-        for flipped, other, object_ in _search_film(small, breast, either=not known):
+        for flipped, other, object_ in _search_again(small, breast, either=not known):
             if outline_of(object_).is_of_a_breast:
                 small, breast, inverted = other, object_, inverted != flipped
                 break
@@ -174,15 +175,15 @@ def seek(
     )
 
 
-def _search_film(small: Grey, breast: Mask, *, either: bool) -> Iterator[tuple[bool, Grey, Mask]]:
-    """Search again as on film, if the first search found something else than a breast.
+def _search_again(small: Grey, breast: Mask, *, either: bool) -> Iterator[tuple[bool, Grey, Mask]]:
+    """Search as on film and as with an implant, if the first search found no breast.
 
     Yields whether the search copy is inverted for the search, the search copy and the object found.
     If `either` is False, it is not inverted.
     """
     for flipped in (False, True)[: 1 + either]:
         copy = 1.0 - small if flipped else small
-        filled = without_painted_blocks(copy)
+        filled = without_painted_blocks(copy, is_inverse=flipped)
         if filled is None:
             continue
         try:
@@ -192,6 +193,9 @@ def _search_film(small: Grey, breast: Mask, *, either: bool) -> Iterator[tuple[b
         yield flipped, copy, found
         yield from ((flipped, copy, each) for each in _without_edges(copy, found))
     yield from ((False, small, each) for each in _without_edges(small, breast))
+    if not breast.all():
+        with suppress(NoBreastError):
+            yield False, small, find_breast(small, implant=breast)
 
 
 def _without_edges(small: Grey, found: Mask) -> Iterator[Mask]:
@@ -366,16 +370,22 @@ def _faint(inner: Grey, axis: int) -> float:
     return 0.0
 
 
-def find_breast(small: Grey) -> Mask:
-    """Largest bright object of the upright search copy: bool (SEARCH_SIZE, SEARCH_SIZE)."""
+def find_breast(small: Grey, implant: Mask | None = None) -> Mask:
+    """Largest bright object of the upright search copy: bool (SEARCH_SIZE, SEARCH_SIZE).
+
+    `implant` does not count for the threshold between breast and background: if overexposed, its
+    grey value is more frequent than the background's.
+    """
     smooth = cv2.GaussianBlur(small, (5, 5), 0)
     eight_bit = np.asarray(np.clip(smooth * 255.0, 0, 255), dtype=np.uint8)
     # Zack GW, Rogers WE, Latt SA. J Histochem Cytochem 1977;25:741-753. The method suits histograms
     # with one high peak; here that is the background.
-    _, bright = cv2.threshold(eight_bit, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_TRIANGLE)
+    counted = eight_bit if implant is None else eight_bit[~implant]
+    limit, _ = cv2.threshold(counted, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_TRIANGLE)
+    bright = (eight_bit > limit).astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_OPENING, _OPENING))
     # Edge padding keeps a breast at the border from being rounded off there.
-    padded = np.pad(np.asarray(bright, dtype=np.uint8), _OPENING, mode="edge")
+    padded = np.pad(bright, _OPENING, mode="edge")
     opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel)[
         _OPENING:-_OPENING, _OPENING:-_OPENING
     ]
