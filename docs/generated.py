@@ -41,13 +41,20 @@ def presets_table() -> Iterator[str]:
 
 
 def errors_table() -> Iterator[str]:
-    """Yield a row for each error that the service answers with."""
+    """Yield a row for each error, those that the service answers with first."""
     yield "| Status | `code` | Meaning |"
     yield "| --- | --- | --- |"
-    rows = {(int(status), kind.code, _first_line(kind)) for kind, status in STATUSES.items()}
+    answered = {kind: str(int(status)) for kind, status in STATUSES.items() if _is_answered(kind)}
+    rows = [(answered.get(kind, "–"), kind.code, _first_line(kind)) for kind in STATUSES]
     for status, code, meaning in sorted(rows):
-        if status != 500 or code == errors.MammoscopeError.code:
-            yield f"| {status} | `{code}` | {meaning} |"
+        yield f"| {status} | `{code}` | {meaning} |"
+
+
+def _is_answered(kind: type[errors.MammoscopeError]) -> bool:
+    """Whether the service answers with the error; others are of commands and clients."""
+    if issubclass(kind, errors.ServerAnswerError):
+        return False
+    return STATUSES[kind] != 500 or kind is errors.MammoscopeError
 
 
 def commands() -> Iterator[str]:

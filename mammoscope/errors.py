@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
 
 class MammoscopeError(Exception):
-    """Root of the tree; ``code`` is stable across releases.
+    """Any error; an unexpected one has this code, too. Codes are stable across releases.
 
     Attributes
     ----------

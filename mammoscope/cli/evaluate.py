@@ -74,7 +74,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--shortcuts",
         action="store_true",
         help="also evaluate baselines from age, machine, site, brightness and crop alone, fitted "
-        "to the images of other splits",
+        "to the images of other splits or, if there are none, in folds by patient",
     )
     parser.add_argument(
         "--json",

@@ -48,7 +48,7 @@ def describe(assessment: Assessment) -> Iterator[str]:
     )
     if assessment.refused:
         codes = ", ".join(f"{code} ({count:,})" for code, count in assessment.refused.items())
-        yield f"Refused and left out: {sum(assessment.refused.values()):,} images: {codes}"
+        yield f"Images refused and left out: {sum(assessment.refused.values()):,}: {codes}"
     yield from _warnings(assessment)
     yield ""
     yield f"{'':34}{'by image':21}{'by breast':21}by patient"
@@ -112,7 +112,7 @@ def _describe_groups(assessment: Assessment) -> Iterator[str]:
             yield f"Mean of these {_FACTS.get(fact, fact)}s' AUCs: {within}"
     if assessment.shortcuts:
         yield ""
-        yield "AUC by image of baselines that ignore the tissue"
+        yield "AUC by image of baselines that ignore the tissue, fitted to other patients"
         for shortcut, interval in assessment.shortcuts.items():
             yield f"  {shortcut + ' alone':40}{interval}"
         yield f"  {'the model':40}{assessment.evaluation.image['auc']}"

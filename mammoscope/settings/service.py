@@ -130,11 +130,12 @@ class ServiceSettings(ReadingLimits):
     """Maximum processor time in seconds for reading one image; elapsed time may be twice that."""
 
     api_keys_file: Path | None = None
-    """File of API keys, read again when it changes; all requests except probes need a key."""
+    """File of API keys, read again when it changes. Every request then needs a key, except for
+    probes, for the page itself and for the documentation of the API."""
 
     key_file_grace_s: Annotated[float, Field(ge=0.0)] = 300.0
-    """Seconds for which the last keys stay valid while their file cannot be read; after that, all
-    requests except liveness probes are refused with 503."""
+    """Seconds for which the last keys stay valid while their file cannot be read. After that, what
+    needs a key is refused with 503, and the service is not ready."""
 
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
     """Maximum number of requests per API key and minute; 0 means no limit."""

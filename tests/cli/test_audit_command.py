@@ -154,7 +154,7 @@ def test_metadata_names_the_patients_of_any_files(tmp_path: Path) -> None:
     first.rename(tmp_path / "0" / "one.jpg")
     second.rename(tmp_path / "1" / "two.png")
     unknown = start("audit", tmp_path)
-    assert "Leaks cannot be excluded: 2 images have no known patient" in unknown.stdout
+    assert "Leaks cannot be excluded: 2 images without a known patient" in unknown.stdout
     table = tmp_path / "table.csv"
     table.write_text("file,patient_id,laterality\none.jpg,A,L\ntwo.png,A,R\n")
     known = start("audit", tmp_path, "--metadata", table)

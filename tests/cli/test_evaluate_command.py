@@ -200,7 +200,7 @@ class TestEvaluate:
         assert evaluate("--data", folder, "--split", "train", "--json", report) == 0
         captured = capsys.readouterr()
         assert f"refused {bad.relative_to(folder)}" in captured.err
-        assert "Refused and left out: 1 images: corrupt_image (1)" in captured.out
+        assert "Images refused and left out: 1: corrupt_image (1)" in captured.out
         assert json.loads(report.read_text())["refused"]["count"] == 1
 
     def test_a_single_class_is_refused(self, folder, capsys):

@@ -13,7 +13,8 @@ _MAX_LISTED: Final = 5
 
 def describe(report: AuditReport) -> Iterator[str]:
     """Yield the report's lines; details are indented below their line."""
-    yield f"{_images(report.pictures)} in the published folders"
+    in_splits = set(report.splits) != {WITHOUT_SPLIT}
+    yield _images(report.pictures) + " in the published folders" * in_splits
     yield from _describe_splits(report.splits)
     if "valid" in report.splits:
         yield "With valid merged into train (files stay in place)"
@@ -134,10 +135,8 @@ def _describe_leaks(report: AuditReport) -> Iterator[str]:
     if leaks.excluded:
         yield "Leaks: none; no patient and no image is in more than one split"
     elif report.patients.pictures_without:
-        yield (
-            "Leaks cannot be excluded: "
-            f"{_images(report.patients.pictures_without)} have no known patient; use --metadata"
-        )
+        unknown = _images(report.patients.pictures_without)
+        yield f"Leaks cannot be excluded: {unknown} without a known patient; use --metadata"
 
 
 def _shares(counts: Mapping[str, int]) -> str:
