@@ -70,8 +70,8 @@ def tabulate_performance(runs: Sequence[Run]) -> Table:
 def measured_by_folds(names: Sequence[str]) -> str:
     """Return a sentence on the figures of runs that are measured by fold."""
     return (
-        f"Figures of {', '.join(names)}: out of fold, of the mean of the networks from which the "
-        "run has its calibration, not of its own."
+        f"Figures of {', '.join(names)}: out of fold, for the mean of the networks that the run is "
+        "calibrated on, not for its own network."
     )
 
 

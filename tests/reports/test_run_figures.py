@@ -149,7 +149,7 @@ def test_tables_agree_with_the_records(records):
     assert changes.rows[2][2].startswith("+0.")
     table = tabulate_performance([baseline])
     assert table.rows[0][4] == "–"  # the scanners are unknown
-    assert "not of its own" not in table.note
+    assert "not for its own" not in table.note
     by_folds = replace(baseline, config={**baseline.config, "calibrated_on": ["folds"]})
     assert "Figures of tuning-baseline: out of fold" in tabulate_performance([by_folds]).note
     assert str(table).count("\n") >= 3
