@@ -1,5 +1,6 @@
 """``make bench-engine``: compare engines on one network, and with the machine's peak."""
 
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 
 from benchmarks import report
 from benchmarks.contenders import Network
-from benchmarks.environments import EnvironmentFailedError, engine_python, serving_python
+from benchmarks.environments import EnvironmentFailedError, engine_python
 from benchmarks.material import images, network, preprocessed
 from benchmarks.measurement import Spread
 from benchmarks.starting import WorkerFailedError, run_worker
@@ -38,6 +39,11 @@ class _Engine:
     path: Callable[[Network], Path]
 
 
+def _own_python() -> Path:
+    """This environment's: that of the service can neither compile a network nor read ONNX."""
+    return Path(sys.executable)
+
+
 _ENGINES: Final = (
     _Engine(
         BASELINE,
@@ -60,8 +66,8 @@ _ENGINES: Final = (
         "",
         lambda n: n.onnx,
     ),
-    _Engine("OpenVINO float", serving_python, "openvino_engine", "float", lambda n: n.artifact),
-    _Engine(COMPILED, serving_python, "openvino_engine", "served", lambda n: n.artifact),
+    _Engine("OpenVINO float", _own_python, "openvino_engine", "float", lambda n: n.artifact),
+    _Engine(COMPILED, _own_python, "openvino_engine", "served", lambda n: n.artifact),
 )
 
 
@@ -81,7 +87,7 @@ def run(model: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
     served = network(model)
     artifact = load_artifact(model)
     precision = artifact.precision
-    limits = run_worker(serving_python(), "limits", str(served.onnx), str(seconds))
+    limits = run_worker(_own_python(), "limits", str(served.onnx), str(seconds))
     found: dict[str, list[dict[str, Any]]] = {engine.name: [] for engine in _ENGINES}
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="mammoscope-") as folder:

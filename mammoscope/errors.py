@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
 
 class MammoscopeError(Exception):
-    """Any error; an unexpected one has this code, too. Codes are stable across releases.
+    """An unexpected error, and the base of all others. Codes are stable across releases.
 
     Attributes
     ----------

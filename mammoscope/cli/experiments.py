@@ -70,13 +70,13 @@ def run(args: argparse.Namespace) -> int:
     by_folds = []
     for record in records:
         try:
-            one = read_run(record)
-            lines = list(describe(one, width))
+            recorded = read_run(record)
+            lines = list(describe(recorded, width))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as err:
             raise RunError("A record is damaged.") from err
         print("\n".join(lines))
-        if one.by_folds:
-            by_folds.append(one.name)
+        if recorded.by_folds:
+            by_folds.append(recorded.name)
     if by_folds:
         print(textwrap.fill(measured_by_folds(by_folds), 96))
     if len(records) < len(found):

@@ -54,7 +54,7 @@ class Frozen(BaseModel):
 def descriptions(settings: type[Frozen]) -> dict[str, str]:
     """Return the docstring below each field, on one line.
 
-    pydantic can read them too, but only at each import, where it takes longer than all else.
+    pydantic would read them at each import, which takes time, and few programs show them.
     """
     found = {}
     for kind in reversed(settings.__mro__[: settings.__mro__.index(Frozen)]):
