@@ -44,17 +44,15 @@ def errors_table() -> Iterator[str]:
     """Yield a row for each error, those that the service answers with first."""
     yield "| Status | `code` | Meaning |"
     yield "| --- | --- | --- |"
-    answered = {kind: str(int(status)) for kind, status in STATUSES.items() if _is_answered(kind)}
-    rows = [(answered.get(kind, "–"), kind.code, _first_line(kind)) for kind in STATUSES]
+    rows = [(_status(kind), kind.code, _first_line(kind)) for kind in STATUSES]
     for status, code, meaning in sorted(rows):
         yield f"| {status} | `{code}` | {meaning} |"
 
 
-def _is_answered(kind: type[errors.MammoscopeError]) -> bool:
-    """Whether the service answers with the error; others are of commands and clients."""
-    if issubclass(kind, errors.ServerAnswerError):
-        return False
-    return STATUSES[kind] != 500 or kind is errors.MammoscopeError
+def _status(kind: type[errors.MammoscopeError]) -> str:
+    """Return the status of the service's answer, or a dash for errors of commands and clients."""
+    status = int(STATUSES[kind])
+    return "–" if status == 500 and kind is not errors.MammoscopeError else str(status)
 
 
 def commands() -> Iterator[str]:

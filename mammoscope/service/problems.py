@@ -67,10 +67,14 @@ STATUSES: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.ArchiveRefusedError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.IncompleteStudyError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StateError: HTTPStatus.INTERNAL_SERVER_ERROR,
-    errors.ServerAnswerError: HTTPStatus.BAD_GATEWAY,
-    errors.ServerUnreachableError: HTTPStatus.BAD_GATEWAY,
+    errors.ServerAnswerError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ServerUnreachableError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-"""HTTP status of each error class; a test checks that none is missing."""
+"""HTTP status of each error class; a test checks that none is missing.
+
+The service answers those with 500 as an internal error, without details: they are errors of
+commands and clients.
+"""
 
 RETRY_AFTER_S: Final[Mapping[type[errors.MammoscopeError], int]] = {
     errors.ServiceBusyError: 1,
