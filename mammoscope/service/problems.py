@@ -72,8 +72,8 @@ STATUSES: Final[Mapping[type[errors.MammoscopeError], int]] = {
 }
 """HTTP status of each error class; a test checks that none is missing.
 
-The service answers those with 500 as an internal error, without details: they are errors of
-commands and clients.
+Errors that only commands and clients raise have 500: the service would answer with an internal
+error, without details.
 """
 
 RETRY_AFTER_S: Final[Mapping[type[errors.MammoscopeError], int]] = {
